@@ -1,0 +1,111 @@
+/** The supervisor's log: one event a line on stderr, fields are facts. */
+import { getLogger, type LogRecord, setup } from "@std/log";
+
+/** What a log line may carry besides its event. */
+export type Fields = Record<string, string | number | boolean | undefined | null | string[]>;
+
+const COLOURS = {
+  DEBUG: "\x1b[2m",
+  INFO: "\x1b[32m",
+  WARN: "\x1b[33m",
+  ERROR: "\x1b[31m",
+  CRITICAL: "\x1b[31;1m",
+} as const;
+
+/** One JSON object, with a line end. */
+export function formatJson(record: LogRecord): string {
+  const fields = record.args[0] as Fields;
+  return `${
+    JSON.stringify({
+      time: record.datetime.toISOString(),
+      level: record.levelName.toLowerCase(),
+      event: record.msg,
+      ...fields,
+    })
+  }\n`;
+}
+
+/** A line for a person at a terminal, with its colours and a line end. */
+export function formatPretty(record: LogRecord): string {
+  const fields = Object.entries(record.args[0] as Fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => {
+      const text = typeof value === "string" ? value : JSON.stringify(value);
+      return `\x1b[2m${name}=\x1b[0m${/[\s"]/.test(text) ? JSON.stringify(text) : text}`;
+    });
+  const time = record.datetime.toISOString().slice(11, 23);
+  const level = `${COLOURS[record.levelName]}${record.levelName.padEnd(5)}\x1b[0m`;
+  return `\x1b[2m${time}\x1b[0m ${level} \x1b[1m${record.msg}\x1b[0m ${fields.join(" ")}\n`;
+}
+
+/** Lines that wait for a slow reader of stderr; beyond it they are dropped and counted. */
+const MAX_WAITING_LINES = 2048;
+
+/**
+ * Writes lines in order without ever making the caller wait: a full pipe or a full disk behind
+ * stderr must not stop the supervisor.
+ */
+export class LineWriter {
+  readonly #write: (bytes: Uint8Array) => Promise<number>;
+  readonly #encoder = new TextEncoder();
+  #waiting: string[] = [];
+  #writing: Promise<void> | undefined;
+  #dropped = 0;
+
+  constructor(write: (bytes: Uint8Array) => Promise<number>) {
+    this.#write = write;
+  }
+
+  write(line: string): void {
+    if (this.#waiting.length >= MAX_WAITING_LINES) {
+      this.#dropped++;
+      return;
+    }
+    this.#waiting.push(line);
+    this.#writing ??= this.#run().finally(() => this.#writing = undefined);
+  }
+
+  /** Waits until all is written, or until `deadlineMs` is over. */
+  async flush(deadlineMs: number): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => timer = setTimeout(resolve, deadlineMs));
+    await Promise.race([this.#writing, late]);
+    clearTimeout(timer);
+  }
+
+  async #run(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const lines = this.#waiting;
+      this.#waiting = [];
+      if (this.#dropped > 0) {
+        lines.push(`${JSON.stringify({ event: "log_dropped", lines: this.#dropped })}\n`);
+        this.#dropped = 0;
+      }
+      let rest = this.#encoder.encode(lines.join(""));
+      try {
+        while (rest.length > 0) rest = rest.subarray(await this.#write(rest));
+      } catch {
+        // Whoever read stderr is gone or its disk is full: say so once it takes lines again.
+        this.#dropped += lines.length;
+      }
+    }
+  }
+}
+
+const writer = new LineWriter((bytes) => Deno.stderr.write(bytes));
+
+/** Starts the log on stderr; `pretty` is for a terminal. */
+export function configureLog(format: "json" | "pretty"): void {
+  const toLine = format === "json" ? formatJson : formatPretty;
+  setup({ level: "INFO", handler: { handle: (record) => writer.write(toLine(record)) } });
+}
+
+/** Waits, at most a second, until the log is written. */
+export function flushLog(): Promise<void> {
+  return writer.flush(1000);
+}
+
+/** The log. The first argument is an event's name in snake_case, the second its facts. */
+export const log = getLogger() as {
+  [level in "info" | "warn" | "error"]: (event: string, fields?: Fields) => void;
+};

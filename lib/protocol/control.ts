@@ -1,0 +1,77 @@
+/** What a command asks over the control socket, and what the supervisor answers. */
+import * as z from "zod/mini";
+
+/** The longest question, in bytes of payload. */
+export const MAX_ASK_BYTES = 1024;
+
+/** The longest answer. */
+export const MAX_ANSWER_BYTES = 1024 * 1024;
+
+const Count = z.int().check(z.minimum(0));
+const Milliseconds = Count;
+
+export const Ask = z.strictObject({ type: z.enum(["status", "reload", "stop"]) });
+export type Ask = z.infer<typeof Ask>;
+
+const ReloadResult = z.strictObject({
+  outcome: z.enum(["done", "refused"]),
+  /** The generation that serves after it. */
+  generation: Count,
+  ms: Milliseconds,
+  /** When it ended, ISO 8601. */
+  at: z.string(),
+  /** Why it was refused. */
+  reason: z.optional(z.string()),
+  hint: z.optional(z.string()),
+});
+
+const Worker = z.strictObject({
+  worker: Count,
+  pid: Count,
+  engine: z.enum(["native", "node", "unknown"]),
+  ageMs: Milliseconds,
+  accepted: Count,
+  connections: Count,
+  inFlight: Count,
+  answered: Count,
+});
+
+const Generation = z.strictObject({
+  generation: Count,
+  state: z.enum(["starting", "serving", "draining", "gone"]),
+  ageMs: Milliseconds,
+  replacements: Count,
+  worker: z.nullable(Worker),
+});
+
+const DrainRecord = z.strictObject({
+  generation: Count,
+  drainMs: Milliseconds,
+  answered: Count,
+  cut: z.nullable(Count),
+  outcome: z.enum(["drained", "cut", "killed", "died"]),
+});
+
+const Status = z.strictObject({
+  pid: Count,
+  holdfast: z.string(),
+  deno: z.string(),
+  config: z.string(),
+  ageMs: Milliseconds,
+  listeners: z.array(z.string()),
+  generations: z.array(Generation),
+  reloads: Count,
+  lastReload: z.nullable(ReloadResult),
+  /** The generations that ended last, the newest first. */
+  ended: z.array(DrainRecord),
+});
+
+export const Answer = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("status"), status: Status }),
+  z.strictObject({ type: z.literal("reloaded"), result: ReloadResult }),
+  z.strictObject({ type: z.literal("stopped") }),
+  z.strictObject({ type: z.literal("refused"), reason: z.string() }),
+]);
+export type Answer = z.infer<typeof Answer>;
+export type Status = z.infer<typeof Status>;
+export type ReloadResult = z.infer<typeof ReloadResult>;

@@ -1,0 +1,22 @@
+/** What a peer may send at the most. The peer chooses every number that is checked against these. */
+
+/** The longest frame that a supervisor reads from a worker, in bytes of payload. */
+export const MAX_EVENT_BYTES = 4 * 1024;
+
+/** The longest frame that a worker reads from its supervisor: its policy may list many paths. */
+export const MAX_COMMAND_BYTES = 1024 * 1024;
+
+/** How many messages a worker may send at once. */
+export const EVENT_BURST = 32;
+
+/** How many messages a second a worker may send in the long run; a pulse is one a second. */
+export const EVENTS_PER_SECOND = 8;
+
+/** How long a frame may stay half sent. */
+export const FRAME_DEADLINE_MS = 5_000;
+
+/** How often a worker tells its figures. */
+export const PULSE_INTERVAL_MS = 1_000;
+
+/** The longest reason for a failed start that a worker may give, in UTF-16 code units. */
+export const MAX_REASON_LENGTH = 1_000;

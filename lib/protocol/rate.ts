@@ -1,0 +1,27 @@
+/** A token bucket: `burst` at once, `perSecond` in the long run. */
+export class RateLimit {
+  readonly #burst: number;
+  readonly #perSecond: number;
+  readonly #nowMs: () => number;
+  #tokens: number;
+  #filledMs: number;
+
+  constructor(burst: number, perSecond: number, nowMs: () => number = () => performance.now()) {
+    this.#burst = burst;
+    this.#perSecond = perSecond;
+    this.#nowMs = nowMs;
+    this.#tokens = burst;
+    this.#filledMs = nowMs();
+  }
+
+  /** Takes `cost` tokens; `false` if there are not as many. */
+  take(cost = 1): boolean {
+    const now = this.#nowMs();
+    const filled = this.#tokens + (now - this.#filledMs) / 1000 * this.#perSecond;
+    this.#tokens = Math.min(this.#burst, filled);
+    this.#filledMs = now;
+    if (this.#tokens < cost) return false;
+    this.#tokens -= cost;
+    return true;
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * What a worker tells its supervisor. Nothing in here names a path, an argument or a program, and
+ * no answer is owed to any of it.
+ */
+import * as z from "zod/mini";
+import { MAX_REASON_LENGTH } from "./limits.ts";
+
+const Count = z.int().check(z.minimum(0));
+
+/** Figures of a worker since it started. */
+const Figures = {
+  /** Connections accepted. */
+  accepted: Count,
+  /** Connections open now. */
+  connections: Count,
+  /** Requests whose answer is not out yet. */
+  inFlight: Count,
+  /** Requests answered. */
+  answered: Count,
+};
+
+export const ToSupervisor = z.discriminatedUnion("type", [
+  /** First message: which protocol the worker speaks, and which Deno it runs on. */
+  z.strictObject({
+    type: z.literal("hello"),
+    version: z.int(),
+    deno: z.string().check(z.maxLength(64)),
+  }),
+  /** The worker holds this many listeners and has closed the runtime's IPC. */
+  z.strictObject({ type: z.literal("received"), listeners: Count }),
+  /** The app is loaded and warm; nothing is accepted yet. */
+  z.strictObject({ type: z.literal("ready") }),
+  /** The worker accepts connections. */
+  z.strictObject({ type: z.literal("accepting"), engine: z.enum(["native", "node"]) }),
+  /** The worker cannot go on and says why before it exits. */
+  z.strictObject({
+    type: z.literal("failed"),
+    reason: z.string().check(z.maxLength(MAX_REASON_LENGTH)),
+  }),
+  z.strictObject({ type: z.literal("pulse"), ...Figures }),
+  /** Last words: how many requests were answered during the drain, how many connections were cut. */
+  z.strictObject({ type: z.literal("drained"), answered: Count, cut: Count }),
+]);
+
+export type ToSupervisor = z.infer<typeof ToSupervisor>;
+
+/** The figures of a `pulse`. */
+export type WorkerFigures = Omit<Extract<ToSupervisor, { type: "pulse" }>, "type">;

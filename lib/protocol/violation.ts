@@ -1,0 +1,21 @@
+/** The rules of the channel, by the name that the log gives for a broken one. */
+export type Rule =
+  | "frame_too_long"
+  | "frame_stalled"
+  | "frame_not_json"
+  | "bad_message"
+  | "not_permitted"
+  | "too_many_messages"
+  | "version_mismatch"
+  | "wrong_count";
+
+/** A peer broke the protocol. It is never ignored: the peer is killed and the rule is logged. */
+export class Violation extends Error {
+  readonly rule: Rule;
+
+  constructor(rule: Rule, detail: string) {
+    super(detail);
+    this.name = "Violation";
+    this.rule = rule;
+  }
+}

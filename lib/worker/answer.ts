@@ -1,0 +1,75 @@
+/** What the worker layer does to an app's answer, on either engine. */
+import type { Fetcher, ServeInfo } from "./app.ts";
+import { describeError, report } from "./report.ts";
+import type { Traffic } from "./traffic.ts";
+
+/** The answer when the app's handler throws; the client learns nothing of why. */
+export function answerForError(error: unknown): Response {
+  report(`The app threw while it answered a request: ${describeError(error)}`);
+  return new Response("Internal Server Error", { status: 500 });
+}
+
+/** Asks the app; whatever goes wrong there becomes an answer. */
+export function ask(
+  fetcher: Fetcher,
+  request: Request,
+  info: ServeInfo,
+): Response | Promise<Response> {
+  try {
+    const answer = fetcher.fetch(request, info);
+    return answer instanceof Response
+      ? answer
+      : Promise.resolve(answer).then(requireResponse).catch(answerForError);
+  } catch (error) {
+    return answerForError(error);
+  }
+}
+
+function requireResponse(answer: unknown): Response {
+  if (answer instanceof Response) return answer;
+  throw new TypeError(`The app's fetch returned no Response but ${typeof answer}`);
+}
+
+/** The answer to an upgrade that cannot be served here. */
+export function refuseUpgrade(hint: string): Response {
+  report(`An upgrade to WebSocket was answered with 501: ${hint}`);
+  return new Response("Not Implemented: WebSockets are not served on this listener\n", {
+    status: 501,
+  });
+}
+
+function withHeader(response: Response, name: string, value: string): Response {
+  try {
+    response.headers.set(name, value);
+    return response;
+  } catch {
+    // The headers of a Response that came from fetch() cannot be changed.
+    const copy = new Response(response.body, response);
+    copy.headers.set(name, value);
+    return copy;
+  }
+}
+
+/** Tells the client that this connection ends with this answer. */
+export function withConnectionClose(response: Response): Response {
+  return response.status === 101 ? response : withHeader(response, "connection", "close");
+}
+
+/**
+ * Lets an endless event stream end between two chunks when the drain begins. An EventSource then
+ * comes back by itself, with its Last-Event-ID, and meets a new worker.
+ */
+export function endEventsAtDrain(response: Response, traffic: Traffic): Response {
+  const { body } = response;
+  if (body === null || !isEventStream(response)) return response;
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  // preventAbort leaves it to us how the answer ends: whole at a drain, broken if the app's stream broke.
+  body.pipeTo(writable, { signal: traffic.drainSignal, preventAbort: true })
+    .catch((error) => traffic.draining ? writable.close() : writable.abort(error))
+    .catch(() => {});
+  return new Response(readable, response);
+}
+
+function isEventStream(response: Response): boolean {
+  return response.headers.get("content-type")?.startsWith("text/event-stream") ?? false;
+}

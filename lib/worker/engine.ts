@@ -1,0 +1,27 @@
+/** What both engines offer to the worker. */
+import type { Fetcher } from "./app.ts";
+import type { Traffic } from "./traffic.ts";
+import type { UpgradeHooks } from "./web_socket.ts";
+
+/** Accepts connections of one listener until told to stop. */
+export interface Acceptor {
+  /** Stops accepting; connections that wait in the kernel's queue stay there for another worker. */
+  stop(): void;
+}
+
+/** What an engine needs to serve a listener. */
+export interface ServeOptions {
+  /** The handle that came over the runtime's IPC. */
+  readonly handle: unknown;
+  /** The listener's address, for `info.remoteAddr` of Unix sockets and for messages. */
+  readonly address: string;
+  readonly fetcher: Fetcher;
+  readonly traffic: Traffic;
+}
+
+/** Serves HTTP on the listeners that it is given. */
+export interface Engine {
+  readonly name: "native" | "node";
+  readonly upgrade: UpgradeHooks;
+  serve(options: ServeOptions): Acceptor;
+}

@@ -1,0 +1,44 @@
+/**
+ * The worker's own look at what it was given, before anything of the app is loaded. Its flags were
+ * computed elsewhere, and `node:child_process` gives a `deno run` without permission flags all of
+ * them: one wrong step there must end here, not in an app that may do anything.
+ */
+import type { Grants } from "../protocol/to_worker.ts";
+
+/** Kinds that no worker ever has. */
+const NEVER = ["run", "ffi", "sys", "import"] as const;
+
+/** Kinds that a worker may have for a list of names, never as a whole. */
+const LISTED = ["read", "write", "net", "env"] as const;
+
+type State = (descriptor: Deno.PermissionDescriptor | { name: "import" }) => Deno.PermissionState;
+
+/** Reads one state off the runtime. */
+export function queryState(
+  descriptor: Deno.PermissionDescriptor | { name: "import" },
+): Deno.PermissionState {
+  return Deno.permissions.querySync(descriptor as Deno.PermissionDescriptor).state;
+}
+
+/**
+ * What is wider or narrower than the policy says, a line each; none if all is as it should be.
+ *
+ * @param state tells the state of one permission
+ */
+export function findGrantFaults(grants: Grants, state: State = queryState): string[] {
+  const faults: string[] = [];
+  for (const name of NEVER) {
+    if (state({ name }) !== "denied") faults.push(`${name} is not denied`);
+  }
+  for (const name of LISTED) {
+    if (state({ name }) === "granted") faults.push(`${name} is granted for everything`);
+  }
+  const expect = (kind: string, value: string, descriptor: Deno.PermissionDescriptor) => {
+    if (state(descriptor) !== "granted") faults.push(`${kind} of ${value} is not granted`);
+  };
+  for (const path of grants.read) expect("read", path, { name: "read", path });
+  for (const path of grants.write) expect("write", path, { name: "write", path });
+  for (const host of grants.net) expect("net", host, { name: "net", host });
+  for (const variable of grants.env) expect("env", variable, { name: "env", variable });
+  return faults;
+}

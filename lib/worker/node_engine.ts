@@ -1,0 +1,181 @@
+/**
+ * The portable engine, over `node:http`: public API only, about half as fast. It serves what the
+ * native engine cannot: listeners on Unix sockets, and runtimes without the internal API.
+ */
+import http from "node:http";
+import net from "node:net";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import {
+  answerForError,
+  ask,
+  endEventsAtDrain,
+  refuseUpgrade,
+  withConnectionClose,
+} from "./answer.ts";
+import type { ServeInfo } from "./app.ts";
+import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
+import type { Connection, Traffic } from "./traffic.ts";
+
+/** How long an idle connection is kept, as nginx has it; browsers give up earlier. */
+const KEEP_ALIVE_MS = 75_000;
+
+class NodeConnection implements Connection {
+  inFlight = 0;
+  idleSinceMs = performance.now();
+  readonly #socket: net.Socket;
+
+  constructor(socket: net.Socket) {
+    this.#socket = socket;
+  }
+
+  close(): void {
+    this.#socket.destroySoon();
+  }
+}
+
+/** The upgrade that a request asks for, until the app has answered. */
+interface Upgrade {
+  readonly socket: net.Socket;
+  readonly head: Uint8Array;
+}
+
+/** The engine over `node:http`. */
+export function createNodeEngine(): Engine {
+  const upgrades = new WeakMap<Request, Upgrade>();
+  return {
+    name: "node",
+    upgrade: {
+      // Deno.upgradeWebSocket takes the socket of node:http's "upgrade" event by these options.
+      options: (request) => upgrades.get(request) ?? {},
+      onOpen: () => {},
+    },
+    serve: (options) => serve(options, upgrades),
+  };
+}
+
+function serve(options: ServeOptions, upgrades: WeakMap<Request, Upgrade>): Acceptor {
+  const { fetcher, traffic } = options;
+  const connections = new WeakMap<net.Socket, NodeConnection>();
+
+  const answer = async (
+    incoming: http.IncomingMessage,
+    outgoing: http.ServerResponse,
+    upgrade?: Upgrade,
+  ) => {
+    const connection = connections.get(incoming.socket);
+    const completed = begin(traffic, connection);
+    try {
+      const request = toRequest(incoming, outgoing);
+      if (upgrade) upgrades.set(request, upgrade);
+      const info = { remoteAddr: toAddress(incoming.socket, options.address), completed };
+      let response = upgrade && !isUpgradable(upgrade.socket)
+        ? refuseUpgrade("a Unix socket cannot be upgraded; listen on host:port for WebSockets")
+        : await ask(fetcher, request, info as ServeInfo);
+      if (response.status === 101 && upgrade) return;
+      response = endEventsAtDrain(response, traffic);
+      if (traffic.draining || upgrade) response = withConnectionClose(response);
+      await send(response, incoming, outgoing);
+    } catch (error) {
+      if (outgoing.headersSent) outgoing.destroy();
+      else await send(answerForError(error), incoming, outgoing).catch(() => {});
+    } finally {
+      completed.done();
+    }
+  };
+
+  const server = http.createServer(
+    { keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 },
+    (incoming, outgoing) => void answer(incoming, outgoing),
+  );
+  server.on("upgrade", (incoming: http.IncomingMessage, socket: net.Socket, head: Uint8Array) => {
+    // node:http lets go of the connection here, whatever it was asked to become.
+    const outgoing = new http.ServerResponse(incoming);
+    outgoing.assignSocket(socket);
+    outgoing.on("finish", () => socket.destroySoon());
+    void answer(incoming, outgoing, { socket, head });
+  });
+
+  // This server accepts, the other one parses: closing node:http's own would destroy connections
+  // that it takes for idle (denoland/deno#35609).
+  const acceptor = net.createServer({ allowHalfOpen: true }, (socket) => {
+    const connection = new NodeConnection(socket);
+    connections.set(socket, connection);
+    traffic.accepted++;
+    traffic.connections.add(connection);
+    socket.on("close", () => traffic.connections.delete(connection));
+    socket.on("error", () => {});
+    server.emit("connection", socket);
+  });
+  acceptor.listen(options.handle as net.Server);
+  return { stop: () => void acceptor.close() };
+}
+
+/** Counts a request in; the promise is done, and the request counted out, with `done`. */
+function begin(traffic: Traffic, connection: NodeConnection | undefined) {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  traffic.inFlight++;
+  if (connection) connection.inFlight++;
+  return Object.assign(promise, {
+    done() {
+      traffic.inFlight--;
+      traffic.answered++;
+      if (connection) {
+        connection.inFlight--;
+        connection.idleSinceMs = performance.now();
+      }
+      resolve();
+    },
+  });
+}
+
+function isUpgradable(socket: net.Socket): boolean {
+  const { _handle } = socket as unknown as { _handle?: { takeStream?: unknown } };
+  return typeof _handle?.takeStream === "function";
+}
+
+function toAddress(socket: net.Socket, address: string): Deno.Addr {
+  if (address.startsWith("unix:")) {
+    return { transport: "unix", path: address.slice("unix:".length) };
+  }
+  return {
+    transport: "tcp",
+    hostname: socket.remoteAddress ?? "",
+    port: socket.remotePort ?? 0,
+  };
+}
+
+/** The web Request of what node:http parsed; its signal aborts when the client goes away. */
+function toRequest(incoming: http.IncomingMessage, outgoing: http.ServerResponse): Request {
+  const controller = new AbortController();
+  outgoing.on("close", () => {
+    if (!outgoing.writableFinished) controller.abort();
+  });
+  const headers = new Headers();
+  const raw = incoming.rawHeaders;
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    headers.append(raw[index]!, raw[index + 1]!);
+  }
+  const method = incoming.method ?? "GET";
+  const url = new URL(incoming.url ?? "/", `http://${incoming.headers.host ?? "localhost"}`);
+  const body = method === "GET" || method === "HEAD"
+    ? null
+    : Readable.toWeb(incoming) as ReadableStream<Uint8Array<ArrayBuffer>>;
+  return new Request(url, { method, headers, body, signal: controller.signal });
+}
+
+async function send(
+  response: Response,
+  incoming: http.IncomingMessage,
+  outgoing: http.ServerResponse,
+): Promise<void> {
+  for (const [name, value] of response.headers) outgoing.appendHeader(name, value);
+  outgoing.writeHead(response.status);
+  if (response.body === null || incoming.method === "HEAD") {
+    await response.body?.cancel();
+    await new Promise<void>((resolve) => outgoing.end(resolve));
+    return;
+  }
+  outgoing.flushHeaders();
+  await pipeline(Readable.fromWeb(response.body as never), outgoing);
+}

@@ -1,0 +1,42 @@
+/** What a worker serves right now, whichever engine serves it. */
+import type { WorkerFigures } from "../protocol/to_supervisor.ts";
+
+/** One connection of a client. */
+export interface Connection {
+  /** Requests whose answer is not out yet. */
+  inFlight: number;
+  /** When the last answer went out, by `performance.now()`; only kept up during a drain. */
+  idleSinceMs: number;
+  /** Ends the connection after what is in flight. */
+  close(): void;
+}
+
+/** Counts requests and connections, and knows whether a drain has begun. */
+export class Traffic {
+  readonly connections = new Set<Connection>();
+  readonly #drain = new AbortController();
+  accepted = 0;
+  inFlight = 0;
+  answered = 0;
+  draining = false;
+
+  /** Aborts when the drain begins: endless streams end then. */
+  get drainSignal(): AbortSignal {
+    return this.#drain.signal;
+  }
+
+  /** Begins the drain. */
+  startDrain(): void {
+    this.draining = true;
+    this.#drain.abort();
+  }
+
+  figures(): WorkerFigures {
+    return {
+      accepted: this.accepted,
+      connections: this.connections.size,
+      inFlight: this.inFlight,
+      answered: this.answered,
+    };
+  }
+}

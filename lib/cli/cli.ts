@@ -1,0 +1,95 @@
+/** Picks the command, and turns whatever goes wrong into a message and an exit status. */
+import { parseArgs } from "@std/cli";
+import { HoldfastError, toHoldfastError } from "../base/error.ts";
+import { EXIT } from "../base/exit_code.ts";
+import { VERSION } from "../base/version.ts";
+import { check } from "./check.ts";
+import { reload } from "./reload.ts";
+import { start } from "./start.ts";
+import { status } from "./status.ts";
+import { stop } from "./stop.ts";
+import { printError, printLine } from "./terminal.ts";
+
+/** What a command gets from the command line. */
+export interface CommandOptions {
+  /** The config's path. */
+  readonly config: string;
+  readonly json: boolean;
+}
+
+/** A command; it returns the exit status. */
+export type Command = (options: CommandOptions) => Promise<number>;
+
+const COMMANDS: Record<string, Command> = { start, check, reload, stop, status };
+
+const HELP = `holdfast ${VERSION}: a privilege-separated, zero-downtime server for Deno
+
+Usage: holdfast COMMAND [--config FILE]
+
+Commands
+  start    Serve in the foreground; HUP reloads, TERM and INT drain and exit
+  check    Validate the config and the app's modules without starting
+  reload   Bring in new code and new config, and wait for the outcome
+  stop     Drain and end the running supervisor, and wait for it
+  status   Show processes and generations
+
+Options
+  --config FILE   The config (default: ./holdfast.jsonc)
+  --json          status: print JSON
+  --help, -h      Print this
+  --version, -V   Print the version
+
+Exit status
+  0 done   1 reload refused   64 wrong usage   69 not running   70 fault of Holdfast
+  71 refused by the machine   75 the app did not start   78 wrong config`;
+
+function usageError(message: string): HoldfastError {
+  return new HoldfastError(message, {
+    kind: "usage",
+    code: "usage",
+    hint: "See holdfast --help",
+  });
+}
+
+/** Runs the command that `args` name and returns the exit status. */
+export async function runCli(args: string[]): Promise<number> {
+  try {
+    return await dispatch(args);
+  } catch (error) {
+    const failure = toHoldfastError(error);
+    printError(failure);
+    return EXIT[failure.kind];
+  }
+}
+
+async function dispatch(args: string[]): Promise<number> {
+  const unknown: string[] = [];
+  const parsed = parseArgs(args, {
+    string: ["config"],
+    boolean: ["json", "help", "version"],
+    alias: { h: "help", V: "version" },
+    default: { config: "holdfast.jsonc" },
+    unknown: (argument, option) => {
+      if (option === undefined) return true;
+      unknown.push(argument);
+      return false;
+    },
+  });
+  if (parsed.help) {
+    printLine(HELP);
+    return EXIT.ok;
+  }
+  if (parsed.version) {
+    printLine(`holdfast ${VERSION} (deno ${Deno.version.deno})`);
+    return EXIT.ok;
+  }
+  if (unknown.length > 0) throw usageError(`Unknown option ${unknown[0]}`);
+  const [name, ...more] = parsed._;
+  if (name === undefined) throw usageError("No command given");
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (!command) throw usageError(`Unknown command ${name}`);
+  if (more.length > 0) throw usageError(`Unexpected argument ${more[0]}`);
+  const { config, json } = parsed;
+  if (typeof config !== "string" || config === "") throw usageError("--config wants one file");
+  return await command({ config, json: json === true });
+}

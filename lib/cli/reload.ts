@@ -1,0 +1,22 @@
+import { EXIT } from "../base/exit_code.ts";
+import { HoldfastError } from "../base/error.ts";
+import { askSupervisor } from "./control_client.ts";
+import type { Command } from "./cli.ts";
+import { printLine } from "./terminal.ts";
+
+/** Reloads and waits for the outcome. */
+export const reload: Command = async ({ config }) => {
+  const { result } = await askSupervisor(config, "reload", "reloaded");
+  if (result.outcome === "refused") {
+    throw new HoldfastError(
+      `The new version was refused, generation ${result.generation} goes on: ${result.reason}`,
+      {
+        kind: "refused",
+        code: "reload_refused",
+        ...result.hint !== undefined && { hint: result.hint },
+      },
+    );
+  }
+  printLine(`Generation ${result.generation} serves, after ${result.ms} ms`);
+  return EXIT.ok;
+};

@@ -1,0 +1,15 @@
+import { configureLog, flushLog } from "../base/log.ts";
+import { EXIT } from "../base/exit_code.ts";
+import { supervise } from "../../supervisor.ts";
+import type { Command } from "./cli.ts";
+
+/** Serves in the foreground. */
+export const start: Command = async ({ config }) => {
+  configureLog(Deno.stderr.isTerminal() ? "pretty" : "json");
+  try {
+    await supervise(config);
+  } finally {
+    await flushLog();
+  }
+  return EXIT.ok;
+};

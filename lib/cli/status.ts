@@ -1,0 +1,82 @@
+import Table from "cli-table3";
+import { EXIT } from "../base/exit_code.ts";
+import type { Status } from "../protocol/control.ts";
+import { askSupervisor } from "./control_client.ts";
+import type { Command } from "./cli.ts";
+import { printLine } from "./terminal.ts";
+
+/** Shows processes and generations. */
+export const status: Command = async ({ config, json }) => {
+  const { status } = await askSupervisor(config, "status", "status");
+  printLine(json ? JSON.stringify(status) : formatStatus(status));
+  return EXIT.ok;
+};
+
+const HEAD = [
+  "ROLE",
+  "PID",
+  "GENERATION",
+  "STATE",
+  "AGE",
+  "ENGINE",
+  "IN FLIGHT",
+  "CONNECTIONS",
+  "ACCEPTED",
+  "ANSWERED",
+];
+
+/** Status for a person. */
+export function formatStatus(status: Status): string {
+  const table = new Table({
+    head: HEAD,
+    style: { head: [], border: [], "padding-left": 0, "padding-right": 2, compact: true },
+    chars: Object.fromEntries(BORDERS.map((border) => [border, ""])),
+  });
+  table.push(["supervisor", status.pid, "", "", formatAge(status.ageMs), "", "", "", "", ""]);
+  for (const generation of status.generations) {
+    const { worker } = generation;
+    table.push([
+      worker ? "worker" : "(no worker)",
+      worker?.pid ?? "",
+      generation.generation,
+      generation.state,
+      formatAge(worker?.ageMs ?? generation.ageMs),
+      worker?.engine ?? "",
+      worker?.inFlight ?? "",
+      worker?.connections ?? "",
+      worker?.accepted ?? "",
+      worker?.answered ?? "",
+    ]);
+  }
+  return [
+    `holdfast ${status.holdfast} (deno ${status.deno})  ${status.config}`,
+    `listening on ${status.listeners.join(", ")}`,
+    formatReload(status),
+    "",
+    table.toString().replace(/ +$/gm, ""),
+  ].join("\n");
+}
+
+const BORDERS = [
+  ...["top", "top-mid", "top-left", "top-right", "bottom", "bottom-mid", "bottom-left"],
+  ...["bottom-right", "left", "left-mid", "mid", "mid-mid", "right", "right-mid", "middle"],
+];
+
+function formatReload({ reloads, lastReload }: Status): string {
+  if (!lastReload) return "never reloaded";
+  const { outcome, at, ms, reason } = lastReload;
+  const why = reason === undefined ? "" : `: ${reason}`;
+  return `${reloads} reloads, the last one ${outcome} at ${at} after ${ms} ms${why}`;
+}
+
+/** An age as a person reads it: `4s`, `3m 4s`, `2h 3m`, `1d 2h`. */
+export function formatAge(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  const units: [number, string][] = [[86_400, "d"], [3_600, "h"], [60, "m"], [1, "s"]];
+  const first = units.findIndex(([size]) => seconds >= size);
+  if (first < 0) return "0s";
+  return units.slice(first, first + 2).map(([size, name], index) => {
+    const limit = index === 0 ? Infinity : units[first]![0] / size;
+    return `${Math.floor(seconds / size) % limit}${name}`;
+  }).join(" ");
+}

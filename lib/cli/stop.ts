@@ -1,0 +1,9 @@
+import { EXIT } from "../base/exit_code.ts";
+import { askSupervisor } from "./control_client.ts";
+import type { Command } from "./cli.ts";
+
+/** Drains and ends the running supervisor, and waits for it. */
+export const stop: Command = async ({ config }) => {
+  await askSupervisor(config, "stop", "stopped");
+  return EXIT.ok;
+};

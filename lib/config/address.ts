@@ -1,0 +1,155 @@
+import { quote, Refusal } from "./problem.ts";
+
+/** A TCP address to listen on, in its canonical spelling. */
+export interface TcpText {
+  readonly kind: "tcp";
+  readonly text: string;
+  /** Without brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A Unix socket to listen on; the path is as the config spells it. */
+export interface UnixText {
+  readonly kind: "unix";
+  readonly path: string;
+  readonly mode: number;
+}
+
+// Connecting takes write permission on the socket file: nobody else's, unless the config says so.
+const DEFAULT_MODE = 0o600;
+
+// A comma would split one entry of a Deno permission list into two grants, and a control character
+// has no place in a path that goes on a command line and into a log.
+// deno-lint-ignore no-control-regex
+const UNFIT_FOR_FLAGS = /[\u0000-\u001f\u007f,]/;
+const HOST_NAME = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/;
+const IPV4 = /^(25[0-5]|2[0-4]\d|1?\d?\d)(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}$/;
+const UNSPECIFIED = ["0.0.0.0", "[::]"];
+
+/** Says why a path cannot be used, or `undefined` when it can. */
+export function refusePath(path: string): Refusal | undefined {
+  if (path === "") {
+    return new Refusal("path_empty", "an empty path", 'write "." for the config\'s own folder');
+  }
+  if (UNFIT_FOR_FLAGS.test(path) || !path.isWellFormed()) {
+    return new Refusal(
+      "path_unfit",
+      `${quote(path)} has a comma, a control character or a lone surrogate: ` +
+        "in Deno's permission lists a comma would make two grants of one",
+      "rename the folder",
+    );
+  }
+  if (path === "~" || path.startsWith("~/")) {
+    return new Refusal("path_tilde", `${quote(path)}: "~" is not expanded`, "write the whole path");
+  }
+  return undefined;
+}
+
+/** Reads an entry of `listen` that is a string. */
+export function parseListen(text: string): TcpText | UnixText | Refusal {
+  if (text.startsWith("unix:")) {
+    const path = text.slice("unix:".length);
+    return refusePath(path) ?? unixText(path, DEFAULT_MODE);
+  }
+  const split = splitHostPort(text);
+  if (split instanceof Refusal) return split;
+  const port = split.port ?? "";
+  if (split.host === "" || split.host === "*") {
+    const wanted = parsePort(port) instanceof Refusal ? "8080" : port;
+    return new Refusal(
+      "listen_host_any",
+      `${quote(text)} does not say which addresses`,
+      `write "0.0.0.0:${wanted}" for every IPv4 address or "[::]:${wanted}" for IPv6`,
+    );
+  }
+  const host = canonicalIp(split.host) ?? (split.host === "localhost" ? "localhost" : undefined);
+  if (host === undefined) {
+    return new Refusal(
+      "listen_host_name",
+      `${quote(text)}: a host name may stand for several addresses, and nobody said which to bind`,
+      'write an address such as "127.0.0.1:8080", or "localhost"',
+    );
+  }
+  const number = parsePort(port);
+  if (number instanceof Refusal) return number;
+  return {
+    kind: "tcp",
+    text: `${host}:${number}`,
+    host: host.replace(/^\[|\]$/g, ""),
+    port: number,
+  };
+}
+
+/** Reads an entry of `net`; the result is the canonical spelling. */
+export function parseNet(text: string): string | Refusal {
+  if (/^unix:/i.test(text)) {
+    return new Refusal(
+      "net_unix",
+      `${quote(text)}: a Unix socket leads to another program on this machine, past the wall`,
+      "leave it out; a helper process is the place for such a connection",
+    );
+  }
+  if (text.includes("*") || text.includes("/")) {
+    return new Refusal(
+      "net_wildcard",
+      `${quote(text)} is a wildcard, a range or a URL: ` +
+        "it would let data out to hosts that nobody named",
+      'name each host, such as "api.example.com:443"',
+    );
+  }
+  const split = splitHostPort(text);
+  if (split instanceof Refusal) return split;
+  const host = canonicalIp(split.host) ?? hostName(split.host);
+  if (host === undefined || UNSPECIFIED.includes(host)) {
+    return new Refusal(
+      "net_host",
+      `${quote(text)} names no single host`,
+      'write a name, an IPv4 address or a bracketed IPv6 address, such as "api.example.com:443"',
+    );
+  }
+  if (split.port === undefined) return host;
+  const port = parsePort(split.port);
+  return port instanceof Refusal ? port : `${host}:${port}`;
+}
+
+/** A Unix socket of the config; `mode` is its permission bits. */
+export function unixText(path: string, mode: number): UnixText {
+  return { kind: "unix", path, mode };
+}
+
+function splitHostPort(text: string): { host: string; port: string | undefined } | Refusal {
+  const match = /^(\[[^\[\]]*\]|[^\[\]:]*)(?::([^:]*))?$/.exec(text);
+  if (match !== null) return { host: match[1]!.toLowerCase(), port: match[2] };
+  return new Refusal(
+    "address_unclear",
+    `${quote(text)} is no host and port`,
+    'an IPv6 address goes in brackets, such as "[::1]:8080"',
+  );
+}
+
+function parsePort(text: string): number | Refusal {
+  if (/^0+$/.test(text)) {
+    return new Refusal(
+      "port_zero",
+      "port 0 is another port at each start, and a reload could not find it again",
+      "choose a port from 1 to 65535",
+    );
+  }
+  const port = /^[1-9]\d{0,4}$/.test(text) ? Number(text) : Infinity;
+  if (port <= 65_535) return port;
+  const found = text === "" ? "no port" : `port ${quote(text)}`;
+  return new Refusal("port_invalid", found, "write a port from 1 to 65535 after the host");
+}
+
+function canonicalIp(host: string): string | undefined {
+  if (IPV4.test(host)) return host;
+  const url = `http://${host}/`;
+  return /^\[[0-9a-f:.]+\]$/.test(host) && URL.canParse(url) ? new URL(url).hostname : undefined;
+}
+
+/** Spellings such as `127.1` or `0x7f000001` are addresses to a resolver: they are no names here. */
+function hostName(host: string): string | undefined {
+  const last = host.split(".").at(-1) ?? "";
+  return HOST_NAME.test(host) && !/^(\d+|0x[0-9a-f]*)$/.test(last) ? host : undefined;
+}

@@ -1,0 +1,306 @@
+import { dirname, join } from "node:path";
+import { refusePath } from "./address.ts";
+import type { Config, Unveil } from "./config.ts";
+import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
+import { formatKey, type Problem, quote, Refusal } from "./problem.ts";
+
+/** What the check knows besides the config; every path is absolute and normalised. */
+export interface CheckFacts {
+  readonly denoDir: string;
+  /** The deno program that is spawned. */
+  readonly denoProgram: string;
+  /**
+   * Every local file of the app's module graph, and any other file that decides what code runs: an
+   * import map, or a symbolic link by which the config is found.
+   */
+  readonly modules: readonly string[];
+  /** The folder of Holdfast's own code. */
+  readonly holdfast: string;
+}
+
+/** What the check asks of the machine. */
+export interface CheckSystem {
+  /** Who this process is; `null` where there are no such numbers. */
+  readonly uid: number | null;
+  /** What a symbolic link holds; `undefined` for everything else. */
+  readonly readLink: (path: string) => string | undefined;
+  /** Whether something is there, symbolic links followed. */
+  readonly exists: (path: string) => boolean;
+}
+
+/** Something that is out of reach of every unveil. */
+interface Guard {
+  readonly code: string;
+  readonly what: string;
+  readonly path: string;
+  /** Whether an unveil below the path is refused too, or only one of it or above it. */
+  readonly extent: "path" | "tree";
+  /** A folder below the path whose inside is not guarded. */
+  readonly except?: string;
+  readonly against: "writes" | "anything";
+  readonly why: string;
+  readonly hint: string;
+}
+
+type PlacedUnveil = Unveil & Trail;
+type PlacedGuard = Guard & Trail;
+
+const COMES_BACK = "a write there comes back to life at the next reload";
+const LAY_OUT =
+  "keep data in a folder of its own that holds no code, settings or sockets, such as " +
+  "/srv/app/data beside /srv/app/src, and unveil only that folder";
+
+// Each of these, planted beside a module or in any folder above it, changes which code runs.
+const SETTINGS = [
+  "deno.json",
+  "deno.jsonc",
+  "package.json",
+  "deno.lock",
+  ".npmrc",
+  ".env",
+  "tsconfig.json",
+  "pnpm-workspace.yaml",
+];
+const HARMLESS_DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+/**
+ * Judges what a config would make possible: whether something the app writes could outlive the app
+ * and run, and whether each unveil means what it says. Symbolic links are followed on both sides;
+ * hard links and bind mounts are not seen. An unveil with several faults is reported for the first.
+ */
+export function checkConfig(
+  config: Config,
+  facts: CheckFacts,
+  system: CheckSystem = thisMachine(),
+): Problem[] {
+  const known = new Map<string, string | undefined>();
+  function readLink(path: string): string | undefined {
+    if (!known.has(path)) known.set(path, system.readLink(path));
+    return known.get(path);
+  }
+  function place<T extends { readonly path: string }>(item: T): T & Trail {
+    return { ...item, ...followPath(item.path, readLink) };
+  }
+
+  const unveils = config.unveil.map(place);
+  const guards = listGuards(config, facts, (path) => place({ path }).real).map(place);
+  const { module, project } = config.app;
+  return [
+    ...asProblem(["user"], refuseUser(config, system.uid)),
+    ...asProblem(["app"], refusePaths([module, project, ...facts.modules])),
+    ...asProblem(["runtime"], refusePaths([config.runtime])),
+    ...asProblem([], refusePaths([facts.denoDir, facts.denoProgram, facts.holdfast])),
+    ...unveils.flatMap((unveil, index) =>
+      asProblem(
+        ["unveil", unveil.path],
+        refusePaths([unveil.path, unveil.real]) ?? refuseSystemFolder(unveil) ??
+          refuseReach(unveil, guards) ?? refuseRepeat(unveil, unveils.slice(0, index)) ??
+          refuseNesting(unveil, unveils) ?? refuseMissing(unveil, system),
+      )
+    ),
+  ];
+}
+
+function asProblem(key: readonly PropertyKey[], refusal: Refusal | undefined): Problem[] {
+  return refusal === undefined ? [] : [{ ...refusal, key: formatKey(key), at: undefined }];
+}
+
+/** The schema judged the spelling; here the folders above count too, for they end up in flags. */
+function refusePaths(paths: readonly string[]): Refusal | undefined {
+  return paths.map(refusePath).find((refusal) => refusal !== undefined);
+}
+
+function refuseUser({ account }: Config, uid: number | null): Refusal | undefined {
+  if (account === undefined || uid === 0) return undefined;
+  return new Refusal(
+    "user_without_root",
+    `only root can run workers as ${quote(account.user)}, and this is uid ${uid}`,
+    'start Holdfast as root, or leave out "user" and "group"',
+  );
+}
+
+function listGuards(
+  config: Config,
+  facts: CheckFacts,
+  realPath: (path: string) => string,
+): Guard[] {
+  const { module, project } = config.app;
+  const modules = [...new Set([module, ...facts.modules])];
+  // Deno looks for settings from a module upwards, by its name or by its real path.
+  const folders = new Set(modules.flatMap((path) => [path, realPath(path)]).flatMap(foldersAbove));
+  function guard(code: string, what: string, path: string, extent: Guard["extent"]): Guard {
+    return { code, what, path, extent, against: "writes", why: COMES_BACK, hint: LAY_OUT };
+  }
+  // An example app inside Holdfast's own repository may have a data folder.
+  const [own, inside] = [realPath(facts.holdfast), realPath(project)];
+  const except = covers(own, inside) && own !== inside ? { except: inside } : {};
+  return [
+    {
+      code: "unveil_over_runtime",
+      what: "the control socket's folder",
+      path: config.runtime,
+      extent: "tree",
+      against: "anything",
+      why: "who reaches the control socket commands the supervisor",
+      hint: 'unveil a folder further down, or move "runtime" away, such as to /run/holdfast',
+    },
+    guard("unveil_over_config", "the config", config.file, "path"),
+    ...modules.map((path) => guard("unveil_over_module", "the app's code", path, "path")),
+    guard("unveil_over_project", "the app's project folder", project, "path"),
+    ...[...folders].flatMap((folder) => [
+      ...SETTINGS.map((name) =>
+        guard("unveil_over_settings", "settings of the app", join(folder, name), "path")
+      ),
+      guard(
+        "unveil_over_node_modules",
+        "packages of the app",
+        join(folder, "node_modules"),
+        "tree",
+      ),
+    ]),
+    guard("unveil_over_cache", "Deno's cache of code", facts.denoDir, "tree"),
+    guard("unveil_over_program", "the deno program", facts.denoProgram, "path"),
+    { ...guard("unveil_over_holdfast", "Holdfast's own code", facts.holdfast, "tree"), ...except },
+    ...config.listen.filter((address) => address.kind === "unix").map(({ path }) => ({
+      ...guard("unveil_over_listener", "the folder of a socket", path, "path"),
+      why: "the app could put a socket of its own in the place of the server's",
+    })),
+  ];
+}
+
+function refuseSystemFolder({ path, real, rights }: PlacedUnveil): Refusal | undefined {
+  if (real === "/") {
+    return new Refusal(
+      "unveil_root",
+      `${quote(path)} is everything, the control socket and /proc included`,
+      "unveil the folders that the app needs",
+    );
+  }
+  const refused = covers("/proc", real) ||
+    (real === "/sys" || covers("/sys", real) && isWriting(rights)) ||
+    (covers("/dev", real) && !HARMLESS_DEVICES.includes(real));
+  if (!refused) return undefined;
+  return new Refusal(
+    "unveil_system",
+    `${quote(path)} with ${quote(rights)} is the kernel's: ` +
+      "it shows or changes other processes and devices",
+    "leave it out; below /sys you may read, and these may be unveiled: " +
+      HARMLESS_DEVICES.join(", "),
+  );
+}
+
+function refuseReach(unveil: PlacedUnveil, guards: readonly PlacedGuard[]): Refusal | undefined {
+  const { path, real, rights } = unveil;
+  if (isWriting(rights) && `${path}${real}`.split("/").includes("node_modules")) {
+    return new Refusal(
+      "unveil_over_node_modules",
+      `${quote(path)} with ${quote(rights)} lies in a node_modules folder: ${COMES_BACK}`,
+      LAY_OUT,
+    );
+  }
+  for (const guard of guards) {
+    if (guard.against === "writes" && !isWriting(rights)) continue;
+    // A link on the way counts like the file itself: who replaces it chooses another file.
+    const reached = [...guard.links, guard.real].find((place) => covers(real, place));
+    const below = guard.extent === "tree" && covers(guard.real, real) &&
+      !(guard.except !== undefined && covers(guard.except, real));
+    if (reached === undefined && !below) continue;
+    const verb = isWriting(rights) ? "makes writable" : "reaches";
+    return new Refusal(
+      guard.code,
+      `${quote(path)} with ${quote(rights)} ${verb} ${guard.what}, ${quote(reached ?? real)}: ` +
+        guard.why,
+      guard.hint,
+    );
+  }
+  return undefined;
+}
+
+function refuseRepeat(
+  { path, real }: PlacedUnveil,
+  earlier: readonly PlacedUnveil[],
+): Refusal | undefined {
+  const same = earlier.find((other) => other.real === real);
+  if (same === undefined) return undefined;
+  return new Refusal(
+    "unveil_repeated",
+    `${quote(path)} and ${quote(same.path)} are the same place, ${quote(real)}`,
+    "write it once, with all its rights",
+  );
+}
+
+function refuseNesting(
+  inner: PlacedUnveil,
+  unveils: readonly PlacedUnveil[],
+): Refusal | undefined {
+  for (const outer of unveils) {
+    const within = inner.real !== outer.real && covers(outer.real, inner.real);
+    if (within && [...outer.rights].some((right) => !inner.rights.includes(right))) {
+      // Landlock adds rights up on the way down, so the inner path would have the outer one's too.
+      return new Refusal(
+        "unveil_fewer_inside",
+        `${quote(inner.path)} with ${quote(inner.rights)} lies inside ${quote(outer.path)} with ` +
+          `${quote(outer.rights)}: the kernel cannot take rights away further down`,
+        "put the two folders side by side, such as ./data/public and ./data/keys, and unveil each",
+      );
+    }
+    // The next reload follows links anew: one that the app planted would lead to what it chose.
+    const planted = within ? inner.real : inner.links.find((link) => covers(outer.real, link));
+    if (planted === undefined || !outer.rights.includes("c")) continue;
+    return new Refusal(
+      "unveil_replaceable",
+      `the app could replace ${quote(planted)} by a link, since ${quote(outer.path)} has ` +
+        `"c", and the next reload would grant ${quote(inner.rights)} on what the link leads to`,
+      "leave this one out if the outer rights will do, or put the two folders side by side",
+    );
+  }
+  return undefined;
+}
+
+function refuseMissing(
+  { path, real, rights, exists }: PlacedUnveil,
+  system: CheckSystem,
+): Refusal | undefined {
+  if (exists) return undefined;
+  if (!rights.includes("c")) {
+    return new Refusal(
+      "unveil_missing",
+      `there is no ${quote(path)}`,
+      'create it, or add "c" if the app is to create it',
+    );
+  }
+  if (system.exists(dirname(real))) return undefined;
+  return new Refusal(
+    "unveil_parent_missing",
+    `there is no ${quote(dirname(real))} in which the app could create ${quote(path)}`,
+    "create that folder",
+  );
+}
+
+function isWriting(rights: string): boolean {
+  return rights.includes("w") || rights.includes("c");
+}
+
+function thisMachine(): CheckSystem {
+  return {
+    uid: Deno.uid(),
+    readLink: (path) =>
+      unlessAbsent(() => Deno.lstatSync(path)).isSymlink === true
+        ? Deno.readLinkSync(path)
+        : undefined,
+    exists: (path) => unlessAbsent(() => Deno.statSync(path)).isSymlink !== undefined,
+  };
+}
+
+/** Where this user may not look, no worker of this user can follow a link either. */
+function unlessAbsent(look: () => Deno.FileInfo): Partial<Deno.FileInfo> {
+  const { NotFound, NotADirectory, PermissionDenied } = Deno.errors;
+  try {
+    return look();
+  } catch (error) {
+    if ([NotFound, NotADirectory, PermissionDenied].some((kind) => error instanceof kind)) {
+      return {};
+    }
+    throw error;
+  }
+}

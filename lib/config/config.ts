@@ -1,0 +1,78 @@
+/** Where the server listens. `text` is its canonical spelling: a listener's identity over reloads. */
+export type ListenAddress =
+  | {
+    readonly kind: "tcp";
+    /** `127.0.0.1:8000` or `[::1]:8000`. */
+    readonly text: string;
+    /** An IP literal without brackets, or `localhost`. */
+    readonly host: string;
+    /** 1..65535. */
+    readonly port: number;
+  }
+  | {
+    readonly kind: "unix";
+    /** `unix:/abs/path`. */
+    readonly text: string;
+    /** Absolute and normalised. */
+    readonly path: string;
+    /** Permission bits of the socket file. */
+    readonly mode: number;
+  };
+
+/** One path that the app may see, in the sense of OpenBSD's unveil(2). */
+export interface Unveil {
+  /** Absolute, normalised, without a trailing slash; symbolic links are not resolved. */
+  readonly path: string;
+  /** A non-empty part of `rwc`, in that order. */
+  readonly rights: string;
+  /** Whether something was there when the config was loaded. */
+  readonly exists: boolean;
+}
+
+/** Where the app lives. */
+export interface AppPlace {
+  /** Absolute path of the app's module. */
+  readonly module: string;
+  /**
+   * The nearest folder at or above the module with a deno.json, deno.jsonc or package.json, else the
+   * module's own folder. It is the worker's working folder.
+   */
+  readonly project: string;
+  /** `deno.lock` of the project, if there is one. */
+  readonly lockfile: string | undefined;
+}
+
+/** Who the workers run as, when Holdfast starts as root. */
+export interface Account {
+  /** The name, or the decimal id where the system knows no name. */
+  readonly user: string;
+  /** Never 0. */
+  readonly uid: number;
+  /** Never 0. */
+  readonly gid: number;
+}
+
+/** What `holdfast.jsonc` means on this machine: every path absolute, every default filled in. */
+export interface Config {
+  /** Absolute real path of the config file. */
+  readonly file: string;
+  /** The folder of {@link Config.file}; relative paths of the config start here. */
+  readonly folder: string;
+  readonly app: AppPlace;
+  readonly listen: readonly ListenAddress[];
+  readonly unveil: readonly Unveil[];
+  /** Names of environment variables that are passed through. */
+  readonly env: readonly string[];
+  /** Hosts that the app may dial: `host`, `host:port`, `[v6]` or `[v6]:port`. */
+  readonly net: readonly string[];
+  readonly engine: "native" | "node";
+  readonly reload: {
+    readonly readyDeadlineMs: number;
+    readonly idleGraceMs: number;
+    readonly drainDeadlineMs: number;
+  };
+  /** `undefined` when the config names no user: the workers run as whoever starts Holdfast. */
+  readonly account: Account | undefined;
+  /** Absolute folder of the control socket and the lock. */
+  readonly runtime: string;
+}

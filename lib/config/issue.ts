@@ -1,0 +1,97 @@
+import { closestMatch } from "leven";
+import type * as z from "zod";
+import { quote } from "./problem.ts";
+import { KNOWN_KEYS } from "./schema.ts";
+
+type Issue = z.core.$ZodIssue;
+
+/** One problem of the schema, before it has a position. */
+export interface IssueText {
+  readonly code: string;
+  readonly path: readonly PropertyKey[];
+  /** Whether the key itself is wrong or what it holds. */
+  readonly about: "key" | "value";
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** Says in the operator's words what zod found; `valueAt` gives what the file holds at a path. */
+export function describeIssue(
+  issue: Issue,
+  valueAt: (path: readonly PropertyKey[]) => unknown,
+  about: "key" | "value" = "value",
+): IssueText[] {
+  const { path } = issue;
+  const found = describeFound(about === "key" ? path.at(-1) : valueAt(path));
+  function say(code: string, message: string, hint: string): IssueText[] {
+    return [{ code, path, about, message, hint }];
+  }
+  switch (issue.code) {
+    case "unrecognized_keys":
+      return issue.keys.map((key) => describeUnknownKey(path, key));
+    case "invalid_key":
+    case "invalid_element":
+      return issue.issues.flatMap((inner) =>
+        describeIssue({ ...inner, path: [...path, ...inner.path] }, valueAt, "key")
+      );
+    case "invalid_union": {
+      // The branch whose outer type fits is the one that was meant.
+      const meant = issue.errors.find((branch) =>
+        !branch.some((inner) => inner.code === "invalid_type" && inner.path.length === 0)
+      );
+      if (meant === undefined) {
+        return say("value_type", `found ${found}`, "write a string or an object");
+      }
+      return meant.flatMap((inner) =>
+        describeIssue({ ...inner, path: [...path, ...inner.path] }, valueAt, about)
+      );
+    }
+    case "invalid_type":
+      if (found === "nothing") {
+        return say("key_missing", "this key is missing", `add it: ${issue.expected}`);
+      }
+      return say("value_type", `found ${found}`, `write a value of type ${issue.expected}`);
+    case "invalid_value": {
+      const known = issue.values.map((value) => quote(String(value))).join(" or ");
+      return say("value_unknown", `found ${found}`, `write ${known}`);
+    }
+    case "too_small":
+      return say(
+        "value_small",
+        `found ${found}`,
+        `at least ${issue.minimum}${unitOf(issue.origin)}`,
+      );
+    case "too_big":
+      return say("value_big", `found ${found}`, `at most ${issue.maximum}${unitOf(issue.origin)}`);
+    case "custom":
+      return say(String(issue.params?.code), issue.message, String(issue.params?.hint));
+    default:
+      return say("value_form", `found ${found}`, issue.message);
+  }
+}
+
+function describeUnknownKey(path: readonly PropertyKey[], key: string): IssueText {
+  const known = KNOWN_KEYS[String(path[0] ?? "")] ?? [];
+  const nearest = closestMatch(key, known, { maxDistance: 3 });
+  return {
+    code: "key_unknown",
+    path: [...path, key],
+    about: "key",
+    message: `unknown key ${quote(key)}`,
+    hint: nearest === undefined
+      ? `the keys are ${known.join(", ")}`
+      : `did you mean ${quote(nearest)}?`,
+  };
+}
+
+function describeFound(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (typeof value === "string") return quote(value);
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  return typeof value === "object" && value !== null ? "an object" : String(value);
+}
+
+function unitOf(origin: string): string {
+  const units: Record<string, string> = { string: " characters", array: " entries" };
+  return units[origin] ?? "";
+}

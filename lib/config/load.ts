@@ -1,0 +1,154 @@
+import { dirname, join, resolve } from "node:path";
+import { resolveAccount } from "./account.ts";
+import type { TcpText, UnixText } from "./address.ts";
+import type { Account, AppPlace, Config, ListenAddress, Unveil } from "./config.ts";
+import { parseConfig } from "./parse.ts";
+import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
+import type { ConfigFile } from "./schema.ts";
+
+export { parseConfig } from "./parse.ts";
+
+const MAX_FILE_BYTES = 1024 * 1024;
+// sockaddr_un has 108 bytes for the path and its NUL.
+const MAX_SOCKET_PATH_BYTES = 107;
+const PROJECT_FILES = ["deno.json", "deno.jsonc", "package.json"];
+
+/**
+ * Loads a config: reads the file, validates it, and resolves every path and account on this
+ * machine. Relative paths start at the folder of the config's real path. What the config would make
+ * possible is judged by `checkConfig`, not here.
+ *
+ * @throws {ConfigError} with every problem of the syntax, or else of the schema, or else of what the
+ * config names on this machine
+ */
+export async function loadConfig(file: string): Promise<Config> {
+  const { real, text } = await readConfig(file);
+  const folder = dirname(real);
+  const { values, positionOf } = parseConfig(text, real);
+  const problems: Problem[] = [];
+  /** Passes on what is no refusal; a refusal becomes a problem of the key at `path`. */
+  function accept<T>(path: readonly PropertyKey[], found: T | Refusal): T | undefined {
+    if (!(found instanceof Refusal)) return found;
+    problems.push({ ...found, key: formatKey(path), at: positionOf(path) });
+    return undefined;
+  }
+
+  const app = accept(["app"], await placeApp(resolve(folder, values.app)));
+  const listen = values.listen.map((text) => placeListen(text, folder));
+  for (const index of listen.keys()) accept(["listen", index], refuseListen(listen, index));
+  const unveil: Unveil[] = [];
+  for (const [path, rights] of Object.entries(values.unveil)) {
+    const found = accept(["unveil", path], await placeUnveil(resolve(folder, path), rights));
+    if (found !== undefined) unveil.push(found);
+  }
+  const found = await findUser(values);
+  const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
+  const account = accept([blamed], found);
+  if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
+
+  const { env, net, engine, reload } = values;
+  const runtime = resolve(folder, values.runtime);
+  return deepFreeze(
+    { file: real, folder, app, listen, unveil, env, net, engine, reload, account, runtime },
+  );
+}
+
+async function readConfig(file: string): Promise<{ real: string; text: string }> {
+  function refuse(message: string, hint: string, cause?: unknown): never {
+    const problem = { code: "config_unreadable", key: "", message, hint, at: undefined };
+    throw new ConfigError(file, [problem], cause);
+  }
+  try {
+    const real = await Deno.realPath(file);
+    // Asked before the file is opened: opening a FIFO waits for a writer.
+    const { isFile, size } = await Deno.stat(real);
+    if (!isFile) refuse("this is no regular file", "name the config file");
+    if (size > MAX_FILE_BYTES) {
+      refuse(`${size} bytes is more than ${MAX_FILE_BYTES}`, "is this the config file?");
+    }
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(real));
+    return { real, text };
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    if (error instanceof TypeError) refuse("this is no UTF-8 text", "save it as UTF-8", error);
+    const why = error instanceof Error ? error.message : String(error);
+    refuse(`cannot read it: ${quote(why)}`, "is the path right, and may this user read it?", error);
+  }
+}
+
+/** Finds the app's module and its project, the folder whose settings Deno will use for it. */
+async function placeApp(module: string): Promise<AppPlace | Refusal> {
+  if (await kindOf(module) !== "file") {
+    const message = `there is no file ${quote(module)}`;
+    return new Refusal(
+      "app_missing",
+      message,
+      "name the app's module, from the config's folder on",
+    );
+  }
+  let project = dirname(module);
+  while (!await holdsProjectFile(project)) {
+    const parent = dirname(project);
+    if (parent === project) {
+      project = dirname(module);
+      break;
+    }
+    project = parent;
+  }
+  const lockfile = join(project, "deno.lock");
+  return { module, project, lockfile: await kindOf(lockfile) === "file" ? lockfile : undefined };
+}
+
+async function holdsProjectFile(folder: string): Promise<boolean> {
+  for (const name of PROJECT_FILES) if (await kindOf(join(folder, name)) === "file") return true;
+  return false;
+}
+
+function placeListen(spelled: TcpText | UnixText, folder: string): ListenAddress {
+  if (spelled.kind === "tcp") return spelled;
+  const path = resolve(folder, spelled.path);
+  return { kind: "unix", text: `unix:${path}`, path, mode: spelled.mode };
+}
+
+function refuseListen(listen: readonly ListenAddress[], index: number): Refusal | undefined {
+  const address = listen[index]!;
+  if (listen.findIndex(({ text }) => text === address.text) < index) {
+    return new Refusal("listen_repeated", `${quote(address.text)} again`, "write it once");
+  }
+  if (address.kind === "tcp") return undefined;
+  const bytes = new TextEncoder().encode(address.path).length;
+  if (bytes <= MAX_SOCKET_PATH_BYTES) return undefined;
+  return new Refusal(
+    "listen_path_long",
+    `${quote(address.path)} is ${bytes} bytes long; a socket's path has room for ` +
+      `${MAX_SOCKET_PATH_BYTES}`,
+    "choose a shorter path, such as one in /run",
+  );
+}
+
+async function placeUnveil(path: string, rights: string): Promise<Unveil | Refusal> {
+  const kind = await kindOf(path);
+  if (kind !== "unknown") return { path, rights, exists: kind !== "missing" };
+  const message = `this user may not look at ${quote(path)}`;
+  return new Refusal("unveil_unreadable", message, "start Holdfast as a user that may");
+}
+
+async function findUser({ user, group }: ConfigFile): Promise<Account | Refusal | undefined> {
+  return user === undefined ? undefined : await resolveAccount(user, group);
+}
+
+async function kindOf(path: string): Promise<"file" | "folder" | "missing" | "unknown"> {
+  try {
+    return (await Deno.stat(path)).isDirectory ? "folder" : "file";
+  } catch (error) {
+    const missing = error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotADirectory;
+    return missing ? "missing" : "unknown";
+  }
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== "object" || value === null) return value;
+  for (const inner of Object.values(value)) deepFreeze(inner);
+  return Object.freeze(value);
+}

@@ -1,0 +1,135 @@
+import {
+  createScanner,
+  findNodeAtLocation,
+  getNodeValue,
+  type Node,
+  type ParseError,
+  parseTree,
+  printParseErrorCode,
+} from "jsonc-parser";
+import { describeIssue } from "./issue.ts";
+import { ConfigError, formatKey, type Position, type Problem, quote } from "./problem.ts";
+import { type ConfigFile, ConfigSchema } from "./schema.ts";
+
+// The parser recurses, and the schema needs three levels.
+const MAX_DEPTH = 32;
+// jsonc-parser's SyntaxKind, which is a const enum: it has no values to import.
+const TOKEN = { openBrace: 1, closeBrace: 2, openBracket: 3, closeBracket: 4, end: 17 };
+
+/** A config file that satisfies the schema. */
+export interface ParsedConfig {
+  readonly values: ConfigFile;
+  /** Where the value of a key path such as `["listen", 0]` stands in the file. */
+  readonly positionOf: (path: readonly PropertyKey[]) => Position;
+}
+
+/**
+ * Parses the text of a config file; `file` is only for the messages.
+ *
+ * @throws {ConfigError} with every problem that the syntax, or else the schema, finds
+ */
+export function parseConfig(text: string, file: string): ParsedConfig {
+  const positionAt = positionFinder(text);
+  const tree = parseText(text, file, positionAt);
+  const problems = [...repeatedKeys(tree)].map(({ node, path }): Problem => ({
+    code: "key_repeated",
+    key: formatKey(path),
+    message: `the key ${quote(node.value)} is reserved, or stands here for the second time`,
+    hint: "leave this one out",
+    at: positionAt(node.offset),
+  }));
+  const { data, error } = ConfigSchema.safeParse(getNodeValue(tree));
+  const issues = error?.issues.flatMap((issue) =>
+    describeIssue(issue, (path) => valueAt(tree, path))
+  );
+  for (const { path, about, ...said } of issues ?? []) {
+    const at = positionAt(nearestNode(tree, path, about).offset);
+    problems.push({ ...said, key: formatKey(path), at });
+  }
+  if (problems.length > 0 || data === undefined) throw new ConfigError(file, problems);
+  return {
+    values: data,
+    positionOf: (path) => positionAt(nearestNode(tree, path, "value").offset),
+  };
+}
+
+function parseText(text: string, file: string, positionAt: (offset: number) => Position): Node {
+  const tooDeep = offsetBelow(text, MAX_DEPTH);
+  if (tooDeep !== undefined) {
+    throw new ConfigError(file, [{
+      code: "syntax",
+      key: "",
+      message: `more than ${MAX_DEPTH} levels of nesting`,
+      hint: "no key needs more than three",
+      at: positionAt(tooDeep),
+    }]);
+  }
+  const errors: ParseError[] = [];
+  const tree = parseTree(text, errors, { allowTrailingComma: true });
+  if (tree !== undefined && errors.length === 0) return tree;
+  throw new ConfigError(
+    file,
+    errors.map(({ error, offset }): Problem => ({
+      code: "syntax",
+      key: "",
+      message: printParseErrorCode(error).replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase(),
+      hint: "write JSON; comments and trailing commas are fine",
+      at: positionAt(offset),
+    })),
+  );
+}
+
+/** The offset of the first bracket that is nested deeper than `depth`. */
+function offsetBelow(text: string, depth: number): number | undefined {
+  const scanner = createScanner(text, true);
+  let level = 0;
+  for (let token: number = scanner.scan(); token !== TOKEN.end; token = scanner.scan()) {
+    if (token === TOKEN.openBrace || token === TOKEN.openBracket) level++;
+    if (token === TOKEN.closeBrace || token === TOKEN.closeBracket) level--;
+    if (level > depth) return scanner.getTokenOffset();
+  }
+  return undefined;
+}
+
+/** Keys that an object has twice: one would silently win. `__proto__` would silently be dropped. */
+function* repeatedKeys(
+  node: Node,
+  path: readonly PropertyKey[] = [],
+): Generator<{ node: Node; path: readonly PropertyKey[] }> {
+  const seen = new Set(["__proto__"]);
+  for (const [index, child] of (node.children ?? []).entries()) {
+    if (node.type === "array") {
+      yield* repeatedKeys(child, [...path, index]);
+      continue;
+    }
+    const [key, value] = child.children ?? [];
+    const inner = [...path, key?.value];
+    if (key !== undefined && seen.has(key.value)) yield { node: key, path: inner };
+    seen.add(key?.value);
+    if (value !== undefined) yield* repeatedKeys(value, inner);
+  }
+}
+
+function valueAt(tree: Node, path: readonly PropertyKey[]): unknown {
+  const node = findNodeAtLocation(tree, path as (string | number)[]);
+  return node === undefined ? undefined : getNodeValue(node);
+}
+
+/** The node of a path; where a key is missing, the object that should have it. */
+function nearestNode(tree: Node, path: readonly PropertyKey[], about: "key" | "value"): Node {
+  const node = findNodeAtLocation(tree, path as (string | number)[]);
+  if (node === undefined) {
+    return path.length === 0 ? tree : nearestNode(tree, path.slice(0, -1), about);
+  }
+  const key = node.parent?.type === "property" ? node.parent.children?.[0] : undefined;
+  return about === "key" && key !== undefined ? key : node;
+}
+
+function positionFinder(text: string): (offset: number) => Position {
+  const starts = [0];
+  for (const { 0: end, index } of text.matchAll(/\r\n|\r|\n/g)) starts.push(index + end.length);
+  return (offset) => {
+    const line = starts.findLastIndex((start) => start <= offset);
+    return { line: line + 1, column: offset - starts[line]! + 1 };
+  };
+}

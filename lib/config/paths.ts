@@ -1,0 +1,47 @@
+import { dirname, join } from "node:path";
+
+// What Linux allows one path; beyond it the kernel answers ELOOP.
+const MAX_LINKS = 40;
+
+/** Where a path leads. */
+export interface Trail {
+  /** The path without symbolic links; what is missing stays as it is spelled. */
+  readonly real: string;
+  /** Where on the way each symbolic link lies, itself without links. Whoever replaces one chooses
+   * where the path leads. */
+  readonly links: readonly string[];
+}
+
+/** Whether `inner` is `outer` or lies below it, by whole names. Both absolute and normalised. */
+export function covers(outer: string, inner: string): boolean {
+  return inner === outer || inner.startsWith(outer === "/" ? "/" : `${outer}/`);
+}
+
+/** The folders above a path, the nearest first. */
+export function foldersAbove(path: string): string[] {
+  const folder = dirname(path);
+  return folder === path ? [] : [folder, ...foldersAbove(folder)];
+}
+
+/**
+ * Follows an absolute path one name at a time, as the kernel does. `readLink` gives what a symbolic
+ * link holds, and `undefined` for everything else.
+ */
+export function followPath(path: string, readLink: (path: string) => string | undefined): Trail {
+  const names = path.split("/");
+  const links: string[] = [];
+  let real = "/";
+  for (let name = names.shift(); name !== undefined; name = names.shift()) {
+    // join() also takes the steps "", "." and "..", and there is no link left in `real`.
+    const here = join(real, name);
+    const target = name === ".." ? undefined : readLink(here);
+    if (target === undefined || links.length === MAX_LINKS) {
+      real = here;
+      continue;
+    }
+    links.push(here);
+    if (target.startsWith("/")) real = "/";
+    names.unshift(...target.split("/"));
+  }
+  return { real, links };
+}

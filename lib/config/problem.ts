@@ -1,0 +1,65 @@
+import { HoldfastError } from "../base/error.ts";
+import { escapeStranger } from "../base/escape.ts";
+
+/** Where in the config file something is; both count from 1, columns in UTF-16 code units. */
+export interface Position {
+  readonly line: number;
+  readonly column: number;
+}
+
+/** One thing that is wrong with a config. */
+export interface Problem {
+  /** Stable name for logs and tests, in snake_case. */
+  readonly code: string;
+  /** The key, as `reload.idleGraceMs`, `listen[0]` or `unveil["./data"]`; empty for the file. */
+  readonly key: string;
+  /** What was found and why it is refused. */
+  readonly message: string;
+  /** What would do. */
+  readonly hint: string;
+  readonly at: Position | undefined;
+}
+
+/** Why a text of the config is refused, before anyone knows where in the file it stands. */
+export class Refusal {
+  constructor(readonly code: string, readonly message: string, readonly hint: string) {}
+}
+
+// A file that is no config at all may have a problem in every line.
+const MAX_LINES = 50;
+const MAX_ECHO = 80;
+
+/** Everything that is wrong with a config file; `message` has one line for each problem. */
+export class ConfigError extends HoldfastError {
+  readonly problems: readonly Problem[];
+
+  constructor(file: string, problems: readonly Problem[], cause?: unknown) {
+    const lines = problems.slice(0, MAX_LINES).map((problem) => formatProblem(file, problem));
+    const left = problems.length - lines.length;
+    if (left > 0) lines.push(`... and ${left} more`);
+    super(lines.join("\n"), { kind: "config", code: "config_invalid", cause });
+    this.name = "ConfigError";
+    this.problems = problems;
+  }
+}
+
+/** One line for an operator: `file:line:column: key: what; what would do`. */
+export function formatProblem(file: string, { key, message, hint, at }: Problem): string {
+  const place = escapeStranger(file) + (at === undefined ? "" : `:${at.line}:${at.column}`);
+  return [place, ...key === "" ? [] : [key], `${message}; ${hint}`].join(": ");
+}
+
+/** Text of the config as it may appear in a message: quoted, escaped and capped. */
+export function quote(text: string): string {
+  return `"${escapeStranger(text, MAX_ECHO)}"`;
+}
+
+/** The spelling of a key path: `reload.idleGraceMs`, `listen[0]`, `unveil["./data"]`. */
+export function formatKey(path: readonly PropertyKey[]): string {
+  return path.map((part, index) => {
+    if (typeof part === "number") return `[${part}]`;
+    const name = String(part);
+    if (!/^[\w$]+$/.test(name)) return `[${quote(name)}]`;
+    return index === 0 ? escapeStranger(name, MAX_ECHO) : `.${escapeStranger(name, MAX_ECHO)}`;
+  }).join("");
+}

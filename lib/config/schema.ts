@@ -1,0 +1,181 @@
+import * as z from "zod";
+import { parseListen, parseNet, refusePath, unixText } from "./address.ts";
+import { parseEnvName } from "./env_name.ts";
+import { quote, Refusal } from "./problem.ts";
+
+// 64 paths of 1024 characters stay below the 128 KiB that Linux allows one argument of a program.
+const MAX_UNVEILS = 64;
+const MAX_PATH_CHARS = 1024;
+const MAX_NAMES = 128;
+const MAX_NAME_CHARS = 256;
+
+const PathText = z.string().max(MAX_PATH_CHARS).check(({ value, issues }) => {
+  const refusal = refusePath(value);
+  if (refusal !== undefined) issues.push(asIssue(value, refusal));
+});
+
+const UnixListenSchema = z.strictObject({
+  unix: PathText.describe("Path of the socket file, relative to the folder of the config file."),
+  mode: z.string().regex(/^0?[0-7]{3}$/, 'expected three octal digits such as "0660"')
+    .default("0600")
+    .describe(
+      "Who may connect, as octal permission bits of the socket file; connecting takes `w`. The " +
+        'default lets in only the user that starts Holdfast: "0660" lets in its group, which is ' +
+        "the usual way for a proxy in front.",
+    ),
+});
+
+const ListenSchema = z.union([
+  parsedText(MAX_PATH_CHARS, parseListen),
+  UnixListenSchema.transform(({ unix, mode }) => unixText(unix, Number.parseInt(mode, 8))),
+]);
+
+const ReloadSchema = z.strictObject({
+  readyDeadlineMs: z.int().min(100).max(600_000).default(10_000)
+    .describe(
+      "How long new workers may take until they are ready, in milliseconds; after that the reload " +
+        "fails and the old workers go on. Raise it for an app with a long warm-up.",
+    ),
+  idleGraceMs: z.int().min(0).max(120_000).default(5_000)
+    .describe(
+      "How long an old worker leaves idle keep-alive connections open, in milliseconds, so that a " +
+        "client that is about to send a request is answered. Raise it for clients that think long " +
+        "between requests, lower it for quicker reloads.",
+    ),
+  drainDeadlineMs: z.int().min(0).max(3_600_000).default(30_000)
+    .describe(
+      "How long requests in flight may finish after a reload, in milliseconds; what is left is cut " +
+        "and counted. At least idleGraceMs. Raise it for long downloads and uploads.",
+    ),
+}).check(({ value, issues }) => {
+  if (value.drainDeadlineMs >= value.idleGraceMs) return;
+  issues.push(asIssue(
+    value.drainDeadlineMs,
+    new Refusal(
+      "drain_before_grace",
+      `${value.drainDeadlineMs} is less than idleGraceMs (${value.idleGraceMs}): ` +
+        "idle connections would be cut within their grace",
+      `set it to ${value.idleGraceMs} or more, or lower idleGraceMs`,
+    ),
+    ["drainDeadlineMs"],
+  ));
+});
+
+/** The config file: every key with its default, its bounds and why one would change it. */
+export const ConfigSchema = z.strictObject({
+  $schema: z.string().optional()
+    .describe("Where an editor finds the JSON Schema of this file. Holdfast ignores it."),
+  app: PathText.describe(
+    "The app's module, relative to the folder of the config file. Its project is the nearest " +
+      "folder at or above it with a deno.json, deno.jsonc or package.json; that is also the folder " +
+      "the app runs in.",
+  ),
+  listen: z.array(ListenSchema).min(1).max(16).describe(
+    'Where the server listens: "127.0.0.1:8000", "[::1]:8000", "localhost:8000", ' +
+      '"unix:/run/app.sock", or { "unix": "/run/app.sock", "mode": "0660" }. Other host names are ' +
+      'errors, since they may stand for several addresses; "0.0.0.0:8000" is every IPv4 address of ' +
+      "the machine. The socket stays open over reloads.",
+  ),
+  unveil: z.record(
+    PathText,
+    parsedText(4, parseRights),
+  ).refine((paths) => Object.keys(paths).length <= MAX_UNVEILS, {
+    error: `more than ${MAX_UNVEILS} paths`,
+    params: { code: "unveil_many", hint: "unveil the folder that holds them" },
+  }).prefault({}).describe(
+    "Files and folders the app may use, with everything below them; nothing else exists for it. " +
+      "The rights are those of OpenBSD's unveil(2): `r` read, `w` write, `c` create, rename and " +
+      "remove, `x` execute (refused for now: a worker executes nothing). Add a path when the app " +
+      "stores data. Code, config and caches stay out of reach: a config that makes something " +
+      "writable which the next reload would run is an error.",
+  ),
+  env: z.array(parsedText(MAX_NAME_CHARS, parseEnvName)).max(MAX_NAMES)
+    .check(refuseRepeats).prefault([]).describe(
+      "Names of environment variables the app may see, such as DATABASE_URL; no other variable is " +
+        "passed on. Names that steer the runtime instead of the app, such as `DENO_*`, `LD_*` or " +
+        "`HTTP_PROXY`, are errors. The app may also change what it is given, for itself.",
+    ),
+  net: z.array(parsedText(MAX_NAME_CHARS, parseNet)).max(MAX_NAMES)
+    .check(refuseRepeats).prefault([]).describe(
+      'Hosts the app may connect to: "api.example.com", "api.example.com:443", "10.0.0.5:5432" or ' +
+        '"[::1]:5432". None by default, so that a hijacked app cannot send anything out. No ' +
+        "wildcards. Listening needs no entry.",
+    ),
+  engine: z.enum(["native", "node"]).default("native").describe(
+    "What speaks HTTP in the worker. `native` is Deno's own server, reached over an internal API; " +
+      "where that is missing, `node` takes over. `node` is node:http: slower, but it serves " +
+      "WebSockets.",
+  ),
+  reload: ReloadSchema.prefault({}).describe("How patient a reload is."),
+  user: accountName().optional().describe(
+    "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
+      "never root. An error when Holdfast does not start as root.",
+  ),
+  group: accountName().optional().describe(
+    "The workers' group: a name of /etc/group or a decimal id. The default is the primary group of " +
+      "`user`. Set it when data belongs to another group.",
+  ),
+  runtime: PathText.default("./.holdfast").describe(
+    "Folder of the control socket and the lock, relative to the folder of the config file. Move it " +
+      "to /run when that folder is read-only. No unveil may reach it.",
+  ),
+}).check(({ value, issues }) => {
+  if (value.group === undefined || value.user !== undefined) return;
+  const refusal = new Refusal("group_without_user", "a group without a user", 'add "user"');
+  issues.push(asIssue(value.group, refusal, ["group"]));
+});
+
+/** A config file, parsed, with every default filled in; its paths are still as the file has them. */
+export type ConfigFile = z.infer<typeof ConfigSchema>;
+
+/** The known keys, by the first part of the path of the object they are in. */
+export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
+  "": Object.keys(ConfigSchema.shape),
+  reload: Object.keys(ReloadSchema.shape),
+  listen: Object.keys(UnixListenSchema.shape),
+};
+
+/** A text that `parse` turns into what it means, or refuses. */
+function parsedText<T>(maxChars: number, parse: (text: string) => T | Refusal) {
+  return z.string().max(maxChars).transform((text, { issues }) => {
+    const parsed = parse(text);
+    if (!(parsed instanceof Refusal)) return parsed;
+    issues.push(asIssue(text, parsed));
+    return z.NEVER;
+  });
+}
+
+function accountName() {
+  const names = /^([a-zA-Z_][a-zA-Z0-9_.-]*\$?|0|[1-9]\d*)$/;
+  return z.string().max(32).regex(names, "expected a name or a decimal id");
+}
+
+function parseRights(text: string): string | Refusal {
+  if (text === "" || !/^[rwxc]*$/.test(text) || new Set(text).size !== text.length) {
+    return new Refusal(
+      "unveil_rights",
+      `rights ${quote(text)}`,
+      "write any of r (read), w (write), c (create and remove), each at most once",
+    );
+  }
+  if (text.includes("x")) {
+    return new Refusal(
+      "unveil_x",
+      `rights ${quote(text)}: a worker never executes anything, so "x" is refused for now`,
+      'leave "x" out; a helper process is where such a job will go',
+    );
+  }
+  return [..."rwc"].filter((right) => text.includes(right)).join("");
+}
+
+function refuseRepeats({ value, issues }: z.core.ParsePayload<string[]>): void {
+  for (const [index, text] of value.entries()) {
+    if (value.indexOf(text) === index) continue;
+    const refusal = new Refusal("entry_repeated", `${quote(text)} again`, "write it once");
+    issues.push(asIssue(text, refusal, [index]));
+  }
+}
+
+function asIssue(input: unknown, { code, message, hint }: Refusal, path: PropertyKey[] = []) {
+  return { code: "custom" as const, input, path, message, params: { code, hint } };
+}

@@ -1,0 +1,89 @@
+/**
+ * The command line and the environment of a worker, from the config alone. Pure: what a worker may
+ * do can be read off the result.
+ */
+import { pathToFileURL } from "node:url";
+import type { Config } from "../config/config.ts";
+import type { Grants } from "../protocol/to_worker.ts";
+
+/** What a worker is granted, as lists for Deno's flags. */
+export function workerGrants(config: Config): Grants {
+  const paths = (rights: RegExp) =>
+    config.unveil.filter((unveil) => rights.test(unveil.rights)).map((unveil) => unveil.path);
+  return {
+    read: paths(/r/),
+    // Deno has one right for changing a file and for making one; it cannot tell `w` from `c`.
+    write: paths(/[wc]/),
+    net: [...config.net],
+    env: [...config.env],
+  };
+}
+
+/**
+ * The arguments of the worker's `deno run`. The program itself comes on standard input, so that no
+ * file on disk decides what a worker runs.
+ *
+ * Every kind that is not granted is denied by name: `node:child_process` adds `-A` to a `deno run`
+ * that carries no permission flag, so that the least privileged would get everything.
+ */
+export function workerArguments(config: Config): string[] {
+  const { read, write, net, env } = workerGrants(config);
+  const grant = (kind: string, values: string[]) =>
+    values.length > 0 ? `--allow-${kind}=${values.join(",")}` : `--deny-${kind}`;
+  return [
+    "run",
+    "--quiet",
+    "--ext=js",
+    "--no-prompt",
+    "--cached-only",
+    "--no-code-cache",
+    config.app.lockfile === undefined ? "--no-lock" : "--frozen",
+    grant("read", read),
+    grant("write", write),
+    grant("net", net),
+    // What is not listed does not exist for the app, as with unveil: npm packages that only look
+    // for a variable go on instead of failing.
+    ...env.length > 0 ? [`--allow-env=${env.join(",")}`] : [],
+    "--ignore-env",
+    "--deny-run",
+    "--deny-ffi",
+    "--deny-sys",
+    "--deny-import",
+    "-",
+  ];
+}
+
+/**
+ * The environment of a worker, built from nothing: the listed names and what Deno itself needs.
+ *
+ * @param environment the supervisor's own
+ */
+export function workerEnvironment(
+  config: Config,
+  environment: Readonly<Record<string, string>>,
+  denoDir: string,
+): Record<string, string> {
+  const listed = config.env.flatMap((name) => {
+    const value = environment[name];
+    return value === undefined ? [] : [[name, value]];
+  });
+  return {
+    ...Object.fromEntries(listed),
+    DENO_DIR: denoDir,
+    DENO_NO_UPDATE_CHECK: "1",
+    NO_COLOR: "1",
+  };
+}
+
+/**
+ * The program of a worker: Holdfast's own part with the app's module in its place.
+ *
+ * @param appModule absolute path
+ */
+export function workerProgram(bundle: string, appModule: string): string {
+  const [before, after, ...more] = bundle.split('"holdfast:app"');
+  if (before === undefined || after === undefined || more.length > 0) {
+    throw new Error("The worker's bundle does not name the app exactly once");
+  }
+  return before + JSON.stringify(pathToFileURL(appModule).href) + after;
+}

@@ -1,0 +1,68 @@
+/** The control socket: answers `status`, `reload` and `stop`. Its folder keeps everybody else out. */
+import net from "node:net";
+import * as z from "zod/mini";
+import { log } from "../base/log.ts";
+import { type Answer, Ask, MAX_ASK_BYTES } from "../protocol/control.ts";
+import { encodeFrame, FrameReader } from "../protocol/frame.ts";
+
+/** How many clients may be connected at once; each is a descriptor of the supervisor. */
+const MAX_CLIENTS = 32;
+
+/** How long a client may take to ask. */
+const ASK_DEADLINE_MS = 5_000;
+
+/** Answers each kind of question. */
+export type ControlHandlers = { readonly [Type in Ask["type"]]: () => Answer | Promise<Answer> };
+
+export interface ControlServer {
+  /** Stops answering and removes the socket. */
+  close(): void;
+}
+
+/** Listens on `path`, which must be in a folder that nobody else may enter. */
+export async function openControl(path: string, handlers: ControlHandlers): Promise<ControlServer> {
+  const server = net.createServer((socket) => serveClient(socket, handlers));
+  server.maxConnections = MAX_CLIENTS;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(path, resolve);
+  });
+  await Deno.chmod(path, 0o600);
+  return { close: () => void server.close() };
+}
+
+/** One question, one answer, then the connection ends. */
+function serveClient(socket: net.Socket, handlers: ControlHandlers): void {
+  const frames = new FrameReader(MAX_ASK_BYTES);
+  let asked = false;
+  socket.setTimeout(ASK_DEADLINE_MS, () => {
+    if (!asked) socket.destroy();
+  });
+  socket.on("error", () => {});
+  socket.on("data", (chunk: Uint8Array) => {
+    try {
+      for (const value of frames.push(chunk)) {
+        if (asked) throw new Error("More than one question");
+        asked = true;
+        const ask = Ask.safeParse(value);
+        if (!ask.success) throw new Error(z.prettifyError(ask.error));
+        void answer(socket, handlers[ask.data.type]);
+      }
+    } catch (error) {
+      end(socket, { type: "refused", reason: (error as Error).message });
+    }
+  });
+}
+
+async function answer(socket: net.Socket, handler: () => Answer | Promise<Answer>): Promise<void> {
+  try {
+    end(socket, await handler());
+  } catch (error) {
+    log.error("control_failed", { reason: (error as Error).message });
+    end(socket, { type: "refused", reason: (error as Error).message });
+  }
+}
+
+function end(socket: net.Socket, answer: Answer): void {
+  if (!socket.destroyed) socket.end(encodeFrame(answer));
+}

@@ -1,0 +1,137 @@
+/** The listeners: bound once, held for the supervisor's whole life, duplicated for each worker. */
+import type { ListenAddress } from "../config/config.ts";
+import { HoldfastError } from "../base/error.ts";
+import { duplicate, listen } from "../os/descriptor.ts";
+import { bindTcp, bindUnix, type ListenerHandle } from "./listener_handle.ts";
+
+/** What the kernel keeps while no worker accepts; `net.core.somaxconn` caps it. */
+const BACKLOG = 511;
+
+/** A bound, listening socket. */
+export interface Listener {
+  /** The canonical spelling of its address: its identity over reloads. */
+  readonly text: string;
+  /** A descriptor of its own for whoever takes it over. */
+  duplicate(): number;
+  /** Applies what may change without binding anew: the mode of a Unix socket. */
+  update(address: ListenAddress): void;
+  /** Lets go; a Unix socket's file goes with it. */
+  close(): void;
+}
+
+function bindError(address: ListenAddress, found: string, hint: string, cause?: unknown) {
+  return new HoldfastError(`Cannot listen on ${address.text}: ${found}`, {
+    kind: "environment",
+    code: "bind_failed",
+    hint,
+    cause,
+  });
+}
+
+/**
+ * Binds an address and listens.
+ *
+ * @throws {HoldfastError} if it is taken or may not be bound
+ */
+export async function bindListener(address: ListenAddress): Promise<Listener> {
+  return address.kind === "tcp" ? bindTcpListener(address) : await bindUnixListener(address);
+}
+
+function bindTcpListener(address: Extract<ListenAddress, { kind: "tcp" }>): Listener {
+  const host = address.host === "localhost" ? "127.0.0.1" : address.host;
+  let handle: ListenerHandle;
+  try {
+    handle = bindTcp(host, address.port);
+  } catch (error) {
+    throw bindError(
+      address,
+      (error as Error).message,
+      "Use an address of this machine; a port below 1024 needs CAP_NET_BIND_SERVICE",
+      error,
+    );
+  }
+  // A bind that fails because the port is taken shows only here: libuv puts that error off.
+  const bound: { port?: number } = {};
+  handle.getsockname?.(bound);
+  if (bound.port !== address.port || !listen(handle.fdForIpc(), BACKLOG)) {
+    handle.close();
+    throw bindError(
+      address,
+      "another socket listens there, or it may not be bound",
+      "See who listens with ss -ltnp, or choose another port; a port below 1024 needs " +
+        "CAP_NET_BIND_SERVICE",
+    );
+  }
+  return { ...holding(address.text, handle), update: () => {} };
+}
+
+async function bindUnixListener(
+  address: Extract<ListenAddress, { kind: "unix" }>,
+): Promise<Listener> {
+  await removeStaleSocket(address);
+  let handle: ListenerHandle;
+  try {
+    handle = bindUnix(address.path);
+  } catch (error) {
+    const hint = "Its folder must exist and be writable, and the path be shorter than 108 bytes";
+    throw bindError(address, (error as Error).message, hint, error);
+  }
+  // Before it listens nobody can connect, whatever the mode.
+  Deno.chmodSync(address.path, address.mode);
+  const { ino } = Deno.lstatSync(address.path);
+  if (!listen(handle.fdForIpc(), BACKLOG)) {
+    handle.close();
+    throw bindError(address, "the kernel refuses to listen", "See the log of the kernel");
+  }
+  const held = holding(address.text, handle);
+  return {
+    ...held,
+    update: (next) => {
+      if (next.kind === "unix") Deno.chmodSync(next.path, next.mode);
+    },
+    close: () => {
+      held.close();
+      // Somebody may have put another socket in its place.
+      if (inodeOf(address.path) === ino) Deno.removeSync(address.path);
+    },
+  };
+}
+
+function holding(text: string, handle: ListenerHandle) {
+  return {
+    text,
+    duplicate: () => duplicate(handle.fdForIpc()),
+    close: () => handle.close(),
+  };
+}
+
+function inodeOf(path: string): number | null | undefined {
+  try {
+    return Deno.lstatSync(path).ino;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Removes a socket file that nobody listens on; anything else in its place is an error. */
+async function removeStaleSocket(address: Extract<ListenAddress, { kind: "unix" }>) {
+  let found: Deno.FileInfo;
+  try {
+    found = await Deno.lstat(address.path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    throw error;
+  }
+  if (!found.isSocket) {
+    throw bindError(address, "a file that is no socket is there", "Move it, or listen elsewhere");
+  }
+  try {
+    const connection = await Deno.connect({ transport: "unix", path: address.path });
+    connection.close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
+    await Deno.remove(address.path);
+    return;
+  }
+  throw bindError(address, "another process listens there", "Stop it, or listen elsewhere");
+}

@@ -1,0 +1,43 @@
+/**
+ * Handles of listeners: what `node:net` has behind a server that does not accept by itself. It is
+ * the only thing that the runtime's IPC can pass on without accepting or closing it here.
+ */
+import net from "node:net";
+
+/** The part of `TCPWrap` and `PipeWrap` that is used. */
+export interface ListenerHandle {
+  readonly fdForIpc: () => number;
+  getsockname?(out: { address?: string; port?: number }): number;
+  close(): void;
+}
+
+const { _createServerHandle } = net as unknown as {
+  _createServerHandle(
+    address: string | undefined,
+    port?: number,
+    family?: 4 | 6 | -1,
+    fd?: number,
+  ): ListenerHandle | number;
+};
+
+function required(handle: ListenerHandle | number, what: string): ListenerHandle {
+  if (typeof handle !== "number") return handle;
+  throw new Error(`${what}: error ${-handle}`);
+}
+
+/** Binds a TCP address; whether another socket listens there shows only when it listens. */
+export function bindTcp(host: string, port: number): ListenerHandle {
+  const family = host.includes(":") ? 6 : 4;
+  return required(_createServerHandle(host, port, family), `Cannot bind ${host} port ${port}`);
+}
+
+/** Binds a Unix socket at `path`, where nothing may be yet. */
+export function bindUnix(path: string): ListenerHandle {
+  return required(_createServerHandle(path, -1, -1), `Cannot bind ${path}`);
+}
+
+/** Makes a handle of a listener's descriptor, which belongs to the handle from here on. */
+export function adoptListener(fd: number): ListenerHandle {
+  const handle = _createServerHandle(undefined, undefined, undefined, fd);
+  return required(handle, `Cannot adopt descriptor ${fd} as a listener`);
+}

@@ -1,0 +1,120 @@
+/** What must be known and cached before a worker can be spawned; `deno` itself finds it out. */
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import * as z from "zod";
+import { HoldfastError } from "../base/error.ts";
+import { escapeStranger } from "../base/escape.ts";
+import { checkConfig } from "../config/check.ts";
+import type { Config } from "../config/config.ts";
+import { ConfigError } from "../config/problem.ts";
+
+/** Holdfast's own folder. */
+export const HOLDFAST_FOLDER = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
+
+/** How long `deno` may take to fetch and compile what the cache lacks. */
+const PREPARE_DEADLINE_MS = 120_000;
+
+/** How much of what `deno` says is repeated. */
+const MAX_COMPLAINT = 2_000;
+
+const Facts = z.object({ denoDir: z.string() });
+const Graph = z.object({
+  modules: z.array(z.object({ local: z.string().nullish(), error: z.string().nullish() })),
+});
+
+/** Runs this deno program. */
+async function runDeno(args: string[], cwd: string, signal?: AbortSignal): Promise<string> {
+  const deadline = AbortSignal.timeout(PREPARE_DEADLINE_MS);
+  const command = new Deno.Command(Deno.execPath(), {
+    args,
+    cwd,
+    env: { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
+  });
+  const { success, stdout, stderr } = await command.output();
+  signal?.throwIfAborted();
+  if (success) return new TextDecoder().decode(stdout);
+  throw new Error(
+    deadline.aborted
+      ? `deno ${args[0]} took longer than ${PREPARE_DEADLINE_MS} ms`
+      : escapeLines(new TextDecoder().decode(stderr)),
+  );
+}
+
+function escapeLines(text: string): string {
+  return text.trim().split("\n").map((line) => escapeStranger(line)).join("\n")
+    .slice(0, MAX_COMPLAINT);
+}
+
+/** Where Deno keeps its caches. */
+export async function findDenoDir(): Promise<string> {
+  return Facts.parse(JSON.parse(await runDeno(["info", "--json"], HOLDFAST_FOLDER))).denoDir;
+}
+
+/**
+ * Bundles Holdfast's own part of a worker into one text, so that it needs no import map: in a
+ * worker the app's is in force.
+ *
+ * @param folder where the text may lie while it is made
+ */
+export async function bundleWorker(folder: string): Promise<string> {
+  const output = join(folder, "worker.js");
+  try {
+    const flags = ["--quiet", "--platform=deno", "--external=holdfast:app", `--output=${output}`];
+    await runDeno(["bundle", ...flags, join(HOLDFAST_FOLDER, "worker.ts")], HOLDFAST_FOLDER);
+    return await Deno.readTextFile(output);
+  } catch (error) {
+    throw new HoldfastError(`Cannot bundle the worker: ${(error as Error).message}`, {
+      kind: "environment",
+      code: "bundle_failed",
+      hint: "The first start needs the npm registry, for the bundler that Deno brings",
+      cause: error,
+    });
+  } finally {
+    await Deno.remove(output).catch(() => {});
+  }
+}
+
+/**
+ * Caches the app's module graph, so that a worker needs no registry, and checks the config against
+ * it: nothing that a worker can write may come back to life at the next reload.
+ *
+ * @throws {HoldfastError} if a module is missing or broken, or if the config is refused
+ */
+export async function prepareApp(
+  config: Config,
+  denoDir: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { module, project, lockfile } = config.app;
+  const lock = lockfile === undefined ? "--no-lock" : "--frozen";
+  let graph: z.infer<typeof Graph>;
+  try {
+    await runDeno(["cache", "--quiet", lock, module], project, signal);
+    graph = Graph.parse(
+      JSON.parse(await runDeno(["info", "--json", lock, module], project, signal)),
+    );
+    const broken = graph.modules.find((each) => each.error);
+    if (broken) throw new Error(escapeLines(broken.error!));
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw new HoldfastError(`Cannot load the app's modules: ${(error as Error).message}`, {
+      kind: "config",
+      code: "modules_failed",
+      hint: lockfile === undefined
+        ? `Try: cd ${project} && deno cache ${module}`
+        : `Try: cd ${project} && deno cache ${module}; it brings ${lockfile} up to date`,
+      cause: error,
+    });
+  }
+  const problems = checkConfig(config, {
+    denoDir,
+    denoProgram: Deno.execPath(),
+    modules: graph.modules.flatMap(({ local }) => local ?? []),
+    holdfast: HOLDFAST_FOLDER,
+  });
+  if (problems.length > 0) throw new ConfigError(config.file, problems);
+}

@@ -1,0 +1,100 @@
+/** The runtime folder: the control socket and the lock that makes a supervisor the only one. */
+import { join } from "node:path";
+import { HoldfastError } from "../base/error.ts";
+
+/** Where the control socket of a runtime folder is. */
+export function controlSocketPath(folder: string): string {
+  return join(folder, "control.sock");
+}
+
+/** A runtime folder in use. */
+export interface RuntimeFolder {
+  readonly controlSocket: string;
+  close(): void;
+}
+
+function environmentError(message: string, code: string, hint: string, cause?: unknown) {
+  return new HoldfastError(message, { kind: "environment", code, hint, cause });
+}
+
+/**
+ * Takes a runtime folder into use, creating it if need be.
+ *
+ * The lock is the kernel's (flock(2)) and ends with the process that holds it: a socket file that
+ * is left over cannot be mistaken for a supervisor that lives.
+ *
+ * @throws {HoldfastError} `already_running` if another supervisor holds it
+ */
+export async function openRuntimeFolder(folder: string): Promise<RuntimeFolder> {
+  const lock = await openLock(folder);
+  if (!await lock.tryLock(true)) {
+    const pid = await readPid(lock);
+    lock.close();
+    throw environmentError(
+      `Already running, pid ${pid}: it holds ${folder}`,
+      "already_running",
+      "Use holdfast reload or holdfast stop, or give this one another runtime folder",
+    );
+  }
+  await lock.truncate();
+  await lock.write(new TextEncoder().encode(`${Deno.pid}\n`));
+  const controlSocket = controlSocketPath(folder);
+  await removeIfThere(controlSocket);
+  return {
+    controlSocket,
+    close() {
+      Deno.removeSync(join(folder, "lock"));
+      lock.close();
+    },
+  };
+}
+
+async function openLock(folder: string): Promise<Deno.FsFile> {
+  try {
+    await makePrivateFolder(folder);
+    // Nobody may plant a link here: the folder is ours alone, which was just made sure of.
+    const path = join(folder, "lock");
+    return await Deno.open(path, { create: true, read: true, write: true, mode: 0o600 });
+  } catch (error) {
+    if (error instanceof HoldfastError) throw error;
+    throw environmentError(
+      `Cannot use the runtime folder ${folder}: ${(error as Error).message}`,
+      "runtime_folder",
+      "Set runtime in the config to a folder that you may write, and grant it to Holdfast " +
+        "with --allow-write",
+      error,
+    );
+  }
+}
+
+async function makePrivateFolder(folder: string): Promise<void> {
+  try {
+    await Deno.mkdir(folder, { mode: 0o700 });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+  const found = await Deno.lstat(folder);
+  if (!found.isDirectory || found.uid !== Deno.uid()) {
+    throw environmentError(
+      `The runtime folder ${folder} is no folder of this user`,
+      "runtime_folder",
+      "Remove it, or set runtime in the config to another",
+    );
+  }
+  if (((found.mode ?? 0) & 0o077) !== 0) await Deno.chmod(folder, 0o700);
+}
+
+async function readPid(lock: Deno.FsFile): Promise<string> {
+  const bytes = new Uint8Array(16);
+  const length = await lock.read(bytes);
+  const text = new TextDecoder().decode(bytes.subarray(0, length ?? 0)).trim();
+  return /^\d+$/.test(text) ? text : "unknown";
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

@@ -1,0 +1,55 @@
+/** What the supervisor's main thread and a spawner thread say to each other. */
+import type { ToSupervisor } from "../protocol/to_supervisor.ts";
+import type { ToWorker } from "../protocol/to_worker.ts";
+import type { Rule } from "../protocol/violation.ts";
+
+/** A worker to be; every part of it is computed by the supervisor. */
+export interface SpawnRequest {
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  /** What the worker runs; it comes on its standard input. */
+  readonly source: string;
+  /** Ids to run as; only root may say. */
+  readonly account: { readonly uid: number; readonly gid: number } | undefined;
+}
+
+/** How a process ended. */
+export interface ExitStatus {
+  readonly code: number | undefined;
+  readonly signal: string | undefined;
+}
+
+export type WorkerSignal = "SIGKILL" | "SIGTERM";
+
+export type ToSpawner =
+  | { readonly type: "spawn"; readonly worker: number; readonly request: SpawnRequest }
+  /** The descriptors are the thread's own from here on. */
+  | { readonly type: "hand_over"; readonly worker: number; readonly descriptors: readonly number[] }
+  | { readonly type: "command"; readonly worker: number; readonly command: ToWorker }
+  | { readonly type: "signal"; readonly worker: number; readonly signal: WorkerSignal };
+
+export type FromSpawner =
+  | { readonly type: "spawned"; readonly worker: number; readonly pid: number }
+  | { readonly type: "message"; readonly worker: number; readonly message: ToSupervisor }
+  | {
+    readonly type: "violation";
+    readonly worker: number;
+    readonly rule: Rule;
+    readonly detail: string;
+  }
+  | {
+    readonly type: "output";
+    readonly worker: number;
+    readonly stream: "stdout" | "stderr";
+    readonly text: string;
+  }
+  | { readonly type: "output_dropped"; readonly worker: number; readonly lines: number }
+  | {
+    readonly type: "exited";
+    readonly worker: number;
+    readonly status: ExitStatus;
+    /** Why it could not be spawned or handed its listeners, if it could not. */
+    readonly error: string | undefined;
+  };

@@ -1,0 +1,202 @@
+/**
+ * A spawner: a thread of the supervisor from which the workers of one generation are spawned.
+ *
+ * It is a thread of its own because what confines a process on Linux (no_new_privs, Landlock,
+ * seccomp) is an attribute of the thread that forks it: this one can be confined for good, and its
+ * children with it, while the rest of the supervisor is not.
+ */
+import { Buffer } from "node:buffer";
+import { type ChildProcess, spawn } from "node:child_process";
+import type { Duplex, Readable } from "node:stream";
+import type { ToSupervisor } from "../protocol/to_supervisor.ts";
+import type { ToWorker } from "../protocol/to_worker.ts";
+import { Violation } from "../protocol/violation.ts";
+import { WorkerPeer } from "../protocol/worker_peer.ts";
+import { OutputLines } from "./output.ts";
+import { adoptListener, type ListenerHandle } from "./listener_handle.ts";
+import type {
+  ExitStatus,
+  FromSpawner,
+  SpawnRequest,
+  ToSpawner,
+  WorkerSignal,
+} from "./spawner_message.ts";
+
+/** How often deadlines are looked at and dropped lines are told. */
+const LOOK_INTERVAL_MS = 500;
+
+/** The channel's place in `stdio`; a worker finds it by this number. */
+const CHANNEL = 4;
+
+const thread = self as unknown as {
+  postMessage(message: FromSpawner): void;
+  onmessage: ((event: MessageEvent<ToSpawner>) => void) | null;
+};
+const children = new Map<number, Child>();
+
+class Child {
+  readonly #worker: number;
+  readonly #process: ChildProcess;
+  readonly #channel: Duplex;
+  readonly #peer = new WorkerPeer();
+  readonly #streams = { stdout: new OutputLines(), stderr: new OutputLines() };
+  readonly #look = setInterval(() => this.#lookAround(), LOOK_INTERVAL_MS);
+  #handles: ListenerHandle[] = [];
+  #error: string | undefined;
+  #status: ExitStatus | undefined;
+
+  constructor(worker: number, request: SpawnRequest) {
+    this.#worker = worker;
+    this.#process = spawn(request.program, [...request.args], {
+      cwd: request.cwd,
+      env: request.env,
+      stdio: ["pipe", "pipe", "pipe", "ipc", "pipe"],
+      ...request.account,
+    });
+    this.#channel = this.#process.stdio[CHANNEL] as Duplex;
+    this.#process.on("error", (error) => this.#giveUp(error.message));
+    this.#process.on("exit", (code, signal) => {
+      this.#status = { code: code ?? undefined, signal: signal ?? undefined };
+    });
+    // "close" comes when the output has been read too, so that last words precede the exit.
+    this.#process.on("close", () => this.#exited());
+    // A worker that is gone shows in its exit; what a pipe says of it adds nothing.
+    for (const stream of [this.#channel, this.#process.stdin!]) stream.on("error", () => {});
+    this.#channel.on("data", (chunk: Uint8Array) => this.#receive(chunk));
+    this.#read("stdout", this.#process.stdout!);
+    this.#read("stderr", this.#process.stderr!);
+    this.#process.stdin!.end(request.source);
+    if (this.#process.pid !== undefined) {
+      thread.postMessage({ type: "spawned", worker, pid: this.#process.pid });
+    }
+  }
+
+  /**
+   * Sends listeners over the runtime's IPC, which carries nothing else and is closed as soon as the
+   * worker says that it holds them.
+   */
+  handOver(descriptors: readonly number[]): void {
+    this.#handles = descriptors.map(adoptListener);
+    for (const handle of this.#handles) {
+      this.#process.send({ type: "listener" }, handle as never, { keepOpen: true }, (error) => {
+        if (error) this.#giveUp(`Cannot hand over a listener: ${error.message}`);
+      });
+    }
+  }
+
+  command(command: ToWorker): void {
+    this.#channel.write(this.#peer.command(command));
+  }
+
+  signal(signal: WorkerSignal): void {
+    // Only while it has not been reaped: after that, its number may be another's.
+    if (this.#status === undefined && this.#process.pid !== undefined) {
+      Deno.kill(this.#process.pid, signal);
+    }
+  }
+
+  #receive(chunk: Uint8Array): void {
+    this.#guard(() => {
+      for (const message of this.#peer.receive(chunk)) {
+        if (message.type === "received") this.#closeIpc(message);
+        thread.postMessage({ type: "message", worker: this.#worker, message });
+      }
+    });
+  }
+
+  #closeIpc(received: Extract<ToSupervisor, { type: "received" }>): void {
+    if (received.listeners !== this.#handles.length) {
+      throw new Violation(
+        "wrong_count",
+        `has ${received.listeners} listeners, was handed ${this.#handles.length}`,
+      );
+    }
+    if (this.#process.connected) this.#process.disconnect();
+    this.#closeHandles();
+  }
+
+  #closeHandles(): void {
+    for (const handle of this.#handles) handle.close();
+    this.#handles = [];
+  }
+
+  /** Runs `step`; a worker that breaks a rule in it is killed. */
+  #guard(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error;
+      this.#channel.destroy();
+      thread.postMessage({
+        type: "violation",
+        worker: this.#worker,
+        rule: error.rule,
+        detail: error.message,
+      });
+      this.signal("SIGKILL");
+    }
+  }
+
+  #read(name: "stdout" | "stderr", stream: Readable): void {
+    const lines = this.#streams[name];
+    const post = (text: string) =>
+      thread.postMessage({ type: "output", worker: this.#worker, stream: name, text });
+    stream.on("data", (chunk: Buffer) => {
+      for (const text of lines.push(chunk)) post(text);
+    });
+    stream.on("end", () => {
+      for (const text of lines.end()) post(text);
+    });
+    stream.on("error", () => {});
+  }
+
+  #lookAround(): void {
+    this.#guard(() => this.#peer.checkDeadline());
+    const lines = this.#streams.stdout.takeDropped() + this.#streams.stderr.takeDropped();
+    if (lines > 0) thread.postMessage({ type: "output_dropped", worker: this.#worker, lines });
+  }
+
+  #giveUp(error: string): void {
+    this.#error ??= error;
+    if (this.#process.pid === undefined) this.#exited();
+    else this.signal("SIGKILL");
+  }
+
+  #exited(): void {
+    if (!children.delete(this.#worker)) return;
+    this.#lookAround();
+    clearInterval(this.#look);
+    this.#closeHandles();
+    this.#channel.destroy();
+    thread.postMessage({
+      type: "exited",
+      worker: this.#worker,
+      status: this.#status ?? { code: undefined, signal: undefined },
+      error: this.#error,
+    });
+  }
+}
+
+function handle(message: ToSpawner): void {
+  if (message.type === "spawn") {
+    try {
+      children.set(message.worker, new Child(message.worker, message.request));
+    } catch (error) {
+      thread.postMessage({
+        type: "exited",
+        worker: message.worker,
+        status: { code: undefined, signal: undefined },
+        error: (error as Error).message,
+      });
+    }
+    return;
+  }
+  const child = children.get(message.worker);
+  if (message.type === "hand_over") {
+    if (child) child.handOver(message.descriptors);
+    else message.descriptors.map(adoptListener).forEach((listener) => listener.close());
+  } else if (message.type === "command") child?.command(message.command);
+  else child?.signal(message.signal);
+}
+
+thread.onmessage = ({ data }) => handle(data);

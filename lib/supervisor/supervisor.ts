@@ -1,0 +1,285 @@
+/**
+ * The supervisor: holds the listeners and the right to spawn, and swaps generations. It parses no
+ * HTTP, imports no app and believes no worker.
+ */
+import { toHoldfastError } from "../base/error.ts";
+import { log } from "../base/log.ts";
+import { VERSION } from "../base/version.ts";
+import type { Config, ListenAddress } from "../config/config.ts";
+import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
+import { workerArguments, workerEnvironment, workerProgram } from "../sandbox/worker_command.ts";
+import type { ControlServer } from "./control_server.ts";
+import { Generation, type GenerationRecord } from "./generation.ts";
+import type { Listener } from "./listener.ts";
+import { ReloadQueue } from "./reload_queue.ts";
+import type { RuntimeFolder } from "./runtime_folder.ts";
+import type { SpawnRequest } from "./spawner_message.ts";
+import type { System } from "./system.ts";
+
+/** How many ended generations `status` remembers. */
+const MAX_RECORDS = 10;
+
+/** What is found out once, at start, and serves every generation. */
+interface Foundation {
+  readonly denoDir: string;
+  readonly bundle: string;
+  readonly runtime: RuntimeFolder;
+}
+
+export class Supervisor {
+  readonly #system: System;
+  readonly #file: string;
+  readonly #startedMs = performance.now();
+  readonly #stopping = new AbortController();
+  readonly #reloads = new ReloadQueue(() => this.#reload());
+  readonly #stopped = Promise.withResolvers<void>();
+  readonly #generations = new Set<Generation>();
+  readonly #ended: GenerationRecord[] = [];
+  #listeners = new Map<string, Listener>();
+  #foundation: Foundation | undefined;
+  #control: ControlServer | undefined;
+  #incumbent: Generation | undefined;
+  #lastGeneration = 0;
+  #lastWorker = 0;
+  #reloadCount = 0;
+  #lastReload: ReloadResult | undefined;
+  #busy: Promise<unknown> = Promise.resolve();
+
+  /** @param file the config's path */
+  constructor(file: string, system: System) {
+    this.#file = file;
+    this.#system = system;
+  }
+
+  /** Settles when everything has ended. */
+  get stopped(): Promise<void> {
+    return this.#stopped.promise;
+  }
+
+  /**
+   * Brings up the first generation.
+   *
+   * @throws {HoldfastError} if anything fails; nothing is left behind then
+   */
+  async start(): Promise<void> {
+    const work = this.#start();
+    this.#busy = work.catch(() => {});
+    try {
+      await work;
+    } catch (error) {
+      this.#letGo();
+      this.#stopped.resolve();
+      // Told to stop before it was up: that is no failure.
+      if (!this.#stopping.signal.aborted) throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
+    const config = await this.#system.loadConfig(this.#file);
+    // The lock first: a second supervisor must learn that it is one before it does anything else.
+    const runtime = await this.#system.openRuntimeFolder(config.runtime);
+    this.#foundation = { runtime, denoDir: "", bundle: "" };
+    const [denoDir, bundle] = await Promise.all([
+      this.#system.findDenoDir(),
+      this.#system.bundleWorker(config.runtime),
+    ]);
+    this.#foundation = { runtime, denoDir, bundle };
+    this.#control = await this.#system.openControl(runtime.controlSocket, {
+      status: () => ({ type: "status", status: this.status() }),
+      reload: async (): Promise<Answer> => ({ type: "reloaded", result: await this.reload() }),
+      stop: async (): Promise<Answer> => {
+        await this.stop();
+        return { type: "stopped" };
+      },
+    });
+    await this.#switchTo(config);
+    log.info("serving", {
+      pid: Deno.pid,
+      listen: [...this.#listeners.keys()],
+      generation: this.#incumbent?.number,
+      ms: Math.round(performance.now() - this.#startedMs),
+    });
+  }
+
+  /** Brings in new code and new config. Never throws: the result says how it went. */
+  reload(): Promise<ReloadResult> {
+    return this.#reloads.request();
+  }
+
+  async #reload(): Promise<ReloadResult> {
+    const startMs = performance.now();
+    const result = (facts: Pick<ReloadResult, "outcome" | "reason" | "hint">): ReloadResult => ({
+      ...facts,
+      generation: this.#incumbent?.number ?? 0,
+      ms: Math.round(performance.now() - startMs),
+      at: new Date().toISOString(),
+    });
+    await this.#busy;
+    this.#reloadCount++;
+    const work = this.#tryReload();
+    this.#busy = work.catch(() => {});
+    try {
+      await work;
+      this.#lastReload = result({ outcome: "done" });
+      log.info("reload_done", { ...this.#lastReload });
+    } catch (error) {
+      const { message, hint } = toHoldfastError(error);
+      this.#lastReload = result({
+        outcome: "refused",
+        reason: message,
+        ...hint !== undefined && { hint },
+      });
+      log.error("reload_refused", { ...this.#lastReload });
+    }
+    return this.#lastReload;
+  }
+
+  async #tryReload(): Promise<void> {
+    this.#stopping.signal.throwIfAborted();
+    const config = await this.#system.loadConfig(this.#file);
+    await this.#switchTo(config);
+  }
+
+  /** Everything that can fail comes before the one step that changes the incumbent. */
+  async #switchTo(config: Config): Promise<void> {
+    const { signal } = this.#stopping;
+    const { denoDir } = this.#foundation!;
+    await this.#system.prepareApp(config, denoDir, signal);
+    const incumbent = this.#incumbent;
+    const added: Listener[] = [];
+    let candidate: Generation | undefined;
+    try {
+      const listeners: Listener[] = [];
+      for (const address of config.listen) listeners.push(await this.#listenerFor(address, added));
+      candidate = new Generation({
+        number: ++this.#lastGeneration,
+        config,
+        listeners,
+        spawner: this.#system.startSpawner(),
+        request: this.#spawnRequest(config),
+        nextWorker: () => ++this.#lastWorker,
+      });
+      this.#generations.add(candidate);
+      await candidate.start(signal);
+    } catch (error) {
+      if (candidate) this.#generations.delete(candidate);
+      for (const listener of added) listener.close();
+      throw error;
+    }
+    this.#incumbent = candidate;
+    this.#keepListeners(config, added);
+    if (incumbent) void this.#retire(incumbent);
+  }
+
+  async #listenerFor(address: ListenAddress, added: Listener[]): Promise<Listener> {
+    const held = this.#listeners.get(address.text);
+    if (held) return held;
+    const listener = await this.#system.bindListener(address);
+    added.push(listener);
+    return listener;
+  }
+
+  #keepListeners(config: Config, added: readonly Listener[]): void {
+    for (const listener of added) this.#listeners.set(listener.text, listener);
+    const wanted = new Map(config.listen.map((address) => [address.text, address]));
+    for (const [text, listener] of this.#listeners) {
+      const address = wanted.get(text);
+      if (address) listener.update(address);
+      else {
+        this.#listeners.delete(text);
+        listener.close();
+        log.info("listener_closed", { listen: text });
+      }
+    }
+  }
+
+  #spawnRequest(config: Config): SpawnRequest {
+    const { denoDir, bundle } = this.#foundation!;
+    return {
+      program: Deno.execPath(),
+      args: workerArguments(config),
+      env: workerEnvironment(config, Deno.env.toObject(), denoDir),
+      cwd: config.app.project,
+      source: workerProgram(bundle, config.app.module),
+      account: config.account && { uid: config.account.uid, gid: config.account.gid },
+    };
+  }
+
+  async #retire(generation: Generation): Promise<void> {
+    const record = await generation.drain();
+    this.#generations.delete(generation);
+    this.#ended.unshift(record);
+    this.#ended.length = Math.min(this.#ended.length, MAX_RECORDS);
+    log.info("generation_ended", { ...record });
+  }
+
+  /** Drains every generation and ends. A second call waits for the first. */
+  async stop(): Promise<void> {
+    if (!this.#stopping.signal.aborted) {
+      log.info("stopping");
+      this.#stopping.abort(new Error("The supervisor is stopping"));
+      // A candidate or a switch under way sees the signal; what comes out of it is drained too.
+      await this.#busy;
+      const retired = this.#incumbent ? this.#retire(this.#incumbent) : undefined;
+      await Promise.all([retired, this.#allEnded()]);
+      this.#letGo();
+      log.info("stopped");
+      this.#stopped.resolve();
+    }
+    await this.stopped;
+  }
+
+  async #allEnded(): Promise<void> {
+    while (this.#generations.size > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+
+  /** Ends every worker now; for a second order to stop. */
+  cut(): void {
+    log.warn("cutting", { generations: this.#generations.size });
+    for (const generation of this.#generations) generation.cut();
+  }
+
+  #letGo(): void {
+    for (const listener of this.#listeners.values()) listener.close();
+    this.#listeners.clear();
+    this.#control?.close();
+    this.#control = undefined;
+    this.#foundation?.runtime.close();
+    this.#foundation = undefined;
+  }
+
+  /** What `holdfast status` shows. */
+  status(): Status {
+    return {
+      pid: Deno.pid,
+      holdfast: VERSION,
+      deno: Deno.version.deno,
+      config: this.#incumbent?.config.file ?? this.#file,
+      ageMs: Math.round(performance.now() - this.#startedMs),
+      listeners: [...this.#listeners.keys()],
+      generations: [...this.#generations].map(describeGeneration),
+      reloads: this.#reloadCount,
+      lastReload: this.#lastReload ?? null,
+      ended: this.#ended,
+    };
+  }
+}
+
+function describeGeneration(generation: Generation): Status["generations"][number] {
+  const { worker } = generation;
+  return {
+    generation: generation.number,
+    state: generation.state,
+    ageMs: Math.round(performance.now() - generation.startedMs),
+    replacements: generation.replacements,
+    worker: worker?.alive && worker.pid !== undefined
+      ? {
+        worker: worker.id,
+        pid: worker.pid,
+        engine: worker.engine ?? "unknown",
+        ageMs: Math.round(worker.ageMs),
+        ...worker.figures,
+      }
+      : null,
+  };
+}

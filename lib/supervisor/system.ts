@@ -1,0 +1,34 @@
+/**
+ * Every effect of the supervisor that can fail, behind one interface: tests make each of them fail
+ * in turn and see that the old generation goes on.
+ */
+import type { Config, ListenAddress } from "../config/config.ts";
+import { loadConfig } from "../config/load.ts";
+import { type ControlHandlers, type ControlServer, openControl } from "./control_server.ts";
+import { bindListener, type Listener } from "./listener.ts";
+import { bundleWorker, findDenoDir, prepareApp } from "./prepare.ts";
+import { openRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
+import { type Spawner, startSpawner } from "./spawner.ts";
+
+export interface System {
+  loadConfig(file: string): Promise<Config>;
+  findDenoDir(): Promise<string>;
+  openRuntimeFolder(folder: string): Promise<RuntimeFolder>;
+  bundleWorker(folder: string): Promise<string>;
+  openControl(path: string, handlers: ControlHandlers): Promise<ControlServer>;
+  prepareApp(config: Config, denoDir: string, signal: AbortSignal): Promise<void>;
+  bindListener(address: ListenAddress): Promise<Listener>;
+  startSpawner(): Spawner;
+}
+
+/** The effects on this machine. */
+export const realSystem: System = {
+  loadConfig,
+  findDenoDir,
+  openRuntimeFolder,
+  bundleWorker,
+  openControl,
+  prepareApp,
+  bindListener,
+  startSpawner,
+};

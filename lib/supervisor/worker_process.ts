@@ -1,0 +1,174 @@
+/** One worker, as the supervisor's main thread sees it. */
+import { HoldfastError } from "../base/error.ts";
+import { escapeStranger } from "../base/escape.ts";
+import { log } from "../base/log.ts";
+import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
+import type { ToWorker } from "../protocol/to_worker.ts";
+import type { ExitStatus, SpawnRequest, WorkerSignal } from "./spawner_message.ts";
+import type { Spawner, SpawnerEvent } from "./spawner.ts";
+
+/** Why a worker is no more. */
+export interface Death {
+  readonly status: ExitStatus;
+  /** What was wrong before it ended, if something was: its own words, a broken rule, a failed spawn. */
+  readonly reason: string | undefined;
+  /** After how many milliseconds. */
+  readonly livedMs: number;
+}
+
+type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
+
+/** How a death reads in a message. */
+export function describeDeath({ status, reason }: Death): string {
+  const end = status.signal !== undefined
+    ? `killed by ${status.signal}`
+    : status.code !== undefined
+    ? `exited with status ${status.code}`
+    : "never started";
+  return reason === undefined ? end : `${reason} (${end})`;
+}
+
+export class WorkerProcess {
+  readonly id: number;
+  readonly generation: number;
+  readonly startedMs = performance.now();
+  readonly exited: Promise<Death>;
+  readonly #spawner: Spawner;
+  readonly #exit = Promise.withResolvers<Death>();
+  #pid: number | undefined;
+  #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
+  #drained: MessageOf<"drained"> | undefined;
+  #engine: "native" | "node" | undefined;
+  #reason: string | undefined;
+  #death: Death | undefined;
+  #waiting: { type: string; resolve(message: ToSupervisor): void } | undefined;
+  #unread: ToSupervisor[] = [];
+
+  /** Spawns; whether it worked shows in its messages or in {@link WorkerProcess.exited}. */
+  constructor(
+    identity: { readonly id: number; readonly generation: number },
+    spawner: Spawner,
+    request: SpawnRequest,
+  ) {
+    this.id = identity.id;
+    this.generation = identity.generation;
+    this.exited = this.#exit.promise;
+    this.#spawner = spawner;
+    spawner.subscribe(this.id, (event) => this.#receive(event));
+    spawner.post({ type: "spawn", worker: this.id, request });
+  }
+
+  get pid(): number | undefined {
+    return this.#pid;
+  }
+
+  get figures(): WorkerFigures {
+    return this.#figures;
+  }
+
+  get engine(): "native" | "node" | undefined {
+    return this.#engine;
+  }
+
+  get alive(): boolean {
+    return this.#death === undefined;
+  }
+
+  /** Its last words, if it came to say them. */
+  get drained(): MessageOf<"drained"> | undefined {
+    return this.#drained;
+  }
+
+  get ageMs(): number {
+    return performance.now() - this.startedMs;
+  }
+
+  command(command: ToWorker): void {
+    this.#spawner.post({ type: "command", worker: this.id, command });
+  }
+
+  handOver(descriptors: readonly number[]): void {
+    this.#spawner.post({ type: "hand_over", worker: this.id, descriptors });
+  }
+
+  signal(signal: WorkerSignal): void {
+    if (this.alive) this.#spawner.post({ type: "signal", worker: this.id, signal });
+  }
+
+  /**
+   * Waits for the message `type`; the table of phases has seen to it that none other can come.
+   *
+   * @throws {HoldfastError} if the worker dies instead
+   * @throws the signal's reason when it aborts
+   */
+  async expect<Type extends ToSupervisor["type"]>(
+    type: Type,
+    signal: AbortSignal,
+  ): Promise<MessageOf<Type>> {
+    const died = this.exited.then((death) => {
+      throw new HoldfastError(
+        `Worker ${this.id} ended before it said ${type}: ${describeDeath(death)}`,
+        { kind: "app", code: "worker_died", hint: "Its own lines are in the log just above" },
+      );
+    });
+    return await Promise.race([this.#next(type), died, aborted(signal)]) as MessageOf<Type>;
+  }
+
+  #next(type: string): Promise<ToSupervisor> {
+    const index = this.#unread.findIndex((message) => message.type === type);
+    if (index >= 0) return Promise.resolve(this.#unread.splice(index, 1)[0]!);
+    return new Promise((resolve) => this.#waiting = { type, resolve });
+  }
+
+  #receive(event: SpawnerEvent): void {
+    const who = { generation: this.generation, worker: this.id, pid: this.#pid };
+    switch (event.type) {
+      case "spawned":
+        this.#pid = event.pid;
+        break;
+      case "message":
+        this.#hear(event.message);
+        break;
+      case "violation":
+        this.#reason ??= `broke the rule ${event.rule}`;
+        log.error("worker_violation", {
+          ...who,
+          rule: event.rule,
+          detail: escapeStranger(event.detail, 500),
+        });
+        break;
+      case "output":
+        log.info("worker_output", { ...who, stream: event.stream, text: event.text });
+        break;
+      case "output_dropped":
+        log.warn("worker_output_dropped", { ...who, lines: event.lines });
+        break;
+      case "exited":
+        this.#reason ??= event.error;
+        this.#death = { status: event.status, reason: this.#reason, livedMs: this.ageMs };
+        this.#exit.resolve(this.#death);
+    }
+  }
+
+  #hear(message: ToSupervisor): void {
+    if (message.type === "pulse") {
+      const { type: _, ...figures } = message;
+      this.#figures = figures;
+      return;
+    }
+    if (message.type === "failed") this.#reason ??= escapeStranger(message.reason, 1000);
+    if (message.type === "drained") this.#drained = message;
+    if (message.type === "accepting") this.#engine = message.engine;
+    if (this.#waiting?.type === message.type) {
+      this.#waiting.resolve(message);
+      this.#waiting = undefined;
+    } else this.#unread.push(message);
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}

@@ -1,0 +1,189 @@
+/** @jsxImportSource hono/jsx */
+/** The routes, and the lifetime of what they need. */
+import { type Context, Hono } from "hono";
+import { csrf } from "hono/csrf";
+import { HTTPException } from "hono/http-exception";
+import { secureHeaders } from "hono/secure-headers";
+import * as z from "zod";
+import { type Assets, loadAssets, serveAsset } from "./assets.ts";
+import { readForm, type Signing } from "./form.ts";
+import { LiveFeed, type LiveOptions } from "./live.ts";
+import { openPhoto, removePhoto, savePhoto, sweepParts } from "./photo.ts";
+import { isStorageTrouble, Store } from "./store.ts";
+import { BookPage, type BookProps, EntryCard, NoticePage } from "./views.tsx";
+import { NOTICES, type NoticeStatus } from "./notices.ts";
+
+export interface GuestbookOptions {
+  dataFolder: string;
+  publicFolder: string;
+  /** Hears of errors that a visitor only sees as an error page. */
+  report?: (error: unknown) => void;
+  /** A book that anybody may sign must not be able to fill the disk with text. */
+  maxDatabaseBytes?: number;
+  live?: LiveOptions;
+}
+
+export interface Guestbook {
+  app: Hono;
+  open(): Promise<void>;
+  close(): Promise<void>;
+  liveClientCount(): number;
+}
+
+interface Opened {
+  assets: Assets;
+  store: Store;
+  feed: LiveFeed;
+}
+
+const PAGE_ENTRIES = 18;
+const DEFAULT_MAX_DATABASE_BYTES = 512 * 1024 * 1024;
+
+/** An id from an address or a header. Nonsense counts as absent. */
+const EntryId = z.coerce.number().int().nonnegative().optional().catch(undefined);
+
+const SELF = ["'self'"];
+const NONE = ["'none'"];
+
+/** Makes the app. Nothing touches the disk before `open`. */
+export function createGuestbook(options: GuestbookOptions): Guestbook {
+  const { dataFolder, publicFolder, report = () => {} } = options;
+  const photoFolder = `${dataFolder}/photos`;
+  let opened: Opened | undefined;
+
+  function use(): Opened {
+    if (opened === undefined) throw new Error("Cannot use the guestbook: it is not open");
+    return opened;
+  }
+
+  async function open(): Promise<void> {
+    await Deno.mkdir(photoFolder, { recursive: true });
+    await sweepParts(photoFolder, Date.now());
+    const assets = await loadAssets(publicFolder);
+    const maxBytes = options.maxDatabaseBytes ?? DEFAULT_MAX_DATABASE_BYTES;
+    const store = new Store(`${dataFolder}/guestbook.db`, maxBytes);
+    const feed = new LiveFeed({
+      newestId: () => store.newestId(),
+      listAfter: (afterId, limit) =>
+        store.listAfter(afterId, limit).map((entry) => ({
+          id: entry.id,
+          fragment: String(<EntryCard entry={entry} />),
+        })),
+    }, { report, ...options.live });
+    opened = { assets, store, feed };
+  }
+
+  function close(): Promise<void> {
+    // The feed first: its timer reads the database.
+    opened?.feed[Symbol.dispose]();
+    opened?.store[Symbol.dispose]();
+    opened = undefined;
+    return Promise.resolve();
+  }
+
+  function notice(c: Context, status: NoticeStatus): Response | Promise<Response> {
+    const { title, text } = NOTICES[status];
+    if (status === 503) c.header("Retry-After", "10");
+    return c.html(<NoticePage assets={use().assets} title={title}>{text}</NoticePage>, status);
+  }
+
+  function book(beforeId?: number, extra: Pick<BookProps, "draft" | "problems"> = {}) {
+    const { assets, store } = use();
+    // One more than a page holds tells whether an older page exists.
+    const found = store.list(PAGE_ENTRIES + 1, beforeId);
+    const entries = found.slice(0, PAGE_ENTRIES);
+    const olderBeforeId = found.length > PAGE_ENTRIES ? entries.at(-1)?.id : undefined;
+    const position = beforeId === undefined ? "newest" : "older";
+    return <BookPage {...{ assets, entries, position, olderBeforeId, ...extra }} />;
+  }
+
+  async function sign({ name, message, photo }: Signing): Promise<void> {
+    const { store } = use();
+    // The file comes before the row: a live page may ask for the photo at once.
+    const file = photo ? await savePhoto(photoFolder, photo.bytes, photo.kind) : null;
+    try {
+      store.add({ name, message, photo: file }, Date.now());
+    } catch (error) {
+      if (file !== null) await removePhoto(photoFolder, file);
+      throw error;
+    }
+  }
+
+  const app = new Hono();
+
+  app.use(secureHeaders({
+    contentSecurityPolicy: {
+      defaultSrc: NONE,
+      scriptSrc: SELF,
+      styleSrc: SELF,
+      imgSrc: [...SELF, "blob:"],
+      connectSrc: SELF,
+      formAction: SELF,
+      baseUri: NONE,
+      frameAncestors: NONE,
+    },
+    xFrameOptions: "DENY",
+    // Only whoever terminates TLS knows whether this host is HTTPS for good.
+    strictTransportSecurity: false,
+  }));
+
+  app.get("/healthz", (c) => c.text("ok"));
+
+  app.get("/", (c) => {
+    c.header("Cache-Control", "no-cache");
+    return c.html(book(EntryId.parse(c.req.query("before"))));
+  });
+
+  // Somebody who reloads the page of a refused form comes here.
+  app.get("/entries", (c) => c.redirect("/", 303));
+
+  app.post("/entries", csrf(), async (c) => {
+    const form = await readForm(c.req.raw);
+    if (form.outcome === "unreadable") return notice(c, form.status);
+    if (form.outcome === "invalid") {
+      const { draft, problems, status } = form;
+      return c.html(book(undefined, { draft, problems }), status);
+    }
+    await sign(form.signing);
+    return c.redirect("/", 303);
+  });
+
+  app.get("/photos/:name", async (c) => {
+    const name = c.req.param("name");
+    const photo = await openPhoto(photoFolder, name);
+    if (photo === undefined) return notice(c, 404);
+    c.header("Content-Type", photo.mediaType);
+    c.header("Content-Length", String(photo.sizeBytes));
+    c.header("Content-Disposition", "inline");
+    c.header("Cache-Control", "public, max-age=31536000, immutable");
+    // Nobody reads the body of an answer to HEAD, so nobody would close the file.
+    if (c.req.raw.method !== "HEAD") return c.body(photo.file.readable);
+    photo.file.close();
+    return c.body(null);
+  });
+
+  app.get("/events", (c) => {
+    c.header("Content-Type", "text/event-stream; charset=utf-8");
+    c.header("Cache-Control", "no-store");
+    // As with photos: nobody would ever cancel the stream of a HEAD.
+    if (c.req.raw.method === "HEAD") return c.body(null);
+    // A browser that reconnects knows better than the page it once loaded.
+    const after = c.req.header("Last-Event-ID") || c.req.query("after");
+    return c.body(use().feed.connect(EntryId.parse(after)));
+  });
+
+  app.get("/public/:file", (c) => {
+    const asset = use().assets.get(c.req.param("file"));
+    return asset === undefined ? notice(c, 404) : serveAsset(asset, c.req.raw);
+  });
+
+  app.notFound((c) => notice(c, 404));
+
+  app.onError((error, c) => {
+    if (error instanceof HTTPException && error.status === 403) return notice(c, 403);
+    report(error);
+    return notice(c, isStorageTrouble(error) ? 503 : 500);
+  });
+
+  return { app, open, close, liveClientCount: () => opened?.feed.clientCount ?? 0 };
+}

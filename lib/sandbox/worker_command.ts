@@ -36,7 +36,6 @@ export function workerArguments(config: Config): string[] {
     "--ext=js",
     "--no-prompt",
     "--cached-only",
-    "--no-code-cache",
     config.app.lockfile === undefined ? "--no-lock" : "--frozen",
     grant("read", read),
     grant("write", write),

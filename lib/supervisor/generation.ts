@@ -71,14 +71,14 @@ export class Generation {
    * Brings up the first worker until it accepts connections. Until it says that it is ready it
    * accepts none, so that giving it up loses nothing.
    *
-   * @throws {HoldfastError} if it does not come up before the deadline; it is gone then
+   * @throws {HoldfastError} if it does not come up before the deadline; it is gone then, and the
+   *   spawner is the caller's to close
    */
   async start(signal: AbortSignal): Promise<void> {
     try {
       this.#worker = await this.#bringUp(AbortSignal.any([signal, this.#stop.signal]));
     } catch (error) {
       this.#state = "gone";
-      this.#options.spawner.close();
       throw error;
     }
     this.#state = "serving";

@@ -1,7 +1,7 @@
 /** The listeners: bound once, held for the supervisor's whole life, duplicated for each worker. */
 import type { ListenAddress } from "../config/config.ts";
 import { HoldfastError } from "../base/error.ts";
-import { duplicate, listen } from "../os/descriptor.ts";
+import { listenAndClose } from "../os/descriptor.ts";
 import { bindTcp, bindUnix, type ListenerHandle } from "./listener_handle.ts";
 
 /** What the kernel keeps while no worker accepts; `net.core.somaxconn` caps it. */
@@ -53,7 +53,7 @@ function bindTcpListener(address: Extract<ListenAddress, { kind: "tcp" }>): List
   // A bind that fails because the port is taken shows only here: libuv puts that error off.
   const bound: { port?: number } = {};
   handle.getsockname?.(bound);
-  if (bound.port !== address.port || !listen(handle.fdForIpc(), BACKLOG)) {
+  if (bound.port !== address.port || !listenAndClose(handle.fdForIpc(), BACKLOG)) {
     handle.close();
     throw bindError(
       address,
@@ -79,7 +79,7 @@ async function bindUnixListener(
   // Before it listens nobody can connect, whatever the mode.
   Deno.chmodSync(address.path, address.mode);
   const { ino } = Deno.lstatSync(address.path);
-  if (!listen(handle.fdForIpc(), BACKLOG)) {
+  if (!listenAndClose(handle.fdForIpc(), BACKLOG)) {
     handle.close();
     throw bindError(address, "the kernel refuses to listen", "See the log of the kernel");
   }
@@ -100,7 +100,7 @@ async function bindUnixListener(
 function holding(text: string, handle: ListenerHandle) {
   return {
     text,
-    duplicate: () => duplicate(handle.fdForIpc()),
+    duplicate: () => handle.fdForIpc(),
     close: () => handle.close(),
   };
 }

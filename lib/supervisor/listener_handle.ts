@@ -6,7 +6,8 @@ import net from "node:net";
 
 /** The part of `TCPWrap` and `PipeWrap` that is used. */
 export interface ListenerHandle {
-  readonly fdForIpc: () => number;
+  /** A duplicate of the descriptor, closed on exec; it is the caller's to close. */
+  fdForIpc(): number;
   getsockname?(out: { address?: string; port?: number }): number;
   close(): void;
 }

@@ -143,19 +143,19 @@ export class Supervisor {
   /** Everything that can fail comes before the one step that changes the incumbent. */
   async #switchTo(config: Config): Promise<void> {
     const { signal } = this.#stopping;
-    const { denoDir } = this.#foundation!;
-    await this.#system.prepareApp(config, denoDir, signal);
-    const incumbent = this.#incumbent;
     const added: Listener[] = [];
+    // Its thread starts while the modules are looked at; both take their time.
+    const spawner = this.#system.startSpawner();
     let candidate: Generation | undefined;
     try {
+      await this.#system.prepareApp(config, this.#foundation!.denoDir, signal);
       const listeners: Listener[] = [];
       for (const address of config.listen) listeners.push(await this.#listenerFor(address, added));
       candidate = new Generation({
         number: ++this.#lastGeneration,
         config,
         listeners,
-        spawner: this.#system.startSpawner(),
+        spawner,
         request: this.#spawnRequest(config),
         nextWorker: () => ++this.#lastWorker,
       });
@@ -163,9 +163,11 @@ export class Supervisor {
       await candidate.start(signal);
     } catch (error) {
       if (candidate) this.#generations.delete(candidate);
+      spawner.close();
       for (const listener of added) listener.close();
       throw error;
     }
+    const incumbent = this.#incumbent;
     this.#incumbent = candidate;
     this.#keepListeners(config, added);
     if (incumbent) void this.#retire(incumbent);
@@ -184,7 +186,7 @@ export class Supervisor {
     const wanted = new Map(config.listen.map((address) => [address.text, address]));
     for (const [text, listener] of this.#listeners) {
       const address = wanted.get(text);
-      if (address) listener.update(address);
+      if (address) updateListener(listener, address);
       else {
         this.#listeners.delete(text);
         listener.close();
@@ -262,6 +264,15 @@ export class Supervisor {
       lastReload: this.#lastReload ?? null,
       ended: this.#ended,
     };
+  }
+}
+
+/** The switch has happened; a mode that cannot be changed is no reason to undo it. */
+function updateListener(listener: Listener, address: ListenAddress): void {
+  try {
+    listener.update(address);
+  } catch (error) {
+    log.warn("listener_update_failed", { listen: listener.text, reason: (error as Error).message });
   }
 }
 

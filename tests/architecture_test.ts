@@ -1,0 +1,113 @@
+import { assert, assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { REPOSITORY } from "./harness/project.ts";
+
+/** Which folders under lib/ the files of a folder may import from, besides their own. */
+const MAY_IMPORT: Record<string, string[]> = {
+  std: [],
+  base: ["std"],
+  os: [],
+  protocol: ["base"],
+  config: ["base"],
+  sandbox: ["base", "protocol", "config"],
+  supervisor: ["base", "protocol", "config", "sandbox", "os"],
+  worker: ["base", "protocol"],
+  cli: ["std", "base", "protocol", "config", "supervisor"],
+};
+
+/** Which packages they may import. */
+const MAY_USE: Record<string, string[]> = {
+  std: ["@logtape/logtape", "minimist"],
+  base: [],
+  os: [],
+  protocol: ["zod/mini"],
+  config: ["zod", "jsonc-parser", "leven"],
+  sandbox: [],
+  supervisor: ["zod", "zod/mini"],
+  worker: ["zod/mini"],
+  cli: ["zod/mini", "cli-table3"],
+};
+
+/** What an auditor must read. */
+const PRIVILEGED = ["supervisor", "os", "sandbox"];
+
+interface SourceFile {
+  readonly path: string;
+  readonly zone: string;
+  readonly text: string;
+}
+
+function* sourceFiles(folder = join(REPOSITORY, "lib")): Generator<SourceFile> {
+  for (const { name, isDirectory } of Deno.readDirSync(folder)) {
+    const path = join(folder, name);
+    if (isDirectory) yield* sourceFiles(path);
+    else if (/\.tsx?$/.test(name)) {
+      const zone = path.slice(join(REPOSITORY, "lib").length + 1).split("/")[0]!;
+      yield { path, zone, text: Deno.readTextFileSync(path) };
+    }
+  }
+}
+
+function importsOf(text: string): string[] {
+  // Examples in comments import too, but only for their reader.
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, "");
+  return [...code.matchAll(/(?<!")\b(?:from|import)\s*\(?\s*"([^"\n]+)"/g)].map((match) =>
+    match[1]!
+  );
+}
+
+Deno.test("every folder of lib/ imports only what its process may run", () => {
+  const faults: string[] = [];
+  for (const { path, zone, text } of sourceFiles()) {
+    for (const specifier of importsOf(text)) {
+      if (specifier.startsWith(".")) {
+        const target = join(path, "..", specifier);
+        const [folder] = target.slice(join(REPOSITORY, "lib").length + 1).split("/");
+        const inLib = target.startsWith(join(REPOSITORY, "lib") + "/");
+        const allowed = inLib
+          ? folder === zone || MAY_IMPORT[zone]!.includes(folder!)
+          : isEntry(zone, target);
+        if (!allowed) faults.push(`${path} imports ${specifier}`);
+      } else if (!specifier.startsWith("node:")) {
+        const allowed = MAY_USE[zone]!.includes(specifier) ||
+          specifier.startsWith("@std/") && MAY_IMPORT[zone]!.includes("std");
+        if (!allowed) faults.push(`${path} uses ${specifier}`);
+      }
+    }
+  }
+  assertEquals(faults, []);
+});
+
+/** The files outside lib/ that a folder may import. */
+function isEntry(zone: string, target: string): boolean {
+  const name = target.slice(REPOSITORY.length + 1);
+  return name === "supervisor.ts" && zone === "cli" || name === "deno.json" && zone === "base";
+}
+
+Deno.test("the foreign function interface is in lib/os alone", () => {
+  const users = [...sourceFiles()].filter(({ text }) => /Deno\.dlopen|UnsafePointer/.test(text));
+  assert(users.length > 0);
+  assertEquals(users.filter(({ zone }) => zone !== "os").map(({ path }) => path), []);
+});
+
+Deno.test("the privileged side speaks no HTTP and runs no shell", () => {
+  const banned =
+    /node:https?\b|Deno\.serve|\bfetch\(|\bhono\b|shell:|\bexec\(|\beval\(|new Function/;
+  const faults = [...sourceFiles()]
+    .filter(({ zone, text }) => PRIVILEGED.includes(zone) && banned.test(text));
+  assertEquals(faults.map(({ path }) => path), []);
+});
+
+Deno.test("nothing prints past the log and the terminal", () => {
+  const faults = [...sourceFiles()].filter(({ text }) => /\bconsole\./.test(text));
+  assertEquals(faults.map(({ path }) => path), []);
+});
+
+Deno.test("the privileged side is small enough to be read", () => {
+  const lines = [...sourceFiles()]
+    .filter(({ zone }) => PRIVILEGED.includes(zone))
+    .map(({ text }) => text.split("\n").filter((line) => /^\s*[^\s/*]/.test(line)).length)
+    .reduce((sum, count) => sum + count, 0);
+  console.log(`privileged side: ${lines} lines of code in lib/{${PRIVILEGED.join(",")}}`);
+  assert(lines < 2_000, `${lines} lines`);
+});

@@ -1,0 +1,523 @@
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { findAccount, resolveAccount } from "../lib/config/account.ts";
+import { configJsonSchema } from "../lib/config/json_schema.ts";
+import { loadConfig, parseConfig } from "../lib/config/load.ts";
+import { configManual } from "../lib/config/manual.ts";
+import { ConfigError, type Problem, Refusal } from "../lib/config/problem.ts";
+import { ConfigSchema } from "../lib/config/schema.ts";
+
+const MINIMAL = { app: "./main.ts", listen: ["127.0.0.1:8000"] };
+
+/** A temporary project: `main.ts`, `deno.json`, and the config. */
+class Project implements AsyncDisposable {
+  readonly folder = Deno.realPathSync(Deno.makeTempDirSync({ prefix: "holdfast_config_" }));
+  readonly config = `${this.folder}/holdfast.jsonc`;
+
+  constructor(config: unknown = MINIMAL) {
+    this.write("main.ts", "export default {};");
+    this.write("deno.json", "{}");
+    this.write("holdfast.jsonc", typeof config === "string" ? config : JSON.stringify(config));
+  }
+
+  write(name: string, text: string): void {
+    Deno.writeTextFileSync(`${this.folder}/${name}`, text);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.folder, { recursive: true });
+  }
+}
+
+function problemsOf(config: unknown): readonly Problem[] {
+  const text = typeof config === "string" ? config : JSON.stringify(config);
+  try {
+    parseConfig(text, "holdfast.jsonc");
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+}
+
+function codesOf(config: unknown): string[] {
+  return problemsOf(config).map(({ code }) => code);
+}
+
+async function loadCodes(file: string): Promise<string[]> {
+  const { problems } = await assertRejects(() => loadConfig(file), ConfigError);
+  return problems.map(({ code }) => code);
+}
+
+Deno.test("a config of two keys gets every default", () => {
+  assertEquals(parseConfig(JSON.stringify(MINIMAL), "f").values, {
+    app: "./main.ts",
+    listen: [{ kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],
+    unveil: {},
+    env: [],
+    net: [],
+    engine: "native",
+    reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
+    runtime: "./.holdfast",
+  });
+});
+
+Deno.test("comments, trailing commas and a byte order mark are fine in a config file", async () => {
+  await using project = new Project(
+    '\ufeff// why\n{ "$schema": "x", "app": "main.ts", /* where */ "listen": ["[::1]:1",], }\n',
+  );
+  assertEquals((await loadConfig(project.config)).listen.map(({ text }) => text), ["[::1]:1"]);
+});
+
+Deno.test("every problem of a file is reported at once with line, column, key and remedy", () => {
+  const text = `{
+  "listn": 1,
+  "listen": ["127.0.0.1:8000", "*:8080"],
+  "unveil": { "./data": "rz" },
+  "reload": { "idleGraceMs": -1 }
+}`;
+  const error = assertThrows(() => parseConfig(text, "/srv/holdfast.jsonc"), ConfigError);
+  assertEquals([error.kind, error.code], ["config", "config_invalid"]);
+  assertEquals(error.message.split("\n").toSorted(), [
+    "/srv/holdfast.jsonc:1:1: app: this key is missing; add it: string",
+    '/srv/holdfast.jsonc:2:3: listn: unknown key "listn"; did you mean "listen"?',
+    '/srv/holdfast.jsonc:3:32: listen[1]: "*:8080" does not say which addresses; ' +
+    'write "0.0.0.0:8080" for every IPv4 address or "[::]:8080" for IPv6',
+    '/srv/holdfast.jsonc:4:25: unveil["./data"]: rights "rz"; ' +
+    "write any of r (read), w (write), c (create and remove), each at most once",
+    "/srv/holdfast.jsonc:5:30: reload.idleGraceMs: found -1; at least 0",
+  ]);
+});
+
+Deno.test("text of the file that ends up in a message is escaped and capped at 80 characters", () => {
+  const [evil, long] = ["\u001b[31m\n\u202e", "n".repeat(200)];
+  for (const config of [{ ...MINIMAL, [evil]: 1 }, { ...MINIMAL, [long]: 1 }]) {
+    const { message } = assertThrows(() => parseConfig(JSON.stringify(config), "f"), ConfigError);
+    // deno-lint-ignore no-control-regex
+    assert(!/[\u0000-\u001f\u202e]/.test(message));
+    assert(!message.includes("n".repeat(81)));
+    assertMatch(message, /\\x1b\[31m\\x0a\\u202e|n{80}…/);
+  }
+});
+
+Deno.test("a message stays short when a file has hundreds of problems, and all are kept", () => {
+  const listen = Array.from({ length: 16 }, () => "x");
+  const net = Array.from({ length: 100 }, () => "*");
+  const error = assertThrows(
+    () => parseConfig(JSON.stringify({ app: "a", listen, net }), "f"),
+    ConfigError,
+  );
+  assertEquals([error.problems.length, error.message.split("\n").length], [116, 51]);
+  assertMatch(error.message, /and 66 more$/);
+});
+
+Deno.test("positions count lines of every kind of line end", () => {
+  for (const end of ["\n", "\r\n", "\r"]) {
+    const [problem] = problemsOf(`{${end}"app": "a",${end}  "listen": 4}`);
+    assertEquals([problem?.code, problem?.at], ["value_type", { line: 3, column: 13 }]);
+  }
+});
+
+Deno.test("what is no single object with each key once is refused", () => {
+  const start = '"app": "a", "listen": ["127.0.0.1:1"]';
+  const cases: [string, string[]][] = [
+    [`{${start}}`, []], // control
+    ["", ["syntax"]],
+    ["{", ["syntax"]],
+    [`{${start}} {}`, ["syntax"]],
+    [`{${start.replace(",", "")}}`, ["syntax"]],
+    ["[]", ["value_type"]],
+    ["null", ["value_type"]],
+    [`{${start}, "app": "b"}`, ["key_repeated"]],
+    [`{${start}, "unveil": {"x": "r", "x": "rw"}}`, ["key_repeated"]],
+    [`{${start}, "unveil": {"__proto__": "r"}}`, ["key_repeated"]],
+    [`{${start}, "app": ${"[".repeat(40)}${"]".repeat(40)}}`, ["syntax"]],
+    ["[".repeat(500_000), ["syntax"]],
+  ];
+  for (const [text, codes] of cases) assertEquals(codesOf(text), codes, text.slice(0, 80));
+});
+
+Deno.test("brackets inside a string do not count as nesting", () => {
+  assertEquals(codesOf({ ...MINIMAL, app: "[".repeat(50) }), []);
+});
+
+Deno.test("an unknown key names the nearest known key of its own object, or all of them", () => {
+  const cases: [object, string, string][] = [
+    [{ appp: "x" }, "appp", 'did you mean "app"?'],
+    [{ reload: { idleGraceMS: 1 } }, "reload.idleGraceMS", 'did you mean "idleGraceMs"?'],
+    [
+      { listen: [{ unix: "/a", modus: "0600" }] },
+      "listen[0].modus",
+      'did you mean "mode"?',
+    ],
+  ];
+  for (const [change, key, hint] of cases) {
+    const [problem] = problemsOf({ ...MINIMAL, ...change });
+    assertEquals([problem?.code, problem?.key, problem?.hint], ["key_unknown", key, hint]);
+  }
+  assertMatch(
+    problemsOf({ ...MINIMAL, somethingElse: 1 })[0]!.hint,
+    /^the keys are \$schema, app,/,
+  );
+});
+
+Deno.test("listen takes IP literals, localhost and Unix sockets, and gives each one spelling", () => {
+  const cases: [unknown, unknown][] = [
+    ["127.0.0.1:8000", { kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],
+    ["0.0.0.0:65535", { kind: "tcp", text: "0.0.0.0:65535", host: "0.0.0.0", port: 65535 }],
+    ["[::1]:1", { kind: "tcp", text: "[::1]:1", host: "::1", port: 1 }],
+    ["[0:0::0:1]:80", { kind: "tcp", text: "[::1]:80", host: "::1", port: 80 }],
+    ["[FE80::ABCD]:80", { kind: "tcp", text: "[fe80::abcd]:80", host: "fe80::abcd", port: 80 }],
+    ["LOCALHOST:80", { kind: "tcp", text: "localhost:80", host: "localhost", port: 80 }],
+    ["unix:/run/a.sock", { kind: "unix", path: "/run/a.sock", mode: 0o600 }],
+    [{ unix: "a.sock", mode: "0660" }, { kind: "unix", path: "a.sock", mode: 0o660 }],
+    [{ unix: "a.sock", mode: "666" }, { kind: "unix", path: "a.sock", mode: 0o666 }],
+    [{ unix: "a.sock" }, { kind: "unix", path: "a.sock", mode: 0o600 }],
+  ];
+  for (const [spelled, meant] of cases) {
+    const { values } = parseConfig(JSON.stringify({ ...MINIMAL, listen: [spelled] }), "f");
+    assertEquals(values.listen as unknown[], [meant]);
+  }
+});
+
+Deno.test("listen refuses what does not say exactly where to bind", () => {
+  const cases: [unknown, string][] = [
+    ["*:8080", "listen_host_any"],
+    [":8080", "listen_host_any"],
+    ["example.com:80", "listen_host_name"],
+    ["127.1:80", "listen_host_name"],
+    ["0x7f000001:80", "listen_host_name"],
+    ["127.0.0.256:80", "listen_host_name"],
+    ["[::g]:80", "listen_host_name"],
+    ["[fe80::1%eth0]:80", "listen_host_name"],
+    ["::1:80", "address_unclear"],
+    ["127.0.0.1:80:90", "address_unclear"],
+    ["127.0.0.1", "port_invalid"],
+    ["127.0.0.1:", "port_invalid"],
+    ["127.0.0.1:65536", "port_invalid"],
+    ["127.0.0.1:080", "port_invalid"],
+    ["127.0.0.1:8e1", "port_invalid"],
+    ["127.0.0.1:-1", "port_invalid"],
+    ["127.0.0.1:0", "port_zero"],
+    ["unix:", "path_empty"],
+    ["unix:/a,b", "path_unfit"],
+    ["unix:~/a", "path_tilde"],
+    [{ unix: "/a\u0000b" }, "path_unfit"],
+    [{ unix: "/a", mode: "0888" }, "value_form"],
+    [{ unix: "/a", mode: "4755" }, "value_form"],
+    [{ unix: "/a", mode: 600 }, "value_type"],
+    [{}, "key_missing"],
+    [8080, "value_type"],
+  ];
+  for (const [spelled, code] of cases) {
+    assertEquals(codesOf({ ...MINIMAL, listen: [spelled] }), [code], JSON.stringify(spelled));
+  }
+  assertEquals(codesOf({ ...MINIMAL, listen: [] }), ["value_small"]);
+  assertEquals(codesOf({ ...MINIMAL, listen: Array(17).fill("[::1]:1") }), ["value_big"]);
+});
+
+Deno.test("net takes single hosts and gives each one spelling", () => {
+  const cases = [
+    ["api.example.com", "api.example.com"],
+    ["API.example.com:443", "api.example.com:443"],
+    ["_sip.example.com", "_sip.example.com"],
+    ["10.0.0.5:5432", "10.0.0.5:5432"],
+    ["[0::1]:22", "[::1]:22"],
+    ["[::1]", "[::1]"],
+    ["localhost:6379", "localhost:6379"],
+  ] as const;
+  for (const [spelled, meant] of cases) {
+    const { values } = parseConfig(JSON.stringify({ ...MINIMAL, net: [spelled] }), "f");
+    assertEquals(values.net, [meant]);
+  }
+});
+
+Deno.test("net refuses wildcards, ranges, sockets and every spelling of all hosts", () => {
+  const cases = [
+    ["*", "net_wildcard"],
+    ["*.example.com", "net_wildcard"],
+    ["*:443", "net_wildcard"],
+    ["10.0.0.0/8", "net_wildcard"],
+    ["https://example.com", "net_wildcard"],
+    ["0.0.0.0", "net_host"],
+    ["0.0.0.0:443", "net_host"],
+    ["[::]:443", "net_host"],
+    ["[0:0:0:0:0:0:0:0]:443", "net_host"],
+    ["0:80", "net_host"],
+    ["127.1", "net_host"],
+    ["2130706433", "net_host"],
+    ["0x7f000001:80", "net_host"],
+    ["", "net_host"],
+    [":443", "net_host"],
+    ["a b", "net_host"],
+    ["a,b", "net_host"],
+    ["user@example.com", "net_host"],
+    ["exämple.com", "net_host"],
+    ["example.com.", "net_host"],
+    ["unix:/run/docker.sock", "net_unix"],
+    ["UNIX:/run/docker.sock", "net_unix"],
+    ["::1", "address_unclear"],
+    ["example.com:0", "port_zero"],
+    ["example.com:https", "port_invalid"],
+  ] as const;
+  for (const [spelled, code] of cases) {
+    assertEquals(codesOf({ ...MINIMAL, net: [spelled] }), [code], spelled);
+  }
+  assertEquals(codesOf({ ...MINIMAL, net: ["[::1]:1", "[0::1]:1"] }), ["entry_repeated"]);
+});
+
+Deno.test("env passes the app's own names and refuses those that steer the runtime", () => {
+  const fine = ["DATABASE_URL", "PORT", "TZ", "HOME", "NODE_ENV", "_X1", "PROXY_COUNT", "DENOTE"];
+  assertEquals(codesOf({ ...MINIMAL, env: fine }), []);
+  const refused = [
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "DYLD_INSERT_LIBRARIES",
+    "GLIBC_TUNABLES",
+    "DENO_DIR",
+    "DENO_V8_FLAGS",
+    "deno_dir",
+    "NODE_OPTIONS",
+    "NODE_CHANNEL_FD",
+    "NODE_EXTRA_CA_CERTS",
+    "NODE_TLS_REJECT_UNAUTHORIZED",
+    "NODE_ENVY",
+    "NPM_CONFIG_REGISTRY",
+    "npm_config_registry",
+    "HTTP_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "SSLKEYLOGFILE",
+    "SSL_CERT_FILE",
+    "HOSTALIASES",
+    "NOTIFY_SOCKET",
+    "LISTEN_FDS",
+    "HOLDFAST_X",
+  ];
+  for (const name of refused) {
+    assertEquals(codesOf({ ...MINIMAL, env: [name] }), ["env_name_refused"], name);
+  }
+  for (const name of ["", "A=B", "A,B", "1A", "A*", "*", "A B", "Ä", "A\n"]) {
+    assertEquals(codesOf({ ...MINIMAL, env: [name] }), ["env_name_invalid"], name);
+  }
+  assertEquals(codesOf({ ...MINIMAL, env: ["A", "A"] }), ["entry_repeated"]);
+});
+
+Deno.test("unveil takes r, w and c once each in any order, and refuses x", () => {
+  for (const [spelled, meant] of [["r", "r"], ["cwr", "rwc"], ["wc", "wc"]] as const) {
+    const { values } = parseConfig(JSON.stringify({ ...MINIMAL, unveil: { d: spelled } }), "f");
+    assertEquals(values.unveil, { d: meant });
+  }
+  const cases: [string, string, string][] = [
+    ["d", "", "unveil_rights"],
+    ["d", "rr", "unveil_rights"],
+    ["d", "R", "unveil_rights"],
+    ["d", "rwcrw", "value_big"],
+    ["d", "x", "unveil_x"],
+    ["d", "rwxc", "unveil_x"],
+    ["", "r", "path_empty"],
+    ["a,b", "r", "path_unfit"],
+    ["a\u0000b", "r", "path_unfit"],
+    ["a\nb", "r", "path_unfit"],
+    ["a\ud800b", "r", "path_unfit"],
+    ["~/data", "r", "path_tilde"],
+    ["n".repeat(1025), "r", "value_big"],
+  ];
+  for (const [path, rights, code] of cases) {
+    assertEquals(codesOf({ ...MINIMAL, unveil: { [path]: rights } }), [code], path + rights);
+  }
+  const many = Object.fromEntries(Array.from({ length: 65 }, (_, index) => [`d${index}`, "r"]));
+  assertEquals(codesOf({ ...MINIMAL, unveil: many }), ["unveil_many"]);
+});
+
+Deno.test("reload keeps each time within its bounds and the drain no shorter than the grace", () => {
+  const cases: [object, string[]][] = [
+    [{ readyDeadlineMs: 100, idleGraceMs: 0, drainDeadlineMs: 0 }, []],
+    [{ readyDeadlineMs: 600_000, idleGraceMs: 120_000, drainDeadlineMs: 3_600_000 }, []],
+    [{ idleGraceMs: 7, drainDeadlineMs: 7 }, []],
+    [{ readyDeadlineMs: 99 }, ["value_small"]],
+    [{ readyDeadlineMs: 600_001 }, ["value_big"]],
+    [{ idleGraceMs: -1 }, ["value_small"]],
+    [{ idleGraceMs: 120_001, drainDeadlineMs: 130_000 }, ["value_big"]],
+    [{ drainDeadlineMs: 3_600_001 }, ["value_big"]],
+    [{ readyDeadlineMs: 100.5 }, ["value_type"]],
+    [{ readyDeadlineMs: "5s" }, ["value_type"]],
+    [{ idleGraceMs: 8, drainDeadlineMs: 7 }, ["drain_before_grace"]],
+    [{ drainDeadlineMs: 4_999 }, ["drain_before_grace"]],
+  ];
+  for (const [reload, codes] of cases) {
+    assertEquals(codesOf({ ...MINIMAL, reload }), codes, JSON.stringify(reload));
+  }
+});
+
+Deno.test("engine, user and group take only what they know", () => {
+  const cases: [object, string[]][] = [
+    [{ engine: "node", user: "www-data", group: "1000" }, []],
+    [{ engine: "deno" }, ["value_unknown"]],
+    [{ user: "../x" }, ["value_form"]],
+    [{ user: "010" }, ["value_form"]],
+    [{ user: "a:b" }, ["value_form"]],
+    [{ group: "www-data" }, ["group_without_user"]],
+  ];
+  for (const [change, codes] of cases) assertEquals(codesOf({ ...MINIMAL, ...change }), codes);
+});
+
+Deno.test("loadConfig makes every path absolute from the folder of the real config file", async () => {
+  await using project = new Project({
+    ...MINIMAL,
+    listen: ["unix:./web.sock", "[::1]:8000"],
+    unveil: { "./data/../data/": "wr", "/usr/": "r", "later": "c" },
+    net: ["EXAMPLE.com"],
+    runtime: "run/",
+  });
+  await using elsewhere = new Project();
+  const { folder } = project;
+  await Deno.mkdir(`${folder}/data`);
+  await Deno.symlink(project.config, `${elsewhere.folder}/link.jsonc`);
+  const config = await loadConfig(`${elsewhere.folder}/link.jsonc`);
+  assertEquals(config, {
+    file: project.config,
+    folder,
+    app: { module: `${folder}/main.ts`, project: folder, lockfile: undefined },
+    listen: [
+      { kind: "unix", text: `unix:${folder}/web.sock`, path: `${folder}/web.sock`, mode: 0o600 },
+      { kind: "tcp", text: "[::1]:8000", host: "::1", port: 8000 },
+    ],
+    unveil: [
+      { path: `${folder}/data`, rights: "rw", exists: true },
+      { path: "/usr", rights: "r", exists: true },
+      { path: `${folder}/later`, rights: "c", exists: false },
+    ],
+    env: [],
+    net: ["example.com"],
+    engine: "native",
+    reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
+    account: undefined,
+    runtime: `${folder}/run`,
+  });
+  assertThrows(() => (config.listen as unknown[]).push(1), TypeError);
+  assertThrows(() => Object.assign(config.reload, { idleGraceMs: 1 }), TypeError);
+});
+
+Deno.test("the project is the nearest folder with settings, else the module's own folder", async () => {
+  await using project = new Project({ ...MINIMAL, app: "src/deep/main.ts" });
+  const { folder } = project;
+  await Deno.mkdir(`${folder}/src/deep`, { recursive: true });
+  project.write("src/deep/main.ts", "");
+  project.write("deno.lock", "{}");
+  const outer = (await loadConfig(project.config)).app;
+  assertEquals([outer.project, outer.lockfile], [folder, `${folder}/deno.lock`]);
+
+  for (const name of ["package.json", "deno.jsonc", "deno.json"]) {
+    project.write(`src/${name}`, "{}");
+    const inner = (await loadConfig(project.config)).app;
+    assertEquals([inner.project, inner.lockfile], [`${folder}/src`, undefined], name);
+    await Deno.remove(`${folder}/src/${name}`);
+  }
+  await Deno.remove(`${folder}/deno.json`);
+  assertEquals((await loadConfig(project.config)).app.project, `${folder}/src/deep`);
+});
+
+Deno.test("loadConfig reports what is missing or double on this machine at once", async () => {
+  await using project = new Project({
+    app: "./gone.ts",
+    listen: ["[::1]:80", "[0::1]:80", "unix:./a", { unix: "b/../a" }, `unix:/${"a".repeat(107)}`],
+    user: "nobody_of_that_name",
+  });
+  const { problems } = await assertRejects(() => loadConfig(project.config), ConfigError);
+  assertEquals(problems.map(({ code, key }) => `${key} ${code}`), [
+    "app app_missing",
+    "listen[1] listen_repeated",
+    "listen[3] listen_repeated",
+    "listen[4] listen_path_long",
+    "user user_unknown",
+  ]);
+  assert(problems.every(({ at }) => at?.line === 1 && at.column > 1));
+});
+
+Deno.test("the config must be a regular UTF-8 file of at most 1 MiB that exists", async () => {
+  await using project = new Project();
+  const { folder, config } = project;
+  assertEquals(await loadCodes(`${folder}/none.jsonc`), ["config_unreadable"]);
+  assertEquals(await loadCodes(folder), ["config_unreadable"]);
+  assertEquals(await loadCodes("/dev/null"), ["config_unreadable"]);
+  await Deno.writeFile(config, new Uint8Array([0x7b, 0xff, 0x7d]));
+  assertEquals(await loadCodes(config), ["config_unreadable"]);
+  const limit = 1024 * 1024;
+  project.write("holdfast.jsonc", JSON.stringify(MINIMAL).padEnd(limit));
+  assertEquals((await loadConfig(config)).file, config); // control
+  project.write("holdfast.jsonc", JSON.stringify(MINIMAL).padEnd(limit + 1));
+  assertEquals(await loadCodes(config), ["config_unreadable"]);
+});
+
+Deno.test("an account is a name or an id of the system's files, and never root", () => {
+  const passwd = [
+    "root:x:0:0:root:/root:/bin/sh",
+    "toor:x:0:5:alias:/:/bin/sh",
+    "web:x:33:34::/:/",
+    "web:x:44:44:a second line does not count:/:/",
+    "wheel:x:50:0::/:/",
+    "minus:x:4294967295:60::/:/",
+    "broken:x",
+    "",
+  ].join("\n");
+  const groups = "root:x:0:\nweb:x:34:\ndata:x:70:web\n";
+  const cases: [string, string | undefined, unknown][] = [
+    ["web", undefined, { user: "web", uid: 33, gid: 34 }],
+    ["33", undefined, { user: "web", uid: 33, gid: 34 }],
+    ["web", "data", { user: "web", uid: 33, gid: 70 }],
+    ["web", "70", { user: "web", uid: 33, gid: 70 }],
+    ["9000", "9001", { user: "9000", uid: 9000, gid: 9001 }],
+    ["wheel", "data", { user: "wheel", uid: 50, gid: 70 }],
+    ["9000", undefined, "group_missing"],
+    ["nobody", undefined, "user_unknown"],
+    ["broken", undefined, "user_unknown"],
+    ["web", "nogroup", "group_unknown"],
+    ["root", undefined, "account_root"],
+    ["0", "34", "account_root"],
+    ["toor", undefined, "account_root"],
+    ["wheel", undefined, "account_root"],
+    ["web", "root", "account_root"],
+    ["minus", undefined, "user_unknown"],
+    ["4294967295", "34", "user_unknown"],
+    ["4294967296", "34", "user_unknown"],
+    ["9000", "4294967295", "group_unknown"],
+  ];
+  for (const [user, group, meant] of cases) {
+    const found = findAccount({ passwd, groups }, user, group);
+    assertEquals(found instanceof Refusal ? found.code : found, meant, `${user} ${group}`);
+  }
+});
+
+Deno.test("resolveAccount reads the accounts of this machine", async () => {
+  const found = await resolveAccount("root");
+  assertEquals(found instanceof Refusal && found.code, "account_root");
+});
+
+Deno.test("every key of the schema has a description", () => {
+  const undescribed: string[] = [];
+  function visit(key: string, schema: { properties?: Record<string, unknown> }): void {
+    for (const [name, value] of Object.entries(schema.properties ?? {})) {
+      const inner = value as { description?: string; items?: { anyOf?: object[] } };
+      if ((inner.description ?? "").length < 20) undescribed.push(`${key}${name}`);
+      visit(`${key}${name}.`, inner as object);
+      for (const branch of inner.items?.anyOf ?? []) visit(`${key}${name}[].`, branch);
+    }
+  }
+  visit("", configJsonSchema() as object);
+  assertEquals(undescribed, []);
+  assertEquals(
+    Object.keys(configJsonSchema().properties ?? {}),
+    Object.keys(ConfigSchema.shape),
+  );
+});
+
+Deno.test("the written JSON Schema and manual are those of the schema in the code", async () => {
+  const docs = new URL("../docs/", import.meta.url);
+  assertEquals(
+    JSON.parse(await Deno.readTextFile(new URL("holdfast.schema.json", docs))),
+    JSON.parse(JSON.stringify(configJsonSchema())),
+  );
+  assertEquals(await Deno.readTextFile(new URL("config.md", docs)), configManual());
+});

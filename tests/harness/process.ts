@@ -1,0 +1,44 @@
+/** Looks at processes through /proc. */
+
+/** The status file of a process as a record, or nothing if it is gone. */
+export function readStatus(pid: number): Record<string, string> | undefined {
+  try {
+    const text = Deno.readTextFileSync(`/proc/${pid}/status`);
+    return Object.fromEntries(
+      text.trim().split("\n").map((line) => line.split(/:\s*/, 2) as [string, string]),
+    );
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether a process is there and no zombie. */
+export function isAlive(pid: number): boolean {
+  const status = readStatus(pid);
+  return status !== undefined && !status["State"]!.startsWith("Z");
+}
+
+/** The command line of a process, one element an argument. */
+export function readArguments(pid: number): string[] {
+  return Deno.readTextFileSync(`/proc/${pid}/cmdline`).split("\0").slice(0, -1);
+}
+
+/** How many descriptors a process has open. */
+export function countDescriptors(pid: number): number {
+  return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
+}
+
+/** The processes whose working folder is `folder` or inside it. */
+export function processesIn(folder: string): number[] {
+  const found: number[] = [];
+  for (const { name } of Deno.readDirSync("/proc")) {
+    if (!/^\d+$/.test(name) || Number(name) === Deno.pid) continue;
+    try {
+      const cwd = Deno.readLinkSync(`/proc/${name}/cwd`);
+      if (cwd === folder || cwd.startsWith(`${folder}/`)) found.push(Number(name));
+    } catch {
+      // It went away while we looked.
+    }
+  }
+  return found;
+}

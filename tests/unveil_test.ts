@@ -1,0 +1,345 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { checkConfig, type CheckFacts, type CheckSystem } from "../lib/config/check.ts";
+import type { Config } from "../lib/config/config.ts";
+import { loadConfig } from "../lib/config/load.ts";
+import { covers, foldersAbove, followPath } from "../lib/config/paths.ts";
+
+const FACTS: CheckFacts = {
+  denoDir: "/var/cache/deno",
+  denoProgram: "/opt/deno/bin/deno",
+  modules: ["/srv/app/src/main.ts", "/srv/app/src/lib/page.ts", "/srv/shared/util.ts"],
+  holdfast: "/opt/holdfast",
+};
+
+const CONFIG: Config = {
+  file: "/srv/conf/holdfast.jsonc",
+  folder: "/srv/conf",
+  app: { module: "/srv/app/src/main.ts", project: "/srv/app", lockfile: "/srv/app/deno.lock" },
+  listen: [
+    { kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 },
+    { kind: "unix", text: "unix:/run/web/http.sock", path: "/run/web/http.sock", mode: 0o600 },
+  ],
+  unveil: [],
+  env: [],
+  net: [],
+  engine: "native",
+  reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
+  account: undefined,
+  runtime: "/run/holdfast",
+};
+
+/** The codes that these unveils of {@link CONFIG} get, on a machine with these symbolic links. */
+function check(
+  unveil: Record<string, string>,
+  { links = {}, missing = [], ...change }:
+    & { links?: Record<string, string>; missing?: string[] }
+    & Partial<Config & CheckFacts> = {},
+): string[] {
+  const system: CheckSystem = {
+    uid: 0,
+    readLink: (path) => links[path],
+    exists: (path) => !missing.includes(path),
+  };
+  const unveils = Object.entries(unveil).map(([path, rights]) => ({
+    path,
+    rights,
+    exists: !missing.includes(path),
+  }));
+  const config = { ...CONFIG, ...change, unveil: unveils };
+  return checkConfig(config, { ...FACTS, ...change }, system).map(({ code }) => code);
+}
+
+Deno.test("data beside the code may be read, written and created in", () => {
+  assertEquals(
+    check({
+      "/srv/app/data": "rwc",
+      "/srv/app/public": "r",
+      "/srv/app/src/assets": "r",
+      "/srv/app/src/uploads": "rwc",
+      "/srv/conf/state": "rw",
+      "/srv/data": "rwc",
+      "/usr/share/zoneinfo": "r",
+      "/dev/null": "rw",
+      "/sys/fs/cgroup": "r",
+    }),
+    [],
+  );
+});
+
+Deno.test("no path that comes back to life at the next reload can be written, and each can be read", () => {
+  const cases: [string, string][] = [
+    ["/srv/app/src/main.ts", "unveil_over_module"],
+    ["/srv/app/src", "unveil_over_module"],
+    ["/srv/app/src/lib", "unveil_over_module"],
+    ["/srv/shared", "unveil_over_module"],
+    ["/srv/shared/util.ts", "unveil_over_module"],
+    ["/srv/app", "unveil_over_module"],
+    ["/srv/app/deno.json", "unveil_over_settings"],
+    ["/srv/app/deno.jsonc", "unveil_over_settings"],
+    ["/srv/app/package.json", "unveil_over_settings"],
+    ["/srv/app/deno.lock", "unveil_over_settings"],
+    ["/srv/app/.npmrc", "unveil_over_settings"],
+    ["/srv/app/.env", "unveil_over_settings"],
+    ["/srv/app/src/package.json", "unveil_over_settings"],
+    ["/srv/app/src/lib/deno.json", "unveil_over_settings"],
+    ["/srv/deno.json", "unveil_over_settings"],
+    ["/package.json", "unveil_over_settings"],
+    ["/srv/app/node_modules", "unveil_over_node_modules"],
+    ["/srv/app/node_modules/hono", "unveil_over_node_modules"],
+    ["/srv/node_modules", "unveil_over_node_modules"],
+    ["/elsewhere/node_modules/x", "unveil_over_node_modules"],
+    ["/srv/conf/holdfast.jsonc", "unveil_over_config"],
+    ["/srv/conf", "unveil_over_config"],
+    ["/srv", "unveil_over_config"],
+    ["/var/cache/deno", "unveil_over_cache"],
+    ["/var/cache/deno/npm/x", "unveil_over_cache"],
+    ["/var/cache", "unveil_over_cache"],
+    ["/opt/deno/bin/deno", "unveil_over_program"],
+    ["/opt/deno/bin", "unveil_over_program"],
+    ["/opt/deno", "unveil_over_program"],
+    ["/opt/holdfast", "unveil_over_holdfast"],
+    ["/opt/holdfast/lib", "unveil_over_holdfast"],
+    ["/opt/holdfast/worker.ts", "unveil_over_holdfast"],
+    ["/run/web", "unveil_over_listener"],
+    ["/run/web/http.sock", "unveil_over_listener"],
+  ];
+  for (const [path, code] of cases) {
+    for (const rights of ["w", "c", "rw", "rwc"]) {
+      assertEquals(check({ [path]: rights }), [code], `${path} ${rights}`);
+    }
+    assertEquals(check({ [path]: "r" }), [], `${path} r`);
+  }
+});
+
+Deno.test("the project folder stays out of reach even when the module lies elsewhere", () => {
+  const app = { module: "/m/main.ts", project: "/srv/project", lockfile: undefined };
+  const change = { app, modules: [] };
+  assertEquals(check({ "/srv/project": "rwc" }, change), ["unveil_over_project"]);
+  assertEquals(check({ "/srv/project/data": "rwc" }, change), []);
+});
+
+Deno.test("nothing of the control socket's folder can even be read", () => {
+  for (const rights of ["r", "w", "c", "rwc"]) {
+    for (const path of ["/run/holdfast", "/run/holdfast/control.sock", "/run"]) {
+      assertEquals(check({ [path]: rights }), ["unveil_over_runtime"], `${path} ${rights}`);
+    }
+    assertEquals(check({ "/run/holdfast-data": rights }), []);
+  }
+});
+
+Deno.test("the root folder, other processes and devices cannot be unveiled", () => {
+  const cases: [string, string, string][] = [
+    ["/", "r", "unveil_root"],
+    ["/", "rwc", "unveil_root"],
+    ["/proc", "r", "unveil_system"],
+    ["/proc/self/environ", "r", "unveil_system"],
+    ["/sys", "r", "unveil_system"],
+    ["/sys/kernel", "w", "unveil_system"],
+    ["/dev", "r", "unveil_system"],
+    ["/dev/sda", "rw", "unveil_system"],
+    ["/dev/mem", "r", "unveil_system"],
+    ["/dev/shm", "rwc", "unveil_system"],
+  ];
+  for (const [path, rights, code] of cases) {
+    assertEquals(check({ [path]: rights }), [code], `${path} ${rights}`);
+  }
+  assertEquals(check({ "/processes": "rwc", "/development": "rwc", "/dev/urandom": "r" }), []);
+});
+
+Deno.test("protection follows the symbolic links of an unveiled path", () => {
+  const cases: [Record<string, string>, string, string[]][] = [
+    [{ "/srv/data": "/mnt/disk/data" }, "rwc", []], // control
+    [{ "/srv/data": "/srv/app" }, "rw", ["unveil_over_module"]],
+    [{ "/srv/data": "app/src/../src" }, "rw", ["unveil_over_module"]],
+    [{ "/srv/data": "/a", "/a": "/b", "/b": "/var/cache/deno/gen" }, "w", ["unveil_over_cache"]],
+    [{ "/srv/data": "/proc/self/fd" }, "r", ["unveil_system"]],
+    [{ "/srv/data": "../../.." }, "r", ["unveil_root"]],
+    [{ "/srv": "/run", "/run/data": "holdfast" }, "r", ["unveil_over_runtime"]],
+    [{ "/srv/data": "/x/node_modules" }, "c", ["unveil_over_node_modules"]],
+    [{ "/srv/data": "/mnt/a,b" }, "r", ["path_unfit"]],
+  ];
+  for (const [links, rights, codes] of cases) {
+    const config = { module: "/srv/app/src/main.ts", project: "/srv/app", lockfile: undefined };
+    assertEquals(
+      check({ "/srv/data": rights }, { links, app: config }),
+      codes,
+      JSON.stringify(links),
+    );
+  }
+});
+
+Deno.test("protection follows the symbolic links that lead to what is protected", () => {
+  // The module is reached over two links; whoever may replace one of them chooses the code.
+  const links = { "/srv/app/src": "/srv/links/live", "/srv/links/live": "/releases/5" };
+  assertEquals(check({ "/releases/6": "rwc" }, { links }), []); // control
+  assertEquals(check({ "/releases/5": "rw" }, { links }), ["unveil_over_module"]);
+  assertEquals(check({ "/releases": "rwc" }, { links }), ["unveil_over_module"]);
+  assertEquals(check({ "/srv/links": "rwc" }, { links }), ["unveil_over_module"]);
+  assertEquals(check({ "/releases/package.json": "rwc" }, { links }), ["unveil_over_settings"]);
+  assertEquals(
+    check({ "/usr/lib/deno": "rwc" }, { links: { "/opt/deno/bin/deno": "/usr/lib/deno/deno" } }),
+    ["unveil_over_program"],
+  );
+  assertEquals(
+    check({ "/mnt/packages/hono": "rw" }, { links: { "/srv/app/node_modules": "/mnt/packages" } }),
+    ["unveil_over_node_modules"],
+  );
+  assertEquals(
+    check({ "/mnt/control": "r" }, { links: { "/run/holdfast": "/mnt/control" } }),
+    ["unveil_over_runtime"],
+  );
+});
+
+Deno.test("an example inside Holdfast's own repository may have a data folder, and no more", () => {
+  const change = {
+    app: { module: "/opt/holdfast/examples/a/main.ts", project: "/opt/holdfast/examples/a" },
+    modules: [],
+  } as unknown as Partial<Config & CheckFacts>;
+  assertEquals(check({ "/opt/holdfast/examples/a/data": "rwc" }, change), []);
+  assertEquals(check({ "/opt/holdfast/lib": "rwc" }, change), ["unveil_over_holdfast"]);
+  assertEquals(check({ "/opt/holdfast/examples/b": "rwc" }, change), ["unveil_over_holdfast"]);
+  const same = { app: { module: "/opt/holdfast/app.ts", project: "/opt/holdfast" }, modules: [] };
+  assertEquals(
+    check({ "/opt/holdfast/data": "rwc" }, same as unknown as Partial<Config & CheckFacts>),
+    ["unveil_over_holdfast"],
+  );
+});
+
+Deno.test("an inner path has the outer one's rights or more, and is compared by whole names", () => {
+  const cases: [Record<string, string>, string[]][] = [
+    [{ "/d": "r", "/d/in": "rw" }, []],
+    [{ "/d": "r", "/d/in": "rwc" }, []],
+    [{ "/d/in": "rwc", "/d": "r" }, []],
+    [{ "/d": "rwc", "/d-secret": "r" }, []],
+    [{ "/d": "rwc", "/d/keys": "r" }, ["unveil_fewer_inside"]],
+    [{ "/d/keys": "r", "/d": "rwc" }, ["unveil_fewer_inside"]],
+    [{ "/d": "rw", "/d/deep/in": "r" }, ["unveil_fewer_inside"]],
+    [{ "/d": "r", "/d/in": "w" }, ["unveil_fewer_inside"]],
+    [{ "/d": "rw", "/d/a": "r", "/d/b": "r" }, ["unveil_fewer_inside", "unveil_fewer_inside"]],
+  ];
+  for (const [unveil, codes] of cases) assertEquals(check(unveil), codes, JSON.stringify(unveil));
+  // Two names far apart, of which one really lies in the other.
+  assertEquals(check({ "/d": "rw", "/k": "r" }, { links: { "/k": "/d/keys" } }), [
+    "unveil_fewer_inside",
+  ]);
+  assertEquals(check({ "/d": "rw", "/k": "r" }, { links: { "/k": "/e/keys" } }), []);
+});
+
+Deno.test("no unveiled path can be replaced by a link that the next reload would follow", () => {
+  const cases: [Record<string, string>, Record<string, string>, string[]][] = [
+    [{ "/d": "rw", "/d/in": "rwc" }, {}, []], // control: without c nothing is replaced
+    [{ "/d": "rwc", "/d/in": "rwc" }, {}, ["unveil_replaceable"]],
+    [{ "/d": "rc", "/d/in": "rwc" }, {}, ["unveil_replaceable"]],
+    [{ "/d": "rwc", "/d/in": "r" }, { "/d/in": "/mnt/x" }, ["unveil_replaceable"]],
+    [{ "/d": "rw", "/d/in": "r" }, { "/d/in": "/mnt/x" }, []],
+    [{ "/d": "rwc", "/k": "r" }, { "/k": "/d/hop", "/d/hop": "/mnt/x" }, ["unveil_replaceable"]],
+    [{ "/d/self": "rwc" }, { "/d/self": "." }, ["unveil_replaceable"]],
+  ];
+  for (const [unveil, links, codes] of cases) {
+    assertEquals(check(unveil, { links }), codes, JSON.stringify([unveil, links]));
+  }
+});
+
+Deno.test("two spellings of one path are an error", () => {
+  assertEquals(check({ "/d": "r", "/e": "rw" }, { links: { "/e": "/d" } }), ["unveil_repeated"]);
+  assertEquals(check({ "/d": "r", "/e": "rw" }), []);
+});
+
+Deno.test("a missing path is an error unless the app may create it in a folder that exists", () => {
+  const missing = ["/d/new", "/gone", "/gone/new"];
+  assertEquals(check({ "/d/new": "rwc" }, { missing }), []);
+  assertEquals(check({ "/d/new": "c" }, { missing }), []);
+  assertEquals(check({ "/d/new": "rw" }, { missing }), ["unveil_missing"]);
+  assertEquals(check({ "/gone/new": "rwc" }, { missing }), ["unveil_parent_missing"]);
+  // A dangling link: what counts is where it leads.
+  const links = { "/d/new": "/gone/new" };
+  assertEquals(check({ "/d/new": "rwc" }, { missing, links }), ["unveil_parent_missing"]);
+});
+
+Deno.test("a comma or NUL in anything that becomes a flag is an error", () => {
+  for (const bad of ["/a,b", "/a\u0000b"]) {
+    const app = { module: `${bad}/main.ts`, project: bad, lockfile: undefined };
+    assertEquals(check({ [`${bad}/data`]: "r" }), ["path_unfit"]);
+    assertEquals(check({}, { app }), ["path_unfit"]);
+    assertEquals(check({}, { modules: [`${bad}/x.ts`] }), ["path_unfit"]);
+    assertEquals(check({}, { runtime: bad }), ["path_unfit"]);
+    assertEquals(check({}, { denoDir: bad }), ["path_unfit"]);
+    assertEquals(check({}, { denoProgram: bad }), ["path_unfit"]);
+    assertEquals(check({}, { holdfast: bad }), ["path_unfit"]);
+  }
+  assertEquals(check({ "/a;b": "r" }), []);
+});
+
+Deno.test("a user is an error without root, and root without a user is none", () => {
+  const account = { user: "web", uid: 33, gid: 33 };
+  const codes = ([uid, who]: [number, typeof account | undefined]) =>
+    checkConfig({ ...CONFIG, account: who }, FACTS, {
+      uid,
+      readLink: () => undefined,
+      exists: () => true,
+    }).map(({ code, key }) => `${key} ${code}`);
+  assertEquals(codes([0, account]), []);
+  assertEquals(codes([0, undefined]), []);
+  assertEquals(codes([1000, undefined]), []);
+  assertEquals(codes([1000, account]), ["user user_without_root"]);
+  assertEquals(codes([33, account]), ["user user_without_root"]);
+});
+
+Deno.test("an error says which file is writable, why that is refused and how to lay out folders", () => {
+  const system = { uid: 0, readLink: () => undefined, exists: () => true };
+  const unveil = [{ path: "/srv/app/src/lib", rights: "rw", exists: true }];
+  const [problem] = checkConfig({ ...CONFIG, unveil }, FACTS, system);
+  assertEquals(problem?.key, 'unveil["/srv/app/src/lib"]');
+  assertStringIncludes(problem?.message ?? "", '"/srv/app/src/lib/page.ts"');
+  assertStringIncludes(problem?.message ?? "", "comes back to life at the next reload");
+  assertStringIncludes(problem?.hint ?? "", "a folder of its own");
+});
+
+Deno.test("checkConfig asks the real machine for links and missing folders", async () => {
+  const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_unveil_" }));
+  try {
+    for (const name of ["src", "data", "cache"]) await Deno.mkdir(`${folder}/${name}`);
+    await Deno.writeTextFile(`${folder}/src/main.ts`, "");
+    await Deno.writeTextFile(`${folder}/src/deno.json`, "{}");
+    await Deno.symlink("src", `${folder}/alias`);
+    await Deno.symlink("loop", `${folder}/loop`);
+    const facts = { ...FACTS, denoDir: `${folder}/cache`, modules: [`${folder}/src/main.ts`] };
+    const cases: [Record<string, string>, string[]][] = [
+      [{ data: "rwc" }, []],
+      [{ alias: "r" }, []],
+      [{ alias: "rwc" }, ["unveil_over_module"]],
+      [{ "alias/new": "rwc" }, []],
+      [{ new: "rwc", "data/new": "r" }, ["unveil_missing"]],
+      [{ "gone/new": "c" }, ["unveil_parent_missing"]],
+    ];
+    for (const [unveil, codes] of cases) {
+      await Deno.writeTextFile(
+        `${folder}/holdfast.jsonc`,
+        JSON.stringify({ app: "src/main.ts", listen: ["127.0.0.1:1"], unveil }),
+      );
+      const config = await loadConfig(`${folder}/holdfast.jsonc`);
+      const found = checkConfig(config, facts).map(({ code }) => code);
+      assertEquals(found, codes, JSON.stringify(unveil));
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("paths cover each other by whole names and are followed as the kernel does", () => {
+  const cases: [string, string, boolean][] = [
+    ["/srv/data", "/srv/data", true],
+    ["/srv/data", "/srv/data/x", true],
+    ["/", "/srv", true],
+    ["/srv/data", "/srv/data-secret", false],
+    ["/srv/data/x", "/srv/data", false],
+  ];
+  for (const [outer, inner, answer] of cases) assertEquals(covers(outer, inner), answer);
+  assertEquals(foldersAbove("/a/b/c"), ["/a/b", "/a", "/"]);
+  const links: Record<string, string> = { "/a": "b/../c", "/b": "/d/e", "/loop": "loop" };
+  const follow = (path: string) => followPath(path, (link) => links[link]);
+  // The ".." of a link's text counts from where the link before it led.
+  assertEquals(follow("/a/x"), { real: "/d/c/x", links: ["/a", "/b"] });
+  assertEquals(follow("/plain"), { real: "/plain", links: [] });
+  assertEquals(follow("/loop").links.length, 40);
+});

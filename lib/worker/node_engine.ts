@@ -5,7 +5,6 @@
 import http from "node:http";
 import net from "node:net";
 import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
 import {
   answerForError,
   ask,
@@ -88,6 +87,9 @@ function serve(options: ServeOptions, upgrades: WeakMap<Request, Upgrade>): Acce
     { keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 },
     (incoming, outgoing) => void answer(incoming, outgoing),
   );
+  // It never listens itself, and Deno destroys a connection after the answer when the server does not
+  // (denoland/deno#35609).
+  Object.defineProperty(server, "listening", { value: true });
   server.on("upgrade", (incoming: http.IncomingMessage, socket: net.Socket, head: Uint8Array) => {
     // node:http lets go of the connection here, whatever it was asked to become.
     const outgoing = new http.ServerResponse(incoming);
@@ -96,8 +98,7 @@ function serve(options: ServeOptions, upgrades: WeakMap<Request, Upgrade>): Acce
     void answer(incoming, outgoing, { socket, head });
   });
 
-  // This server accepts, the other one parses: closing node:http's own would destroy connections
-  // that it takes for idle (denoland/deno#35609).
+  // This one accepts and the other parses, so that a drain can stop the one without the other.
   const acceptor = net.createServer({ allowHalfOpen: true }, (socket) => {
     const connection = new NodeConnection(socket);
     connections.set(socket, connection);
@@ -164,6 +165,7 @@ function toRequest(incoming: http.IncomingMessage, outgoing: http.ServerResponse
   return new Request(url, { method, headers, body, signal: controller.signal });
 }
 
+/** Sends an answer, at the client's pace, and waits until it is out or the client is gone. */
 async function send(
   response: Response,
   incoming: http.IncomingMessage,
@@ -171,11 +173,34 @@ async function send(
 ): Promise<void> {
   for (const [name, value] of response.headers) outgoing.appendHeader(name, value);
   outgoing.writeHead(response.status);
-  if (response.body === null || incoming.method === "HEAD") {
-    await response.body?.cancel();
-    await new Promise<void>((resolve) => outgoing.end(resolve));
-    return;
+  const reader = response.body?.getReader();
+  if (reader === undefined || incoming.method === "HEAD") {
+    await reader?.cancel();
+  } else {
+    const gone = () => void reader.cancel().catch(() => {});
+    outgoing.once("close", gone);
+    while (!outgoing.destroyed) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      if (!outgoing.write(value)) await eventOf(outgoing, "drain");
+    }
+    outgoing.off("close", gone);
   }
-  outgoing.flushHeaders();
-  await pipeline(Readable.fromWeb(response.body as never), outgoing);
+  if (outgoing.destroyed) return;
+  const finished = eventOf(outgoing, "finish");
+  outgoing.end();
+  await finished;
+}
+
+/** Waits for an event, or for the end of the connection. */
+function eventOf(outgoing: http.ServerResponse, event: "drain" | "finish"): Promise<void> {
+  return new Promise((resolve) => {
+    const settle = () => {
+      outgoing.off(event, settle);
+      outgoing.off("close", settle);
+      resolve();
+    };
+    outgoing.once(event, settle);
+    outgoing.once("close", settle);
+  });
 }

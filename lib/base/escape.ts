@@ -11,7 +11,6 @@ const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066
  * escapes or text-direction marks.
  *
  * ```ts
- * import { escapeStranger } from "./lib/base/escape.ts";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(escapeStranger("red: \u001b[31m\n"), "red: \\x1b[31m\\x0a");

@@ -11,7 +11,6 @@ export const LIVED_MS = 10_000;
  * How long to wait before the next try.
  *
  * ```ts
- * import { backoffMs } from "./lib/supervisor/backoff.ts";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals([1, 2, 3, 20].map(backoffMs), [100, 200, 400, 30000]);

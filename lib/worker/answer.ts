@@ -60,8 +60,9 @@ export function withConnectionClose(response: Response): Response {
  * comes back by itself, with its Last-Event-ID, and meets a new worker.
  */
 export function endEventsAtDrain(response: Response, traffic: Traffic): Response {
+  // The body last: asking for it makes the runtime build a stream around what it has whole.
+  if (!isEventStream(response) || response.body === null) return response;
   const { body } = response;
-  if (body === null || !isEventStream(response)) return response;
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
   // preventAbort leaves it to us how the answer ends: whole at a drain, broken if the app's stream broke.
   body.pipeTo(writable, { signal: traffic.drainSignal, preventAbort: true })

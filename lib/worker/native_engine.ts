@@ -42,9 +42,6 @@ interface Internals {
 /** What the kernel keeps for us while no worker accepts; `net.core.somaxconn` caps it. */
 const BACKLOG = 511;
 
-/** An answer of more bytes than this is waited for; a smaller one leaves in one piece. */
-const SMALL_BODY = 64 * 1024;
-
 const CONNECTION = Symbol("connection");
 type TrackedRequest = Request & { [CONNECTION]?: NativeConnection };
 
@@ -69,23 +66,24 @@ export function isNativeHandle(handle: unknown): handle is TcpHandle {
   return typeof candidate?.takeStream === "function" && typeof candidate.accept === "function";
 }
 
-/** Reads off a response whether its whole body is at hand, without making the runtime unfold it. */
-function findBodyKey(): symbol | undefined {
-  return Object.getOwnPropertySymbols(new Response("x"))
-    .find((symbol) => symbol.description === "serve fast body");
+/** A response's own slots by their names; what is in them tells of its body without unfolding it. */
+function findSlot(name: string): symbol {
+  const slots = Object.getOwnPropertySymbols(new Response("x"));
+  return slots.find((slot) => slot.description === name) ?? Symbol(name);
 }
 
-const BODY = findBodyKey();
+const TEXT_SLOT = findSlot("serve fast body");
+const BYTES_SLOT = findSlot("serve native response");
 
-function isSmall(response: Response): boolean {
-  if (BODY === undefined) return false;
-  const body = (response as unknown as Record<symbol, { length?: number } | null>)[BODY];
-  return body !== null && body !== undefined && (body.length ?? Infinity) <= SMALL_BODY;
+/** Whether the runtime has the whole answer at hand and sends it in one go. */
+function isWhole(response: Response): boolean {
+  const slots = response as unknown as Record<symbol, unknown>;
+  return (slots[TEXT_SLOT] ?? slots[BYTES_SLOT] ?? null) !== null;
 }
 
 class NativeConnection implements Connection {
   inFlight = 0;
-  idleSinceMs = performance.now();
+  idleSinceMs = 0;
   server: HttpServer | undefined;
   readonly #fetcher: Fetcher;
   readonly #traffic: Traffic;
@@ -100,8 +98,16 @@ class NativeConnection implements Connection {
 
   readonly handle: Handler = (request, info) => {
     (request as TrackedRequest)[CONNECTION] = this;
-    this.#begin();
+    const traffic = this.#traffic;
     const answer = ask(this.#fetcher, request, info);
+    // The common answer comes at once and leaves whole: nobody can see it in flight, and there is
+    // nothing to wait for and nothing to change.
+    if (answer instanceof Response && !traffic.draining && isWhole(answer)) {
+      traffic.answered++;
+      return answer;
+    }
+    this.inFlight++;
+    traffic.inFlight++;
     return answer instanceof Response
       ? this.#send(answer, info)
       : answer.then((response) => this.#send(response, info));
@@ -117,19 +123,13 @@ class NativeConnection implements Connection {
   }
 
   #send(response: Response, info: ServeInfo): Response {
-    // The common answer is known whole and leaves at once: nothing to wait for, nothing to change.
-    if (!this.#traffic.draining && isSmall(response)) {
+    if (!this.#traffic.draining && isWhole(response)) {
       this.#done();
       return response;
     }
     info.completed.then(this.#done, this.#done);
     const answer = endEventsAtDrain(response, this.#traffic);
     return this.#traffic.draining ? withConnectionClose(answer) : answer;
-  }
-
-  #begin(): void {
-    this.inFlight++;
-    this.#traffic.inFlight++;
   }
 
   readonly #done = () => {
@@ -161,8 +161,9 @@ export function createNativeEngine(internals: Internals): Engine {
       const TcpWrap = (listener as { constructor: unknown }).constructor as {
         new (type: 0): TcpHandle;
       };
+      // One wrap serves all: it is empty again when its stream has been taken.
+      const client = new TcpWrap(0);
       listener.onconnection = () => {
-        const client = new TcpWrap(0);
         if (listener.accept(client) !== 0) return;
         const stream = client.takeStream();
         // The server takes the stream's resource, so that its own is the next number.

@@ -100,6 +100,8 @@ function serve(options: ServeOptions, upgrades: WeakMap<Request, Upgrade>): Acce
 
   // This one accepts and the other parses, so that a drain can stop the one without the other.
   const acceptor = net.createServer({ allowHalfOpen: true }, (socket) => {
+    // Header and body are two writes: Nagle's algorithm would hold the second one back.
+    socket.setNoDelay(true);
     const connection = new NodeConnection(socket);
     connections.set(socket, connection);
     traffic.accepted++;

@@ -1,0 +1,37 @@
+/** The middle of the figures; of an even number of them, the mean of the middle two. */
+export function medianOf(figures: number[]): number {
+  const sorted = figures.toSorted((a, b) => a - b);
+  const middle = sorted.length / 2;
+  const [low, high] = [sorted[Math.ceil(middle) - 1], sorted[Math.floor(middle)]];
+  if (low === undefined || high === undefined) {
+    throw new RangeError("Cannot take a median of nothing");
+  }
+  return (low + high) / 2;
+}
+
+/** Prints a line of a report. */
+export function print(line: string): void {
+  // deno-lint-ignore no-console
+  console.log(line);
+}
+
+/** Prints rows as a table. */
+export function printTable(rows: unknown): void {
+  // deno-lint-ignore no-console
+  console.table(rows);
+}
+
+/** Reads a whole number above 0 from an option, or throws a `RangeError` that names the option. */
+export function countOf(value: unknown, option: string): number {
+  const count = Number(value);
+  if (Number.isSafeInteger(count) && count > 0) return count;
+  throw new RangeError(`Cannot use --${option} ${value}: want a whole number above 0`);
+}
+
+/** Reads the engines to measure, as `native,node`. */
+export function enginesOf(value: unknown): ("native" | "node")[] {
+  return String(value).split(",").map((engine) => {
+    if (engine === "native" || engine === "node") return engine;
+    throw new RangeError(`Cannot use engine ${JSON.stringify(engine)}: want native or node`);
+  });
+}

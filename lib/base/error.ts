@@ -32,6 +32,14 @@ export class HoldfastError extends Error {
 /** Turns anything thrown into a {@link HoldfastError}; what nobody expected is a bug. */
 export function toHoldfastError(error: unknown): HoldfastError {
   if (error instanceof HoldfastError) return error;
+  if (error instanceof Deno.errors.NotCapable) {
+    return new HoldfastError(error.message, {
+      kind: "environment",
+      code: "not_permitted",
+      hint: "Start Holdfast with the permissions that its README lists",
+      cause: error,
+    });
+  }
   const message = error instanceof Error ? error.message : String(error);
   return new HoldfastError(message, { kind: "bug", code: "unexpected", cause: error });
 }

@@ -30,7 +30,10 @@ export interface GenerationOptions {
   readonly number: number;
   readonly config: Config;
   readonly listeners: readonly Listener[];
+  /** The spawner of its workers; the generation's own from here on. */
   readonly spawner: Spawner;
+  /** Replaces a spawner that failed. */
+  readonly startSpawner: () => Spawner;
   readonly request: SpawnRequest;
   /** Numbers workers over all generations. */
   readonly nextWorker: () => number;
@@ -42,6 +45,7 @@ export class Generation {
   readonly startedMs = performance.now();
   readonly #options: GenerationOptions;
   readonly #stop = new AbortController();
+  #spawner: Spawner;
   #state: GenerationState = "starting";
   #worker: WorkerProcess | undefined;
   #deaths = 0;
@@ -50,6 +54,7 @@ export class Generation {
 
   constructor(options: GenerationOptions) {
     this.#options = options;
+    this.#spawner = options.spawner;
     this.number = options.number;
     this.config = options.config;
   }
@@ -71,14 +76,14 @@ export class Generation {
    * Brings up the first worker until it accepts connections. Until it says that it is ready it
    * accepts none, so that giving it up loses nothing.
    *
-   * @throws {HoldfastError} if it does not come up before the deadline; it is gone then, and the
-   *   spawner is the caller's to close
+   * @throws {HoldfastError} if it does not come up before the deadline; it is gone then
    */
   async start(signal: AbortSignal): Promise<void> {
     try {
       this.#worker = await this.#bringUp(AbortSignal.any([signal, this.#stop.signal]));
     } catch (error) {
       this.#state = "gone";
+      this.#spawner.close();
       throw error;
     }
     this.#state = "serving";
@@ -104,7 +109,7 @@ export class Generation {
       clearTimeout(timer);
     }
     this.#state = "gone";
-    this.#options.spawner.close();
+    this.#spawner.close();
     return {
       generation: this.number,
       drainMs: Math.round(performance.now() - startMs),
@@ -121,11 +126,15 @@ export class Generation {
   }
 
   async #bringUp(signal: AbortSignal): Promise<WorkerProcess> {
-    const { config, listeners, spawner, request, nextWorker } = this.#options;
+    const { config, listeners, startSpawner, request, nextWorker } = this.#options;
     signal.throwIfAborted();
+    if (this.#spawner.failed) {
+      this.#spawner.close();
+      this.#spawner = startSpawner();
+    }
     const worker = new WorkerProcess(
       { id: nextWorker(), generation: this.number },
-      spawner,
+      this.#spawner,
       request,
     );
     const { readyDeadlineMs } = config.reload;

@@ -6,6 +6,8 @@ export type SpawnerEvent = FromSpawner;
 
 /** A thread from which workers are spawned. */
 export interface Spawner {
+  /** Whether its thread has failed; it spawns nothing any more then. */
+  readonly failed: boolean;
   /** Sends; answers come as events of the worker that the message names. */
   post(message: ToSpawner): void;
   /** Sends the events of `worker` to `receive`, until it has exited. */
@@ -17,6 +19,7 @@ export interface Spawner {
 /** Starts a spawner thread. */
 export function startSpawner(): Spawner {
   const thread = new Worker(new URL("./spawner_thread.ts", import.meta.url), { type: "module" });
+  let failed = false;
   const receivers = new Map<number, (event: SpawnerEvent) => void>();
   const deliver = (event: SpawnerEvent) => {
     const receive = receivers.get(event.worker);
@@ -26,6 +29,7 @@ export function startSpawner(): Spawner {
   thread.onmessage = ({ data }: MessageEvent<FromSpawner>) => deliver(data);
   thread.onerror = (event) => {
     event.preventDefault();
+    failed = true;
     // Its channels close with the thread, and its workers drain and leave by themselves.
     for (const worker of [...receivers.keys()]) {
       const status = { code: undefined, signal: undefined };
@@ -33,6 +37,9 @@ export function startSpawner(): Spawner {
     }
   };
   return {
+    get failed() {
+      return failed;
+    },
     post: (message) => thread.postMessage(message),
     subscribe: (worker, receive) => void receivers.set(worker, receive),
     close: () => thread.terminate(),

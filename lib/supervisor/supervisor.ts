@@ -34,6 +34,7 @@ export class Supervisor {
   readonly #reloads = new ReloadQueue(() => this.#reload());
   readonly #stopped = Promise.withResolvers<void>();
   readonly #generations = new Set<Generation>();
+  readonly #retiring = new Set<Promise<void>>();
   readonly #ended: GenerationRecord[] = [];
   #listeners = new Map<string, Listener>();
   #foundation: Foundation | undefined;
@@ -93,6 +94,9 @@ export class Supervisor {
       },
     });
     await this.#switchTo(config);
+    if (Deno.uid() === 0 && config.account === undefined) {
+      log.warn("workers_run_as_root", { hint: "Set user in the config" });
+    }
     log.info("serving", {
       pid: Deno.pid,
       listen: [...this.#listeners.keys()],
@@ -156,6 +160,7 @@ export class Supervisor {
         config,
         listeners,
         spawner,
+        startSpawner: () => this.#system.startSpawner(),
         request: this.#spawnRequest(config),
         nextWorker: () => ++this.#lastWorker,
       });
@@ -163,14 +168,14 @@ export class Supervisor {
       await candidate.start(signal);
     } catch (error) {
       if (candidate) this.#generations.delete(candidate);
-      spawner.close();
+      else spawner.close();
       for (const listener of added) listener.close();
       throw error;
     }
     const incumbent = this.#incumbent;
     this.#incumbent = candidate;
     this.#keepListeners(config, added);
-    if (incumbent) void this.#retire(incumbent);
+    if (incumbent) this.#retire(incumbent);
   }
 
   async #listenerFor(address: ListenAddress, added: Listener[]): Promise<Listener> {
@@ -207,12 +212,15 @@ export class Supervisor {
     };
   }
 
-  async #retire(generation: Generation): Promise<void> {
-    const record = await generation.drain();
-    this.#generations.delete(generation);
-    this.#ended.unshift(record);
-    this.#ended.length = Math.min(this.#ended.length, MAX_RECORDS);
-    log.info("generation_ended", { ...record });
+  #retire(generation: Generation): void {
+    const work = generation.drain().then((record) => {
+      this.#generations.delete(generation);
+      this.#retiring.delete(work);
+      this.#ended.unshift(record);
+      this.#ended.length = Math.min(this.#ended.length, MAX_RECORDS);
+      log.info("generation_ended", { ...record });
+    });
+    this.#retiring.add(work);
   }
 
   /** Drains every generation and ends. A second call waits for the first. */
@@ -222,17 +230,13 @@ export class Supervisor {
       this.#stopping.abort(new Error("The supervisor is stopping"));
       // A candidate or a switch under way sees the signal; what comes out of it is drained too.
       await this.#busy;
-      const retired = this.#incumbent ? this.#retire(this.#incumbent) : undefined;
-      await Promise.all([retired, this.#allEnded()]);
+      if (this.#incumbent) this.#retire(this.#incumbent);
+      await Promise.all(this.#retiring);
       this.#letGo();
       log.info("stopped");
       this.#stopped.resolve();
     }
     await this.stopped;
-  }
-
-  async #allEnded(): Promise<void> {
-    while (this.#generations.size > 0) await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
   /** Ends every worker now; for a second order to stop. */

@@ -41,7 +41,9 @@ export async function drain(
     if (nowMs - startMs >= drainDeadlineMs) break;
     for (const connection of traffic.connections) {
       const idleMs = nowMs - Math.max(startMs, connection.idleSinceMs);
-      if (connection.inFlight === 0 && idleMs >= idleGraceMs) connection.close();
+      const idle = connection.inFlight === 0 && idleMs >= idleGraceMs;
+      const overstays = connection.overstays && nowMs - startMs >= idleGraceMs;
+      if (idle || overstays) connection.close();
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL_MS));
   }

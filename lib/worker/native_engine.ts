@@ -42,6 +42,9 @@ interface Internals {
 /** What the kernel keeps for us while no worker accepts; `net.core.somaxconn` caps it. */
 const BACKLOG = 511;
 
+/** Methods whose requests have no body that a close could break. */
+const BODILESS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
+
 const CONNECTION = Symbol("connection");
 type TrackedRequest = Request & { [CONNECTION]?: NativeConnection };
 
@@ -87,6 +90,9 @@ class NativeConnection implements Connection {
   server: HttpServer | undefined;
   readonly #fetcher: Fetcher;
   readonly #traffic: Traffic;
+  /** Requests in flight that may have a body. */
+  #uploads = 0;
+  #told = false;
   /** The resource of this connection's HTTP server. */
   readonly rid: number;
 
@@ -108,10 +114,15 @@ class NativeConnection implements Connection {
     }
     this.inFlight++;
     traffic.inFlight++;
+    const done = BODILESS.has(request.method) ? this.#done : this.#startUpload();
     return answer instanceof Response
-      ? this.#send(answer, info)
-      : answer.then((response) => this.#send(response, info));
+      ? this.#send(answer, info, done)
+      : answer.then((response) => this.#send(response, info, done));
   };
+
+  get overstays(): boolean {
+    return this.#told && this.#uploads === 0;
+  }
 
   readonly end = () => {
     this.#traffic.connections.delete(this);
@@ -122,14 +133,24 @@ class NativeConnection implements Connection {
     this.server?.shutdown().catch(() => {});
   }
 
-  #send(response: Response, info: ServeInfo): Response {
+  #send(response: Response, info: ServeInfo, done: () => void): Response {
     if (!this.#traffic.draining && isWhole(response)) {
-      this.#done();
+      done();
       return response;
     }
-    info.completed.then(this.#done, this.#done);
+    info.completed.then(done, done);
     const answer = endEventsAtDrain(response, this.#traffic);
-    return this.#traffic.draining ? withConnectionClose(answer) : answer;
+    if (!this.#traffic.draining) return answer;
+    this.#told = true;
+    return withConnectionClose(answer);
+  }
+
+  #startUpload(): () => void {
+    this.#uploads++;
+    return () => {
+      this.#uploads--;
+      this.#done();
+    };
   }
 
   readonly #done = () => {

@@ -22,6 +22,8 @@ const KEEP_ALIVE_MS = 75_000;
 class NodeConnection implements Connection {
   inFlight = 0;
   idleSinceMs = performance.now();
+  /** node:http speaks HTTP/1.1 only, where a connection that was told ends with its answer. */
+  readonly overstays = false;
   readonly #socket: net.Socket;
 
   constructor(socket: net.Socket) {

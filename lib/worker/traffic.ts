@@ -7,6 +7,11 @@ export interface Connection {
   inFlight: number;
   /** When the last answer went out, by `performance.now()`; only kept up during a drain. */
   idleSinceMs: number;
+  /**
+   * Whether it may be closed although something is in flight: it was told that it ends and asks on,
+   * as an HTTP/2 client does, and no request's body is still arriving.
+   */
+  readonly overstays: boolean;
   /** Ends the connection after what is in flight. */
   close(): void;
 }

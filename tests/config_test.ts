@@ -376,6 +376,8 @@ Deno.test("loadConfig makes every path absolute from the folder of the real conf
   await Deno.mkdir(`${folder}/data`);
   await Deno.symlink(project.config, `${elsewhere.folder}/link.jsonc`);
   const config = await loadConfig(`${elsewhere.folder}/link.jsonc`);
+  const text = Deno.readTextFileSync(project.config);
+  const placeOf = (part: string) => ({ line: 1, column: text.indexOf(part) + 1 });
   assertEquals(config, {
     file: project.config,
     folder,
@@ -385,9 +387,9 @@ Deno.test("loadConfig makes every path absolute from the folder of the real conf
       { kind: "tcp", text: "[::1]:8000", host: "::1", port: 8000 },
     ],
     unveil: [
-      { path: `${folder}/data`, rights: "rw", exists: true },
-      { path: "/usr", rights: "r", exists: true },
-      { path: `${folder}/later`, rights: "c", exists: false },
+      { path: `${folder}/data`, rights: "rw", exists: true, at: placeOf('"wr"') },
+      { path: "/usr", rights: "r", exists: true, at: placeOf('"r"') },
+      { path: `${folder}/later`, rights: "c", exists: false, at: placeOf('"c"') },
     ],
     env: [],
     net: ["example.com"],
@@ -395,6 +397,7 @@ Deno.test("loadConfig makes every path absolute from the folder of the real conf
     reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
     account: undefined,
     runtime: `${folder}/run`,
+    at: { app: placeOf('"./'), runtime: placeOf('"run/"'), user: { line: 1, column: 1 } },
   });
   assertThrows(() => (config.listen as unknown[]).push(1), TypeError);
   assertThrows(() => Object.assign(config.reload, { idleGraceMs: 1 }), TypeError);

@@ -2,7 +2,7 @@ import { dirname, join } from "node:path";
 import { refusePath } from "./address.ts";
 import type { Config, Unveil } from "./config.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
-import { formatKey, type Problem, quote, Refusal } from "./problem.ts";
+import { formatKey, type Position, type Problem, quote, Refusal } from "./problem.ts";
 
 /** What the check knows besides the config; every path is absolute and normalised. */
 export interface CheckFacts {
@@ -86,13 +86,14 @@ export function checkConfig(
   const guards = listGuards(config, facts, (path) => place({ path }).real).map(place);
   const { module, project } = config.app;
   return [
-    ...asProblem(["user"], refuseUser(config, system.uid)),
-    ...asProblem(["app"], refusePaths([module, project, ...facts.modules])),
-    ...asProblem(["runtime"], refusePaths([config.runtime])),
-    ...asProblem([], refusePaths([facts.denoDir, facts.denoProgram, facts.holdfast])),
+    ...asProblem(["user"], config.at?.user, refuseUser(config, system.uid)),
+    ...asProblem(["app"], config.at?.app, refusePaths([module, project, ...facts.modules])),
+    ...asProblem(["runtime"], config.at?.runtime, refusePaths([config.runtime])),
+    ...asProblem([], undefined, refusePaths([facts.denoDir, facts.denoProgram, facts.holdfast])),
     ...unveils.flatMap((unveil, index) =>
       asProblem(
         ["unveil", unveil.path],
+        unveil.at,
         refusePaths([unveil.path, unveil.real]) ?? refuseSystemFolder(unveil) ??
           refuseReach(unveil, guards) ?? refuseRepeat(unveil, unveils.slice(0, index)) ??
           refuseNesting(unveil, unveils) ?? refuseMissing(unveil, system),
@@ -101,8 +102,12 @@ export function checkConfig(
   ];
 }
 
-function asProblem(key: readonly PropertyKey[], refusal: Refusal | undefined): Problem[] {
-  return refusal === undefined ? [] : [{ ...refusal, key: formatKey(key), at: undefined }];
+function asProblem(
+  key: readonly PropertyKey[],
+  at: Position | undefined,
+  refusal: Refusal | undefined,
+): Problem[] {
+  return refusal === undefined ? [] : [{ ...refusal, key: formatKey(key), at }];
 }
 
 /** The schema judged the spelling; here the folders above count too, for they end up in flags. */

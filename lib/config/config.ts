@@ -1,3 +1,5 @@
+import type { Position } from "./problem.ts";
+
 /** Where the server listens. `text` is its canonical spelling: a listener's identity over reloads. */
 export type ListenAddress =
   | {
@@ -27,6 +29,8 @@ export interface Unveil {
   readonly rights: string;
   /** Whether something was there when the config was loaded. */
   readonly exists: boolean;
+  /** Where the config file says so. */
+  readonly at?: Position;
 }
 
 /** Where the app lives. */
@@ -75,4 +79,6 @@ export interface Config {
   readonly account: Account | undefined;
   /** Absolute folder of the control socket and the lock. */
   readonly runtime: string;
+  /** Where the config file says what a check may refuse. */
+  readonly at?: Readonly<Partial<Record<"app" | "runtime" | "user", Position>>>;
 }

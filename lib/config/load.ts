@@ -39,7 +39,7 @@ export async function loadConfig(file: string): Promise<Config> {
   const unveil: Unveil[] = [];
   for (const [path, rights] of Object.entries(values.unveil)) {
     const found = accept(["unveil", path], await placeUnveil(resolve(folder, path), rights));
-    if (found !== undefined) unveil.push(found);
+    if (found !== undefined) unveil.push({ ...found, at: positionOf(["unveil", path]) });
   }
   const found = await findUser(values);
   const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
@@ -48,8 +48,13 @@ export async function loadConfig(file: string): Promise<Config> {
 
   const { env, net, engine, reload } = values;
   const runtime = resolve(folder, values.runtime);
+  const at = {
+    app: positionOf(["app"]),
+    runtime: positionOf(["runtime"]),
+    user: positionOf(["user"]),
+  };
   return deepFreeze(
-    { file: real, folder, app, listen, unveil, env, net, engine, reload, account, runtime },
+    { file: real, folder, app, listen, unveil, env, net, engine, reload, account, runtime, at },
   );
 }
 

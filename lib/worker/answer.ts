@@ -9,25 +9,27 @@ export function answerForError(error: unknown): Response {
   return new Response("Internal Server Error", { status: 500 });
 }
 
-/** Asks the app; whatever goes wrong there becomes an answer. */
+/** Asks the app. What it throws at once becomes an answer; what it promises is yet to be judged. */
 export function ask(
   fetcher: Fetcher,
   request: Request,
   info: ServeInfo,
-): Response | Promise<Response> {
+): Response | Promise<unknown> {
   try {
-    const answer = fetcher.fetch(request, info);
-    return answer instanceof Response
+    const answer: unknown = fetcher.fetch(request, info);
+    return answer instanceof Response || answer instanceof Promise
       ? answer
-      : Promise.resolve(answer).then(requireResponse).catch(answerForError);
+      : Promise.resolve(answer);
   } catch (error) {
     return answerForError(error);
   }
 }
 
-function requireResponse(answer: unknown): Response {
-  if (answer instanceof Response) return answer;
-  throw new TypeError(`The app's fetch returned no Response but ${typeof answer}`);
+/** Judges what an app's promise came to. */
+export function requireResponse(answer: unknown): Response {
+  return answer instanceof Response
+    ? answer
+    : answerForError(new TypeError(`The app's fetch returned no Response but ${typeof answer}`));
 }
 
 /** The answer to an upgrade that cannot be served here. */

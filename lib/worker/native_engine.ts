@@ -4,7 +4,13 @@
  * `detectNative`; where it is missing, the node engine serves.
  */
 import type { Fetcher, ServeInfo } from "./app.ts";
-import { answerForError, ask, endEventsAtDrain, withConnectionClose } from "./answer.ts";
+import {
+  answerForError,
+  ask,
+  endEventsAtDrain,
+  requireResponse,
+  withConnectionClose,
+} from "./answer.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 
@@ -115,9 +121,10 @@ class NativeConnection implements Connection {
     this.inFlight++;
     traffic.inFlight++;
     const done = BODILESS.has(request.method) ? this.#done : this.#startUpload();
-    return answer instanceof Response
-      ? this.#send(answer, info, done)
-      : answer.then((response) => this.#send(response, info, done));
+    return answer instanceof Response ? this.#send(answer, info, done) : answer.then(
+      (response) => this.#send(requireResponse(response), info, done),
+      (error) => this.#send(answerForError(error), info, done),
+    );
   };
 
   get overstays(): boolean {

@@ -10,6 +10,7 @@ import {
   ask,
   endEventsAtDrain,
   refuseUpgrade,
+  requireResponse,
   withConnectionClose,
 } from "./answer.ts";
 import type { ServeInfo } from "./app.ts";
@@ -72,7 +73,8 @@ function serve(options: ServeOptions, upgrades: WeakMap<Request, Upgrade>): Acce
       const info = { remoteAddr: toAddress(incoming.socket, options.address), completed };
       let response = upgrade && !isUpgradable(upgrade.socket)
         ? refuseUpgrade("a Unix socket cannot be upgraded; listen on host:port for WebSockets")
-        : await ask(fetcher, request, info as ServeInfo);
+        : await Promise.resolve(ask(fetcher, request, info as ServeInfo))
+          .then(requireResponse, answerForError);
       if (response.status === 101 && upgrade) return;
       response = endEventsAtDrain(response, traffic);
       if (traffic.draining || upgrade) response = withConnectionClose(response);

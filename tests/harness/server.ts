@@ -185,9 +185,11 @@ export class Server implements AsyncDisposable {
     clearTimeout(late);
     const left = processesIn(this.project.folder).filter(isAlive);
     const files = [...readFolder(this.project.path(".holdfast"))];
+    const listens = await connects(this.project.port);
     this.#killAll();
     await this.project[Symbol.asyncDispose]();
     if (left.length > 0) throw new Error(`Left behind: processes ${left}\n${this.#text}`);
+    if (listens) throw new Error(`Left behind: somebody listens on ${this.project.port}`);
     if (files.length > 0) throw new Error(`Left behind: ${files} in .holdfast\n${this.#text}`);
   }
 
@@ -217,6 +219,15 @@ export class Server implements AsyncDisposable {
         }
       }
     }
+  }
+}
+
+async function connects(port: number): Promise<boolean> {
+  try {
+    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+    return true;
+  } catch {
+    return false;
   }
 }
 

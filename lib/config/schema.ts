@@ -103,8 +103,8 @@ export const ConfigSchema = z.strictObject({
     ),
   engine: z.enum(["native", "node"]).default("native").describe(
     "What speaks HTTP in the worker. `native` is Deno's own server, reached over an internal API; " +
-      "where that is missing, `node` takes over. `node` is node:http: slower, but it serves " +
-      "WebSockets.",
+      "where that is missing, and on Unix sockets, `node` takes over. `node` is node:http: public " +
+      "API throughout, about a third as fast, and without HTTP/2. Both serve WebSockets.",
   ),
   reload: ReloadSchema.prefault({}).describe("How patient a reload is."),
   user: accountName().optional().describe(

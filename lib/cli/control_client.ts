@@ -1,7 +1,7 @@
 /** Asks the running supervisor over its control socket. */
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
-import { loadConfig } from "../config/load.ts";
+import { locateRuntime } from "../config/runtime_place.ts";
 import { Answer, type Ask, MAX_ANSWER_BYTES } from "../protocol/control.ts";
 import { encodeFrame, FrameReader } from "../protocol/frame.ts";
 import { controlSocketPath } from "../supervisor/runtime_folder.ts";
@@ -18,7 +18,7 @@ export async function askSupervisor<Type extends Answer["type"]>(
   ask: Ask["type"],
   expected: Type,
 ): Promise<AnswerOf<Type>> {
-  const path = controlSocketPath((await loadConfig(file)).runtime);
+  const path = controlSocketPath(await locateRuntime(file));
   using connection = await connect(path);
   await writeAll(connection, encodeFrame({ type: ask }));
   const answer = await readAnswer(connection);

@@ -58,7 +58,12 @@ export async function loadConfig(file: string): Promise<Config> {
   );
 }
 
-async function readConfig(file: string): Promise<{ real: string; text: string }> {
+/**
+ * Reads the text of a config file.
+ *
+ * @throws {ConfigError} if it is no regular file of UTF-8 text of a bearable size
+ */
+export async function readConfig(file: string): Promise<{ real: string; text: string }> {
   function refuse(message: string, hint: string, cause?: unknown): never {
     const problem = { code: "config_unreadable", key: "", message, hint, at: undefined };
     throw new ConfigError(file, [problem], cause);

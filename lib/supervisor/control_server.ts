@@ -35,15 +35,16 @@ export async function openControl(path: string, handlers: ControlHandlers): Prom
 function serveClient(socket: net.Socket, handlers: ControlHandlers): void {
   const frames = new FrameReader(MAX_ASK_BYTES);
   let asked = false;
-  socket.setTimeout(ASK_DEADLINE_MS, () => {
-    if (!asked) socket.destroy();
-  });
+  // One deadline for the whole question, however slowly it drips in.
+  const deadline = setTimeout(() => socket.destroy(), ASK_DEADLINE_MS);
+  socket.on("close", () => clearTimeout(deadline));
   socket.on("error", () => {});
   socket.on("data", (chunk: Uint8Array) => {
     try {
       for (const value of frames.push(chunk)) {
         if (asked) throw new Error("More than one question");
         asked = true;
+        clearTimeout(deadline);
         const ask = Ask.safeParse(value);
         if (!ask.success) throw new Error(z.prettifyError(ask.error));
         void answer(socket, handlers[ask.data.type]);
@@ -64,5 +65,8 @@ async function answer(socket: net.Socket, handler: () => Answer | Promise<Answer
 }
 
 function end(socket: net.Socket, answer: Answer): void {
-  if (!socket.destroyed) socket.end(encodeFrame(answer));
+  if (socket.destroyed) return;
+  socket.write(encodeFrame(answer));
+  // Not only our half: a client that never hangs up would keep its place for ever.
+  socket.destroySoon();
 }

@@ -26,16 +26,8 @@ function environmentError(message: string, code: string, hint: string, cause?: u
  * @throws {HoldfastError} `already_running` if another supervisor holds it
  */
 export async function openRuntimeFolder(folder: string): Promise<RuntimeFolder> {
-  const lock = await openLock(folder);
-  if (!await lock.tryLock(true)) {
-    const pid = await readPid(lock);
-    lock.close();
-    throw environmentError(
-      `Already running, pid ${pid}: it holds ${folder}`,
-      "already_running",
-      "Use holdfast reload or holdfast stop, or give this one another runtime folder",
-    );
-  }
+  const path = join(folder, "lock");
+  const lock = await takeLock(folder, path);
   await lock.truncate();
   await lock.write(new TextEncoder().encode(`${Deno.pid}\n`));
   const controlSocket = controlSocketPath(folder);
@@ -43,17 +35,45 @@ export async function openRuntimeFolder(folder: string): Promise<RuntimeFolder> 
   return {
     controlSocket,
     close() {
-      Deno.removeSync(join(folder, "lock"));
+      Deno.removeSync(path);
       lock.close();
     },
   };
 }
 
-async function openLock(folder: string): Promise<Deno.FsFile> {
+async function takeLock(folder: string, path: string): Promise<Deno.FsFile> {
+  while (true) {
+    const lock = await openLock(folder, path);
+    if (!await lock.tryLock(true)) {
+      const pid = await readPid(lock);
+      lock.close();
+      throw environmentError(
+        `Already running, pid ${pid}: it holds ${folder}`,
+        "already_running",
+        "Use holdfast reload or holdfast stop, or give this one another runtime folder",
+      );
+    }
+    // Its last holder may have removed the file between our opening and our locking it: then this
+    // is the lock of a file that the next one will not find.
+    if ((await lock.stat()).ino === await inodeOf(path)) return lock;
+    lock.close();
+  }
+}
+
+async function inodeOf(path: string): Promise<number | null | undefined> {
+  try {
+    return (await Deno.lstat(path)).ino;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+async function openLock(folder: string, path: string): Promise<Deno.FsFile> {
   try {
     await makePrivateFolder(folder);
-    // Nobody may plant a link here: the folder is ours alone, which was just made sure of.
-    const path = join(folder, "lock");
+    // From here on nobody else can plant a link; one may lie there from before.
+    if (await isLink(path)) throw new Error(`${path} is a link`);
     return await Deno.open(path, { create: true, read: true, write: true, mode: 0o600 });
   } catch (error) {
     if (error instanceof HoldfastError) throw error;
@@ -64,6 +84,15 @@ async function openLock(folder: string): Promise<Deno.FsFile> {
         "with --allow-write",
       error,
     );
+  }
+}
+
+async function isLink(path: string): Promise<boolean> {
+  try {
+    return (await Deno.lstat(path)).isSymlink;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
   }
 }
 

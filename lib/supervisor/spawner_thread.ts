@@ -54,7 +54,7 @@ class Child {
       ...request.account,
     });
     this.#channel = this.#process.stdio[CHANNEL] as Duplex;
-    this.#process.on("error", (error) => this.#giveUp(error.message));
+    this.#process.on("error", (error) => this.#giveUp(explainSpawn(request, error)));
     this.#process.on("exit", (code, signal) => {
       this.#status = { code: code ?? undefined, signal: signal ?? undefined };
     });
@@ -177,6 +177,11 @@ class Child {
   }
 }
 
+function explainSpawn({ program, cwd, account }: SpawnRequest, error: Error): string {
+  const who = account ? ` as uid ${account.uid}` : "";
+  return `Cannot start ${program}${who}; may it run that, and enter ${cwd}? ${error.message}`;
+}
+
 function handle(message: ToSpawner): void {
   if (message.type === "spawn") {
     try {
@@ -186,7 +191,7 @@ function handle(message: ToSpawner): void {
         type: "exited",
         worker: message.worker,
         status: { code: undefined, signal: undefined },
-        error: (error as Error).message,
+        error: explainSpawn(message.request, error as Error),
       });
     }
     return;

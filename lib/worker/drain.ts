@@ -41,8 +41,9 @@ export async function drain(
     if (nowMs - startMs >= drainDeadlineMs) break;
     for (const connection of traffic.connections) {
       const idleMs = nowMs - Math.max(startMs, connection.idleSinceMs);
-      const idle = connection.inFlight === 0 && idleMs >= idleGraceMs;
-      const overstays = connection.overstays && nowMs - startMs >= idleGraceMs;
+      const idle = connection.inFlight === 0 && (connection.told || idleMs >= idleGraceMs);
+      const overstays = connection.told && !connection.uploading &&
+        nowMs - startMs >= idleGraceMs;
       if (idle || overstays) connection.close();
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL_MS));

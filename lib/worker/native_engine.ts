@@ -98,7 +98,7 @@ class NativeConnection implements Connection {
   readonly #traffic: Traffic;
   /** Requests in flight that may have a body. */
   #uploads = 0;
-  #told = false;
+  told = false;
   /** The resource of this connection's HTTP server. */
   readonly rid: number;
 
@@ -127,8 +127,8 @@ class NativeConnection implements Connection {
     );
   };
 
-  get overstays(): boolean {
-    return this.#told && this.#uploads === 0;
+  get uploading(): boolean {
+    return this.#uploads > 0;
   }
 
   readonly end = () => {
@@ -148,7 +148,7 @@ class NativeConnection implements Connection {
     info.completed.then(done, done);
     const answer = endEventsAtDrain(response, this.#traffic);
     if (!this.#traffic.draining) return answer;
-    this.#told = true;
+    this.told = true;
     return withConnectionClose(answer);
   }
 

@@ -4,7 +4,6 @@
  */
 import http from "node:http";
 import net from "node:net";
-import { Readable } from "node:stream";
 import {
   answerForError,
   ask,
@@ -23,8 +22,9 @@ const KEEP_ALIVE_MS = 75_000;
 class NodeConnection implements Connection {
   inFlight = 0;
   idleSinceMs = performance.now();
-  /** node:http speaks HTTP/1.1 only, where a connection that was told ends with its answer. */
-  readonly overstays = false;
+  /** node:http itself closes a connection that was told. */
+  readonly told = false;
+  readonly uploading = false;
   readonly #socket: net.Socket;
 
   constructor(socket: net.Socket) {
@@ -67,14 +67,19 @@ function serve(options: ServeOptions, upgrades: WeakMap<Request, Upgrade>): Acce
   ) => {
     const connection = connections.get(incoming.socket);
     const completed = begin(traffic, connection);
-    try {
+    const askApp = async () => {
+      if (upgrade && !isUpgradable(upgrade.socket)) {
+        return refuseUpgrade("a Unix socket cannot be upgraded; use host:port for WebSockets");
+      }
       const request = toRequest(incoming, outgoing);
+      if (request === undefined) return new Response("Bad Request\n", { status: 400 });
       if (upgrade) upgrades.set(request, upgrade);
       const info = { remoteAddr: toAddress(incoming.socket, options.address), completed };
-      let response = upgrade && !isUpgradable(upgrade.socket)
-        ? refuseUpgrade("a Unix socket cannot be upgraded; listen on host:port for WebSockets")
-        : await Promise.resolve(ask(fetcher, request, info as ServeInfo))
-          .then(requireResponse, answerForError);
+      return await Promise.resolve(ask(fetcher, request, info as ServeInfo))
+        .then(requireResponse, answerForError);
+    };
+    try {
+      let response = await askApp();
       if (response.status === 101 && upgrade) return;
       response = endEventsAtDrain(response, traffic);
       if (traffic.draining || upgrade) response = withConnectionClose(response);
@@ -84,11 +89,19 @@ function serve(options: ServeOptions, upgrades: WeakMap<Request, Upgrade>): Acce
       else await send(answerForError(error), incoming, outgoing).catch(() => {});
     } finally {
       completed.done();
+      // What the app left unread stands before the next request.
+      if (!incoming.complete) incoming.resume();
     }
   };
 
   const server = http.createServer(
-    { keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 },
+    {
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      requestTimeout: 0,
+      // Anything else that a request offers to become is no reason not to answer it.
+      shouldUpgradeCallback: ({ headers }: http.IncomingMessage) =>
+        headers.upgrade?.toLowerCase() === "websocket",
+    } as http.ServerOptions,
     (incoming, outgoing) => void answer(incoming, outgoing),
   );
   // It never listens itself, and Deno destroys a connection after the answer when the server does not
@@ -152,8 +165,17 @@ function toAddress(socket: net.Socket, address: string): Deno.Addr {
   };
 }
 
-/** The web Request of what node:http parsed; its signal aborts when the client goes away. */
-function toRequest(incoming: http.IncomingMessage, outgoing: http.ServerResponse): Request {
+/**
+ * The web Request of what node:http parsed; its signal aborts when the client goes away.
+ *
+ * @returns nothing if its Host or its path make no URL
+ */
+function toRequest(
+  incoming: http.IncomingMessage,
+  outgoing: http.ServerResponse,
+): Request | undefined {
+  const url = toUrl(incoming.url ?? "/", incoming.headers.host || "localhost");
+  if (url === null) return undefined;
   const controller = new AbortController();
   outgoing.on("close", () => {
     if (!outgoing.writableFinished) controller.abort();
@@ -164,11 +186,32 @@ function toRequest(incoming: http.IncomingMessage, outgoing: http.ServerResponse
     headers.append(raw[index]!, raw[index + 1]!);
   }
   const method = incoming.method ?? "GET";
-  const url = new URL(incoming.url ?? "/", `http://${incoming.headers.host ?? "localhost"}`);
-  const body = method === "GET" || method === "HEAD"
-    ? null
-    : Readable.toWeb(incoming) as ReadableStream<Uint8Array<ArrayBuffer>>;
+  const body = method === "GET" || method === "HEAD" ? null : toBody(incoming);
   return new Request(url, { method, headers, body, signal: controller.signal });
+}
+
+/** RFC 9112, 3.2: a path is a path even if it begins with two slashes, and Host is a host alone. */
+function toUrl(target: string, host: string): URL | null {
+  const origin = URL.parse(`http://${host}`);
+  if (origin === null || origin.href !== `${origin.origin}/`) return null;
+  if (target.startsWith("/")) return URL.parse(origin.origin + target);
+  return URL.parse(target === "*" ? `${origin.origin}/*` : target);
+}
+
+/** The body of a request, read no faster than the app reads it, and not at all if it does not. */
+function toBody(incoming: http.IncomingMessage): ReadableStream<Uint8Array<ArrayBuffer>> {
+  let pieces: AsyncIterator<Uint8Array<ArrayBuffer>> | undefined;
+  return new ReadableStream({
+    async pull(controller) {
+      pieces ??= incoming.iterator({ destroyOnReturn: false });
+      const { done, value } = await pieces!.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel() {
+      await pieces?.return?.();
+    },
+  }, { highWaterMark: 0 });
 }
 
 /** Sends an answer, at the client's pace, and waits until it is out or the client is gone. */
@@ -177,9 +220,10 @@ async function send(
   incoming: http.IncomingMessage,
   outgoing: http.ServerResponse,
 ): Promise<void> {
+  // A body that the app has read already throws here, while another answer can still be given.
+  const reader = response.body?.getReader();
   for (const [name, value] of response.headers) outgoing.appendHeader(name, value);
   outgoing.writeHead(response.status);
-  const reader = response.body?.getReader();
   if (reader === undefined || incoming.method === "HEAD") {
     await reader?.cancel();
   } else {

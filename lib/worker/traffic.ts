@@ -7,11 +7,10 @@ export interface Connection {
   inFlight: number;
   /** When the last answer went out, by `performance.now()`; only kept up during a drain. */
   idleSinceMs: number;
-  /**
-   * Whether it may be closed although something is in flight: it was told that it ends and asks on,
-   * as an HTTP/2 client does, and no request's body is still arriving.
-   */
-  readonly overstays: boolean;
+  /** Whether its client was told that it ends; an HTTP/2 client asks on all the same. */
+  readonly told: boolean;
+  /** Whether a request's body may still be arriving, which a close would break. */
+  readonly uploading: boolean;
   /** Ends the connection after what is in flight. */
   close(): void;
 }

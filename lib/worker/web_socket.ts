@@ -29,7 +29,13 @@ export function trackWebSockets(traffic: Traffic, engines: readonly UpgradeHooks
 /** An open WebSocket counts as one request in flight on a connection of its own. */
 function track(socket: WebSocket, traffic: Traffic, onOpen: () => void): void {
   const close = () => socket.close(GOING_AWAY, "The server is going away");
-  const connection: Connection = { inFlight: 1, idleSinceMs: 0, overstays: false, close };
+  const connection: Connection = {
+    inFlight: 1,
+    idleSinceMs: 0,
+    told: false,
+    uploading: false,
+    close,
+  };
   socket.addEventListener("open", () => {
     onOpen();
     traffic.connections.add(connection);

@@ -6,6 +6,11 @@ const libc = loadLibc({
   listen: { parameters: ["i32", "i32"], result: "i32" },
 });
 
+/** Closes a descriptor that nobody took over (close(2)). */
+export function closeDescriptor(fd: number): void {
+  libc.symbols.close(fd);
+}
+
 /**
  * Makes a bound socket listen (listen(2)) and closes the descriptor that named it.
  *
@@ -14,6 +19,6 @@ const libc = loadLibc({
  */
 export function listenAndClose(fd: number, backlog: number): boolean {
   const listens = libc.symbols.listen(fd, backlog) === 0;
-  libc.symbols.close(fd);
+  closeDescriptor(fd);
   return listens;
 }

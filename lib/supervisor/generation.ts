@@ -2,7 +2,9 @@
 import { HoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
+import { closeDescriptor } from "../os/descriptor.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
+import { attempt } from "./attempt.ts";
 import { backoffMs, LIVED_MS } from "./backoff.ts";
 import type { Listener } from "./listener.ts";
 import type { Spawner } from "./spawner.ts";
@@ -11,6 +13,9 @@ import { describeDeath, WorkerProcess } from "./worker_process.ts";
 
 /** What a worker may take over its own deadline before it is killed. */
 const DRAIN_MARGIN_MS = 2_000;
+
+/** How long a killed worker may take to be gone before it is killed again. */
+const KILL_AGAIN_MS = 1_000;
 
 export type GenerationState = "starting" | "serving" | "draining" | "gone";
 
@@ -83,7 +88,7 @@ export class Generation {
       this.#worker = await this.#bringUp(AbortSignal.any([signal, this.#stop.signal]));
     } catch (error) {
       this.#state = "gone";
-      this.#spawner.close();
+      attempt("close the spawner", () => this.#spawner.close());
       throw error;
     }
     this.#state = "serving";
@@ -99,17 +104,15 @@ export class Generation {
     const worker = this.#worker;
     let killed = false;
     if (worker?.alive) {
-      worker.command({ type: "drain" });
-      const limitMs = this.config.reload.drainDeadlineMs + DRAIN_MARGIN_MS;
-      const timer = setTimeout(() => {
+      const told = attempt("drain", () => worker.command({ type: "drain" }));
+      const limitMs = told ? this.config.reload.drainDeadlineMs + DRAIN_MARGIN_MS : 0;
+      if (!await settlesWithin(worker.exited, limitMs)) {
         killed = true;
-        worker.signal("SIGKILL");
-      }, limitMs);
-      await worker.exited;
-      clearTimeout(timer);
+        await kill(worker);
+      }
     }
     this.#state = "gone";
-    this.#spawner.close();
+    attempt("close the spawner", () => this.#spawner.close());
     return {
       generation: this.number,
       drainMs: Math.round(performance.now() - startMs),
@@ -122,7 +125,7 @@ export class Generation {
   /** Ends the worker now. */
   cut(): void {
     this.#stop.abort(new Error("The generation was cut"));
-    this.#worker?.signal("SIGKILL");
+    attempt("signal", () => this.#worker?.signal("SIGKILL"));
   }
 
   async #bringUp(signal: AbortSignal): Promise<WorkerProcess> {
@@ -152,7 +155,7 @@ export class Generation {
         drainDeadlineMs: config.reload.drainDeadlineMs,
       });
       step = "take its listeners";
-      worker.handOver(listeners.map((listener) => listener.duplicate()));
+      handOver(worker, listeners);
       await worker.expect("received", either);
       worker.command({ type: "load" });
       step = "load and open the app";
@@ -161,8 +164,7 @@ export class Generation {
       step = "accept";
       await worker.expect("accepting", either);
     } catch (error) {
-      worker.signal("SIGKILL");
-      await worker.exited;
+      await kill(worker);
       if (!deadline.aborted || error !== deadline.reason) throw error;
       throw new HoldfastError(
         `Worker ${worker.id} did not ${step} within ${readyDeadlineMs} ms`,
@@ -224,6 +226,33 @@ export class Generation {
 function outcomeOf(worker: WorkerProcess | undefined): GenerationRecord["outcome"] {
   if (worker?.drained === undefined) return "died";
   return worker.drained.cut > 0 ? "cut" : "drained";
+}
+
+/** Gives a worker a descriptor of each listener; none is left behind if that fails. */
+function handOver(worker: WorkerProcess, listeners: readonly Listener[]): void {
+  const descriptors: number[] = [];
+  try {
+    for (const listener of listeners) descriptors.push(listener.duplicate());
+    worker.handOver(descriptors);
+  } catch (error) {
+    descriptors.forEach(closeDescriptor);
+    throw error;
+  }
+}
+
+/** Kills a worker and waits until it is gone. */
+async function kill(worker: WorkerProcess): Promise<void> {
+  do {
+    attempt("signal", () => worker.signal("SIGKILL"));
+  } while (!await settlesWithin(worker.exited, KILL_AGAIN_MS));
+}
+
+/** Whether `promise` settles within `ms`. */
+async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  const stop = new AbortController();
+  const settled = promise.then(() => true);
+  const late = sleep(ms, stop.signal).then(() => false);
+  return await Promise.race([settled, late]).finally(() => stop.abort());
 }
 
 function sleep(ms: number, signal: AbortSignal): Promise<void> {

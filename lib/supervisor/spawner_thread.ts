@@ -25,6 +25,9 @@ import type {
 /** How often deadlines are looked at and dropped lines are told. */
 const LOOK_INTERVAL_MS = 500;
 
+/** How long to go on reading what a worker printed before it ended. */
+const LAST_WORDS_MS = 500;
+
 /** The channel's place in `stdio`; a worker finds it by this number. */
 const CHANNEL = 4;
 
@@ -41,6 +44,7 @@ class Child {
   readonly #peer = new WorkerPeer();
   readonly #streams = { stdout: new OutputLines(), stderr: new OutputLines() };
   readonly #look = setInterval(() => this.#lookAround(), LOOK_INTERVAL_MS);
+  #outputEnds: Promise<unknown>;
   #handles: ListenerHandle[] = [];
   #error: string | undefined;
   #status: ExitStatus | undefined;
@@ -57,14 +61,15 @@ class Child {
     this.#process.on("error", (error) => this.#giveUp(explainSpawn(request, error)));
     this.#process.on("exit", (code, signal) => {
       this.#status = { code: code ?? undefined, signal: signal ?? undefined };
+      void this.#readLastWords().then(() => this.#exited());
     });
-    // "close" comes when the output has been read too, so that last words precede the exit.
-    this.#process.on("close", () => this.#exited());
     // A worker that is gone shows in its exit; what a pipe says of it adds nothing.
     for (const stream of [this.#channel, this.#process.stdin!]) stream.on("error", () => {});
     this.#channel.on("data", (chunk: Uint8Array) => this.#receive(chunk));
-    this.#read("stdout", this.#process.stdout!);
-    this.#read("stderr", this.#process.stderr!);
+    this.#outputEnds = Promise.all([
+      this.#read("stdout", this.#process.stdout!),
+      this.#read("stderr", this.#process.stderr!),
+    ]);
     this.#process.stdin!.end(request.source);
     if (this.#process.pid !== undefined) {
       thread.postMessage({ type: "spawned", worker, pid: this.#process.pid });
@@ -137,7 +142,14 @@ class Child {
     }
   }
 
-  #read(name: "stdout" | "stderr", stream: Readable): void {
+  /** The exit alone counts; ends of streams are the worker's to fake. What it printed comes first. */
+  async #readLastWords(): Promise<void> {
+    const patience = new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));
+    await Promise.race([this.#outputEnds, patience]);
+  }
+
+  /** Reads what the worker prints; settles at its end. */
+  #read(name: "stdout" | "stderr", stream: Readable): Promise<void> {
     const lines = this.#streams[name];
     const post = (text: string) =>
       thread.postMessage({ type: "output", worker: this.#worker, stream: name, text });
@@ -148,6 +160,7 @@ class Child {
       for (const text of lines.end()) post(text);
     });
     stream.on("error", () => {});
+    return new Promise((resolve) => stream.on("close", resolve));
   }
 
   #lookAround(): void {

@@ -8,6 +8,7 @@ import { VERSION } from "../base/version.ts";
 import type { Config, ListenAddress } from "../config/config.ts";
 import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
 import { workerArguments, workerEnvironment, workerProgram } from "../sandbox/worker_command.ts";
+import { attempt } from "./attempt.ts";
 import type { ControlServer } from "./control_server.ts";
 import { Generation, type GenerationRecord } from "./generation.ts";
 import type { Listener } from "./listener.ts";
@@ -168,8 +169,8 @@ export class Supervisor {
       await candidate.start(signal);
     } catch (error) {
       if (candidate) this.#generations.delete(candidate);
-      else spawner.close();
-      for (const listener of added) listener.close();
+      else attempt("close the spawner", () => spawner.close());
+      for (const listener of added) attempt(`close ${listener.text}`, () => listener.close());
       throw error;
     }
     const incumbent = this.#incumbent;
@@ -191,10 +192,11 @@ export class Supervisor {
     const wanted = new Map(config.listen.map((address) => [address.text, address]));
     for (const [text, listener] of this.#listeners) {
       const address = wanted.get(text);
-      if (address) updateListener(listener, address);
+      // The switch has happened; what fails from here on is no reason to undo it.
+      if (address) attempt(`update ${text}`, () => listener.update(address));
       else {
         this.#listeners.delete(text);
-        listener.close();
+        attempt(`close ${text}`, () => listener.close());
         log.info("listener_closed", { listen: text });
       }
     }
@@ -246,11 +248,13 @@ export class Supervisor {
   }
 
   #letGo(): void {
-    for (const listener of this.#listeners.values()) listener.close();
+    for (const [text, listener] of this.#listeners) {
+      attempt(`close ${text}`, () => listener.close());
+    }
     this.#listeners.clear();
-    this.#control?.close();
+    attempt("close the control socket", () => this.#control?.close());
     this.#control = undefined;
-    this.#foundation?.runtime.close();
+    attempt("close the runtime folder", () => this.#foundation?.runtime.close());
     this.#foundation = undefined;
   }
 
@@ -268,15 +272,6 @@ export class Supervisor {
       lastReload: this.#lastReload ?? null,
       ended: this.#ended,
     };
-  }
-}
-
-/** The switch has happened; a mode that cannot be changed is no reason to undo it. */
-function updateListener(listener: Listener, address: ListenAddress): void {
-  try {
-    listener.update(address);
-  } catch (error) {
-    log.warn("listener_update_failed", { listen: listener.text, reason: (error as Error).message });
   }
 }
 

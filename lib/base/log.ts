@@ -38,6 +38,11 @@ export function formatPretty(record: LogRecord): string {
   return `\x1b[2m${time}\x1b[0m ${level} \x1b[1m${record.msg}\x1b[0m ${fields.join(" ")}\n`;
 }
 
+function formatDropped(lines: number): string {
+  const time = new Date().toISOString();
+  return `${JSON.stringify({ time, level: "warn", event: "log_dropped", lines })}\n`;
+}
+
 /** Lines that wait for a slow reader of stderr; beyond it they are dropped and counted. */
 const MAX_WAITING_LINES = 2048;
 
@@ -76,17 +81,15 @@ export class LineWriter {
   async #run(): Promise<void> {
     while (this.#waiting.length > 0) {
       const lines = this.#waiting;
+      const dropped = this.#dropped;
       this.#waiting = [];
-      if (this.#dropped > 0) {
-        lines.push(`${JSON.stringify({ event: "log_dropped", lines: this.#dropped })}\n`);
-        this.#dropped = 0;
-      }
-      let rest = this.#encoder.encode(lines.join(""));
+      this.#dropped = 0;
+      let rest = this.#encoder.encode(lines.join("") + (dropped > 0 ? formatDropped(dropped) : ""));
       try {
         while (rest.length > 0) rest = rest.subarray(await this.#write(rest));
       } catch {
         // Whoever read stderr is gone or its disk is full: say so once it takes lines again.
-        this.#dropped += lines.length;
+        this.#dropped += dropped + lines.length;
       }
     }
   }

@@ -78,7 +78,7 @@ async function bindUnixListener(
   }
   // Before it listens nobody can connect, whatever the mode.
   Deno.chmodSync(address.path, address.mode);
-  const { ino } = Deno.lstatSync(address.path);
+  const made = identityOf(address.path);
   if (!listenAndClose(handle.fdForIpc(), BACKLOG)) {
     handle.close();
     throw bindError(address, "the kernel refuses to listen", "See the log of the kernel");
@@ -87,12 +87,16 @@ async function bindUnixListener(
   return {
     ...held,
     update: (next) => {
-      if (next.kind === "unix") Deno.chmodSync(next.path, next.mode);
+      if (next.kind !== "unix") return;
+      // Whatever lies there now, a link above all, is not ours to open up.
+      if (identityOf(next.path) !== made) throw new Error("another file is in its place");
+      Deno.chmodSync(next.path, next.mode);
     },
     close: () => {
-      held.close();
-      // Somebody may have put another socket in its place.
-      if (inodeOf(address.path) === ino) Deno.removeSync(address.path);
+      // Closing the handle removes whatever lies at the path. Where somebody has put another file
+      // in its place ours stays open instead: without a name, nobody can reach it.
+      const found = identityOf(address.path);
+      if (found === undefined || found === made) held.close();
     },
   };
 }
@@ -105,9 +109,11 @@ function holding(text: string, handle: ListenerHandle) {
   };
 }
 
-function inodeOf(path: string): number | null | undefined {
+/** What tells a file from a later one at its path: file systems use inode numbers again at once. */
+function identityOf(path: string): string | undefined {
   try {
-    return Deno.lstatSync(path).ino;
+    const { dev, ino, birthtime } = Deno.lstatSync(path);
+    return `${dev}:${ino}:${birthtime?.getTime()}`;
   } catch {
     return undefined;
   }

@@ -32,9 +32,13 @@ async function runDeno(args: string[], cwd: string, signal?: AbortSignal): Promi
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
+    // Out of the terminal's reach: a Ctrl-C would end it before the supervisor hears of the signal,
+    // and look like modules that do not load. The supervisor ends it by `signal`. Only spawn()
+    // heeds this, output() alone does not (seen with Deno 2.9.6).
+    detached: true,
     signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
   });
-  const { success, stdout, stderr } = await command.output();
+  const { success, stdout, stderr } = await command.spawn().output();
   signal?.throwIfAborted();
   if (success) return new TextDecoder().decode(stdout);
   throw new Error(
@@ -61,7 +65,9 @@ export async function findDenoDir(): Promise<string> {
  * @param folder where the text may lie while it is made
  */
 export async function bundleWorker(folder: string): Promise<string> {
-  const output = join(folder, "worker.js");
+  // A folder of its own: nothing can lie in it from before.
+  const place = await Deno.makeTempDir({ dir: folder });
+  const output = join(place, "worker.js");
   try {
     const flags = ["--quiet", "--platform=deno", "--external=holdfast:app", `--output=${output}`];
     await runDeno(["bundle", ...flags, join(HOLDFAST_FOLDER, "worker.ts")], HOLDFAST_FOLDER);
@@ -74,7 +80,7 @@ export async function bundleWorker(folder: string): Promise<string> {
       cause: error,
     });
   } finally {
-    await Deno.remove(output).catch(() => {});
+    await Deno.remove(place, { recursive: true }).catch(() => {});
   }
 }
 

@@ -21,7 +21,8 @@ export interface ExitStatus {
   readonly signal: string | undefined;
 }
 
-export type WorkerSignal = "SIGKILL" | "SIGTERM";
+/** Workers ignore every signal that can be ignored. */
+export type WorkerSignal = "SIGKILL";
 
 export type ToSpawner =
   | { readonly type: "spawn"; readonly worker: number; readonly request: SpawnRequest }

@@ -94,10 +94,9 @@ class Child {
   }
 
   signal(signal: WorkerSignal): void {
-    // Only while it has not been reaped: after that, its number may be another's.
-    if (this.#status === undefined && this.#process.pid !== undefined) {
-      Deno.kill(this.#process.pid, signal);
-    }
+    // Only while it has not been reaped: after that, its number may be another's. Deno.kill would
+    // want the right to run everything; a child may be killed by who may run it.
+    if (this.#status === undefined && this.#process.pid !== undefined) this.#process.kill(signal);
   }
 
   #receive(chunk: Uint8Array): void {

@@ -3,7 +3,10 @@ import { join } from "node:path";
 import type { Status } from "../../lib/protocol/control.ts";
 import { isAlive, processesIn } from "./process.ts";
 import { Project, type ProjectOptions, REPOSITORY } from "./project.ts";
-import { until } from "./wait.ts";
+import { PATIENCE_MS, until } from "./wait.ts";
+
+/** How long the end of a supervisor may take; the default drain takes up to 32 s. */
+const EXIT_PATIENCE_MS = 45_000;
 
 /** One line of the log. */
 export type LogEvent = { readonly event: string } & Readonly<Record<string, unknown>>;
@@ -45,6 +48,8 @@ export async function runCommand(project: Project, ...args: string[]): Promise<C
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
+    // A start that serves although it must not is ended by this TERM.
+    signal: AbortSignal.timeout(PATIENCE_MS),
   }).output();
   const decoder = new TextDecoder();
   return {
@@ -158,7 +163,8 @@ export class Server implements AsyncDisposable {
   /** Asks once, on a connection of its own. */
   async get(path = "/", init: RequestInit = {}): Promise<Response> {
     const headers = { connection: "close", ...init.headers };
-    return await fetch(`${this.project.origin}${path}`, { ...init, headers });
+    const signal = AbortSignal.timeout(PATIENCE_MS);
+    return await fetch(`${this.project.origin}${path}`, { signal, ...init, headers });
   }
 
   /** The text of the answer to one question. */
@@ -168,8 +174,16 @@ export class Server implements AsyncDisposable {
 
   /** Waits for the end of the supervisor. */
   async exited(): Promise<Deno.CommandStatus> {
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      this.#killAll();
+    }, EXIT_PATIENCE_MS);
     await this.#reading;
-    return await this.#process.status;
+    const status = await this.#process.status;
+    clearTimeout(timer);
+    if (late) throw new Error(`It did not end by itself:\n${this.#text.slice(-4000)}`);
+    return status;
   }
 
   /** Sends TERM and waits for the end. */

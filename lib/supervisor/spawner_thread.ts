@@ -44,7 +44,8 @@ class Child {
   readonly #peer = new WorkerPeer();
   readonly #streams = { stdout: new OutputLines(), stderr: new OutputLines() };
   readonly #look = setInterval(() => this.#lookAround(), LOOK_INTERVAL_MS);
-  #outputEnds: Promise<unknown>;
+  #violated = false;
+  readonly #outputEnds: Promise<unknown>;
   #handles: ListenerHandle[] = [];
   #error: string | undefined;
   #status: ExitStatus | undefined;
@@ -90,7 +91,9 @@ class Child {
   }
 
   command(command: ToWorker): void {
-    this.#channel.write(this.#peer.command(command));
+    // A worker that has given up meanwhile is told nothing more.
+    if (this.#peer.phase === "done") return;
+    this.#guard(() => this.#channel.write(this.#peer.command(command)));
   }
 
   signal(signal: WorkerSignal): void {
@@ -124,12 +127,14 @@ class Child {
     this.#handles = [];
   }
 
-  /** Runs `step`; a worker that breaks a rule in it is killed. */
+  /** Runs `step`; a worker that breaks a rule in it is killed, and not listened to again. */
   #guard(step: () => void): void {
+    if (this.#violated) return;
     try {
       step();
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
+      this.#violated = true;
       this.#channel.destroy();
       thread.postMessage({
         type: "violation",

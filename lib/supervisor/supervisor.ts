@@ -81,10 +81,8 @@ export class Supervisor {
     // The lock first: a second supervisor must learn that it is one before it does anything else.
     const runtime = await this.#system.openRuntimeFolder(config.runtime);
     this.#foundation = { runtime, denoDir: "", bundle: "" };
-    const [denoDir, bundle] = await Promise.all([
-      this.#system.findDenoDir(),
-      this.#system.bundleWorker(config.runtime),
-    ]);
+    const denoDir = await this.#system.findDenoDir();
+    const bundle = await this.#system.bundleWorker(config.runtime);
     this.#foundation = { runtime, denoDir, bundle };
     this.#control = await this.#system.openControl(runtime.controlSocket, {
       status: () => ({ type: "status", status: this.status() }),

@@ -1,0 +1,302 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { isAlive, readStatus } from "./harness/process.ts";
+import { Project, type ProjectOptions, REPOSITORY } from "./harness/project.ts";
+import { runCommand, Server, supervisorPermissions } from "./harness/server.ts";
+import { until } from "./harness/wait.ts";
+
+const IS_ROOT = Deno.uid() === 0;
+
+/** A deno program and its caches where everybody may read them; root's own are often not. */
+class OpenDeno implements AsyncDisposable {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  static async create(): Promise<OpenDeno> {
+    const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_deno_" }));
+    const open = new OpenDeno(folder);
+    await Deno.copyFile(Deno.execPath(), open.program);
+    await Deno.chmod(open.program, 0o755);
+    const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] })
+      .output();
+    const { denoDir } = JSON.parse(new TextDecoder().decode(stdout));
+    // What is cached for root, the bundler included, without the databases that others have open.
+    await Deno.mkdir(open.denoDir);
+    for (const name of ["npm", "dl"]) {
+      await run("cp", "-r", join(denoDir, name), open.denoDir);
+    }
+    await run("chmod", "-R", "a+rX", folder);
+    return open;
+  }
+
+  get program(): string {
+    return join(this.#folder, "deno");
+  }
+
+  get denoDir(): string {
+    return join(this.#folder, "dir");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.#folder, { recursive: true });
+  }
+}
+
+async function run(program: string, ...args: string[]): Promise<void> {
+  const { success, stderr } = await new Deno.Command(program, { args }).output();
+  if (!success) throw new Error(`${program}: ${new TextDecoder().decode(stderr)}`);
+}
+
+/** A project that everybody may enter. */
+async function createOpenProject(options: ProjectOptions): Promise<Project> {
+  const project = await Project.create(options);
+  await Deno.chmod(project.folder, 0o755);
+  return project;
+}
+
+/** Starts as root, with two more groups than root has, that no worker may inherit. */
+function startAsRoot(project: Project, deno: OpenDeno): Server {
+  const permissions = supervisorPermissions(project).map((permission) =>
+    permission.startsWith("--allow-run=") ? `--allow-run=${deno.program}` : permission
+  );
+  const start = [join(REPOSITORY, "main.ts"), "start", "--config", project.configFile];
+  const process = new Deno.Command("setpriv", {
+    args: ["--groups=4,27", deno.program, "run", ...permissions, ...start],
+    cwd: REPOSITORY,
+    env: { DENO_DIR: deno.denoDir },
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  return new Server(project, process);
+}
+
+/** Ids and groups of a process, as /proc shows them. */
+function credentials(pid: number) {
+  const status = readStatus(pid);
+  assert(status !== undefined, `${pid} is gone`);
+  const ids = (text: string) => text.trim().split(/\s+/).filter((id) => id !== "").map(Number);
+  return {
+    uids: ids(status["Uid"]!),
+    gids: ids(status["Gid"]!),
+    groups: ids(status["Groups"]!),
+    capabilities: ["CapInh", "CapPrm", "CapEff", "CapAmb"].map((name) =>
+      Number(`0x${status[name]}`)
+    ),
+  };
+}
+
+async function nobody(): Promise<{ uid: number; gid: number }> {
+  const passwd = await Deno.readTextFile("/etc/passwd");
+  const [, , uid, gid] = passwd.split("\n").find((line) => line.startsWith("nobody:"))!.split(":");
+  return { uid: Number(uid), gid: Number(gid) };
+}
+
+/** Says what it can do to files. */
+const APP = `export default {
+  async fetch(request) {
+    const path = decodeURIComponent(new URL(request.url).pathname.slice(1));
+    try {
+      return new Response(path === "" ? "serves" : await Deno.readTextFile(path));
+    } catch (error) {
+      return new Response(error.name);
+    }
+  },
+};`;
+
+function rootTest(name: string, fn: () => Promise<void>): void {
+  Deno.test({
+    name: IS_ROOT ? name : `SKIPPED, since it needs root: ${name}`,
+    ignore: !IS_ROOT,
+    fn,
+  });
+}
+
+rootTest(
+  "a worker of user nobody has its ids alone: no group, no capability; the supervisor stays root",
+  async () => {
+    await using deno = await OpenDeno.create();
+    const project = await createOpenProject({
+      files: { "app.ts": APP, "data/open": "for all", "data/closed": "for root" },
+      config: { user: "nobody", unveil: { "./data": "r" } },
+    });
+    await Deno.chmod(project.path("data/closed"), 0o600);
+    await using server = startAsRoot(project, deno);
+    await server.waitFor("serving");
+    const { uid, gid } = await nobody();
+    const expected = {
+      uids: Array(4).fill(uid),
+      gids: Array(4).fill(gid),
+      groups: [],
+      capabilities: [0, 0, 0, 0],
+    };
+    const [worker] = await server.workers();
+    assertEquals(credentials(worker!), expected);
+    const supervisor = credentials(server.pid);
+    assertEquals([supervisor.uids, supervisor.groups], [[0, 0, 0, 0], [4, 27]]);
+    assertEquals(await server.text("/"), "serves");
+
+    // The kernel keeps it from what is root's, in a folder that Deno allows.
+    const read = (name: string) => server.text(`/${encodeURIComponent(project.path(name))}`);
+    assertEquals([await read("data/open"), await read("data/closed")], [
+      "for all",
+      "PermissionDenied",
+    ]);
+
+    // Those that come later are no different.
+    Deno.kill(worker!, "SIGKILL");
+    await until(
+      "the replacement",
+      async () => (await server.workers()).some((pid) => pid !== worker),
+    );
+    assertEquals(credentials((await server.workers())[0]!), expected);
+    assertEquals((await server.hangUp()).event, "reload_done");
+    await until("one generation alone", async () => (await server.workers()).length === 1);
+    assertEquals(credentials((await server.workers())[0]!), expected);
+    assertEquals(await server.text("/"), "serves");
+    assertEquals(server.eventsOf("workers_run_as_root"), []);
+  },
+);
+
+rootTest(
+  "a supervisor that is root can end a worker of user nobody that does not react",
+  async () => {
+    await using deno = await OpenDeno.create();
+    const project = await createOpenProject({
+      config: { user: "nobody", reload: { idleGraceMs: 0, drainDeadlineMs: 0 } },
+    });
+    await using server = startAsRoot(project, deno);
+    await server.waitFor("serving");
+    const [worker] = await server.workers();
+    Deno.kill(worker!, "SIGSTOP");
+    assertEquals((await server.stop()).code, 0);
+    assertEquals((await server.waitFor("generation_ended")).outcome, "killed");
+    assertEquals(isAlive(worker!), false);
+  },
+);
+
+rootTest("group sets the worker's group, and user and group may be decimal ids", async () => {
+  await using deno = await OpenDeno.create();
+  const project = await createOpenProject({ config: { user: "12345", group: "23456" } });
+  await using server = startAsRoot(project, deno);
+  await server.waitFor("serving");
+  const found = credentials((await server.workers())[0]!);
+  assertEquals([found.uids, found.gids, found.groups], [
+    Array(4).fill(12345),
+    Array(4).fill(23456),
+    [],
+  ]);
+});
+
+rootTest(
+  "a project that the user cannot enter is refused with the reason, at start and at reload",
+  async () => {
+    await using deno = await OpenDeno.create();
+    const project = await createOpenProject({ config: { user: "nobody" } });
+    {
+      await using server = startAsRoot(project, deno);
+      await server.waitFor("serving");
+      await Deno.chmod(project.folder, 0o700);
+      const refused = await server.hangUp();
+      assertEquals(refused.event, "reload_refused");
+      assertStringIncludes(`${refused.reason} ${refused.hint}`, project.folder);
+      assertEquals(await server.text("/"), "one /");
+      assertEquals((await runCommand(project, "stop")).code, 0);
+      await server.exited();
+      const again = startAsRoot(project, deno);
+      const { code } = await again.exited();
+      assertEquals([code === 0, code === 70], [false, false], again.log);
+      assertStringIncludes(again.log, project.folder);
+    }
+  },
+);
+
+const WRONG_USERS: Record<string, [Record<string, string>, string]> = {
+  "a user that does not exist": [{ user: "nosuchuser" }, 'no user "nosuchuser" in /etc/passwd'],
+  "a group that does not exist": [
+    { user: "nobody", group: "nosuchgroup" },
+    'no group "nosuchgroup" in /etc/group',
+  ],
+  root: [{ user: "root" }, "workers never run as root"],
+  "the id of root": [{ user: "0" }, "workers never run as root"],
+  "the group of root": [{ user: "nobody", group: "root" }, "workers never run as root"],
+};
+
+for (const [what, [config, message]] of Object.entries(WRONG_USERS)) {
+  Deno.test(`${what} as the workers' account is exit 78, and the file's place is named`, async () => {
+    await using project = await Project.create({ config });
+    for (const command of ["check", "start"]) {
+      const { code, stderr } = await runCommand(project, command);
+      assertEquals(code, 78, stderr);
+      assertStringIncludes(stderr, message);
+      assertStringIncludes(stderr, `${project.configFile}:1:`);
+    }
+  });
+}
+
+/** Runs a command as nobody, with nothing of root left. */
+async function runAsNobody(deno: OpenDeno, project: Project, command: string) {
+  const { uid, gid } = await nobody();
+  const home = project.path("home");
+  await Deno.mkdir(home, { recursive: true });
+  await Deno.chown(home, uid, gid);
+  const ids = [`--reuid=${uid}`, `--regid=${gid}`, "--clear-groups", "--reset-env"];
+  const output = await new Deno.Command("setpriv", {
+    args: [
+      ...ids,
+      "env",
+      `DENO_DIR=${deno.denoDir}`,
+      `HOME=${home}`,
+      deno.program,
+      "run",
+      "-A",
+      join(REPOSITORY, "main.ts"),
+      command,
+      "--config",
+      project.configFile,
+    ],
+    cwd: "/",
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    signal: AbortSignal.timeout(40_000),
+  }).output();
+  const decoder = new TextDecoder();
+  return {
+    code: output.code,
+    stdout: decoder.decode(output.stdout),
+    stderr: decoder.decode(output.stderr),
+  };
+}
+
+rootTest(
+  "a config that names a user is exit 78 for everybody but root, and fine without the user",
+  async () => {
+    await using deno = await OpenDeno.create();
+    await using project = await createOpenProject({});
+    const fine = await runAsNobody(deno, project, "check");
+    assertEquals([fine.code, fine.stdout], [0, `${project.configFile}: ok\n`], fine.stderr);
+    await project.configure({ user: "nobody" });
+    const { uid } = await nobody();
+    for (const command of ["check", "start"]) {
+      // The runtime folder would be in a folder of root.
+      await project.configure({ runtime: project.path("home/runtime") });
+      const { code, stderr } = await runAsNobody(deno, project, command);
+      assertEquals(code, 78, stderr);
+      assertStringIncludes(stderr, `only root can run workers as "nobody", and this is uid ${uid}`);
+    }
+  },
+);
+
+rootTest("the runtime folder of another user is refused", async () => {
+  await using project = await Project.create();
+  const { uid, gid } = await nobody();
+  await Deno.mkdir(project.path(".holdfast"));
+  await Deno.chown(project.path(".holdfast"), uid, gid);
+  const { code, stderr } = await runCommand(project, "start");
+  assertEquals(code, 71);
+  assertStringIncludes(stderr, `${project.path(".holdfast")} is no folder of this user`);
+});

@@ -1,0 +1,598 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { Answer } from "../lib/protocol/control.ts";
+import { encodeFrame, FrameReader } from "../lib/protocol/frame.ts";
+import { openRuntimeFolder } from "../lib/supervisor/runtime_folder.ts";
+import { isAlive, processesIn } from "./harness/process.ts";
+import { PLAIN_APP, Project, REPOSITORY } from "./harness/project.ts";
+import { type CommandResult, Server } from "./harness/server.ts";
+import { sleep, until } from "./harness/wait.ts";
+
+/** The deadline of the control socket is 5 s; this is far from it on either side of a busy machine. */
+const DEADLINE_PATIENCE_MS = 15_000;
+
+/** How long a command may take; one that serves although it must not is ended by TERM. */
+const COMMAND_PATIENCE_MS = 40_000;
+
+/** Runs the CLI with exactly these arguments, in `cwd`, to its end. */
+async function holdfast(args: readonly string[], cwd = REPOSITORY): Promise<CommandResult> {
+  const settings = ["--config", join(REPOSITORY, "deno.json")];
+  const process = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", ...settings, join(REPOSITORY, "main.ts"), ...args],
+    cwd,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const late = setTimeout(() => process.kill("SIGTERM"), COMMAND_PATIENCE_MS);
+  const output = await process.output();
+  clearTimeout(late);
+  const [stdout, stderr] = [output.stdout, output.stderr].map((bytes) =>
+    new TextDecoder().decode(bytes)
+  );
+  return { code: output.code, stdout: stdout!, stderr: stderr! };
+}
+
+/** Runs a command of the CLI on a project to its end. */
+function runCommand(project: Project, name: string, ...args: string[]): Promise<CommandResult> {
+  return holdfast([name, "--config", project.configFile, ...args]);
+}
+
+function controlPath(project: Project): string {
+  return project.path(".holdfast/control.sock");
+}
+
+function dial(project: Project): Promise<Deno.UnixConn> {
+  return Deno.connect({ transport: "unix", path: controlPath(project) });
+}
+
+/** All that comes until the other side ends the connection. */
+async function readToEnd(connection: Deno.Conn): Promise<unknown[]> {
+  const frames = new FrameReader(1024 * 1024);
+  const values: unknown[] = [];
+  const buffer = new Uint8Array(64 * 1024);
+  try {
+    while (true) {
+      const length = await connection.read(buffer);
+      if (length === null) return values;
+      values.push(...frames.push(buffer.subarray(0, length)));
+    }
+  } catch {
+    // A reset is an end too.
+    return values;
+  }
+}
+
+/** Whether the other side ends the connection in time. */
+async function ends(connection: Deno.Conn, patienceMs = DEADLINE_PATIENCE_MS): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<false>((resolve) =>
+    timer = setTimeout(() => resolve(false), patienceMs)
+  );
+  const ended = await Promise.race([readToEnd(connection).then(() => true), late]);
+  clearTimeout(timer);
+  return ended;
+}
+
+function closeQuietly(connection: Deno.Conn): void {
+  try {
+    connection.close();
+  } catch {
+    // It was closed by its own failure.
+  }
+}
+
+function version(text: string): string {
+  return PLAIN_APP.replace('"one"', JSON.stringify(text));
+}
+
+/** Answers `/slow` after `ms`, and everything else at once. */
+function slowApp(ms: number): string {
+  return `export default {
+    async fetch(request) {
+      if (new URL(request.url).pathname === "/slow") await new Promise((r) => setTimeout(r, ${ms}));
+      return new Response("done");
+    },
+  };`;
+}
+
+Deno.test("--help names every command, option and exit status, and exits 0", async () => {
+  for (const option of ["--help", "-h"]) {
+    const { code, stdout, stderr } = await holdfast([option]);
+    assertEquals([code, stderr], [0, ""]);
+    for (const word of ["start", "check", "reload", "stop", "status", "--config", "--json"]) {
+      assertStringIncludes(stdout, word);
+    }
+    for (const status of ["64", "69", "70", "71", "75", "78"]) assertStringIncludes(stdout, status);
+  }
+  assertEquals((await holdfast(["status", "--help"])).code, 0);
+});
+
+Deno.test("--version names Holdfast's version and Deno's, and exits 0", async () => {
+  const facts = JSON.parse(await Deno.readTextFile(join(REPOSITORY, "deno.json")));
+  for (const option of ["--version", "-V"]) {
+    const { code, stdout } = await holdfast([option]);
+    assertEquals([code, stdout], [0, `holdfast ${facts.version} (deno ${Deno.version.deno})\n`]);
+  }
+});
+
+const WRONG_USAGE: [string, string[], string][] = [
+  ["no command", [], "No command given"],
+  ["an unknown command", ["begin"], "Unknown command begin"],
+  ["the name of an object's own method as a command", ["toString"], "Unknown command toString"],
+  ["an unknown option", ["status", "--colour"], "Unknown option --colour"],
+  ["an unknown short option", ["status", "-x"], "Unknown option -x"],
+  ["an unknown option with a value", ["status", "--port=80"], "Unknown option --port"],
+  ["a second argument", ["start", "now"], "Unexpected argument now"],
+  ["--config without a file", ["check", "--config"], "--config wants one file"],
+  ["--config twice", ["check", "--config", "a", "--config", "b"], "--config wants one file"],
+];
+
+for (const [what, args, message] of WRONG_USAGE) {
+  Deno.test(`${what} is wrong usage: exit 64, and a way to the help`, async () => {
+    const { code, stdout, stderr } = await holdfast(args);
+    assertEquals([code, stdout], [64, ""]);
+    assertStringIncludes(stderr, message);
+    assertStringIncludes(stderr, "--help");
+  });
+}
+
+Deno.test("check says ok with exit 0, opens no socket and makes no runtime folder", async () => {
+  await using project = await Project.create({ config: { listen: ["127.0.0.1:1"] } });
+  // If it bound anything, this would make it fail.
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const socket = project.path("app.sock");
+  await project.configure({ listen: [`127.0.0.1:${taken.addr.port}`, `unix:${socket}`] });
+  const mark = "marks that the app was run";
+  await project.write("app.ts", `${PLAIN_APP}\nconsole.log(${JSON.stringify(mark)});`);
+  const { code, stdout, stderr } = await runCommand(project, "check");
+  assertEquals([code, stdout, stderr], [0, `${project.configFile}: ok\n`, ""]);
+  const names = [...Deno.readDirSync(project.folder)].map(({ name }) => name).sort();
+  assertEquals(names, ["app.ts", "holdfast.jsonc"]);
+});
+
+Deno.test("check reads ./holdfast.jsonc unless --config names another", async () => {
+  await using project = await Project.create();
+  assertEquals((await holdfast(["check"], project.folder)).code, 0);
+  await project.write("other.jsonc", "{}");
+  const { code, stderr } = await holdfast(["check", "--config", "other.jsonc"], project.folder);
+  assertEquals(code, 78);
+  assertStringIncludes(stderr, "other.jsonc:1:1: app: this key is missing");
+});
+
+interface WrongConfig {
+  readonly config: string;
+  readonly app?: string;
+  /** What the message must say; `FOLDER` stands for the project's folder. */
+  readonly says: readonly string[];
+}
+
+const WRONG_CONFIGS: Record<string, WrongConfig> = {
+  "a syntax error": {
+    config: `{\n  "app": "./app.ts",\n  "listen": ["127.0.0.1:8000",\n}`,
+    says: ["FOLDER/holdfast.jsonc:4:1: "],
+  },
+  "an unknown key": {
+    config: `{\n  "app": "./app.ts",\n  "listne": ["127.0.0.1:8000"] }`,
+    says: [
+      'FOLDER/holdfast.jsonc:3:3: listne: unknown key "listne"; did you mean "listen"?',
+      "FOLDER/holdfast.jsonc:1:1: listen: this key is missing",
+    ],
+  },
+  "a value out of bounds": {
+    config:
+      `{ "app": "./app.ts", "listen": ["127.0.0.1:8000"],\n"reload": { "readyDeadlineMs": 1 } }`,
+    says: ["FOLDER/holdfast.jsonc:2:32: reload.readyDeadlineMs: found 1; at least 100"],
+  },
+  "an app that is not there": {
+    config: `{\n  "app": "./nothing.ts",\n  "listen": ["127.0.0.1:8000"] }`,
+    says: ['FOLDER/holdfast.jsonc:2:10: app: there is no file "FOLDER/nothing.ts"'],
+  },
+  "an app that imports what is not there": {
+    config: `{ "app": "./app.ts", "listen": ["127.0.0.1:8000"] }`,
+    app: `\nimport "./missing.ts";\nexport default { fetch() {} };`,
+    says: ["Cannot load the app's modules", "FOLDER/missing.ts", "FOLDER/app.ts:2:8"],
+  },
+  "an app with a syntax error": {
+    config: `{ "app": "./app.ts", "listen": ["127.0.0.1:8000"] }`,
+    app: `\n\nexport default {`,
+    says: ["Cannot load the app's modules", "FOLDER/app.ts:3:17"],
+  },
+  "code that the app may write": {
+    config: `{ "app": "./app.ts", "listen": ["127.0.0.1:8000"],\n "unveil": { "./app.ts": "rw" } }`,
+    says: ["FOLDER/holdfast.jsonc:2:", 'makes writable the app\'s code, "FOLDER/app.ts"'],
+  },
+};
+
+for (const [what, { config, app, says }] of Object.entries(WRONG_CONFIGS)) {
+  Deno.test(`check and start refuse ${what} with exit 78 and say where it is`, async () => {
+    await using project = await Project.create({
+      files: app === undefined ? {} : { "app.ts": app },
+    });
+    await project.write("holdfast.jsonc", config);
+    for (const command of ["check", "start"]) {
+      const { code, stdout, stderr } = await runCommand(project, command);
+      assertEquals([code, stdout], [78, ""], stderr);
+      for (const text of says) {
+        assertStringIncludes(stderr, text.replaceAll("FOLDER", project.folder));
+      }
+    }
+  });
+}
+
+Deno.test("a config path that does not exist is exit 78 for every command, and is named", async () => {
+  await using project = await Project.create();
+  const missing = project.path("missing.jsonc");
+  for (const command of ["start", "check", "reload", "stop", "status"]) {
+    const { code, stderr } = await holdfast([command, "--config", missing]);
+    assertEquals(code, 78, `${command}: ${stderr}`);
+    assertStringIncludes(stderr, missing);
+  }
+});
+
+Deno.test("status, reload and stop without a supervisor are exit 69 and say how to start it", async () => {
+  await using project = await Project.create();
+  for (const command of ["status", "reload", "stop"]) {
+    const { code, stdout, stderr } = await runCommand(project, command);
+    assertEquals([code, stdout], [69, ""], command);
+    assertStringIncludes(stderr, `No supervisor answers on ${controlPath(project)}`);
+    assertStringIncludes(stderr, "holdfast start");
+  }
+});
+
+Deno.test("a second start is exit 71 and names the pid of the first, which is untouched", async () => {
+  await using server = await Server.start();
+  const before = await server.status();
+  const { code, stderr } = await runCommand(server.project, "start");
+  assertEquals(code, 71);
+  assertStringIncludes(stderr, `Already running, pid ${server.pid}:`);
+  assertEquals(await server.text("/"), "one /");
+  const after = await server.status();
+  assertEquals(after.generations[0]!.worker!.pid, before.generations[0]!.worker!.pid);
+  assertEquals(after.reloads, 0);
+  assertEquals((await runCommand(server.project, "reload")).code, 0);
+});
+
+Deno.test("a control socket and a lock that a killed supervisor left are replaced", async () => {
+  const first = await Server.start();
+  const { project } = first;
+  const [worker] = await first.workers();
+  first.signal("SIGKILL");
+  await first.exited();
+  const left = [...Deno.readDirSync(project.path(".holdfast"))].map(({ name }) => name).sort();
+  const { code } = await runCommand(project, "status");
+  await until("the worker to leave", () => !isAlive(worker!));
+  await using server = await Server.startOn(project);
+  assertEquals(left, ["control.sock", "lock"]);
+  assertEquals(code, 69);
+  assertEquals((await server.status()).pid, server.pid);
+  assertEquals(await server.text("/"), "one /");
+});
+
+Deno.test("a port that another program holds is exit 71 with the address, and nothing stays", async () => {
+  await using project = await Project.create();
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: project.port });
+  const { code, stderr } = await runCommand(project, "start");
+  assertEquals(code, 71);
+  assertStringIncludes(stderr, `Cannot listen on 127.0.0.1:${taken.addr.port}: another socket`);
+  assertEquals([...Deno.readDirSync(project.path(".holdfast"))], []);
+  assertEquals(processesIn(project.folder), []);
+});
+
+Deno.test("an app that does not come up at start is exit 75, and nothing stays", async () => {
+  await using project = await Project.create({
+    files: { "app.ts": "throw new Error('no luck');" },
+  });
+  const { code, stderr } = await runCommand(project, "start");
+  assertEquals(code, 75);
+  assertStringIncludes(stderr, "no luck");
+  assertEquals([...Deno.readDirSync(project.path(".holdfast"))], []);
+  assertEquals(processesIn(project.folder), []);
+});
+
+Deno.test("a runtime folder that cannot be used is exit 71 and is named", async () => {
+  await using project = await Project.create({ files: { "a_file": "text" } });
+  await Deno.symlink(project.folder, project.path("a_link"));
+  for (const runtime of ["/proc/holdfast", project.path("a_file"), project.path("a_link")]) {
+    await project.configure({ runtime });
+    const { code, stderr } = await runCommand(project, "start");
+    assertEquals(code, 71, stderr);
+    assertStringIncludes(stderr, runtime);
+    assertStringIncludes(stderr, "hint: ");
+  }
+  assertEquals(await Deno.readTextFile(project.path("a_file")), "text");
+  // Control: a folder that may be used gets as far as the port.
+  using _taken = Deno.listen({ hostname: "127.0.0.1", port: project.port });
+  await project.configure({ runtime: project.path("a_folder") });
+  assertStringIncludes((await runCommand(project, "start")).stderr, "Cannot listen on");
+});
+
+Deno.test("a runtime folder outside of --allow-write is exit 71 with that as a hint", async () => {
+  const runtime = await Deno.makeTempDir();
+  await using server = await Server.start({ config: { runtime }, wait: "exit" });
+  assertEquals((await server.exited()).code, 71);
+  assertStringIncludes(server.log, `Cannot use the runtime folder ${runtime}`);
+  assertStringIncludes(server.log, "--allow-write");
+  await Deno.remove(runtime);
+});
+
+Deno.test("only the user reaches the control socket: folder 0700, socket 0600, lock 0600", async () => {
+  const project = await Project.create();
+  // One that was open to everybody is closed.
+  await Deno.mkdir(project.path(".holdfast"));
+  await Deno.chmod(project.path(".holdfast"), 0o777);
+  await using server = await Server.startOn(project);
+  const modeOf = async (path: string) => (await Deno.stat(project.path(path))).mode! & 0o777;
+  assertEquals(await modeOf(".holdfast"), 0o700);
+  assertEquals(await modeOf(".holdfast/control.sock"), 0o600);
+  assertEquals(await modeOf(".holdfast/lock"), 0o600);
+  assertEquals((await Deno.readTextFile(project.path(".holdfast/lock"))).trim(), `${server.pid}`);
+});
+
+Deno.test("a link that lies in the place of the lock leads to no file being changed", async () => {
+  await using project = await Project.create({ files: { "victim": "precious" } });
+  await Deno.mkdir(project.path(".holdfast"));
+  await Deno.chmod(project.path(".holdfast"), 0o777);
+  await Deno.symlink(project.path("victim"), project.path(".holdfast/lock"));
+  const { code } = await runCommand(project, "start");
+  assertEquals(await Deno.readTextFile(project.path("victim")), "precious");
+  assertEquals(code, 71);
+});
+
+Deno.test("two never hold one runtime folder, whenever the first lets go of it", async () => {
+  const folder = join(await Deno.makeTempDir(), "runtime");
+  for (let round = 0; round < 300; round++) {
+    const first = await openRuntimeFolder(folder);
+    const second = openRuntimeFolder(folder).catch(() => undefined);
+    for (let hop = 0; hop < round % 12; hop++) await Deno.lstat("/");
+    first.close();
+    const holder = await second;
+    if (holder === undefined) continue;
+    const third = await openRuntimeFolder(folder).catch(() => undefined);
+    third?.close();
+    assertEquals(third, undefined, `round ${round}`);
+    holder.close();
+  }
+  await Deno.remove(join(folder, ".."), { recursive: true });
+});
+
+Deno.test("status --json names processes, generations, traffic and the last reload", async () => {
+  await using server = await Server.start({ files: { "app.ts": slowApp(4000) } });
+  const { project } = server;
+  const ask = async () => {
+    const { code, stdout } = await runCommand(project, "status", "--json");
+    assertEquals(code, 0);
+    assertMatch(stdout, /^\{.*\}\n$/);
+    const answer = Answer.parse({ type: "status", status: JSON.parse(stdout) });
+    assert(answer.type === "status");
+    return answer.status;
+  };
+  const first = await ask();
+  assertEquals(first.pid, server.pid);
+  assertEquals(first.config, project.configFile);
+  assertEquals(first.listeners, [`127.0.0.1:${project.port}`]);
+  assertEquals([first.reloads, first.lastReload, first.ended], [0, null, []]);
+  assertEquals(first.generations.map(({ generation, state }) => [generation, state]), [[
+    1,
+    "serving",
+  ]]);
+  assert(isAlive(first.generations[0]!.worker!.pid));
+  assert(first.ageMs >= first.generations[0]!.ageMs);
+
+  await server.text("/");
+  const slow = server.text("/slow");
+  const busy = await until("the request in flight", async () => {
+    const { worker } = (await ask()).generations[0]!;
+    return worker?.inFlight === 1 ? worker : undefined;
+  });
+  assertEquals([busy.accepted, busy.answered, busy.connections], [2, 1, 1]);
+
+  assertEquals((await runCommand(project, "reload")).code, 0);
+  const during = await ask();
+  assertEquals(
+    during.generations.map(({ generation, state }) => [generation, state]),
+    [[1, "draining"], [2, "serving"]],
+  );
+  assertEquals([during.lastReload!.outcome, during.lastReload!.generation], ["done", 2]);
+  assertEquals(await slow, "done");
+  const after = await until("the end of the drain", async () => {
+    const status = await ask();
+    return status.generations.length === 1 && status;
+  });
+  assertEquals(
+    after.ended.map(({ generation, answered, cut, outcome }) => [
+      generation,
+      answered,
+      cut,
+      outcome,
+    ]),
+    [[1, 1, 0, "drained"]],
+  );
+
+  await project.write("app.ts", "export default {");
+  assertEquals((await runCommand(project, "reload")).code, 1);
+  const last = (await ask()).lastReload!;
+  assertEquals([last.outcome, last.generation], ["refused", 2]);
+  assertStringIncludes(last.reason!, "app.ts");
+});
+
+Deno.test("status prints a table whose columns line up, without borders or colours", async () => {
+  await using server = await Server.start();
+  const { project } = server;
+  const pid = (await server.workers())[0]!;
+  const { code, stdout } = await runCommand(project, "status");
+  assertEquals(code, 0);
+  const lines = stdout.trimEnd().split("\n");
+  assertStringIncludes(lines[0]!, project.configFile);
+  assertEquals(lines[1], `listening on 127.0.0.1:${project.port}`);
+  assertEquals(lines[2], "never reloaded");
+  const [head, supervisor, worker, ...more] = lines.slice(4);
+  assertEquals(more, []);
+  for (const name of ["ROLE", "PID", "GENERATION", "STATE", "AGE", "IN FLIGHT", "ACCEPTED"]) {
+    assertStringIncludes(head!, name);
+  }
+  assertMatch(supervisor!, new RegExp(`^supervisor +${server.pid} +\\d+s$`));
+  assertMatch(worker!, new RegExp(`^worker +${pid} +1 +serving +\\d+s +native +0 +0 +0 +0$`));
+  const column = (name: string) => head!.indexOf(name);
+  assertEquals(supervisor!.indexOf(`${server.pid}`), column("PID"));
+  assertEquals(worker!.indexOf("serving"), column("STATE"));
+  assertEquals(worker!.indexOf("native"), column("ENGINE"));
+  // deno-lint-ignore no-control-regex
+  assert(!/[\u001b\u2500-\u257f|]/.test(stdout), stdout);
+  assert(lines.every((line) => line === line.trimEnd()));
+});
+
+Deno.test("reload waits for its outcome: 0 and the generation, or 1 and the reason", async () => {
+  await using server = await Server.start();
+  const { project } = server;
+  const slowly = "export const open = () => new Promise((resolve) => setTimeout(resolve, 1500));";
+  await project.write("app.ts", version("two") + slowly);
+  const done = await runCommand(project, "reload");
+  assertEquals([done.code, done.stderr], [0, ""]);
+  assertMatch(done.stdout, /^Generation 2 serves, after \d+ ms\n$/);
+  assert(Number(/after (\d+) ms/.exec(done.stdout)![1]) >= 1500, done.stdout);
+  assertEquals(await server.text("/"), "two /");
+  await project.write("app.ts", "throw new Error('out of luck');");
+  const { code, stdout, stderr } = await runCommand(project, "reload");
+  assertEquals([code, stdout], [1, ""]);
+  assertStringIncludes(stderr, "The new version was refused, generation 2 goes on: ");
+  assertStringIncludes(stderr, "out of luck");
+  assertEquals(await server.text("/"), "two /");
+});
+
+Deno.test("a reload goes on when the one who asked for it hangs up", async () => {
+  await using server = await Server.start();
+  await server.project.write("app.ts", version("two"));
+  const connection = await dial(server.project);
+  await connection.write(encodeFrame({ type: "reload" }));
+  connection.close();
+  assertEquals((await server.waitFor("reload_done")).generation, 2);
+  assertEquals(await server.text("/"), "two /");
+});
+
+Deno.test("stop lets requests in flight finish, waits until all is gone, and exits 0", async () => {
+  await using server = await Server.start({ files: { "app.ts": slowApp(2000) } });
+  const { project } = server;
+  const pids = [server.pid, ...await server.workers()];
+  const slow = server.text("/slow");
+  await until("the request in flight", async () => {
+    return (await server.status()).generations[0]!.worker!.inFlight === 1;
+  });
+  const stops = await Promise.all([runCommand(project, "stop"), runCommand(project, "stop")]);
+  // The worker is gone, and so are the port and the runtime folder's files, when stop says so.
+  assertEquals(processesIn(project.folder), []);
+  assertEquals([...Deno.readDirSync(project.path(".holdfast"))], []);
+  Deno.listen({ hostname: "127.0.0.1", port: project.port }).close();
+  assertEquals(stops.map(({ code, stderr }) => [code, stderr]), [[0, ""], [0, ""]]);
+  assertEquals(await slow, "done");
+  assertEquals((await server.exited()).code, 0);
+  assertEquals(pids.filter(isAlive), []);
+  assertEquals((await runCommand(project, "stop")).code, 69);
+});
+
+Deno.test("stop is answered each time: ten starts, ten stops, ten times exit 0", async () => {
+  const project = await Project.create();
+  const codes: number[] = [];
+  for (let round = 0; round < 9; round++) {
+    const server = await Server.startOn(project);
+    codes.push((await runCommand(project, "stop")).code, (await server.exited()).code);
+  }
+  await using server = await Server.startOn(project);
+  codes.push((await runCommand(project, "stop")).code, (await server.exited()).code);
+  assertEquals(codes, Array(20).fill(0));
+});
+
+Deno.test("what is no question on the control socket is refused with the reason", async () => {
+  await using server = await Server.start();
+  const wrong: Record<string, [Uint8Array, RegExp]> = {
+    garbage: [new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"), /allowed are 1024/],
+    "an oversized frame": [new Uint8Array([255, 255, 255, 255, 1]), /allowed are 1024/],
+    "no JSON": [new Uint8Array([0, 0, 0, 3, 255, 254, 253]), /3 bytes/],
+    "an unknown question": [encodeFrame({ type: "exec" }), /Invalid/],
+    "a question with more in it": [encodeFrame({ type: "status", path: "/etc" }), /path/],
+    "a list": [encodeFrame(["stop"]), /Invalid/],
+  };
+  for (const [what, [bytes, reason]] of Object.entries(wrong)) {
+    const connection = await dial(server.project);
+    await connection.write(bytes);
+    const [answer, ...more] = await readToEnd(connection) as { type: string; reason: string }[];
+    connection.close();
+    assertEquals([answer?.type, more], ["refused", []], what);
+    assertMatch(answer!.reason, reason);
+  }
+  // Control: the same words, as they should be.
+  const connection = await dial(server.project);
+  await connection.write(encodeFrame({ type: "status" }));
+  const answer = Answer.parse((await readToEnd(connection))[0]);
+  connection.close();
+  assertEquals(answer.type, "status");
+  assertEquals(server.eventsOf("reload_done").length, 0);
+  assertEquals(await server.text("/"), "one /");
+});
+
+Deno.test("a silent, a half-asking and a dripping client are hung up on by the deadline", async () => {
+  await using server = await Server.start();
+  const clients = await Promise.all([1, 2, 3].map(() => dial(server.project)));
+  const [silent, half, dripping] = clients;
+  await half!.write(encodeFrame({ type: "status" }).subarray(0, 7));
+  const drops = new Uint8Array(1000).fill(32);
+  new DataView(drops.buffer).setUint32(0, 996);
+  let dripped = 0;
+  const drip = setInterval(() => {
+    dripping!.write(drops.subarray(dripped, ++dripped)).catch(() => clearInterval(drip));
+  }, 250);
+  const [silentEnds, halfEnds, drippingEnds] = await Promise.all(
+    [silent!, half!, dripping!].map((each) => ends(each)),
+  );
+  clearInterval(drip);
+  clients.forEach(closeQuietly);
+  assertEquals({ silentEnds, halfEnds, drippingEnds }, {
+    silentEnds: true,
+    halfEnds: true,
+    drippingEnds: true,
+  });
+  assertEquals((await server.status()).pid, server.pid);
+});
+
+Deno.test("100 idle connections to the control socket do not block status for ever", async () => {
+  await using server = await Server.start();
+  const connections: Deno.Conn[] = [];
+  for (let index = 0; index < 100; index++) connections.push(await dial(server.project));
+  assertEquals(await server.text("/"), "one /");
+  await until("an answer to status", async () => {
+    return (await runCommand(server.project, "status")).code === 0;
+  }, DEADLINE_PATIENCE_MS);
+  connections.forEach(closeQuietly);
+});
+
+Deno.test("100 clients that ask and never hang up do not block status for ever", async () => {
+  await using server = await Server.start();
+  const connections: Deno.Conn[] = [];
+  for (let index = 0; index < 100; index++) {
+    const connection = await dial(server.project);
+    await connection.write(encodeFrame({ type: "status" })).catch(() => {});
+    connections.push(connection);
+  }
+  await sleep(500);
+  await until("an answer to status", async () => {
+    return (await runCommand(server.project, "status")).code === 0;
+  }, DEADLINE_PATIENCE_MS);
+  connections.forEach(closeQuietly);
+});
+
+Deno.test("status and stop reach the supervisor while the config on disk is broken", async () => {
+  await using server = await Server.start();
+  const { project } = server;
+  const texts = [
+    `{ "app": "./gone.ts", "listen": ["127.0.0.1:${project.port}"] }`,
+    `{ "app": "./app.ts", "listne": [] }`,
+    `{ "app": "./app.ts", `,
+  ];
+  const codes: number[] = [];
+  for (const text of texts) {
+    await project.write("holdfast.jsonc", text);
+    codes.push((await runCommand(project, "status")).code);
+  }
+  codes.push((await runCommand(project, "stop")).code);
+  assertEquals(codes, [0, 0, 0, 0]);
+});

@@ -1,0 +1,566 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { createHash } from "node:crypto";
+import type { Status } from "../lib/protocol/control.ts";
+import { concat, formatChunk, formatRequest, hasProgram, Wire } from "./harness/http.ts";
+import { isAlive } from "./harness/process.ts";
+import { Server } from "./harness/server.ts";
+import { until } from "./harness/wait.ts";
+
+const ENGINES = ["native", "node"] as const;
+type EngineName = typeof ENGINES[number];
+
+/** An app with a route for whatever HTTP has to offer; `/cancelled` tells of streams given up. */
+const APP = `
+import { createHash } from "node:crypto";
+
+let cancelled = 0;
+
+const ROUTES = {
+  "/text": () => new Response("text", { headers: { "x-app": "yes" } }),
+  "/created": () => new Response("made", { status: 201 }),
+  "/cookies"() {
+    const headers = new Headers();
+    headers.append("set-cookie", "a=1; Path=/");
+    headers.append("set-cookie", "b=2, or so");
+    return new Response("cookies", { headers });
+  },
+  "/empty": () => new Response(null, { status: 204 }),
+  "/unchanged": () => new Response(null, { status: 304, headers: { etag: '"e"' } }),
+  "/long"() {
+    return new Response("x".repeat(100), { headers: { "content-length": "100" } });
+  },
+  "/request"(request, info) {
+    const { method, url } = request;
+    return Response.json({ method, url, headers: [...request.headers], remote: info.remoteAddr });
+  },
+  async "/echo"(request) {
+    return new Response(await request.text());
+  },
+  "/stream_echo": (request) => new Response(request.body),
+  async "/hash"(request) {
+    const hash = createHash("sha256");
+    let bytes = 0;
+    for await (const chunk of request.body) {
+      hash.update(chunk);
+      bytes += chunk.length;
+    }
+    return Response.json({ sha256: hash.digest("hex"), bytes });
+  },
+  "/whole": () => new Response(pattern(20_000_000)),
+  "/pieces"() {
+    let left = 20_000_000;
+    return new Response(new ReadableStream({
+      pull(controller) {
+        const bytes = Math.min(left, 50_000);
+        left -= bytes;
+        controller.enqueue(pattern(bytes));
+        if (left === 0) controller.close();
+      },
+    }));
+  },
+  "/endless"() {
+    let timer;
+    return new Response(new ReadableStream({
+      start(controller) {
+        timer = setInterval(() => controller.enqueue(new Uint8Array(1000)), 20);
+      },
+      cancel() {
+        clearInterval(timer);
+        cancelled++;
+      },
+    }));
+  },
+  "/cancelled": () => new Response(String(cancelled)),
+  async "/refuse"(request) {
+    await request.body.cancel();
+    return new Response("too large", { status: 413 });
+  },
+  async "/slow"(request) {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const status = Number(new URL(request.url).searchParams.get("status") ?? 200);
+    return new Response(status === 204 ? null : "slow", { status });
+  },
+  async "/slow_stream"() {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return new Response(new Blob(["slow"]).stream());
+  },
+  "/throw"() {
+    throw new Error("the handler broke");
+  },
+};
+
+function pattern(length) {
+  return new Uint8Array(length).map((_, index) => index % 50_000 % 251);
+}
+
+export default {
+  fetch(request, info) {
+    const route = ROUTES[new URL(request.url).pathname];
+    return route ? route(request, info) : new Response("no route", { status: 404 });
+  },
+};
+`;
+
+/** The 20 MB that the app sends and is sent. */
+const LARGE = new Uint8Array(20_000_000).map((_, index) => index % 50_000 % 251);
+const LARGE_SHA256 = sha256(LARGE);
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+async function start(engine: EngineName, config: Record<string, unknown> = {}): Promise<Server> {
+  const server = await Server.start({ files: { "app.ts": APP }, config: { engine, ...config } });
+  assertEquals(server.eventsOf("worker_ready")[0]?.engine, engine, "the engine that was asked for");
+  return server;
+}
+
+type Figures = NonNullable<Status["generations"][number]["worker"]>;
+
+/** The figures of the only worker, once they are as `settled` wants them; they come once a second. */
+async function figuresWhen(server: Server, settled: (figures: Figures) => boolean) {
+  let last: Figures | null | undefined;
+  try {
+    return await until("the figures to settle", async () => {
+      last = (await server.status()).generations[0]?.worker;
+      return last && settled(last) ? last : undefined;
+    }, 10_000);
+  } catch (error) {
+    throw new Error(`${(error as Error).message}: ${JSON.stringify(last)}`);
+  }
+}
+
+/** Fails unless the worker that was there at the start still serves, with nothing in flight. */
+async function assertUnharmed(server: Server): Promise<void> {
+  assertEquals(await server.text("/text"), "text");
+  await figuresWhen(server, ({ inFlight, connections }) => inFlight === 0 && connections === 0);
+  assertEquals(server.eventsOf("worker_lost"), []);
+}
+
+async function drainPieces(pieces: AsyncIterable<Uint8Array>) {
+  const hash = createHash("sha256");
+  for await (const piece of pieces) hash.update(piece);
+  return hash.digest("hex");
+}
+
+async function run(program: string, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(program, { args }).output();
+  const text = new TextDecoder().decode(stdout);
+  assertEquals(code, 0, text + new TextDecoder().decode(stderr));
+  return text;
+}
+
+/** Each promise, kept by either engine on a server of its own. */
+const PROMISES: Record<string, (server: Server) => Promise<void>> = {
+  async "sends the app's status and headers"(server) {
+    using wire = await Wire.open(server.project.port);
+    const text = await wire.ask("/text");
+    assertEquals([text.status, text.text, text.headers.get("x-app")], [200, "text", "yes"]);
+    assertMatch(text.headers.get("content-type")!, /^text\/plain/);
+    assertEquals((await wire.ask("/created")).status, 201);
+    assertEquals((await wire.ask("/nowhere")).status, 404);
+  },
+
+  async "keeps several Set-Cookie headers apart"(server) {
+    const answer = await server.get("/cookies");
+    assertEquals(await answer.text(), "cookies");
+    assertEquals(answer.headers.getSetCookie(), ["a=1; Path=/", "b=2, or so"]);
+  },
+
+  async "answers HEAD with the headers of GET and no body"(server) {
+    using wire = await Wire.open(server.project.port);
+    const head = await wire.ask("/long", { method: "HEAD" });
+    assertEquals([head.status, head.headers.get("content-length")], [200, "100"]);
+    // Anything sent as a body would be taken for the head of the next answer.
+    assertEquals((await wire.ask("/text")).text, "text");
+    assertEquals((await wire.ask("/pieces", { method: "HEAD" })).status, 200);
+    assertEquals((await wire.ask("/text")).text, "text");
+  },
+
+  async "sends 204 and 304 without a body"(server) {
+    using wire = await Wire.open(server.project.port);
+    const empty = await wire.ask("/empty");
+    assertEquals([empty.status, empty.framing.kind, empty.text], [204, "none", ""]);
+    const unchanged = await wire.ask("/unchanged");
+    assertEquals([unchanged.status, unchanged.headers.get("etag")], [304, '"e"']);
+    assertEquals(unchanged.text, "");
+    assertEquals((await wire.ask("/text")).text, "text");
+  },
+
+  async "tells the app the method, the URL, the headers and the client's address"(server) {
+    using wire = await Wire.open(server.project.port);
+    const { text } = await wire.ask("/request?a=1&b=%20", {
+      method: "PATCH",
+      headers: { host: "example.com:81", "x-two": "words here" },
+    });
+    const { method, url, headers, remote } = JSON.parse(text);
+    assertEquals([method, url], ["PATCH", "http://example.com:81/request?a=1&b=%20"]);
+    assertEquals(new Headers(headers).get("x-two"), "words here");
+    assertEquals([remote.transport, remote.hostname], ["tcp", "127.0.0.1"]);
+    assert(remote.port > 0);
+  },
+
+  async "takes 20 MB up, of known length and in chunks"(server) {
+    const known = await server.get("/hash", { method: "POST", body: LARGE });
+    assertEquals(await known.json(), { sha256: LARGE_SHA256, bytes: LARGE.length });
+    const chunked = await server.get("/hash", { method: "POST", body: new Blob([LARGE]).stream() });
+    assertEquals(await chunked.json(), { sha256: LARGE_SHA256, bytes: LARGE.length });
+  },
+
+  async "sends 20 MB down, whole and in pieces"(server) {
+    for (const path of ["/whole", "/pieces"]) {
+      const answer = await server.get(path);
+      assertEquals(await drainPieces(answer.body!), LARGE_SHA256, path);
+    }
+  },
+
+  async "streams both ways: a piece comes back before the next one is sent"(server) {
+    using wire = await Wire.open(server.project.port);
+    const headers = { "transfer-encoding": "chunked" };
+    await wire.write(formatRequest("/stream_echo", { method: "POST", headers }));
+    await wire.write(formatChunk("first"));
+    const head = await wire.head();
+    assertEquals([head.status, head.framing.kind], [200, "chunked"]);
+    const pieces = wire.body(head);
+    let echo = "";
+    const decoder = new TextDecoder();
+    const read = async (upTo: string) => {
+      while (!echo.endsWith(upTo)) {
+        const { done, value } = await pieces.next();
+        assert(!done, `ended after ${echo}`);
+        echo += decoder.decode(value, { stream: true });
+      }
+    };
+    await read("first");
+    await wire.write(formatChunk("second"));
+    await read("second");
+    await wire.write(formatChunk(""));
+    assertEquals((await pieces.next()).done, true);
+    assertEquals(echo, "firstsecond");
+  },
+
+  async "keeps a connection for request after request"(server) {
+    using wire = await Wire.open(server.project.port);
+    const ports = new Set<number>();
+    for (let index = 0; index < 20; index++) {
+      ports.add(JSON.parse((await wire.ask("/request")).text).remote.port);
+    }
+    assertEquals(ports.size, 1);
+    assertEquals((await wire.ask("/echo", { method: "POST", body: "and on" })).text, "and on");
+  },
+
+  async "keeps a connection after an upload, of known length and in chunks"(server) {
+    using wire = await Wire.open(server.project.port);
+    const body = "x".repeat(1000);
+    assertEquals((await wire.ask("/echo", { method: "POST", body })).text, body);
+    const headers = { "transfer-encoding": "chunked" };
+    await wire.write(formatRequest("/echo", { method: "POST", headers }));
+    await wire.write(concat([formatChunk(body), formatChunk("")]));
+    assertEquals((await wire.answer()).text, body);
+    assertEquals((await wire.ask("/text")).text, "text");
+  },
+
+  async "answers an upload that the app never reads, and does not hang after it"(server) {
+    for (const bytes of [1000, 1_000_000]) {
+      using wire = await Wire.open(server.project.port);
+      const sending = wire.write(formatRequest("/text", {
+        method: "POST",
+        body: new Uint8Array(bytes),
+      })).catch(() => {});
+      assertEquals((await wire.answer()).text, "text");
+      await sending;
+      // Either is in order: to read over the body, or to end the connection.
+      await wire.write(formatRequest("/text")).catch(() => {});
+      const next = await wire.ended();
+      assert(next !== "more" || /TTP.*200/.test(await wire.line()), next);
+    }
+  },
+
+  async "answers an upload before its end when the app does not want it"(server) {
+    for (const path of ["/text", "/refuse"]) {
+      using wire = await Wire.open(server.project.port);
+      const headers = { "content-length": "1000000" };
+      await wire.write(formatRequest(path, { method: "POST", headers }));
+      await wire.write("only the beginning");
+      assertEquals((await wire.answer()).status, path === "/text" ? 200 : 413);
+    }
+  },
+
+  async "closes after a request that says Connection: close"(server) {
+    using wire = await Wire.open(server.project.port);
+    assertEquals((await wire.ask("/text", { headers: { connection: "close" } })).text, "text");
+    assertEquals(await wire.ended(), "closed");
+  },
+
+  async "answers pipelined requests in their order"(server) {
+    using wire = await Wire.open(server.project.port);
+    const bodies = Array.from({ length: 10 }, (_, index) => `number ${index}`);
+    await wire.write(concat(bodies.flatMap((body, index) => [
+      formatRequest("/echo", { method: "POST", body }),
+      formatRequest(index % 3 === 0 ? "/slow" : "/text"),
+    ])));
+    for (const [index, body] of bodies.entries()) {
+      assertEquals((await wire.answer()).text, body);
+      assertEquals((await wire.answer()).text, index % 3 === 0 ? "slow" : "text");
+    }
+  },
+
+  async "says 100 Continue before it takes a body that waits for it"(server) {
+    using wire = await Wire.open(server.project.port);
+    const headers = { expect: "100-continue", "content-length": "5" };
+    await wire.write(formatRequest("/echo", { method: "POST", headers }));
+    assertMatch(await wire.line(), /^HTTP\/1\.1 100 /);
+    while (await wire.line() !== "");
+    await wire.write("later");
+    assertEquals((await wire.answer()).text, "later");
+  },
+
+  async "answers a malformed request with 400, and goes on"(server) {
+    const malformed = [
+      "NO SUCH THING\r\n\r\n",
+      "GET /text HTTP/1.1\r\nhost holdfast\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: many\r\n\r\n",
+    ];
+    for (const bytes of malformed) {
+      using wire = await Wire.open(server.project.port);
+      await wire.write(bytes);
+      assertMatch(await wire.line(), /^HTTP\/1\.1 400 /, bytes);
+    }
+  },
+
+  async "answers a broken chunk with an error or the end, and goes on"(server) {
+    using wire = await Wire.open(server.project.port);
+    const headers = { "transfer-encoding": "chunked" };
+    await wire.write(formatRequest("/echo", { method: "POST", headers }));
+    await wire.write("zzz\r\n");
+    const line = await wire.line().catch(() => "the end");
+    assertMatch(line, /^(HTTP\/1\.1 [45]00 .*|the end)$/);
+  },
+
+  async "understands a URL in absolute form"(server) {
+    using wire = await Wire.open(server.project.port);
+    const { text } = await wire.ask("http://example.com/request?x", {
+      headers: { host: "example.com" },
+    });
+    assertEquals(JSON.parse(text).url, "http://example.com/request?x");
+  },
+
+  async "takes a path that begins with two slashes for a path"(server) {
+    using wire = await Wire.open(server.project.port);
+    const answer = await wire.ask("//elsewhere/request", { headers: { host: "example.com" } });
+    assertEquals([answer.status, answer.text], [404, "no route"]);
+  },
+
+  async "survives a Host header that is no host"(server) {
+    for (const host of ["not a host", "a/b", "a:port", "[::", ""]) {
+      using wire = await Wire.open(server.project.port);
+      assert((await wire.ask("/text", { headers: { host } })).status >= 200, host);
+    }
+  },
+
+  async "answers HTTP/1.0 without a Host header, and then closes"(server) {
+    using wire = await Wire.open(server.project.port);
+    await wire.write("GET /request HTTP/1.0\r\n\r\n");
+    const { status, text } = await wire.answer();
+    assertEquals(status, 200, text);
+    const { hostname, pathname } = new URL(JSON.parse(text).url);
+    assertEquals([hostname, pathname], ["localhost", "/request"]);
+    assertEquals(await wire.ended(), "closed");
+  },
+
+  async "answers a request that asks for another protocol as if it did not"(server) {
+    const upgrade = { connection: "Upgrade, HTTP2-Settings", upgrade: "h2c", "http2-settings": "" };
+    using wire = await Wire.open(server.project.port);
+    const answer = await wire.ask("/text", { headers: upgrade });
+    assertEquals([answer.status, answer.text], [200, "text"]);
+  },
+
+  async "gives up the app's stream when the client goes away"(server) {
+    {
+      using wire = await Wire.open(server.project.port);
+      await wire.write(formatRequest("/endless"));
+      const head = await wire.head();
+      assertEquals(head.status, 200);
+      await wire.body(head).next();
+      await figuresWhen(server, ({ inFlight }) => inFlight === 1);
+    }
+    await until("the app's stream to be cancelled", async () => {
+      return await server.text("/cancelled") === "1";
+    });
+  },
+
+  async "forgets a request whose client goes away during its upload"(server) {
+    {
+      using wire = await Wire.open(server.project.port);
+      const headers = { "content-length": "1000000" };
+      await wire.write(formatRequest("/echo", { method: "POST", headers }));
+      await wire.write("only the beginning");
+      await figuresWhen(server, ({ inFlight }) => inFlight === 1);
+    }
+    await figuresWhen(server, ({ inFlight, connections }) => inFlight + connections === 0);
+  },
+
+  async "forgets a request whose client goes away before it is answered"(server) {
+    for (const path of ["/slow", "/slow?status=204", "/slow_stream"]) {
+      for (const method of ["GET", "HEAD"]) {
+        using wire = await Wire.open(server.project.port);
+        await wire.write(formatRequest(path, { method }));
+      }
+    }
+    await figuresWhen(server, ({ accepted, answered }) => accepted === 6 && answered === 6);
+  },
+
+  async "answers 500 when the handler throws, and tells only the log why"(server) {
+    using wire = await Wire.open(server.project.port);
+    for (let round = 0; round < 3; round++) {
+      const answer = await wire.ask("/throw");
+      assertEquals([answer.status, answer.text], [500, "Internal Server Error"]);
+    }
+    const lines = await until("three lines in the log", () => {
+      const outputs = server.eventsOf("worker_output");
+      return outputs.length === 3 && outputs;
+    });
+    assertStringIncludes(String(lines[0]!.text), "Error: the handler broke");
+  },
+};
+
+Deno.test("the node engine answers a Host header that is no host with 400, and blames no app", async () => {
+  await using server = await start("node");
+  for (const host of ["not a host", "a/b", "a:port", "[::"]) {
+    using wire = await Wire.open(server.project.port);
+    assertEquals((await wire.ask("/text", { headers: { host } })).status, 400, host);
+  }
+  await assertUnharmed(server);
+  assertEquals(server.eventsOf("worker_output"), []);
+});
+
+Deno.test("the node engine answers a request with a body that asks for another protocol", async () => {
+  await using server = await start("node");
+  using wire = await Wire.open(server.project.port);
+  const headers = { connection: "Upgrade", upgrade: "h2c" };
+  const { status, text } = await wire.ask("/echo", {
+    method: "POST",
+    headers,
+    body: "with a body",
+  });
+  assertEquals([status, text], [200, "with a body"]);
+});
+
+for (const engine of ENGINES) {
+  for (const [promise, keep] of Object.entries(PROMISES)) {
+    Deno.test(`the ${engine} engine ${promise}`, async () => {
+      await using server = await start(engine);
+      await keep(server);
+      await assertUnharmed(server);
+    });
+  }
+
+  Deno.test(`status tells what passed through the ${engine} engine`, async () => {
+    await using server = await start(engine);
+    const idle: Wire[] = [];
+    for (let index = 0; index < 5; index++) {
+      const wire = await Wire.open(server.project.port);
+      for (let asked = 0; asked < 4; asked++) assertEquals((await wire.ask("/text")).status, 200);
+      if (index < 3) idle.push(wire);
+      else wire[Symbol.dispose]();
+    }
+    using busy = await Wire.open(server.project.port);
+    await busy.write(formatRequest("/endless"));
+    await busy.head();
+    const { accepted, answered, inFlight, connections, engine: shown } = await figuresWhen(
+      server,
+      (figures) => figures.inFlight === 1 && figures.connections === 4,
+    );
+    assertEquals(
+      { accepted, answered, inFlight, connections, shown },
+      { accepted: 6, answered: 20, inFlight: 1, connections: 4, shown: engine },
+    );
+    for (const wire of [...idle, busy]) wire[Symbol.dispose]();
+    const after = await figuresWhen(server, (figures) => figures.connections === 0);
+    assertEquals([after.accepted, after.answered, after.inFlight], [6, 21, 0]);
+  });
+
+  Deno.test(`a Unix listener is served beside TCP with the ${engine} engine`, async () => {
+    await using server = await start(engine);
+    await server.project.configure({
+      listen: [`127.0.0.1:${server.project.port}`, "unix:./http.sock"],
+    });
+    assertEquals((await server.hangUp()).event, "reload_done");
+    const path = server.project.path("http.sock");
+    using wire = await Wire.open(path);
+    const { remote, url } = JSON.parse((await wire.ask("/request")).text);
+    assertEquals(remote, { transport: "unix", path });
+    assertEquals(url, "http://holdfast.test/request");
+    const body = LARGE.subarray(0, 1_000_000);
+    const hash = JSON.parse((await wire.ask("/hash", { method: "POST", body })).text);
+    assertEquals(hash, { sha256: sha256(body), bytes: body.length });
+    assertEquals(await drainPieces(wire.body(await askHead(wire, "/pieces"))), LARGE_SHA256);
+    assertEquals((await wire.ask("/text")).text, "text");
+    assertEquals(await server.text("/text"), "text");
+  });
+}
+
+async function askHead(wire: Wire, path: string) {
+  await wire.write(formatRequest(path));
+  return await wire.head();
+}
+
+Deno.test({
+  name: "the native engine speaks HTTP/2 to curl that knows it beforehand",
+  ignore: !hasProgram("curl"),
+  async fn() {
+    await using server = await start("native");
+    const { origin } = server.project;
+    const told = await run(
+      "curl",
+      "--silent",
+      "--fail",
+      "--http2-prior-knowledge",
+      "--write-out",
+      " %{http_version} %{response_code}",
+      `${origin}/text`,
+    );
+    assertEquals(told, "text 2 200");
+    // Without prior knowledge curl asks for it by Upgrade, and is content with HTTP/1.1.
+    const asked = await run(
+      "curl",
+      "--silent",
+      "--fail",
+      "--http2",
+      "--write-out",
+      " %{http_version} %{response_code}",
+      `${origin}/text`,
+    );
+    assertEquals(asked, "text 1.1 200");
+    await assertUnharmed(server);
+  },
+});
+
+Deno.test({
+  name: "the native engine answers every request of h2load over HTTP/2",
+  ignore: !hasProgram("h2load"),
+  async fn() {
+    await using server = await start("native");
+    const url = `${server.project.origin}/text`;
+    const report = await run("h2load", "-n", "2000", "-c", "10", "-m", "20", url);
+    assertStringIncludes(report, "2000 succeeded, 0 failed, 0 errored, 0 timeout");
+    assertStringIncludes(report, "Application protocol: h2c");
+    const { answered } = await figuresWhen(
+      server,
+      ({ accepted, connections }) => accepted === 10 && connections === 0,
+    );
+    assertEquals(answered, 2000);
+    await assertUnharmed(server);
+  },
+});
+
+Deno.test("a worker survives garbage on every kind of connection", async () => {
+  await using server = await start("native");
+  const [pid] = await server.workers();
+  for (let index = 0; index < 30; index++) {
+    using wire = await Wire.open(server.project.port);
+    await wire.write(crypto.getRandomValues(new Uint8Array(1 + index * 100)));
+  }
+  assert(isAlive(pid!));
+  await assertUnharmed(server);
+});

@@ -1,0 +1,480 @@
+/** Deno's layer of the wall, tried from inside: the app runs what the test tells it to. */
+import { assert, assertEquals } from "@std/assert";
+import { isAlive, readArguments } from "./harness/process.ts";
+import { freePort, Project } from "./harness/project.ts";
+import { Server, type ServerOptions } from "./harness/server.ts";
+
+/** Answers with what came of the code that it is sent: a taken-over worker, if you like. */
+const OBEYING_APP = `
+const AsyncFunction = (async () => {}).constructor;
+export default {
+  async fetch(request) {
+    try {
+      const value = await new AsyncFunction(await request.text())();
+      return Response.json({ ok: value ?? null });
+    } catch (error) {
+      return Response.json({ denied: error.name, message: error.message });
+    }
+  },
+};
+`;
+
+interface Outcome {
+  readonly ok?: unknown;
+  readonly denied?: string;
+  readonly message?: string;
+}
+
+/** Runs code in the worker; it may use `await` and `return`. */
+async function tell(server: Server, body: string): Promise<Outcome> {
+  return await (await server.get("/", { method: "POST", body })).json();
+}
+
+/** The name of the error that the code ends in, in the worker. */
+async function denial(server: Server, code: string): Promise<string | undefined> {
+  return (await tell(server, code)).denied;
+}
+
+const FOLDERS = { readable: "r", writable: "w", creatable: "c", data: "rwc" };
+
+async function start(options: ServerOptions = {}): Promise<Server> {
+  const { files, config, ...more } = options;
+  return await Server.start({
+    files: {
+      "app.ts": OBEYING_APP,
+      "secret.ts": "export default 'secret';",
+      ...Object.fromEntries(Object.keys(FOLDERS).map((name) => [`${name}/file.txt`, name])),
+      ...files,
+    },
+    config: {
+      unveil: Object.fromEntries(
+        Object.entries(FOLDERS).map(([name, rights]) => [`./${name}`, rights]),
+      ),
+      ...config,
+    },
+    ...more,
+  });
+}
+
+/** Fails unless the worker that was there at the start is still there. */
+async function assertStillThere(server: Server): Promise<void> {
+  assertEquals(await tell(server, "return 1"), { ok: 1 });
+  assertEquals(server.eventsOf("worker_lost"), []);
+}
+
+async function workerPid(server: Server): Promise<number> {
+  const [pid] = await server.workers();
+  assert(pid !== undefined && isAlive(pid));
+  return pid;
+}
+
+Deno.test("an app reads what is unveiled with r, and neither reads nor lists anything else", async () => {
+  await using server = await start();
+  const { project } = server;
+  const read = (path: string) => `return await Deno.readTextFile(${JSON.stringify(path)})`;
+  assertEquals(await tell(server, read("./readable/file.txt")), { ok: "readable" });
+  assertEquals(await tell(server, read(project.path("data/file.txt"))), { ok: "data" });
+  const denoDir = (await environmentOf(server)).DENO_DIR!;
+  const forbidden = [
+    "/etc/passwd",
+    "/proc/self/environ",
+    "/proc/self/cmdline",
+    `/proc/${server.pid}/environ`,
+    `${denoDir}/gen`,
+    Deno.execPath(),
+    project.configFile,
+    project.path("app.ts"),
+    project.path("secret.ts"),
+    project.path(".holdfast/lock"),
+    project.path("writable/file.txt"),
+    project.path("creatable/file.txt"),
+    project.path("readable/../secret.ts"),
+  ];
+  for (const path of forbidden) {
+    const text = JSON.stringify(path);
+    const ways = {
+      [read(path)]: "NotCapable",
+      [`return await Deno.stat(${text})`]: "NotCapable",
+      [`return [...Deno.readDirSync(${text})]`]: "NotCapable",
+      [`return (await import("node:fs")).readFileSync(${text}, "utf8")`]: "NotCapable",
+      [`return await (await fetch("file://" + ${text})).text()`]: "NotCapable",
+    };
+    for (const [code, name] of Object.entries(ways)) {
+      assertEquals(await denial(server, code), name, code);
+    }
+  }
+  await assertStillThere(server);
+});
+
+Deno.test("an app writes where w or c is unveiled, and nowhere else", async () => {
+  await using server = await start();
+  const { project } = server;
+  const write = (path: string) =>
+    `await Deno.writeTextFile(${JSON.stringify(project.path(path))}, "new")`;
+  for (const path of ["writable/file.txt", "creatable/made.txt", "data/made.txt"]) {
+    assertEquals(await tell(server, write(path)), { ok: null }, path);
+    assertEquals(await Deno.readTextFile(project.path(path)), "new");
+  }
+  for (const path of ["readable/file.txt", "readable/made.txt", "app.ts", "made.txt", "../made"]) {
+    assertEquals(await denial(server, write(path)), "NotCapable", path);
+  }
+  assertEquals(await Deno.readTextFile(project.path("readable/file.txt")), "readable");
+  assertEquals(await Deno.readTextFile(project.path("app.ts")), OBEYING_APP);
+  await assertStillThere(server);
+});
+
+Deno.test("an app renames and links within its folders, and neither out of them nor into them", async () => {
+  await using server = await start();
+  const { project } = server;
+  const data = (name: string) => JSON.stringify(project.path(`data/${name}`));
+  const outside = JSON.stringify(project.path("outside.txt"));
+  assertEquals(await tell(server, `Deno.renameSync(${data("file.txt")}, ${data("moved.txt")})`), {
+    ok: null,
+  });
+  for (
+    const code of [
+      `Deno.renameSync(${data("moved.txt")}, ${outside})`,
+      `Deno.renameSync(${JSON.stringify(project.path("secret.ts"))}, ${data("secret.ts")})`,
+      `Deno.copyFileSync(${JSON.stringify(project.path("secret.ts"))}, ${data("secret.ts")})`,
+      `Deno.linkSync("/etc/passwd", ${data("passwd")})`,
+      `Deno.symlinkSync("/etc/passwd", ${data("passwd")})`,
+      `(await import("node:fs")).symlinkSync("/etc/passwd", ${data("passwd")})`,
+      `Deno.chdir("/")`,
+      `await Deno.makeTempFile()`,
+    ]
+  ) {
+    assertEquals(await denial(server, code), "NotCapable", code);
+  }
+  assertEquals([...Deno.readDirSync(project.path("data"))].map(({ name }) => name), ["moved.txt"]);
+  await assertStillThere(server);
+});
+
+Deno.test("an app starts no program, by whatever name the call goes", async () => {
+  await using server = await start();
+  const mark = server.project.path("data/mark");
+  const program = `"/bin/touch", [${JSON.stringify(mark)}]`;
+  assertEquals(await tell(server, `Deno.writeTextFileSync(${JSON.stringify(mark)}, "control")`), {
+    ok: null,
+  });
+  await Deno.remove(mark);
+  for (
+    const code of [
+      `return await new Deno.Command("/bin/touch", { args: [${JSON.stringify(mark)}] }).output()`,
+      `const { spawn } = await import("node:child_process");
+       return await new Promise((resolve, reject) => {
+         try {
+           spawn(${program}).on("error", reject).on("exit", resolve);
+         } catch (error) {
+           reject(error);
+         }
+       })`,
+      `process.kill(process.ppid, "SIGTERM")`,
+      `Deno.kill(Deno.ppid, "SIGTERM")`,
+      `Deno.kill(${Deno.pid}, "SIGURG")`,
+    ]
+  ) {
+    assertEquals(await denial(server, code), "NotCapable", code);
+  }
+  for (const name of ["spawnSync", "execFileSync"]) {
+    const code = `return (await import("node:child_process")).${name}(${program}).status`;
+    const { ok } = await tell(server, code);
+    assert(ok === undefined || ok === null, `${name} gave ${ok}`);
+  }
+  assertEquals(await Deno.stat(mark).catch((error) => error.name), "NotFound");
+  await assertStillThere(server);
+});
+
+Deno.test("an app loads no native library and learns nothing of the machine", async () => {
+  await using server = await start();
+  assertEquals(await tell(server, "return typeof Deno.memoryUsage().rss"), { ok: "number" });
+  for (
+    const code of [
+      `Deno.dlopen("libc.so.6", {})`,
+      `process.dlopen({ exports: {} }, "/lib/x86_64-linux-gnu/libc.so.6")`,
+      `const { DatabaseSync } = await import("node:sqlite");
+       new DatabaseSync(":memory:", { allowExtension: true })`,
+      `return Deno.hostname()`,
+      `return (await import("node:os")).hostname()`,
+      `return Deno.networkInterfaces()`,
+      `return Deno.uid()`,
+      `return process.getuid()`,
+      `return Deno.systemMemoryInfo()`,
+      `(await import("node:inspector")).open()`,
+    ]
+  ) {
+    assertEquals(await denial(server, code), "NotCapable", code);
+  }
+  await assertStillThere(server);
+});
+
+Deno.test("an app imports built-in modules, and none from a path that is not unveiled or from afar", async () => {
+  await using server = await start({
+    files: { "readable/module.ts": "export default 'a module';" },
+  });
+  const { project } = server;
+  const load = (name: string) => `return (await import(${JSON.stringify(name)})).default`;
+  const url = (path: string) => `file://${project.path(path)}`;
+  assertEquals(await tell(server, load(url("readable/module.ts"))), { ok: "a module" });
+  assertEquals((await tell(server, `return (await import("node:path")).sep`)).ok, "/");
+  const refused: [string, RegExp][] = [
+    [url("secret.ts"), /Requires read access/],
+    [url("app.ts?again"), /Requires read access/],
+    ["/etc/passwd", /Requires read access/],
+    ["https://deno.land/x/mod.ts", /Requires import access/],
+    ["https://raw.githubusercontent.com/a/b/c.ts", /Requires import access/],
+    ["http://127.0.0.1:1/mod.ts", /Requires import access/],
+    ["jsr:@std/assert@1", /Requires import access/],
+    ["npm:left-pad@1.3.0", /--cached-only/],
+  ];
+  for (const [name, why] of refused) {
+    const { denied, message } = await tell(server, load(name));
+    assertEquals(denied, "TypeError", name);
+    assert(why.test(message!), `${name}: ${message}`);
+  }
+  await assertStillThere(server);
+});
+
+Deno.test("a Worker thread of an app may do no more than the app", async () => {
+  await using server = await start();
+  const inThread = (code: string) => {
+    const source = `postMessage(await (async () => { ${code} })().catch((error) => error.name))`;
+    const module = JSON.stringify(`data:text/javascript,${encodeURIComponent(source)}`);
+    return `return await new Promise((resolve) => {
+      const worker = new Worker(${module}, { type: "module" });
+      worker.onerror = (event) => {
+        event.preventDefault();
+        resolve(event.message);
+      };
+      worker.onmessage = ({ data }) => {
+        worker.terminate();
+        resolve(data);
+      };
+    })`;
+  };
+  const readable = JSON.stringify(server.project.path("readable/file.txt"));
+  assertEquals(await tell(server, inThread(`return await Deno.readTextFile(${readable})`)), {
+    ok: "readable",
+  });
+  for (
+    const code of [
+      `return await Deno.readTextFile("/etc/passwd")`,
+      `return Deno.hostname()`,
+      `return await new Deno.Command("/bin/true").output()`,
+      `return Deno.connectSync ?? await Deno.connect({ port: ${server.project.port} })`,
+    ]
+  ) {
+    assertEquals(await tell(server, inThread(code)), { ok: "NotCapable" }, code);
+  }
+  await assertStillThere(server);
+});
+
+const DIALS = {
+  "Deno.connect": (port: number) => `(await Deno.connect({ port: ${port} })).close()`,
+  "Deno.connect by name": (port: number) =>
+    `(await Deno.connect({ hostname: "127.0.0.1", port: ${port} })).close()`,
+  "fetch": (port: number) => `await (await fetch("http://127.0.0.1:${port}/")).text()`,
+  "node:net": (port: number) =>
+    `const net = await import("node:net");
+     await new Promise((resolve, reject) => {
+       try {
+         const socket = net.connect(${port}, "127.0.0.1", () => resolve(socket.destroy()));
+         socket.on("error", reject);
+       } catch (error) {
+         reject(error);
+       }
+     })`,
+};
+
+Deno.test("an app dials exactly what net lists, and no other port or host", async () => {
+  await using listed = serveText();
+  await using other = serveText();
+  await using server = await start({ config: { net: [`127.0.0.1:${listed.port}`] } });
+  for (const [way, dial] of Object.entries(DIALS)) {
+    assertEquals(await tell(server, dial(listed.port)), { ok: null }, way);
+    assertEquals(await denial(server, dial(other.port)), "NotCapable", way);
+    assertEquals(await denial(server, dial(server.project.port)), "NotCapable", way);
+  }
+  for (const host of ["127.0.0.2", "localhost", "0.0.0.0", "[::1]"]) {
+    const code = `await (await fetch("http://${host}:${listed.port}/")).text()`;
+    assertEquals(await denial(server, code), "NotCapable", host);
+  }
+  await assertStillThere(server);
+});
+
+Deno.test("an app dials nothing without net, and listens nowhere even with it", async () => {
+  await using listed = serveText();
+  for (const net of [[], [`127.0.0.1:${listed.port}`]]) {
+    await using server = await start({ config: { net } });
+    const listens = [
+      `Deno.listen({ hostname: "127.0.0.1", port: ${freePort()} })`,
+      `Deno.serve({ port: 0 }, () => new Response())`,
+      `Deno.listen({ transport: "unix", path: "data/socket" })`,
+      `await Deno.connect({ transport: "unix", path: ".holdfast/control.sock" })`,
+      `const net = await import("node:net");
+       await new Promise((resolve, reject) => {
+         try {
+           net.createServer().on("error", reject).listen(0, resolve);
+         } catch (error) {
+           reject(error);
+         }
+       })`,
+    ];
+    const dials = net.length === 0 ? Object.values(DIALS).map((dial) => dial(listed.port)) : [];
+    for (const code of [...listens, ...dials]) {
+      assertEquals(await denial(server, code), "NotCapable", code);
+    }
+    await assertStillThere(server);
+  }
+});
+
+Deno.test("what an app may not do is refused at once: nobody is asked", async () => {
+  await using server = await start();
+  for (const name of ["read", "write", "net", "run", "ffi", "sys", "env"]) {
+    const code = `return (await Deno.permissions.request({ name: "${name}" })).state`;
+    const { ok } = await tell(server, code);
+    assertEquals(ok, "denied", name);
+  }
+  const path = JSON.stringify(server.project.path("readable"));
+  const code = `return (await Deno.permissions.request({ name: "read", path: ${path} })).state`;
+  assertEquals((await tell(server, code)).ok, "granted");
+  assertEquals((await tell(server, `return [prompt("?"), confirm("?")]`)).ok, [null, false]);
+  await assertStillThere(server);
+});
+
+Deno.test("the runtime's IPC is closed before the app is loaded", async () => {
+  await using server = await start({
+    files: {
+      "app.ts": `export const AT_LOAD = [process.connected, process.channel ?? null];
+        globalThis.atLoad = AT_LOAD;${OBEYING_APP}`,
+    },
+  });
+  assertEquals((await tell(server, "return globalThis.atLoad")).ok, [false, null]);
+  assertEquals((await tell(server, "return [process.connected, process.channel]")).ok, [
+    false,
+    null,
+  ]);
+  const fd = (await tell(server, `return Deno.env.get("NODE_CHANNEL_FD") ?? null`)).ok;
+  assertEquals(fd, null);
+  const send = "return await new Promise((done) => process.send({}, (error) => done(error.code)))";
+  assertEquals((await tell(server, send)).ok, "ERR_IPC_CHANNEL_CLOSED");
+  const pid = await workerPid(server);
+  const links = [...Deno.readDirSync(`/proc/${pid}/fd`)].map(({ name }) => name);
+  assert(links.includes("4") && !links.includes("3"), `descriptors ${links}`);
+  await assertStillThere(server);
+});
+
+Deno.test("an app cannot use Deno's own open files by their numbers", async () => {
+  await using server = await start();
+  const code = `
+    const fs = await import("node:fs");
+    const own = fs.openSync(${JSON.stringify(server.project.path("data/file.txt"))}, "r+");
+    const usable = [];
+    for (let fd = 3; fd < 300; fd++) {
+      for (const use of [() => fs.fstatSync(fd), () => fs.readSync(fd, new Uint8Array(1), 0, 1, 0)]) {
+        try {
+          use();
+          usable.push(fd === own ? "own" : fd);
+        } catch {}
+      }
+    }
+    fs.closeSync(own);
+    return usable;
+  `;
+  assertEquals((await tell(server, code)).ok, ["own", "own"]);
+});
+
+/** What the runtime's IPC needs at start; Deno takes it out of the environment before the app. */
+const RUNTIME_NAMES = [
+  "DENO_EXTRA_STDIO_FDS",
+  "NODE_CHANNEL_FD",
+  "NODE_CHANNEL_SERIALIZATION_MODE",
+];
+
+async function environmentOf(server: Server): Promise<Record<string, string>> {
+  const text = await Deno.readTextFile(`/proc/${await workerPid(server)}/environ`);
+  const lines = text.split("\0").filter((line) => line !== "");
+  return Object.fromEntries(lines.map((line) => [
+    line.slice(0, line.indexOf("=")),
+    line.slice(line.indexOf("=") + 1),
+  ]));
+}
+
+Deno.test("a worker's environment is what env lists and what Deno needs, and the app sees the list alone", async () => {
+  await using server = await start({
+    config: { env: ["GREETING", "TOKEN", "NOT_SET"] },
+    env: { GREETING: "hello", TOKEN: "hunter2", SECRET: "do not pass", HTTP_PROXY: "http://a" },
+  });
+  const environment = await environmentOf(server);
+  assertEquals(
+    Object.keys(environment).sort(),
+    ["DENO_DIR", "DENO_NO_UPDATE_CHECK", "GREETING", "NO_COLOR", "TOKEN", ...RUNTIME_NAMES].sort(),
+  );
+  assertEquals([environment.GREETING, environment.TOKEN], ["hello", "hunter2"]);
+  const seen = { GREETING: "hello", TOKEN: "hunter2" };
+  assertEquals((await tell(server, "return Deno.env.toObject()")).ok, seen);
+  assertEquals((await tell(server, "return { ...process.env }")).ok, seen);
+  for (const name of ["SECRET", "HOME", "PATH", "DENO_DIR", "HTTP_PROXY", ...RUNTIME_NAMES]) {
+    const code =
+      `return [Deno.env.get("${name}"), process.env["${name}"], Deno.env.has("${name}")]`;
+    assertEquals((await tell(server, code)).ok, [null, null, false], name);
+  }
+});
+
+Deno.test("a worker's command line carries no value of a variable, and grants what the config says", async () => {
+  await using listed = serveText();
+  const net = [`127.0.0.1:${listed.port}`];
+  await using server = await start({
+    config: { env: ["TOKEN"], net },
+    env: { TOKEN: "hunter2" },
+  });
+  const { project } = server;
+  const given = readArguments(await workerPid(server));
+  assert(!given.join(" ").includes("hunter2"), given.join(" "));
+  const folders = (...names: string[]) => names.map((name) => project.path(name)).join(",");
+  assertEquals(given.filter((argument) => /^(-A|--allow)/.test(argument)), [
+    `--allow-read=${folders("readable", "data")}`,
+    `--allow-write=${folders("writable", "creatable", "data")}`,
+    `--allow-net=${net[0]}`,
+    "--allow-env=TOKEN",
+  ]);
+  for (const flag of ["--no-prompt", "--cached-only", "--deny-run", "--deny-ffi", "--deny-sys"]) {
+    assert(given.includes(flag), flag);
+  }
+});
+
+Deno.test("an app with no entry at all in its config is granted nothing", async () => {
+  await using server = await Server.start({ files: { "app.ts": OBEYING_APP } });
+  const given = readArguments(await workerPid(server));
+  assertEquals(given.filter((argument) => /^(-A|--allow)/.test(argument)), []);
+  for (const name of ["read", "write", "net", "env", "run", "ffi", "sys", "import"]) {
+    const code = `return (await Deno.permissions.query({ name: "${name}" })).state`;
+    assertEquals((await tell(server, code)).ok, "denied", name);
+  }
+  assertEquals((await tell(server, "return Deno.env.toObject()")).ok, {});
+});
+
+Deno.test("a path with a space is unveiled as itself", async () => {
+  const project = await Project.create({
+    files: { "app.ts": OBEYING_APP, "with space/file.txt": "spaced", "other/file.txt": "other" },
+    config: { unveil: { "./with space": "r" } },
+  });
+  await using server = await Server.startOn(project);
+  const read = (path: string) =>
+    `return await Deno.readTextFile(${JSON.stringify(project.path(path))})`;
+  assertEquals((await tell(server, read("with space/file.txt"))).ok, "spaced");
+  assertEquals(await denial(server, read("other/file.txt")), "NotCapable");
+});
+
+/** A server of the test's own, for an app to dial. */
+function serveText() {
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    () => new Response("reached"),
+  );
+  return {
+    port: server.addr.port,
+    async [Symbol.asyncDispose]() {
+      await server.shutdown();
+    },
+  };
+}

@@ -218,6 +218,16 @@ for (const engine of ENGINES) {
     assertEquals(await recordOf(server), { answered: 1, cut: 0, outcome: "drained" });
   });
 
+  Deno.test(`every connection made after a reload meets the new generation while the old one drains (${engine})`, async () => {
+    await using server = await start(engine);
+    using wire = await Wire.open(server.project.port);
+    const head = await askFor(wire, "/stream");
+    await swap(server);
+    for (let index = 0; index < 50; index++) assertEquals(await server.text(), "two");
+    assertEquals(server.eventsOf("generation_ended"), [], "the old one drains still");
+    assertEquals(await textOf(wire.body(head)), WHOLE);
+  });
+
   Deno.test(`a large answer that is read slowly over a reload arrives whole (${engine})`, async () => {
     await using server = await start(engine, { idleGraceMs: 100 });
     using wire = await Wire.open(server.project.port);

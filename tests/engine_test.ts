@@ -200,6 +200,13 @@ const PROMISES: Record<string, (server: Server) => Promise<void>> = {
     assert(remote.port > 0);
   },
 
+  async "tells the app every value of a header that comes twice"(server) {
+    using wire = await Wire.open(server.project.port);
+    await wire.write("GET /request HTTP/1.1\r\nhost: a\r\nx-via: one\r\nX-Via: two\r\n\r\n");
+    const { headers } = JSON.parse((await wire.answer()).text);
+    assertEquals(new Headers(headers).get("x-via"), "one, two");
+  },
+
   async "takes 20 MB up, of known length and in chunks"(server) {
     const known = await server.get("/hash", { method: "POST", body: LARGE });
     assertEquals(await known.json(), { sha256: LARGE_SHA256, bytes: LARGE.length });

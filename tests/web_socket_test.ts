@@ -278,7 +278,7 @@ for (const engine of ENGINES) {
     assertEquals((await wire.answer()).status, 501);
     assertEquals(await wire.ended(), "closed");
     const { text } = await server.waitFor("worker_output");
-    assertStringIncludes(String(text), "listen on host:port for WebSockets");
+    assertStringIncludes(String(text), "host:port for WebSockets");
     // The same app at the same time on TCP.
     const { client, version } = await Client.open(server);
     await using _closing = client;

@@ -26,9 +26,16 @@ class NodeConnection implements Connection {
   readonly told = false;
   readonly uploading = false;
   readonly #socket: net.Socket;
+  readonly #traffic: Traffic;
 
-  constructor(socket: net.Socket) {
+  constructor(socket: net.Socket, traffic: Traffic) {
     this.#socket = socket;
+    this.#traffic = traffic;
+  }
+
+  /** Forgets the connection: it has ended, or become something else. */
+  release(): void {
+    this.#traffic.connections.delete(this);
   }
 
   close(): void {
@@ -45,20 +52,28 @@ interface Upgrade {
 /** The engine over `node:http`. */
 export function createNodeEngine(): Engine {
   const upgrades = new WeakMap<Request, Upgrade>();
+  const connections = new WeakMap<net.Socket, NodeConnection>();
   return {
     name: "node",
     upgrade: {
       // Deno.upgradeWebSocket takes the socket of node:http's "upgrade" event by these options.
       options: (request) => upgrades.get(request) ?? {},
-      onOpen: () => {},
+      // The runtime has taken the socket's stream, so that its end will never be heard of here.
+      onOpen: (request) => {
+        const socket = upgrades.get(request)?.socket;
+        if (socket) connections.get(socket)?.release();
+      },
     },
-    serve: (options) => serve(options, upgrades),
+    serve: (options) => serve(options, upgrades, connections),
   };
 }
 
-function serve(options: ServeOptions, upgrades: WeakMap<Request, Upgrade>): Acceptor {
+function serve(
+  options: ServeOptions,
+  upgrades: WeakMap<Request, Upgrade>,
+  connections: WeakMap<net.Socket, NodeConnection>,
+): Acceptor {
   const { fetcher, traffic } = options;
-  const connections = new WeakMap<net.Socket, NodeConnection>();
 
   const answer = async (
     incoming: http.IncomingMessage,
@@ -119,11 +134,11 @@ function serve(options: ServeOptions, upgrades: WeakMap<Request, Upgrade>): Acce
   const acceptor = net.createServer({ allowHalfOpen: true }, (socket) => {
     // Header and body are two writes: Nagle's algorithm would hold the second one back.
     socket.setNoDelay(true);
-    const connection = new NodeConnection(socket);
+    const connection = new NodeConnection(socket, traffic);
     connections.set(socket, connection);
     traffic.accepted++;
     traffic.connections.add(connection);
-    socket.on("close", () => traffic.connections.delete(connection));
+    socket.on("close", () => connection.release());
     socket.on("error", () => {});
     server.emit("connection", socket);
   });

@@ -130,7 +130,7 @@ Deno.test("a reload whose new worker is killed at any moment of its start is ref
     server.signal("SIGHUP");
     const pid = await until("the new worker", () => {
       return processesIn(server.project.folder).find((each) =>
-        !known.includes(each) && readArguments(each).includes("--no-prompt")
+        !known.includes(each) && readArguments(each).includes("--cached-only")
       );
     });
     await sleep(delayMs);

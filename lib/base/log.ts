@@ -43,6 +43,8 @@ function formatDropped(lines: number): string {
   return `${JSON.stringify({ time, level: "warn", event: "log_dropped", lines })}\n`;
 }
 
+const LINE_END = 0x0a;
+
 /** Lines that wait for a slow reader of stderr; beyond it they are dropped and counted. */
 const MAX_WAITING_LINES = 2048;
 
@@ -56,6 +58,8 @@ export class LineWriter {
   #waiting: string[] = [];
   #writing: Promise<void> | undefined;
   #dropped = 0;
+  /** Whether the last byte that was taken is in the middle of a line. */
+  #torn = false;
 
   constructor(write: (bytes: Uint8Array) => Promise<number>) {
     this.#write = write;
@@ -84,10 +88,15 @@ export class LineWriter {
       const dropped = this.#dropped;
       this.#waiting = [];
       this.#dropped = 0;
-      let rest = this.#encoder.encode(lines.join("") + (dropped > 0 ? formatDropped(dropped) : ""));
+      const text = lines.join("") + (dropped > 0 ? formatDropped(dropped) : "");
+      // What is left of a torn line ends here, so that it spoils no other.
+      const bytes = this.#encoder.encode(this.#torn ? `\n${text}` : text);
+      let written = 0;
       try {
-        while (rest.length > 0) rest = rest.subarray(await this.#write(rest));
+        while (written < bytes.length) written += await this.#write(bytes.subarray(written));
+        this.#torn = false;
       } catch {
+        if (written > 0) this.#torn = bytes[written - 1] !== LINE_END;
         // Whoever read stderr is gone or its disk is full: say so once it takes lines again.
         this.#dropped += dropped + lines.length;
       }

@@ -1,6 +1,6 @@
 import { dirname, join, resolve } from "node:path";
 import { resolveAccount } from "./account.ts";
-import type { TcpText, UnixText } from "./address.ts";
+import { refusePath, type TcpText, type UnixText } from "./address.ts";
 import type { Account, AppPlace, Config, ListenAddress, Unveil } from "./config.ts";
 import { parseConfig } from "./parse.ts";
 import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
@@ -137,6 +137,9 @@ function refuseListen(listen: readonly ListenAddress[], index: number): Refusal 
 }
 
 async function placeUnveil(path: string, rights: string): Promise<Unveil | Refusal> {
+  // The schema judged what was written; here the config's own folder stands before it.
+  const refusal = refusePath(path);
+  if (refusal) return refusal;
   const kind = await kindOf(path);
   if (kind !== "unknown") return { path, rights, exists: kind !== "missing" };
   const message = `this user may not look at ${quote(path)}`;

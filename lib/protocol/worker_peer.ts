@@ -35,6 +35,8 @@ export class WorkerPeer {
    */
   *receive(chunk: Uint8Array): Generator<ToSupervisor, void> {
     for (const value of this.#frames.push(chunk)) {
+      // What is half sent after this one is another frame, with a deadline of its own.
+      this.#partialSinceMs = undefined;
       if (!this.#rate.take()) {
         throw new Violation(
           "too_many_messages",

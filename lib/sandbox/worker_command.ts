@@ -29,7 +29,7 @@ export function workerGrants(config: Config): Grants {
 export function workerArguments(config: Config): string[] {
   const { read, write, net, env } = workerGrants(config);
   const grant = (kind: string, values: string[]) =>
-    values.length > 0 ? `--allow-${kind}=${values.join(",")}` : `--deny-${kind}`;
+    values.length > 0 ? `--allow-${kind}=${joined(values)}` : `--deny-${kind}`;
   return [
     "run",
     "--quiet",
@@ -63,8 +63,7 @@ export function workerEnvironment(
   denoDir: string,
 ): Record<string, string> {
   const listed = config.env.flatMap((name) => {
-    const value = environment[name];
-    return value === undefined ? [] : [[name, value]];
+    return Object.hasOwn(environment, name) ? [[name, environment[name]!]] : [];
   });
   return {
     ...Object.fromEntries(listed),
@@ -85,4 +84,11 @@ export function workerProgram(bundle: string, appModule: string): string {
     throw new Error("The worker's bundle does not name the app exactly once");
   }
   return before + JSON.stringify(pathToFileURL(appModule).href) + after;
+}
+
+/** One list of a flag. Deno cannot spell a comma in it: a path with one would be two grants. */
+function joined(values: string[]): string {
+  const split = values.find((value) => value.includes(","));
+  if (split !== undefined) throw new Error(`Cannot grant ${split}: it has a comma`);
+  return values.join(",");
 }

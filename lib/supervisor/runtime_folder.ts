@@ -35,8 +35,14 @@ export async function openRuntimeFolder(folder: string): Promise<RuntimeFolder> 
   return {
     controlSocket,
     close() {
-      Deno.removeSync(path);
-      lock.close();
+      try {
+        Deno.removeSync(path);
+      } catch (error) {
+        // Somebody cleaned up; the lock itself is the kernel's.
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      } finally {
+        lock.close();
+      }
     },
   };
 }

@@ -1,3 +1,4 @@
+import { bundleWorker } from "../lib/supervisor/prepare.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { isAlive, readStatus } from "./harness/process.ts";
@@ -23,6 +24,8 @@ class OpenDeno implements AsyncDisposable {
     const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] })
       .output();
     const { denoDir } = JSON.parse(new TextDecoder().decode(stdout));
+    // On a fresh machine the bundler is fetched by the first bundle, which may be this one.
+    await bundleWorker(folder);
     // What is cached for root, the bundler included, without the databases that others have open.
     await Deno.mkdir(open.denoDir);
     for (const name of ["npm", "dl"]) {

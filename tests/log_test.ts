@@ -346,3 +346,18 @@ async function end(process: Deno.ChildProcess): Promise<void> {
   }
   await process.status;
 }
+
+Deno.test("a line that comes just as the one before it is out is written at once", async () => {
+  for (let turns = 0; turns < 10; turns++) {
+    const written: string[] = [];
+    const writer = new LineWriter((bytes) => {
+      written.push(new TextDecoder().decode(bytes));
+      return Promise.resolve(bytes.length);
+    });
+    writer.write("first\n");
+    for (let turn = 0; turn < turns; turn++) await undefined;
+    writer.write("second\n");
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    assertEquals(written.join(""), "first\nsecond\n", `after ${turns} turns`);
+  }
+});

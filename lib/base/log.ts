@@ -71,7 +71,7 @@ export class LineWriter {
       return;
     }
     this.#waiting.push(line);
-    this.#writing ??= this.#run().finally(() => this.#writing = undefined);
+    this.#writing ??= this.#run();
   }
 
   /** Waits until all is written, or until `deadlineMs` is over. */
@@ -83,6 +83,8 @@ export class LineWriter {
   }
 
   async #run(): Promise<void> {
+    // Lines of the same turn go out together; and whoever called has `#writing` by then.
+    await undefined;
     while (this.#waiting.length > 0) {
       const lines = this.#waiting;
       const dropped = this.#dropped;
@@ -101,6 +103,8 @@ export class LineWriter {
         this.#dropped += dropped + lines.length;
       }
     }
+    // In one breath with the last look: a line that came in between would wait for the next one.
+    this.#writing = undefined;
   }
 }
 

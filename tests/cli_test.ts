@@ -432,7 +432,10 @@ Deno.test("status prints a table whose columns line up, without borders or colou
     assertStringIncludes(head!, name);
   }
   assertMatch(supervisor!, new RegExp(`^supervisor +${server.pid} +\\d+s$`));
-  assertMatch(worker!, new RegExp(`^worker +${pid} +1 +serving +\\d+s +native +0 +0 +0 +0$`));
+  assertMatch(
+    worker!,
+    new RegExp(`^worker +${pid} +1 +serving +\\d+s +native +kernel +0 +0 +0 +0 +0$`),
+  );
   const column = (name: string) => head!.indexOf(name);
   assertEquals(supervisor!.indexOf(`${server.pid}`), column("PID"));
   assertEquals(worker!.indexOf("serving"), column("STATE"));

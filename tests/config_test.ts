@@ -5,6 +5,7 @@ import { loadConfig, parseConfig } from "../lib/config/load.ts";
 import { configManual } from "../lib/config/manual.ts";
 import { ConfigError, type Problem, Refusal } from "../lib/config/problem.ts";
 import { ConfigSchema } from "../lib/config/schema.ts";
+import { DEFAULTS } from "./harness/config.ts";
 
 const MINIMAL = { app: "./main.ts", listen: ["127.0.0.1:8000"] };
 
@@ -49,14 +50,13 @@ async function loadCodes(file: string): Promise<string[]> {
 }
 
 Deno.test("a config of two keys gets every default", () => {
+  const { onViolation: _, ...schemaDefaults } = DEFAULTS;
   assertEquals(parseConfig(JSON.stringify(MINIMAL), "f").values, {
     app: "./main.ts",
     listen: [{ kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],
     unveil: {},
-    env: [],
-    net: [],
-    engine: "native",
-    reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
+    ...schemaDefaults,
+    on_violation: "replace",
     runtime: "./.holdfast",
   });
 });
@@ -387,14 +387,12 @@ Deno.test("loadConfig makes every path absolute from the folder of the real conf
       { kind: "tcp", text: "[::1]:8000", host: "::1", port: 8000 },
     ],
     unveil: [
-      { path: `${folder}/data`, rights: "rw", exists: true, at: placeOf('"wr"') },
-      { path: "/usr", rights: "r", exists: true, at: placeOf('"r"') },
-      { path: `${folder}/later`, rights: "c", exists: false, at: placeOf('"c"') },
+      { path: `${folder}/data`, rights: "rw", exists: true, folder: true, at: placeOf('"wr"') },
+      { path: "/usr", rights: "r", exists: true, folder: true, at: placeOf('"r"') },
+      { path: `${folder}/later`, rights: "c", exists: false, folder: false, at: placeOf('"c"') },
     ],
-    env: [],
+    ...DEFAULTS,
     net: ["example.com"],
-    engine: "native",
-    reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
     account: undefined,
     runtime: `${folder}/run`,
     at: { app: placeOf('"./'), runtime: placeOf('"run/"'), user: { line: 1, column: 1 } },

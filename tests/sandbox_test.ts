@@ -7,23 +7,17 @@ import {
   workerGrants,
   workerProgram,
 } from "../lib/sandbox/worker_command.ts";
+import { makeConfig } from "./harness/config.ts";
 
-const CONFIG: Config = {
-  file: "/srv/app/holdfast.jsonc",
-  folder: "/srv/app",
-  app: { module: "/srv/app/main.ts", project: "/srv/app", lockfile: undefined },
-  listen: [{ kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],
-  unveil: [],
-  env: [],
-  net: [],
-  engine: "native",
-  reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
-  account: undefined,
-  runtime: "/srv/app/.holdfast",
-};
+const CONFIG = makeConfig();
 
 function unveiled(paths: Record<string, string>): Config {
-  const unveil = Object.entries(paths).map(([path, rights]) => ({ path, rights, exists: true }));
+  const unveil = Object.entries(paths).map(([path, rights]) => ({
+    path,
+    rights,
+    exists: true,
+    folder: true,
+  }));
   return { ...CONFIG, unveil };
 }
 

@@ -384,6 +384,7 @@ const STATUS: Status = {
       state: "draining",
       ageMs: 184_000,
       replacements: 0,
+      wall: "kernel",
       worker: {
         worker: 1,
         pid: 202,
@@ -393,9 +394,10 @@ const STATUS: Status = {
         connections: 32,
         inFlight: 33,
         answered: 34,
+        denied: 35,
       },
     },
-    { generation: 2, state: "serving", ageMs: 4000, replacements: 3, worker: null },
+    { generation: 2, state: "serving", ageMs: 4000, replacements: 3, wall: "deno", worker: null },
   ],
   reloads: 5,
   lastReload: { outcome: "refused", generation: 2, ms: 9, at: "2026-11-23", reason: "no good" },
@@ -412,11 +414,16 @@ Deno.test("status shows every process with its figures, and a generation without
   ]);
   const rows = lines.slice(4).map((line) => line.trim().split(/ {2,}/));
   assertEquals(rows, [
-    ["ROLE", "PID", "GENERATION", "STATE", "AGE", "ENGINE", "IN FLIGHT", "CONNECTIONS", "ACCEPTED"]
-      .concat("ANSWERED"),
+    ["ROLE", "PID", "GENERATION", "STATE", "AGE", "ENGINE", "WALL", "IN FLIGHT", "CONNECTIONS"]
+      .concat("ACCEPTED", "ANSWERED", "DENIED"),
     ["supervisor", "101", "3m 4s"],
-    ["worker", "202", "1", "draining", "3m 3s", "native", "33", "32", "31", "34"],
-    ["(no worker)", "2", "serving", "4s"],
+    ["worker", "202", "1", "draining", "3m 3s", "native", "kernel", "33"].concat(
+      "32",
+      "31",
+      "34",
+      "35",
+    ),
+    ["(no worker)", "2", "serving", "4s", "deno"],
   ]);
 });
 

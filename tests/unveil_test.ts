@@ -3,6 +3,7 @@ import { checkConfig, type CheckFacts, type CheckSystem } from "../lib/config/ch
 import type { Config } from "../lib/config/config.ts";
 import { loadConfig } from "../lib/config/load.ts";
 import { covers, foldersAbove, followPath } from "../lib/config/paths.ts";
+import { makeConfig } from "./harness/config.ts";
 
 const FACTS: CheckFacts = {
   denoDir: "/var/cache/deno",
@@ -11,7 +12,7 @@ const FACTS: CheckFacts = {
   holdfast: "/opt/holdfast",
 };
 
-const CONFIG: Config = {
+const CONFIG = makeConfig({
   file: "/srv/conf/holdfast.jsonc",
   folder: "/srv/conf",
   app: { module: "/srv/app/src/main.ts", project: "/srv/app", lockfile: "/srv/app/deno.lock" },
@@ -19,14 +20,8 @@ const CONFIG: Config = {
     { kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 },
     { kind: "unix", text: "unix:/run/web/http.sock", path: "/run/web/http.sock", mode: 0o600 },
   ],
-  unveil: [],
-  env: [],
-  net: [],
-  engine: "native",
-  reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
-  account: undefined,
   runtime: "/run/holdfast",
-};
+});
 
 /** The codes that these unveils of {@link CONFIG} get, on a machine with these symbolic links. */
 function check(
@@ -41,9 +36,10 @@ function check(
     exists: (path) => !missing.includes(path),
   };
   const unveils = Object.entries(unveil).map(([path, rights]) => ({
-    path,
+    path: path.replace(/(.)\/$/, "$1"),
     rights,
-    exists: !missing.includes(path),
+    folder: path.endsWith("/"),
+    exists: !missing.includes(path.replace(/(.)\/$/, "$1")),
   }));
   const config = { ...CONFIG, ...change, unveil: unveils };
   return checkConfig(config, { ...FACTS, ...change }, system).map(({ code }) => code);
@@ -247,8 +243,11 @@ Deno.test("two spellings of one path are an error", () => {
 
 Deno.test("a missing path is an error unless the app may create it in a folder that exists", () => {
   const missing = ["/d/new", "/gone", "/gone/new"];
-  assertEquals(check({ "/d/new": "rwc" }, { missing }), []);
-  assertEquals(check({ "/d/new": "c" }, { missing }), []);
+  assertEquals(check({ "/d/new/": "rwc" }, { missing }), []);
+  assertEquals(check({ "/d/new/": "c" }, { missing }), []);
+  // The kernel's wall grants what is there, and a name alone does not say what it is to be.
+  assertEquals(check({ "/d/new": "rwc" }, { missing }), ["unveil_not_there"]);
+  assertEquals(check({ "/d/new": "rwc" }, { missing, wall: "deno" }), []);
   assertEquals(check({ "/d/new": "rw" }, { missing }), ["unveil_missing"]);
   assertEquals(check({ "/gone/new": "rwc" }, { missing }), ["unveil_parent_missing"]);
   // A dangling link: what counts is where it leads.
@@ -287,7 +286,7 @@ Deno.test("a user is an error without root, and root without a user is none", ()
 
 Deno.test("an error says which file is writable, why that is refused and how to lay out folders", () => {
   const system = { uid: 0, readLink: () => undefined, exists: () => true };
-  const unveil = [{ path: "/srv/app/src/lib", rights: "rw", exists: true }];
+  const unveil = [{ path: "/srv/app/src/lib", rights: "rw", exists: true, folder: true }];
   const [problem] = checkConfig({ ...CONFIG, unveil }, FACTS, system);
   assertEquals(problem?.key, 'unveil["/srv/app/src/lib"]');
   assertStringIncludes(problem?.message ?? "", '"/srv/app/src/lib/page.ts"');
@@ -308,8 +307,8 @@ Deno.test("checkConfig asks the real machine for links and missing folders", asy
       [{ data: "rwc" }, []],
       [{ alias: "r" }, []],
       [{ alias: "rwc" }, ["unveil_over_module"]],
-      [{ "alias/new": "rwc" }, []],
-      [{ new: "rwc", "data/new": "r" }, ["unveil_missing"]],
+      [{ "alias/new/": "rwc" }, []],
+      [{ "new/": "rwc", "data/new": "r" }, ["unveil_missing"]],
       [{ "gone/new": "c" }, ["unveil_parent_missing"]],
     ];
     for (const [unveil, codes] of cases) {

@@ -5,7 +5,7 @@
 export const EXIT = {
   /** Done, or stopped as asked. */
   ok: 0,
-  /** `reload`: the new version was refused and the old one goes on. */
+  /** `reload`: the new version was refused and the old one goes on. `audit`: something got through. */
   refused: 1,
   /** The command line is wrong (EX_USAGE). */
   usage: 64,

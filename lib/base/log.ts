@@ -111,7 +111,8 @@ export class LineWriter {
 const writer = new LineWriter((bytes) => Deno.stderr.write(bytes));
 
 /** Starts the log on stderr; `pretty` is for a terminal. */
-export function configureLog(format: "json" | "pretty"): void {
+export function configureLog(format: "json" | "pretty" | "none"): void {
+  if (format === "none") return setup({ level: "INFO", handler: { handle: () => {} } });
   const toLine = format === "json" ? formatJson : formatPretty;
   setup({ level: "INFO", handler: { handle: (record) => writer.write(toLine(record)) } });
 }

@@ -3,7 +3,9 @@ import { parseArgs } from "@std/cli";
 import { HoldfastError, toHoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { VERSION } from "../base/version.ts";
+import { audit } from "./audit.ts";
 import { check } from "./check.ts";
+import { explain } from "./explain.ts";
 import { reload } from "./reload.ts";
 import { start } from "./start.ts";
 import { status } from "./status.ts";
@@ -15,12 +17,14 @@ export interface CommandOptions {
   /** The config's path. */
   readonly config: string;
   readonly json: boolean;
+  readonly markdown: boolean;
+  readonly stress: boolean;
 }
 
 /** A command; it returns the exit status. */
 export type Command = (options: CommandOptions) => Promise<number>;
 
-const COMMANDS: Record<string, Command> = { start, check, reload, stop, status };
+const COMMANDS: Record<string, Command> = { start, check, explain, audit, reload, stop, status };
 
 const HELP = `holdfast ${VERSION}: a privilege-separated, zero-downtime server for Deno
 
@@ -29,18 +33,22 @@ Usage: holdfast COMMAND [--config FILE]
 Commands
   start    Serve in the foreground; HUP reloads, TERM and INT drain and exit
   check    Validate the config and the app's modules without starting
+  explain  Say what each process may do under the config, and which layer sees to it
+  audit    Try to escape from a worker in every known way; 1 if anything gets through
   reload   Bring in new code and new config, and wait for the outcome
   stop     Drain and end the running supervisor, and wait for it
   status   Show processes and generations
 
 Options
   --config FILE   The config (default: ./holdfast.jsonc)
-  --json          status: print JSON
+  --json          status, explain, audit: print JSON
+  --markdown      audit: print the page of the docs
+  --stress        audit: also make the attempts that use up what the machine has
   --help, -h      Print this
   --version, -V   Print the version
 
 Exit status
-  0 done   1 reload refused   64 wrong usage   69 not running   70 fault of Holdfast
+  0 done   1 reload refused, audit failed   64 wrong usage   69 not running   70 fault of Holdfast
   71 refused by the machine   75 the app did not start   78 wrong config`;
 
 function usageError(message: string): HoldfastError {
@@ -66,7 +74,7 @@ async function dispatch(args: string[]): Promise<number> {
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
     string: ["config"],
-    boolean: ["json", "help", "version"],
+    boolean: ["json", "markdown", "stress", "help", "version"],
     alias: { h: "help", V: "version" },
     default: { config: "holdfast.jsonc" },
     unknown: (argument, option) => {
@@ -89,7 +97,12 @@ async function dispatch(args: string[]): Promise<number> {
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (!command) throw usageError(`Unknown command ${name}`);
   if (more.length > 0) throw usageError(`Unexpected argument ${more[0]}`);
-  const { config, json } = parsed;
+  const { config, json, markdown, stress } = parsed;
   if (typeof config !== "string" || config === "") throw usageError("--config wants one file");
-  return await command({ config, json: json === true });
+  return await command({
+    config,
+    json: json === true,
+    markdown: markdown === true,
+    stress: stress === true,
+  });
 }

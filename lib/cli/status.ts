@@ -19,10 +19,12 @@ const HEAD = [
   "STATE",
   "AGE",
   "ENGINE",
+  "WALL",
   "IN FLIGHT",
   "CONNECTIONS",
   "ACCEPTED",
   "ANSWERED",
+  "DENIED",
 ];
 
 /** Status for a person. */
@@ -32,7 +34,20 @@ export function formatStatus(status: Status): string {
     style: { head: [], border: [], "padding-left": 0, "padding-right": 2, compact: true },
     chars: Object.fromEntries(BORDERS.map((border) => [border, ""])),
   });
-  table.push(["supervisor", status.pid, "", "", formatAge(status.ageMs), "", "", "", "", ""]);
+  table.push([
+    "supervisor",
+    status.pid,
+    "",
+    "",
+    formatAge(status.ageMs),
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+  ]);
   for (const generation of status.generations) {
     const { worker } = generation;
     table.push([
@@ -42,10 +57,12 @@ export function formatStatus(status: Status): string {
       generation.state,
       formatAge(worker?.ageMs ?? generation.ageMs),
       worker?.engine ?? "",
+      generation.wall,
       worker?.inFlight ?? "",
       worker?.connections ?? "",
       worker?.accepted ?? "",
       worker?.answered ?? "",
+      worker?.denied ?? "",
     ]);
   }
   return [

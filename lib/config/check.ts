@@ -96,7 +96,7 @@ export function checkConfig(
         unveil.at,
         refusePaths([unveil.path, unveil.real]) ?? refuseSystemFolder(unveil) ??
           refuseReach(unveil, guards) ?? refuseRepeat(unveil, unveils.slice(0, index)) ??
-          refuseNesting(unveil, unveils) ?? refuseMissing(unveil, system),
+          refuseNesting(unveil, unveils) ?? refuseMissing(unveil, config, system),
       )
     ),
   ];
@@ -263,7 +263,8 @@ function refuseNesting(
 }
 
 function refuseMissing(
-  { path, real, rights, exists }: PlacedUnveil,
+  { path, real, rights, exists, folder }: PlacedUnveil,
+  { wall }: Config,
   system: CheckSystem,
 ): Refusal | undefined {
   if (exists) return undefined;
@@ -274,11 +275,20 @@ function refuseMissing(
       'create it, or add "c" if the app is to create it',
     );
   }
-  if (system.exists(dirname(real))) return undefined;
+  if (!system.exists(dirname(real))) {
+    return new Refusal(
+      "unveil_parent_missing",
+      `there is no ${quote(dirname(real))} in which the app could create ${quote(path)}`,
+      "create that folder",
+    );
+  }
+  // Landlock knows files, not names: what is not there cannot be granted, and its folder is more
+  // than was asked for.
+  if (folder || wall !== "kernel") return undefined;
   return new Refusal(
-    "unveil_parent_missing",
-    `there is no ${quote(dirname(real))} in which the app could create ${quote(path)}`,
-    "create that folder",
+    "unveil_not_there",
+    `there is no ${quote(path)} yet, and the kernel's wall can grant only what is there`,
+    `write ${quote(`${path}/`)} to have it made as a folder, or create the file and unveil that`,
   );
 }
 
@@ -286,9 +296,12 @@ function isWriting(rights: string): boolean {
   return rights.includes("w") || rights.includes("c");
 }
 
+/** Asked once: a supervisor that serves may not ask any more. */
+const OWN_UID = Deno.uid();
+
 function thisMachine(): CheckSystem {
   return {
-    uid: Deno.uid(),
+    uid: OWN_UID,
     readLink: (path) =>
       unlessAbsent(() => Deno.lstatSync(path)).isSymlink === true
         ? Deno.readLinkSync(path)

@@ -29,6 +29,8 @@ export interface Unveil {
   readonly rights: string;
   /** Whether something was there when the config was loaded. */
   readonly exists: boolean;
+  /** Whether it was a folder then, or is to be one: its path is written with a `/` at the end. */
+  readonly folder: boolean;
   /** Where the config file says so. */
   readonly at?: Position;
 }
@@ -70,6 +72,16 @@ export interface Config {
   /** Hosts that the app may dial: `host`, `host:port`, `[v6]` or `[v6]:port`. */
   readonly net: readonly string[];
   readonly engine: "native" | "node";
+  /** What holds a worker back. */
+  readonly wall: "kernel" | "deno";
+  /** What becomes of a worker that asked for what it may not do. */
+  readonly onViolation: "replace" | "log";
+  readonly limits: {
+    readonly descriptors: number;
+    readonly processes: number;
+    readonly fileBytes: number;
+    readonly memoryBytes?: number | undefined;
+  };
   readonly reload: {
     readonly readyDeadlineMs: number;
     readonly idleGraceMs: number;

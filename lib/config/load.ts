@@ -38,7 +38,7 @@ export async function loadConfig(file: string): Promise<Config> {
   for (const index of listen.keys()) accept(["listen", index], refuseListen(listen, index));
   const unveil: Unveil[] = [];
   for (const [path, rights] of Object.entries(values.unveil)) {
-    const found = accept(["unveil", path], await placeUnveil(resolve(folder, path), rights));
+    const found = accept(["unveil", path], await placeUnveil(folder, path, rights));
     if (found !== undefined) unveil.push({ ...found, at: positionOf(["unveil", path]) });
   }
   const found = await findUser(values);
@@ -46,16 +46,30 @@ export async function loadConfig(file: string): Promise<Config> {
   const account = accept([blamed], found);
   if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
 
-  const { env, net, engine, reload } = values;
+  const { env, net, engine, reload, wall, limits, on_violation: onViolation } = values;
   const runtime = resolve(folder, values.runtime);
   const at = {
     app: positionOf(["app"]),
     runtime: positionOf(["runtime"]),
     user: positionOf(["user"]),
   };
-  return deepFreeze(
-    { file: real, folder, app, listen, unveil, env, net, engine, reload, account, runtime, at },
-  );
+  return deepFreeze({
+    ...{
+      file: real,
+      folder,
+      app,
+      listen,
+      unveil,
+      env,
+      net,
+      engine,
+      wall,
+      onViolation,
+      limits,
+      reload,
+    },
+    ...{ account, runtime, at },
+  });
 }
 
 /**
@@ -136,12 +150,20 @@ function refuseListen(listen: readonly ListenAddress[], index: number): Refusal 
   );
 }
 
-async function placeUnveil(path: string, rights: string): Promise<Unveil | Refusal> {
+async function placeUnveil(
+  from: string,
+  spelled: string,
+  rights: string,
+): Promise<Unveil | Refusal> {
+  const path = resolve(from, spelled);
   // The schema judged what was written; here the config's own folder stands before it.
   const refusal = refusePath(path);
   if (refusal) return refusal;
   const kind = await kindOf(path);
-  if (kind !== "unknown") return { path, rights, exists: kind !== "missing" };
+  if (kind !== "unknown") {
+    const folder = kind === "folder" || kind === "missing" && spelled.endsWith("/");
+    return { path, rights, exists: kind !== "missing", folder };
+  }
   const message = `this user may not look at ${quote(path)}`;
   return new Refusal("unveil_unreadable", message, "start Holdfast as a user that may");
 }

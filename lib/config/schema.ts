@@ -61,6 +61,23 @@ const ReloadSchema = z.strictObject({
   ));
 });
 
+const LimitsSchema = z.strictObject({
+  descriptors: z.int().min(64).max(1_048_576).default(65_536).describe(
+    "Open files and connections of a worker (RLIMIT_NOFILE).",
+  ),
+  processes: z.int().min(32).max(4_194_304).default(16_384).describe(
+    "Threads and processes that the workers' user may have in all (RLIMIT_NPROC); the kernel does " +
+      "not hold root to it. Give the workers a `user` of their own for a limit that means them alone.",
+  ),
+  fileBytes: z.int().min(1_048_576).max(Number.MAX_SAFE_INTEGER).default(64 * 2 ** 30).describe(
+    "The largest file that a worker may write, in bytes (RLIMIT_FSIZE).",
+  ),
+  memoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(
+    "Memory that a worker may write to, in bytes (RLIMIT_DATA), JavaScript's heap included; no " +
+      "limit by default. A worker that wants more dies and is replaced. The least is 128 MiB.",
+  ),
+});
+
 /** The config file: every key with its default, its bounds and why one would change it. */
 export const ConfigSchema = z.strictObject({
   $schema: z.string().optional()
@@ -106,6 +123,19 @@ export const ConfigSchema = z.strictObject({
       "where that is missing, and on Unix sockets, `node` takes over. `node` is node:http: public " +
       "API throughout, about a third as fast, and without HTTP/2. Both serve WebSockets.",
   ),
+  wall: z.enum(["kernel", "deno"]).default("kernel").describe(
+    "What holds a worker back. `kernel`: Deno's permissions, and below them Landlock and seccomp, " +
+      "which also hold native code; a machine that lacks them is an error. `deno`: Deno's " +
+      "permissions alone.",
+  ),
+  on_violation: z.enum(["replace", "log"]).default("replace").describe(
+    "What becomes of a worker that tried to start a program or to signal another process. " +
+      "`replace` kills it and starts another; `log` only says so.",
+  ),
+  limits: LimitsSchema.prefault({}).describe(
+    "What a worker may use up; only with the kernel's wall. A limit above what Holdfast itself was " +
+      "given is cut to that. A worker's memory is never written to a core file.",
+  ),
   reload: ReloadSchema.prefault({}).describe("How patient a reload is."),
   user: accountName().optional().describe(
     "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
@@ -132,6 +162,7 @@ export type ConfigFile = z.infer<typeof ConfigSchema>;
 export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   "": Object.keys(ConfigSchema.shape),
   reload: Object.keys(ReloadSchema.shape),
+  limits: Object.keys(LimitsSchema.shape),
   listen: Object.keys(UnixListenSchema.shape),
 };
 

@@ -8,7 +8,13 @@ const NAMES: Partial<Record<typeof Deno.build.os, string>> = {
   darwin: "libSystem.B.dylib",
 };
 
-/** Loads functions of the C library. */
+/** Functions of the C library, loaded when the first is called: not every system has all. */
 export function loadLibc<const Symbols extends Deno.ForeignLibraryInterface>(symbols: Symbols) {
-  return Deno.dlopen(NAMES[Deno.build.os] ?? "libc.so", symbols);
+  let library: Deno.DynamicLibrary<Symbols> | undefined;
+  return {
+    get symbols(): Deno.StaticForeignLibraryInterface<Symbols> {
+      library ??= Deno.dlopen(NAMES[Deno.build.os] ?? "libc.so", symbols);
+      return library.symbols;
+    },
+  };
 }

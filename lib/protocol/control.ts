@@ -34,6 +34,8 @@ const Worker = z.strictObject({
   connections: Count,
   inFlight: Count,
   answered: Count,
+  /** Calls that the kernel refused it after asking the supervisor. */
+  denied: Count,
 });
 
 const Generation = z.strictObject({
@@ -41,6 +43,7 @@ const Generation = z.strictObject({
   state: z.enum(["starting", "serving", "draining", "gone"]),
   ageMs: Milliseconds,
   replacements: Count,
+  wall: z.enum(["kernel", "deno"]),
   worker: z.nullable(Worker),
 });
 

@@ -1,21 +1,18 @@
 /** One config snapshot and the worker started from it. */
-import { HoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
-import { closeDescriptor } from "../os/descriptor.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { attempt } from "./attempt.ts";
+import { bringUp, killWorker } from "./bring_up.ts";
 import { backoffMs, LIVED_MS } from "./backoff.ts";
 import type { Listener } from "./listener.ts";
+import { settlesWithin, sleep } from "./patience.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import { describeDeath, WorkerProcess } from "./worker_process.ts";
 
 /** What a worker may take over its own deadline before it is killed. */
 const DRAIN_MARGIN_MS = 2_000;
-
-/** How long a killed worker may take to be gone before it is killed again. */
-const KILL_AGAIN_MS = 1_000;
 
 export type GenerationState = "starting" | "serving" | "draining" | "gone";
 
@@ -35,10 +32,10 @@ export interface GenerationOptions {
   readonly number: number;
   readonly config: Config;
   readonly listeners: readonly Listener[];
-  /** The spawner of its workers; the generation's own from here on. */
+  /** The spawner of its workers, confined; the generation's own from here on. */
   readonly spawner: Spawner;
-  /** Replaces a spawner that failed. */
-  readonly startSpawner: () => Spawner;
+  /** Starts another spawner, confined to what is there at that time. */
+  readonly startSpawner: () => Promise<Spawner>;
   readonly request: SpawnRequest;
   /** Numbers workers over all generations. */
   readonly nextWorker: () => number;
@@ -53,6 +50,7 @@ export class Generation {
   #spawner: Spawner;
   #state: GenerationState = "starting";
   #worker: WorkerProcess | undefined;
+  #used = false;
   #deaths = 0;
   #replacements = 0;
   #respawning: Promise<void> | undefined;
@@ -108,7 +106,7 @@ export class Generation {
       const limitMs = told ? this.config.reload.drainDeadlineMs + DRAIN_MARGIN_MS : 0;
       if (!await settlesWithin(worker.exited, limitMs)) {
         killed = true;
-        await kill(worker);
+        await killWorker(worker);
       }
     }
     this.#state = "gone";
@@ -131,50 +129,19 @@ export class Generation {
   async #bringUp(signal: AbortSignal): Promise<WorkerProcess> {
     const { config, listeners, startSpawner, request, nextWorker } = this.#options;
     signal.throwIfAborted();
-    if (this.#spawner.failed) {
+    // A wall is made of what was there when it was built: a file that was put in the place of
+    // another since then is behind it.
+    if (this.#used) {
       this.#spawner.close();
-      this.#spawner = startSpawner();
+      this.#spawner = await startSpawner();
     }
+    this.#used = true;
     const worker = new WorkerProcess(
-      { id: nextWorker(), generation: this.number },
+      { id: nextWorker(), generation: this.number, onViolation: config.onViolation },
       this.#spawner,
       request,
     );
-    const { readyDeadlineMs } = config.reload;
-    const deadline = AbortSignal.timeout(readyDeadlineMs);
-    const either = AbortSignal.any([signal, deadline]);
-    let step = "say hello";
-    try {
-      await worker.expect("hello", either);
-      worker.command({
-        type: "configure",
-        engine: config.engine,
-        listeners: listeners.map((listener) => listener.text),
-        grants: workerGrants(config),
-        idleGraceMs: config.reload.idleGraceMs,
-        drainDeadlineMs: config.reload.drainDeadlineMs,
-      });
-      step = "take its listeners";
-      handOver(worker, listeners);
-      await worker.expect("received", either);
-      worker.command({ type: "load" });
-      step = "load and open the app";
-      await worker.expect("ready", either);
-      worker.command({ type: "accept" });
-      step = "accept";
-      await worker.expect("accepting", either);
-    } catch (error) {
-      await kill(worker);
-      if (!deadline.aborted || error !== deadline.reason) throw error;
-      throw new HoldfastError(
-        `Worker ${worker.id} did not ${step} within ${readyDeadlineMs} ms`,
-        {
-          kind: "app",
-          code: "worker_not_ready",
-          hint: "See what the app waits for at start, or raise reload.readyDeadlineMs",
-        },
-      );
-    }
+    await bringUp(worker, { config, listeners, grants: workerGrants(config), signal });
     log.info("worker_ready", {
       generation: this.number,
       worker: worker.id,
@@ -226,41 +193,4 @@ export class Generation {
 function outcomeOf(worker: WorkerProcess | undefined): GenerationRecord["outcome"] {
   if (worker?.drained === undefined) return "died";
   return worker.drained.cut > 0 ? "cut" : "drained";
-}
-
-/** Gives a worker a descriptor of each listener; none is left behind if that fails. */
-function handOver(worker: WorkerProcess, listeners: readonly Listener[]): void {
-  const descriptors: number[] = [];
-  try {
-    for (const listener of listeners) descriptors.push(listener.duplicate());
-    worker.handOver(descriptors);
-  } catch (error) {
-    descriptors.forEach(closeDescriptor);
-    throw error;
-  }
-}
-
-/** Kills a worker and waits until it is gone. */
-async function kill(worker: WorkerProcess): Promise<void> {
-  do {
-    attempt("signal", () => worker.signal("SIGKILL"));
-  } while (!await settlesWithin(worker.exited, KILL_AGAIN_MS));
-}
-
-/** Whether `promise` settles within `ms`. */
-async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  const stop = new AbortController();
-  const settled = promise.then(() => true);
-  const late = sleep(ms, stop.signal).then(() => false);
-  return await Promise.race([settled, late]).finally(() => stop.abort());
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    }, { once: true });
-  });
 }

@@ -13,6 +13,11 @@ export interface Listener {
   readonly text: string;
   /** A descriptor of its own for whoever takes it over. */
   duplicate(): number;
+  /**
+   * Listens once more, which changes nothing unless a worker made the shared socket stop: a
+   * connect(2) to nowhere does that, for every holder of it.
+   */
+  listenAgain(): void;
   /** Applies what may change without binding anew: the mode of a Unix socket. */
   update(address: ListenAddress): void;
   /** Lets go; a Unix socket's file goes with it. */
@@ -105,6 +110,9 @@ function holding(text: string, handle: ListenerHandle) {
   return {
     text,
     duplicate: () => handle.fdForIpc(),
+    listenAgain: () => {
+      if (!listenAndClose(handle.fdForIpc(), BACKLOG)) throw new Error("the kernel refuses");
+    },
     close: () => handle.close(),
   };
 }

@@ -5,7 +5,7 @@ import * as z from "zod";
 import { HoldfastError } from "../base/error.ts";
 import { escapeStranger } from "../base/escape.ts";
 import { checkConfig } from "../config/check.ts";
-import type { Config } from "../config/config.ts";
+import type { Account, Config } from "../config/config.ts";
 import { ConfigError } from "../config/problem.ts";
 
 /** Holdfast's own folder. */
@@ -22,13 +22,20 @@ const Graph = z.object({
   modules: z.array(z.object({ local: z.string().nullish(), error: z.string().nullish() })),
 });
 
+interface RunOptions {
+  readonly cwd: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly account?: Account | undefined;
+}
+
 /** Runs this deno program. */
-async function runDeno(args: string[], cwd: string, signal?: AbortSignal): Promise<string> {
+async function runDeno(args: string[], { cwd, signal, account }: RunOptions): Promise<string> {
   const deadline = AbortSignal.timeout(PREPARE_DEADLINE_MS);
   const command = new Deno.Command(Deno.execPath(), {
     args,
     cwd,
     env: { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" },
+    ...account && { uid: account.uid, gid: account.gid },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -55,25 +62,38 @@ function escapeLines(text: string): string {
 
 /** Where Deno keeps its caches. */
 export async function findDenoDir(): Promise<string> {
-  return Facts.parse(JSON.parse(await runDeno(["info", "--json"], HOLDFAST_FOLDER))).denoDir;
+  return Facts.parse(JSON.parse(await runDeno(["info", "--json"], { cwd: HOLDFAST_FOLDER })))
+    .denoDir;
+}
+
+/** The packages' code, and what Deno knows of it; as opposed to what programs store in DENO_DIR. */
+const CACHES = /^(npm|remote|gen|\w+_cache_v\d+(-shm|-wal)?)$/;
+
+/** Finds what of DENO_DIR a worker's runtime reads. */
+export function findCaches(denoDir: string): string[] {
+  const names = Array.from(Deno.readDirSync(denoDir), ({ name }) => name);
+  return names.filter((name) => CACHES.test(name)).sort().map((name) => join(denoDir, name));
 }
 
 /**
- * Bundles Holdfast's own part of a worker into one text, so that it needs no import map: in a
- * worker the app's is in force.
+ * Bundles a program of Holdfast's own into one text, so that it needs no import map: in a worker the
+ * app's is in force.
  *
  * @param folder where the text may lie while it is made
+ * @param entry relative to {@link HOLDFAST_FOLDER}
  */
-export async function bundleWorker(folder: string): Promise<string> {
+export async function bundle(folder: string, entry: string): Promise<string> {
   // A folder of its own: nothing can lie in it from before.
   const place = await Deno.makeTempDir({ dir: folder });
-  const output = join(place, "worker.js");
+  const output = join(place, "program.js");
   try {
     const flags = ["--quiet", "--platform=deno", "--external=holdfast:app", `--output=${output}`];
-    await runDeno(["bundle", ...flags, join(HOLDFAST_FOLDER, "worker.ts")], HOLDFAST_FOLDER);
+    await runDeno(["bundle", ...flags, join(HOLDFAST_FOLDER, entry)], {
+      cwd: HOLDFAST_FOLDER,
+    });
     return await Deno.readTextFile(output);
   } catch (error) {
-    throw new HoldfastError(`Cannot bundle the worker: ${(error as Error).message}`, {
+    throw new HoldfastError(`Cannot bundle ${entry}: ${(error as Error).message}`, {
       kind: "environment",
       code: "bundle_failed",
       hint: "The first start needs the npm registry, for the bundler that Deno brings",
@@ -84,24 +104,30 @@ export async function bundleWorker(folder: string): Promise<string> {
   }
 }
 
+/** Bundles Holdfast's own part of a worker. */
+export function bundleWorker(folder: string): Promise<string> {
+  return bundle(folder, "worker.ts");
+}
+
 /**
  * Caches the app's module graph, so that a worker needs no registry, and checks the config against
  * it: nothing that a worker can write may come back to life at the next reload.
  *
+ * @returns every local file of the graph
  * @throws {HoldfastError} if a module is missing or broken, or if the config is refused
  */
 export async function prepareApp(
   config: Config,
   denoDir: string,
   signal?: AbortSignal,
-): Promise<void> {
+): Promise<string[]> {
   const { module, project, lockfile } = config.app;
   const lock = lockfile === undefined ? "--no-lock" : "--frozen";
   let graph: z.infer<typeof Graph>;
   try {
-    await runDeno(["cache", "--quiet", lock, module], project, signal);
+    await runDeno(["cache", "--quiet", lock, module], { cwd: project, signal });
     graph = Graph.parse(
-      JSON.parse(await runDeno(["info", "--json", lock, module], project, signal)),
+      JSON.parse(await runDeno(["info", "--json", lock, module], { cwd: project, signal })),
     );
     const broken = graph.modules.find((each) => each.error);
     if (broken) throw new Error(escapeLines(broken.error!));
@@ -116,11 +142,44 @@ export async function prepareApp(
       cause: error,
     });
   }
+  const modules = graph.modules.flatMap(({ local }) => local ?? []);
   const problems = checkConfig(config, {
     denoDir,
     denoProgram: Deno.execPath(),
-    modules: graph.modules.flatMap(({ local }) => local ?? []),
+    modules,
     holdfast: HOLDFAST_FOLDER,
   });
   if (problems.length > 0) throw new ConfigError(config.file, problems);
+  return modules;
+}
+
+/**
+ * Makes the folders that the config grants with `c` and that are not there yet, as the user that the
+ * workers run as and with no right but that: the supervisor itself writes nothing there.
+ *
+ * @throws {HoldfastError} if one cannot be made
+ */
+export async function makeFolders({ unveil, account, folder, file }: Config): Promise<void> {
+  for (const { path, exists, ...unveiled } of unveil) {
+    if (exists || !unveiled.folder) continue;
+    const program = `Deno.mkdirSync(${JSON.stringify(path)}, { mode: 0o700 })`;
+    const flags = ["--quiet", "--no-prompt", "--no-config", "--no-lock", `--allow-write=${path}`];
+    const source = `data:application/javascript,${encodeURIComponent(program)}`;
+    try {
+      await runDeno(["run", ...flags, source], { cwd: folder, account });
+    } catch (error) {
+      // Another one made it meanwhile, such as a reload that was given up.
+      if (await isFolder(path)) continue;
+      throw new HoldfastError(`Cannot make the folder ${path}: ${(error as Error).message}`, {
+        kind: "environment",
+        code: "folder_failed",
+        hint: `Make it, and let the workers' user write to it; ${file} unveils it with "c"`,
+        cause: error,
+      });
+    }
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(({ isDirectory }) => isDirectory, () => false);
 }

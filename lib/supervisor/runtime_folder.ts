@@ -10,6 +10,7 @@ export function controlSocketPath(folder: string): string {
 /** A runtime folder in use. */
 export interface RuntimeFolder {
   readonly controlSocket: string;
+  readonly lockFile: string;
   close(): void;
 }
 
@@ -34,6 +35,7 @@ export async function openRuntimeFolder(folder: string): Promise<RuntimeFolder> 
   await removeIfThere(controlSocket);
   return {
     controlSocket,
+    lockFile: path,
     close() {
       try {
         Deno.removeSync(path);

@@ -1,5 +1,9 @@
 /** The main thread's side of a spawner thread. */
-import type { FromSpawner, ToSpawner } from "./spawner_message.ts";
+import { HoldfastError } from "../base/error.ts";
+import { log } from "../base/log.ts";
+import type { Wall } from "../sandbox/wall.ts";
+import { type Denial, Guard } from "./guard.ts";
+import type { Confine, FromSpawner, SpawnerState, ToSpawner } from "./spawner_message.ts";
 
 /** What a spawner tells of one worker. */
 export type SpawnerEvent = FromSpawner;
@@ -8,6 +12,13 @@ export type SpawnerEvent = FromSpawner;
 export interface Spawner {
   /** Whether its thread has failed; it spawns nothing any more then. */
   readonly failed: boolean;
+  /**
+   * Confines the thread, and with it everything that it spawns; to be called once, before that.
+   *
+   * @param wall nothing leaves it to Deno's permissions
+   * @throws {HoldfastError} if the kernel refuses any part of it
+   */
+  confine(wall: Wall | undefined): Promise<void>;
   /** Sends; answers come as events of the worker that the message names. */
   post(message: ToSpawner): void;
   /** Sends the events of `worker` to `receive`, until it has exited. */
@@ -18,30 +29,99 @@ export interface Spawner {
 
 /** Starts a spawner thread. */
 export function startSpawner(): Spawner {
-  const thread = new Worker(new URL("./spawner_thread.ts", import.meta.url), { type: "module" });
-  let failed = false;
-  const receivers = new Map<number, (event: SpawnerEvent) => void>();
-  const deliver = (event: SpawnerEvent) => {
-    const receive = receivers.get(event.worker);
-    if (event.type === "exited") receivers.delete(event.worker);
-    receive?.(event);
-  };
-  thread.onmessage = ({ data }: MessageEvent<FromSpawner>) => deliver(data);
-  thread.onerror = (event) => {
-    event.preventDefault();
-    failed = true;
-    // Its channels close with the thread, and its workers drain and leave by themselves.
-    for (const worker of [...receivers.keys()]) {
-      const status = { code: undefined, signal: undefined };
-      deliver({ type: "exited", worker, status, error: `The spawner failed: ${event.message}` });
+  return new SpawnerThread();
+}
+
+class SpawnerThread implements Spawner {
+  readonly #thread = new Worker(new URL("./spawner_thread.ts", import.meta.url), {
+    type: "module",
+  });
+  readonly #receivers = new Map<number, (event: SpawnerEvent) => void>();
+  /** Workers by the number of their process. */
+  readonly #workers = new Map<number, number>();
+  readonly #confined = Promise.withResolvers<void>();
+  #guard: Guard | undefined;
+  #wall: Wall | undefined;
+  #failed = false;
+
+  constructor() {
+    this.#confined.promise.catch(() => {});
+    this.#thread.onmessage = ({ data }: MessageEvent<FromSpawner | SpawnerState>) =>
+      this.#receive(data);
+    this.#thread.onerror = (event) => {
+      event.preventDefault();
+      this.#fail(event.message);
+    };
+  }
+
+  get failed(): boolean {
+    return this.#failed;
+  }
+
+  confine(wall: Wall | undefined): Promise<void> {
+    this.#wall = wall;
+    this.#thread.postMessage({ type: "confine", wall } satisfies Confine);
+    return this.#confined.promise;
+  }
+
+  post(message: ToSpawner): void {
+    this.#thread.postMessage(message);
+  }
+
+  subscribe(worker: number, receive: (event: SpawnerEvent) => void): void {
+    this.#receivers.set(worker, receive);
+  }
+
+  close(): void {
+    this.#thread.terminate();
+    this.#guard?.close();
+  }
+
+  #receive(event: FromSpawner | SpawnerState): void {
+    if (event.type === "confined") {
+      if (event.questions !== undefined) {
+        const report = (denial: Denial) => this.#report(denial);
+        this.#guard = new Guard(event.questions, this.#wall!, report);
+      }
+      this.#confined.resolve();
+    } else if (event.type === "not_confined") {
+      this.#confined.reject(
+        new HoldfastError(`The kernel does not hold the wall: ${event.error}`, {
+          kind: "environment",
+          code: "wall_failed",
+          hint: 'Set "wall": "deno" to accept Deno\'s permissions alone',
+        }),
+      );
+    } else this.#deliver(event);
+  }
+
+  #deliver(event: FromSpawner): void {
+    const receive = this.#receivers.get(event.worker);
+    if (event.type === "spawned") this.#workers.set(event.pid, event.worker);
+    if (event.type === "exited") {
+      this.#receivers.delete(event.worker);
+      for (const [pid, worker] of this.#workers) {
+        if (worker !== event.worker) continue;
+        this.#workers.delete(pid);
+        // After its thread's failure it may live on, and drain by itself.
+        if (!this.#failed) this.#guard?.forget(pid);
+      }
     }
-  };
-  return {
-    get failed() {
-      return failed;
-    },
-    post: (message) => thread.postMessage(message),
-    subscribe: (worker, receive) => void receivers.set(worker, receive),
-    close: () => thread.terminate(),
-  };
+    receive?.(event);
+  }
+
+  #report({ worker: pid, call, path }: Denial): void {
+    const worker = this.#workers.get(pid);
+    if (worker === undefined) log.error("call_denied", { pid, call });
+    else this.#deliver({ type: "denied", worker, call, path });
+  }
+
+  #fail(message: string): void {
+    this.#failed = true;
+    // Its channels close with the thread, and its workers drain and leave by themselves.
+    for (const worker of [...this.#receivers.keys()]) {
+      const status = { code: undefined, signal: undefined };
+      this.#deliver({ type: "exited", worker, status, error: `The spawner failed: ${message}` });
+    }
+  }
 }

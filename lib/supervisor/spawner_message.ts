@@ -2,6 +2,7 @@
 import type { ToSupervisor } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import type { Rule } from "../protocol/violation.ts";
+import type { Wall } from "../sandbox/wall.ts";
 
 /** A worker to be; every part of it is computed by the supervisor. */
 export interface SpawnRequest {
@@ -24,12 +25,24 @@ export interface ExitStatus {
 /** Workers ignore every signal that can be ignored. */
 export type WorkerSignal = "SIGKILL";
 
+/** The first message: confine this thread for good, or leave it to Deno's permissions. */
+export interface Confine {
+  readonly type: "confine";
+  readonly wall: Wall | undefined;
+}
+
 export type ToSpawner =
   | { readonly type: "spawn"; readonly worker: number; readonly request: SpawnRequest }
   /** The descriptors are the thread's own from here on. */
   | { readonly type: "hand_over"; readonly worker: number; readonly descriptors: readonly number[] }
   | { readonly type: "command"; readonly worker: number; readonly command: ToWorker }
   | { readonly type: "signal"; readonly worker: number; readonly signal: WorkerSignal };
+
+/** What a spawner says of itself. */
+export type SpawnerState =
+  /** Questions of the kernel come by this descriptor, if there is a wall. */
+  | { readonly type: "confined"; readonly questions: number | undefined }
+  | { readonly type: "not_confined"; readonly error: string };
 
 export type FromSpawner =
   | { readonly type: "spawned"; readonly worker: number; readonly pid: number }
@@ -45,6 +58,13 @@ export type FromSpawner =
     readonly worker: number;
     readonly stream: "stdout" | "stderr";
     readonly text: string;
+  }
+  /** It asked the kernel for what it may not do. */
+  | {
+    readonly type: "denied";
+    readonly worker: number;
+    readonly call: string;
+    readonly path: string | undefined;
   }
   | { readonly type: "output_dropped"; readonly worker: number; readonly lines: number }
   | {

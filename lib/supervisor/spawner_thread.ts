@@ -10,13 +10,19 @@ import { type ChildProcess, spawn } from "node:child_process";
 import type { Duplex, Readable } from "node:stream";
 import type { ToSupervisor } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
+import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
+import { canOpen } from "../os/file.ts";
+import { installProgram } from "../os/seccomp.ts";
 import { Violation } from "../protocol/violation.ts";
+import type { Wall } from "../sandbox/wall.ts";
 import { WorkerPeer } from "../protocol/worker_peer.ts";
 import { OutputLines } from "./output.ts";
 import { adoptListener, type ListenerHandle } from "./listener_handle.ts";
 import type {
+  Confine,
   ExitStatus,
   FromSpawner,
+  SpawnerState,
   SpawnRequest,
   ToSpawner,
   WorkerSignal,
@@ -32,8 +38,8 @@ const LAST_WORDS_MS = 500;
 const CHANNEL = 4;
 
 const thread = self as unknown as {
-  postMessage(message: FromSpawner): void;
-  onmessage: ((event: MessageEvent<ToSpawner>) => void) | null;
+  postMessage(message: FromSpawner | SpawnerState): void;
+  onmessage: ((event: MessageEvent<ToSpawner | Confine>) => void) | null;
 };
 const children = new Map<number, Child>();
 
@@ -199,7 +205,26 @@ function explainSpawn({ program, cwd, account }: SpawnRequest, error: Error): st
   return `Cannot start ${program}${who}; may it run that, and enter ${cwd}? ${error.message}`;
 }
 
-function handle(message: ToSpawner): void {
+// Order matters. Both layers bind the calling thread alone, and what it forks inherits them: so
+// every call of this function must be made here, synchronously, before anything is spawned. The
+// program comes last, since it refuses some of the calls before it.
+function confine(wall: Wall | undefined): void {
+  try {
+    if (wall === undefined) return thread.postMessage({ type: "confined", questions: undefined });
+    setNoNewPrivileges();
+    restrictSelf(wall.landlock, wall.abi);
+    if (canOpen(wall.forbidden)) {
+      throw new Error(`Landlock is on, and ${wall.forbidden} can be opened still`);
+    }
+    const questions = installProgram(wall.program);
+    thread.postMessage({ type: "confined", questions });
+  } catch (error) {
+    thread.postMessage({ type: "not_confined", error: (error as Error).message });
+  }
+}
+
+function handle(message: ToSpawner | Confine): void {
+  if (message.type === "confine") return confine(message.wall);
   if (message.type === "spawn") {
     try {
       children.set(message.worker, new Child(message.worker, message.request));

@@ -2,20 +2,29 @@
  * The supervisor: holds the listeners and the right to spawn, and swaps generations. It parses no
  * HTTP, imports no app and believes no worker.
  */
-import { toHoldfastError } from "../base/error.ts";
+import { HoldfastError, toHoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import type { Config, ListenAddress } from "../config/config.ts";
 import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
+import { LEAST_ABI } from "../sandbox/landlock.ts";
+import { type Wall, workerWall } from "../sandbox/wall.ts";
 import { workerArguments, workerEnvironment, workerProgram } from "../sandbox/worker_command.ts";
 import { attempt } from "./attempt.ts";
 import type { ControlServer } from "./control_server.ts";
+import { stampFiles } from "./file_stamp.ts";
 import { Generation, type GenerationRecord } from "./generation.ts";
 import type { Listener } from "./listener.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
+
+/** How long a worker that made a listener stop can keep it so. */
+const LISTEN_AGAIN_MS = 1_000;
+
+/** How often a candidate is tried whose files are replaced while it starts. */
+const MAX_CANDIDATES = 3;
 
 /** How many ended generations `status` remembers. */
 const MAX_RECORDS = 10;
@@ -31,6 +40,8 @@ export class Supervisor {
   readonly #system: System;
   readonly #file: string;
   readonly #startedMs = performance.now();
+  readonly #uid = Deno.uid();
+  readonly #environment = Deno.env.toObject();
   readonly #stopping = new AbortController();
   readonly #reloads = new ReloadQueue(() => this.#reload());
   readonly #stopped = Promise.withResolvers<void>();
@@ -46,6 +57,11 @@ export class Supervisor {
   #reloadCount = 0;
   #lastReload: ReloadResult | undefined;
   #busy: Promise<unknown> = Promise.resolve();
+  readonly #listenAgain = setInterval(() => {
+    for (const [text, listener] of this.#listeners) {
+      attempt(`listen on ${text} again`, () => listener.listenAgain());
+    }
+  }, LISTEN_AGAIN_MS);
 
   /** @param file the config's path */
   constructor(file: string, system: System) {
@@ -77,6 +93,7 @@ export class Supervisor {
   }
 
   async #start(): Promise<void> {
+    this.#system.closeIn();
     const config = await this.#system.loadConfig(this.#file);
     // The lock first: a second supervisor must learn that it is one before it does anything else.
     const runtime = await this.#system.openRuntimeFolder(config.runtime);
@@ -92,8 +109,9 @@ export class Supervisor {
         return { type: "stopped" };
       },
     });
+    this.#system.giveUpPermissions();
     await this.#switchTo(config);
-    if (Deno.uid() === 0 && config.account === undefined) {
+    if (this.#uid === 0 && config.account === undefined) {
       log.warn("workers_run_as_root", { hint: "Set user in the config" });
     }
     log.info("serving", {
@@ -143,15 +161,41 @@ export class Supervisor {
     await this.#switchTo(config);
   }
 
-  /** Everything that can fail comes before the one step that changes the incumbent. */
+  /**
+   * Brings in a config. Where a file of the app is replaced meanwhile, as a deployment does, the wall
+   * stands around the one before and the candidate fails: then another one is tried.
+   */
   async #switchTo(config: Config): Promise<void> {
+    for (let left = MAX_CANDIDATES - 1;; left--) {
+      const seen: { modules?: readonly string[]; stamp?: string } = {};
+      try {
+        return await this.#tryCandidate(config, (modules) => {
+          Object.assign(seen, { modules, stamp: stampFiles(modules) });
+        });
+      } catch (error) {
+        const changed = seen.modules !== undefined && stampFiles(seen.modules) !== seen.stamp;
+        if (!changed || left === 0 || this.#stopping.signal.aborted) throw error;
+        log.warn("files_changed", { reason: (error as Error).message, left });
+      }
+    }
+  }
+
+  /** Everything that can fail comes before the one step that changes the incumbent. */
+  async #tryCandidate(
+    config: Config,
+    onModules: (modules: readonly string[]) => void,
+  ): Promise<void> {
     const { signal } = this.#stopping;
     const added: Listener[] = [];
     // Its thread starts while the modules are looked at; both take their time.
     const spawner = this.#system.startSpawner();
     let candidate: Generation | undefined;
     try {
-      await this.#system.prepareApp(config, this.#foundation!.denoDir, signal);
+      const modules = await this.#system.prepareApp(config, this.#foundation!.denoDir, signal);
+      onModules(modules);
+      await this.#system.makeFolders(config);
+      const wall = this.#wallOf(config, modules);
+      await spawner.confine(wall);
       const listeners: Listener[] = [];
       for (const address of config.listen) listeners.push(await this.#listenerFor(address, added));
       candidate = new Generation({
@@ -159,7 +203,11 @@ export class Supervisor {
         config,
         listeners,
         spawner,
-        startSpawner: () => this.#system.startSpawner(),
+        startSpawner: async () => {
+          const another = this.#system.startSpawner();
+          await another.confine(wall);
+          return another;
+        },
         request: this.#spawnRequest(config),
         nextWorker: () => ++this.#lastWorker,
       });
@@ -175,6 +223,37 @@ export class Supervisor {
     this.#incumbent = candidate;
     this.#keepListeners(config, added);
     if (incumbent) this.#retire(incumbent);
+  }
+
+  /** The kernel's layer for this config; an error where the machine has none. */
+  #wallOf(config: Config, modules: readonly string[]): Wall | undefined {
+    if (config.wall === "deno") {
+      log.warn("wall_is_deno_only", { hint: "Native code in a worker is not held back" });
+      return undefined;
+    }
+    const abi = this.#system.landlockAbi();
+    if (abi < LEAST_ABI) {
+      throw new HoldfastError(
+        `This machine has no kernel wall: ${Deno.build.os} with Landlock ABI ${abi}, ` +
+          `wanted is Linux with ${LEAST_ABI} or newer`,
+        {
+          kind: "environment",
+          code: "wall_unavailable",
+          hint: 'Set "wall": "deno" to accept Deno\'s permissions alone',
+        },
+      );
+    }
+    const { denoDir, runtime } = this.#foundation!;
+    const caches = this.#system.findCaches(denoDir);
+    const forbidden = runtime.lockFile;
+    return workerWall(config, {
+      arch: Deno.build.arch,
+      abi,
+      caches,
+      denoProgram: Deno.execPath(),
+      modules,
+      forbidden,
+    });
   }
 
   async #listenerFor(address: ListenAddress, added: Listener[]): Promise<Listener> {
@@ -205,7 +284,7 @@ export class Supervisor {
     return {
       program: Deno.execPath(),
       args: workerArguments(config),
-      env: workerEnvironment(config, Deno.env.toObject(), denoDir),
+      env: workerEnvironment(config, this.#environment, denoDir),
       cwd: config.app.project,
       source: workerProgram(bundle, config.app.module),
       account: config.account && { uid: config.account.uid, gid: config.account.gid },
@@ -246,6 +325,7 @@ export class Supervisor {
   }
 
   #letGo(): void {
+    clearInterval(this.#listenAgain);
     for (const [text, listener] of this.#listeners) {
       attempt(`close ${text}`, () => listener.close());
     }
@@ -280,12 +360,14 @@ function describeGeneration(generation: Generation): Status["generations"][numbe
     state: generation.state,
     ageMs: Math.round(performance.now() - generation.startedMs),
     replacements: generation.replacements,
+    wall: generation.config.wall,
     worker: worker?.alive && worker.pid !== undefined
       ? {
         worker: worker.id,
         pid: worker.pid,
         engine: worker.engine ?? "unknown",
         ageMs: Math.round(worker.ageMs),
+        denied: worker.denied,
         ...worker.figures,
       }
       : null,

@@ -4,31 +4,43 @@
  */
 import type { Config, ListenAddress } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
+import { landlockAbi } from "../os/landlock.ts";
 import { type ControlHandlers, type ControlServer, openControl } from "./control_server.ts";
+import { closeIn, giveUpPermissions } from "./narrow.ts";
 import { bindListener, type Listener } from "./listener.ts";
-import { bundleWorker, findDenoDir, prepareApp } from "./prepare.ts";
+import { bundleWorker, findCaches, findDenoDir, makeFolders, prepareApp } from "./prepare.ts";
 import { openRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
 import { type Spawner, startSpawner } from "./spawner.ts";
 
 export interface System {
+  closeIn(): void;
+  giveUpPermissions(): void;
   loadConfig(file: string): Promise<Config>;
   findDenoDir(): Promise<string>;
+  findCaches(denoDir: string): string[];
   openRuntimeFolder(folder: string): Promise<RuntimeFolder>;
   bundleWorker(folder: string): Promise<string>;
   openControl(path: string, handlers: ControlHandlers): Promise<ControlServer>;
-  prepareApp(config: Config, denoDir: string, signal: AbortSignal): Promise<void>;
+  prepareApp(config: Config, denoDir: string, signal: AbortSignal): Promise<string[]>;
+  makeFolders(config: Config): Promise<void>;
+  landlockAbi(): number;
   bindListener(address: ListenAddress): Promise<Listener>;
   startSpawner(): Spawner;
 }
 
 /** The effects on this machine. */
 export const realSystem: System = {
+  closeIn,
+  giveUpPermissions,
   loadConfig,
   findDenoDir,
+  findCaches,
   openRuntimeFolder,
   bundleWorker,
   openControl,
   prepareApp,
+  makeFolders,
+  landlockAbi,
   bindListener,
   startSpawner,
 };

@@ -35,7 +35,9 @@ export class WorkerProcess {
   readonly exited: Promise<Death>;
   readonly #spawner: Spawner;
   readonly #exit = Promise.withResolvers<Death>();
+  readonly #onViolation: "replace" | "log";
   #pid: number | undefined;
+  #denied = 0;
   #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #drained: MessageOf<"drained"> | undefined;
   #engine: "native" | "node" | undefined;
@@ -46,12 +48,17 @@ export class WorkerProcess {
 
   /** Spawns; whether it worked shows in its messages or in {@link WorkerProcess.exited}. */
   constructor(
-    identity: { readonly id: number; readonly generation: number },
+    identity: {
+      readonly id: number;
+      readonly generation: number;
+      readonly onViolation: "replace" | "log";
+    },
     spawner: Spawner,
     request: SpawnRequest,
   ) {
     this.id = identity.id;
     this.generation = identity.generation;
+    this.#onViolation = identity.onViolation;
     this.exited = this.#exit.promise;
     this.#spawner = spawner;
     spawner.subscribe(this.id, (event) => this.#receive(event));
@@ -68,6 +75,11 @@ export class WorkerProcess {
 
   get engine(): "native" | "node" | undefined {
     return this.#engine;
+  }
+
+  /** How often it asked the kernel for what it may not do. */
+  get denied(): number {
+    return this.#denied;
   }
 
   get alive(): boolean {
@@ -136,6 +148,18 @@ export class WorkerProcess {
           rule: event.rule,
           detail: escapeStranger(event.detail, 500),
         });
+        break;
+      case "denied":
+        this.#denied++;
+        log.error(event.call.startsWith("exec") ? "exec_denied" : "call_denied", {
+          ...who,
+          call: event.call,
+          path: event.path === undefined ? null : escapeStranger(event.path, 256),
+        });
+        if (this.#onViolation === "replace") {
+          this.#reason ??= `tried ${event.call}`;
+          this.signal("SIGKILL");
+        }
         break;
       case "output":
         log.info("worker_output", { ...who, stream: event.stream, text: event.text });

@@ -1,5 +1,6 @@
 /** The life of a worker, from its first message to its last. */
 import process from "node:process";
+import type { Grants } from "../protocol/to_worker.ts";
 import { MAX_REASON_LENGTH, PULSE_INTERVAL_MS } from "../protocol/limits.ts";
 import { type App, toApp } from "./app.ts";
 import { Channel, ChannelClosed } from "./channel.ts";
@@ -18,22 +19,25 @@ const FAILED = 1;
 
 // A terminal's Ctrl-C and hang-up, and a service manager's TERM, reach the whole process group. The
 // supervisor gets them too and says what is to be done; a worker that obeyed would drop requests.
-const IGNORED_SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
+// SIGXFSZ comes with a write past the largest file size: one request fails by it, not the worker.
+const IGNORED_SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM", "SIGXFSZ"] as const;
 
 /** What the entry file gives to the worker. */
 export interface WorkerOptions {
   readonly version: number;
   /** Imports the app's module. */
   load(): Promise<Record<string, unknown>>;
+  /** Judges what the worker was given; the default is {@link findGrantFaults}. */
+  readonly judge?: (grants: Grants) => string[];
 }
 
 /** Runs a worker until it has drained, and exits. */
-export async function runWorker({ version, load }: WorkerOptions): Promise<never> {
+export async function runWorker(options: WorkerOptions): Promise<never> {
   for (const signal of IGNORED_SIGNALS) process.on(signal, () => {});
   const channel = new Channel();
   try {
-    channel.send({ type: "hello", version, deno: Deno.version.deno });
-    await live(channel, load);
+    channel.send({ type: "hello", version: options.version, deno: Deno.version.deno });
+    await live(channel, options);
     await channel.finish();
     Deno.exit(0);
   } catch (error) {
@@ -45,9 +49,12 @@ export async function runWorker({ version, load }: WorkerOptions): Promise<never
   }
 }
 
-async function live(channel: Channel, load: WorkerOptions["load"]): Promise<void> {
+async function live(
+  channel: Channel,
+  { load, judge = findGrantFaults }: WorkerOptions,
+): Promise<void> {
   const config = await channel.next("configure");
-  const faults = findGrantFaults(config.grants);
+  const faults = judge(config.grants);
   if (faults.length > 0) {
     throw new Error(`The permissions differ from the policy: ${faults.join("; ")}`);
   }

@@ -37,6 +37,10 @@ function faultySpawner(spawner: Spawner): Spawner {
     get failed() {
       return spawner.failed;
     },
+    async confine(wall) {
+      strike("spawner confine");
+      await spawner.confine(wall);
+    },
     post(message) {
       strike(message.type === "command" ? `post ${message.command.type}` : `post ${message.type}`);
       spawner.post(message);
@@ -56,6 +60,10 @@ function faultyListener(listener: Listener): Listener {
       strike("listener duplicate");
       return listener.duplicate();
     },
+    listenAgain() {
+      strike("listener listenAgain");
+      listener.listenAgain();
+    },
     update(address) {
       strike("listener update");
       listener.update(address);
@@ -73,6 +81,14 @@ function faultyRuntime(runtime: RuntimeFolder): RuntimeFolder {
 }
 
 const system: System = {
+  closeIn() {
+    strike("closeIn");
+    realSystem.closeIn();
+  },
+  giveUpPermissions() {
+    strike("giveUpPermissions");
+    realSystem.giveUpPermissions();
+  },
   async loadConfig(...all) {
     strike("loadConfig");
     return await realSystem.loadConfig(...all);
@@ -80,6 +96,10 @@ const system: System = {
   async findDenoDir() {
     strike("findDenoDir");
     return await realSystem.findDenoDir();
+  },
+  findCaches(...all) {
+    strike("findCaches");
+    return realSystem.findCaches(...all);
   },
   async openRuntimeFolder(...all) {
     strike("openRuntimeFolder");
@@ -95,7 +115,15 @@ const system: System = {
   },
   async prepareApp(...all) {
     strike("prepareApp");
-    await realSystem.prepareApp(...all);
+    return await realSystem.prepareApp(...all);
+  },
+  async makeFolders(...all) {
+    strike("makeFolders");
+    await realSystem.makeFolders(...all);
+  },
+  landlockAbi() {
+    strike("landlockAbi");
+    return realSystem.landlockAbi();
   },
   async bindListener(...all) {
     strike("bindListener");

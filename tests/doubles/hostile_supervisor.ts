@@ -29,11 +29,13 @@ await runAsCommand(async () => {
       startSpawner: () => {
         const spawner = startSpawner();
         return {
-          ...spawner,
           get failed() {
             return spawner.failed;
           },
+          confine: (wall) => spawner.confine(wall),
           post: (message) => spawner.post(withProgram(message)),
+          subscribe: (worker, receive) => spawner.subscribe(worker, receive),
+          close: () => spawner.close(),
         };
       },
     });

@@ -33,7 +33,16 @@ export function supervisorPermissions(project: Project): string[] {
 }
 
 /** Runs a command of the CLI on a project to its end. */
-export async function runCommand(project: Project, ...args: string[]): Promise<CommandResult> {
+export function runCommand(project: Project, ...args: string[]): Promise<CommandResult> {
+  return runLongCommand(PATIENCE_MS, project, ...args);
+}
+
+/** Runs a command that may take its time. */
+export async function runLongCommand(
+  patienceMs: number,
+  project: Project,
+  ...args: string[]
+): Promise<CommandResult> {
   const [name, ...more] = args;
   const output = await new Deno.Command(Deno.execPath(), {
     args: [
@@ -49,7 +58,7 @@ export async function runCommand(project: Project, ...args: string[]): Promise<C
     stdout: "piped",
     stderr: "piped",
     // A start that serves although it must not is ended by this TERM.
-    signal: AbortSignal.timeout(PATIENCE_MS),
+    signal: AbortSignal.timeout(patienceMs),
   }).output();
   const decoder = new TextDecoder();
   return {

@@ -1,0 +1,139 @@
+/** What an attempt to escape is, and what the suspect and its auditor say to each other about it. */
+import * as z from "zod/mini";
+
+/**
+ * What a layer is expected to do about an attempt by itself.
+ *
+ * - `stops`: it refuses.
+ * - `open`: it lets it through; the other layer must stop it.
+ * - `contained`: it may happen, within a bound that the attempt itself checks.
+ */
+export type Expectation = "stops" | "open" | "contained";
+
+/**
+ * How the auditor, from outside, knows that an attempt got through.
+ *
+ * - `secret`: what it returned holds the secret that lies outside the suspect's reach.
+ * - `change`: something of the world outside the suspect's folder has changed, its times included.
+ * - `contact`: one of the canary servers heard from it.
+ * - `decoy`: the decoy process is gone or stopped.
+ * - `ended`: the suspect is gone, in the way that `end` tells, and its sibling is not.
+ * - `claim`: it returned something other than `false`, `null` or `undefined`; for what cannot be seen from outside.
+ */
+export type Proof = "secret" | "change" | "contact" | "decoy" | "ended" | "claim";
+
+export const AREAS = [
+  "read",
+  "write",
+  "execute",
+  "network",
+  "process",
+  "secrets",
+  "persistence",
+  "channel",
+  "exhaustion",
+] as const;
+export type Area = typeof AREAS[number];
+
+/** One attempt to get at something that is not the app's. */
+export interface Attempt {
+  /** Its number in the catalogue, such as `FR3`, with a variant: `FR3.relative`. */
+  readonly id: string;
+  readonly area: Area;
+  /** What is attempted, in a few words. */
+  readonly title: string;
+  /** What Deno's permissions do about it. */
+  readonly deno: Expectation;
+  /** What Landlock, seccomp and the limits do about it. */
+  readonly kernel: Expectation;
+  /** Why a layer leaves it open or bounds it only; a Deno advisory, if it is one. */
+  readonly note?: string;
+  /**
+   * The kernel leaves it open for an app that may dial: anybody at all, names (which are asked for by
+   * datagrams), or every port of somebody.
+   */
+  readonly openWith?: "anybody" | "names" | "ports";
+  readonly proof: Proof;
+  /** Runs in a worker of its own: it may end it, or leave it changed. */
+  readonly alone?: true;
+  /** The suspect may die of it; without the proof that counts as a refusal. */
+  readonly fatal?: true;
+  /** For the proof `ended`: how its end must read. */
+  readonly end?: RegExp;
+  /** Uses up what the machine has: only with `--stress`, and never without a wall. */
+  readonly stress?: true;
+  /** Without this, not even an unprotected process could do it. */
+  readonly needs?: "root";
+  /** Not every machine has it or allows it; where it is refused without any wall, it is skipped. */
+  readonly optional?: true;
+  /** How a refusal may read, besides the usual names and codes. */
+  readonly refusal?: RegExp;
+  /**
+   * Runs in the suspect. It returns what it got, and throws if it was refused. It must not harm
+   * anything but what the world names.
+   */
+  run(world: World): unknown;
+}
+
+const Port = z.int().check(z.minimum(1), z.maximum(65_535));
+
+/** What the suspect may try itself on. Everything is a throw-away but what is said to be real. */
+export const World = z.strictObject({
+  /** Holds everything below. */
+  folder: z.string(),
+  /** Not unveiled: `secret.txt`, `secret.json`, `secret.mjs`, `secret.db` (a SQLite table `secrets`), `secret.map`, `.env`, `node_modules/package/index.json`, `file.txt`, `folder/`. */
+  outside: z.string(),
+  /** Unveiled `rwc`: `file.txt`; `link` and `relative_link` to `outside/secret.txt`, `folder_link` to `outside`, `proc_link` to /proc/self/environ, `write_link` to `outside/file.txt`. */
+  inside: z.string(),
+  /** Unveiled `r`: `file.txt`. */
+  readable: z.string(),
+  /** Unveiled `w`: `file.txt`. */
+  writable: z.string(),
+  /** Unveiled `c`: `file.txt`. */
+  creatable: z.string(),
+  /** Not unveiled, and `inside` is the beginning of its name: `secret.txt`. */
+  twin: z.string(),
+  /** Servers on 127.0.0.1 that count who speaks to them. */
+  tcpPort: Port,
+  udpPort: Port,
+  /** Nobody listens there. */
+  freePort: Port,
+  /** A server's socket, in a folder that is not unveiled. */
+  unixSocket: z.string(),
+  /** The same, in `inside`. */
+  insideSocket: z.string(),
+  /** The abstract Unix socket of a server: its name without the first NUL. */
+  abstractSocket: z.string(),
+  /** A process of the same user, with the secret in its environment. */
+  decoyPid: z.int(),
+  /** Another worker of the same config. */
+  siblingPid: z.int(),
+  /** The auditor, in the supervisor's place; the secret is in its memory. Real: signal it 0 only. */
+  supervisorPid: z.int(),
+  supervisorThreads: z.array(z.int()),
+  /** Real: never change them. */
+  configFile: z.string(),
+  module: z.string(),
+  project: z.string(),
+  denoDir: z.string(),
+  denoProgram: z.string(),
+  runtime: z.string(),
+  /** Differs from attempt to attempt. */
+  nonce: z.string(),
+});
+export type World = z.infer<typeof World>;
+
+/** What the auditor tells the suspect. */
+export const Order = z.strictObject({ id: z.string(), world: World });
+export type Order = z.infer<typeof Order>;
+
+/** What the suspect says came of it; nobody believes it without a proof. */
+export const Report = z.strictObject({
+  returned: z.optional(z.string()),
+  thrown: z.optional(z.strictObject({
+    name: z.string(),
+    code: z.string(),
+    message: z.string(),
+  })),
+});
+export type Report = z.infer<typeof Report>;

@@ -1,0 +1,168 @@
+/**
+ * The suspect's native hand: system calls as a taken-over engine could make them. Under Deno's own
+ * permissions it is refused at the first step; with them wide open it stands for machine code.
+ */
+import { numberOf, type SystemCall } from "../sandbox/seccomp.ts";
+
+/** Errors that mean that a layer refused, as opposed to a call that was wrong or that got through. */
+const REFUSING: Readonly<Record<number, string>> = { 1: "EPERM", 13: "EACCES", 38: "ENOSYS" };
+
+/** A refusal that an interface reported by a value instead of an error. */
+export class Refused extends Error {
+  override readonly name = "Refused";
+}
+
+/** One argument of a system call: a number, bytes to point at, or a text that is NUL-ended. */
+export type Argument = number | bigint | Uint8Array<ArrayBuffer> | string;
+
+let library: ReturnType<typeof load> | undefined;
+
+function load() {
+  return Deno.dlopen("libc.so.6", {
+    syscall: {
+      parameters: ["i64", "u64", "u64", "u64", "u64", "u64", "u64"],
+      result: "i64",
+    },
+    errnoLocation: { name: "__errno_location", parameters: [], result: "pointer" },
+  });
+}
+
+/** The result of a raw system call. */
+export interface CallResult {
+  readonly value: number;
+  /** 0 if it succeeded. */
+  readonly errno: number;
+}
+
+/**
+ * Makes a system call, and tells what came of it.
+ *
+ * @throws NotCapable where FFI is not granted
+ */
+export function call(name: CallName, ...args: Argument[]): CallResult {
+  library ??= load();
+  const number = findNumber(name);
+  if (number === undefined) throw new Error(`${name} does not exist on ${Deno.build.arch}`);
+  return callNumber(number, ...args);
+}
+
+/** The same by a number, for one that no table has. */
+export function callNumber(number: number, ...args: Argument[]): CallResult {
+  library ??= load();
+  const kept: Uint8Array<ArrayBuffer>[] = [];
+  const words = Array.from({ length: 6 }, (_, index) => toWord(args[index] ?? 0, kept));
+  const [a, b, c, d, e, f] = words as [bigint, bigint, bigint, bigint, bigint, bigint];
+  const value = Number(library.symbols.syscall(BigInt(number), a, b, c, d, e, f));
+  const pointer = library.symbols.errnoLocation()!;
+  return { value, errno: value === -1 ? new Deno.UnsafePointerView(pointer).getInt32() : 0 };
+}
+
+/**
+ * Makes a system call that must succeed.
+ *
+ * @throws {Refused} if it was refused
+ * @throws if it failed for another reason
+ */
+export function must(name: CallName, ...args: Argument[]): number {
+  const { value, errno } = callUntilSure(name, ...args);
+  if (errno === 0) return value;
+  throw explain(name, errno);
+}
+
+/**
+ * Makes a system call with arguments that cannot work, and returns the error by which the kernel
+ * showed that it looked at them: then nothing had stopped the call before.
+ *
+ * @throws {Refused} if it was refused
+ */
+export function reaches(name: CallName, ...args: Argument[]): string {
+  const { value, errno } = callUntilSure(name, ...args);
+  if (errno in REFUSING) throw explain(name, errno);
+  return errno === 0 ? `${name} returned ${value}` : `${name} failed with errno ${errno}`;
+}
+
+/** Asks again before it believes that nobody refused: what the engine does in between sets errno too. */
+function callUntilSure(name: CallName, ...args: Argument[]): CallResult {
+  const first = call(name, ...args);
+  return first.errno === 0 || first.errno in REFUSING ? first : call(name, ...args);
+}
+
+function explain(name: string, errno: number): Error {
+  const refusing = REFUSING[errno];
+  if (refusing !== undefined) return new Refused(`${name}: ${refusing}`);
+  return new Error(`${name} failed with errno ${errno}`);
+}
+
+/** Reads a file by open(2) and read(2), at most 64 KiB. */
+export function readNatively(path: string): string {
+  const fd = must("openat", AT_FDCWD, path, 0, 0);
+  const bytes = new Uint8Array(65_536);
+  const length = must("read", fd, bytes, bytes.length);
+  must("close", fd);
+  return new TextDecoder().decode(bytes.subarray(0, length));
+}
+
+/** The address of bytes, for structures that point at them; keep the bytes reachable meanwhile. */
+export function addressOf(bytes: Uint8Array<ArrayBuffer>): bigint {
+  return BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)));
+}
+
+/** An argument as the kernel takes it; what it points at is put with what is kept. */
+export function toWord(value: Argument, kept: Uint8Array<ArrayBuffer>[]): bigint {
+  if (typeof value === "bigint") return BigInt.asUintN(64, value);
+  if (typeof value === "number") return BigInt.asUintN(64, BigInt(value));
+  const bytes = typeof value === "string" ? new TextEncoder().encode(`${value}\0`) : value;
+  kept.push(bytes);
+  return addressOf(bytes);
+}
+
+/** The folder that relative paths start at. */
+export const AT_FDCWD = -100;
+
+/**
+ * Numbers, on x86_64 and aarch64, of calls that no policy names: what a worker may make anyhow, and
+ * what is newer than the policy. `undefined` where there is no such call. Source: the kernel's tables.
+ */
+const OTHERS = {
+  fstat: [5, 80],
+  setresuid: [117, 147],
+  getpgid: [121, 155],
+  mlock: [149, 228],
+  readlinkat: [267, 78],
+  get_robust_list: [274, 100],
+  setxattrat: [463, 463],
+  open_tree_attr: [467, 467],
+  file_setattr: [469, 469],
+  read: [0, 63],
+  write: [1, 64],
+  close: [3, 57],
+  openat: [257, 56],
+  getsockopt: [55, 209],
+  mmap: [9, 222],
+  mprotect: [10, 226],
+  ftruncate: [77, 46],
+  openat2: [437, 437],
+  statx: [332, 291],
+  getxattr: [191, 8],
+  statfs: [137, 43],
+  getdents64: [217, 61],
+  unlinkat: [263, 35],
+  mkdirat: [258, 34],
+  renameat2: [316, 276],
+  linkat: [265, 37],
+  symlinkat: [266, 36],
+  truncate: [76, 45],
+  pread64: [17, 67],
+  flock: [73, 32],
+} as const satisfies Record<string, readonly [number | undefined, number | undefined]>;
+
+/** A system call by its name. */
+export type CallName = SystemCall | keyof typeof OTHERS;
+
+/** The number of a call on this machine. */
+export function findNumber(name: CallName): number | undefined {
+  const index = Deno.build.arch === "x86_64" ? 0 : 1;
+  return name in OTHERS
+    ? OTHERS[name as keyof typeof OTHERS][index]
+    : numberOf(name as SystemCall, Deno.build.arch);
+}

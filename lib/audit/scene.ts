@@ -1,0 +1,311 @@
+/** The throw-away world that the suspect tries itself on, and what the auditor sees of it. */
+import { Buffer } from "node:buffer";
+import { createSocket } from "node:dgram";
+import { lchownSync } from "node:fs";
+import * as net from "node:net";
+import { basename, join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import type { Account, Config, Unveil } from "../config/config.ts";
+import type { World } from "./attempt.ts";
+
+/** What the decoy runs: nothing, for longer than any audit. */
+const DECOY = ["sleep", "3600"] as const;
+
+/** The real places that a world names. */
+export type RealPlaces = Pick<
+  World,
+  "configFile" | "module" | "project" | "denoDir" | "denoProgram" | "runtime"
+>;
+
+/** The unveils that the scene adds to the project's own. */
+const FOLDERS: readonly [name: string, rights: string][] = [
+  ["inside", "rwc"],
+  ["readable", "r"],
+  ["writable", "w"],
+  ["creatable", "c"],
+];
+
+/** Something that can be closed. */
+interface Closing {
+  close(): unknown;
+}
+
+export class Scene implements AsyncDisposable {
+  /** A random text that lies only outside of the suspect's reach. */
+  readonly secret = `secret-${crypto.randomUUID()}`;
+  readonly folder: string;
+  readonly #account: Account | undefined;
+  readonly #servers: Closing[] = [];
+  readonly #sockets = new Set<net.Socket>();
+  #contacts = 0;
+  #ports = { tcp: 0, udp: 0, free: 0 };
+  #decoy: Deno.ChildProcess | undefined;
+  #nonce = 0;
+
+  constructor(folder: string, account: Account | undefined) {
+    this.folder = folder;
+    this.#account = account;
+  }
+
+  /**
+   * Sets the scene in a new folder of the system's folder for such.
+   *
+   * @param account whom the suspect runs as: all of it is theirs, so that nothing but a wall is in
+   * their way
+   */
+  static async set(account: Account | undefined): Promise<Scene> {
+    const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_audit_" }));
+    const scene = new Scene(folder, account);
+    await scene.#serve();
+    scene.restore();
+    scene.#startDecoy();
+    return scene;
+  }
+
+  /** The config with the scene's folders unveiled. */
+  unveils(): Unveil[] {
+    return FOLDERS.map(([name, rights]) => ({
+      path: this.path(name),
+      rights,
+      exists: true,
+      folder: true,
+    }));
+  }
+
+  path(name: string): string {
+    return join(this.folder, name);
+  }
+
+  /** What the suspect is told. */
+  world(places: RealPlaces, siblingPid: number): World {
+    return {
+      ...places,
+      folder: this.folder,
+      outside: this.path("outside"),
+      inside: this.path("inside"),
+      readable: this.path("readable"),
+      writable: this.path("writable"),
+      creatable: this.path("creatable"),
+      twin: this.path("inside-twin"),
+      tcpPort: this.#ports.tcp,
+      udpPort: this.#ports.udp,
+      freePort: this.#ports.free,
+      unixSocket: this.path("servers/canary.sock"),
+      insideSocket: this.path("inside/canary.sock"),
+      abstractSocket: this.#abstractName(),
+      decoyPid: this.#decoy!.pid,
+      siblingPid,
+      supervisorPid: Deno.pid,
+      supervisorThreads: Array.from(
+        Deno.readDirSync("/proc/self/task"),
+        ({ name }) => Number(name),
+      ),
+      nonce: `nonce-${++this.#nonce}`,
+    };
+  }
+
+  /** How often a canary server was spoken to. */
+  get contacts(): number {
+    return this.#contacts;
+  }
+
+  /** Whether the decoy runs, undisturbed. */
+  get decoyRuns(): boolean {
+    try {
+      const text = Deno.readTextFileSync(`/proc/${this.#decoy!.pid}/stat`);
+      return /^[RSD]$/.test(text.slice(text.lastIndexOf(")") + 2)[0]!);
+    } catch {
+      return false;
+    }
+  }
+
+  /** Everything that the suspect must leave alone, as a text that changes with any of it. */
+  fingerprint(): string {
+    return JSON.stringify(
+      [...walk(this.folder)].filter((entry) =>
+        entry.path !== this.path("inside") && !entry.path.startsWith(`${this.path("inside")}/`)
+      ),
+    );
+  }
+
+  /** Puts everything back, after an attempt that changed something. */
+  restore(): void {
+    for (const name of ["outside", "inside-twin", ...FOLDERS.map(([name]) => name)]) {
+      this.#empty(name);
+    }
+    const write = (path: string, text: string) => Deno.writeTextFileSync(this.path(path), text);
+    write("outside/secret.txt", this.secret);
+    write("outside/secret.json", JSON.stringify({ secret: this.secret }));
+    write("outside/secret.mjs", `export default ${JSON.stringify(this.secret)};`);
+    write("outside/file.txt", "outside");
+    Deno.mkdirSync(this.path("outside/folder"));
+    write("outside/folder/file.txt", "outside");
+    write("outside/.env", `SECRET=${this.secret}`);
+    // A source map that gives its secret as the name of a source.
+    write(
+      "outside/secret.map",
+      JSON.stringify({ version: 3, sources: [this.secret], names: [], mappings: "AAAA;AAAA" }),
+    );
+    Deno.mkdirSync(this.path("outside/node_modules/package"), { recursive: true });
+    write("outside/node_modules/package/index.json", JSON.stringify({ secret: this.secret }));
+    write("inside-twin/secret.txt", this.secret);
+    const database = new DatabaseSync(this.path("outside/secret.db"));
+    database.exec(`CREATE TABLE secrets (text); INSERT INTO secrets VALUES ('${this.secret}')`);
+    database.close();
+    for (const [name] of FOLDERS) write(`${name}/file.txt`, name);
+    for (
+      const [name, target] of [
+        ["link", this.path("outside/secret.txt")],
+        ["relative_link", "../outside/secret.txt"],
+        ["folder_link", this.path("outside")],
+        ["write_link", this.path("outside/file.txt")],
+        ["proc_link", "/proc/self/environ"],
+      ] as const
+    ) Deno.symlinkSync(target, this.path(`inside/${name}`));
+    this.#listenInside();
+    if (this.#account) { for (const { path } of [...walk(this.folder)]) this.#give(path); }
+    if (this.#decoy && !this.decoyRuns) this.#startDecoy();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    for (const server of this.#servers) server.close();
+    this.#inside?.close();
+    this.#endDecoy();
+    await Deno.remove(this.folder, { recursive: true });
+  }
+
+  #give(path: string): void {
+    const { uid, gid } = this.#account!;
+    lchownSync(path, uid, gid);
+  }
+
+  /** The folder itself stays: an unveil is about it and not about its name. */
+  #empty(name: string): void {
+    const folder = this.path(name);
+    try {
+      Deno.lstatSync(folder);
+    } catch {
+      Deno.mkdirSync(folder);
+    }
+    for (const entry of Deno.readDirSync(folder)) {
+      // The canary listens there.
+      if (entry.name === "canary.sock") continue;
+      Deno.removeSync(join(folder, entry.name), { recursive: true });
+    }
+  }
+
+  #abstractName(): string {
+    return basename(this.folder);
+  }
+
+  #inside: net.Server | undefined;
+
+  #listenInside(): void {
+    const path = this.path("inside/canary.sock");
+    try {
+      if (Deno.lstatSync(path)) return;
+    } catch {
+      this.#inside?.close();
+      this.#inside = this.#counting();
+      this.#inside.listen(path);
+    }
+  }
+
+  #counting(): net.Server {
+    const server = net.createServer((socket) => {
+      this.#contacts++;
+      this.#sockets.add(socket);
+      socket.on("error", () => {});
+      socket.on("close", () => this.#sockets.delete(socket));
+      // An answer for whoever speaks HTTP.
+      socket.end("HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\ncanary");
+    });
+    server.on("error", () => {});
+    return server;
+  }
+
+  async #serve(): Promise<void> {
+    const tcp = this.#counting();
+    await new Promise<void>((resolve) => tcp.listen(0, "127.0.0.1", resolve));
+    Deno.mkdirSync(this.path("servers"));
+    const unix = this.#counting();
+    await new Promise<void>((resolve) => unix.listen(this.path("servers/canary.sock"), resolve));
+    const abstract = this.#counting();
+    await new Promise<void>((resolve) => abstract.listen(`\0${this.#abstractName()}`, resolve));
+    const udp = createSocket("udp4", () => void this.#contacts++);
+    await new Promise<void>((resolve) => udp.bind(0, "127.0.0.1", resolve));
+    const free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    this.#ports = {
+      tcp: (tcp.address() as net.AddressInfo).port,
+      udp: udp.address().port,
+      free: free.addr.port,
+    };
+    free.close();
+    this.#servers.push(tcp, unix, abstract, udp);
+  }
+
+  #startDecoy(): void {
+    this.#endDecoy();
+    const [program, ...args] = DECOY;
+    this.#decoy = new Deno.Command(program, {
+      args,
+      env: { DECOY_SECRET: this.secret },
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+  }
+
+  #endDecoy(): void {
+    const decoy = this.#decoy;
+    this.#decoy = undefined;
+    try {
+      decoy?.kill("SIGKILL");
+    } catch {
+      // Gone by the suspect's hand.
+    }
+    void decoy?.status;
+  }
+}
+
+interface Entry {
+  readonly path: string;
+  readonly facts: readonly unknown[];
+}
+
+function* walk(path: string): Generator<Entry> {
+  const found = Deno.lstatSync(path);
+  const { isFile, isSymlink, isDirectory, ino, size, mode, uid, gid, nlink } = found;
+  const content = isFile
+    ? Buffer.from(Deno.readFileSync(path)).toString("base64")
+    : isSymlink
+    ? Deno.readLinkSync(path)
+    : null;
+  // The time of the last change of status shows what no other field does: an attribute, a flag.
+  const times = [found.mtime?.getTime(), found.ctime?.getTime()];
+  yield { path, facts: [ino, isFile ? size : 0, mode, uid, gid, nlink, times, content] };
+  if (!isDirectory) return;
+  for (const { name } of [...Deno.readDirSync(path)].sort((a, b) => a.name < b.name ? -1 : 1)) {
+    yield* walk(join(path, name));
+  }
+}
+
+/**
+ * The config under which the suspect runs: the project's, with the scene's folders.
+ *
+ * @param ports for the suspect and for its sibling
+ */
+export function suspectConfig(config: Config, scene: Scene, ports: readonly number[]): Config {
+  return {
+    ...config,
+    // What is not there yet cannot be granted, and is nothing that an attempt would miss.
+    unveil: [...config.unveil.filter(({ exists }) => exists), ...scene.unveils()],
+    listen: ports.map((port) => {
+      const host = "127.0.0.1";
+      return { kind: "tcp", text: `${host}:${port}`, host, port };
+    }),
+    // Every attempt is to report; that a worker is replaced is tested elsewhere.
+    onViolation: "log",
+  };
+}

@@ -1,0 +1,12 @@
+/**
+ * A worker like any other, but that its app is the suspect. With the argument `wide` it takes every
+ * permission without complaint: for the modes that stand for a broken Deno.
+ */
+import { PROTOCOL_VERSION } from "../protocol/version.ts";
+import { runWorker } from "../worker/run.ts";
+
+await runWorker({
+  version: PROTOCOL_VERSION,
+  load: () => import("./suspect.ts"),
+  ...Deno.args.includes("wide") && { judge: () => [] },
+});

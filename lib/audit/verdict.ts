@@ -1,0 +1,90 @@
+/** What came of an attempt in one mode, and whether that is as it should be. Pure. */
+import type { Attempt, Expectation, Report } from "./attempt.ts";
+import type { Wall } from "../sandbox/wall.ts";
+import type { Mode } from "./mode.ts";
+
+/** What the auditor saw. */
+export interface Observation {
+  /** What the suspect said; nothing if it died or did not answer. */
+  readonly report: Report | undefined;
+  /** Whether it got what it wanted, by the attempt's proof. */
+  readonly proven: boolean;
+  /** How the suspect ended, if it did. */
+  readonly death?: string;
+}
+
+/**
+ * - `through`: it got what it wanted.
+ * - `refused`: a layer said no.
+ * - `unclear`: neither; the attempt itself is at fault.
+ * - `skipped`: it was not made, and says nothing.
+ */
+export type Outcome = "through" | "refused" | "unclear" | "skipped";
+
+/** One attempt in one mode. */
+export interface Result {
+  readonly attempt: Attempt;
+  readonly mode: Mode;
+  readonly outcome: Outcome;
+  /** What was seen, for whoever reads the table. */
+  readonly detail: string;
+  /** Whether the outcome is the expected one. */
+  readonly asExpected: boolean;
+}
+
+const REFUSING_NAMES = ["NotCapable", "PermissionDenied", "Refused"];
+const REFUSING_CODES = ["EACCES", "EPERM", "ENOSYS", "ERR_ACCESS_DENIED"];
+const REFUSING_TEXTS =
+  /Requires \w+ access|NotCapable|\bEACCES\b|\bEPERM\b|\bENOSYS\b|[Pp]ermission denied|Operation not permitted|\(os error (1|13|38)\)/;
+
+/** What came of it. */
+export function judge(attempt: Attempt, { report, proven, death }: Observation): Outcome {
+  if (proven) return "through";
+  const { thrown } = report ?? {};
+  if (thrown !== undefined) {
+    const refused = REFUSING_NAMES.includes(thrown.name) || REFUSING_CODES.includes(thrown.code) ||
+      REFUSING_TEXTS.test(thrown.message) || attempt.refusal?.test(thrown.message) === true;
+    return refused ? "refused" : "unclear";
+  }
+  if (death !== undefined && attempt.fatal === true) return "refused";
+  return "unclear";
+}
+
+/** What of a wall decides how much of the network is the kernel's to refuse. */
+export type Dialling = Pick<Wall, "seccomp" | "landlock">;
+
+/** What a layer, or both, should make of it. */
+export function expectedOutcome(attempt: Attempt, mode: Mode, dialling?: Dialling): Outcome {
+  const kernel = attempt.kernel === "stops" && !isGranted(attempt, dialling);
+  const stops = mode.deno && attempt.deno === "stops" || mode.kernel && kernel;
+  return stops ? "refused" : "through";
+}
+
+/** Whether the kernel leaves it open since the app itself may dial. */
+function isGranted({ openWith }: Attempt, dialling: Dialling | undefined): boolean {
+  if (openWith === undefined || dialling === undefined) return false;
+  const { seccomp, landlock } = dialling;
+  return {
+    anybody: seccomp.network !== "none",
+    names: seccomp.network === "names",
+    ports: landlock.connect === "all",
+  }[openWith];
+}
+
+/** Whether an attempt that both layers let through is a known, bounded limit. */
+export function isContained({ deno, kernel }: Attempt): boolean {
+  const layers: Expectation[] = [deno, kernel];
+  return !layers.includes("stops") && layers.includes("contained");
+}
+
+/** What was seen, in a few words. */
+export function describe({ report, proven, death }: Observation): string {
+  if (death !== undefined) return death;
+  if (report?.thrown) {
+    const { name, code, message } = report.thrown;
+    const first = message.split("\n")[0]!.slice(0, 120);
+    return `${name}${code === "" ? "" : ` ${code}`}: ${first}`;
+  }
+  if (report === undefined) return "no answer";
+  return proven ? "got it" : `returned ${report.returned?.slice(0, 80)}`;
+}

@@ -1,0 +1,39 @@
+import Table from "cli-table3";
+import { EXIT } from "../base/exit_code.ts";
+import { loadConfig } from "../config/load.ts";
+import { landlockAbi } from "../os/landlock.ts";
+import { explainPolicy, type Explanation } from "./explanation.ts";
+import { findCaches, findDenoDir, prepareApp } from "../supervisor/prepare.ts";
+import type { Command } from "./cli.ts";
+import { printLine } from "./terminal.ts";
+
+/** Says what each process may do, in words and in flags. */
+export const explain: Command = async ({ config: file, json }) => {
+  const config = await loadConfig(file);
+  const denoDir = await findDenoDir();
+  const explanation = explainPolicy(config, {
+    arch: Deno.build.arch,
+    abi: landlockAbi(),
+    caches: findCaches(denoDir),
+    denoDir,
+    denoProgram: Deno.execPath(),
+    modules: await prepareApp(config, denoDir),
+    forbidden: config.file,
+    environment: Deno.env.toObject(),
+  });
+  printLine(json ? JSON.stringify(explanation) : formatExplanation(explanation));
+  return EXIT.ok;
+};
+
+function formatExplanation({ command, rules, kernel }: Explanation): string {
+  const table = new Table({
+    head: ["PROCESS", "MAY", "WHAT", "BY"],
+    style: { head: [], border: [] },
+    colWidths: [12, 10, 62, 36],
+    wordWrap: true,
+    wrapOnWordBoundary: false,
+  });
+  for (const { process, may, what, by } of rules) table.push([process, may, what.join("\n"), by]);
+  return [table.toString(), "", "The worker's command:", `  ${command.join(" ")}`, "", ...kernel]
+    .join("\n");
+}

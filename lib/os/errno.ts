@@ -1,0 +1,14 @@
+/** Reads the C library's errno of this thread; only right after the call that set it. */
+import { loadLibc } from "./libc.ts";
+
+const libc = loadLibc({
+  errnoLocation: {
+    name: Deno.build.os === "darwin" ? "__error" : "__errno_location",
+    parameters: [],
+    result: "pointer",
+  },
+});
+
+export function errno(): number {
+  return new Deno.UnsafePointerView(libc.symbols.errnoLocation()!).getInt32();
+}

@@ -1,0 +1,106 @@
+/**
+ * Enforces a Landlock policy on the calling thread, for good (landlock(7)). What the thread forks
+ * afterwards inherits it.
+ */
+import {
+  CONNECT_RIGHTS,
+  fsMask,
+  type LandlockPolicy,
+  type PathRule,
+  rulesetAttributes,
+} from "../sandbox/landlock.ts";
+import { errno } from "./errno.ts";
+import { loadLibc } from "./libc.ts";
+
+// The same numbers on every architecture.
+const CREATE_RULESET = 444n;
+const ADD_RULE = 445n;
+const RESTRICT_SELF = 446n;
+
+const CREATE_RULESET_VERSION = 1;
+const RULE_PATH_BENEATH = 1;
+const RULE_NET_PORT = 2;
+
+// The kernel's audit log shows what was refused after the exec, too; without it, only before.
+const LOG_NEW_EXEC_ON = 2;
+
+const O_PATH_CLOEXEC = 0o12000000;
+const PR_SET_NO_NEW_PRIVS = 38;
+
+const libc = loadLibc({
+  open: { parameters: ["buffer", "i32"], result: "i32" },
+  close: { parameters: ["i32"], result: "i32" },
+  prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
+  createRuleset: { name: "syscall", parameters: ["i64", "buffer", "u64", "u32"], result: "i64" },
+  addRule: { name: "syscall", parameters: ["i64", "i32", "u32", "buffer", "u32"], result: "i64" },
+  restrictSelf: { name: "syscall", parameters: ["i64", "i32", "u32"], result: "i64" },
+});
+
+/** The kernel's Landlock ABI; 0 where there is none, or where it is not enabled. */
+export function landlockAbi(): number {
+  if (Deno.build.os !== "linux") return 0;
+  const abi = Number(libc.symbols.createRuleset(CREATE_RULESET, null, 0n, CREATE_RULESET_VERSION));
+  return Math.max(0, abi);
+}
+
+/** Gives up for good that an exec could bring more rights (no_new_privs, prctl(2)). */
+export function setNoNewPrivileges(): void {
+  if (libc.symbols.prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n) !== 0) fail("set no_new_privs");
+}
+
+/**
+ * Confines the calling thread. {@link setNoNewPrivileges} comes first.
+ *
+ * @throws {Error} if the kernel refuses any part of it; the thread must not go on then
+ */
+export function restrictSelf(policy: LandlockPolicy, abi: number): void {
+  const { fs, net, scoped } = rulesetAttributes(abi, policy.connect);
+  // An older kernel knows a shorter struct, and refuses one that is longer and not zero there.
+  const attributes = new BigUint64Array([fs, net, scoped]);
+  const size = abi >= 6 ? 24n : abi >= 4 ? 16n : 8n;
+  const bytes = new Uint8Array(attributes.buffer);
+  const ruleset = Number(libc.symbols.createRuleset(CREATE_RULESET, bytes, size, 0));
+  if (ruleset < 0) fail("create a Landlock ruleset");
+  for (const rule of policy.paths) addPath(ruleset, rule, abi);
+  if (abi >= 4 && policy.connect !== "all") {
+    for (const port of policy.connect) {
+      addRule(ruleset, RULE_NET_PORT, [CONNECT_RIGHTS, BigInt(port)], `port ${port}`);
+    }
+  }
+  const flags = abi >= 7 ? LOG_NEW_EXEC_ON : 0;
+  const status = libc.symbols.restrictSelf(RESTRICT_SELF, ruleset, flags);
+  if (status !== 0n) fail("confine this thread by Landlock");
+  libc.symbols.close(ruleset);
+}
+
+function addPath(ruleset: number, { path, rights, presence }: PathRule, abi: number): void {
+  const fd = libc.symbols.open(new TextEncoder().encode(`${path}\0`), O_PATH_CLOEXEC);
+  if (fd < 0) {
+    if (presence === "optional") return;
+    fail(`open ${path} for its Landlock rule`);
+  }
+  const kind = Deno.statSync(path).isDirectory ? "folder" : "file";
+  const mask = fsMask(rights, abi, kind);
+  // struct landlock_path_beneath_attr is packed: 8 bytes of rights, 4 of descriptor.
+  const attribute = new Uint8Array(12);
+  const view = new DataView(attribute.buffer);
+  view.setBigUint64(0, mask, true);
+  view.setInt32(8, fd, true);
+  if (
+    mask !== 0n && libc.symbols.addRule(ADD_RULE, ruleset, RULE_PATH_BENEATH, attribute, 0) !== 0n
+  ) {
+    fail(`add the Landlock rule of ${path}`);
+  }
+  libc.symbols.close(fd);
+}
+
+function addRule(ruleset: number, type: number, words: bigint[], what: string): void {
+  const attribute = new Uint8Array(new BigUint64Array(words).buffer);
+  if (libc.symbols.addRule(ADD_RULE, ruleset, type, attribute, 0) !== 0n) {
+    fail(`add the Landlock rule of ${what}`);
+  }
+}
+
+function fail(what: string): never {
+  throw new Error(`Cannot ${what}: errno ${errno()}`);
+}

@@ -1,0 +1,119 @@
+/** Other processes: what the supervisor does to a worker from outside. */
+import { errno } from "./errno.ts";
+import { loadLibc } from "./libc.ts";
+import type { Limit } from "../sandbox/limits.ts";
+
+const PIDFD_OPEN = 434n;
+const PIDFD_SEND_SIGNAL = 424n;
+const PIDFD_SIGNAL_PROCESS_GROUP = 4;
+const SIGKILL = 9;
+const PR_SET_DUMPABLE = 4;
+
+const libc = loadLibc({
+  close: { parameters: ["i32"], result: "i32" },
+  kill: { parameters: ["i32", "i32"], result: "i32" },
+  setpgid: { parameters: ["i32", "i32"], result: "i32" },
+  prlimit: { parameters: ["i32", "i32", "buffer", "buffer"], result: "i32" },
+  getuid: { parameters: [], result: "u32" },
+  getgid: { parameters: [], result: "u32" },
+  setres: { name: "syscall", parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
+  prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
+  pidfdOpen: { name: "syscall", parameters: ["i64", "i64", "u64"], result: "i64" },
+  pidfdSignal: { name: "syscall", parameters: ["i64", "i64", "i64", "u64", "u64"], result: "i64" },
+});
+
+/** Hides this process's memory and /proc files from others of its user, and from core dumps. */
+export function becomeUndumpable(): void {
+  if (libc.symbols.prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n) !== 0) fail("become undumpable");
+}
+
+/**
+ * Sets limits of another process (prlimit(2)). A limit above the hard one of this process is cut to
+ * that: only root may raise it, and what was given to Holdfast is for its workers too.
+ *
+ * @param owner whom that process belongs to, where it is not whom this one belongs to
+ * @throws {Error} if the kernel refuses
+ */
+export function limitProcess(pid: number, limits: readonly Limit[], owner?: Owner): void {
+  // The kernel lets a process limit another if their real ids are the same. CAP_SYS_RESOURCE would
+  // do, too, but a container's root seldom has it; the raw calls change this thread alone.
+  const [uid, gid] = [libc.symbols.getuid(), libc.symbols.getgid()];
+  if (owner) setRealIds(owner.uid, owner.gid);
+  try {
+    setLimits(pid, limits);
+  } finally {
+    if (owner) setRealIds(uid, gid);
+  }
+}
+
+/** Whom a process belongs to. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+const SET_RES = Deno.build.arch === "aarch64" ? { uid: 147n, gid: 149n } : { uid: 117n, gid: 119n };
+
+function setRealIds(uid: number, gid: number): void {
+  const keep = -1n;
+  if (
+    libc.symbols.setres(SET_RES.gid, BigInt(gid), keep, keep) !== 0n ||
+    libc.symbols.setres(SET_RES.uid, BigInt(uid), keep, keep) !== 0n
+  ) fail(`take the ids ${uid} and ${gid}`);
+}
+
+function setLimits(pid: number, limits: readonly Limit[]): void {
+  for (const { resource, name, value } of limits) {
+    const now = new BigUint64Array(2);
+    const bytes = new Uint8Array(now.buffer);
+    if (libc.symbols.prlimit(pid, resource, null, bytes) !== 0) fail(`read the limit ${name}`);
+    const least = BigInt(value) < now[1]! ? BigInt(value) : now[1]!;
+    now.fill(least);
+    if (libc.symbols.prlimit(pid, resource, bytes, null) !== 0) fail(`set the limit ${name}`);
+  }
+}
+
+/** A process that leads a group of its own, with everything that it may fork. */
+export class ProcessGroup {
+  readonly #pid: number;
+  readonly #pidfd: number;
+
+  /**
+   * Makes a child that has not called exec yet the leader of a new group (setpgid(2)).
+   *
+   * @throws {Error} if the kernel refuses
+   */
+  constructor(pid: number) {
+    if (libc.symbols.setpgid(pid, pid) !== 0) fail(`give process ${pid} a group of its own`);
+    this.#pid = pid;
+    // The descriptor keeps the number from meaning another process.
+    this.#pidfd = Number(libc.symbols.pidfdOpen(PIDFD_OPEN, BigInt(pid), 0n));
+    if (this.#pidfd < 0) fail(`open process ${pid}`);
+  }
+
+  /** Kills whatever is left of the group, and lets go of it. */
+  end(): void {
+    const status = libc.symbols.pidfdSignal(
+      PIDFD_SEND_SIGNAL,
+      BigInt(this.#pidfd),
+      BigInt(SIGKILL),
+      0n,
+      BigInt(PIDFD_SIGNAL_PROCESS_GROUP),
+    );
+    // Linux before 6.9 does not know the flag. The number is not yet another group's: it stays
+    // taken while this one has members, and this is called as soon as its leader was reaped.
+    if (status !== 0n && errno() === EINVAL) libc.symbols.kill(-this.#pid, SIGKILL);
+    this.letGo();
+  }
+
+  /** Leaves the group to itself. */
+  letGo(): void {
+    libc.symbols.close(this.#pidfd);
+  }
+}
+
+const EINVAL = 22;
+
+function fail(what: string): never {
+  throw new Error(`Cannot ${what}: errno ${errno()}`);
+}

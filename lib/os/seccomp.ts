@@ -1,0 +1,102 @@
+/**
+ * Installs a seccomp program on the calling thread, for good, and speaks with the kernel about the
+ * calls that the program asks about (seccomp(2), seccomp_unotify(2)).
+ */
+import { encodeProgram, type Instruction } from "../sandbox/seccomp.ts";
+import { errno } from "./errno.ts";
+import { loadLibc } from "./libc.ts";
+
+const SECCOMP = BigInt(Deno.build.arch === "aarch64" ? 277 : 317);
+const SET_MODE_FILTER = 1n;
+const FLAG_NEW_LISTENER = 8n;
+
+const NOTIF_RECV = 0xc0502100n;
+const NOTIF_SEND = 0xc0182101n;
+const FLAG_CONTINUE = 1;
+const EPERM = 1;
+
+const POLLIN = 1;
+const EINTR = 4;
+const ENOENT = 2;
+
+const libc = loadLibc({
+  close: { parameters: ["i32"], result: "i32" },
+  ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" },
+  poll: { parameters: ["buffer", "u64", "i32"], result: "i32", nonblocking: true },
+  seccomp: { name: "syscall", parameters: ["i64", "u64", "u64", "buffer"], result: "i64" },
+});
+
+/**
+ * Installs the program. no_new_privs comes first.
+ *
+ * @returns a descriptor that the questions come by; who holds it answers them
+ * @throws {Error} if the kernel refuses
+ */
+export function installProgram(program: readonly Instruction[]): number {
+  const filter = encodeProgram(program);
+  // struct sock_fprog: the length, six bytes of padding, the address.
+  const header = new Uint8Array(16);
+  const view = new DataView(header.buffer);
+  view.setUint16(0, program.length, true);
+  view.setBigUint64(8, BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(filter))), true);
+  const fd = Number(libc.symbols.seccomp(SECCOMP, SET_MODE_FILTER, FLAG_NEW_LISTENER, header));
+  if (fd < 0) throw new Error(`Cannot install the seccomp program: errno ${errno()}`);
+  return fd;
+}
+
+/** A call that waits for an answer. */
+export interface Question {
+  readonly id: bigint;
+  /** The thread that calls. */
+  readonly tid: number;
+  readonly number: number;
+  /** The first arguments, as registers. */
+  readonly args: readonly bigint[];
+}
+
+/**
+ * Waits for the next question, at most `timeoutMs`.
+ *
+ * @returns nothing if none came, `"closed"` when nobody is left who could ask
+ */
+export async function nextQuestion(
+  fd: number,
+  timeoutMs: number,
+): Promise<Question | "closed" | undefined> {
+  const pollfd = new Uint8Array(8);
+  const view = new DataView(pollfd.buffer);
+  view.setInt32(0, fd, true);
+  view.setInt16(4, POLLIN, true);
+  const ready = await libc.symbols.poll(pollfd, 1n, timeoutMs);
+  if (ready <= 0) return undefined;
+  if ((view.getInt16(6, true) & POLLIN) === 0) return "closed";
+  const question = new Uint8Array(80);
+  if (libc.symbols.ioctl(fd, NOTIF_RECV, question) !== 0) {
+    // Who asked was killed meanwhile.
+    if (errno() === ENOENT || errno() === EINTR) return undefined;
+    return "closed";
+  }
+  const found = new DataView(question.buffer);
+  return {
+    id: found.getBigUint64(0, true),
+    tid: found.getUint32(8, true),
+    number: found.getInt32(16, true),
+    args: [0, 1, 2].map((index) => found.getBigUint64(32 + 8 * index, true)),
+  };
+}
+
+/** Answers a question: the call goes on, or fails with EPERM. */
+export function answerQuestion(fd: number, id: bigint, answer: "continue" | "refuse"): void {
+  const response = new Uint8Array(24);
+  const view = new DataView(response.buffer);
+  view.setBigUint64(0, id, true);
+  if (answer === "continue") view.setUint32(20, FLAG_CONTINUE, true);
+  else view.setInt32(16, -EPERM, true);
+  // It fails only if who asked is gone; then nobody waits for it.
+  libc.symbols.ioctl(fd, NOTIF_SEND, response);
+}
+
+/** Lets go of the descriptor: every further question is answered by the kernel, with ENOSYS. */
+export function closeQuestions(fd: number): void {
+  libc.symbols.close(fd);
+}

@@ -1,0 +1,96 @@
+/** From a spawned worker to one that accepts connections. */
+import { HoldfastError } from "../base/error.ts";
+import type { Config } from "../config/config.ts";
+import { closeDescriptor } from "../os/descriptor.ts";
+import { readProcess } from "../os/file.ts";
+import type { Grants } from "../protocol/to_worker.ts";
+import { attempt } from "./attempt.ts";
+import type { Listener } from "./listener.ts";
+import { settlesWithin } from "./patience.ts";
+import type { WorkerProcess } from "./worker_process.ts";
+
+/** How long a killed worker may take to be gone before it is killed again. */
+const KILL_AGAIN_MS = 1_000;
+
+/** What a worker is brought up with. */
+export interface BringUpOptions {
+  readonly config: Config;
+  readonly listeners: readonly Pick<Listener, "text" | "duplicate">[];
+  /** What the worker is to find that it has. */
+  readonly grants: Grants;
+  /** Gives it up. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Brings up a worker until it accepts. Until it says that it is ready it accepts nothing, so that
+ * giving it up loses nothing.
+ *
+ * @throws {HoldfastError} if it does not come up before `reload.readyDeadlineMs`; it is gone then
+ * @throws the signal's reason when it aborts; it is gone then, too
+ */
+export async function bringUp(worker: WorkerProcess, options: BringUpOptions): Promise<void> {
+  const { config, listeners, grants, signal } = options;
+  const { readyDeadlineMs, idleGraceMs, drainDeadlineMs } = config.reload;
+  const deadline = AbortSignal.timeout(readyDeadlineMs);
+  const either = AbortSignal.any([signal, deadline]);
+  let step = "say hello";
+  try {
+    await worker.expect("hello", either);
+    if (config.wall === "kernel") requireConfined(worker);
+    worker.command({
+      type: "configure",
+      engine: config.engine,
+      listeners: listeners.map((listener) => listener.text),
+      grants,
+      idleGraceMs,
+      drainDeadlineMs,
+    });
+    step = "take its listeners";
+    handOver(worker, listeners);
+    await worker.expect("received", either);
+    worker.command({ type: "load" });
+    step = "load and open the app";
+    await worker.expect("ready", either);
+    worker.command({ type: "accept" });
+    step = "accept";
+    await worker.expect("accepting", either);
+  } catch (error) {
+    await killWorker(worker);
+    if (!deadline.aborted || error !== deadline.reason) throw error;
+    throw new HoldfastError(`Worker ${worker.id} did not ${step} within ${readyDeadlineMs} ms`, {
+      kind: "app",
+      code: "worker_not_ready",
+      hint: "See what the app waits for at start, or raise reload.readyDeadlineMs",
+    });
+  }
+}
+
+/** Kills a worker and waits until it is gone. */
+export async function killWorker(worker: WorkerProcess): Promise<void> {
+  do {
+    attempt("signal", () => worker.signal("SIGKILL"));
+  } while (!await settlesWithin(worker.exited, KILL_AGAIN_MS));
+}
+
+/** Looks from outside whether the kernel holds the worker, before it is given a listener. */
+function requireConfined(worker: WorkerProcess): void {
+  const text = readProcess(worker.pid ?? 0, "status") ?? "";
+  if (/^NoNewPrivs:\s*1$/m.test(text) && /^Seccomp:\s*2$/m.test(text)) return;
+  throw new HoldfastError(`Worker ${worker.id} is not confined by the kernel`, {
+    kind: "bug",
+    code: "wall_missing",
+  });
+}
+
+/** Gives a worker a descriptor of each listener; none is left behind if that fails. */
+function handOver(worker: WorkerProcess, listeners: BringUpOptions["listeners"]): void {
+  const descriptors: number[] = [];
+  try {
+    for (const listener of listeners) descriptors.push(listener.duplicate());
+    worker.handOver(descriptors);
+  } catch (error) {
+    descriptors.forEach(closeDescriptor);
+    throw error;
+  }
+}

@@ -1,0 +1,23 @@
+/** What a supervisor gives up, since it has no use for it once it serves. */
+import { keepDescriptors } from "../os/descriptor.ts";
+import { becomeUndumpable } from "../os/process.ts";
+
+/** Kinds of Deno's permissions that are used only before the first worker is spawned. */
+const USED_AT_START = ["sys", "import"] as const;
+
+/** Before anything is started: what whoever started this process left open is not for a worker. */
+export function closeIn(): void {
+  keepDescriptors();
+  if (Deno.build.os === "linux") becomeUndumpable();
+}
+
+/**
+ * Gives permissions up for good. What stays: reading, which checking a config takes, writing the
+ * runtime folder, running this deno, binding listeners, the environment that it hands on (and that
+ * `node:child_process` looks into), and the calls of lib/os.
+ */
+export function giveUpPermissions(): void {
+  for (const name of USED_AT_START) {
+    Deno.permissions.revokeSync({ name } as Deno.PermissionDescriptor);
+  }
+}

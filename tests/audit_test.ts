@@ -1,0 +1,313 @@
+/**
+ * The audit, and whether it is able to fail: each test of the second kind takes one rule out of one
+ * layer, and the audit must then say that something gets through.
+ */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import type { Attempt, Report } from "../lib/audit/attempt.ts";
+import { ATTEMPTS } from "../lib/audit/attempts/catalogue.ts";
+import { audit } from "../lib/audit/audit.ts";
+import { type Mode, MODES } from "../lib/audit/mode.ts";
+import { type Line, summarize, type Summary } from "../lib/audit/summary.ts";
+import { describe, expectedOutcome, judge, type Result } from "../lib/audit/verdict.ts";
+import { configureLog } from "../lib/base/log.ts";
+import { numberOf, type SystemCall } from "../lib/sandbox/seccomp.ts";
+import type { Wall } from "../lib/sandbox/wall.ts";
+import { guestbookProject } from "./harness/guestbook.ts";
+import { Project, REPOSITORY } from "./harness/project.ts";
+import { runCommand, runLongCommand } from "./harness/server.ts";
+
+/** Only a hang makes it matter. */
+const AUDIT_MS = 1_200_000;
+
+const [NEITHER, DENO, KERNEL, BOTH] = MODES as [Mode, Mode, Mode, Mode];
+
+function pick(ids: readonly string[]): Attempt[] {
+  return ids.map((id) => {
+    const attempt = ATTEMPTS.find((each) => each.id === id);
+    assert(attempt, `no attempt ${id}`);
+    return attempt;
+  });
+}
+
+/** A guard looks twice a second whether it is still wanted, and outlives its test by that. */
+function auditTest(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
+}
+
+/** Makes attempts of a plain project in one mode, with something changed. */
+async function auditIn(
+  mode: Mode,
+  ids: readonly string[],
+  change: Partial<Parameters<typeof audit>[0]>,
+): Promise<Result[]> {
+  await using project = await Project.create();
+  configureLog("none");
+  return await audit({
+    configFile: project.configFile,
+    attempts: pick(ids),
+    modes: [mode],
+    ...change,
+  });
+}
+
+// ---- the whole ----
+
+Deno.test("nothing gets out of a worker of the guestbook, in the way in which it ships", async () => {
+  await using project = await guestbookProject();
+  const { code, stdout, stderr } = await runLongCommand(AUDIT_MS, project, "audit", "--json");
+  assertEquals(stderr, "");
+  const { lines, counts, passed }: Summary = JSON.parse(stdout);
+  const wrong = lines.filter(({ verdict }) => verdict === "failed" || verdict === "unproven");
+  assertEquals(wrong, []);
+  assertEquals([passed, code], [true, 0]);
+  assert(counts.held >= 120, JSON.stringify(counts));
+  // deno-lint-ignore no-console
+  console.log(JSON.stringify(counts));
+});
+
+Deno.test("every attempt has a number of its own, and says why a layer lets it through", () => {
+  assert(ATTEMPTS.length >= 120);
+  assertEquals(new Set(ATTEMPTS.map(({ id }) => id)).size, ATTEMPTS.length);
+  const silent = ATTEMPTS.filter(({ deno, kernel, note }) =>
+    (deno !== "stops" || kernel !== "stops") && note === undefined
+  );
+  assertEquals(silent.map(({ id }) => id), []);
+  const open = ATTEMPTS.filter(({ deno, kernel }) => deno === "open" && kernel === "open");
+  assertEquals(open.map(({ id }) => id), []);
+});
+
+Deno.test("the page of the docs has every attempt, and none that is gone", async () => {
+  const page = await Deno.readTextFile(join(REPOSITORY, "docs/audit.md"));
+  const ids = [...page.matchAll(/^\| ([A-Z]+\d[\w.]*) +\|/gm)].map(([, id]) => id!);
+  assertEquals(ids.toSorted(), ATTEMPTS.map(({ id }) => id).toSorted());
+  assertStringIncludes(page, "Nothing got through.");
+});
+
+// ---- able to fail: the kernel's layer ----
+
+const outside = (wall: Wall) => wall.forbidden.replace(/\/[^/]*$/, "");
+
+/** Grants the folder that holds the canaries. */
+function grant(...rights: Wall["landlock"]["paths"][number]["rights"]) {
+  return (wall: Wall): Wall => ({
+    ...wall,
+    // The probe of the spawner would find it.
+    forbidden: "/etc/shadow",
+    landlock: {
+      ...wall.landlock,
+      paths: [...wall.landlock.paths, { path: outside(wall), rights, presence: "required" }],
+    },
+  });
+}
+
+/** Takes the rule about a system call out of the program: it is never met. */
+function without(...calls: SystemCall[]) {
+  return (wall: Wall): Wall => {
+    const numbers = calls.map((call) => numberOf(call, Deno.build.arch));
+    let found = 0;
+    const program = wall.program.map((instruction) => {
+      const [code, jt, jf, k] = instruction;
+      // JEQ that skips what follows unless it is this call.
+      if (code !== 0x15 || jt !== 0 || jf === 0 || !numbers.includes(k)) return instruction;
+      found++;
+      return [code, jt, jf, 0x7fff_fffe] as const;
+    });
+    assert(found >= calls.length, `no rule about ${calls}`);
+    return { ...wall, program };
+  };
+}
+
+const KERNEL_CASES: Record<string, [alter: (wall: Wall) => Wall, ids: string[]]> = {
+  "Landlock lets a folder be read": [
+    grant("readFile", "readDir"),
+    ["FR1.native", "FR1.deno", "FR3.absolute", "FR1.list"],
+  ],
+  "Landlock lets files of a folder be written": [
+    grant("writeFile", "truncate"),
+    ["FW1.native_open", "FW5.write"],
+  ],
+  "Landlock lets files of a folder be emptied": [grant("truncate"), ["FW1.native_truncate"]],
+  "Landlock lets files be made in a folder": [
+    grant("makeReg", "writeFile"),
+    ["FW1.create", "FW1.native_create"],
+  ],
+  "Landlock lets files be removed from a folder": [
+    grant("removeFile"),
+    ["FW1.remove", "FW1.native_unlink"],
+  ],
+  "Landlock lets w create": [
+    (wall) => ({
+      ...wall,
+      landlock: {
+        ...wall.landlock,
+        paths: wall.landlock.paths.map((rule) =>
+          rule.path.endsWith("/writable")
+            ? { ...rule, rights: [...rule.rights, "makeReg", "removeFile"] }
+            : rule
+        ),
+      },
+    }),
+    ["FW3.create", "FW3.remove"],
+  ],
+  "seccomp has no rule about chmod": [
+    without("chmod", "fchmodat", "fchmodat2"),
+    ["FW8.native_chmod_readable"],
+  ],
+  "seccomp has no rule about times": [without("utimensat"), ["FW6.native"]],
+  "seccomp has no rule about attributes": [without("setxattr"), ["FW9.setxattr"]],
+  "seccomp has no rule about inotify": [
+    without("inotify_init1", "inotify_add_watch"),
+    ["FR24.inotify"],
+  ],
+  "seccomp has no rule about ptrace": [without("ptrace"), ["SP5.traceme"]],
+  "seccomp has no rule about keys": [without("add_key"), ["SP11.add_key"]],
+  "seccomp has no rule about namespaces": [without("unshare"), ["SP13.unshare"]],
+  "seccomp has no rule about clone3": [without("clone3"), ["EX7.clone3"]],
+  "seccomp has no rule about memfd_create": [without("memfd_create"), ["SP11.memfd"]],
+  "seccomp has no rule about io_uring": [without("io_uring_setup"), ["NW16.ring"]],
+  "seccomp has no rule about sockets": [without("socket"), ["NW16.netlink", "NW16.algorithm"]],
+  "seccomp and Landlock let it dial": [
+    (wall) => ({
+      ...without("socket", "connect")(wall),
+      landlock: { ...wall.landlock, connect: "all" },
+    }),
+    ["NW1.connect", "NW1.native", "NW8.native"],
+  ],
+  "seccomp has no rule about datagrams": [
+    without("socket", "sendto", "connect", "bind"),
+    ["NW2.datagram"],
+  ],
+  "seccomp has no rule about socket options": [
+    without("setsockopt"),
+    ["NW14.option_so_attach_filter"],
+  ],
+  "seccomp has no rule about limits": [without("prlimit64", "setrlimit"), [
+    "SP9.limit_prlimit64",
+  ]],
+  "the limits are not set": [(wall) => ({ ...wall, limits: [] }), ["RE5.native"]],
+};
+
+for (const [what, [alter, ids]] of Object.entries(KERNEL_CASES)) {
+  auditTest(`the audit fails where ${what}`, async () => {
+    const results = await auditIn(KERNEL, ids, { alterWall: alter });
+    for (const { attempt, outcome, detail, asExpected } of results) {
+      assertEquals([attempt.id, outcome, asExpected], [attempt.id, "through", false], detail);
+    }
+    assertEquals(summarize(results).passed, false);
+  });
+}
+
+// ---- able to fail: Deno's layer ----
+
+const DENO_CASES: Record<string, [from: RegExp, to: string, ids: string[]]> = {
+  read: [/^--(allow|deny)-read.*/, "--allow-read", ["FR1.deno", "FR1.node", "FR12.text"]],
+  write: [/^--(allow|deny)-write.*/, "--allow-write", ["FW1.write", "FW1.node_write"]],
+  net: [/^--deny-net/, "--allow-net", ["NW1.fetch", "NW2.net", "NW7.listen"]],
+  env: [/^--ignore-env/, "--allow-env", ["SE1.get", "SE1.node"]],
+  run: [/^--deny-run/, "--allow-run", ["EX1.output", "EX1.node_spawn"]],
+  ffi: [/^--deny-ffi/, "--allow-ffi", ["FR1.native", "SP11.keyctl"]],
+  sys: [/^--deny-sys/, "--allow-sys", ["SE7.hostname", "SE7.node_hostname"]],
+};
+
+for (const [kind, [from, to, ids]] of Object.entries(DENO_CASES)) {
+  auditTest(`the audit fails where Deno's flags give ${kind} as a whole`, async () => {
+    let changed = 0;
+    const results = await auditIn(DENO, ids, {
+      alterArguments: (args) =>
+        args.map((arg) => {
+          if (!from.test(arg)) return arg;
+          changed++;
+          return to;
+        }).concat("wide"),
+    });
+    assertEquals(changed, 1);
+    for (const { attempt, outcome, detail } of results) {
+      assertEquals([attempt.id, outcome], [attempt.id, "through"], detail);
+    }
+    assertEquals(summarize(results).passed, false);
+  });
+}
+
+auditTest(
+  "an attempt that does not work without any wall proves nothing, and fails the audit",
+  async () => {
+    const [sample] = pick(["FR1.deno"]);
+    const broken = { ...sample!, id: "FR1.native", run: () => {} };
+    const results = await auditIn(NEITHER, [], { attempts: [{ ...broken, proof: "decoy" }] });
+    assertEquals(results.map(({ outcome }) => outcome), ["unclear"]);
+    const { lines, passed } = summarize(results);
+    assertEquals([lines[0]!.verdict, passed], ["unproven", false]);
+  },
+);
+
+// ---- verdicts ----
+
+const SAMPLE = pick(["FR1.deno"])[0]!;
+
+Deno.test("a refusal is one by its name, its code or its text, and nothing else is", () => {
+  const thrown = (name: string, code: string, message: string): Report => ({
+    thrown: { name, code, message },
+  });
+  const cases: [Report, string][] = [
+    [thrown("NotCapable", "", "Requires read access"), "refused"],
+    [thrown("Error", "EACCES", "no"), "refused"],
+    [thrown("Error", "", "failed (os error 13)"), "refused"],
+    [thrown("NotFound", "ENOENT", "No such file (os error 2)"), "unclear"],
+    [thrown("TypeError", "", "x is not a function"), "unclear"],
+    [thrown("Error", "", "It took too long"), "unclear"],
+    [{ returned: "something else" }, "unclear"],
+  ];
+  for (const [report, outcome] of cases) {
+    assertEquals(judge(SAMPLE, { report, proven: false }), outcome, JSON.stringify(report));
+    // What was seen from outside counts, whatever the suspect says.
+    assertEquals(judge(SAMPLE, { report, proven: true }), "through");
+  }
+  const death = { report: undefined, proven: false, death: "killed by SIGKILL" };
+  assertEquals(judge(SAMPLE, death), "unclear");
+  assertEquals(judge({ ...SAMPLE, fatal: true }, death), "refused");
+  assertEquals(describe(death), "killed by SIGKILL");
+});
+
+Deno.test("what a mode should make of an attempt follows from its layers alone", () => {
+  const expected = (deno: Attempt["deno"], kernel: Attempt["kernel"]) =>
+    MODES.map((mode) => expectedOutcome({ ...SAMPLE, deno, kernel }, mode));
+  assertEquals(expected("stops", "stops"), ["through", "refused", "refused", "refused"]);
+  assertEquals(expected("open", "stops"), ["through", "through", "refused", "refused"]);
+  assertEquals(expected("stops", "open"), ["through", "refused", "through", "refused"]);
+  assertEquals(expected("contained", "contained"), Array(4).fill("through"));
+});
+
+Deno.test("an audit passes only if every attempt is held, or contained by what is known", () => {
+  const verdictOf = (
+    attempt: Attempt,
+    ...outcomes: Result["outcome"][]
+  ): [Line["verdict"], boolean] => {
+    const { lines, passed } = summarize(outcomes.map((outcome, index) => {
+      const mode = [NEITHER, DENO, KERNEL, BOTH][index]!;
+      const asExpected = outcome === "skipped" || outcome === expectedOutcome(attempt, mode);
+      return { attempt, mode, outcome, asExpected, detail: "" };
+    }));
+    return [lines[0]!.verdict, passed];
+  };
+  assertEquals(verdictOf(SAMPLE, "through", "refused", "refused", "refused"), ["held", true]);
+  assertEquals(verdictOf(SAMPLE, "through", "refused", "refused", "through"), ["failed", false]);
+  assertEquals(verdictOf(SAMPLE, "through", "through", "refused", "refused"), ["failed", false]);
+  assertEquals(verdictOf(SAMPLE, "refused", "refused", "refused", "refused"), ["unproven", false]);
+  assertEquals(verdictOf(SAMPLE, "through", "refused", "refused", "unclear"), ["failed", false]);
+  assertEquals(verdictOf(SAMPLE, "skipped", "skipped", "skipped", "skipped"), ["skipped", true]);
+  const open = { ...SAMPLE, deno: "open", kernel: "open" } as const;
+  assertEquals(verdictOf(open, "through", "through", "through", "through"), ["failed", false]);
+  const bounded = { ...SAMPLE, deno: "contained", kernel: "contained" } as const;
+  assertEquals(verdictOf(bounded, "through", "through", "through", "through"), [
+    "contained",
+    true,
+  ]);
+});
+
+Deno.test("holdfast audit of a config that is refused is exit 78, and makes nothing", async () => {
+  await using project = await Project.create({ config: { unveil: { "./app.ts": "w" } } });
+  const { code, stderr } = await runCommand(project, "audit");
+  assertEquals(code, 78);
+  assertStringIncludes(stderr, "app.ts");
+});

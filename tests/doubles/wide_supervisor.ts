@@ -1,0 +1,41 @@
+/**
+ * `holdfast start` whose workers have every permission of Deno, and do not mind: what still holds
+ * them is the kernel. All else is real.
+ */
+import { configureLog, flushLog } from "../../lib/base/log.ts";
+import { bundle } from "../../lib/supervisor/prepare.ts";
+import type { ToSpawner } from "../../lib/supervisor/spawner_message.ts";
+import { realSystem } from "../../lib/supervisor/system.ts";
+import { supervise } from "../../supervisor.ts";
+import { runAsCommand } from "./command.ts";
+
+function widened(message: ToSpawner): ToSpawner {
+  if (message.type !== "spawn") return message;
+  const { request } = message;
+  const [run, ...others] = request.args.filter((each) => !/^--(allow|deny|ignore)-/.test(each));
+  return { ...message, request: { ...request, args: [run!, "--allow-all", ...others] } };
+}
+
+await runAsCommand(async () => {
+  configureLog("json");
+  try {
+    await supervise(Deno.args[0]!, {
+      ...realSystem,
+      bundleWorker: (folder) => bundle(folder, "tests/doubles/wide_worker.ts"),
+      startSpawner: () => {
+        const spawner = realSystem.startSpawner();
+        return {
+          get failed() {
+            return spawner.failed;
+          },
+          confine: (wall) => spawner.confine(wall),
+          post: (message) => spawner.post(widened(message)),
+          subscribe: (worker, receive) => spawner.subscribe(worker, receive),
+          close: () => spawner.close(),
+        };
+      },
+    });
+  } finally {
+    await flushLog();
+  }
+});

@@ -1,0 +1,28 @@
+/** A config for tests of what is computed from one. */
+import type { Config } from "../../lib/config/config.ts";
+
+/** What the schema fills in. */
+export const DEFAULTS = {
+  env: [] as string[],
+  net: [] as string[],
+  engine: "native" as const,
+  wall: "kernel" as const,
+  onViolation: "replace" as const,
+  limits: { descriptors: 65_536, processes: 16_384, fileBytes: 64 * 2 ** 30 },
+  reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
+} satisfies Partial<Config>;
+
+/** An app in /srv/app, with these changes. */
+export function makeConfig(changes: Partial<Config> = {}): Config {
+  return {
+    file: "/srv/app/holdfast.jsonc",
+    folder: "/srv/app",
+    app: { module: "/srv/app/main.ts", project: "/srv/app", lockfile: undefined },
+    listen: [{ kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],
+    unveil: [],
+    ...DEFAULTS,
+    account: undefined,
+    runtime: "/srv/app/.holdfast",
+    ...changes,
+  };
+}

@@ -1,0 +1,746 @@
+/** The kernel's layer of the wall, around real workers: also those for which Deno's does not count. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { type Arch, numberOf, type SystemCall } from "../lib/sandbox/seccomp.ts";
+import { isAlive, readStatus } from "./harness/process.ts";
+import { freePort, Project, REPOSITORY } from "./harness/project.ts";
+import { Server, type ServerOptions, supervisorPermissions } from "./harness/server.ts";
+import { until } from "./harness/wait.ts";
+
+const DOUBLES = join(REPOSITORY, "tests/doubles");
+
+/** An app that does what it is told, by system calls too. */
+const NATIVE_APP = `export { default } from "file://${DOUBLES}/native_app.ts";`;
+
+/** The same, for apps that have the permissions of a worker. */
+const OBEYING_APP = `
+const AsyncFunction = (async () => {}).constructor;
+export default {
+  async fetch(request) {
+    try {
+      const value = await new AsyncFunction(await request.text())();
+      return Response.json({ ok: value ?? null });
+    } catch (error) {
+      return Response.json({ denied: error.name, message: error.message });
+    }
+  },
+};
+`;
+
+const EPERM = 1;
+const ENOSYS = 38;
+
+interface Outcome {
+  readonly ok?: unknown;
+  readonly denied?: string;
+  readonly message?: string;
+}
+
+/** Runs code in the worker; it may use `await`, `return`, and `native` if it is a wide one. */
+async function tell(server: Server, body: string): Promise<Outcome> {
+  return await (await server.get("/", { method: "POST", body })).json();
+}
+
+/** What the code returns, in the worker. */
+async function result(server: Server, code: string): Promise<unknown> {
+  const outcome = await tell(server, code);
+  assertEquals(outcome.denied, undefined, `${code}: ${outcome.message}`);
+  return outcome.ok;
+}
+
+/** The name of the error that the code ends in, in the worker. */
+async function denial(server: Server, code: string): Promise<string | undefined> {
+  return (await tell(server, code)).denied;
+}
+
+/** A server with an app that obeys; data/ is unveiled with all rights, and nothing else. */
+async function start(options: ServerOptions = {}): Promise<Server> {
+  const { files, config, ...more } = options;
+  return await Server.start({
+    files: { "app.ts": OBEYING_APP, "data/file.txt": "data", "secret.txt": "secret", ...files },
+    config: { unveil: { "./data": "rwc" }, ...config },
+    ...more,
+  });
+}
+
+/** The same, with every permission of Deno in its workers. */
+async function startWide(options: ServerOptions = {}): Promise<Server> {
+  const { files, config, ...more } = options;
+  return await start({
+    files: { "app.ts": NATIVE_APP, ...files },
+    config: { on_violation: "log", ...config },
+    entry: [join(DOUBLES, "wide_supervisor.ts")],
+    ...more,
+  });
+}
+
+/** Native code is written for one architecture. */
+const IS_X86_64 = Deno.build.arch === "x86_64";
+
+function nativeTest(name: string, fn: () => Promise<void>): void {
+  Deno.test({
+    name: IS_X86_64 ? name : `SKIPPED, since it needs x86_64: ${name}`,
+    ignore: !IS_X86_64,
+    fn,
+  });
+}
+
+async function workerPid(server: Server): Promise<number> {
+  const [pid] = await server.workers();
+  assert(pid !== undefined && isAlive(pid));
+  return pid;
+}
+
+/** Waits for a worker that is not `before`. */
+async function nextWorker(server: Server, before: number): Promise<number> {
+  return await until(
+    "another worker",
+    async () => (await server.workers()).find((pid) => pid !== before),
+  );
+}
+
+/** A system call as code. */
+function callCode(call: SystemCall, ...args: string[]): string {
+  return `native.call(${[numberOf(call, Deno.build.arch as Arch), ...args].join(", ")})`;
+}
+
+// ---- how a worker is held ----
+
+/** Starts a supervisor as a shell with other limits and descriptors does. */
+function startInShell(project: Project, prelude: string): Server {
+  const start = [join(REPOSITORY, "main.ts"), "start", "--config", project.configFile];
+  const process = new Deno.Command("sh", {
+    args: [
+      "-c",
+      `${prelude}; exec "$0" "$@"`,
+      Deno.execPath(),
+      ...["run", ...supervisorPermissions(project), ...start],
+    ],
+    cwd: REPOSITORY,
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  return new Server(project, process);
+}
+
+/** The limits of a process by their names, soft and hard. */
+function readLimits(pid: number): Record<string, [soft: string, hard: string]> {
+  const [, ...lines] = Deno.readTextFileSync(`/proc/${pid}/limits`).trim().split("\n");
+  return Object.fromEntries(
+    lines.map((line) => {
+      const [, name, soft, hard] = /^(.{25}) (\S+)\s+(\S+)/.exec(line)!;
+      return [name!.trim(), [soft!, hard!]];
+    }),
+  );
+}
+
+function processGroup(pid: number): number {
+  const text = Deno.readTextFileSync(`/proc/${pid}/stat`);
+  return Number(text.slice(text.lastIndexOf(")") + 2).split(" ")[2]);
+}
+
+/** What the descriptors of a process are. */
+function descriptors(pid: number): Record<string, string> {
+  const folder = `/proc/${pid}/fd`;
+  const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
+  return Object.fromEntries(names.flatMap((name) => {
+    try {
+      return [[name, Deno.readLinkSync(`${folder}/${name}`)]];
+    } catch {
+      // It was closed while we looked.
+      return [];
+    }
+  }));
+}
+
+Deno.test("every thread of a worker is confined, also in a replacement and after a reload", async () => {
+  await using server = await start();
+  const assertConfined = async () => {
+    const pid = await workerPid(server);
+    // A Worker of the app is a thread too.
+    const code = `const url = "data:text/javascript,postMessage(0)";
+      globalThis.thread ??= new Worker(url, { type: "module" });
+      await new Promise((resolve) => globalThis.thread.onmessage = resolve);`;
+    await result(server, code);
+    const threads = [...Deno.readDirSync(`/proc/${pid}/task`)].map(({ name }) => Number(name));
+    assert(threads.length > 1, `${threads}`);
+    for (const thread of threads) {
+      const status = readStatus(thread);
+      assertEquals([status?.NoNewPrivs, status?.Seccomp], ["1", "2"], `thread ${thread}`);
+      assertEquals(status?.Seccomp_filters, "1");
+    }
+    return pid;
+  };
+  const first = await assertConfined();
+  Deno.kill(first, "SIGKILL");
+  await nextWorker(server, first);
+  await assertConfined();
+  assertEquals((await server.hangUp()).event, "reload_done");
+  await until("one generation", async () => (await server.status()).generations.length === 1);
+  await assertConfined();
+  // The supervisor is not, or it could not do its work.
+  assertEquals([readStatus(server.pid)?.NoNewPrivs, readStatus(server.pid)?.Seccomp], ["0", "0"]);
+});
+
+Deno.test("a worker has the limits of its config, cut to what the supervisor was given", async () => {
+  const limits = {
+    descriptors: 100_000,
+    processes: 12_345,
+    fileBytes: 2_097_152,
+    memoryBytes: 8 * 2 ** 30,
+  };
+  const project = await Project.create({ config: { limits } });
+  await using server = startInShell(project, "ulimit -n 3000");
+  await server.waitFor("serving");
+  const found = readLimits(await workerPid(server));
+  const both = (value: number): [string, string] => [String(value), String(value)];
+  assertEquals(found["Max open files"], both(3000));
+  assertEquals(found["Max processes"], both(12_345));
+  assertEquals(found["Max file size"], both(2_097_152));
+  const RESERVED_BYTES = 512 * 2 ** 20;
+  assertEquals(found["Max data size"], both(limits.memoryBytes + RESERVED_BYTES));
+  assertEquals(found["Max core file size"], both(0));
+  assertEquals(readLimits(server.pid)["Max file size"], ["unlimited", "unlimited"]);
+  assertEquals(await server.text("/"), "one /");
+});
+
+Deno.test("no file of a worker grows past its limit, and requests go on", async () => {
+  await using server = await start({ config: { limits: { fileBytes: 1_048_576 } } });
+  const write = (bytes: number) => `Deno.writeFileSync("data/large", new Uint8Array(${bytes}))`;
+  assertEquals(await tell(server, write(1_048_576)), { ok: null });
+  // The kernel's signal for it may end the worker.
+  await tell(server, write(1_048_577)).catch(() => {});
+  assertEquals(await result(server, `return Deno.statSync("data/large").size`), 1_048_576);
+});
+
+Deno.test("a worker leads a process group of its own, in the session of the supervisor", async () => {
+  await using server = await start();
+  const pid = await workerPid(server);
+  assertEquals(processGroup(pid), pid);
+  assert(processGroup(server.pid) !== pid);
+});
+
+Deno.test("a worker inherits no descriptor that whoever started the supervisor left open", async () => {
+  const project = await Project.create();
+  await using server = startInShell(project, "exec 9</etc/passwd");
+  await server.waitFor("serving");
+  const assertNone = async () => {
+    const found = descriptors(await workerPid(server));
+    const files = Object.values(found).filter((target) => target.startsWith("/"));
+    // Deno's own caches, whose place it is told.
+    const strange = files.filter((path) => !/^\/dev\/|\/deno\/|\.cache\//.test(path));
+    assertEquals(strange, [], JSON.stringify(found));
+    for (const kind of ["seccomp notify", "landlock", "pidfd"]) {
+      assert(!Object.values(found).some((target) => target.includes(kind)), JSON.stringify(found));
+    }
+  };
+  // The supervisor has it. Only root may look: it hides its /proc files from its own user.
+  if (Deno.uid() === 0) assertEquals(descriptors(server.pid)["9"], "/etc/passwd");
+  await assertNone();
+  const before = await workerPid(server);
+  Deno.kill(before, "SIGKILL");
+  await nextWorker(server, before);
+  await assertNone();
+});
+
+// ---- programs and signals ----
+
+/** Tries to execute touch in the place of the worker; gives the error. */
+const execTouch = (mark: string) =>
+  `return -${
+    callCode(
+      "execve",
+      '"/usr/bin/touch"',
+      `native.vector("touch", ${JSON.stringify(mark)})`,
+      "native.vector()",
+    )
+  }`;
+
+nativeTest(
+  "an exec is refused, told and counted, and the worker stays where on_violation is log",
+  async () => {
+    await using server = await startWide();
+    const mark = server.project.path("data/mark");
+    const pid = await workerPid(server);
+    assertEquals(await result(server, execTouch(mark)), EPERM);
+    const { generation, worker, path, call, ...event } = await server.waitFor("exec_denied");
+    assertEquals([generation, worker, path, call, event.pid], [
+      1,
+      1,
+      "/usr/bin/touch",
+      "execve",
+      pid,
+    ]);
+    assertEquals(await result(server, execTouch(mark)), EPERM);
+    await server.waitFor("exec_denied", 2);
+    const { worker: seen } = (await server.status()).generations[0]!;
+    assertEquals([seen!.pid, seen!.denied], [pid, 2]);
+    assertEquals(await Deno.stat(mark).catch((error) => error.name), "NotFound");
+    assertEquals(server.eventsOf("worker_lost"), []);
+  },
+);
+
+nativeTest(
+  "an exec gets through where there is no wall but Deno's, and Deno's is open",
+  async () => {
+    await using server = await startWide({ config: { wall: "deno" } });
+    const mark = server.project.path("data/mark");
+    // It takes the worker's place, so that there is no answer.
+    await tell(server, execTouch(mark)).catch(() => {});
+    await until("the program's mark", () => Deno.stat(mark).catch(() => undefined));
+    assertEquals((await server.waitFor("worker_lost")).how, "exited with status 0");
+  },
+);
+
+nativeTest(
+  "a worker that tries an exec is replaced where on_violation is replace, and requests go on",
+  async () => {
+    await using server = await startWide({ config: { on_violation: "replace" } });
+    const mark = server.project.path("data/mark");
+    const pid = await workerPid(server);
+    const tried = tell(server, execTouch(mark)).catch(() => {});
+    const lost = await server.waitFor("worker_lost");
+    assertEquals([lost.pid, lost.how], [pid, "tried execve (killed by SIGKILL)"]);
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, (_, n) => result(server, `return ${n}`)),
+    );
+    assertEquals(answers, Array.from({ length: 20 }, (_, n) => n));
+    assert(await nextWorker(server, pid) !== pid);
+    assertEquals((await server.status()).generations[0]!.replacements, 1);
+    assertEquals(await Deno.stat(mark).catch((error) => error.name), "NotFound");
+    await tried;
+  },
+);
+
+nativeTest("execveat is refused too, and its path is told", async () => {
+  await using server = await startWide();
+  const args = ["-100", '"/bin/true"', 'native.vector("true")', "native.vector()", "0"];
+  assertEquals(await result(server, `return -${callCode("execveat", ...args)}`), EPERM);
+  const { path, call } = await server.waitFor("exec_denied");
+  assertEquals([path, call], ["/bin/true", "execveat"]);
+});
+
+nativeTest(
+  "the path of a refused exec is told escaped, cut, and as unknown if it cannot be read",
+  async () => {
+    await using server = await startWide();
+    const paths: [code: string, told: (path: unknown) => boolean][] = [
+      [
+        '"/bin/a\\nb\\x1b[2J"',
+        (path) => /^[ -~]*bin\/a[ -~]*$/.test(String(path)),
+      ],
+      [`"/" + "x".repeat(5000)`, (path) => String(path).length <= 256],
+      ["8", (path) => path === null],
+    ];
+    for (const [index, [path, told]] of paths.entries()) {
+      const code = callCode("execve", path, "native.vector()", "native.vector()");
+      assertEquals(await result(server, `return -${code}`), EPERM);
+      const event = await server.waitFor("exec_denied", index + 1);
+      assert(told(event.path), JSON.stringify(event));
+    }
+  },
+);
+
+nativeTest(
+  "Deno.Command and child_process fail in a worker with every permission of Deno",
+  async () => {
+    await using server = await startWide();
+    const mark = server.project.path("data/mark");
+    const spawn = `new Deno.Command("/usr/bin/touch", { args: [${JSON.stringify(mark)}] })`;
+    assertEquals(await denial(server, `return await ${spawn}.output()`), "PermissionDenied");
+    const { ok } = await tell(
+      server,
+      `const { spawnSync } = await import("node:child_process");
+     return spawnSync("/usr/bin/touch", [${JSON.stringify(mark)}]).status`,
+    );
+    assert(ok === null || ok === undefined, `${ok}`);
+    assertEquals(await Deno.stat(mark).catch((error) => error.name), "NotFound");
+  },
+);
+
+nativeTest("what a worker forked has no exec, and is gone with its worker", async () => {
+  await using server = await startWide();
+  const mark = server.project.path("data/mark");
+  const worker = await workerPid(server);
+  const child = await result(server, "return native.forkIdle()") as number;
+  assert(child > 0 && isAlive(child), `${child}`);
+  assertEquals(processGroup(child), worker);
+  assertEquals([readStatus(child)?.NoNewPrivs, readStatus(child)?.Seccomp], ["1", "2"]);
+
+  const exec = `
+    const child = native.forkExec("/usr/bin/touch", "touch", ${JSON.stringify(mark)});
+    const status = new Uint8Array(4);
+    const WAIT4 = 61;
+    return [native.call(WAIT4, child, status, 0, 0) === child, status[1]]`;
+  assertEquals(await result(server, exec), [true, EPERM]);
+  const told = await server.waitFor("exec_denied");
+  assertEquals([told.worker, told.pid, told.path], [1, worker, "/usr/bin/touch"]);
+  assertEquals(await Deno.stat(mark).catch((error) => error.name), "NotFound");
+
+  assert(isAlive(child));
+  Deno.kill(worker, "SIGKILL");
+  await until("the end of the child", () => !isAlive(child));
+  await nextWorker(server, worker);
+});
+
+nativeTest("what a worker forked is gone after a reload has drained the worker", async () => {
+  await using server = await startWide({ config: { reload: { idleGraceMs: 0 } } });
+  const child = await result(server, "return native.forkIdle()") as number;
+  assertEquals((await server.hangUp()).event, "reload_done");
+  await server.waitFor("generation_ended");
+  await until("the end of the child", () => !isAlive(child));
+});
+
+nativeTest("a worker cannot leave its process group, nor fork in a way that would", async () => {
+  await using server = await startWide();
+  const CLONE_PARENT = 0x8000;
+  for (
+    const code of [
+      callCode("setpgid", "0", String(server.pid)),
+      callCode("setpgid", "0", "0"),
+      callCode("setsid"),
+      callCode("clone", String(CLONE_PARENT | 17)),
+      callCode("unshare", String(0x10000000)),
+      callCode("ptrace", "0"),
+      callCode("setrlimit", "7", "new Uint8Array(16)"),
+      callCode("prlimit64", "0", "7", "new Uint8Array(16)"),
+    ]
+  ) assertEquals(await result(server, `return -${code}`), EPERM, code);
+  assertEquals(processGroup(await workerPid(server)), await workerPid(server));
+});
+
+nativeTest("a worker cannot signal the supervisor, by whatever call", async () => {
+  await using server = await startWide();
+  const pid = String(server.pid);
+  for (const signal of [9, 15, 1, 2, 19, 10, 0]) {
+    for (
+      const code of [
+        callCode("kill", pid, String(signal)),
+        callCode("tkill", pid, String(signal)),
+        callCode("tgkill", pid, pid, String(signal)),
+        callCode("rt_sigqueueinfo", pid, String(signal), "new Uint8Array(128)"),
+      ]
+    ) assertEquals(await result(server, `return -${code}`), EPERM, code);
+  }
+  assertEquals(await result(server, `return -${callCode("pidfd_open", pid, "0")}`), EPERM);
+  // The rest is refused by the program itself; nobody was asked about it.
+  const told = await server.waitFor("call_denied");
+  assertEquals([told.call, told.worker, told.path], ["kill", 1, null]);
+  assertEquals((await server.status()).generations[0]!.worker!.denied, 1);
+  // It is alive and well, and can still end a worker itself.
+  assertEquals((await server.status()).pid, server.pid);
+  assertEquals((await server.hangUp()).event, "reload_done");
+});
+
+nativeTest(
+  "without its supervisor a worker's exec fails still, and the worker drains and ends",
+  async () => {
+    const server = await startWide();
+    const mark = server.project.path("data/mark");
+    const pid = await workerPid(server);
+    const late = result(
+      server,
+      `const GETPPID = 110;
+     while (native.call(GETPPID) === ${server.pid}) await new Promise((next) => setTimeout(next, 10));
+     return await (async () => { ${execTouch(mark)} })()`,
+    );
+    await until("the request in flight", async () => {
+      const { generations } = await server.status();
+      return generations[0]!.worker!.inFlight === 1;
+    });
+    server.signal("SIGKILL");
+    const errno = await late;
+    assert(errno === ENOSYS || errno === EPERM, `errno ${errno}`);
+    assertEquals(await Deno.stat(mark).catch((error) => error.name), "NotFound");
+    await until("the worker to leave", () => !isAlive(pid));
+    await server.exited();
+    await server.project[Symbol.asyncDispose]();
+  },
+);
+
+// ---- files ----
+
+nativeTest(
+  "with every permission of Deno a worker still has no more files than the config says",
+  async () => {
+    await using server = await startWide({
+      files: { "readable/file.txt": "readable" },
+      config: { unveil: { "./data": "rwc", "./readable": "r" } },
+    });
+    const { project } = server;
+    await Deno.symlink(project.path("secret.txt"), project.path("data/link"));
+    const quoted = (path: string) =>
+      JSON.stringify(path.startsWith("/") ? path : project.path(path));
+    const read = (path: string) => `return Deno.readTextFileSync(${quoted(path)})`;
+    assertEquals(await result(server, read("data/file.txt")), "data");
+    assertEquals(await result(server, read("readable/file.txt")), "readable");
+    assertEquals(await result(server, `Deno.writeTextFileSync("data/new.txt", "new")`), null);
+    assertEquals(await result(server, `Deno.removeSync("data/new.txt")`), null);
+    for (
+      const code of [
+        read("secret.txt"),
+        read("data/link"),
+        read("data/../secret.txt"),
+        read(project.configFile),
+        read(".holdfast/lock"),
+        read("/etc/passwd"),
+        read("/etc/shadow"),
+        read("/proc/self/environ"),
+        read(`/proc/${server.pid}/environ`),
+        read("/proc/self/root/etc/passwd"),
+        read("/proc/version"),
+        read("/sys/kernel/mm/transparent_hugepage/enabled"),
+        `return [...Deno.readDirSync(${quoted(".")})]`,
+        `return [...Deno.readDirSync("/")]`,
+        `return [...Deno.readDirSync("/tmp")]`,
+        `return [...Deno.readDirSync("/proc")]`,
+        `Deno.writeTextFileSync(${quoted("readable/file.txt")}, "changed")`,
+        `Deno.truncateSync(${quoted("readable/file.txt")}, 0)`,
+        `Deno.writeTextFileSync(${quoted("app.ts")}, "changed")`,
+        `Deno.writeTextFileSync(${quoted("made.txt")}, "made")`,
+        `Deno.writeTextFileSync("/tmp/${crypto.randomUUID()}", "made")`,
+        `Deno.writeTextFileSync(Deno.env.get("DENO_DIR") + "/made", "made")`,
+        `Deno.mkdirSync(${quoted("made")})`,
+        `Deno.removeSync(${quoted("secret.txt")})`,
+        `Deno.renameSync(${quoted("secret.txt")}, ${quoted("data/secret.txt")})`,
+        `Deno.renameSync(${quoted("data/file.txt")}, ${quoted("file.txt")})`,
+        `Deno.symlinkSync("/etc/passwd", ${quoted("data/passwd")})`,
+        `Deno.renameSync(${quoted("readable/file.txt")}, ${quoted("data/readable.txt")})`,
+      ]
+    ) assertEquals(await denial(server, code), "PermissionDenied", code);
+    const text = (path: string) => Deno.readTextFileSync(project.path(path));
+    assertEquals([text("secret.txt"), text("readable/file.txt")], ["secret", "readable"]);
+    assertEquals(server.eventsOf("worker_lost"), []);
+  },
+);
+
+Deno.test("a link in an unveiled folder leads nowhere outside, where Deno alone would follow it", async () => {
+  for (const [wall, expected] of Object.entries({ kernel: "PermissionDenied", deno: "secret" })) {
+    await using server = await start({ config: { wall } });
+    await Deno.symlink("../secret.txt", server.project.path("data/link"));
+    await Deno.symlink("file.txt", server.project.path("data/inner"));
+    const read = (name: string) => `return Deno.readTextFileSync("data/${name}")`;
+    assertEquals(await result(server, read("inner")), "data");
+    const { ok, denied } = await tell(server, read("link"));
+    assertEquals(ok ?? denied, expected, wall);
+  }
+});
+
+Deno.test("files and folders that come later in an unveiled folder can be used", async () => {
+  await using server = await start({
+    files: { "readable/file.txt": "readable" },
+    config: { unveil: { "./data": "rwc", "./readable": "r" } },
+  });
+  const { project } = server;
+  await project.write("readable/deep/later.txt", "later");
+  assertEquals(
+    await result(server, `return Deno.readTextFileSync("readable/deep/later.txt")`),
+    "later",
+  );
+  const made = `
+    Deno.mkdirSync("data/deep/deeper", { recursive: true });
+    Deno.writeTextFileSync("data/deep/deeper/file.txt", "made");
+    return Deno.readTextFileSync("data/deep/deeper/file.txt")`;
+  assertEquals(await result(server, made), "made");
+  // A file that replaces another by its name is in the folder like any other.
+  await project.write("data/file.txt", "replaced");
+  assertEquals(await result(server, `return Deno.readTextFileSync("data/file.txt")`), "replaced");
+});
+
+Deno.test("an inner path may have more rights than the folder around it", async () => {
+  await using server = await start({
+    files: { "data/inbox/file.txt": "inbox" },
+    config: { unveil: { "./data": "r", "./data/inbox": "rwc" } },
+  });
+  const write = (path: string) => `Deno.writeTextFileSync("${path}", "new")`;
+  assertEquals(await tell(server, write("data/inbox/new.txt")), { ok: null });
+  assertEquals(await result(server, `return Deno.readTextFileSync("data/file.txt")`), "data");
+  assertEquals(await denial(server, write("data/file.txt")), "NotCapable");
+});
+
+Deno.test("localStorage fails: Deno's folder is read-only for a worker", async () => {
+  await using server = await start();
+  assertEquals(await result(server, `return Deno.readTextFileSync("data/file.txt")`), "data");
+  const { ok, denied } = await tell(server, `localStorage.setItem("key", "value")`);
+  assert(ok === undefined && denied !== undefined, `${ok}`);
+  assertEquals(await result(server, "return 1"), 1);
+  assertEquals(server.eventsOf("worker_lost"), []);
+});
+
+Deno.test("an app copies, renames and makes temporary files in what is unveiled with rwc", async () => {
+  await using server = await start({
+    files: { "readable/file.txt": "readable", "other/file.txt": "other" },
+    config: { unveil: { "./data": "rwc", "./other": "rwc", "./readable": "r" } },
+  });
+  const { project } = server;
+  const text = (path: string) => Deno.readTextFileSync(project.path(path));
+  const steps = [
+    `Deno.copyFileSync("readable/file.txt", "data/copied.txt")`,
+    `await Deno.copyFile("data/file.txt", "other/copied.txt")`,
+    `Deno.renameSync("data/file.txt", "data/renamed.txt")`,
+    `Deno.renameSync("data/renamed.txt", "other/moved.txt")`,
+    `await Deno.mkdir("data/folder"); await Deno.rename("data/folder", "other/folder")`,
+    `(await import("node:fs")).copyFileSync("data/copied.txt", "data/copied_again.txt")`,
+    `const path = await Deno.makeTempFile({ dir: "data" });
+     await Deno.writeTextFile(path, "temporary");
+     await Deno.remove(path)`,
+    `await Deno.remove(await Deno.makeTempDir({ dir: "data" }))`,
+    `const file = await Deno.open("data/synced", { create: true, write: true });
+     await file.write(new Uint8Array(8)); await file.syncData(); await file.sync();
+     await file.truncate(4); await file.lock(true); await file.unlock(); file.close()`,
+  ];
+  for (const step of steps) assertEquals(await tell(server, step), { ok: null }, step);
+  assertEquals([text("data/copied.txt"), text("data/copied_again.txt")], ["readable", "readable"]);
+  assertEquals([text("other/copied.txt"), text("other/moved.txt")], ["data", "data"]);
+  assertEquals(server.eventsOf("worker_lost"), []);
+});
+
+Deno.test("SQLite works in an unveiled folder, with a write-ahead log and without", async () => {
+  await using server = await start();
+  for (const mode of ["WAL", "DELETE", "TRUNCATE"]) {
+    const code = `
+      const { DatabaseSync } = await import("node:sqlite");
+      const database = new DatabaseSync("data/${mode}.db");
+      const { journal_mode } = database.prepare("PRAGMA journal_mode = ${mode}").get();
+      database.exec("CREATE TABLE notes (text)");
+      database.exec("BEGIN");
+      for (let n = 0; n < 500; n++) database.prepare("INSERT INTO notes VALUES (?)").run("note " + n);
+      database.exec("COMMIT");
+      database.exec("CREATE TEMP TABLE sorted AS SELECT * FROM notes ORDER BY text DESC");
+      const { count } = database.prepare("SELECT count(*) AS count FROM notes").get();
+      database.close();
+      return [journal_mode, count]`;
+    assertEquals(await result(server, code), [mode.toLowerCase(), 500]);
+  }
+  assertEquals(server.eventsOf("worker_lost"), []);
+});
+
+Deno.test("a module that is replaced while its worker is killed comes up in the replacement", async () => {
+  const version = (text: string) => `export const VERSION = ${JSON.stringify(text)};`;
+  await using server = await start({
+    files: {
+      "app.ts": `import { VERSION } from "./version.ts";
+        export default { fetch: () => new Response(VERSION) };`,
+      "version.ts": version("one"),
+    },
+  });
+  assertEquals(await server.text("/"), "one");
+  for (const text of ["two", "three"]) {
+    const pid = await workerPid(server);
+    const before = await Deno.stat(server.project.path("version.ts"));
+    await server.project.write("version.ts", version(text));
+    assert((await Deno.stat(server.project.path("version.ts"))).ino !== before.ino);
+    Deno.kill(pid, "SIGKILL");
+    await nextWorker(server, pid);
+    assertEquals(await server.text("/"), text);
+  }
+  assertEquals(server.eventsOf("worker_start_failed"), []);
+});
+
+// ---- the network ----
+
+/** A server of the test's own, for an app to dial. */
+function serveText() {
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    () => new Response("reached"),
+  );
+  return {
+    port: server.addr.port,
+    async [Symbol.asyncDispose]() {
+      await server.shutdown();
+    },
+  };
+}
+
+const fetchCode = (host: string, port: number) =>
+  `return await (await fetch("http://${host}:${port}/")).text()`;
+const dialCode = (port: number) =>
+  `(await Deno.connect({ hostname: "127.0.0.1", port: ${port} })).close()`;
+
+Deno.test("an app fetches from what net lists, by address and by name", async () => {
+  await using listed = serveText();
+  for (const host of ["127.0.0.1", "localhost"]) {
+    await using server = await start({ config: { net: [`${host}:${listed.port}`] } });
+    assertEquals(await result(server, fetchCode(host, listed.port)), "reached", host);
+    assertEquals(await denial(server, fetchCode(host, freePort())), "NotCapable", host);
+  }
+});
+
+nativeTest(
+  "with every permission of Deno a worker dials the ports of net and no other",
+  async () => {
+    await using listed = serveText();
+    await using other = serveText();
+    for (const host of ["127.0.0.1", "localhost"]) {
+      await using server = await startWide({ config: { net: [`${host}:${listed.port}`] } });
+      assertEquals(await result(server, fetchCode(host, listed.port)), "reached");
+      assertEquals(await tell(server, dialCode(listed.port)), { ok: null });
+      assertEquals(await denial(server, dialCode(other.port)), "PermissionDenied");
+      assertEquals(await denial(server, fetchCode(host, other.port)), "TypeError");
+      assertEquals(
+        await denial(server, `Deno.listen({ hostname: "127.0.0.1", port: ${freePort()} })`),
+        "PermissionDenied",
+      );
+      const unix = `await Deno.connect({ transport: "unix", path: ".holdfast/control.sock" })`;
+      assertEquals(await denial(server, unix), "PermissionDenied");
+    }
+  },
+);
+
+nativeTest("with every permission of Deno a worker without net dials nobody", async () => {
+  await using other = serveText();
+  await using server = await startWide();
+  assertEquals(await denial(server, dialCode(other.port)), "PermissionDenied");
+  for (
+    const [domain, type] of [[1, 1], [1, 2], [2, 1], [2, 2], [2, 3], [10, 1], [16, 3], [17, 3]]
+  ) {
+    const socket = callCode("socket", `${domain}`, `${type}`, "0");
+    assertEquals(await result(server, `return -${socket}`), EPERM, socket);
+  }
+  assertEquals(await result(server, `return native.call(39) > 0`), true);
+});
+
+// ---- without a wall ----
+
+Deno.test('"wall": "deno" leaves workers to Deno\'s permissions, and says so at start', async () => {
+  await using server = await start({ config: { wall: "deno" } });
+  assertEquals(server.eventsOf("wall_is_deno_only").length, 1);
+  const status = readStatus(await workerPid(server));
+  assertEquals([status?.NoNewPrivs, status?.Seccomp], ["0", "0"]);
+  assertEquals(await denial(server, `Deno.readTextFileSync("/etc/passwd")`), "NotCapable");
+  // A reload brings the wall in.
+  await server.project.configure({ wall: "kernel" });
+  assertEquals((await server.hangUp()).event, "reload_done");
+  await until("one generation", async () => (await server.status()).generations.length === 1);
+  assertEquals(readStatus(await workerPid(server))?.Seccomp, "2");
+});
+
+Deno.test("a start with the kernel's wall warns of no missing wall", async () => {
+  await using server = await start();
+  assertEquals(server.eventsOf("wall_is_deno_only"), []);
+});
+
+for (const abi of [0, 1, 2]) {
+  Deno.test(`a kernel with Landlock ABI ${abi} is exit 71, and the way out is named`, async () => {
+    const entry = [join(DOUBLES, "old_kernel_supervisor.ts"), String(abi)];
+    await using server = await start({ entry, wait: "exit" });
+    assertEquals((await server.exited()).code, 71);
+    assertStringIncludes(server.log, `Landlock ABI ${abi}`);
+    assertStringIncludes(server.log, '"wall": "deno"');
+    assertEquals(server.eventsOf("serving"), []);
+    await using other = await start({ entry, config: { wall: "deno" } });
+    assertEquals(await result(other, "return 1"), 1);
+  });
+}
+
+Deno.test("a kernel with the least ABI serves behind what that can hold", async () => {
+  const entry = [join(DOUBLES, "old_kernel_supervisor.ts"), "3"];
+  await using server = await start({ entry });
+  await Deno.symlink("../secret.txt", server.project.path("data/link"));
+  const read = (name: string) => `return Deno.readTextFileSync("data/${name}")`;
+  assertEquals(await result(server, read("file.txt")), "data");
+  assertEquals(await denial(server, read("link")), "PermissionDenied");
+  assertEquals(readStatus(await workerPid(server))?.Seccomp, "2");
+});

@@ -1,5 +1,5 @@
 import { bundleWorker } from "../lib/supervisor/prepare.ts";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { isAlive, readStatus } from "./harness/process.ts";
 import { Project, type ProjectOptions, REPOSITORY } from "./harness/project.ts";
@@ -290,6 +290,48 @@ rootTest(
       const { code, stderr } = await runAsNobody(deno, project, command);
       assertEquals(code, 78, stderr);
       assertStringIncludes(stderr, `only root can run workers as "nobody", and this is uid ${uid}`);
+    }
+  },
+);
+
+rootTest(
+  "an ordinary user's workers are behind the whole wall, and nobody of that user looks into the supervisor",
+  async () => {
+    await using deno = await OpenDeno.create();
+    const { uid, gid } = await nobody();
+    await run("chown", "-R", `${uid}:${gid}`, deno.denoDir);
+    const project = await createOpenProject({ config: { limits: { descriptors: 500 } } });
+    await run("chown", "-R", `${uid}:${gid}`, project.folder);
+    const permissions = supervisorPermissions(project).map((permission) =>
+      permission.startsWith("--allow-run=") ? `--allow-run=${deno.program}` : permission
+    );
+    const ids = [`--reuid=${uid}`, `--regid=${gid}`, "--clear-groups"];
+    const start = [join(REPOSITORY, "main.ts"), "start", "--config", project.configFile];
+    const process = new Deno.Command("setpriv", {
+      args: [...ids, deno.program, "run", ...permissions, ...start],
+      cwd: REPOSITORY,
+      env: { DENO_DIR: deno.denoDir, HOME: project.folder },
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    await using server = new Server(project, process);
+    await server.waitFor("serving");
+    assertEquals(await server.text("/"), "one /");
+    for (const reload of ["before", "after"]) {
+      const [worker] = await server.workers();
+      const { uids } = credentials(worker!);
+      assertEquals(uids, Array(4).fill(uid), reload);
+      const status = readStatus(worker!)!;
+      assertEquals([status["NoNewPrivs"], status["Seccomp"]], ["1", "2"], reload);
+      assertMatch(
+        await Deno.readTextFile(`/proc/${worker}/limits`),
+        /^Max open files +500 +500 /m,
+      );
+      // The kernel gives these files to root as soon as a process is not dumpable.
+      assertEquals(Deno.statSync(`/proc/${server.pid}/environ`).uid, 0, reload);
+      if (reload === "before") assertEquals((await server.hangUp()).event, "reload_done");
+      await until("one generation alone", async () => (await server.workers()).length === 1);
     }
   },
 );

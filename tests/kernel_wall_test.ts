@@ -209,9 +209,10 @@ Deno.test("no file of a worker grows past its limit, and requests go on", async 
   await using server = await start({ config: { limits: { fileBytes: 1_048_576 } } });
   const write = (bytes: number) => `Deno.writeFileSync("data/large", new Uint8Array(${bytes}))`;
   assertEquals(await tell(server, write(1_048_576)), { ok: null });
-  // The kernel's signal for it may end the worker.
-  await tell(server, write(1_048_577)).catch(() => {});
+  const { denied, message } = await tell(server, write(1_048_577));
+  assert(denied !== undefined && message?.includes("File too large"), `${denied}: ${message}`);
   assertEquals(await result(server, `return Deno.statSync("data/large").size`), 1_048_576);
+  assertEquals(server.eventsOf("worker_lost"), []);
 });
 
 Deno.test("a worker leads a process group of its own, in the session of the supervisor", async () => {
@@ -312,6 +313,18 @@ nativeTest(
     await tried;
   },
 );
+
+nativeTest("a worker that asks without end is replaced although on_violation is log", async () => {
+  await using server = await startWide();
+  const pid = await workerPid(server);
+  const flood = `const path = "/bin/true", args = [native.vector(path), native.vector()];
+    for (;;) native.call(${numberOf("execve", Deno.build.arch)}, path, ...args)`;
+  const flooding = tell(server, flood).catch(() => {});
+  const lost = await server.waitFor("worker_lost");
+  assertEquals([lost.pid, lost.how], [pid, "tried execve (killed by SIGKILL)"]);
+  assert(await nextWorker(server, pid) !== pid);
+  await flooding;
+});
 
 nativeTest("execveat is refused too, and its path is told", async () => {
   await using server = await startWide();

@@ -213,6 +213,7 @@ Deno.test("a second TERM cuts what the first lets finish", async () => {
   assertEquals((await server.exited()).code, 0);
   assertEquals(await end, "cut");
   assertEquals(server.eventsOf("cutting").length, 1);
+  assertEquals(server.eventsOf("generation_ended")[0]!.outcome, "killed");
   assertNoCrash(server);
 });
 
@@ -408,6 +409,16 @@ Deno.test("the supervisor runs with the permissions that deno task start names, 
   await server.waitFor("worker_ready", 3);
   assertEquals((await runCommand(server.project, "stop")).code, 0);
   assertEquals((await server.exited()).code, 0);
+});
+
+Deno.test("a supervisor that serves has given up what it needs no more", async () => {
+  const entry = [join(REPOSITORY, "tests/doubles/telling_supervisor.ts")];
+  await using server = await Server.start({ entry });
+  assertEquals((await server.hangUp()).event, "reload_done");
+  assertEquals(server.eventsOf("permissions").map(({ granted }) => granted), [
+    ["read", "net", "env", "ffi", "sys"],
+    ["read", "net", "env", "ffi"],
+  ]);
 });
 
 function isFree(port: number): boolean {

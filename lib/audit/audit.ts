@@ -1,13 +1,12 @@
 /** The whole audit: every attempt in every mode, under one project's real config. */
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/config.ts";
-import { HoldfastError } from "../base/error.ts";
 import { keepDescriptors } from "../os/descriptor.ts";
 import { landlockAbi } from "../os/landlock.ts";
-import { LEAST_ABI } from "../sandbox/landlock.ts";
 import { type Wall, workerWall } from "../sandbox/wall.ts";
 import { workerArguments, workerEnvironment } from "../sandbox/worker_command.ts";
 import { bundle, findCaches, findDenoDir, prepareApp } from "../supervisor/prepare.ts";
+import { requireWall } from "../supervisor/require_wall.ts";
 import type { SpawnRequest } from "../supervisor/spawner_message.ts";
 import type { Attempt } from "./attempt.ts";
 import { ATTEMPTS } from "./attempts/catalogue.ts";
@@ -44,13 +43,7 @@ export async function audit(options: AuditOptions): Promise<Result[]> {
   const denoDir = await findDenoDir();
   const modules = await prepareApp(real, denoDir);
   const abi = landlockAbi();
-  if (abi < LEAST_ABI) {
-    throw new HoldfastError(`This machine has no kernel wall to audit: Landlock ABI ${abi}`, {
-      kind: "environment",
-      code: "wall_unavailable",
-      hint: `Run it on Linux with Landlock ABI ${LEAST_ABI} or newer`,
-    });
-  }
+  requireWall(abi);
   const source = await bundleSuspect();
   /** Makes the attempts in one mode after the other. */
   async function run(lane: readonly Mode[]): Promise<Result[]> {

@@ -130,7 +130,7 @@ export const ConfigSchema = z.strictObject({
   ),
   on_violation: z.enum(["replace", "log"]).default("replace").describe(
     "What becomes of a worker that tried to start a program or to signal another process. " +
-      "`replace` kills it and starts another; `log` only says so.",
+      "`replace` kills it and starts another; `log` only says so, up to a thousand times.",
   ),
   limits: LimitsSchema.prefault({}).describe(
     "What a worker may use up; only with the kernel's wall. A limit above what Holdfast itself was " +

@@ -263,6 +263,11 @@ const ALLOW: Instruction = [RETURN, 0, 0, RET_ALLOW];
 const ASK: Instruction = [RETURN, 0, 0, RET_USER_NOTIF];
 const KILL: Instruction = [RETURN, 0, 0, RET_KILL_PROCESS];
 
+/** Whether there is a program for an architecture: `Deno.build.arch` knows these two alone so far. */
+export function hasProgram(arch: string): arch is Arch {
+  return Object.hasOwn(AUDIT_ARCH, arch);
+}
+
 /** What a worker's program depends on. */
 export interface SeccompPolicy {
   /** `none`: dials nobody. `tcp`: TCP alone. `names`: also UDP, since names must be looked up. */

@@ -51,6 +51,7 @@ export class Generation {
   #state: GenerationState = "starting";
   #worker: WorkerProcess | undefined;
   #used = false;
+  #cut = false;
   #deaths = 0;
   #replacements = 0;
   #respawning: Promise<void> | undefined;
@@ -116,12 +117,13 @@ export class Generation {
       drainMs: Math.round(performance.now() - startMs),
       answered: worker?.drained?.answered ?? 0,
       cut: worker?.drained?.cut ?? null,
-      outcome: killed ? "killed" : outcomeOf(worker),
+      outcome: killed || this.#cut ? "killed" : outcomeOf(worker),
     };
   }
 
   /** Ends the worker now. */
   cut(): void {
+    this.#cut = true;
     this.#stop.abort(new Error("The generation was cut"));
     attempt("signal", () => this.#worker?.signal("SIGKILL"));
   }

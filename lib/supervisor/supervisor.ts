@@ -2,12 +2,11 @@
  * The supervisor: holds the listeners and the right to spawn, and swaps generations. It parses no
  * HTTP, imports no app and believes no worker.
  */
-import { HoldfastError, toHoldfastError } from "../base/error.ts";
+import { toHoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import type { Config, ListenAddress } from "../config/config.ts";
 import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
-import { LEAST_ABI } from "../sandbox/landlock.ts";
 import { type Wall, workerWall } from "../sandbox/wall.ts";
 import { workerArguments, workerEnvironment, workerProgram } from "../sandbox/worker_command.ts";
 import { attempt } from "./attempt.ts";
@@ -16,6 +15,7 @@ import { stampFiles } from "./file_stamp.ts";
 import { Generation, type GenerationRecord } from "./generation.ts";
 import type { Listener } from "./listener.ts";
 import { ReloadQueue } from "./reload_queue.ts";
+import { requireWall } from "./require_wall.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
@@ -228,21 +228,14 @@ export class Supervisor {
   /** The kernel's layer for this config; an error where the machine has none. */
   #wallOf(config: Config, modules: readonly string[]): Wall | undefined {
     if (config.wall === "deno") {
-      log.warn("wall_is_deno_only", { hint: "Native code in a worker is not held back" });
+      log.warn("wall_is_deno_only", {
+        missing: ["landlock", "seccomp", "limits"],
+        hint: "Native code in a worker is not held back",
+      });
       return undefined;
     }
     const abi = this.#system.landlockAbi();
-    if (abi < LEAST_ABI) {
-      throw new HoldfastError(
-        `This machine has no kernel wall: ${Deno.build.os} with Landlock ABI ${abi}, ` +
-          `wanted is Linux with ${LEAST_ABI} or newer`,
-        {
-          kind: "environment",
-          code: "wall_unavailable",
-          hint: 'Set "wall": "deno" to accept Deno\'s permissions alone',
-        },
-      );
-    }
+    requireWall(abi);
     const { denoDir, runtime } = this.#foundation!;
     const caches = this.#system.findCaches(denoDir);
     const forbidden = runtime.lockFile;

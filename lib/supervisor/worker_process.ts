@@ -18,6 +18,9 @@ export interface Death {
 
 type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
 
+/** How often a worker may ask in vain under `"on_violation": "log"`: each time costs the supervisor. */
+const MAX_DENIED = 1_000;
+
 /** How a death reads in a message. */
 export function describeDeath({ status, reason }: Death): string {
   const end = status.signal !== undefined
@@ -156,7 +159,7 @@ export class WorkerProcess {
           call: event.call,
           path: event.path === undefined ? null : escapeStranger(event.path, 256),
         });
-        if (this.#onViolation === "replace") {
+        if (this.#onViolation === "replace" || this.#denied >= MAX_DENIED) {
           this.#reason ??= `tried ${event.call}`;
           this.signal("SIGKILL");
         }

@@ -23,6 +23,7 @@ const KNOWN: readonly [pattern: RegExp, why: string][] = [
     /^(openat|unlink)\(.*\/(dep_analysis|node_analysis|v8_code)_cache_v2/,
     "Deno goes on without it",
   ],
+  [/^(mkdir|symlink|readlink)\(.*\/node_compat_bin/, "a name for programs that it may not start"],
   [/^openat\(AT_FDCWD, "[^"]*\/\.holdfast\/lock"/, "the spawner's own probe of Landlock"],
   [/^pidfd_open\(/, "the runtime waits for children by SIGCHLD instead"],
 ];

@@ -169,7 +169,11 @@ export class Auditor implements AsyncDisposable {
       ended: () => death !== undefined && attempt.end?.test(death) === true && this.#sibling!.alive,
       claim: () => !["undefined", "null", "false", undefined].includes(report?.returned),
     }[attempt.proof]();
-    if (after !== before || !scene.decoyRuns) scene.restore();
+    if (after !== before || !scene.decoyRuns) {
+      scene.restore();
+      // Files are stamped by a clock that ticks slowly: the next change must not look like this one.
+      await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+    }
     if (report === undefined && death === undefined) await this.#dismiss();
     return { report, proven, ...death !== undefined && { death } };
   }

@@ -251,6 +251,7 @@ export class Scene implements AsyncDisposable {
     this.#decoy = new Deno.Command(program, {
       args,
       env: { DECOY_SECRET: this.secret },
+      ...this.#account && { uid: this.#account.uid, gid: this.#account.gid },
       stdin: "null",
       stdout: "null",
       stderr: "null",

@@ -364,7 +364,7 @@ for (const engine of ENGINES) {
     assertEquals(await reading, "cut");
     assertEquals((await server.exited()).code, 0);
     const { cut, outcome } = server.eventsOf("generation_ended")[0]!;
-    assertEquals({ cut, outcome }, { cut: null, outcome: "died" });
+    assertEquals({ cut, outcome }, { cut: null, outcome: "killed" });
   });
 
   Deno.test(`a reload answers all 200 connections that wait while the only worker is suspended (${engine})`, async () => {

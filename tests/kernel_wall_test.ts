@@ -326,6 +326,42 @@ nativeTest("a worker that asks without end is replaced although on_violation is 
   await flooding;
 });
 
+/** Makes the listener that the worker was handed listen no more, for every holder of it. */
+const STOP_LISTENER = `
+  const GETSOCKOPT = 55, CONNECT = ${numberOf("connect", "x86_64")};
+  const value = new Uint8Array(4), length = Uint8Array.of(4, 0, 0, 0);
+  for (let fd = 3; fd < 64; fd++) {
+    value.fill(0);
+    // SOL_SOCKET, SO_ACCEPTCONN
+    if (native.call(GETSOCKOPT, fd, 1, 30, value, length) !== 0 || value[0] !== 1) continue;
+    // To the family AF_UNSPEC, which is nobody.
+    const stopped = native.call(CONNECT, fd, new Uint8Array(16), 16);
+    native.call(GETSOCKOPT, fd, 1, 30, value, length);
+    return [stopped, value[0]];
+  }
+  return "no listener";`;
+
+nativeTest(
+  "a listener that a worker made stop is listened on again, by another worker",
+  async () => {
+    await using server = await startWide({ config: { net: ["127.0.0.1:9"] } });
+    // From here on it takes no connection, whoever holds it.
+    const pid = await workerPid(server);
+    assertEquals(await result(server, STOP_LISTENER), [0, 0]);
+    const lost = await server.waitFor("worker_lost");
+    const listen = `127.0.0.1:${server.project.port}`;
+    assertEquals([lost.pid, lost.how], [pid, `made ${listen} stop (killed by SIGKILL)`]);
+    assertEquals(await result(server, "return 1"), 1);
+    assertEquals(server.eventsOf("listener_stopped").map((event) => event.listen), [listen]);
+  },
+);
+
+nativeTest("a worker that may dial nobody cannot make its listener stop", async () => {
+  await using server = await startWide();
+  assertEquals(await result(server, STOP_LISTENER), [-EPERM, 1]);
+  assertEquals(await result(server, "return 1"), 1);
+});
+
 nativeTest("execveat is refused too, and its path is told", async () => {
   await using server = await startWide();
   const args = ["-100", '"/bin/true"', 'native.vector("true")', "native.vector()", "0"];

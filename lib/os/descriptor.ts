@@ -3,6 +3,7 @@ import { loadLibc } from "./libc.ts";
 
 const libc = loadLibc({
   close: { parameters: ["i32"], result: "i32" },
+  getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
   close_range: { parameters: ["u32", "u32", "i32"], result: "i32" },
   listen: { parameters: ["i32", "i32"], result: "i32" },
 });
@@ -22,6 +23,26 @@ export function listenAndClose(fd: number, backlog: number): boolean {
   const listens = libc.symbols.listen(fd, backlog) === 0;
   closeDescriptor(fd);
   return listens;
+}
+
+/** The same numbers on every architecture of Linux that has a wall. */
+const SOL_SOCKET = 1;
+const SO_ACCEPTCONN = 30;
+
+/**
+ * Looks whether a socket still listens (socket(7)), and closes the descriptor that named it. Linux
+ * only; elsewhere the answer is yes.
+ *
+ * @param fd a duplicate, which is the caller's to give away
+ */
+export function listensAndClose(fd: number): boolean {
+  const value = new Int32Array([1]);
+  const bytes = new Uint8Array(value.buffer);
+  if (Deno.build.os === "linux") {
+    libc.symbols.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, bytes, Uint8Array.of(4, 0, 0, 0));
+  }
+  closeDescriptor(fd);
+  return value[0] !== 0;
 }
 
 const CLOSE_RANGE_CLOEXEC = 4;

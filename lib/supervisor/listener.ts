@@ -1,7 +1,7 @@
 /** The listeners: bound once, held for the supervisor's whole life, duplicated for each worker. */
 import type { ListenAddress } from "../config/config.ts";
 import { HoldfastError } from "../base/error.ts";
-import { listenAndClose } from "../os/descriptor.ts";
+import { listenAndClose, listensAndClose } from "../os/descriptor.ts";
 import { bindTcp, bindUnix, type ListenerHandle } from "./listener_handle.ts";
 
 /** What the kernel keeps while no worker accepts; `net.core.somaxconn` caps it. */
@@ -14,10 +14,12 @@ export interface Listener {
   /** A descriptor of its own for whoever takes it over. */
   duplicate(): number;
   /**
-   * Listens once more, which changes nothing unless a worker made the shared socket stop: a
-   * connect(2) to nowhere does that, for every holder of it.
+   * Listens again if a worker made the shared socket stop: a connect(2) to nowhere does that, for
+   * every holder of it.
+   *
+   * @returns whether it had stopped
    */
-  listenAgain(): void;
+  listenAgain(): boolean;
   /** Applies what may change without binding anew: the mode of a Unix socket. */
   update(address: ListenAddress): void;
   /** Lets go; a Unix socket's file goes with it. */
@@ -111,7 +113,9 @@ function holding(text: string, handle: ListenerHandle) {
     text,
     duplicate: () => handle.fdForIpc(),
     listenAgain: () => {
+      if (listensAndClose(handle.fdForIpc())) return false;
       if (!listenAndClose(handle.fdForIpc(), BACKLOG)) throw new Error("the kernel refuses");
+      return true;
     },
     close: () => handle.close(),
   };

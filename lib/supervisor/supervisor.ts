@@ -57,11 +57,7 @@ export class Supervisor {
   #reloadCount = 0;
   #lastReload: ReloadResult | undefined;
   #busy: Promise<unknown> = Promise.resolve();
-  readonly #listenAgain = setInterval(() => {
-    for (const [text, listener] of this.#listeners) {
-      attempt(`listen on ${text} again`, () => listener.listenAgain());
-    }
-  }, LISTEN_AGAIN_MS);
+  readonly #listenAgain = setInterval(() => this.#lookAtListeners(), LISTEN_AGAIN_MS);
 
   /** @param file the config's path */
   constructor(file: string, system: System) {
@@ -315,6 +311,17 @@ export class Supervisor {
   cut(): void {
     log.warn("cutting", { generations: this.#generations.size });
     for (const generation of this.#generations) generation.cut();
+  }
+
+  /** Only a worker can have made a listener stop, and it does not take connections there again. */
+  #lookAtListeners(): void {
+    for (const [text, listener] of this.#listeners) {
+      attempt(`listen on ${text} again`, () => {
+        if (!listener.listenAgain()) return;
+        log.error("listener_stopped", { listen: text, generation: this.#incumbent?.number });
+        this.#incumbent?.worker?.condemn(`made ${text} stop`);
+      });
+    }
   }
 
   #letGo(): void {

@@ -110,6 +110,12 @@ export class WorkerProcess {
     if (this.alive) this.#spawner.post({ type: "signal", worker: this.id, signal });
   }
 
+  /** Kills it for something that it did. */
+  condemn(reason: string): void {
+    this.#reason ??= reason;
+    this.signal("SIGKILL");
+  }
+
   /**
    * Waits for the message `type`; the table of phases has seen to it that none other can come.
    *
@@ -160,8 +166,7 @@ export class WorkerProcess {
           path: event.path === undefined ? null : escapeStranger(event.path, 256),
         });
         if (this.#onViolation === "replace" || this.#denied >= MAX_DENIED) {
-          this.#reason ??= `tried ${event.call}`;
-          this.signal("SIGKILL");
+          this.condemn(`tried ${event.call}`);
         }
         break;
       case "output":

@@ -62,7 +62,7 @@ function faultyListener(listener: Listener): Listener {
     },
     listenAgain() {
       strike("listener listenAgain");
-      listener.listenAgain();
+      return listener.listenAgain();
     },
     update(address) {
       strike("listener update");

@@ -2,7 +2,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { type Arch, numberOf, type SystemCall } from "../lib/sandbox/seccomp.ts";
-import { isAlive, readStatus } from "./harness/process.ts";
+import { countDescriptors, isAlive, readStatus } from "./harness/process.ts";
+import { denial, OBEYING_APP, tell } from "./harness/obeying_app.ts";
 import { freePort, Project, REPOSITORY } from "./harness/project.ts";
 import { Server, type ServerOptions, supervisorPermissions } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
@@ -12,45 +13,14 @@ const DOUBLES = join(REPOSITORY, "tests/doubles");
 /** An app that does what it is told, by system calls too. */
 const NATIVE_APP = `export { default } from "file://${DOUBLES}/native_app.ts";`;
 
-/** The same, for apps that have the permissions of a worker. */
-const OBEYING_APP = `
-const AsyncFunction = (async () => {}).constructor;
-export default {
-  async fetch(request) {
-    try {
-      const value = await new AsyncFunction(await request.text())();
-      return Response.json({ ok: value ?? null });
-    } catch (error) {
-      return Response.json({ denied: error.name, message: error.message });
-    }
-  },
-};
-`;
-
 const EPERM = 1;
 const ENOSYS = 38;
-
-interface Outcome {
-  readonly ok?: unknown;
-  readonly denied?: string;
-  readonly message?: string;
-}
-
-/** Runs code in the worker; it may use `await`, `return`, and `native` if it is a wide one. */
-async function tell(server: Server, body: string): Promise<Outcome> {
-  return await (await server.get("/", { method: "POST", body })).json();
-}
 
 /** What the code returns, in the worker. */
 async function result(server: Server, code: string): Promise<unknown> {
   const outcome = await tell(server, code);
   assertEquals(outcome.denied, undefined, `${code}: ${outcome.message}`);
   return outcome.ok;
-}
-
-/** The name of the error that the code ends in, in the worker. */
-async function denial(server: Server, code: string): Promise<string | undefined> {
-  return (await tell(server, code)).denied;
 }
 
 /** A server with an app that obeys; data/ is unveiled with all rights, and nothing else. */
@@ -213,6 +183,24 @@ Deno.test("no file of a worker grows past its limit, and requests go on", async 
   assert(denied !== undefined && message?.includes("File too large"), `${denied}: ${message}`);
   assertEquals(await result(server, `return Deno.statSync("data/large").size`), 1_048_576);
   assertEquals(server.eventsOf("worker_lost"), []);
+});
+
+Deno.test("a worker whose folder is gone comes back with the folder, and no try leaves anything", async () => {
+  await using server = await start();
+  const folder = server.project.path("data");
+  const threads = () => [...Deno.readDirSync(`/proc/${server.pid}/task`)].length;
+  const pid = await workerPid(server);
+  await Deno.rename(folder, `${folder}_away`);
+  Deno.kill(pid, "SIGKILL");
+  const { reason } = await server.waitFor("worker_start_failed");
+  assertStringIncludes(`${reason}`, `Cannot open ${folder} for its Landlock rule`);
+  const before = [countDescriptors(server.pid), threads()] as const;
+  await server.waitFor("worker_start_failed", 4);
+  await until("the descriptors of three more tries", () => {
+    return countDescriptors(server.pid) <= before[0] && threads() <= before[1];
+  });
+  await Deno.rename(`${folder}_away`, folder);
+  assertEquals(await result(server, `return Deno.readTextFileSync("data/file.txt")`), "data");
 });
 
 Deno.test("a worker leads a process group of its own, in the session of the supervisor", async () => {

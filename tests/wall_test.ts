@@ -2,38 +2,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { isAlive, readArguments } from "./harness/process.ts";
 import { freePort, Project } from "./harness/project.ts";
+import { denial, OBEYING_APP, tell } from "./harness/obeying_app.ts";
 import { Server, type ServerOptions } from "./harness/server.ts";
-
-/** Answers with what came of the code that it is sent: a taken-over worker, if you like. */
-const OBEYING_APP = `
-const AsyncFunction = (async () => {}).constructor;
-export default {
-  async fetch(request) {
-    try {
-      const value = await new AsyncFunction(await request.text())();
-      return Response.json({ ok: value ?? null });
-    } catch (error) {
-      return Response.json({ denied: error.name, message: error.message });
-    }
-  },
-};
-`;
-
-interface Outcome {
-  readonly ok?: unknown;
-  readonly denied?: string;
-  readonly message?: string;
-}
-
-/** Runs code in the worker; it may use `await` and `return`. */
-async function tell(server: Server, body: string): Promise<Outcome> {
-  return await (await server.get("/", { method: "POST", body })).json();
-}
-
-/** The name of the error that the code ends in, in the worker. */
-async function denial(server: Server, code: string): Promise<string | undefined> {
-  return (await tell(server, code)).denied;
-}
 
 const FOLDERS = { readable: "r", writable: "w", creatable: "c", data: "rwc" };
 

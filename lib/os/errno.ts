@@ -12,3 +12,8 @@ const libc = loadLibc({
 export function errno(): number {
   return new Deno.UnsafePointerView(libc.symbols.errnoLocation()!).getInt32();
 }
+
+/** Ends in an error that says what the C library could not do, and why. */
+export function fail(what: string): never {
+  throw new Error(`Cannot ${what}: errno ${errno()}`);
+}

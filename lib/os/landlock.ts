@@ -9,7 +9,7 @@ import {
   type PathRule,
   rulesetAttributes,
 } from "../sandbox/landlock.ts";
-import { errno } from "./errno.ts";
+import { fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 // The same numbers on every architecture.
@@ -61,16 +61,21 @@ export function restrictSelf(policy: LandlockPolicy, abi: number): void {
   const bytes = new Uint8Array(attributes.buffer);
   const ruleset = Number(libc.symbols.createRuleset(CREATE_RULESET, bytes, size, 0));
   if (ruleset < 0) fail("create a Landlock ruleset");
-  for (const rule of policy.paths) addPath(ruleset, rule, abi);
-  if (abi >= 4 && policy.connect !== "all") {
-    for (const port of policy.connect) {
-      addRule(ruleset, RULE_NET_PORT, [CONNECT_RIGHTS, BigInt(port)], `port ${port}`);
+  try {
+    for (const rule of policy.paths) addPath(ruleset, rule, abi);
+    if (abi >= 4 && policy.connect !== "all") {
+      for (const port of policy.connect) {
+        const attribute = new BigUint64Array([CONNECT_RIGHTS, BigInt(port)]);
+        addRule(ruleset, RULE_NET_PORT, new Uint8Array(attribute.buffer), `port ${port}`);
+      }
     }
+    const flags = abi >= 7 ? LOG_NEW_EXEC_ON : 0;
+    const status = libc.symbols.restrictSelf(RESTRICT_SELF, ruleset, flags);
+    if (status !== 0n) fail("confine this thread by Landlock");
+  } finally {
+    // Of a worker that cannot be brought back up, one would be left behind by every try.
+    libc.symbols.close(ruleset);
   }
-  const flags = abi >= 7 ? LOG_NEW_EXEC_ON : 0;
-  const status = libc.symbols.restrictSelf(RESTRICT_SELF, ruleset, flags);
-  if (status !== 0n) fail("confine this thread by Landlock");
-  libc.symbols.close(ruleset);
 }
 
 function addPath(ruleset: number, { path, rights, presence }: PathRule, abi: number): void {
@@ -79,28 +84,28 @@ function addPath(ruleset: number, { path, rights, presence }: PathRule, abi: num
     if (presence === "optional") return;
     fail(`open ${path} for its Landlock rule`);
   }
-  const kind = Deno.statSync(path).isDirectory ? "folder" : "file";
-  const mask = fsMask(rights, abi, kind);
-  // struct landlock_path_beneath_attr is packed: 8 bytes of rights, 4 of descriptor.
-  const attribute = new Uint8Array(12);
-  const view = new DataView(attribute.buffer);
-  view.setBigUint64(0, mask, true);
-  view.setInt32(8, fd, true);
-  if (
-    mask !== 0n && libc.symbols.addRule(ADD_RULE, ruleset, RULE_PATH_BENEATH, attribute, 0) !== 0n
-  ) {
-    fail(`add the Landlock rule of ${path}`);
+  try {
+    const kind = Deno.statSync(path).isDirectory ? "folder" : "file";
+    const mask = fsMask(rights, abi, kind);
+    if (mask === 0n) return;
+    // struct landlock_path_beneath_attr is packed: 8 bytes of rights, 4 of descriptor.
+    const attribute = new Uint8Array(12);
+    const view = new DataView(attribute.buffer);
+    view.setBigUint64(0, mask, true);
+    view.setInt32(8, fd, true);
+    addRule(ruleset, RULE_PATH_BENEATH, attribute, path);
+  } finally {
+    libc.symbols.close(fd);
   }
-  libc.symbols.close(fd);
 }
 
-function addRule(ruleset: number, type: number, words: bigint[], what: string): void {
-  const attribute = new Uint8Array(new BigUint64Array(words).buffer);
+function addRule(
+  ruleset: number,
+  type: number,
+  attribute: Uint8Array<ArrayBuffer>,
+  what: string,
+): void {
   if (libc.symbols.addRule(ADD_RULE, ruleset, type, attribute, 0) !== 0n) {
     fail(`add the Landlock rule of ${what}`);
   }
-}
-
-function fail(what: string): never {
-  throw new Error(`Cannot ${what}: errno ${errno()}`);
 }

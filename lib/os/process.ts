@@ -1,5 +1,5 @@
 /** Other processes: what the supervisor does to a worker from outside. */
-import { errno } from "./errno.ts";
+import { errno, fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 import type { Limit } from "../sandbox/limits.ts";
 
@@ -7,6 +7,7 @@ const PIDFD_OPEN = 434n;
 const PIDFD_SEND_SIGNAL = 424n;
 const PIDFD_SIGNAL_PROCESS_GROUP = 4;
 const SIGKILL = 9;
+const EINVAL = 22;
 const PR_SET_DUMPABLE = 4;
 
 const libc = loadLibc({
@@ -38,8 +39,8 @@ export function limitProcess(pid: number, limits: readonly Limit[], owner?: Owne
   // The kernel lets a process limit another if their real ids are the same. CAP_SYS_RESOURCE would
   // do, too, but a container's root seldom has it; the raw calls change this thread alone.
   const [uid, gid] = [libc.symbols.getuid(), libc.symbols.getgid()];
-  if (owner) setRealIds(owner.uid, owner.gid);
   try {
+    if (owner) setRealIds(owner.uid, owner.gid);
     setLimits(pid, limits);
   } finally {
     if (owner) setRealIds(uid, gid);
@@ -110,10 +111,4 @@ export class ProcessGroup {
   letGo(): void {
     libc.symbols.close(this.#pidfd);
   }
-}
-
-const EINVAL = 22;
-
-function fail(what: string): never {
-  throw new Error(`Cannot ${what}: errno ${errno()}`);
 }

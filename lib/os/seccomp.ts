@@ -3,7 +3,7 @@
  * calls that the program asks about (seccomp(2), seccomp_unotify(2)).
  */
 import { encodeProgram, type Instruction } from "../sandbox/seccomp.ts";
-import { errno } from "./errno.ts";
+import { errno, fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const SECCOMP = BigInt(Deno.build.arch === "aarch64" ? 277 : 317);
@@ -40,7 +40,7 @@ export function installProgram(program: readonly Instruction[]): number {
   view.setUint16(0, program.length, true);
   view.setBigUint64(8, BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(filter))), true);
   const fd = Number(libc.symbols.seccomp(SECCOMP, SET_MODE_FILTER, FLAG_NEW_LISTENER, header));
-  if (fd < 0) throw new Error(`Cannot install the seccomp program: errno ${errno()}`);
+  if (fd < 0) fail("install the seccomp program");
   return fd;
 }
 

@@ -118,6 +118,10 @@ class SpawnerThread implements Spawner {
 
   #fail(message: string): void {
     this.#failed = true;
+    // Nobody is to wait for its answer; this changes nothing once it has answered.
+    this.#confined.reject(
+      new HoldfastError(`The spawner failed: ${message}`, { kind: "bug", code: "spawner_failed" }),
+    );
     // Its channels close with the thread, and its workers drain and leave by themselves.
     for (const worker of [...this.#receivers.keys()]) {
       const status = { code: undefined, signal: undefined };

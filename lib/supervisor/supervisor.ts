@@ -163,14 +163,14 @@ export class Supervisor {
    */
   async #switchTo(config: Config): Promise<void> {
     for (let left = MAX_CANDIDATES - 1;; left--) {
-      const seen: { modules?: readonly string[]; stamp?: string } = {};
+      let replaced = () => false;
       try {
         return await this.#tryCandidate(config, (modules) => {
-          Object.assign(seen, { modules, stamp: stampFiles(modules) });
+          const stamp = stampFiles(modules);
+          replaced = () => stampFiles(modules) !== stamp;
         });
       } catch (error) {
-        const changed = seen.modules !== undefined && stampFiles(seen.modules) !== seen.stamp;
-        if (!changed || left === 0 || this.#stopping.signal.aborted) throw error;
+        if (!replaced() || left === 0 || this.#stopping.signal.aborted) throw error;
         log.warn("files_changed", { reason: (error as Error).message, left });
       }
     }
@@ -201,8 +201,13 @@ export class Supervisor {
         spawner,
         startSpawner: async () => {
           const another = this.#system.startSpawner();
-          await another.confine(wall);
-          return another;
+          try {
+            await another.confine(wall);
+            return another;
+          } catch (error) {
+            attempt("close the spawner", () => another.close());
+            throw error;
+          }
         },
         request: this.#spawnRequest(config),
         nextWorker: () => ++this.#lastWorker,

@@ -5,6 +5,7 @@ import { Socket } from "node:net";
 import process from "node:process";
 import type { Attempt } from "../attempt.ts";
 import { call, must } from "../native.ts";
+import { containedIn } from "./contained.ts";
 import { inWebWorker } from "./web_worker.ts";
 
 /** Where every worker has its channel, and where the runtime's IPC was. */
@@ -17,33 +18,11 @@ const PULSE = { type: "pulse", accepted: 0, connections: 0, inFlight: 0, answere
 
 type More = Partial<Attempt>;
 
+const { bounded, ending } = containedIn("channel");
+
 /** Something that the supervisor ends the worker for. */
 function broken(id: string, title: string, rule: string, run: Attempt["run"], more: More = {}) {
   return ending(id, title, new RegExp(`^broke the rule ${rule} `), run, { note: ENDED, ...more });
-}
-
-/** Something that ends the worker, and nobody else. */
-function ending(
-  id: string,
-  title: string,
-  end: RegExp,
-  run: Attempt["run"],
-  more: More = {},
-): Attempt {
-  return {
-    ...{ id, area: "channel", title, deno: "contained", kernel: "contained", proof: "ended", end },
-    ...{ alone: true, note: "It ends itself alone; a worker that ends is replaced", ...more },
-    run,
-  };
-}
-
-/** Something that may happen; the attempt throws if it goes beyond its bound. */
-function bounded(id: string, title: string, note: string, run: Attempt["run"]): Attempt {
-  return {
-    ...{ id, area: "channel", title, deno: "contained", kernel: "contained", note },
-    ...{ proof: "claim", alone: true },
-    run,
-  };
 }
 
 /** A frame of the channel. */

@@ -3,37 +3,12 @@ import { Buffer } from "node:buffer";
 import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import type { Attempt } from "../attempt.ts";
 import { addressOf, AT_FDCWD, must } from "../native.ts";
+import { containedIn } from "./contained.ts";
 import { inWebWorker } from "./web_worker.ts";
 
 type More = Partial<Attempt>;
 
-/** Something that may happen; the attempt throws if it goes beyond its bound. */
-function bounded(
-  id: string,
-  title: string,
-  note: string,
-  run: Attempt["run"],
-  more: More = {},
-): Attempt {
-  return {
-    ...{ id, area: "exhaustion", title, deno: "contained", kernel: "contained", note },
-    ...{ proof: "claim", alone: true, ...more },
-    run,
-  };
-}
-
-/** Something that ends the worker, and nobody else. */
-function ending(
-  id: string,
-  title: string,
-  end: RegExp,
-  run: Attempt["run"],
-  more: More = {},
-): Attempt {
-  return bounded(id, title, "It ends itself alone; a worker that ends is replaced", run, {
-    ...{ proof: "ended", end, ...more },
-  });
-}
+const { bounded, ending } = containedIn("exhaustion");
 
 /** Beyond the limit of most configs, and within what file systems can have: 8 TiB, all of it a hole. */
 const HUGE = 8 * 2 ** 40;

@@ -469,14 +469,14 @@ const MEDDLING: readonly Attempt[] = [
     return getPriority(decoyPid);
   }, { kernel: "open", note: "How urgent a process is, is no secret to the kernel" }),
   stopped("SP9.nice", "setpriority(2) of another process", ({ decoyPid }) => {
-    return must("setpriority", 0, decoyPid, 5);
+    return must("setpriority", 0, decoyPid, 19);
   }),
   stopped("SP9.nice_user", "setpriority(2) of every process of its user", () => {
     // Nobody else has this one.
     const uid = 1_999_999_937;
     must("setresuid", uid, uid, uid);
     const PRIO_USER = 2;
-    return must("setpriority", PRIO_USER, 0, 1);
+    return must("setpriority", PRIO_USER, 0, 19);
   }, { alone: true, needs: "root" }),
   stopped("SP9.affinity", "sched_setaffinity(2) of another process", ({ decoyPid }) => {
     return must("sched_setaffinity", decoyPid, 8, new Uint8Array(8).fill(255));

@@ -1,0 +1,202 @@
+/**
+ * What a helper module and an app import: `defineHelper` for the one, `helper` for the other. It has
+ * no dependency, since it resolves by the app's own settings, and it only finds what Holdfast put
+ * into the process before the app was loaded.
+ */
+
+/** A schema of any library that follows Standard Schema (https://standardschema.dev), zod among them. */
+export interface Schema<Input = unknown, Output = Input> {
+  readonly "~standard": {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>;
+    readonly types?: { readonly input: Input; readonly output: Output } | undefined;
+  };
+}
+
+/** What a schema says of a value. */
+export type SchemaResult<Output> =
+  | { readonly value: Output; readonly issues?: undefined }
+  | { readonly issues: readonly { readonly message: string }[] };
+
+// deno-lint-ignore no-explicit-any
+type AnySchema = Schema<any, any>;
+type Given<S extends AnySchema> = NonNullable<S["~standard"]["types"]>["input"];
+type Parsed<S extends AnySchema> = NonNullable<S["~standard"]["types"]>["output"];
+
+/** What a method is told besides its input. */
+export interface CallContext {
+  /** Aborts when the caller gave up, or its deadline is over: stop then. */
+  readonly signal: AbortSignal;
+}
+
+/** One method of a helper. */
+export interface Method<Input extends AnySchema, Output extends AnySchema> {
+  /** Judges what callers send, before `handle` sees it. */
+  readonly input: Input;
+  /** Judges what `handle` returns, before a caller sees it. */
+  readonly output: Output;
+  /**
+   * `"safe"`: doing it twice does no harm, so that a call whose helper died is made once more.
+   *
+   * @default "never"
+   */
+  readonly retry?: "safe" | "never";
+  /** Does the job. What it throws reaches the caller as a message, never as a stack. */
+  handle(input: Parsed<Input>, context: CallContext): Given<Output> | Promise<Given<Output>>;
+}
+
+/** The methods of a helper, by name. */
+// deno-lint-ignore no-explicit-any
+export type Methods = Readonly<Record<string, Method<any, any>>>;
+
+/**
+ * Defines a helper: a module's default export is what this returns. The module runs in a process of
+ * its own, with what the config grants it and nothing else.
+ *
+ * A value that crosses may hold whatever JSON can, `Uint8Array`s and `ReadableStream<Uint8Array>`s.
+ *
+ * ```ts
+ * import * as z from "zod";
+ * import { defineHelper } from "./mod.ts";
+ *
+ * export default defineHelper({
+ *   sum: {
+ *     input: z.array(z.number()),
+ *     output: z.number(),
+ *     retry: "safe",
+ *     handle: (numbers) => numbers.reduce((sum, each) => sum + each, 0),
+ *   },
+ * });
+ * ```
+ */
+export function defineHelper<
+  Inputs extends Record<string, AnySchema>,
+  Outputs extends Record<keyof Inputs, AnySchema>,
+>(
+  methods: { readonly [Name in keyof Inputs]: Method<Inputs[Name], Outputs[Name]> },
+): { readonly [Name in keyof Inputs]: Method<Inputs[Name], Outputs[Name]> } {
+  return methods;
+}
+
+/** How one call is made. */
+export interface CallOptions {
+  /** Gives the call up. */
+  readonly signal?: AbortSignal;
+  /** When to give it up, in milliseconds; never later than the helper's `timeout` in the config. */
+  readonly timeoutMs?: number;
+}
+
+/** A helper as an app calls it. */
+export type Client<Helper extends Methods> = {
+  readonly [Name in keyof Helper]: (
+    input: Given<Helper[Name]["input"]>,
+    options?: CallOptions,
+  ) => Promise<Parsed<Helper[Name]["output"]>>;
+};
+
+/** Judges answers by method, in the app's own process: a helper that was taken over says anything. */
+export type Contract<Helper extends Methods> = {
+  readonly [Name in keyof Helper]?: { readonly output: Helper[Name]["output"] };
+};
+
+/** Why a call came to nothing. */
+export type HelperErrorCode =
+  /** The config has no helper of that name, or it has no such method. */
+  | "helper_unknown"
+  /** No instance of it lives, and none came within the deadline. */
+  | "helper_unavailable"
+  /** More calls wait already than may. */
+  | "helper_busy"
+  /** Its process died while the call was in flight. */
+  | "helper_lost"
+  /** The deadline was over. */
+  | "helper_timeout"
+  /** Its schema refused the input, or the input cannot cross. */
+  | "helper_bad_input"
+  /** What came back is not what its schema, or the caller's contract, allows. */
+  | "helper_bad_output"
+  /** Its method threw; the message is what it said. */
+  | "helper_failed";
+
+/** Trouble that passes by itself: worth a 503 and another try. */
+const PASSING: readonly HelperErrorCode[] = [
+  "helper_unavailable",
+  "helper_busy",
+  "helper_lost",
+  "helper_timeout",
+];
+
+const RETRY_AFTER_SECONDS = 1;
+
+// The class exists twice in a worker: in Holdfast's own program and in what the app imports.
+const BRAND = Symbol.for("holdfast.HelperError");
+
+/**
+ * A call that came to nothing. Hono's own error handler answers with {@link HelperError.getResponse},
+ * and so does Holdfast where an app lets it through.
+ */
+export class HelperError extends Error {
+  readonly code: HelperErrorCode;
+  readonly helper: string;
+  readonly [BRAND] = true;
+
+  constructor(code: HelperErrorCode, helper: string, message: string) {
+    super(message);
+    this.name = "HelperError";
+    this.code = code;
+    this.helper = helper;
+  }
+
+  /** Whether the same call may well work a moment later. */
+  get passing(): boolean {
+    return PASSING.includes(this.code);
+  }
+
+  /** 503 with `Retry-After` for trouble that passes (RFC 9110, 15.6.4), else 500; no word of why. */
+  getResponse(): Response {
+    if (!this.passing) return new Response("Internal Server Error\n", { status: 500 });
+    return new Response("Service Unavailable\n", {
+      status: 503,
+      headers: { "retry-after": String(RETRY_AFTER_SECONDS) },
+    });
+  }
+
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return typeof value === "object" && value !== null && BRAND in value;
+  }
+}
+
+/** Where Holdfast's own program puts what {@link helper} hands out. */
+export const CLIENTS: unique symbol = Symbol.for("holdfast.helpers") as never;
+
+/** Makes the client of a helper. */
+export type ClientMaker = (name: string, contract: Contract<Methods>) => Client<Methods>;
+
+/**
+ * The client of a helper that the config has, to be called in an app's worker.
+ *
+ * ```ts ignore
+ * import type thumbnails from "./helpers/thumbnails.ts";
+ *
+ * const small = await helper<typeof thumbnails>("thumbnails").resize({ photo, width: 320 });
+ * ```
+ *
+ * @param name its key below `helpers` in the config
+ * @param contract judges what comes back, where the app does not trust its helper
+ * @throws {HelperError} `helper_unknown` if the config has none of that name
+ */
+export function helper<Helper extends Methods>(
+  name: string,
+  contract: Contract<Helper> = {},
+): Client<Helper> {
+  const make = (globalThis as { [CLIENTS]?: ClientMaker })[CLIENTS];
+  if (make === undefined) {
+    throw new HelperError(
+      "helper_unknown",
+      name,
+      "There are helpers in a worker of Holdfast alone",
+    );
+  }
+  return make(name, contract as Contract<Methods>) as Client<Helper>;
+}

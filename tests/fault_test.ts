@@ -30,6 +30,7 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   findDenoDir: ONCE,
   openRuntimeFolder: ONCE,
   bundleWorker: ONCE,
+  bundleHelper: BRINGS_UP,
   openControl: ONCE,
   prepareApp: BRINGS_UP,
   makeFolders: BRINGS_UP,
@@ -55,6 +56,13 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   "runtime close": { start: "unused", reload: "unused", stop: "ends" },
 };
 
+/** A helper without any dependency. */
+const HELPER = `
+const anything = { "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) } };
+export default { echo: { input: anything, output: anything, handle: (value) => value } };
+`;
+const HELPERS = { echo: { module: "./helper.ts" } };
+
 const ENTRIES = Object.entries(OUTCOMES) as [FaultName, Outcome][];
 
 /** The text of the answer to one question; a worker that does not answer must not stop the test. */
@@ -75,7 +83,10 @@ for (const [fault, { start }] of ENTRIES.filter(([, { start }]) => start === "fa
   // At start there is nothing to update: what was just bound is as it should be.
   if (fault === "listener update") continue;
   Deno.test(`a start in which ${fault} fails says so, exits ${start}, and leaves nothing`, async () => {
-    const server = await Server.start({ entry: ENTRY, files: { fault }, wait: "exit" });
+    const helpers = fault === "bundleHelper" ? HELPERS : {};
+    const files = { fault, "helper.ts": HELPER };
+    const config = { helpers };
+    const server = await Server.start({ entry: ENTRY, files, config, wait: "exit" });
     try {
       const { code, signal } = await server.exited();
       assertNotEquals(code, 0);
@@ -103,6 +114,10 @@ for (const [fault] of ENTRIES.filter(([, { reload }]) => reload === "refused")) 
     const [old] = await server.workers();
     const { port } = server.project;
     await prepareReload(server, "two", [port, freePort()]);
+    if (fault === "bundleHelper") {
+      await server.project.write("helper.ts", HELPER);
+      await server.project.configure({ helpers: HELPERS });
+    }
     await arm(server, fault);
     const refused = await server.hangUp();
     assertEquals(refused.event, "reload_refused", server.log);

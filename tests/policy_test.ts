@@ -128,6 +128,7 @@ const CONFIG: Config = {
   app: { module: "/srv/site/app/main.ts", project: "/srv/site", lockfile: undefined },
   listen: [{ kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],
   unveil: [],
+  helpers: [],
   env: [],
   net: [],
   engine: "native",

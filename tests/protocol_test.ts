@@ -35,8 +35,12 @@ const MESSAGES: { [Type in ToSupervisor["type"]]: Said<Type> } = {
 const COMMANDS: { [Type in ToWorker["type"]]: Extract<ToWorker, { type: Type }> } = {
   configure: {
     type: "configure",
-    engine: "native",
-    listeners: ["127.0.0.1:8000"],
+    duty: {
+      role: "worker",
+      engine: "native",
+      listeners: ["127.0.0.1:8000"],
+      helpers: [{ name: "thumbnails", timeoutMs: 10_000 }],
+    },
     grants: { read: ["/srv/app"], write: [], net: [], env: [] },
     idleGraceMs: 5000,
     drainDeadlineMs: 30_000,

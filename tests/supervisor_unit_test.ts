@@ -390,14 +390,43 @@ const STATUS: Status = {
         pid: 202,
         engine: "native",
         ageMs: 183_000,
+        memoryBytes: 53 * 2 ** 20,
         accepted: 31,
         connections: 32,
         inFlight: 33,
         answered: 34,
         denied: 35,
       },
+      helpers: [],
     },
-    { generation: 2, state: "serving", ageMs: 4000, replacements: 3, wall: "deno", worker: null },
+    {
+      generation: 2,
+      state: "serving",
+      ageMs: 4000,
+      replacements: 3,
+      wall: "deno",
+      worker: null,
+      helpers: [
+        {
+          helper: "thumbnails",
+          instance: 1,
+          replacements: 2,
+          process: {
+            worker: 7,
+            pid: 303,
+            engine: "none",
+            ageMs: 3000,
+            memoryBytes: 90 * 2 ** 20,
+            accepted: 41,
+            connections: 42,
+            inFlight: 43,
+            answered: 44,
+            denied: 45,
+          },
+        },
+        { helper: "notify", instance: 0, replacements: 0, process: null },
+      ],
+    },
   ],
   reloads: 5,
   lastReload: { outcome: "refused", generation: 2, ms: 9, at: "2026-11-23", reason: "no good" },
@@ -415,15 +444,24 @@ Deno.test("status shows every process with its figures, and a generation without
   const rows = lines.slice(4).map((line) => line.trim().split(/ {2,}/));
   assertEquals(rows, [
     ["ROLE", "PID", "GENERATION", "STATE", "AGE", "ENGINE", "WALL", "IN FLIGHT", "CONNECTIONS"]
-      .concat("ACCEPTED", "ANSWERED", "DENIED"),
+      .concat("ACCEPTED", "ANSWERED", "DENIED", "MEMORY"),
     ["supervisor", "101", "3m 4s"],
     ["worker", "202", "1", "draining", "3m 3s", "native", "kernel", "33"].concat(
       "32",
       "31",
       "34",
       "35",
+      "53 MiB",
     ),
     ["(no worker)", "2", "serving", "4s", "deno"],
+    ["helper thumbnails.1", "303", "2", "serving", "3s", "deno", "43"].concat(
+      "42",
+      "41",
+      "44",
+      "45",
+      "90 MiB",
+    ),
+    ["(no helper notify.0)", "2", "serving", "4s", "deno"],
   ]);
 });
 

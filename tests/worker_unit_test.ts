@@ -10,7 +10,7 @@ import {
 } from "../lib/worker/answer.ts";
 import { type Fetcher, type ServeInfo, toApp } from "../lib/worker/app.ts";
 import { drain } from "../lib/worker/drain.ts";
-import { findGrantFaults } from "../lib/worker/grants.ts";
+import { findGrantFaults } from "../lib/child/grants.ts";
 import { type Connection, Traffic } from "../lib/worker/traffic.ts";
 import { until } from "./harness/wait.ts";
 
@@ -86,7 +86,7 @@ Deno.test("every fault is told, not only the first", () => {
 
 /** Runs the look at the grants in a `deno` of its own, spawned as a worker is. */
 async function faultsInChild(flags: string[]): Promise<string[]> {
-  const grants = new URL("../lib/worker/grants.ts", import.meta.url);
+  const grants = new URL("../lib/child/grants.ts", import.meta.url);
   const program = `
     import { findGrantFaults } from ${JSON.stringify(grants.href)};
     const faults = findGrantFaults({ read: [], write: [], net: [], env: [] });

@@ -41,7 +41,7 @@ export async function audit(options: AuditOptions): Promise<Result[]> {
   keepDescriptors();
   const real = await loadConfig(configFile);
   const denoDir = await findDenoDir();
-  const modules = await prepareApp(real, denoDir);
+  const { app: modules } = await prepareApp(real, denoDir);
   const abi = landlockAbi();
   requireWall(abi);
   const source = await bundleSuspect();
@@ -111,6 +111,7 @@ function suspectRequest(
     env: workerEnvironment(config, Deno.env.toObject(), denoDir),
     cwd: config.app.project,
     source,
+    handsOver: "listeners",
     account: config.account && { uid: config.account.uid, gid: config.account.gid },
   };
 }

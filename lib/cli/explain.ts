@@ -17,7 +17,7 @@ export const explain: Command = async ({ config: file, json }) => {
     caches: findCaches(denoDir),
     denoDir,
     denoProgram: Deno.execPath(),
-    modules: await prepareApp(config, denoDir),
+    modules: (await prepareApp(config, denoDir)).app,
     forbidden: config.file,
     environment: Deno.env.toObject(),
   });

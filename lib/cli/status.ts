@@ -1,6 +1,8 @@
 import Table from "cli-table3";
 import { EXIT } from "../base/exit_code.ts";
 import type { Status } from "../protocol/control.ts";
+
+type Process = Status["generations"][number]["worker"];
 import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./cli.ts";
 import { printLine } from "./terminal.ts";
@@ -25,7 +27,10 @@ const HEAD = [
   "ACCEPTED",
   "ANSWERED",
   "DENIED",
+  "MEMORY",
 ];
+
+const BLANK = HEAD.slice(5).map(() => "");
 
 /** Status for a person. */
 export function formatStatus(status: Status): string {
@@ -34,36 +39,29 @@ export function formatStatus(status: Status): string {
     style: { head: [], border: [], "padding-left": 0, "padding-right": 2, compact: true },
     chars: Object.fromEntries(BORDERS.map((border) => [border, ""])),
   });
-  table.push([
-    "supervisor",
-    status.pid,
-    "",
-    "",
-    formatAge(status.ageMs),
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-  ]);
+  table.push(["supervisor", status.pid, "", "", formatAge(status.ageMs), ...BLANK]);
   for (const generation of status.generations) {
-    const { worker } = generation;
-    table.push([
-      worker ? "worker" : "(no worker)",
-      worker?.pid ?? "",
-      generation.generation,
-      generation.state,
-      formatAge(worker?.ageMs ?? generation.ageMs),
-      worker?.engine ?? "",
-      generation.wall,
-      worker?.inFlight ?? "",
-      worker?.connections ?? "",
-      worker?.accepted ?? "",
-      worker?.answered ?? "",
-      worker?.denied ?? "",
-    ]);
+    const { worker, helpers } = generation;
+    const add = (role: string, process: Process) =>
+      table.push([
+        process ? role : `(no ${role})`,
+        process?.pid ?? "",
+        generation.generation,
+        generation.state,
+        formatAge(process?.ageMs ?? generation.ageMs),
+        process?.engine === "none" ? "" : process?.engine ?? "",
+        generation.wall,
+        process?.inFlight ?? "",
+        process?.connections ?? "",
+        process?.accepted ?? "",
+        process?.answered ?? "",
+        process?.denied ?? "",
+        process ? `${Math.round(process.memoryBytes / 2 ** 20)} MiB` : "",
+      ]);
+    add("worker", worker);
+    for (const { helper, instance, process } of helpers) {
+      add(`helper ${helper}.${instance}`, process);
+    }
   }
   return [
     `holdfast ${status.holdfast} (deno ${status.deno})  ${status.config}`,

@@ -82,21 +82,28 @@ export function checkConfig(
     return { ...item, ...followPath(item.path, readLink) };
   }
 
-  const unveils = config.unveil.map(place);
+  const compartments = [
+    { key: ["unveil"], ...config },
+    ...config.helpers.map((helper) => ({ key: ["helpers", helper.name, "unveil"], ...helper })),
+  ].map(({ key, app, unveil }) => ({ key, app, unveils: unveil.map(place) }));
+  const all = compartments.flatMap(({ unveils }) => unveils);
   const guards = listGuards(config, facts, (path) => place({ path }).real).map(place);
-  const { module, project } = config.app;
+  const places = compartments.flatMap(({ app }) => [app.module, app.project]);
   return [
     ...asProblem(["user"], config.at?.user, refuseUser(config, system.uid)),
-    ...asProblem(["app"], config.at?.app, refusePaths([module, project, ...facts.modules])),
+    ...asProblem(["app"], config.at?.app, refusePaths([...places, ...facts.modules])),
     ...asProblem(["runtime"], config.at?.runtime, refusePaths([config.runtime])),
     ...asProblem([], undefined, refusePaths([facts.denoDir, facts.denoProgram, facts.holdfast])),
-    ...unveils.flatMap((unveil, index) =>
-      asProblem(
-        ["unveil", unveil.path],
-        unveil.at,
-        refusePaths([unveil.path, unveil.real]) ?? refuseSystemFolder(unveil) ??
-          refuseReach(unveil, guards) ?? refuseRepeat(unveil, unveils.slice(0, index)) ??
-          refuseNesting(unveil, unveils) ?? refuseMissing(unveil, config, system),
+    ...compartments.flatMap(({ key, unveils }) =>
+      unveils.flatMap((unveil, index) =>
+        asProblem(
+          [...key, unveil.path],
+          unveil.at,
+          refusePaths([unveil.path, unveil.real]) ?? refuseSystemFolder(unveil) ??
+            refuseReach(unveil, guards) ?? refuseRepeat(unveil, unveils.slice(0, index)) ??
+            refuseFewer(unveil, unveils) ?? refuseReplaceable(unveil, all) ??
+            refuseMissing(unveil, config, system),
+        )
       )
     ),
   ];
@@ -129,15 +136,15 @@ function listGuards(
   facts: CheckFacts,
   realPath: (path: string) => string,
 ): Guard[] {
-  const { module, project } = config.app;
-  const modules = [...new Set([module, ...facts.modules])];
+  const places = [config, ...config.helpers].map(({ app }) => app);
+  const modules = [...new Set([...places.map(({ module }) => module), ...facts.modules])];
   // Deno looks for settings from a module upwards, by its name or by its real path.
   const folders = new Set(modules.flatMap((path) => [path, realPath(path)]).flatMap(foldersAbove));
   function guard(code: string, what: string, path: string, extent: Guard["extent"]): Guard {
     return { code, what, path, extent, against: "writes", why: COMES_BACK, hint: LAY_OUT };
   }
   // An example app inside Holdfast's own repository may have a data folder.
-  const [own, inside] = [realPath(facts.holdfast), realPath(project)];
+  const [own, inside] = [realPath(facts.holdfast), realPath(config.app.project)];
   const except = covers(own, inside) && own !== inside ? { except: inside } : {};
   return [
     {
@@ -151,7 +158,9 @@ function listGuards(
     },
     guard("unveil_over_config", "the config", config.file, "path"),
     ...modules.map((path) => guard("unveil_over_module", "the app's code", path, "path")),
-    guard("unveil_over_project", "the app's project folder", project, "path"),
+    ...[...new Set(places.map(({ project }) => project))].map((project) =>
+      guard("unveil_over_project", "the app's project folder", project, "path")
+    ),
     ...[...folders].flatMap((folder) => [
       ...SETTINGS.map((name) =>
         guard("unveil_over_settings", "settings of the app", join(folder, name), "path")
@@ -234,23 +243,37 @@ function refuseRepeat(
   );
 }
 
-function refuseNesting(
+function refuseFewer(
   inner: PlacedUnveil,
   unveils: readonly PlacedUnveil[],
 ): Refusal | undefined {
   for (const outer of unveils) {
-    const within = inner.real !== outer.real && covers(outer.real, inner.real);
-    if (within && [...outer.rights].some((right) => !inner.rights.includes(right))) {
-      // Landlock adds rights up on the way down, so the inner path would have the outer one's too.
-      return new Refusal(
-        "unveil_fewer_inside",
-        `${quote(inner.path)} with ${quote(inner.rights)} lies inside ${quote(outer.path)} with ` +
-          `${quote(outer.rights)}: the kernel cannot take rights away further down`,
-        "put the two folders side by side, such as ./data/public and ./data/keys, and unveil each",
-      );
-    }
-    // The next reload follows links anew: one that the app planted would lead to what it chose.
-    const planted = within ? inner.real : inner.links.find((link) => covers(outer.real, link));
+    const fewer = [...outer.rights].some((right) => !inner.rights.includes(right));
+    if (!isWithin(inner, outer) || !fewer) continue;
+    // Landlock adds rights up on the way down, so the inner path would have the outer one's too.
+    return new Refusal(
+      "unveil_fewer_inside",
+      `${quote(inner.path)} with ${quote(inner.rights)} lies inside ${quote(outer.path)} with ` +
+        `${quote(outer.rights)}: the kernel cannot take rights away further down`,
+      "put the two folders side by side, such as ./data/public and ./data/keys, and unveil each",
+    );
+  }
+  return undefined;
+}
+
+/**
+ * The next reload follows links anew: one that a process planted would lead to what it chose.
+ *
+ * @param unveils of every process: what one plants may be another's
+ */
+function refuseReplaceable(
+  inner: PlacedUnveil,
+  unveils: readonly PlacedUnveil[],
+): Refusal | undefined {
+  for (const outer of unveils) {
+    const planted = isWithin(inner, outer)
+      ? inner.real
+      : inner.links.find((link) => covers(outer.real, link));
     if (planted === undefined || !outer.rights.includes("c")) continue;
     return new Refusal(
       "unveil_replaceable",
@@ -260,6 +283,10 @@ function refuseNesting(
     );
   }
   return undefined;
+}
+
+function isWithin(inner: PlacedUnveil, outer: PlacedUnveil): boolean {
+  return inner.real !== outer.real && covers(outer.real, inner.real);
 }
 
 function refuseMissing(

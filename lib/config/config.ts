@@ -58,37 +58,55 @@ export interface Account {
   readonly gid: number;
 }
 
-/** What `holdfast.jsonc` means on this machine: every path absolute, every default filled in. */
-export interface Config {
-  /** Absolute real path of the config file. */
-  readonly file: string;
-  /** The folder of {@link Config.file}; relative paths of the config start here. */
-  readonly folder: string;
+/** What a process runs, and what it is granted: the worker's part of a config, or a helper's. */
+export interface Compartment {
+  /** The app, or the helper's module. */
   readonly app: AppPlace;
-  readonly listen: readonly ListenAddress[];
   readonly unveil: readonly Unveil[];
   /** Names of environment variables that are passed through. */
   readonly env: readonly string[];
-  /** Hosts that the app may dial: `host`, `host:port`, `[v6]` or `[v6]:port`. */
+  /** Hosts that it may dial: `host`, `host:port`, `[v6]` or `[v6]:port`. */
   readonly net: readonly string[];
-  readonly engine: "native" | "node";
-  /** What holds a worker back. */
-  readonly wall: "kernel" | "deno";
-  /** What becomes of a worker that asked for what it may not do. */
-  readonly onViolation: "replace" | "log";
   readonly limits: {
     readonly descriptors: number;
     readonly processes: number;
     readonly fileBytes: number;
     readonly memoryBytes?: number | undefined;
   };
+  /** `undefined` when the config names no user: it runs as whoever starts Holdfast. */
+  readonly account: Account | undefined;
+}
+
+/** A helper: one module with one job, in processes of its own. */
+export interface HelperConfig extends Compartment {
+  /** Its key in the config; apps call it by that. */
+  readonly name: string;
+  readonly instances: number;
+  /** How many calls an instance runs at once. */
+  readonly concurrency: number;
+  readonly timeoutMs: number;
+  /** Whether an instance that died is replaced. */
+  readonly restart: "always" | "never";
+}
+
+/** What `holdfast.jsonc` means on this machine: every path absolute, every default filled in. */
+export interface Config extends Compartment {
+  /** Absolute real path of the config file. */
+  readonly file: string;
+  /** The folder of {@link Config.file}; relative paths of the config start here. */
+  readonly folder: string;
+  readonly listen: readonly ListenAddress[];
+  readonly helpers: readonly HelperConfig[];
+  readonly engine: "native" | "node";
+  /** What holds a worker back. */
+  readonly wall: "kernel" | "deno";
+  /** What becomes of a worker that asked for what it may not do. */
+  readonly onViolation: "replace" | "log";
   readonly reload: {
     readonly readyDeadlineMs: number;
     readonly idleGraceMs: number;
     readonly drainDeadlineMs: number;
   };
-  /** `undefined` when the config names no user: the workers run as whoever starts Holdfast. */
-  readonly account: Account | undefined;
   /** Absolute folder of the control socket and the lock. */
   readonly runtime: string;
   /** Where the config file says what a check may refuse. */

@@ -1,7 +1,7 @@
 import { dirname, join, resolve } from "node:path";
 import { resolveAccount } from "./account.ts";
 import { refusePath, type TcpText, type UnixText } from "./address.ts";
-import type { Account, AppPlace, Config, ListenAddress, Unveil } from "./config.ts";
+import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } from "./config.ts";
 import { parseConfig } from "./parse.ts";
 import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
 import type { ConfigFile } from "./schema.ts";
@@ -36,14 +36,28 @@ export async function loadConfig(file: string): Promise<Config> {
   const app = accept(["app"], await placeApp(resolve(folder, values.app)));
   const listen = values.listen.map((text) => placeListen(text, folder));
   for (const index of listen.keys()) accept(["listen", index], refuseListen(listen, index));
-  const unveil: Unveil[] = [];
-  for (const [path, rights] of Object.entries(values.unveil)) {
-    const found = accept(["unveil", path], await placeUnveil(folder, path, rights));
-    if (found !== undefined) unveil.push({ ...found, at: positionOf(["unveil", path]) });
+  /** The unveils below a key. */
+  async function placeUnveils(key: readonly string[], paths: Readonly<Record<string, string>>) {
+    const unveil: Unveil[] = [];
+    for (const [path, rights] of Object.entries(paths)) {
+      const found = accept([...key, path], await placeUnveil(folder, path, rights));
+      if (found !== undefined) unveil.push({ ...found, at: positionOf([...key, path]) });
+    }
+    return unveil;
   }
+  const unveil = await placeUnveils(["unveil"], values.unveil);
   const found = await findUser(values);
   const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
   const account = accept([blamed], found);
+  const helpers: HelperConfig[] = [];
+  for (const [name, { module, memoryBytes, unveil, ...facts }] of Object.entries(values.helpers)) {
+    const key = ["helpers", name];
+    const place = accept([...key, "module"], await placeApp(resolve(folder, module)));
+    const placed = await placeUnveils([...key, "unveil"], unveil);
+    if (place === undefined) continue;
+    const limits = { ...values.limits, ...memoryBytes !== undefined && { memoryBytes } };
+    helpers.push({ name, ...facts, app: place, unveil: placed, limits, account });
+  }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
 
   const { env, net, engine, reload, wall, limits, on_violation: onViolation } = values;
@@ -60,6 +74,7 @@ export async function loadConfig(file: string): Promise<Config> {
       app,
       listen,
       unveil,
+      helpers,
       env,
       net,
       engine,
@@ -107,7 +122,7 @@ async function placeApp(module: string): Promise<AppPlace | Refusal> {
     return new Refusal(
       "app_missing",
       message,
-      "name the app's module, from the config's folder on",
+      "name the module, from the config's folder on",
     );
   }
   let project = dirname(module);

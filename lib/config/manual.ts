@@ -68,6 +68,7 @@ function listSections(prefix: string, schema: JsonSchema): string[] {
       section,
       ...listSections(`${key}.`, inner),
       ...entry === undefined ? [] : listSections(`${key}[].`, entry),
+      ...listSections(`${key}.NAME.`, entriesOf(inner) ?? {}),
     ];
   });
 }
@@ -89,8 +90,13 @@ function describeType(schema: JsonSchema): string {
       return `list of ${schema.minItems ?? 0} to ${schema.maxItems} entries, each ${entry}`;
     }
     default:
-      return schema.propertyNames === undefined ? "object" : "object of paths and their rights";
+      if (schema.propertyNames === undefined) return "object";
+      return entriesOf(schema)?.properties ? "object of names" : "object of paths and their rights";
   }
+}
+
+function entriesOf({ additionalProperties }: JsonSchema): JsonSchema | undefined {
+  return typeof additionalProperties === "object" ? additionalProperties : undefined;
 }
 
 function capitalise(text: string): string {

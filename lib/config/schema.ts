@@ -8,6 +8,31 @@ const MAX_UNVEILS = 64;
 const MAX_PATH_CHARS = 1024;
 const MAX_NAMES = 128;
 const MAX_NAME_CHARS = 256;
+const MAX_HELPERS = 32;
+
+const GRANTS = {
+  app: {
+    unveil:
+      "Files and folders the app may use, with everything below them; nothing else exists for it. " +
+      "The rights are those of OpenBSD's unveil(2): `r` read, `w` write, `c` create, rename and " +
+      "remove, `x` execute (refused for now: a worker executes nothing). Add a path when the app " +
+      "stores data. Code, config and caches stay out of reach: a config that makes something " +
+      "writable which the next reload would run is an error.",
+    env:
+      "Names of environment variables the app may see, such as DATABASE_URL; no other variable " +
+      "is passed on. Names that steer the runtime instead of the app, such as `DENO_*`, `LD_*` or " +
+      "`HTTP_PROXY`, are errors. The app may also change what it is given, for itself.",
+    net:
+      'Hosts the app may connect to: "api.example.com", "api.example.com:443", "10.0.0.5:5432" ' +
+      'or "[::1]:5432". None by default, so that a hijacked app cannot send anything out. No ' +
+      "wildcards. Listening needs no entry.",
+  },
+  helper: {
+    unveil: "Files and folders the helper may use, as the app's `unveil`. None by default.",
+    env: "Names of environment variables the helper may see, as the app's `env`. None by default.",
+    net: "Hosts the helper may connect to, as the app's `net`. None by default.",
+  },
+} as const;
 
 const PathText = z.string().max(MAX_PATH_CHARS).check(({ value, issues }) => {
   const refusal = refusePath(value);
@@ -78,6 +103,51 @@ const LimitsSchema = z.strictObject({
   ),
 });
 
+function grantKeys(whose: "app" | "helper") {
+  return {
+    unveil: z.record(
+      PathText,
+      parsedText(4, parseRights),
+    ).refine((paths) => Object.keys(paths).length <= MAX_UNVEILS, {
+      error: `more than ${MAX_UNVEILS} paths`,
+      params: { code: "unveil_many", hint: "unveil the folder that holds them" },
+    }).prefault({}).describe(GRANTS[whose].unveil),
+    env: z.array(parsedText(MAX_NAME_CHARS, parseEnvName)).max(MAX_NAMES)
+      .check(refuseRepeats).prefault([]).describe(GRANTS[whose].env),
+    net: z.array(parsedText(MAX_NAME_CHARS, parseNet)).max(MAX_NAMES)
+      .check(refuseRepeats).prefault([]).describe(GRANTS[whose].net),
+  };
+}
+
+const HelperSchema = z.strictObject({
+  module: PathText.describe(
+    "The helper's module, relative to the folder of the config file. Its default export is what " +
+      "`defineHelper` returns.",
+  ),
+  ...grantKeys("helper"),
+  instances: z.int().min(1).max(64).default(1).describe(
+    "How many processes do the job side by side. Raise it for work that keeps a processor busy, and " +
+      "so that one may die or hang while another answers.",
+  ),
+  concurrency: z.int().min(1).max(1024).default(16).describe(
+    "How many calls an instance runs at once; the others wait in it, each worker's in turn. `1` for " +
+      "a job that must not be done twice at a time.",
+  ),
+  timeoutMs: z.int().min(10).max(3_600_000).default(30_000).describe(
+    "When a call is given up, in milliseconds. An instance that does not let go of it then is " +
+      "stuck, and replaced.",
+  ),
+  memoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(
+    "Memory that an instance may write to, in bytes (RLIMIT_DATA); the default is that of `limits`.",
+  ),
+  restart: z.enum(["always", "never"]).default("always").describe(
+    "Whether an instance that died is replaced, ever later if it dies again at once. Until one " +
+      "lives, and for good with `never`, calls fail once their time is over.",
+  ),
+});
+
+const HELPER_NAME = /^[a-z][a-z0-9_]{0,31}$/;
+
 /** The config file: every key with its default, its bounds and why one would change it. */
 export const ConfigSchema = z.strictObject({
   $schema: z.string().optional()
@@ -93,31 +163,17 @@ export const ConfigSchema = z.strictObject({
       'errors, since they may stand for several addresses; "0.0.0.0:8000" is every IPv4 address of ' +
       "the machine. The socket stays open over reloads.",
   ),
-  unveil: z.record(
-    PathText,
-    parsedText(4, parseRights),
-  ).refine((paths) => Object.keys(paths).length <= MAX_UNVEILS, {
-    error: `more than ${MAX_UNVEILS} paths`,
-    params: { code: "unveil_many", hint: "unveil the folder that holds them" },
+  ...grantKeys("app"),
+  helpers: z.record(
+    z.string().regex(HELPER_NAME, "expected lower case letters, digits and _, such as thumbnails"),
+    HelperSchema,
+  ).refine((helpers) => Object.keys(helpers).length <= MAX_HELPERS, {
+    error: `more than ${MAX_HELPERS} helpers`,
+    params: { code: "helpers_many", hint: "one helper may have many methods" },
   }).prefault({}).describe(
-    "Files and folders the app may use, with everything below them; nothing else exists for it. " +
-      "The rights are those of OpenBSD's unveil(2): `r` read, `w` write, `c` create, rename and " +
-      "remove, `x` execute (refused for now: a worker executes nothing). Add a path when the app " +
-      "stores data. Code, config and caches stay out of reach: a config that makes something " +
-      "writable which the next reload would run is an error.",
+    "Dangerous jobs, each a module in a process of its own that has what its entry grants and " +
+      "nothing else. The app calls them by name; neither has what the other was granted.",
   ),
-  env: z.array(parsedText(MAX_NAME_CHARS, parseEnvName)).max(MAX_NAMES)
-    .check(refuseRepeats).prefault([]).describe(
-      "Names of environment variables the app may see, such as DATABASE_URL; no other variable is " +
-        "passed on. Names that steer the runtime instead of the app, such as `DENO_*`, `LD_*` or " +
-        "`HTTP_PROXY`, are errors. The app may also change what it is given, for itself.",
-    ),
-  net: z.array(parsedText(MAX_NAME_CHARS, parseNet)).max(MAX_NAMES)
-    .check(refuseRepeats).prefault([]).describe(
-      'Hosts the app may connect to: "api.example.com", "api.example.com:443", "10.0.0.5:5432" or ' +
-        '"[::1]:5432". None by default, so that a hijacked app cannot send anything out. No ' +
-        "wildcards. Listening needs no entry.",
-    ),
   engine: z.enum(["native", "node"]).default("native").describe(
     "What speaks HTTP in the worker. `native` is Deno's own server, reached over an internal API; " +
       "where that is missing, and on Unix sockets, `node` takes over. `node` is node:http: public " +
@@ -164,6 +220,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   reload: Object.keys(ReloadSchema.shape),
   limits: Object.keys(LimitsSchema.shape),
   listen: Object.keys(UnixListenSchema.shape),
+  helpers: Object.keys(HelperSchema.shape),
 };
 
 /** A text that `parse` turns into what it means, or refuses. */

@@ -25,13 +25,17 @@ const ReloadResult = z.strictObject({
   hint: z.optional(z.string()),
 });
 
-const Worker = z.strictObject({
+/** A worker, or an instance of a helper: its workers are connections, its calls requests. */
+const Process = z.strictObject({
   worker: Count,
   pid: Count,
-  engine: z.enum(["native", "node", "unknown"]),
+  engine: z.enum(["native", "node", "none", "unknown"]),
   ageMs: Milliseconds,
+  /** What of it is in memory (VmRSS of proc_pid_status(5)). */
+  memoryBytes: Count,
   accepted: Count,
   connections: Count,
+  /** Requests in flight; for a helper, calls that run or wait. */
   inFlight: Count,
   answered: Count,
   /** Calls that the kernel refused it after asking the supervisor. */
@@ -44,7 +48,13 @@ const Generation = z.strictObject({
   ageMs: Milliseconds,
   replacements: Count,
   wall: z.enum(["kernel", "deno"]),
-  worker: z.nullable(Worker),
+  worker: z.nullable(Process),
+  helpers: z.array(z.strictObject({
+    helper: z.string(),
+    instance: Count,
+    replacements: Count,
+    process: z.nullable(Process),
+  })),
 });
 
 const DrainRecord = z.strictObject({

@@ -7,7 +7,7 @@ import { MAX_REASON_LENGTH } from "./limits.ts";
 
 const Count = z.int().check(z.minimum(0));
 
-/** Figures of a worker since it started. */
+/** Figures of a worker since it started; for a helper, workers are connections and calls requests. */
 const Figures = {
   /** Connections accepted. */
   accepted: Count,
@@ -17,6 +17,8 @@ const Figures = {
   inFlight: Count,
   /** Requests answered. */
   answered: Count,
+  /** How long the oldest call of a helper is past its deadline, in milliseconds. */
+  overdueMs: z.optional(Count),
 };
 
 export const ToSupervisor = z.discriminatedUnion("type", [
@@ -30,8 +32,8 @@ export const ToSupervisor = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("received"), listeners: Count }),
   /** The app is loaded and warm; nothing is accepted yet. */
   z.strictObject({ type: z.literal("ready") }),
-  /** The worker accepts connections. */
-  z.strictObject({ type: z.literal("accepting"), engine: z.enum(["native", "node"]) }),
+  /** The worker accepts connections; a helper, calls. */
+  z.strictObject({ type: z.literal("accepting"), engine: z.enum(["native", "node", "none"]) }),
   /** The worker cannot go on and says why before it exits. */
   z.strictObject({
     type: z.literal("failed"),

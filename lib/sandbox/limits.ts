@@ -1,5 +1,5 @@
-/** What a worker may use up, as the limits of getrlimit(2). Pure. */
-import type { Config } from "../config/config.ts";
+/** What a worker or a helper may use up, as the limits of getrlimit(2). Pure. */
+import type { Compartment } from "../config/config.ts";
 
 /** RLIMIT_* of linux/resource.h: the same on x86_64 and aarch64. */
 const RESOURCES = {
@@ -21,7 +21,7 @@ export interface Limit {
 }
 
 /** The limits of a config's workers. A memory image of a worker is never written: it holds secrets. */
-export function workerLimits({ limits }: Pick<Config, "limits">): Limit[] {
+export function workerLimits({ limits }: Pick<Compartment, "limits">): Limit[] {
   const values: Partial<Record<keyof typeof RESOURCES, number | undefined>> = {
     core: 0,
     descriptors: limits.descriptors,

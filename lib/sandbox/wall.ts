@@ -1,6 +1,6 @@
 /** The kernel's layer for a worker, from the config and what the machine has. Pure. */
 import { join } from "node:path";
-import type { Config } from "../config/config.ts";
+import type { Compartment, Config } from "../config/config.ts";
 import { foldersAbove } from "../config/paths.ts";
 import type { FsRight, LandlockPolicy, PathRule } from "./landlock.ts";
 import { unveilRights } from "./landlock.ts";
@@ -16,7 +16,7 @@ export interface Wall {
   readonly program: readonly Instruction[];
   readonly limits: readonly Limit[];
   /** Whom the workers run as, where that is not who runs the supervisor. */
-  readonly owner: Config["account"];
+  readonly owner: Compartment["account"];
   /** A file that the worker may not open, however wide its config: it shows that Landlock works. */
   readonly forbidden: string;
 }
@@ -67,8 +67,11 @@ const DIALLING = [
 /** Where Deno looks for an app's settings, from a module upwards. */
 const SETTINGS = ["deno.json", "deno.jsonc", "package.json", "deno.lock", ".npmrc", "node_modules"];
 
-/** The wall of a worker. */
-export function workerWall(config: Config, facts: WallFacts): Wall {
+/** A helper has no listeners. */
+export type Walled = Compartment & Partial<Pick<Config, "listen">>;
+
+/** The wall of a worker, or of a helper. */
+export function workerWall(config: Walled, facts: WallFacts): Wall {
   const optional = (path: string, rights: readonly FsRight[]): PathRule => ({
     path,
     rights,
@@ -82,7 +85,7 @@ export function workerWall(config: Config, facts: WallFacts): Wall {
   const modules = [...new Set([config.app.module, ...facts.modules])];
   const folders = [...new Set(modules.flatMap(foldersAbove))];
   const network = networkOf(config.net);
-  const seccomp = { network, listens: config.listen.some(({ kind }) => kind === "unix") };
+  const seccomp = { network, listens: config.listen?.some(({ kind }) => kind === "unix") === true };
   return {
     abi: facts.abi,
     seccomp,

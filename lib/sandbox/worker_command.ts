@@ -3,11 +3,11 @@
  * do can be read off the result.
  */
 import { pathToFileURL } from "node:url";
-import type { Config } from "../config/config.ts";
+import type { Compartment } from "../config/config.ts";
 import type { Grants } from "../protocol/to_worker.ts";
 
 /** What a worker is granted, as lists for Deno's flags. */
-export function workerGrants(config: Config): Grants {
+export function workerGrants(config: Compartment): Grants {
   const paths = (rights: RegExp) =>
     config.unveil.filter((unveil) => rights.test(unveil.rights)).map((unveil) => unveil.path);
   return {
@@ -26,7 +26,7 @@ export function workerGrants(config: Config): Grants {
  * Every kind that is not granted is denied by name: `node:child_process` adds `-A` to a `deno run`
  * that carries no permission flag, so that the least privileged would get everything.
  */
-export function workerArguments(config: Config): string[] {
+export function workerArguments(config: Compartment): string[] {
   const { read, write, net, env } = workerGrants(config);
   const grant = (kind: string, values: string[]) =>
     values.length > 0 ? `--allow-${kind}=${joined(values)}` : `--deny-${kind}`;
@@ -58,7 +58,7 @@ export function workerArguments(config: Config): string[] {
  * @param environment the supervisor's own
  */
 export function workerEnvironment(
-  config: Config,
+  config: Compartment,
   environment: Readonly<Record<string, string>>,
   denoDir: string,
 ): Record<string, string> {

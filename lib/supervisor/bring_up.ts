@@ -1,9 +1,9 @@
-/** From a spawned worker to one that accepts connections. */
+/** From a spawned process to one that serves. */
 import { HoldfastError } from "../base/error.ts";
 import type { Config } from "../config/config.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { readProcess } from "../os/file.ts";
-import type { Grants } from "../protocol/to_worker.ts";
+import type { Duty, Grants } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import type { Listener } from "./listener.ts";
 import { settlesWithin } from "./patience.ts";
@@ -18,6 +18,10 @@ export interface BringUpOptions {
   readonly listeners: readonly Pick<Listener, "text" | "duplicate">[];
   /** What the worker is to find that it has. */
   readonly grants: Grants;
+  /** What it is there for; the default is to be a worker of the config. */
+  readonly duty?: Duty;
+  /** Called before it loads anything of the app: the time to hand over more. */
+  readonly equip?: () => Promise<void>;
   /** Gives it up. */
   readonly signal: AbortSignal;
 }
@@ -30,7 +34,7 @@ export interface BringUpOptions {
  * @throws the signal's reason when it aborts; it is gone then, too
  */
 export async function bringUp(worker: WorkerProcess, options: BringUpOptions): Promise<void> {
-  const { config, listeners, grants, signal } = options;
+  const { config, listeners, grants, duty = workerDuty(options), equip, signal } = options;
   const { readyDeadlineMs, idleGraceMs, drainDeadlineMs } = config.reload;
   const deadline = AbortSignal.timeout(readyDeadlineMs);
   const either = AbortSignal.any([signal, deadline]);
@@ -40,8 +44,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
     if (config.wall === "kernel") requireConfined(worker);
     worker.command({
       type: "configure",
-      engine: config.engine,
-      listeners: listeners.map((listener) => listener.text),
+      duty,
       grants,
       idleGraceMs,
       drainDeadlineMs,
@@ -49,8 +52,10 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
     step = "take its listeners";
     handOver(worker, listeners);
     await worker.expect("received", either);
+    step = "get its helpers";
+    if (equip) await Promise.race([equip(), worker.failed(either)]);
     worker.command({ type: "load" });
-    step = "load and open the app";
+    step = `load and open ${duty.role === "worker" ? "the app" : "its module"}`;
     await worker.expect("ready", either);
     worker.command({ type: "accept" });
     step = "accept";
@@ -58,7 +63,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
   } catch (error) {
     await killWorker(worker);
     if (!deadline.aborted || error !== deadline.reason) throw error;
-    throw new HoldfastError(`Worker ${worker.id} did not ${step} within ${readyDeadlineMs} ms`, {
+    throw new HoldfastError(`${worker.title} did not ${step} within ${readyDeadlineMs} ms`, {
       kind: "app",
       code: "worker_not_ready",
       hint: "See what the app waits for at start, or raise reload.readyDeadlineMs",
@@ -77,10 +82,20 @@ export async function killWorker(worker: WorkerProcess): Promise<void> {
 function requireConfined(worker: WorkerProcess): void {
   const text = readProcess(worker.pid ?? 0, "status") ?? "";
   if (/^NoNewPrivs:\s*1$/m.test(text) && /^Seccomp:\s*2$/m.test(text)) return;
-  throw new HoldfastError(`Worker ${worker.id} is not confined by the kernel`, {
+  throw new HoldfastError(`${worker.title} is not confined by the kernel`, {
     kind: "bug",
     code: "wall_missing",
   });
+}
+
+/** The duty of a worker with these listeners. */
+function workerDuty({ config, listeners }: BringUpOptions): Duty {
+  return {
+    role: "worker",
+    engine: config.engine,
+    listeners: listeners.map(({ text }) => text),
+    helpers: config.helpers.map(({ name, timeoutMs }) => ({ name, timeoutMs })),
+  };
 }
 
 /** Gives a worker a descriptor of each listener; none is left behind if that fails. */
@@ -88,7 +103,14 @@ function handOver(worker: WorkerProcess, listeners: BringUpOptions["listeners"])
   const descriptors: number[] = [];
   try {
     for (const listener of listeners) descriptors.push(listener.duplicate());
-    worker.handOver(descriptors);
+    worker.handOver(descriptors.map((descriptor, index) => ({
+      descriptor,
+      kind: {
+        family: listeners[index]!.text.startsWith("unix:") ? "unix" : "tcp",
+        use: "listener",
+      },
+      message: { type: "listener" },
+    })));
   } catch (error) {
     descriptors.forEach(closeDescriptor);
     throw error;

@@ -1,18 +1,14 @@
-/** One config snapshot and the worker started from it. */
-import { log } from "../base/log.ts";
-import type { Config } from "../config/config.ts";
+/** One config snapshot, and the processes started from it: the worker and its helpers. */
+import type { Config, HelperConfig } from "../config/config.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
-import { attempt } from "./attempt.ts";
-import { bringUp, killWorker } from "./bring_up.ts";
-import { backoffMs, LIVED_MS } from "./backoff.ts";
+import { bringUp } from "./bring_up.ts";
 import type { Listener } from "./listener.ts";
-import { settlesWithin, sleep } from "./patience.ts";
-import type { Spawner } from "./spawner.ts";
-import type { SpawnRequest } from "./spawner_message.ts";
-import { describeDeath, WorkerProcess } from "./worker_process.ts";
+import { Slot, type SlotOptions } from "./slot.ts";
+import { Switchboard } from "./switchboard.ts";
+import type { WorkerProcess } from "./worker_process.ts";
 
-/** What a worker may take over its own deadline before it is killed. */
-const DRAIN_MARGIN_MS = 2_000;
+/** How long an instance of a helper may hold on to a call that is over, or say nothing at all. */
+const STUCK_MARGIN_MS = 2_000;
 
 export type GenerationState = "starting" | "serving" | "draining" | "gone";
 
@@ -28,39 +24,79 @@ export interface GenerationRecord {
   readonly outcome: "drained" | "cut" | "killed" | "died";
 }
 
+/** What a slot of a generation is spawned from and with. */
+export type SlotSpawning = Pick<SlotOptions, "spawner" | "startSpawner" | "request">;
+
 export interface GenerationOptions {
   readonly number: number;
   readonly config: Config;
   readonly listeners: readonly Listener[];
-  /** The spawner of its workers, confined; the generation's own from here on. */
-  readonly spawner: Spawner;
-  /** Starts another spawner, confined to what is there at that time. */
-  readonly startSpawner: () => Promise<Spawner>;
-  readonly request: SpawnRequest;
-  /** Numbers workers over all generations. */
+  readonly worker: SlotSpawning;
+  /** An entry for each instance of each helper. */
+  readonly helpers: readonly (SlotSpawning & {
+    readonly helper: HelperConfig;
+    readonly instance: number;
+  })[];
+  /** Numbers processes over all generations. */
   readonly nextWorker: () => number;
+}
+
+/** An instance of a helper, for `status`. */
+export interface HelperSlot {
+  readonly helper: HelperConfig;
+  readonly instance: number;
+  readonly slot: Slot;
 }
 
 export class Generation {
   readonly number: number;
   readonly config: Config;
   readonly startedMs = performance.now();
-  readonly #options: GenerationOptions;
-  readonly #stop = new AbortController();
-  #spawner: Spawner;
+  readonly helpers: readonly HelperSlot[];
+  readonly #worker: Slot;
+  readonly #switchboard = new Switchboard();
+  #helpersReady: Promise<unknown> = Promise.resolve();
   #state: GenerationState = "starting";
-  #worker: WorkerProcess | undefined;
-  #used = false;
   #cut = false;
-  #deaths = 0;
-  #replacements = 0;
-  #respawning: Promise<void> | undefined;
 
   constructor(options: GenerationOptions) {
-    this.#options = options;
-    this.#spawner = options.spawner;
-    this.number = options.number;
-    this.config = options.config;
+    const { number, config, listeners, nextWorker } = options;
+    this.number = number;
+    this.config = config;
+    const common = { generation: number, config, nextWorker };
+    this.helpers = options.helpers.map(({ helper, instance, ...spawning }) => ({
+      helper,
+      instance,
+      slot: new Slot({
+        ...common,
+        ...spawning,
+        role: `helper ${helper.name}.${instance}`,
+        restart: helper.restart,
+        bringUp: async (process, signal) => {
+          await bringUpHelper(process, helper, config, signal);
+          this.#switchboard.addInstance(process, { helper: helper.name, instance });
+        },
+        judge: (process) => judgeHelper(process, helper),
+      }),
+    }));
+    this.#worker = new Slot({
+      ...common,
+      ...options.worker,
+      role: "worker",
+      restart: "always",
+      bringUp: (process, signal) =>
+        bringUp(process, {
+          config,
+          listeners,
+          grants: workerGrants(config),
+          signal,
+          equip: async () => {
+            // The app may call them as soon as it is loaded.
+            await this.#helpersReady;
+            this.#switchboard.addWorker(process);
+          },
+        }),
+    });
   }
 
   get state(): GenerationState {
@@ -68,128 +104,94 @@ export class Generation {
   }
 
   get worker(): WorkerProcess | undefined {
-    return this.#worker;
+    return this.#worker.process;
   }
 
   /** How many workers of this generation were replaced after they died. */
   get replacements(): number {
-    return this.#replacements;
+    return this.#worker.replacements;
   }
 
   /**
-   * Brings up the first worker until it accepts connections. Until it says that it is ready it
-   * accepts none, so that giving it up loses nothing.
+   * Brings up the helpers and the first worker until it accepts connections. Until it says that it is
+   * ready it accepts none, so that giving it up loses nothing.
    *
-   * @throws {HoldfastError} if it does not come up before the deadline; it is gone then
+   * @throws {HoldfastError} if one does not come up before the deadline; all are gone then
    */
   async start(signal: AbortSignal): Promise<void> {
-    try {
-      this.#worker = await this.#bringUp(AbortSignal.any([signal, this.#stop.signal]));
-    } catch (error) {
+    // One that fails ends the others at once: none is waited for in vain.
+    const failed = new AbortController();
+    const either = AbortSignal.any([signal, failed.signal]);
+    const starting = (slot: Slot) =>
+      slot.start(either).catch((error) => {
+        failed.abort(error);
+        throw error;
+      });
+    const helpers = this.helpers.map(({ slot }) => starting(slot));
+    this.#helpersReady = Promise.all(helpers);
+    this.#helpersReady.catch(() => {});
+    const outcomes = await Promise.allSettled([...helpers, starting(this.#worker)]);
+    if (outcomes.some(({ status }) => status === "rejected")) {
       this.#state = "gone";
-      attempt("close the spawner", () => this.#spawner.close());
-      throw error;
+      this.cut();
+      await Promise.all(this.#slots.map((slot) => slot.process?.exited));
+      for (const slot of this.#slots) slot.close();
+      throw failed.signal.reason;
     }
     this.#state = "serving";
-    void this.#watch(this.#worker);
   }
 
-  /** Lets the worker finish what it has, until its deadline. Never fails. */
+  /** Lets the worker finish what it has, until its deadline, and then the helpers. Never fails. */
   async drain(): Promise<GenerationRecord> {
     const startMs = performance.now();
     this.#state = "draining";
-    this.#stop.abort(new Error("The generation is draining"));
-    await this.#respawning;
-    const worker = this.#worker;
-    let killed = false;
-    if (worker?.alive) {
-      const told = attempt("drain", () => worker.command({ type: "drain" }));
-      const limitMs = told ? this.config.reload.drainDeadlineMs + DRAIN_MARGIN_MS : 0;
-      if (!await settlesWithin(worker.exited, limitMs)) {
-        killed = true;
-        await killWorker(worker);
-      }
-    }
+    const end = await this.#worker.drain();
+    const worker = this.#worker.process;
+    await Promise.all(this.helpers.map(({ slot }) => slot.drain()));
     this.#state = "gone";
-    attempt("close the spawner", () => this.#spawner.close());
+    for (const slot of this.#slots) slot.close();
     return {
       generation: this.number,
       drainMs: Math.round(performance.now() - startMs),
       answered: worker?.drained?.answered ?? 0,
       cut: worker?.drained?.cut ?? null,
-      outcome: killed || this.#cut ? "killed" : outcomeOf(worker),
+      outcome: end === "killed" || this.#cut ? "killed" : outcomeOf(worker),
     };
   }
 
-  /** Ends the worker now. */
+  /** Ends every process now. */
   cut(): void {
     this.#cut = true;
-    this.#stop.abort(new Error("The generation was cut"));
-    attempt("signal", () => this.#worker?.signal("SIGKILL"));
+    for (const slot of this.#slots) slot.cut();
   }
 
-  async #bringUp(signal: AbortSignal): Promise<WorkerProcess> {
-    const { config, listeners, startSpawner, request, nextWorker } = this.#options;
-    signal.throwIfAborted();
-    // A wall is made of what was there when it was built: a file that was put in the place of
-    // another since then is behind it.
-    if (this.#used) {
-      this.#spawner.close();
-      this.#spawner = await startSpawner();
-    }
-    this.#used = true;
-    const worker = new WorkerProcess(
-      { id: nextWorker(), generation: this.number, onViolation: config.onViolation },
-      this.#spawner,
-      request,
-    );
-    await bringUp(worker, { config, listeners, grants: workerGrants(config), signal });
-    log.info("worker_ready", {
-      generation: this.number,
-      worker: worker.id,
-      pid: worker.pid,
-      engine: worker.engine,
-      ms: Math.round(worker.ageMs),
-    });
-    return worker;
+  get #slots(): Slot[] {
+    return [this.#worker, ...this.helpers.map(({ slot }) => slot)];
   }
+}
 
-  async #watch(worker: WorkerProcess): Promise<void> {
-    const death = await worker.exited;
-    if (this.#state !== "serving") return;
-    log.error("worker_lost", {
-      generation: this.number,
-      worker: worker.id,
-      pid: worker.pid,
-      how: describeDeath(death),
-      livedMs: Math.round(death.livedMs),
-    });
-    this.#deaths = death.livedMs >= LIVED_MS ? 1 : this.#deaths + 1;
-    this.#respawning = this.#respawn();
-  }
+async function bringUpHelper(
+  process: WorkerProcess,
+  helper: HelperConfig,
+  config: Config,
+  signal: AbortSignal,
+): Promise<void> {
+  const { name, timeoutMs, concurrency } = helper;
+  await bringUp(process, {
+    config,
+    listeners: [],
+    grants: workerGrants(helper),
+    duty: { role: "helper", name, timeoutMs, concurrency },
+    signal,
+  });
+}
 
-  /** Tries until a worker serves again; connections wait in the listeners' backlog meanwhile. */
-  async #respawn(): Promise<void> {
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      await sleep(backoffMs(this.#deaths), signal);
-      if (signal.aborted) return;
-      try {
-        this.#worker = await this.#bringUp(signal);
-        this.#replacements++;
-        if (!signal.aborted) void this.#watch(this.#worker);
-        return;
-      } catch (error) {
-        if (signal.aborted) return;
-        this.#deaths++;
-        log.error("worker_start_failed", {
-          generation: this.number,
-          reason: (error as Error).message,
-          nextTryMs: backoffMs(this.#deaths),
-        });
-      }
-    }
-  }
+/** A call that its helper does not let go of keeps the others waiting. */
+function judgeHelper(process: WorkerProcess, { timeoutMs }: HelperConfig): string | undefined {
+  const { figures: { overdueMs = 0 }, silentMs } = process;
+  if (overdueMs > STUCK_MARGIN_MS) return `held on to a call ${overdueMs} ms longer than it may`;
+  if (silentMs <= timeoutMs + STUCK_MARGIN_MS) return undefined;
+  return `said nothing for ${Math.round(silentMs)} ms`;
 }
 
 function outcomeOf(worker: WorkerProcess | undefined): GenerationRecord["outcome"] {

@@ -1,6 +1,5 @@
 /**
- * Handles of listeners: what `node:net` has behind a server that does not accept by itself. It is
- * the only thing that the runtime's IPC can pass on without accepting or closing it here.
+ * Handles of listeners: what `node:net` has behind a server that does not accept by itself.
  */
 import net from "node:net";
 
@@ -17,7 +16,6 @@ const { _createServerHandle } = net as unknown as {
     address: string | undefined,
     port?: number,
     family?: 4 | 6 | -1,
-    fd?: number,
   ): ListenerHandle | number;
 };
 
@@ -35,10 +33,4 @@ export function bindTcp(host: string, port: number): ListenerHandle {
 /** Binds a Unix socket at `path`, where nothing may be yet. */
 export function bindUnix(path: string): ListenerHandle {
   return required(_createServerHandle(path, -1, -1), `Cannot bind ${path}`);
-}
-
-/** Makes a handle of a listener's descriptor, which belongs to the handle from here on. */
-export function adoptListener(fd: number): ListenerHandle {
-  const handle = _createServerHandle(undefined, undefined, undefined, fd);
-  return required(handle, `Cannot adopt descriptor ${fd} as a listener`);
 }

@@ -5,7 +5,7 @@ import * as z from "zod";
 import { HoldfastError } from "../base/error.ts";
 import { escapeStranger } from "../base/escape.ts";
 import { checkConfig } from "../config/check.ts";
-import type { Account, Config } from "../config/config.ts";
+import type { Account, AppPlace, Config } from "../config/config.ts";
 import { ConfigError } from "../config/problem.ts";
 
 /** Holdfast's own folder. */
@@ -109,31 +109,73 @@ export function bundleWorker(folder: string): Promise<string> {
   return bundle(folder, "worker.ts");
 }
 
+/** Bundles Holdfast's own part of a helper. */
+export function bundleHelper(folder: string): Promise<string> {
+  return bundle(folder, "lib/helper/main.ts");
+}
+
+/** The local files of the module graphs of a config. */
+export interface Modules {
+  readonly app: readonly string[];
+  /** By the names of the helpers. */
+  readonly helpers: Readonly<Record<string, readonly string[]>>;
+}
+
+/** All files of all graphs. */
+export function allModules({ app, helpers }: Modules): string[] {
+  return [...new Set([...app, ...Object.values(helpers).flat()])];
+}
+
 /**
- * Caches the app's module graph, so that a worker needs no registry, and checks the config against
- * it: nothing that a worker can write may come back to life at the next reload.
+ * Caches the module graphs of the app and the helpers, so that none of them needs a registry, and
+ * checks the config against them: nothing that a worker or a helper can write may come back to life
+ * at the next reload.
  *
- * @returns every local file of the graph
  * @throws {HoldfastError} if a module is missing or broken, or if the config is refused
  */
 export async function prepareApp(
   config: Config,
   denoDir: string,
   signal?: AbortSignal,
+): Promise<Modules> {
+  const [app, ...helpers] = await Promise.all([
+    prepareModule("the app's modules", config.app, signal),
+    ...config.helpers.map(({ name, app }) =>
+      prepareModule(`the modules of the helper ${name}`, app, signal)
+    ),
+  ]);
+  const modules = {
+    app: app!,
+    helpers: Object.fromEntries(config.helpers.map(({ name }, index) => [name, helpers[index]!])),
+  };
+  const problems = checkConfig(config, {
+    denoDir,
+    denoProgram: Deno.execPath(),
+    modules: allModules(modules),
+    holdfast: HOLDFAST_FOLDER,
+  });
+  if (problems.length > 0) throw new ConfigError(config.file, problems);
+  return modules;
+}
+
+/** Caches one graph; gives its local files. */
+async function prepareModule(
+  what: string,
+  { module, project, lockfile }: AppPlace,
+  signal?: AbortSignal,
 ): Promise<string[]> {
-  const { module, project, lockfile } = config.app;
   const lock = lockfile === undefined ? "--no-lock" : "--frozen";
-  let graph: z.infer<typeof Graph>;
   try {
     await runDeno(["cache", "--quiet", lock, module], { cwd: project, signal });
-    graph = Graph.parse(
+    const graph = Graph.parse(
       JSON.parse(await runDeno(["info", "--json", lock, module], { cwd: project, signal })),
     );
     const broken = graph.modules.find((each) => each.error);
     if (broken) throw new Error(escapeLines(broken.error!));
+    return graph.modules.flatMap(({ local }) => local ?? []);
   } catch (error) {
     signal?.throwIfAborted();
-    throw new HoldfastError(`Cannot load the app's modules: ${(error as Error).message}`, {
+    throw new HoldfastError(`Cannot load ${what}: ${(error as Error).message}`, {
       kind: "config",
       code: "modules_failed",
       hint: lockfile === undefined
@@ -142,15 +184,6 @@ export async function prepareApp(
       cause: error,
     });
   }
-  const modules = graph.modules.flatMap(({ local }) => local ?? []);
-  const problems = checkConfig(config, {
-    denoDir,
-    denoProgram: Deno.execPath(),
-    modules,
-    holdfast: HOLDFAST_FOLDER,
-  });
-  if (problems.length > 0) throw new ConfigError(config.file, problems);
-  return modules;
 }
 
 /**
@@ -159,8 +192,10 @@ export async function prepareApp(
  *
  * @throws {HoldfastError} if one cannot be made
  */
-export async function makeFolders({ unveil, account, folder, file }: Config): Promise<void> {
-  for (const { path, exists, ...unveiled } of unveil) {
+export async function makeFolders(config: Config): Promise<void> {
+  const { account, folder, file } = config;
+  const unveils = [config, ...config.helpers].flatMap(({ unveil }) => unveil);
+  for (const { path, exists, ...unveiled } of unveils) {
     if (exists || !unveiled.folder) continue;
     const program = `Deno.mkdirSync(${JSON.stringify(path)}, { mode: 0o700 })`;
     const flags = ["--quiet", "--no-prompt", "--no-config", "--no-lock", `--allow-write=${path}`];

@@ -1,4 +1,5 @@
 /** What the supervisor's main thread and a spawner thread say to each other. */
+import type { DescriptorKind, HandOver } from "../protocol/hand_over.ts";
 import type { ToSupervisor } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import type { Rule } from "../protocol/violation.ts";
@@ -12,8 +13,17 @@ export interface SpawnRequest {
   readonly cwd: string;
   /** What the worker runs; it comes on its standard input. */
   readonly source: string;
+  /** Whether descriptors follow the listeners; if not, nothing is handed over after them. */
+  readonly handsOver: "listeners" | "lanes";
   /** Ids to run as; only root may say. */
   readonly account: { readonly uid: number; readonly gid: number } | undefined;
+}
+
+/** A descriptor to be handed over. */
+export interface HandOverItem {
+  readonly descriptor: number;
+  readonly kind: DescriptorKind;
+  readonly message: HandOver;
 }
 
 /** How a process ended. */
@@ -34,7 +44,7 @@ export interface Confine {
 export type ToSpawner =
   | { readonly type: "spawn"; readonly worker: number; readonly request: SpawnRequest }
   /** The descriptors are the thread's own from here on. */
-  | { readonly type: "hand_over"; readonly worker: number; readonly descriptors: readonly number[] }
+  | { readonly type: "hand_over"; readonly worker: number; readonly items: readonly HandOverItem[] }
   | { readonly type: "command"; readonly worker: number; readonly command: ToWorker }
   | { readonly type: "signal"; readonly worker: number; readonly signal: WorkerSignal };
 

@@ -12,16 +12,19 @@ import type { ToSupervisor } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
 import { canOpen } from "../os/file.ts";
+import { closeDescriptor } from "../os/descriptor.ts";
 import { installProgram } from "../os/seccomp.ts";
+import { sendDescriptor, socketPair } from "../os/socket.ts";
+import { handOverLine } from "../protocol/hand_over.ts";
 import { Violation } from "../protocol/violation.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { WorkerPeer } from "../protocol/worker_peer.ts";
 import { OutputLines } from "./output.ts";
-import { adoptListener, type ListenerHandle } from "./listener_handle.ts";
 import type {
   Confine,
   ExitStatus,
   FromSpawner,
+  HandOverItem,
   SpawnerState,
   SpawnRequest,
   ToSpawner,
@@ -36,6 +39,12 @@ const LAST_WORDS_MS = 500;
 
 /** The channel's place in `stdio`; a worker finds it by this number. */
 const CHANNEL = 4;
+
+/**
+ * Where the runtime of a worker takes descriptors, as from `node:child_process`. It is spoken to from
+ * here and never read: that protocol lets a peer make its parent bind, and has no limits.
+ */
+const HAND_OVER = 3;
 
 const thread = self as unknown as {
   postMessage(message: FromSpawner | SpawnerState): void;
@@ -52,18 +61,30 @@ class Child {
   readonly #look = setInterval(() => this.#lookAround(), LOOK_INTERVAL_MS);
   #violated = false;
   readonly #outputEnds: Promise<unknown>;
-  #handles: ListenerHandle[] = [];
+  readonly #handsOver: SpawnRequest["handsOver"];
+  #handOverEnd: number | undefined;
+  #listeners = 0;
   #error: string | undefined;
   #status: ExitStatus | undefined;
 
   constructor(worker: number, request: SpawnRequest) {
     this.#worker = worker;
-    this.#process = spawn(request.program, [...request.args], {
-      cwd: request.cwd,
-      env: request.env,
-      stdio: ["pipe", "pipe", "pipe", "ipc", "pipe"],
-      ...request.account,
-    });
+    this.#handsOver = request.handsOver;
+    const [own, theirs] = socketPair();
+    this.#handOverEnd = own;
+    try {
+      this.#process = spawn(request.program, [...request.args], {
+        cwd: request.cwd,
+        env: { ...request.env, NODE_CHANNEL_FD: String(HAND_OVER) },
+        stdio: ["pipe", "pipe", "pipe", theirs, "pipe"],
+        ...request.account,
+      });
+    } catch (error) {
+      this.#closeHandOver();
+      throw error;
+    } finally {
+      closeDescriptor(theirs);
+    }
     this.#channel = this.#process.stdio[CHANNEL] as Duplex;
     this.#process.on("error", (error) => this.#giveUp(explainSpawn(request, error)));
     this.#process.on("exit", (code, signal) => {
@@ -83,16 +104,18 @@ class Child {
     }
   }
 
-  /**
-   * Sends listeners over the runtime's IPC, which carries nothing else and is closed as soon as the
-   * worker says that it holds them.
-   */
-  handOver(descriptors: readonly number[]): void {
-    this.#handles = descriptors.map(adoptListener);
-    for (const handle of this.#handles) {
-      this.#process.send({ type: "listener" }, handle as never, { keepOpen: true }, (error) => {
-        if (error) this.#giveUp(`Cannot hand over a listener: ${error.message}`);
-      });
+  /** Sends descriptors, and lets go of them. */
+  handOver(items: readonly HandOverItem[]): void {
+    for (const { descriptor, kind, message } of items) {
+      try {
+        if (this.#handOverEnd === undefined) throw new Error("it takes nothing any more");
+        sendDescriptor(this.#handOverEnd, handOverLine(message, kind), descriptor);
+        if (kind.use === "listener") this.#listeners++;
+      } catch (error) {
+        this.#giveUp(`Cannot hand over a ${message.type}: ${(error as Error).message}`);
+      } finally {
+        closeDescriptor(descriptor);
+      }
     }
   }
 
@@ -111,26 +134,23 @@ class Child {
   #receive(chunk: Uint8Array): void {
     this.#guard(() => {
       for (const message of this.#peer.receive(chunk)) {
-        if (message.type === "received") this.#closeIpc(message);
+        if (message.type === "received") this.#checkReceived(message);
         thread.postMessage({ type: "message", worker: this.#worker, message });
       }
     });
   }
 
-  #closeIpc(received: Extract<ToSupervisor, { type: "received" }>): void {
-    if (received.listeners !== this.#handles.length) {
-      throw new Violation(
-        "wrong_count",
-        `has ${received.listeners} listeners, was handed ${this.#handles.length}`,
-      );
+  #checkReceived({ listeners }: Extract<ToSupervisor, { type: "received" }>): void {
+    if (listeners !== this.#listeners) {
+      const detail = `has ${listeners} listeners, was handed ${this.#listeners}`;
+      throw new Violation("wrong_count", detail);
     }
-    if (this.#process.connected) this.#process.disconnect();
-    this.#closeHandles();
+    if (this.#handsOver === "listeners") this.#closeHandOver();
   }
 
-  #closeHandles(): void {
-    for (const handle of this.#handles) handle.close();
-    this.#handles = [];
+  #closeHandOver(): void {
+    if (this.#handOverEnd !== undefined) closeDescriptor(this.#handOverEnd);
+    this.#handOverEnd = undefined;
   }
 
   /** Runs `step`; a worker that breaks a rule in it is killed, and not listened to again. */
@@ -189,7 +209,7 @@ class Child {
     if (!children.delete(this.#worker)) return;
     this.#lookAround();
     clearInterval(this.#look);
-    this.#closeHandles();
+    this.#closeHandOver();
     this.#channel.destroy();
     thread.postMessage({
       type: "exited",
@@ -240,8 +260,8 @@ function handle(message: ToSpawner | Confine): void {
   }
   const child = children.get(message.worker);
   if (message.type === "hand_over") {
-    if (child) child.handOver(message.descriptors);
-    else message.descriptors.map(adoptListener).forEach((listener) => listener.close());
+    if (child) child.handOver(message.items);
+    else message.items.forEach(({ descriptor }) => closeDescriptor(descriptor));
   } else if (message.type === "command") child?.command(message.command);
   else child?.signal(message.signal);
 }

@@ -2,21 +2,25 @@
  * The supervisor: holds the listeners and the right to spawn, and swaps generations. It parses no
  * HTTP, imports no app and believes no worker.
  */
+import { dirname } from "node:path";
 import { toHoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
-import type { Config, ListenAddress } from "../config/config.ts";
+import type { Compartment, Config, ListenAddress } from "../config/config.ts";
 import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
-import { type Wall, workerWall } from "../sandbox/wall.ts";
+import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
 import { workerArguments, workerEnvironment, workerProgram } from "../sandbox/worker_command.ts";
 import { attempt } from "./attempt.ts";
 import type { ControlServer } from "./control_server.ts";
+import { describeGeneration } from "./describe.ts";
 import { stampFiles } from "./file_stamp.ts";
-import { Generation, type GenerationRecord } from "./generation.ts";
+import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Listener } from "./listener.ts";
+import { allModules } from "./prepare.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
+import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
 
@@ -36,6 +40,14 @@ interface Foundation {
   readonly runtime: RuntimeFolder;
 }
 
+/** A process to be: what it is granted, what it runs, and the files of its module graph. */
+interface Planned {
+  readonly compartment: Walled;
+  readonly bundle: string;
+  readonly modules: readonly string[];
+  readonly handsOver: SpawnRequest["handsOver"];
+}
+
 export class Supervisor {
   readonly #system: System;
   readonly #file: string;
@@ -50,6 +62,8 @@ export class Supervisor {
   readonly #ended: GenerationRecord[] = [];
   #listeners = new Map<string, Listener>();
   #foundation: Foundation | undefined;
+  /** Made when a config has the first helper. */
+  #helperBundle: string | undefined;
   #control: ControlServer | undefined;
   #incumbent: Generation | undefined;
   #lastGeneration = 0;
@@ -183,40 +197,52 @@ export class Supervisor {
   ): Promise<void> {
     const { signal } = this.#stopping;
     const added: Listener[] = [];
-    // Its thread starts while the modules are looked at; both take their time.
-    const spawner = this.#system.startSpawner();
+    const instances = config.helpers.flatMap((helper) =>
+      Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
+    );
+    const spawners: Spawner[] = [];
     let candidate: Generation | undefined;
     try {
-      const modules = await this.#system.prepareApp(config, this.#foundation!.denoDir, signal);
-      onModules(modules);
+      // Their threads start while the modules are looked at; both take their time.
+      for (let left = 1 + instances.length; left > 0; left--) {
+        spawners.push(this.#system.startSpawner());
+      }
+      const { denoDir, bundle, runtime } = this.#foundation!;
+      const modules = await this.#system.prepareApp(config, denoDir, signal);
+      onModules(allModules(modules));
       await this.#system.makeFolders(config);
-      const wall = this.#wallOf(config, modules);
-      await spawner.confine(wall);
+      if (instances.length > 0) {
+        this.#helperBundle ??= await this.#system.bundleHelper(dirname(runtime.lockFile));
+      }
+      this.#warnOfMissingWall(config);
+      const handsOver = instances.length > 0 ? "lanes" : "listeners";
+      const worker = { compartment: config, bundle, modules: modules.app, handsOver } as const;
+      const [spawning, ...helpers] = await Promise.all([
+        this.#prepareSpawning(config, worker, spawners[0]!),
+        ...instances.map(({ helper }, index) =>
+          this.#prepareSpawning(config, {
+            compartment: helper,
+            bundle: this.#helperBundle!,
+            modules: modules.helpers[helper.name]!,
+            handsOver: "lanes",
+          }, spawners[index + 1]!)
+        ),
+      ]);
       const listeners: Listener[] = [];
       for (const address of config.listen) listeners.push(await this.#listenerFor(address, added));
       candidate = new Generation({
         number: ++this.#lastGeneration,
         config,
         listeners,
-        spawner,
-        startSpawner: async () => {
-          const another = this.#system.startSpawner();
-          try {
-            await another.confine(wall);
-            return another;
-          } catch (error) {
-            attempt("close the spawner", () => another.close());
-            throw error;
-          }
-        },
-        request: this.#spawnRequest(config),
+        worker: spawning,
+        helpers: instances.map((each, index) => ({ ...each, ...helpers[index]! })),
         nextWorker: () => ++this.#lastWorker,
       });
       this.#generations.add(candidate);
       await candidate.start(signal);
     } catch (error) {
       if (candidate) this.#generations.delete(candidate);
-      else attempt("close the spawner", () => spawner.close());
+      else for (const spawner of spawners) attempt("close the spawner", () => spawner.close());
       for (const listener of added) attempt(`close ${listener.text}`, () => listener.close());
       throw error;
     }
@@ -226,21 +252,47 @@ export class Supervisor {
     if (incumbent) this.#retire(incumbent);
   }
 
-  /** The kernel's layer for this config; an error where the machine has none. */
-  #wallOf(config: Config, modules: readonly string[]): Wall | undefined {
-    if (config.wall === "deno") {
-      log.warn("wall_is_deno_only", {
-        missing: ["landlock", "seccomp", "limits"],
-        hint: "Native code in a worker is not held back",
-      });
-      return undefined;
-    }
+  /** Builds the wall of a process around a spawner, and around each that comes after it. */
+  async #prepareSpawning(
+    config: Config,
+    planned: Planned,
+    spawner: Spawner,
+  ): Promise<SlotSpawning> {
+    const wall = this.#wallOf(config, planned);
+    await spawner.confine(wall);
+    return {
+      spawner,
+      request: this.#spawnRequest(planned),
+      startSpawner: async () => {
+        const another = this.#system.startSpawner();
+        try {
+          await another.confine(wall);
+          return another;
+        } catch (error) {
+          attempt("close the spawner", () => another.close());
+          throw error;
+        }
+      },
+    };
+  }
+
+  #warnOfMissingWall({ wall }: Config): void {
+    if (wall === "kernel") return;
+    log.warn("wall_is_deno_only", {
+      missing: ["landlock", "seccomp", "limits"],
+      hint: "Native code in a worker is not held back",
+    });
+  }
+
+  /** The kernel's layer for a process of this config; an error where the machine has none. */
+  #wallOf(config: Config, { compartment, modules }: Planned): Wall | undefined {
+    if (config.wall === "deno") return undefined;
     const abi = this.#system.landlockAbi();
     requireWall(abi);
     const { denoDir, runtime } = this.#foundation!;
     const caches = this.#system.findCaches(denoDir);
     const forbidden = runtime.lockFile;
-    return workerWall(config, {
+    return workerWall(compartment, {
       arch: Deno.build.arch,
       abi,
       caches,
@@ -273,15 +325,16 @@ export class Supervisor {
     }
   }
 
-  #spawnRequest(config: Config): SpawnRequest {
-    const { denoDir, bundle } = this.#foundation!;
+  #spawnRequest({ compartment, bundle, handsOver }: Planned): SpawnRequest {
+    const { account, app }: Compartment = compartment;
     return {
       program: Deno.execPath(),
-      args: workerArguments(config),
-      env: workerEnvironment(config, this.#environment, denoDir),
-      cwd: config.app.project,
-      source: workerProgram(bundle, config.app.module),
-      account: config.account && { uid: config.account.uid, gid: config.account.gid },
+      args: workerArguments(compartment),
+      env: workerEnvironment(compartment, this.#environment, this.#foundation!.denoDir),
+      cwd: app.project,
+      source: workerProgram(bundle, app.module),
+      account: account && { uid: account.uid, gid: account.gid },
+      handsOver,
     };
   }
 
@@ -356,25 +409,4 @@ export class Supervisor {
       ended: this.#ended,
     };
   }
-}
-
-function describeGeneration(generation: Generation): Status["generations"][number] {
-  const { worker } = generation;
-  return {
-    generation: generation.number,
-    state: generation.state,
-    ageMs: Math.round(performance.now() - generation.startedMs),
-    replacements: generation.replacements,
-    wall: generation.config.wall,
-    worker: worker?.alive && worker.pid !== undefined
-      ? {
-        worker: worker.id,
-        pid: worker.pid,
-        engine: worker.engine ?? "unknown",
-        ageMs: Math.round(worker.ageMs),
-        denied: worker.denied,
-        ...worker.figures,
-      }
-      : null,
-  };
 }

@@ -8,7 +8,15 @@ import { landlockAbi } from "../os/landlock.ts";
 import { type ControlHandlers, type ControlServer, openControl } from "./control_server.ts";
 import { closeIn, giveUpPermissions } from "./narrow.ts";
 import { bindListener, type Listener } from "./listener.ts";
-import { bundleWorker, findCaches, findDenoDir, makeFolders, prepareApp } from "./prepare.ts";
+import {
+  bundleHelper,
+  bundleWorker,
+  findCaches,
+  findDenoDir,
+  makeFolders,
+  type Modules,
+  prepareApp,
+} from "./prepare.ts";
 import { openRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
 import { type Spawner, startSpawner } from "./spawner.ts";
 
@@ -20,8 +28,9 @@ export interface System {
   findCaches(denoDir: string): string[];
   openRuntimeFolder(folder: string): Promise<RuntimeFolder>;
   bundleWorker(folder: string): Promise<string>;
+  bundleHelper(folder: string): Promise<string>;
   openControl(path: string, handlers: ControlHandlers): Promise<ControlServer>;
-  prepareApp(config: Config, denoDir: string, signal: AbortSignal): Promise<string[]>;
+  prepareApp(config: Config, denoDir: string, signal: AbortSignal): Promise<Modules>;
   makeFolders(config: Config): Promise<void>;
   landlockAbi(): number;
   bindListener(address: ListenAddress): Promise<Listener>;
@@ -37,6 +46,7 @@ export const realSystem: System = {
   findCaches,
   openRuntimeFolder,
   bundleWorker,
+  bundleHelper,
   openControl,
   prepareApp,
   makeFolders,

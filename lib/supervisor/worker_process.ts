@@ -1,10 +1,10 @@
-/** One worker, as the supervisor's main thread sees it. */
+/** One process that was spawned, a worker or a helper, as the supervisor's main thread sees it. */
 import { HoldfastError } from "../base/error.ts";
 import { escapeStranger } from "../base/escape.ts";
 import { log } from "../base/log.ts";
 import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
-import type { ExitStatus, SpawnRequest, WorkerSignal } from "./spawner_message.ts";
+import type { ExitStatus, HandOverItem, SpawnRequest, WorkerSignal } from "./spawner_message.ts";
 import type { Spawner, SpawnerEvent } from "./spawner.ts";
 
 /** Why a worker is no more. */
@@ -15,6 +15,9 @@ export interface Death {
   /** After how many milliseconds. */
   readonly livedMs: number;
 }
+
+/** What a process is there for: `worker`, or `helper NAME.INSTANCE`. */
+export type Role = "worker" | `helper ${string}`;
 
 type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
 
@@ -33,6 +36,7 @@ export function describeDeath({ status, reason }: Death): string {
 
 export class WorkerProcess {
   readonly id: number;
+  readonly role: Role;
   readonly generation: number;
   readonly startedMs = performance.now();
   readonly exited: Promise<Death>;
@@ -42,8 +46,9 @@ export class WorkerProcess {
   #pid: number | undefined;
   #denied = 0;
   #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
+  #heardMs = performance.now();
   #drained: MessageOf<"drained"> | undefined;
-  #engine: "native" | "node" | undefined;
+  #engine: MessageOf<"accepting">["engine"] | undefined;
   #reason: string | undefined;
   #death: Death | undefined;
   #waiting: { type: string; resolve(message: ToSupervisor): void } | undefined;
@@ -53,6 +58,7 @@ export class WorkerProcess {
   constructor(
     identity: {
       readonly id: number;
+      readonly role?: Role;
       readonly generation: number;
       readonly onViolation: "replace" | "log";
     },
@@ -60,6 +66,7 @@ export class WorkerProcess {
     request: SpawnRequest,
   ) {
     this.id = identity.id;
+    this.role = identity.role ?? "worker";
     this.generation = identity.generation;
     this.#onViolation = identity.onViolation;
     this.exited = this.#exit.promise;
@@ -76,13 +83,29 @@ export class WorkerProcess {
     return this.#figures;
   }
 
-  get engine(): "native" | "node" | undefined {
+  get engine(): MessageOf<"accepting">["engine"] | undefined {
     return this.#engine;
   }
 
   /** How often it asked the kernel for what it may not do. */
   get denied(): number {
     return this.#denied;
+  }
+
+  /** How long ago it told its figures, in milliseconds. */
+  get silentMs(): number {
+    return performance.now() - this.#heardMs;
+  }
+
+  /** Who it is, in a message. */
+  get title(): string {
+    return this.role === "worker" ? `Worker ${this.id}` : `The ${this.role}`;
+  }
+
+  /** Who it is, for the log. */
+  get names() {
+    const { id, role, generation } = this;
+    return { role, generation, worker: id, pid: this.#pid };
   }
 
   get alive(): boolean {
@@ -102,8 +125,9 @@ export class WorkerProcess {
     this.#spawner.post({ type: "command", worker: this.id, command });
   }
 
-  handOver(descriptors: readonly number[]): void {
-    this.#spawner.post({ type: "hand_over", worker: this.id, descriptors });
+  /** Hands descriptors over, which are the spawner's from here on. */
+  handOver(items: readonly HandOverItem[]): void {
+    this.#spawner.post({ type: "hand_over", worker: this.id, items });
   }
 
   signal(signal: WorkerSignal): void {
@@ -126,13 +150,26 @@ export class WorkerProcess {
     type: Type,
     signal: AbortSignal,
   ): Promise<MessageOf<Type>> {
+    return await Promise.race([
+      this.#next(type),
+      this.failed(signal, `it said ${type}`),
+    ]) as MessageOf<Type>;
+  }
+
+  /**
+   * Fails if the worker dies, or `signal` aborts.
+   *
+   * @param step what it should have come to
+   */
+  failed(signal: AbortSignal, step = "it was ready"): Promise<never> {
     const died = this.exited.then((death) => {
-      throw new HoldfastError(
-        `Worker ${this.id} ended before it said ${type}: ${describeDeath(death)}`,
-        { kind: "app", code: "worker_died", hint: "Its own lines are in the log just above" },
-      );
+      throw new HoldfastError(`${this.title} ended before ${step}: ${describeDeath(death)}`, {
+        kind: "app",
+        code: "worker_died",
+        hint: "Its own lines are in the log just above",
+      });
     });
-    return await Promise.race([this.#next(type), died, aborted(signal)]) as MessageOf<Type>;
+    return Promise.race([died, aborted(signal)]);
   }
 
   #next(type: string): Promise<ToSupervisor> {
@@ -142,7 +179,7 @@ export class WorkerProcess {
   }
 
   #receive(event: SpawnerEvent): void {
-    const who = { generation: this.generation, worker: this.id, pid: this.#pid };
+    const who = this.names;
     switch (event.type) {
       case "spawned":
         this.#pid = event.pid;
@@ -186,11 +223,15 @@ export class WorkerProcess {
     if (message.type === "pulse") {
       const { type: _, ...figures } = message;
       this.#figures = figures;
+      this.#heardMs = performance.now();
       return;
     }
     if (message.type === "failed") this.#reason ??= escapeStranger(message.reason, 1000);
     if (message.type === "drained") this.#drained = message;
-    if (message.type === "accepting") this.#engine = message.engine;
+    if (message.type === "accepting") {
+      this.#engine = message.engine;
+      this.#heardMs = performance.now();
+    }
     if (this.#waiting?.type === message.type) {
       this.#waiting.resolve(message);
       this.#waiting = undefined;

@@ -1,10 +1,13 @@
 /** What the worker layer does to an app's answer, on either engine. */
 import type { Fetcher, ServeInfo } from "./app.ts";
-import { describeError, report } from "./report.ts";
+import { HelperError } from "../helper/mod.ts";
+import { describeError, report } from "../child/report.ts";
 import type { Traffic } from "./traffic.ts";
 
 /** The answer when the app's handler throws; the client learns nothing of why. */
 export function answerForError(error: unknown): Response {
+  // Trouble that passes by itself is nobody's fault: the client is to come again.
+  if (error instanceof HelperError && error.passing) return error.getResponse();
   report(`The app threw while it answered a request: ${describeError(error)}`);
   return new Response("Internal Server Error", { status: 500 });
 }

@@ -1,104 +1,61 @@
-/** The life of a worker, from its first message to its last. */
-import process from "node:process";
-import type { Grants } from "../protocol/to_worker.ts";
-import { MAX_REASON_LENGTH, PULSE_INTERVAL_MS } from "../protocol/limits.ts";
+/** What a worker does: serves HTTP with an app. */
+import { type Equipment, type LifeOptions, runLife, type Service } from "../child/life.ts";
+import { report } from "../child/report.ts";
 import { type App, toApp } from "./app.ts";
-import { Channel, ChannelClosed } from "./channel.ts";
 import { drain } from "./drain.ts";
-import type { Engine } from "./engine.ts";
-import { findGrantFaults } from "./grants.ts";
-import { receiveListeners } from "./listeners.ts";
+import type { Acceptor, Engine } from "./engine.ts";
+import { Helpers } from "./helpers.ts";
 import { createNativeEngine, detectNative, isNativeHandle } from "./native_engine.ts";
 import { createNodeEngine } from "./node_engine.ts";
-import { describeError, report } from "./report.ts";
 import { Traffic } from "./traffic.ts";
 import { trackWebSockets } from "./web_socket.ts";
 
-/** Exit status of a worker that gave up; its reason went over the channel. */
-const FAILED = 1;
-
-// A terminal's Ctrl-C and hang-up, and a service manager's TERM, reach the whole process group. The
-// supervisor gets them too and says what is to be done; a worker that obeyed would drop requests.
-// SIGXFSZ comes with a write past the largest file size: one request fails by it, not the worker.
-const IGNORED_SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM", "SIGXFSZ"] as const;
-
 /** What the entry file gives to the worker. */
-export interface WorkerOptions {
-  readonly version: number;
+export interface WorkerOptions extends Omit<LifeOptions, "equip"> {
   /** Imports the app's module. */
   load(): Promise<Record<string, unknown>>;
-  /** Judges what the worker was given; the default is {@link findGrantFaults}. */
-  readonly judge?: (grants: Grants) => string[];
 }
 
 /** Runs a worker until it has drained, and exits. */
-export async function runWorker(options: WorkerOptions): Promise<never> {
-  for (const signal of IGNORED_SIGNALS) process.on(signal, () => {});
-  const channel = new Channel();
-  try {
-    channel.send({ type: "hello", version: options.version, deno: Deno.version.deno });
-    await live(channel, options);
-    await channel.finish();
-    Deno.exit(0);
-  } catch (error) {
-    if (error instanceof ChannelClosed) Deno.exit(0);
-    const reason = describeError(error).slice(0, MAX_REASON_LENGTH);
-    channel.send({ type: "failed", reason });
-    await channel.finish();
-    Deno.exit(FAILED);
-  }
+export async function runWorker({ load, ...options }: WorkerOptions): Promise<never> {
+  return await runLife({ ...options, equip: (equipment) => serveApp(equipment, load) });
 }
 
-async function live(
-  channel: Channel,
-  { load, judge = findGrantFaults }: WorkerOptions,
-): Promise<void> {
-  const config = await channel.next("configure");
-  const faults = judge(config.grants);
-  if (faults.length > 0) {
-    throw new Error(`The permissions differ from the policy: ${faults.join("; ")}`);
-  }
-  const handles = await receiveListeners(config.listeners.length);
-  channel.send({ type: "received", listeners: handles.length });
-  await channel.next("load");
-
+function serveApp(
+  { configure, listeners, handOvers }: Equipment,
+  load: WorkerOptions["load"],
+): Service {
+  const { duty } = configure;
+  if (duty.role !== "worker") throw new Error(`A worker was told to be a ${duty.role}`);
+  if (duty.helpers.length === 0) handOvers.close();
+  const helpers = new Helpers(duty.helpers);
+  handOvers.subscribe((handed) => helpers.take(handed));
   const traffic = new Traffic();
-  const engines = chooseEngines(config.engine);
-  trackWebSockets(traffic, engines.map((engine) => engine.upgrade));
-  const app = toApp(await load());
-  await app.open();
-  channel.send({ type: "ready" });
-
-  await channel.next("accept");
-  const acceptors = handles.map((handle, index) =>
-    engineFor(handle, engines).serve({
-      handle,
-      address: config.listeners[index]!,
-      fetcher: app.fetcher,
-      traffic,
-    })
-  );
-  channel.send({ type: "accepting", engine: engines[0]!.name });
-
-  const pulse = setInterval(
-    () => channel.send({ type: "pulse", ...traffic.figures() }),
-    PULSE_INTERVAL_MS,
-  );
-  await endOfService(channel);
-  const drained = await drain(acceptors, traffic, config);
-  clearInterval(pulse);
-  await closeApp(app);
-  channel.send({ type: "drained", ...drained });
-}
-
-/** Waits for the word to drain. A supervisor that is gone says the same. */
-async function endOfService(channel: Channel): Promise<void> {
-  try {
-    await channel.next("drain");
-  } catch (error) {
-    if (!(error instanceof ChannelClosed)) throw error;
-    report("The supervisor is gone; this worker drains and leaves");
-  }
+  const engines = chooseEngines(duty.engine);
+  let app: App;
+  let acceptors: Acceptor[] = [];
+  return {
+    load: async () => {
+      trackWebSockets(traffic, engines.map((engine) => engine.upgrade));
+      helpers.offer();
+      app = toApp(await load());
+      await app.open();
+    },
+    start: () => {
+      acceptors = listeners.map((handle, index) =>
+        engineFor(handle, engines).serve({
+          handle,
+          address: duty.listeners[index]!,
+          fetcher: app.fetcher,
+          traffic,
+        })
+      );
+      return engines[0]!.name;
+    },
+    figures: () => traffic.figures(),
+    drain: () => drain(acceptors, traffic, configure),
+    close: () => app.close(),
+  };
 }
 
 /** The engines in the order of preference; the last one serves every listener. */
@@ -116,12 +73,4 @@ function chooseEngines(wanted: Engine["name"]): Engine[] {
 
 function engineFor(handle: unknown, engines: readonly Engine[]): Engine {
   return engines.find((engine) => engine.name === "node" || isNativeHandle(handle))!;
-}
-
-async function closeApp(app: App): Promise<void> {
-  try {
-    await app.close();
-  } catch (error) {
-    report(`The app's close() threw: ${describeError(error)}`);
-  }
 }

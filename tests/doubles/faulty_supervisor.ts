@@ -109,6 +109,10 @@ const system: System = {
     strike("bundleWorker");
     return await realSystem.bundleWorker(...all);
   },
+  async bundleHelper(...all) {
+    strike("bundleHelper");
+    return await realSystem.bundleHelper(...all);
+  },
   async openControl(...all) {
     strike("openControl");
     return faultyControl(await realSystem.openControl(...all));

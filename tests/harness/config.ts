@@ -20,6 +20,7 @@ export function makeConfig(changes: Partial<Config> = {}): Config {
     app: { module: "/srv/app/main.ts", project: "/srv/app", lockfile: undefined },
     listen: [{ kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],
     unveil: [],
+    helpers: [],
     ...DEFAULTS,
     account: undefined,
     runtime: "/srv/app/.holdfast",

@@ -1,0 +1,116 @@
+/** The life of every process that the supervisor spawns, from its first message to its last. */
+import process from "node:process";
+import { MAX_REASON_LENGTH, PULSE_INTERVAL_MS } from "../protocol/limits.ts";
+import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
+import type { Configure, Grants } from "../protocol/to_worker.ts";
+import { Channel, ChannelClosed } from "./channel.ts";
+import { findGrantFaults } from "./grants.ts";
+import { HandOvers } from "./hand_over.ts";
+import { describeError, report } from "./report.ts";
+
+/** Exit status of a process that gave up; its reason went over the channel. */
+const FAILED = 1;
+
+// A terminal's Ctrl-C and hang-up, and a service manager's TERM, reach the whole process group. The
+// supervisor gets them too and says what is to be done; a worker that obeyed would drop requests.
+// SIGXFSZ comes with a write past the largest file size: one request fails by it, not the worker.
+const IGNORED_SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM", "SIGXFSZ"] as const;
+
+type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
+
+/** What a process does between its steps. */
+export interface Service {
+  /** Imports what it is there for, and opens it; nothing is served before {@link Service.start}. */
+  load(): Promise<void>;
+  /** Begins to serve. */
+  start(): MessageOf<"accepting">["engine"];
+  figures(): WorkerFigures;
+  /** Stops taking on, and finishes what is in flight. */
+  drain(): Promise<Omit<MessageOf<"drained">, "type">>;
+  /** The last thing: closes what {@link Service.load} opened. */
+  close(): Promise<void>;
+}
+
+/** What a process is told before anything of the app is loaded, and what it takes. */
+export interface Equipment {
+  readonly configure: Configure;
+  /** Handles of the listeners. */
+  readonly listeners: readonly unknown[];
+  /** What is handed over later. To be closed where nothing is. */
+  readonly handOvers: HandOvers;
+}
+
+/** What an entry file gives. */
+export interface LifeOptions {
+  readonly version: number;
+  /** Makes the service, once it is known what for. */
+  equip(equipment: Equipment): Service;
+  /** Judges what the process was given; the default is {@link findGrantFaults}. */
+  readonly judge?: (grants: Grants) => string[];
+}
+
+/** Runs until it has drained, and exits. */
+export async function runLife(options: LifeOptions): Promise<never> {
+  for (const signal of IGNORED_SIGNALS) process.on(signal, () => {});
+  const channel = new Channel();
+  const handOvers = new HandOvers();
+  try {
+    channel.send({ type: "hello", version: options.version, deno: Deno.version.deno });
+    await live(channel, handOvers, options);
+    await channel.finish();
+    Deno.exit(0);
+  } catch (error) {
+    if (error instanceof ChannelClosed) Deno.exit(0);
+    const reason = describeError(error).slice(0, MAX_REASON_LENGTH);
+    channel.send({ type: "failed", reason });
+    await channel.finish();
+    Deno.exit(FAILED);
+  }
+}
+
+async function live(
+  channel: Channel,
+  handOvers: HandOvers,
+  { equip, judge = findGrantFaults }: LifeOptions,
+): Promise<void> {
+  const configure = await channel.next("configure");
+  const faults = judge(configure.grants);
+  if (faults.length > 0) {
+    throw new Error(`The permissions differ from the policy: ${faults.join("; ")}`);
+  }
+  const { duty } = configure;
+  const count = duty.role === "worker" ? duty.listeners.length : 0;
+  const listeners = await handOvers.takeListeners(count);
+  const service = equip({ configure, listeners, handOvers });
+  channel.send({ type: "received", listeners: listeners.length });
+
+  await channel.next("load");
+  await service.load();
+  channel.send({ type: "ready" });
+
+  await channel.next("accept");
+  channel.send({ type: "accepting", engine: service.start() });
+  const pulse = setInterval(
+    () => channel.send({ type: "pulse", ...service.figures() }),
+    PULSE_INTERVAL_MS,
+  );
+  await endOfService(channel);
+  const drained = await service.drain();
+  clearInterval(pulse);
+  try {
+    await service.close();
+  } catch (error) {
+    report(`close() threw: ${describeError(error)}`);
+  }
+  channel.send({ type: "drained", ...drained });
+}
+
+/** Waits for the word to drain. A supervisor that is gone says the same. */
+async function endOfService(channel: Channel): Promise<void> {
+  try {
+    await channel.next("drain");
+  } catch (error) {
+    if (!(error instanceof ChannelClosed)) throw error;
+    report("The supervisor is gone; this process drains and leaves");
+  }
+}

@@ -1,0 +1,85 @@
+/** Unix socket pairs, and descriptors sent over them (unix(7), sendmsg(2), SCM_RIGHTS). */
+import { fail } from "./errno.ts";
+import { loadLibc } from "./libc.ts";
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SCM_RIGHTS = 1;
+const LINUX = Deno.build.os === "linux";
+const SOL_SOCKET = LINUX ? 1 : 0xffff;
+const SOCK_CLOEXEC = LINUX ? 0o2000000 : 0;
+const MSG_DONTWAIT = LINUX ? 0x40 : 0x80;
+const MSG_NOSIGNAL = LINUX ? 0x4000 : 0x80000;
+
+/** How much of what nobody wants is thrown away before a message is sent. */
+const MAX_DISCARDS = 64;
+
+const libc = loadLibc({
+  socketpair: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
+  sendmsg: { parameters: ["i32", "buffer", "i32"], result: "isize" },
+  recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
+});
+
+/**
+ * Two connected sockets, closed on exec.
+ *
+ * @throws {Error} if the kernel refuses, as when there are too many descriptors
+ */
+export function socketPair(): [number, number] {
+  const pair = new Int32Array(2);
+  const bytes = new Uint8Array(pair.buffer);
+  if (libc.symbols.socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, bytes) !== 0) {
+    fail("make a pair of sockets");
+  }
+  return [pair[0]!, pair[1]!];
+}
+
+/**
+ * Sends one descriptor, and text with it, without ever waiting. What the other end has sent is thrown
+ * away first: nobody here listens to it, and descriptors in it are closed by the kernel, since nothing
+ * is offered that could hold them.
+ *
+ * @param descriptor stays the caller's
+ * @throws {Error} if the other end is gone, or does not read
+ */
+export function sendDescriptor(socket: number, text: string, descriptor: number): void {
+  const waste = new Uint8Array(64 * 1024);
+  for (let left = MAX_DISCARDS; left > 0; left--) {
+    if (libc.symbols.recv(socket, waste, BigInt(waste.length), MSG_DONTWAIT) <= 0n) break;
+  }
+  const data = new TextEncoder().encode(text);
+  const part = new BigUint64Array([addressOf(data), BigInt(data.length)]);
+  const control = controlOf(descriptor);
+  const parts = new Uint8Array(part.buffer);
+  const header = headerOf(parts, control);
+  const sent = libc.symbols.sendmsg(socket, header, MSG_DONTWAIT | MSG_NOSIGNAL);
+  // A short one would tear the message: the other end cannot be told anything more.
+  if (sent !== BigInt(data.length)) fail("send a descriptor");
+}
+
+/** struct msghdr with one part and one control message; fields are wider on Linux. */
+function headerOf(parts: Uint8Array<ArrayBuffer>, control: Uint8Array<ArrayBuffer>) {
+  const header = new Uint8Array(LINUX ? 56 : 48);
+  const view = new DataView(header.buffer);
+  view.setBigUint64(16, addressOf(parts), true);
+  view.setUint32(24, 1, true);
+  view.setBigUint64(32, addressOf(control), true);
+  view.setUint32(40, control.length, true);
+  return header;
+}
+
+/** struct cmsghdr and one descriptor, padded. */
+function controlOf(descriptor: number) {
+  const header = LINUX ? 16 : 12;
+  const control = new Uint8Array(LINUX ? 24 : 16);
+  const view = new DataView(control.buffer);
+  view.setUint32(0, header + 4, true);
+  view.setInt32(header - 8, SOL_SOCKET, true);
+  view.setInt32(header - 4, SCM_RIGHTS, true);
+  view.setInt32(header, descriptor, true);
+  return control;
+}
+
+function addressOf(bytes: Uint8Array<ArrayBuffer>): bigint {
+  return BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)));
+}

@@ -1,0 +1,354 @@
+/**
+ * Frames on a lane between a worker and a helper: twelve bytes of header (a 4-byte big-endian length
+ * of what follows it, one byte of kind, three that are zero, a 4-byte number of the call), then the
+ * payload. Bytes that an app passes go as they are, behind a head of JSON that says where they belong.
+ *
+ * Neither end believes the other: a length is checked before anything is allocated for it, a head
+ * against a schema, and what may be said when by the two ends of the call.
+ */
+import * as z from "zod/mini";
+import { Violation } from "./violation.ts";
+
+const HEADER_BYTES = 12;
+const LENGTH_BYTES = 4;
+const STREAM_BYTES = 2;
+
+/** The longest payload: a call with everything that it carries but streams. */
+export const MAX_CALL_BYTES = 32 * 1024 * 1024;
+
+/** The longest head. */
+const MAX_HEAD_BYTES = 1024 * 1024;
+
+/** How many byte arrays and streams a value may hold, and how deep it may be nested. */
+const MAX_PARTS = 64;
+const MAX_DEPTH = 32;
+
+/** The longest message of a failure, in UTF-16 code units. */
+export const MAX_FAILURE_CHARS = 1_000;
+
+/** How much of a stream may be on its way that its reader has not taken yet. */
+export const STREAM_WINDOW_BYTES = 256 * 1024;
+
+/** The longest piece of a stream. */
+export const MAX_CHUNK_BYTES = 64 * 1024;
+
+/** How many calls of one worker a helper takes before it stops reading more. */
+export const MAX_LANE_CALLS = 64;
+
+/** How many bytes of calls that are not done; the same. */
+export const MAX_LANE_BYTES = 64 * 1024 * 1024;
+
+const KINDS = {
+  /** From the helper, first: which methods it has. */
+  hello: 1,
+  call: 2,
+  result: 3,
+  failed: 4,
+  /** From the worker: nobody waits for this call any more. */
+  cancel: 5,
+  /** A piece of a stream, behind two bytes that number the stream within its call. */
+  chunk: 6,
+  end: 7,
+  /** More of a stream may be sent. */
+  credit: 8,
+} as const;
+
+/** What a frame is. */
+export type CallKind = keyof typeof KINDS;
+
+const KIND_NAMES: ReadonlyMap<number, CallKind> = new Map(
+  Object.entries(KINDS).map(([name, kind]) => [kind, name as CallKind]),
+);
+
+/** A frame. */
+export interface CallFrame {
+  readonly kind: CallKind;
+  /** Which call; 0 for `hello`. */
+  readonly id: number;
+  readonly payload: Uint8Array<ArrayBuffer>;
+}
+
+/** A frame as the pieces to be written; none of them is copied. */
+export function encodeCallFrame(kind: CallKind, id: number, ...payload: Uint8Array[]) {
+  const length = payload.reduce((sum, { length }) => sum + length, 0);
+  const header = new Uint8Array(HEADER_BYTES);
+  const view = new DataView(header.buffer);
+  view.setUint32(0, length);
+  header[LENGTH_BYTES] = KINDS[kind];
+  view.setUint32(8, id);
+  return [header, ...payload];
+}
+
+/** Cuts a stream of bytes into frames and holds at most one. */
+export class CallFrameReader {
+  readonly #header = new Uint8Array(HEADER_BYTES);
+  #headerLength = 0;
+  #payload: Uint8Array<ArrayBuffer> | undefined;
+  #length = 0;
+
+  /** Whether part of a frame has come and the rest has not. */
+  get partial(): boolean {
+    return this.#headerLength > 0;
+  }
+
+  /**
+   * Yields every frame that `chunk` completes.
+   *
+   * @throws {Violation} for one that is too long, or of no kind
+   */
+  *push(chunk: Uint8Array): Generator<CallFrame, void> {
+    let rest = chunk;
+    while (rest.length > 0) {
+      if (this.#payload === undefined) {
+        const piece = rest.subarray(0, HEADER_BYTES - this.#headerLength);
+        this.#header.set(piece, this.#headerLength);
+        this.#headerLength += piece.length;
+        rest = rest.subarray(piece.length);
+        if (this.#headerLength < HEADER_BYTES) return;
+        this.#payload = new Uint8Array(this.#checkHeader());
+        this.#length = 0;
+      }
+      const piece = rest.subarray(0, this.#payload.length - this.#length);
+      this.#payload.set(piece, this.#length);
+      this.#length += piece.length;
+      rest = rest.subarray(piece.length);
+      if (this.#length < this.#payload.length) return;
+      const frame = {
+        kind: KIND_NAMES.get(this.#header[LENGTH_BYTES]!)!,
+        id: new DataView(this.#header.buffer).getUint32(8),
+        payload: this.#payload,
+      };
+      this.#payload = undefined;
+      this.#headerLength = 0;
+      yield frame;
+    }
+  }
+
+  #checkHeader(): number {
+    const length = new DataView(this.#header.buffer).getUint32(0);
+    // The peer chooses this number, so it is checked before anything is allocated for it.
+    if (length > MAX_CALL_BYTES) {
+      throw new Violation("frame_too_long", `${length} bytes, allowed are ${MAX_CALL_BYTES}`);
+    }
+    const [kind, ...zero] = this.#header.subarray(LENGTH_BYTES, 8);
+    if (!KIND_NAMES.has(kind!) || zero.some((byte) => byte !== 0)) {
+      throw new Violation("bad_message", `a frame of no kind: ${kind}`);
+    }
+    return length;
+  }
+}
+
+const Index = z.int().check(z.minimum(0));
+const Path = z.array(z.union([z.string(), Index])).check(z.maxLength(MAX_DEPTH));
+
+const Carried = {
+  /** JSON, with `null` where a part belongs. */
+  value: z.unknown(),
+  /** What belongs where: so many bytes of what follows the head, or a stream of this number. */
+  parts: z.array(z.union([
+    z.strictObject({ path: Path, bytes: Index }),
+    z.strictObject({ path: Path, stream: Index.check(z.maximum(MAX_PARTS - 1)) }),
+  ])).check(z.maxLength(MAX_PARTS)),
+};
+
+const Name = z.string().check(z.minLength(1), z.maxLength(64));
+
+/** The head of a `call`. */
+export const CallHead = z.strictObject({
+  method: Name,
+  /** How long the caller waits, in milliseconds. */
+  timeoutMs: Index,
+  ...Carried,
+});
+
+/** The head of a `result`. */
+export const ResultHead = z.strictObject(Carried);
+
+export const Failure = z.strictObject({
+  code: z.enum(["helper_unknown", "helper_bad_input", "helper_bad_output", "helper_failed"]),
+  message: z.string().check(z.maxLength(MAX_FAILURE_CHARS)),
+});
+export type Failure = z.infer<typeof Failure>;
+
+export const HelloMethods = z.strictObject({
+  methods: z.record(Name, z.strictObject({ retry: z.enum(["safe", "never"]) })),
+});
+export type HelloMethods = z.infer<typeof HelloMethods>["methods"];
+
+export const StreamEnd = z.strictObject({
+  stream: Index,
+  /** Why it broke, if it did. */
+  error: z.optional(z.string().check(z.maxLength(MAX_FAILURE_CHARS))),
+});
+
+export const StreamCredit = z.strictObject({ stream: Index, bytes: Index });
+
+/** Says why a value cannot cross. */
+export class CannotCross extends Error {}
+
+/** A value taken apart for the wire. */
+export interface Carrying {
+  readonly value: unknown;
+  readonly parts: readonly ({ path: (string | number)[]; bytes: number } | {
+    path: (string | number)[];
+    stream: number;
+  })[];
+  readonly bytes: readonly Uint8Array[];
+  readonly streams: readonly ReadableStream<Uint8Array>[];
+}
+
+/**
+ * Takes a value apart: what JSON cannot hold goes beside it.
+ *
+ * @throws {CannotCross} if it is nested too deep or holds too many parts
+ */
+export function takeApart(value: unknown): Carrying {
+  const parts: Carrying["parts"][number][] = [];
+  const bytes: Uint8Array[] = [];
+  const streams: ReadableStream<Uint8Array>[] = [];
+  function walk(value: unknown, path: (string | number)[]): unknown {
+    if (typeof value !== "object" || value === null) return value;
+    if (path.length > MAX_DEPTH) throw new CannotCross(`Nested deeper than ${MAX_DEPTH} levels`);
+    if (value instanceof Uint8Array) {
+      parts.push({ path, bytes: value.length });
+      bytes.push(value);
+    } else if (value instanceof ReadableStream) {
+      parts.push({ path, stream: streams.length });
+      streams.push(value);
+    } else if (Array.isArray(value)) {
+      return value.map((each, index) => walk(each, [...path, index]));
+    } else if (typeof (value as { toJSON?: unknown }).toJSON === "function") {
+      return value;
+    } else {
+      return Object.fromEntries(
+        Object.entries(value).map(([key, each]) => [key, walk(each, [...path, key])]),
+      );
+    }
+    if (parts.length > MAX_PARTS) throw new CannotCross(`More than ${MAX_PARTS} parts`);
+    return null;
+  }
+  return { value: walk(value, []), parts, bytes, streams };
+}
+
+/**
+ * A head and the bytes that follow it, as a payload.
+ *
+ * @throws {CannotCross} if it is too long
+ */
+export function encodeHead(head: unknown, bytes: readonly Uint8Array[] = []): Uint8Array[] {
+  const text = new TextEncoder().encode(JSON.stringify(head));
+  if (text.length > MAX_HEAD_BYTES) {
+    throw new CannotCross(`${text.length} bytes of JSON, allowed are ${MAX_HEAD_BYTES}`);
+  }
+  const total = bytes.reduce((sum, { length }) => sum + length, LENGTH_BYTES + text.length);
+  if (total > MAX_CALL_BYTES) {
+    throw new CannotCross(`${total} bytes, allowed are ${MAX_CALL_BYTES}; pass a stream`);
+  }
+  const length = new Uint8Array(LENGTH_BYTES + text.length);
+  new DataView(length.buffer).setUint32(0, text.length);
+  length.set(text, LENGTH_BYTES);
+  return [length, ...bytes];
+}
+
+/**
+ * The head of a payload, checked, and what follows it.
+ *
+ * @throws {Violation} if it is no head of this schema
+ */
+export function decodeHead<Head>(
+  schema: z.ZodMiniType<Head>,
+  payload: Uint8Array<ArrayBuffer>,
+): { head: Head; rest: Uint8Array<ArrayBuffer> } {
+  const length = payload.length < LENGTH_BYTES ? Infinity : viewOf(payload).getUint32(0);
+  if (length > MAX_HEAD_BYTES || LENGTH_BYTES + length > payload.length) {
+    throw new Violation("bad_message", `a head of ${length} bytes in ${payload.length}`);
+  }
+  const rest = payload.subarray(LENGTH_BYTES + length);
+  return { head: decodeJson(schema, payload.subarray(LENGTH_BYTES, LENGTH_BYTES + length)), rest };
+}
+
+/**
+ * A payload that is JSON alone, checked.
+ *
+ * @throws {Violation} if it is not, or not of this schema
+ */
+export function decodeJson<Value>(schema: z.ZodMiniType<Value>, payload: Uint8Array): Value {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload));
+  } catch {
+    throw new Violation("frame_not_json", `${payload.length} bytes`);
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw new Violation("bad_message", z.prettifyError(parsed.error));
+  return parsed.data;
+}
+
+/**
+ * Puts a value together again.
+ *
+ * @param rest the bytes behind the head; the value's arrays are views into it
+ * @param openStream makes the stream of a number
+ * @throws {Violation} if the parts do not fit the value or the bytes
+ */
+export function putTogether(
+  { value, parts }: z.infer<typeof ResultHead>,
+  rest: Uint8Array<ArrayBuffer>,
+  openStream: (stream: number) => ReadableStream<Uint8Array>,
+): unknown {
+  const root = { value };
+  let at = 0;
+  const seen = new Set<number>();
+  for (const part of parts) {
+    if ("stream" in part) {
+      if (seen.has(part.stream)) throw new Violation("bad_message", "one stream in two places");
+      seen.add(part.stream);
+      place(root, ["value", ...part.path], openStream(part.stream));
+    } else {
+      if (at + part.bytes > rest.length) throw new Violation("bad_message", "too few bytes");
+      place(root, ["value", ...part.path], rest.subarray(at, at + part.bytes));
+      at += part.bytes;
+    }
+  }
+  if (at !== rest.length) throw new Violation("bad_message", `${rest.length - at} bytes too many`);
+  return root.value;
+}
+
+/** Only where the value itself has a `null`: a path leads nowhere else. */
+function place(root: object, path: readonly (string | number)[], part: unknown): void {
+  let holder: unknown = root;
+  for (const [index, key] of path.entries()) {
+    if (typeof holder !== "object" || holder === null || !Object.hasOwn(holder, key)) break;
+    const fields = holder as Record<string | number, unknown>;
+    if (index === path.length - 1 && fields[key] === null) {
+      // Not by assignment: a key may be `__proto__`.
+      Object.defineProperty(fields, key, { value: part });
+      return;
+    }
+    holder = fields[key];
+  }
+  throw new Violation("bad_message", `a part belongs at ${JSON.stringify(path.slice(1))}`);
+}
+
+/** A piece of a stream as a payload. */
+export function encodeChunk(stream: number, bytes: Uint8Array): Uint8Array[] {
+  const number = new Uint8Array(STREAM_BYTES);
+  new DataView(number.buffer).setUint16(0, stream);
+  return [number, bytes];
+}
+
+/**
+ * The stream and the bytes of a `chunk`.
+ *
+ * @throws {Violation} if it is too short or too long
+ */
+export function decodeChunk(payload: Uint8Array<ArrayBuffer>) {
+  if (payload.length <= STREAM_BYTES || payload.length > STREAM_BYTES + MAX_CHUNK_BYTES) {
+    throw new Violation("bad_message", `a piece of ${payload.length} bytes`);
+  }
+  return { stream: viewOf(payload).getUint16(0), bytes: payload.subarray(STREAM_BYTES) };
+}
+
+function viewOf(bytes: Uint8Array<ArrayBuffer>): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+}

@@ -1,0 +1,40 @@
+/**
+ * What is said with each descriptor that the supervisor hands to a process of its own. It goes one
+ * way, over the socket that the runtime takes for its IPC: the supervisor sends, and never reads.
+ */
+import * as z from "zod/mini";
+
+const Count = z.int().check(z.minimum(0));
+const Name = z.string().check(z.maxLength(64));
+
+export const HandOver = z.discriminatedUnion("type", [
+  /** To a worker: a listener, in the order of its addresses. */
+  z.strictObject({ type: z.literal("listener") }),
+  /** To a worker: a lane to an instance of a helper. */
+  z.strictObject({ type: z.literal("helper_lane"), helper: Name, instance: Count }),
+  /** To a helper: a lane from a worker. */
+  z.strictObject({ type: z.literal("worker_lane"), worker: Count }),
+]);
+
+export type HandOver = z.infer<typeof HandOver>;
+
+/** What a descriptor is, for the runtime on the other side. */
+export interface DescriptorKind {
+  readonly family: "tcp" | "unix";
+  readonly use: "listener" | "stream";
+}
+
+/**
+ * The line that the runtime's IPC reads beside a descriptor; the other side sees `message`, and a
+ * handle of `node:net`.
+ */
+export function handOverLine(message: HandOver, { family, use }: DescriptorKind): string {
+  const facts = {
+    cmd: "NODE_HANDLE",
+    type: "net.Native",
+    socketType: use === "listener" ? 1 : 0,
+    nativeKind: family === "tcp" ? "tcp" : "pipe",
+    msg: message,
+  };
+  return `${JSON.stringify(facts)}\n`;
+}

@@ -1,0 +1,173 @@
+/** A worker's end of a lane to one instance of a helper. The instance may say anything. */
+import { Lane } from "../child/lane.ts";
+import { report } from "../child/report.ts";
+import { HelperError, type HelperErrorCode } from "../helper/mod.ts";
+import {
+  type CallFrame,
+  CannotCross,
+  type Carrying,
+  decodeHead,
+  decodeJson,
+  encodeHead,
+  Failure,
+  HelloMethods,
+  putTogether,
+  ResultHead,
+} from "../protocol/call.ts";
+import { Violation } from "../protocol/violation.ts";
+
+/** Told what becomes of an instance. */
+export interface HelperLaneEvents {
+  /** It has said which methods it has: from here on it may be called. */
+  opened(): void;
+  closed(): void;
+}
+
+/** A call that waits for its answer, or that nobody waits for and whose answer is still to come. */
+interface Pending {
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+  /** Streams of its answer that are still being read. */
+  streams: number;
+  answered: boolean;
+}
+
+export class HelperLane {
+  readonly #helper: string;
+  readonly #lane: Lane;
+  readonly #events: HelperLaneEvents;
+  readonly #pending = new Map<number, Pending>();
+  #methods: HelloMethods | undefined;
+  #lastId = 0;
+
+  constructor(helper: string, handle: unknown, events: HelperLaneEvents) {
+    this.#helper = helper;
+    this.#events = events;
+    this.#lane = new Lane(handle, {
+      receive: (frame) => this.#receive(frame),
+      closed: (reason) => this.#closed(reason),
+    });
+  }
+
+  /** Calls that the instance has not answered yet, with those that were given up. */
+  get calls(): number {
+    return this.#pending.size;
+  }
+
+  /** Whether a call of this method may be made twice. */
+  isSafe(method: string): boolean {
+    return this.#methodOf(method)?.retry === "safe";
+  }
+
+  /**
+   * Calls, and waits for the answer.
+   *
+   * @throws {HelperError} if it fails, or the instance dies
+   * @throws the signal's reason when it aborts
+   */
+  async call(
+    method: string,
+    { value, parts, bytes, streams }: Carrying,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<unknown> {
+    if (!this.#methodOf(method)) {
+      throw this.#error("helper_unknown", `${this.#helper} has no method ${method}`);
+    }
+    let head: Uint8Array[];
+    try {
+      head = encodeHead({ method, timeoutMs, value, parts }, bytes);
+    } catch (error) {
+      if (!(error instanceof CannotCross)) throw error;
+      throw this.#error("helper_bad_input", `The input cannot cross: ${error.message}`);
+    }
+    const id = this.#nextId();
+    const answer = new Promise<unknown>((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject, streams: 0, answered: false });
+    });
+    const giveUp = () => this.#giveUp(id, signal.reason);
+    signal.addEventListener("abort", giveUp, { once: true });
+    try {
+      this.#lane.send("call", id, ...head);
+      for (const [index, stream] of streams.entries()) {
+        void this.#lane.sendStream(id, index, stream);
+      }
+      return await answer;
+    } finally {
+      signal.removeEventListener("abort", giveUp);
+    }
+  }
+
+  #methodOf(method: string) {
+    return this.#methods && Object.hasOwn(this.#methods, method)
+      ? this.#methods[method]
+      : undefined;
+  }
+
+  #nextId(): number {
+    do {
+      this.#lastId = (this.#lastId + 1) % 2 ** 32;
+    } while (this.#pending.has(this.#lastId));
+    return this.#lastId;
+  }
+
+  #giveUp(id: number, reason: unknown): void {
+    const pending = this.#pending.get(id);
+    if (!pending) return;
+    // Its answer is still to come, and counts as work of the instance until then.
+    this.#lane.send("cancel", id);
+    this.#lane.endStreams(id, reason as Error);
+    pending.reject(reason);
+    if (pending.answered) this.#pending.delete(id);
+  }
+
+  #receive({ kind, id, payload }: CallFrame): void {
+    if (kind === "hello" && this.#methods === undefined) {
+      this.#methods = decodeJson(HelloMethods, payload).methods;
+      return this.#events.opened();
+    }
+    const pending = this.#pending.get(id);
+    if (this.#methods === undefined || !pending || pending.answered) {
+      throw new Violation("not_permitted", `${kind} of call ${id}`);
+    }
+    if (kind === "failed") {
+      const { code, message } = decodeJson(Failure, payload);
+      this.#end(id, new Error(message));
+      pending.reject(this.#error(code, message));
+    } else if (kind === "result") this.#takeResult(id, pending, payload);
+    else throw new Violation("not_permitted", `${kind} of call ${id}`);
+  }
+
+  #takeResult(id: number, pending: Pending, payload: Uint8Array<ArrayBuffer>): void {
+    const { head, rest } = decodeHead(ResultHead, payload);
+    pending.answered = true;
+    const value = putTogether(head, rest, (stream) => {
+      pending.streams++;
+      return this.#lane.receiveStream(id, stream, (by) => {
+        if (by === "reader") this.#lane.send("cancel", id);
+        if (--pending.streams === 0) this.#end(id, new Error("The call is over"));
+      });
+    });
+    pending.resolve(value);
+    if (pending.streams === 0) this.#end(id, new Error("The call is over"));
+  }
+
+  #end(id: number, reason: Error): void {
+    this.#pending.delete(id);
+    this.#lane.endStreams(id, reason);
+  }
+
+  #closed(reason: Violation | undefined): void {
+    if (reason) {
+      report(`A lane to ${this.#helper} was closed: it broke the rule ${reason.rule}`);
+    }
+    this.#events.closed();
+    const error = this.#error("helper_lost", `${this.#helper} was lost during the call`);
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
+  }
+
+  #error(code: HelperErrorCode, message: string): HelperError {
+    return new HelperError(code, this.#helper, message);
+  }
+}

@@ -1,0 +1,177 @@
+/** The app's side of helpers: finds a living instance for each call, and gives calls up in time. */
+import type { Handed } from "../child/hand_over.ts";
+import {
+  type CallOptions,
+  type Client,
+  type ClientMaker,
+  CLIENTS,
+  type Contract,
+  HelperError,
+  type Methods,
+} from "../helper/mod.ts";
+import { CannotCross, takeApart } from "../protocol/call.ts";
+import type { Duty } from "../protocol/to_worker.ts";
+import { HelperLane } from "./helper_lane.ts";
+
+/** How many calls of one helper may wait or be in flight; more would only wait longer. */
+const MAX_CALLS = 256;
+
+type HelperFacts = Extract<Duty, { role: "worker" }>["helpers"][number];
+
+/** Every helper of the config. */
+export class Helpers {
+  readonly #pools: ReadonlyMap<string, HelperPool>;
+
+  constructor(helpers: readonly HelperFacts[]) {
+    this.#pools = new Map(helpers.map((facts) => [facts.name, new HelperPool(facts)]));
+  }
+
+  /** Takes a lane that was handed over. */
+  take({ message, handle }: Handed): void {
+    if (message.type !== "helper_lane") throw new Error(`Was handed a ${message.type}`);
+    const pool = this.#pools.get(message.helper);
+    if (!pool) throw new Error(`Was handed a lane to ${message.helper}, which the config lacks`);
+    pool.add(handle);
+  }
+
+  /** Lets what an app imports find the helpers. */
+  offer(): void {
+    const make: ClientMaker = (name, contract) => {
+      const pool = this.#pools.get(name);
+      if (pool) return clientOf(pool, contract);
+      throw new HelperError("helper_unknown", name, `The config has no helper ${name}`);
+    };
+    Object.defineProperty(globalThis, CLIENTS, { value: make });
+  }
+}
+
+function clientOf(pool: HelperPool, contract: Contract<Methods>): Client<Methods> {
+  return new Proxy({} as Client<Methods>, {
+    // A client that is awaited, or printed, is asked for names that no method has.
+    get: (_, name) =>
+      typeof name === "symbol" || name === "then" || name === "toJSON"
+        ? undefined
+        : (input: unknown, options?: CallOptions) => pool.call(name, input, options, contract),
+  });
+}
+
+class HelperPool {
+  readonly name: string;
+  readonly #timeoutMs: number;
+  readonly #lanes = new Set<HelperLane>();
+  #waiting = new Set<() => void>();
+  #calls = 0;
+
+  constructor({ name, timeoutMs }: HelperFacts) {
+    this.name = name;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  add(handle: unknown): void {
+    const lane: HelperLane = new HelperLane(this.name, handle, {
+      opened: () => {
+        this.#lanes.add(lane);
+        for (const wake of this.#waiting) wake();
+      },
+      closed: () => this.#lanes.delete(lane),
+    });
+  }
+
+  async call(
+    method: string,
+    input: unknown,
+    { signal: given, timeoutMs = Infinity }: CallOptions = {},
+    contract: Contract<Methods>,
+  ): Promise<unknown> {
+    given?.throwIfAborted();
+    if (this.#calls >= MAX_CALLS) {
+      throw this.#error("helper_busy", `${MAX_CALLS} calls of ${this.name} wait already`);
+    }
+    const limitMs = Math.max(0, Math.min(timeoutMs, this.#timeoutMs));
+    const over = new AbortController();
+    const timer = setTimeout(
+      () =>
+        over.abort(this.#error("helper_timeout", `${this.name} took longer than ${limitMs} ms`)),
+      limitMs,
+    );
+    const signal = given ? AbortSignal.any([given, over.signal]) : over.signal;
+    this.#calls++;
+    try {
+      return await this.#judge(method, await this.#try(method, input, limitMs, signal), contract);
+    } finally {
+      this.#calls--;
+      clearTimeout(timer);
+    }
+  }
+
+  async #try(
+    method: string,
+    input: unknown,
+    limitMs: number,
+    signal: AbortSignal,
+  ): Promise<unknown> {
+    const endMs = performance.now() + limitMs;
+    const carrying = this.#takeApart(input);
+    for (let tries = 1;; tries++) {
+      const lane = await this.#pick(signal);
+      const leftMs = Math.max(1, Math.round(endMs - performance.now()));
+      try {
+        return await lane.call(method, carrying, leftMs, signal);
+      } catch (error) {
+        const lost = error instanceof HelperError && error.code === "helper_lost";
+        // A stream was read already, by the one that died.
+        const again = lost && tries === 1 && lane.isSafe(method) && carrying.streams.length === 0;
+        if (!again) throw error;
+      }
+    }
+  }
+
+  #takeApart(input: unknown) {
+    try {
+      return takeApart(input);
+    } catch (error) {
+      if (!(error instanceof CannotCross)) throw error;
+      throw this.#error("helper_bad_input", `The input cannot cross: ${error.message}`);
+    }
+  }
+
+  /** The instance that has least to do; waits for one where none lives. */
+  async #pick(signal: AbortSignal): Promise<HelperLane> {
+    while (true) {
+      const [first, ...others] = this.#lanes;
+      if (first) {
+        return others.reduce((best, lane) => lane.calls < best.calls ? lane : best, first);
+      }
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const aborted = () => reject(this.#unavailable(signal.reason));
+      signal.addEventListener("abort", aborted, { once: true });
+      this.#waiting.add(resolve);
+      try {
+        if (signal.aborted) aborted();
+        await promise;
+      } finally {
+        signal.removeEventListener("abort", aborted);
+        this.#waiting.delete(resolve);
+      }
+    }
+  }
+
+  /** A deadline that was over before anybody could be asked says so. */
+  #unavailable(reason: unknown): unknown {
+    if (!(reason instanceof HelperError)) return reason;
+    return this.#error("helper_unavailable", `No instance of ${this.name} lives`);
+  }
+
+  async #judge(method: string, output: unknown, contract: Contract<Methods>): Promise<unknown> {
+    const schema = Object.hasOwn(contract, method) ? contract[method]?.output : undefined;
+    if (!schema) return output;
+    const result = await schema["~standard"].validate(output);
+    if (!result.issues) return result.value;
+    const why = result.issues[0]?.message ?? "no reason given";
+    throw this.#error("helper_bad_output", `${this.name}.${method} broke its contract: ${why}`);
+  }
+
+  #error(code: HelperError["code"], message: string): HelperError {
+    return new HelperError(code, this.name, message);
+  }
+}

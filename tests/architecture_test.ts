@@ -29,7 +29,7 @@ const MAY_USE: Record<string, string[]> = {
   supervisor: ["zod", "zod/mini"],
   child: ["zod/mini"],
   worker: [],
-  helper: [],
+  helper: ["holdfast:app"],
   audit: ["zod/mini"],
   cli: ["zod/mini", "cli-table3"],
 };

@@ -111,7 +111,6 @@ function suspectRequest(
     env: workerEnvironment(config, Deno.env.toObject(), denoDir),
     cwd: config.app.project,
     source,
-    handsOver: "listeners",
     account: config.account && { uid: config.account.uid, gid: config.account.gid },
   };
 }

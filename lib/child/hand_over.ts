@@ -53,11 +53,4 @@ export class HandOvers {
     // It may have had enough in the middle of what is there.
     while (this.#receive === receive && this.#arrived.length > 0) receive(this.#arrived.shift()!);
   }
-
-  /** Ends it: nothing more is to come, and an app has no use for it. */
-  close(): void {
-    process.removeAllListeners("message");
-    process.removeAllListeners("disconnect");
-    process.disconnect?.();
-  }
 }

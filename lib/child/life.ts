@@ -36,7 +36,7 @@ export interface Equipment {
   readonly configure: Configure;
   /** Handles of the listeners. */
   readonly listeners: readonly unknown[];
-  /** What is handed over later. To be closed where nothing is. */
+  /** What is handed over later. */
   readonly handOvers: HandOvers;
 }
 

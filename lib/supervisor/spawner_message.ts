@@ -13,8 +13,6 @@ export interface SpawnRequest {
   readonly cwd: string;
   /** What the worker runs; it comes on its standard input. */
   readonly source: string;
-  /** Whether descriptors follow the listeners; if not, nothing is handed over after them. */
-  readonly handsOver: "listeners" | "lanes";
   /** Ids to run as; only root may say. */
   readonly account: { readonly uid: number; readonly gid: number } | undefined;
 }

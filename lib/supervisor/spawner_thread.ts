@@ -42,7 +42,9 @@ const CHANNEL = 4;
 
 /**
  * Where the runtime of a worker takes descriptors, as from `node:child_process`. It is spoken to from
- * here and never read: that protocol lets a peer make its parent bind, and has no limits.
+ * here and never read: that protocol lets a peer make its parent bind, and has no limits. It stays
+ * open for as long as the worker lives: lanes come by it, and its number in the worker must not
+ * become another file's, since Deno lets an app use that number.
  */
 const HAND_OVER = 3;
 
@@ -61,7 +63,6 @@ class Child {
   readonly #look = setInterval(() => this.#lookAround(), LOOK_INTERVAL_MS);
   #violated = false;
   readonly #outputEnds: Promise<unknown>;
-  readonly #handsOver: SpawnRequest["handsOver"];
   #handOverEnd: number | undefined;
   #listeners = 0;
   #error: string | undefined;
@@ -69,7 +70,6 @@ class Child {
 
   constructor(worker: number, request: SpawnRequest) {
     this.#worker = worker;
-    this.#handsOver = request.handsOver;
     const [own, theirs] = socketPair();
     this.#handOverEnd = own;
     try {
@@ -145,7 +145,6 @@ class Child {
       const detail = `has ${listeners} listeners, was handed ${this.#listeners}`;
       throw new Violation("wrong_count", detail);
     }
-    if (this.#handsOver === "listeners") this.#closeHandOver();
   }
 
   #closeHandOver(): void {

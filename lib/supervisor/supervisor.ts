@@ -45,7 +45,6 @@ interface Planned {
   readonly compartment: Walled;
   readonly bundle: string;
   readonly modules: readonly string[];
-  readonly handsOver: SpawnRequest["handsOver"];
 }
 
 export class Supervisor {
@@ -215,8 +214,7 @@ export class Supervisor {
         this.#helperBundle ??= await this.#system.bundleHelper(dirname(runtime.lockFile));
       }
       this.#warnOfMissingWall(config);
-      const handsOver = instances.length > 0 ? "lanes" : "listeners";
-      const worker = { compartment: config, bundle, modules: modules.app, handsOver } as const;
+      const worker = { compartment: config, bundle, modules: modules.app };
       const [spawning, ...helpers] = await Promise.all([
         this.#prepareSpawning(config, worker, spawners[0]!),
         ...instances.map(({ helper }, index) =>
@@ -224,7 +222,6 @@ export class Supervisor {
             compartment: helper,
             bundle: this.#helperBundle!,
             modules: modules.helpers[helper.name]!,
-            handsOver: "lanes",
           }, spawners[index + 1]!)
         ),
       ]);
@@ -325,7 +322,7 @@ export class Supervisor {
     }
   }
 
-  #spawnRequest({ compartment, bundle, handsOver }: Planned): SpawnRequest {
+  #spawnRequest({ compartment, bundle }: Planned): SpawnRequest {
     const { account, app }: Compartment = compartment;
     return {
       program: Deno.execPath(),
@@ -334,7 +331,6 @@ export class Supervisor {
       cwd: app.project,
       source: workerProgram(bundle, app.module),
       account: account && { uid: account.uid, gid: account.gid },
-      handsOver,
     };
   }
 

@@ -27,7 +27,6 @@ function serveApp(
 ): Service {
   const { duty } = configure;
   if (duty.role !== "worker") throw new Error(`A worker was told to be a ${duty.role}`);
-  if (duty.helpers.length === 0) handOvers.close();
   const helpers = new Helpers(duty.helpers);
   handOvers.subscribe((handed) => helpers.take(handed));
   const traffic = new Traffic();

@@ -12,6 +12,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   sandbox: ["base", "protocol", "config"],
   supervisor: ["base", "protocol", "config", "sandbox", "os"],
   worker: ["base", "protocol"],
+  logger: ["base", "protocol"],
   audit: ["base", "protocol", "config", "sandbox", "os", "supervisor", "worker"],
   cli: ["std", "base", "protocol", "config", "sandbox", "os", "supervisor", "audit"],
 };
@@ -26,6 +27,7 @@ const MAY_USE: Record<string, string[]> = {
   sandbox: [],
   supervisor: ["zod", "zod/mini"],
   worker: ["zod/mini"],
+  logger: ["zod/mini"],
   audit: ["zod/mini"],
   cli: ["zod/mini", "cli-table3"],
 };

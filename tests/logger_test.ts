@@ -360,3 +360,339 @@ Deno.test("reading and writing the folder is all the permission that it takes", 
   assertEquals(folder.names().length, 4);
   assertEquals(numbersOf(folder.read("access.log")).at(-1), 100);
 });
+
+// ---- a full disk ----
+
+/** A file system of 1 MiB; nothing if this user may not mount one. */
+async function mountSmall(folder: string): Promise<AsyncDisposable | undefined> {
+  const run = (command: string, ...args: string[]) =>
+    new Deno.Command(command, { args, stdout: "null", stderr: "piped" }).output();
+  const { success, stderr } = await run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder);
+  if (success) {
+    return { [Symbol.asyncDispose]: async () => void await run("umount", "--lazy", folder) };
+  }
+  // deno-lint-ignore no-console
+  console.log(
+    `SKIPPED, nothing was tested: cannot mount a tmpfs: ${new TextDecoder().decode(stderr).trim()}`,
+  );
+  return undefined;
+}
+
+interface DroppedLine {
+  event: string;
+  file: string;
+  level: string;
+  lines: number;
+}
+
+function droppedLines(text: string): DroppedLine[] {
+  return text.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line))
+    .filter(({ event }) => event === "log_dropped");
+}
+
+for (
+  const [how, makeRoom] of [
+    ["another file is removed", (folder: Folder) => Deno.remove(folder.file("ballast"))],
+    ["the log is emptied", (folder: Folder) => Deno.truncate(folder.file("access.log"), 0)],
+    ["the log is removed and reopened", async (folder: Folder, files: LogFiles) => {
+      await Deno.remove(folder.file("access.log"));
+      await files.reopen();
+    }],
+  ] as [string, (folder: Folder, files: LogFiles) => Promise<void>][]
+) {
+  Deno.test(`a full disk costs counted lines and tears none; it goes on when ${how}`, async () => {
+    await using folder = new Folder();
+    await using disk = await mountSmall(folder.path);
+    if (disk === undefined) return;
+    await Deno.writeFile(folder.file("ballast"), new Uint8Array(300 * 1024));
+    const files = await folder.open();
+    // Twice what the queue holds, at a length that no page and no batch is a multiple of.
+    const [count, length] = [24_000, 333];
+    let [taken, refused] = [0, 0];
+    for (let line = 0; line < count; line++) {
+      if (files.access(numbered(line, length))) taken++;
+      else refused++;
+      if (line % 500 === 0) await sleep(1);
+    }
+    await until("the trouble", () => folder.troubles.length > 0);
+    assertMatch(folder.troubles[0]!, /ENOSPC|No space left/i);
+    assert(refused > 1000, `${refused} refused`);
+    const full = folder.read("access.log");
+    assert(!full.endsWith("\n"), "the disk was full in the middle of a line, or this tests less");
+    await sleep(500); // some tries that fail
+    assertEquals(folder.troubles.length, 1, "one outage is told once");
+
+    await makeRoom(folder, files);
+    // There is room for a part of what waits: the rest waits on, and again nothing is torn.
+    await until(
+      "the count",
+      () => droppedLines(folder.read("holdfast.log")).some(({ file }) => file === "access.log"),
+    );
+    const written = folder.read("access.log");
+    numbersOf(written.slice(0, written.lastIndexOf("\n") + 1));
+    for (let more = 0; more < 10; more++) {
+      await Deno.truncate(folder.file("access.log"), 0);
+      await files.flush(500);
+    }
+    await files.flush(CLOSE_MS);
+    await Deno.truncate(folder.file("access.log"), 0);
+    assert(files.access(numbered(count)));
+    await files.close(CLOSE_MS);
+    assertEquals(numbersOf(folder.read("access.log")), [count]);
+    const dropped = droppedLines(folder.read("holdfast.log"));
+    const lines = dropped.reduce((sum, { lines }) => sum + lines, 0);
+    assertEquals([...new Set(dropped.map(({ file, level }) => `${file} ${level}`))], [
+      "access.log warn",
+    ]);
+    // Lines whose beginning was removed with the file were taken, and are counted too.
+    assert(lines >= refused && lines <= refused + 20, `${lines} counted, ${refused} refused`);
+    assertEquals(taken + refused, count);
+  });
+}
+
+Deno.test("a full disk that holdfast.log is on is told in holdfast.log itself, once there is room", async () => {
+  await using folder = new Folder();
+  await using disk = await mountSmall(folder.path);
+  if (disk === undefined) return;
+  await Deno.writeFile(folder.file("ballast"), new Uint8Array(900 * 1024));
+  const files = await folder.open();
+  const written: number[] = [];
+  for (let line = 0; line < 20_000; line++) {
+    if (files.event(numbered(line, 300))) written.push(line);
+    if (line % 500 === 0) await sleep(1);
+  }
+  const refused = 20_000 - written.length;
+  assert(refused > 1000, `${refused} refused`);
+  const before = folder.read("holdfast.log");
+  await Deno.remove(folder.file("ballast"));
+  await until("the count", () => droppedLines(folder.read("holdfast.log")).length > 0);
+  const after = folder.read("holdfast.log");
+  // The line that was torn by the full disk was finished in its place.
+  assertEquals(after.slice(0, before.length), before);
+  const whole = numbersOf(after.slice(0, after.lastIndexOf("\n") + 1));
+  assertEquals(whole, written.slice(0, whole.length));
+  assertEquals(droppedLines(after), [
+    { ...droppedLines(after)[0]!, event: "log_dropped", file: "holdfast.log", lines: refused },
+  ]);
+  await files.close(100);
+});
+
+Deno.test("writing costs its caller microseconds whether the disk is full or not", async () => {
+  await using folder = new Folder();
+  const files = await folder.open();
+  const startMs = performance.now();
+  for (let line = 0; line < 100_000; line++) files.access(numbered(line, 100));
+  const tookMs = performance.now() - startMs;
+  assert(tookMs < 5_000, `${tookMs} ms`);
+  await files.close(CLOSE_MS);
+});
+
+// ---- lines of the access log ----
+
+Deno.test("the formats are those of Apache's manual, and of JSON", () => {
+  // https://httpd.apache.org/docs/2.4/logs.html#accesslog, but for the zone and the user's name.
+  const common =
+    '127.0.0.1 - - [10/Oct/2000:13:55:36 +0000] "GET /apache_pb.gif?a=b HTTP/1.1" 200 2326';
+  assertEquals(formatAccess("common", RECORD, ORIGIN), common);
+  assertEquals(
+    formatAccess("combined", RECORD, ORIGIN),
+    `${common} "http://www.example.com/start.html" "Mozilla/4.08 [en] (Win98; I ;Nav)"`,
+  );
+  assertEquals(JSON.parse(formatAccess("json", RECORD, ORIGIN)), {
+    ...RECORD,
+    time: "2000-10-10T13:55:36.250Z",
+    ...ORIGIN,
+  });
+});
+
+Deno.test("what is unknown is a hyphen", () => {
+  const unknown = {
+    ...RECORD,
+    remote: null,
+    protocol: null,
+    status: null,
+    bytes: null,
+    referer: null,
+    userAgent: "",
+  };
+  assertEquals(
+    formatAccess("combined", unknown, ORIGIN),
+    '- - - [10/Oct/2000:13:55:36 +0000] "GET /apache_pb.gif?a=b -" - - "-" "-"',
+  );
+});
+
+Deno.test("no client and no worker can end a field or a line by what it sends", () => {
+  const evil = [
+    '" 200 0 "-" "-"\n1.2.3.4 - - [x] "GET /forged HTTP/1.1" 200 1 "-" "-',
+    "\r\n\u0000\u001b[2J\u0085\u2028\u2029\u202e\u007f\ufeff",
+    '\\" \\x22 \\',
+    "é 🦕 \ud800",
+  ];
+  for (const text of evil) {
+    const record = { ...RECORD, method: text.slice(0, 32), path: `/${text}`, remote: text };
+    const all = { ...record, protocol: text, referer: text, userAgent: text };
+    const line = formatAccess("combined", all, ORIGIN);
+    assertMatch(line, /^[\x20-\x7e]*$/);
+    assertMatch(
+      line,
+      /^[^ "]+ - - \[10\/Oct\/2000:13:55:36 \+0000\] "[^ "]+ [^ "]+ [^ "]+" 200 2326 "[^"]*" "[^"]*"$/,
+    );
+    assert(!/\\(?!x[0-9A-F]{2})/.test(line), `a backslash that escapes nothing: ${line}`);
+    const json = formatAccess("json", all, ORIGIN);
+    assertMatch(json, /^[\x20-\x7e]*$/);
+    assertEquals(JSON.parse(json).referer, text);
+  }
+  assertStringIncludes(
+    formatAccess("combined", { ...RECORD, userAgent: 'é"\\\n' }, ORIGIN),
+    String.raw`"\xC3\xA9\x22\x5C\x0A"`,
+  );
+});
+
+// ---- lanes ----
+
+function frame(records: unknown[], dropped = 0): Uint8Array {
+  return encodeFrame({ records, dropped });
+}
+
+function violationOf(bytes: Uint8Array): string | undefined {
+  try {
+    [...new AccessLane().receive(bytes)];
+    return undefined;
+  } catch (error) {
+    if (error instanceof Violation) return error.rule;
+    throw error;
+  }
+}
+
+Deno.test("a lane yields the records of whole frames however the bytes are cut", () => {
+  const records = Array.from({ length: 5 }, (_, index) => ({ ...RECORD, path: `/${index}` }));
+  const bytes = new Uint8Array([...frame(records.slice(0, 2)), ...frame(records.slice(2), 4)]);
+  for (const size of [1, 3, 7, 100, bytes.length]) {
+    const lane = new AccessLane();
+    const found: AccessRecord[] = [];
+    for (let at = 0; at < bytes.length; at += size) {
+      found.push(...lane.receive(bytes.subarray(at, at + size)));
+    }
+    assertEquals(found, records);
+    assertEquals(lane.takeMissing(), { flood: 0, worker: 4 });
+    assertEquals(lane.takeMissing(), undefined);
+  }
+});
+
+Deno.test("a lane refuses what is no batch of bounded records", () => {
+  assertEquals(violationOf(frame([RECORD])), undefined); // control
+  const header = (length: number) => {
+    const bytes = new Uint8Array(4);
+    new DataView(bytes.buffer).setUint32(0, length);
+    return bytes;
+  };
+  assertEquals(violationOf(header(MAX_ACCESS_FRAME_BYTES)), undefined); // control
+  assertEquals(violationOf(header(MAX_ACCESS_FRAME_BYTES + 1)), "frame_too_long");
+  assertEquals(violationOf(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n")), "frame_too_long");
+  assertEquals(violationOf(new Uint8Array([0, 0, 0, 2, 0x7b, 0x7b])), "frame_not_json");
+  assertEquals(violationOf(new Uint8Array([0, 0, 0, 1, 0xff])), "frame_not_json");
+  const bad: unknown[] = [
+    null,
+    [],
+    [RECORD],
+    { records: [RECORD] },
+    { records: [RECORD], dropped: -1 },
+    { records: [RECORD], dropped: 0, worker: 1 },
+    { records: Array(MAX_ACCESS_BATCH + 1).fill(0), dropped: 0 },
+    ...Object.entries({
+      worker: 2,
+      pid: 1,
+      generation: 1,
+      time: 1.5,
+      remote: "x".repeat(129),
+      method: "x".repeat(33),
+      path: "x".repeat(2049),
+      protocol: "x".repeat(17),
+      status: 1000,
+      bytes: -1,
+      durationMs: null,
+      referer: "x".repeat(1025),
+      userAgent: "x".repeat(513),
+      cut: "no",
+    }).map(([key, value]) => ({ records: [{ ...RECORD, [key]: value }], dropped: 0 })),
+    { records: [{ ...RECORD, time: 8.64e15 }], dropped: 0 },
+  ];
+  for (const value of bad) {
+    assertEquals(violationOf(encodeFrame(value)), "bad_message", JSON.stringify(value));
+  }
+});
+
+Deno.test("half a frame that is never finished closes the lane, and byte by byte does not help", () => {
+  let nowMs = 0;
+  const lane = new AccessLane(() => nowMs);
+  const bytes = frame([RECORD]);
+  for (const byte of bytes.subarray(0, 8)) {
+    assertEquals([...lane.receive(new Uint8Array([byte]))], []);
+    nowMs += 600;
+    lane.checkDeadline();
+  }
+  nowMs += 600;
+  try {
+    lane.checkDeadline();
+    assert(false, "it was not noticed");
+  } catch (error) {
+    assertEquals((error as Violation).rule, "frame_stalled");
+  }
+});
+
+Deno.test("a flood is cut to its rate and counted, and other lanes are not touched by it", async () => {
+  await using folder = new Folder();
+  const files = await folder.open({ maxBytes: 256 * 2 ** 20 });
+  const logger = new Logger(files, "common");
+  const flooding = logger.openLane({ generation: 1, worker: 1, pid: 11 }, () => {});
+  const other = logger.openLane({ generation: 1, worker: 2, pid: 22 }, () => {});
+  const batch = frame(Array.from({ length: MAX_ACCESS_BATCH }, () => ({ ...RECORD, path: "/f" })));
+  let [sent, frames] = [0, 0];
+  while (sent < ACCESS_BURST * 4) {
+    assert(flooding.receive(batch));
+    sent += MAX_ACCESS_BATCH;
+    // The files are faster than this when they get the turn.
+    if (++frames % 64 === 0) await files.flush(CLOSE_MS);
+  }
+  assert(other.receive(frame([{ ...RECORD, path: "/other" }])));
+  logger.tick();
+  await files.close(CLOSE_MS);
+  const lines = folder.read("access.log").trimEnd().split("\n");
+  const events = folder.read("holdfast.log").trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(events.length, 1, JSON.stringify(events));
+  const [{ event, level, worker, pid, generation, records, byWorker }] = events;
+  assertEquals([event, level, worker, pid, generation, byWorker], [
+    "access_dropped",
+    "warn",
+    1,
+    11,
+    1,
+    0,
+  ]);
+  assertEquals(lines.filter((line) => line.includes(" /f ")).length + records, sent);
+  assert(records > sent / 10, `${records} of ${sent}`);
+  assertEquals(lines.filter((line) => line.includes("/other")).length, 1);
+});
+
+Deno.test("a lane that breaks a rule is closed and named in the log; its bytes are in no other", async () => {
+  await using folder = new Folder();
+  const files = await folder.open();
+  const logger = new Logger(files, "json");
+  const origin = { generation: 5, worker: 9, pid: 99 };
+  const lane = logger.openLane(origin, () => {});
+  assert(lane.receive(frame([RECORD])));
+  assertEquals(lane.receive(frame([{ ...RECORD, pid: 1 }])), false);
+  assertEquals(lane.receive(frame([RECORD])), false, "closed is closed");
+  lane.end();
+  await files.close(CLOSE_MS);
+  const [line, ...more] = folder.read("access.log").trimEnd().split("\n").map((l) => JSON.parse(l));
+  assertEquals([line.generation, line.worker, line.pid, more], [5, 9, 99, []]);
+  const [closed, ...others] = folder.read("holdfast.log").trimEnd().split("\n")
+    .map((l) => JSON.parse(l));
+  assertEquals([closed.event, closed.rule, closed.worker, others], [
+    "access_lane_closed",
+    "bad_message",
+    9,
+    [],
+  ]);
+});

@@ -3,7 +3,7 @@
  * disk costs lines, which are counted, and nothing else.
  */
 import { constants } from "node:fs";
-import { type FileHandle, lstat, open } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { HoldfastError } from "../base/error.ts";
 import { type Rotation, setAside, tidy } from "./rotation.ts";
 
@@ -46,7 +46,7 @@ export class LogFile {
   readonly #options: LogFileOptions;
   readonly #now: () => number;
   readonly #encoder = new TextEncoder();
-  #file: FileHandle;
+  #file: Deno.FsFile;
   /** Bytes in the file, as far as it is known without asking. */
   #size = 0;
   #bornMs = 0;
@@ -68,7 +68,7 @@ export class LogFile {
   #closed = false;
   #tidying: Promise<void> = Promise.resolve();
 
-  private constructor(options: LogFileOptions, file: FileHandle) {
+  private constructor(options: LogFileOptions, file: Deno.FsFile) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
     this.#file = file;
@@ -142,7 +142,7 @@ export class LogFile {
     this.#closed = true;
     this.#wake?.();
     await within(Promise.allSettled([this.#running, this.#tidying]), deadlineMs);
-    await this.#file.close();
+    this.#file.close();
   }
 
   #start(): void {
@@ -210,7 +210,7 @@ export class LogFile {
       let written = 0;
       try {
         // A disk that is nearly full takes a part and says so; only the next write fails.
-        written = (await this.#file.write(rest)).bytesWritten;
+        written = await this.#file.write(rest);
       } catch (error) {
         // Space that a removed file takes is free again only when it is let go of here.
         if (this.#reopening === undefined) throw error;
@@ -275,10 +275,9 @@ export class LogFile {
     const { path } = this.#options;
     try {
       const own = await this.#file.stat();
-      const there = await lstat(path).catch(() => undefined);
+      const there = await Deno.lstat(path).catch(() => undefined);
       // Whatever somebody else has put there is not ours to rename.
-      const ours = there !== undefined && there.ino === own.ino && there.dev === own.dev;
-      if (ours) {
+      if (there !== undefined && isSame(there, own)) {
         this.#size = own.size;
         // It may have been emptied in the meantime, or be the one that was asked for.
         if (!this.#overdue && this.#isDue()) await setAside(path, this.#now());
@@ -301,14 +300,15 @@ export class LogFile {
     const old = this.#file;
     this.#file = file;
     await this.#measure();
-    await old.close().catch(() => {});
+    old.close();
   }
 
   async #measure(): Promise<void> {
-    const { size, birthtimeMs, mtimeMs } = await this.#file.stat();
+    const { size, birthtime, mtime } = await this.#file.stat();
     this.#size = size;
     // Not every file system knows when a file was made.
-    this.#bornMs = size === 0 ? this.#now() : birthtimeMs || mtimeMs;
+    const born = birthtime ?? mtime;
+    this.#bornMs = size === 0 || born === null ? this.#now() : born.getTime();
   }
 
   /** Compresses and removes old files, one round after the other, while lines are written on. */
@@ -334,26 +334,38 @@ export class LogFile {
  * open(2): O_NOFOLLOW fails with ELOOP on a link; O_NONBLOCK fails with ENXIO instead of waiting for
  * a FIFO's reader, and means nothing to a regular file.
  */
-async function openAppend(path: string): Promise<FileHandle> {
+async function openAppend(path: string): Promise<Deno.FsFile> {
   const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
-  const refuse = (found: string, cause?: unknown) =>
-    new HoldfastError(`Cannot open ${path} for append: ${found}`, {
+  const flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
+  try {
+    const found = await open(path, flags, FILE_MODE);
+    try {
+      // Deno.open knows no such flags; but node:fs does not tell how much of a write that failed is
+      // in the file. So the one finds the file, and the other opens it once more.
+      const identity = await found.stat();
+      if (!identity.isFile()) throw new Error("it is no regular file");
+      const file = await Deno.open(path, { append: true });
+      if (isSame(await file.stat(), identity)) return file;
+      file.close();
+      throw new Error("somebody else put another file there at this moment");
+    } finally {
+      await found.close();
+    }
+  } catch (error) {
+    throw new HoldfastError(`Cannot open ${path} for append: ${describe(error)}`, {
       kind: "environment",
       code: "log_unusable",
       hint: "The log folder must belong to Holdfast alone: make it writable for its user, and " +
         "remove whatever else has the name of a log file",
-      cause,
+      cause: error,
     });
-  let file: FileHandle;
-  try {
-    const flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
-    file = await open(path, flags, FILE_MODE);
-  } catch (error) {
-    throw refuse(describe(error), error);
   }
-  if ((await file.stat()).isFile()) return file;
-  await file.close();
-  throw refuse("it is no regular file");
+}
+
+type Identity = { readonly ino: number | null; readonly dev: number };
+
+function isSame(one: Identity, other: Identity): boolean {
+  return one.ino === other.ino && one.dev === other.dev;
 }
 
 async function within(promise: Promise<unknown>, deadlineMs: number): Promise<void> {

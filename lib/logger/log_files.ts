@@ -11,6 +11,8 @@ export interface LogFilesOptions {
   /** Absolute path of a folder that is there and belongs to the logger. */
   readonly folder: string;
   readonly rotation: Rotation;
+  /** @default "on" */
+  readonly access?: "on" | "off";
   /** Called with what an operator should know while the files cannot tell it: a full disk, a link. */
   readonly onTrouble: (reason: string) => void;
   /** Milliseconds since 1970. */
@@ -19,19 +21,21 @@ export interface LogFilesOptions {
 
 export class LogFiles {
   readonly #events: LogFile;
-  readonly #access: LogFile;
+  readonly #access: LogFile | undefined;
 
-  private constructor(events: LogFile, access: LogFile) {
+  private constructor(events: LogFile, access: LogFile | undefined) {
     this.#events = events;
     this.#access = access;
   }
 
   /**
-   * Opens both files for append.
+   * Opens the files for append.
    *
    * @throws {HoldfastError} `log_unusable` if one of them cannot be opened; later on nothing throws
    */
-  static async open({ folder, rotation, onTrouble, now }: LogFilesOptions): Promise<LogFiles> {
+  static async open(
+    { folder, rotation, access = "on", onTrouble, now }: LogFilesOptions,
+  ): Promise<LogFiles> {
     const open = (kind: Kind) =>
       LogFile.open({
         path: join(folder, LOG_NAMES[kind]),
@@ -43,7 +47,7 @@ export class LogFiles {
       });
     const events: LogFile = await open("events");
     try {
-      return new LogFiles(events, await open("access"));
+      return new LogFiles(events, access === "on" ? await open("access") : undefined);
     } catch (error) {
       await events.close(0);
       throw error;
@@ -61,23 +65,23 @@ export class LogFiles {
 
   /** Adds a line to `access.log`; see {@link LogFiles.event}. */
   access(line: string): boolean {
-    return this.#access.write(line);
+    return this.#access?.write(line) ?? false;
   }
 
   /** Opens both files anew, after somebody else renamed or removed them. */
   async reopen(): Promise<void> {
-    await Promise.all([this.#events.reopen(), this.#access.reopen()]);
+    await Promise.all([this.#events.reopen(), this.#access?.reopen()]);
   }
 
   /** Waits until all is written, or until `deadlineMs` is over. */
   async flush(deadlineMs: number): Promise<void> {
-    await Promise.all([this.#events.flush(deadlineMs), this.#access.flush(deadlineMs)]);
+    await Promise.all([this.#events.flush(deadlineMs), this.#access?.flush(deadlineMs)]);
   }
 
   /** Writes what is left, for `deadlineMs` at the most, and closes both files. */
   async close(deadlineMs: number): Promise<void> {
     // The access log first: what it dropped is said in the other one.
-    await this.#access.close(deadlineMs);
+    await this.#access?.close(deadlineMs);
     await this.#events.close(deadlineMs);
   }
 }

@@ -14,6 +14,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   child: ["base", "protocol"],
   worker: ["base", "protocol", "child", "helper"],
   helper: ["base", "protocol", "child"],
+  logger: ["base", "protocol", "child"],
   audit: ["base", "protocol", "config", "sandbox", "os", "supervisor", "worker"],
   cli: ["std", "base", "protocol", "config", "sandbox", "os", "supervisor", "audit"],
 };
@@ -30,6 +31,7 @@ const MAY_USE: Record<string, string[]> = {
   child: ["zod/mini"],
   worker: [],
   helper: ["holdfast:app"],
+  logger: ["zod/mini"],
   audit: ["zod/mini"],
   cli: ["zod/mini", "cli-table3"],
 };

@@ -110,11 +110,32 @@ export class LineWriter {
 
 const writer = new LineWriter((bytes) => Deno.stderr.write(bytes));
 
+/** Events that tell what processes printed: they go to the log files alone, where there are any. */
+const OUTPUT_EVENTS = ["worker_output", "worker_output_dropped"];
+
+let writeToFiles: ((line: string) => void) | undefined;
+
+/**
+ * Sends every event to the log files too.
+ *
+ * @param write takes a line of JSON without its end; nothing ends it
+ */
+export function logToFiles(write: ((line: string) => void) | undefined): void {
+  writeToFiles = write;
+}
+
 /** Starts the log on stderr; `pretty` is for a terminal. */
 export function configureLog(format: "json" | "pretty" | "none"): void {
   if (format === "none") return setup({ level: "INFO", handler: { handle: () => {} } });
   const toLine = format === "json" ? formatJson : formatPretty;
-  setup({ level: "INFO", handler: { handle: (record) => writer.write(toLine(record)) } });
+  const handle = (record: LogRecord) => {
+    if (writeToFiles) {
+      writeToFiles(formatJson(record).trimEnd());
+      if (OUTPUT_EVENTS.includes(record.msg)) return;
+    }
+    writer.write(toLine(record));
+  };
+  setup({ level: "INFO", handler: { handle } });
 }
 
 /** Waits, at most a second, until the log is written. */

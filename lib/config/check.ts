@@ -242,10 +242,10 @@ function refuseLog(
       "give the log a folder of its own that holds nothing else, such as /var/log/holdfast",
     );
   }
-  if (system.exists(path)) return undefined;
+  if (system.exists(dirname(real))) return undefined;
   return new Refusal(
     "log_missing",
-    `there is no ${quote(path)}`,
+    `there is no ${quote(dirname(real))} in which ${quote(path)} could be made`,
     "create it, for the user that starts Holdfast",
   );
 }

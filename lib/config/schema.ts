@@ -150,8 +150,8 @@ const HELPER_NAME = /^[a-z][a-z0-9_]{0,31}$/;
 
 const LogSchema = z.strictObject({
   folder: PathText.optional().describe(
-    "Folder of `holdfast.log` and `access.log`, relative to the folder of the config file; it must " +
-      "be there, and belong to Holdfast alone. With it a logger runs, a process that may write in " +
+    "Folder of `holdfast.log` and `access.log`, relative to the folder of the config file; it " +
+      "is made if it is not there, for the user that starts Holdfast. With it a logger runs, a process that may write in " +
       "this folder and do nothing else. Without it there are no log files, and events go to stderr " +
       "alone. No unveil may reach it.",
   ),

@@ -20,6 +20,7 @@ import {
 } from "../lib/protocol/access.ts";
 import { encodeFrame } from "../lib/protocol/frame.ts";
 import { Violation } from "../lib/protocol/violation.ts";
+import { mountSmall } from "./harness/small_disk.ts";
 import { REPOSITORY } from "./harness/project.ts";
 import { sleep, until } from "./harness/wait.ts";
 
@@ -364,19 +365,6 @@ Deno.test("reading and writing the folder is all the permission that it takes", 
 // ---- a full disk ----
 
 /** A file system of 1 MiB; nothing if this user may not mount one. */
-async function mountSmall(folder: string): Promise<AsyncDisposable | undefined> {
-  const run = (command: string, ...args: string[]) =>
-    new Deno.Command(command, { args, stdout: "null", stderr: "piped" }).output();
-  const { success, stderr } = await run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder);
-  if (success) {
-    return { [Symbol.asyncDispose]: async () => void await run("umount", "--lazy", folder) };
-  }
-  // deno-lint-ignore no-console
-  console.log(
-    `SKIPPED, nothing was tested: cannot mount a tmpfs: ${new TextDecoder().decode(stderr).trim()}`,
-  );
-  return undefined;
-}
 
 interface DroppedLine {
   event: string;

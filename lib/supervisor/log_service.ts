@@ -36,6 +36,8 @@ export class LogService {
   #logger: WorkerProcess | undefined;
   #feed: net.Socket | undefined;
   #lines: string[] = [];
+  /** Lines that the kernel has not taken yet, in their order. */
+  readonly #onTheWay = new Set<readonly string[]>();
   #dropped = 0;
   #droppedInAll = 0;
 
@@ -140,7 +142,12 @@ export class LogService {
     feed.resume();
     feed.on("error", () => {});
     feed.on("close", () => {
-      if (this.#feed === feed) this.#feed = undefined;
+      if (this.#feed !== feed) return;
+      this.#feed = undefined;
+      // What the kernel had taken is lost with the process; the rest is for the next one.
+      this.#lines.unshift(...[...this.#onTheWay].flat());
+      this.#onTheWay.clear();
+      this.#drop(this.#lines.splice(MAX_HELD_LINES).length);
     });
     this.#feed = feed;
   }
@@ -149,9 +156,18 @@ export class LogService {
   #flush(): void {
     while (this.#feed && this.#lines.length > 0) {
       const lines = this.#lines.splice(0, batchLength(this.#lines));
-      const sent = this.#send({ type: "lines", lines, dropped: this.#dropped });
+      this.#onTheWay.add(lines);
+      const sent = this.#send(
+        { type: "lines", lines, dropped: this.#dropped },
+        (error) => {
+          if (!error) this.#onTheWay.delete(lines);
+        },
+      );
       if (sent) this.#dropped = 0;
-      else this.#drop(lines.length);
+      else {
+        this.#onTheWay.delete(lines);
+        this.#drop(lines.length);
+      }
     }
   }
 
@@ -161,9 +177,9 @@ export class LogService {
   }
 
   /** Whether it went on its way. */
-  #send(feed: Feed): boolean {
+  #send(feed: Feed, taken: (error?: Error | null) => void = () => {}): boolean {
     if (!this.#feed || this.#feed.writableLength > MAX_WAITING_BYTES) return false;
-    this.#feed.write(encodeFrame(feed));
+    this.#feed.write(encodeFrame(feed), taken);
     return true;
   }
 }

@@ -225,6 +225,10 @@ for (const name of NAMES) {
     assertEquals([record!.path, record!.status, record!.cut], ["/never", null, true]);
     resolve(new Response("late"));
     await asking;
+    let again = 0;
+    served.access.attach(() => ++again > 0);
+    await sleep(150);
+    assertEquals([again, served.records.length], [0, 1], "it is recorded once");
   });
 }
 

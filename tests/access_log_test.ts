@@ -225,6 +225,10 @@ for (const name of NAMES) {
     assertEquals([record!.path, record!.status, record!.cut], ["/never", null, true]);
     resolve(new Response("late"));
     await asking;
+    let again = 0;
+    served.access.attach(() => ++again > 0);
+    await sleep(150);
+    assertEquals([again, served.records.length], [0, 1], "it is recorded once");
   });
 }
 
@@ -243,7 +247,7 @@ Deno.test("the path of a URL is recorded as the client sent it, and cut where it
 const ASKED = {
   method: "GET",
   target: "http://h/x",
-  remote: { transport: "tcp", hostname: "10.0.0.1", port: 1 } as const,
+  remote: "10.0.0.1",
   protocol: null,
   referer: null,
   userAgent: null,

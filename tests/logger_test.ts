@@ -207,11 +207,11 @@ Deno.test("a file is set aside when it is old, at the next line, and an empty on
 
 Deno.test("the age of a file goes on over a restart", async () => {
   await using folder = new Folder();
-  const first = await folder.open({ maxAgeMs: 1_000 });
+  const first = await folder.open({ maxAgeMs: 300 });
   first.access(numbered(0));
   await first.close(CLOSE_MS);
-  const later = Date.now() + 2_000;
-  const second = await folder.open({ maxAgeMs: 1_000 }, { now: () => later });
+  await sleep(500);
+  const second = await folder.open({ maxAgeMs: 300 });
   second.access(numbered(1));
   await second.close(CLOSE_MS);
   assertEquals(folder.names().length, 3);
@@ -683,4 +683,29 @@ Deno.test("a lane that breaks a rule is closed and named in the log; its bytes a
     9,
     [],
   ]);
+});
+
+Deno.test("a lane that stalls is closed by the clock, but not when the logger itself had stopped", async () => {
+  await using folder = new Folder();
+  const files = await folder.open();
+  let nowMs = 0;
+  const logger = new Logger(files, "json", () => nowMs);
+  let closed = 0;
+  const lane = logger.openLane(ORIGIN, () => closed++);
+  const bytes = frame([RECORD]);
+  lane.receive(bytes.subarray(0, 10));
+  nowMs += 60_000; // a machine that slept
+  logger.tick();
+  assertEquals(closed, 0);
+  assert(lane.receive(bytes.subarray(10)));
+  lane.receive(bytes.subarray(0, 10));
+  for (let second = 0; second < 10; second++) {
+    nowMs += 1_000;
+    logger.tick();
+  }
+  assertEquals(closed, 1);
+  assertEquals(lane.receive(bytes.subarray(10)), false);
+  await files.close(CLOSE_MS);
+  assertEquals(folder.read("access.log").split("\n").length, 2);
+  assertStringIncludes(folder.read("holdfast.log"), '"rule":"frame_stalled"');
 });

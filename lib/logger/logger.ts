@@ -33,11 +33,19 @@ interface OpenLane {
 export class Logger {
   readonly #files: LogFiles;
   readonly #format: AccessFormat;
+  readonly #nowMs: () => number;
   readonly #lanes = new Set<OpenLane>();
+  #tickedMs: number;
 
-  constructor(files: LogFiles, format: AccessFormat) {
+  constructor(
+    files: LogFiles,
+    format: AccessFormat,
+    nowMs: () => number = () => performance.now(),
+  ) {
     this.#files = files;
     this.#format = format;
+    this.#nowMs = nowMs;
+    this.#tickedMs = nowMs();
   }
 
   /** Adds an event of the supervisor: one line of JSON, without its end. */
@@ -52,7 +60,7 @@ export class Logger {
    * @param onViolation called once if {@link Logger.tick} finds that the lane must be closed
    */
   openLane(origin: Origin, onViolation: () => void): LaneEnd {
-    const open: OpenLane = { lane: new AccessLane(), origin, onViolation };
+    const open: OpenLane = { lane: new AccessLane(this.#nowMs), origin, onViolation };
     this.#lanes.add(open);
     return {
       receive: (chunk) => this.#receive(open, chunk),
@@ -62,8 +70,12 @@ export class Logger {
 
   /** Looks after the lanes; to be called every {@link TICK_INTERVAL_MS}. */
   tick(): void {
+    // A logger that was itself stopped for a while has not read what was sent meanwhile.
+    const late = this.#nowMs() - this.#tickedMs > 2 * TICK_INTERVAL_MS;
+    this.#tickedMs = this.#nowMs();
     for (const open of this.#lanes) {
       this.#reportMissing(open);
+      if (late) continue;
       try {
         open.lane.checkDeadline();
       } catch (error) {

@@ -38,32 +38,43 @@ export interface Asked {
   readonly method: string;
   /** A URL, or a path with its query. */
   readonly target: string;
-  readonly remote: Deno.Addr;
+  /** See {@link remoteName}. */
+  readonly remote: string | null;
   readonly protocol: string | null;
   readonly referer: string | null;
   readonly userAgent: string | null;
 }
 
-/** A request whose answer is not out yet. */
-export class OpenRecord {
+/** A request whose answer is not out yet. It is its own record: another object each would cost. */
+export class OpenRecord implements AccessRecord {
+  readonly time: number = Date.now();
+  readonly remote: string | null;
+  readonly method: string;
+  readonly path: string;
+  readonly protocol: string | null;
+  status: number | null = null;
+  bytes: number | null = null;
+  durationMs = 0;
+  readonly referer: string | null;
+  readonly userAgent: string | null;
+  cut = false;
   readonly #log: AccessLog;
-  readonly #asked: Asked;
-  readonly #timeMs = Date.now();
   readonly #startMs = performance.now();
-  #durationMs = 0;
-  #status: number | null = null;
-  #bytes: number | null = null;
-  #cut = false;
   #ended = false;
 
   constructor(log: AccessLog, asked: Asked) {
     this.#log = log;
-    this.#asked = asked;
+    this.remote = asked.remote;
+    this.method = cut(asked.method, MAX_ACCESS_METHOD);
+    this.path = cut(toPath(asked.target), MAX_ACCESS_PATH);
+    this.protocol = asked.protocol;
+    this.referer = asked.referer && cut(asked.referer, MAX_ACCESS_REFERER);
+    this.userAgent = asked.userAgent && cut(asked.userAgent, MAX_ACCESS_USER_AGENT);
   }
 
   /** Tells what the app answered; its body is still to come. */
   answer(status: number): void {
-    this.#status = status;
+    this.status = status;
   }
 
   /**
@@ -74,29 +85,16 @@ export class OpenRecord {
   end(how: "whole" | "cut", bytes: number | null): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#durationMs = performance.now() - this.#startMs;
-    this.#bytes = bytes;
-    this.#cut = how === "cut";
+    // Microseconds: more digits cost more than they tell.
+    this.durationMs = Math.round((performance.now() - this.#startMs) * 1000) / 1000;
+    this.bytes = bytes;
+    this.cut = how === "cut";
     this.#log.add(this);
   }
+}
 
-  toRecord(): AccessRecord {
-    const { method, target, remote, protocol, referer, userAgent } = this.#asked;
-    return {
-      time: this.#timeMs,
-      remote: toRemote(remote),
-      method: method.slice(0, MAX_ACCESS_METHOD),
-      path: toPath(target).slice(0, MAX_ACCESS_PATH),
-      protocol,
-      status: this.#status,
-      bytes: this.#bytes,
-      // Microseconds: more digits cost more than they tell.
-      durationMs: Math.round(this.#durationMs * 1000) / 1000,
-      referer: referer === null ? null : referer.slice(0, MAX_ACCESS_REFERER),
-      userAgent: userAgent === null ? null : userAgent.slice(0, MAX_ACCESS_USER_AGENT),
-      cut: this.#cut,
-    };
-  }
+function cut(text: string, limit: number): string {
+  return text.length > limit ? text.slice(0, limit) : text;
 }
 
 export class AccessLog {
@@ -160,7 +158,7 @@ export class AccessLog {
     if (this.#ended.length > 0) {
       const ended = this.#ended;
       this.#ended = [];
-      for (const records of split(ended.map((record) => record.toRecord()))) this.#queue(records);
+      for (const records of split(ended)) this.#queue(records);
     }
     while (this.#send !== undefined && this.#frames.length > 0) {
       if (!this.#send(this.#frames[0]!)) break;
@@ -200,10 +198,11 @@ function* split(records: AccessRecord[]): Generator<AccessRecord[]> {
   yield batch;
 }
 
-function toRemote(address: Deno.Addr): string | null {
+/** What a record says of a client's address; it is the same for all requests of a connection. */
+export function remoteName(address: Deno.Addr): string | null {
   // The client of a Unix socket has no address; the text is nginx's.
   if (!("hostname" in address)) return "unix:";
-  return address.hostname === "" ? null : address.hostname.slice(0, MAX_ACCESS_REMOTE);
+  return address.hostname === "" ? null : cut(address.hostname, MAX_ACCESS_REMOTE);
 }
 
 function toPath(target: string): string {

@@ -4,7 +4,7 @@
  * `detectNative`; where it is missing, the node engine serves.
  */
 import { Buffer } from "node:buffer";
-import type { AccessLog, OpenRecord } from "./access_log.ts";
+import { type AccessLog, type OpenRecord, remoteName } from "./access_log.ts";
 import type { Fetcher, ServeInfo } from "./app.ts";
 import {
   answerForError,
@@ -118,13 +118,14 @@ function lengthOfBody(response: Response): number | null {
  */
 function recording(handle: Handler, access: AccessLog): Handler {
   const headersKept = access.headers === "kept";
+  let remote: string | null | undefined;
   return (request, info) => {
     // Asked before the app gets the request: when the answer is out, the runtime has forgotten it.
     const { method } = request;
     const record = access.begin({
       method,
       target: request.url,
-      remote: info.remoteAddr,
+      remote: remote ??= remoteName(info.remoteAddr),
       protocol: null,
       referer: headersKept ? request.headers.get("referer") : null,
       userAgent: headersKept ? request.headers.get("user-agent") : null,

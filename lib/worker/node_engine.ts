@@ -4,7 +4,7 @@
  */
 import http from "node:http";
 import net from "node:net";
-import type { AccessLog, OpenRecord } from "./access_log.ts";
+import { type AccessLog, type OpenRecord, remoteName } from "./access_log.ts";
 import {
   answerForError,
   ask,
@@ -186,7 +186,7 @@ function beginRecord(
   const record = access.begin({
     method: method ?? "GET",
     target: url ?? "/",
-    remote,
+    remote: remoteName(remote),
     protocol: `HTTP/${httpVersion}`,
     referer: headers.referer ?? null,
     userAgent: headers["user-agent"] ?? null,

@@ -179,8 +179,9 @@ Deno.test("the log folder lies over nothing that runs, decides or commands, and 
   }
 });
 
-Deno.test("a log folder that is not there is an error that says what to do", () => {
-  assertEquals(check({}, { log: LOG, missing: ["/srv/log/web"] }), ["log_missing"]);
+Deno.test("a log folder that is not there is made, unless its own folder is missing too", () => {
+  assertEquals(check({}, { log: LOG, missing: ["/srv/log/web"] }), []);
+  assertEquals(check({}, { log: LOG, missing: ["/srv/log/web", "/srv/log"] }), ["log_missing"]);
 });
 
 Deno.test("the root folder, other processes and devices cannot be unveiled", () => {

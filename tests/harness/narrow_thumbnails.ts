@@ -18,7 +18,7 @@ export class NarrowThumbnails implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #output: ReadableStreamDefaultReader<Uint8Array>;
-  #rest = new Uint8Array();
+  #rest: Uint8Array = new Uint8Array();
 
   private constructor(child: Deno.ChildProcess) {
     this.#child = child;

@@ -119,10 +119,12 @@ function encode(image: IMagickImage) {
   return image.write(MagickFormat.Jpeg, (bytes) => ({ bytes: bytes.slice(), width, height }));
 }
 
-/** ImageMagick tells this only in words. Where they change, such a photo counts as broken. */
+/** Told only in words, as is the lack of memory. Where they change, such a photo counts as broken. */
 function isAboutSize(error: unknown): boolean {
   if (!(error instanceof MagickError)) return false;
-  return [error, ...error.relatedErrors].some(({ message }) => /exceeds .*limit/i.test(message));
+  return [error, ...error.relatedErrors].some(({ message }) =>
+    /exceeds .*limit|alloc|exhausted/i.test(message)
+  );
 }
 
 function refuse(reason: RefusalReason): Made {

@@ -27,6 +27,10 @@ async function post(told: Told, signal: AbortSignal): Promise<TellOutcome> {
     // The config names one host. An answer of its must not choose another.
     redirect: "manual",
     signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+  }).catch((error) => {
+    // Only the message reaches the app, and of a fetch that says "failed" and no more.
+    const why = error.cause?.message ?? error.message;
+    throw new Error(`Cannot reach the address in ${URL_VARIABLE}: ${why}`);
   });
   // The status says all; a body could go on for ever.
   await response.body?.cancel();

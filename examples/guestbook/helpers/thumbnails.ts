@@ -29,6 +29,7 @@ import {
   THUMBNAIL_SIDE,
   thumbnailsContract,
 } from "./thumbnails_contract.ts";
+import { firstFrameOf } from "./webp_frame.ts";
 
 const FORMATS: Record<PhotoKind, MagickFormat> = {
   jpg: MagickFormat.Jpeg,
@@ -66,7 +67,7 @@ async function makePictures(photo: Uint8Array<ArrayBuffer>): Promise<Made> {
   if (kind === undefined) return refuse("not_a_picture");
   using _magick = await startBlankMagick();
   try {
-    return decode(photo, kind);
+    return decode(kind === "webp" ? firstFrameOf(photo) : photo, kind);
   } catch (error) {
     // Whatever it is, traps of WebAssembly included: the photo is the only input there was.
     return refuse(isAboutSize(error) ? "too_many_pixels" : "broken");
@@ -77,7 +78,7 @@ function decode(photo: Uint8Array<ArrayBuffer>, kind: PhotoKind): Made {
   const settings = new MagickReadSettings({
     // What the first bytes say, and no guessing: ImageMagick knows a hundred formats more.
     format: FORMATS[kind],
-    // Of a moving picture the first frame, and the others are not decoded.
+    // Of a moving GIF the first frame, and the others are not decoded.
     frameIndex: 0,
     frameCount: 1,
   });
@@ -86,8 +87,10 @@ function decode(photo: Uint8Array<ArrayBuffer>, kind: PhotoKind): Made {
   if (width * height > MAX_PIXELS || Math.max(width, height) > MAX_SIDE) {
     return refuse("too_many_pixels");
   }
-  // The decoder of JPEG can leave out what a smaller picture does not show.
-  settings.setDefine(MagickFormat.Jpeg, "size", `${PICTURE_SIDE}x${PICTURE_SIDE}`);
+  // The decoder of JPEG can leave out what a smaller picture does not show; it also enlarges.
+  if (Math.max(width, height) > PICTURE_SIDE) {
+    settings.setDefine(MagickFormat.Jpeg, "size", `${PICTURE_SIDE}x${PICTURE_SIDE}`);
+  }
   const image = MagickImage.create(photo, settings);
   shrink(image, PICTURE_SIDE);
   image.autoOrient();

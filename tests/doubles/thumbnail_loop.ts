@@ -4,6 +4,12 @@
  */
 import thumbnails from "../../examples/guestbook/helpers/thumbnails.ts";
 
+// What this proves hangs on it.
+for (const name of ["read", "write", "net", "env", "run", "ffi", "sys", "import"] as const) {
+  const { state } = Deno.permissions.querySync({ name });
+  if (state !== "denied") throw new Error(`Cannot start: "${name}" is ${state}, not denied`);
+}
+
 const { signal } = new AbortController();
 const input = bytesOf(Deno.stdin.readable);
 const output = Deno.stdout.writable.getWriter();

@@ -181,7 +181,7 @@ export class LogFile {
       await this.#reopenNow();
     } else {
       if (this.#isDue()) await this.#rotate();
-      this.#rest = this.#takeBatch();
+      this.#rest = concat(this.#rest, this.#takeBatch());
       await this.#writeRest();
     }
     if (this.#dropped > 0 && this.#options.onDropped(this.#dropped)) this.#dropped = 0;
@@ -296,8 +296,8 @@ export class LogFile {
     const file = await openAppend(this.#options.path);
     const old = this.#file;
     this.#file = file;
-    await this.#measure();
     old.close();
+    await this.#measure();
   }
 
   async #measure(): Promise<void> {
@@ -306,6 +306,9 @@ export class LogFile {
     // Not every file system knows when a file was made.
     const born = birthtime ?? mtime;
     this.#bornMs = size === 0 || born === null ? this.#now() : born.getTime();
+    this.#torn = size > 0 && await lastByte(this.#file) !== LINE_END;
+    // A logger that was killed, or ended while the disk was full, left half a line.
+    if (this.#torn) this.#rest = concat(new Uint8Array([LINE_END]), this.#rest);
   }
 
   /** Compresses and removes old files, one round after the other, while lines are written on. */
@@ -341,7 +344,7 @@ async function openAppend(path: string): Promise<Deno.FsFile> {
       // in the file. So the one finds the file, and the other opens it once more.
       const identity = await found.stat();
       if (!identity.isFile()) throw new Error("it is no regular file");
-      const file = await Deno.open(path, { append: true });
+      const file = await Deno.open(path, { append: true, read: true });
       if (isSame(await file.stat(), identity)) return file;
       file.close();
       throw new Error("somebody else put another file there at this moment");
@@ -363,6 +366,21 @@ type Identity = { readonly ino: number | null; readonly dev: number };
 
 function isSame(one: Identity, other: Identity): boolean {
   return one.ino === other.ino && one.dev === other.dev;
+}
+
+/** Where a file is read makes no difference to where it is appended to. */
+async function lastByte(file: Deno.FsFile): Promise<number | undefined> {
+  const byte = new Uint8Array(1);
+  await file.seek(-1, Deno.SeekMode.End);
+  return await file.read(byte) === 1 ? byte[0] : undefined;
+}
+
+function concat(first: Uint8Array | undefined, second: Uint8Array | undefined): Uint8Array {
+  if (first === undefined || second === undefined) return first ?? second ?? new Uint8Array(0);
+  const both = new Uint8Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
 }
 
 async function within(promise: Promise<unknown>, deadlineMs: number): Promise<void> {

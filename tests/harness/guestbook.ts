@@ -20,6 +20,18 @@ export async function guestbookProject(): Promise<Project> {
   );
   return await Project.create({
     files,
-    config: { app: "./main.tsx", unveil: { "./public": "r", "./data/": "rwc" } },
+    config: {
+      app: "./main.tsx",
+      unveil: { "./public": "r", "./data/": "rwc" },
+      helpers: {
+        thumbnails: {
+          module: "./helpers/thumbnails.ts",
+          instances: 2,
+          timeoutMs: 10_000,
+          memoryBytes: 1_610_612_736,
+        },
+        notify: { module: "./helpers/notify.ts" },
+      },
+    },
   });
 }

@@ -21,7 +21,9 @@ const PNG = forgePng({ width: 4, height: 4 }, 20);
 
 /** The real helper, in this process. */
 const PICTURES: GuestbookOptions["pictures"] = {
-  make: async (photo, signal) => await thumbnails.make.handle({ photo }, { signal }),
+  make: async (photo) => {
+    return await thumbnails.make.handle({ photo }, { signal: new AbortController().signal });
+  },
 };
 
 interface Book extends AsyncDisposable {
@@ -226,7 +228,7 @@ Deno.test("trouble of the helper that passes is a 503, and its nonsense is store
 
   // A helper that was taken over says that its page with a script is a picture.
   const evil = { bytes: new TextEncoder().encode("<script>"), width: 1, height: 1 };
-  const fine = (await PICTURES.make(PNG, new AbortController().signal)) as { picture: typeof evil };
+  const fine = (await PICTURES.make(PNG)) as { picture: typeof evil };
   for (
     const parts of [
       { picture: evil, thumbnail: fine.picture },

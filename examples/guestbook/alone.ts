@@ -11,7 +11,11 @@ import { writeReport } from "./report.ts";
 const guestbook = createGuestbook({
   dataFolder: "./data",
   publicFolder: "./public",
-  pictures: { make: async (photo, signal) => await thumbnails.make.handle({ photo }, { signal }) },
+  pictures: {
+    make: async (photo) => {
+      return await thumbnails.make.handle({ photo }, { signal: new AbortController().signal });
+    },
+  },
   notify: async (entry, signal) => await notify.entry.handle(entry, { signal }),
   report: writeReport,
 });

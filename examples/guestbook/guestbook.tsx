@@ -18,7 +18,7 @@ import { NOTICES, type NoticeStatus } from "./notices.ts";
 
 /** Whoever decodes strangers' photos, which the app itself never does. */
 export interface Pictures {
-  make(photo: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<Made>;
+  make(photo: Uint8Array<ArrayBuffer>): Promise<Made>;
 }
 
 export interface GuestbookOptions {
@@ -162,7 +162,7 @@ export function createGuestbook(options: GuestbookOptions): Guestbook {
       return c.html(book(undefined, { draft, problems }), status);
     }
     const { photo, ...draft } = form.signing;
-    const made = photo === undefined ? undefined : await pictures.make(photo, c.req.raw.signal);
+    const made = photo === undefined ? undefined : await pictures.make(photo);
     if (made?.outcome === "refused") {
       const { status, text } = PHOTO_REFUSALS[made.reason];
       return c.html(book(undefined, { draft, problems: { photo: text } }), status);

@@ -15,8 +15,7 @@ const guestbook = createGuestbook({
   publicFolder: "./public",
   pictures: {
     // A helper may have been taken over by a photo: this process judges what it says by itself.
-    make: (photo, signal) =>
-      helper<typeof thumbnails>("thumbnails", thumbnailsContract).make({ photo }, { signal }),
+    make: (photo) => helper<typeof thumbnails>("thumbnails", thumbnailsContract).make({ photo }),
   },
   notify: (entry, signal) =>
     helper<typeof notify>("notify", notifyContract).entry(entry, { signal }),

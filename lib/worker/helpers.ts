@@ -59,7 +59,8 @@ class HelperPool {
   readonly name: string;
   readonly #timeoutMs: number;
   readonly #lanes = new Set<HelperLane>();
-  #waiting = new Set<() => void>();
+  /** Calls that wait for an instance, the first first. */
+  readonly #waiting = new Set<() => void>();
   #calls = 0;
 
   constructor({ name, timeoutMs }: HelperFacts) {
@@ -73,6 +74,7 @@ class HelperPool {
         this.#lanes.add(lane);
         for (const wake of this.#waiting) wake();
       },
+      freed: () => this.#wakeNext(),
       closed: () => this.#lanes.delete(lane),
     });
   }
@@ -84,10 +86,11 @@ class HelperPool {
     contract: Contract<Methods>,
   ): Promise<unknown> {
     given?.throwIfAborted();
+    if (!(timeoutMs >= 0)) throw new RangeError(`Cannot wait ${timeoutMs} ms: want 0 or more`);
     if (this.#calls >= MAX_CALLS) {
       throw this.#error("helper_busy", `${MAX_CALLS} calls of ${this.name} wait already`);
     }
-    const limitMs = Math.max(0, Math.min(timeoutMs, this.#timeoutMs));
+    const limitMs = Math.min(timeoutMs, this.#timeoutMs);
     const over = new AbortController();
     const timer = setTimeout(
       () =>
@@ -135,10 +138,10 @@ class HelperPool {
     }
   }
 
-  /** The instance that has least to do; waits for one where none lives. */
+  /** The instance that has least to do; waits for one where none lives or each has enough. */
   async #pick(signal: AbortSignal): Promise<HelperLane> {
     while (true) {
-      const [first, ...others] = this.#lanes;
+      const [first, ...others] = [...this.#lanes].filter(({ full }) => !full);
       if (first) {
         return others.reduce((best, lane) => lane.calls < best.calls ? lane : best, first);
       }
@@ -152,13 +155,22 @@ class HelperPool {
       } finally {
         signal.removeEventListener("abort", aborted);
         this.#waiting.delete(resolve);
+        // It may have been woken in the same moment.
+        if (signal.aborted) this.#wakeNext();
       }
     }
   }
 
-  /** A deadline that was over before anybody could be asked says so. */
+  #wakeNext(): void {
+    const [wake] = this.#waiting;
+    if (!wake) return;
+    this.#waiting.delete(wake);
+    wake();
+  }
+
+  /** A deadline that was over while nobody could be asked says so. */
   #unavailable(reason: unknown): unknown {
-    if (!(reason instanceof HelperError)) return reason;
+    if (!(reason instanceof HelperError) || this.#lanes.size > 0) return reason;
     return this.#error("helper_unavailable", `No instance of ${this.name} lives`);
   }
 

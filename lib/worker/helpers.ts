@@ -36,12 +36,19 @@ export class Helpers {
 
   /** Lets what an app imports find the helpers. */
   offer(): void {
-    const make: ClientMaker = (name, contract) => {
-      const pool = this.#pools.get(name);
-      if (pool) return clientOf(pool, contract);
-      throw new HelperError("helper_unknown", name, `The config has no helper ${name}`);
-    };
+    const make: ClientMaker = (name, contract) => this.client(name, contract);
     Object.defineProperty(globalThis, CLIENTS, { value: make });
+  }
+
+  /**
+   * The client of a helper.
+   *
+   * @throws {HelperError} if the config has none of that name
+   */
+  client(name: string, contract: Contract<Methods> = {}): Client<Methods> {
+    const pool = this.#pools.get(name);
+    if (pool) return clientOf(pool, contract);
+    throw new HelperError("helper_unknown", name, `The config has no helper ${name}`);
   }
 }
 
@@ -116,7 +123,9 @@ class HelperPool {
     const endMs = performance.now() + limitMs;
     const carrying = this.#takeApart(input);
     for (let tries = 1;; tries++) {
-      const lane = await this.#pick(signal);
+      let lane: HelperLane | undefined;
+      // Looked for and taken in one go, or all that come at once would take the same.
+      while (!(lane = this.#leastBusy())) await this.#turn(signal);
       const leftMs = Math.max(1, Math.round(endMs - performance.now()));
       try {
         return await lane.call(method, carrying, leftMs, signal);
@@ -138,26 +147,26 @@ class HelperPool {
     }
   }
 
-  /** The instance that has least to do; waits for one where none lives or each has enough. */
-  async #pick(signal: AbortSignal): Promise<HelperLane> {
-    while (true) {
-      const [first, ...others] = [...this.#lanes].filter(({ full }) => !full);
-      if (first) {
-        return others.reduce((best, lane) => lane.calls < best.calls ? lane : best, first);
-      }
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const aborted = () => reject(this.#unavailable(signal.reason));
-      signal.addEventListener("abort", aborted, { once: true });
-      this.#waiting.add(resolve);
-      try {
-        if (signal.aborted) aborted();
-        await promise;
-      } finally {
-        signal.removeEventListener("abort", aborted);
-        this.#waiting.delete(resolve);
-        // It may have been woken in the same moment.
-        if (signal.aborted) this.#wakeNext();
-      }
+  /** The instance that has least to do, if one lives that takes more. */
+  #leastBusy(): HelperLane | undefined {
+    const [first, ...others] = [...this.#lanes].filter(({ full }) => !full);
+    return others.reduce((best, lane) => lane.calls < best!.calls ? lane : best, first);
+  }
+
+  /** Waits until it is worth another look. */
+  async #turn(signal: AbortSignal): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const aborted = () => reject(this.#unavailable(signal.reason));
+    signal.addEventListener("abort", aborted, { once: true });
+    this.#waiting.add(resolve);
+    try {
+      if (signal.aborted) aborted();
+      await promise;
+    } finally {
+      signal.removeEventListener("abort", aborted);
+      this.#waiting.delete(resolve);
+      // It may have been woken in the same moment.
+      if (signal.aborted) this.#wakeNext();
     }
   }
 

@@ -8,7 +8,16 @@ import { formatRequest } from "./harness/http.ts";
 import { Server } from "./harness/server.ts";
 import { sleep, until } from "./harness/wait.ts";
 
-const KILLS = 100;
+/** Ten rounds: a reload between them ends the series of quick deaths, and with it the long waits. */
+const ROUNDS = 10;
+const VICTIMS = [
+  "worker",
+  ...["helper job.0", "worker", "helper job.1", "helper job.2", "worker", "helper job.0"],
+  ...["helper job.1", "worker", "helper job.2"],
+];
+
+/** How long after a kill its victim may still have taken a request. */
+const DYING_MS = 100;
 const RELOADS = 20;
 
 const APP = `
@@ -35,7 +44,7 @@ interface Ended {
 }
 
 /** Clients that ask for one path each, over and over, until they are stopped. */
-class Clients {
+class Clients implements AsyncDisposable {
   readonly ended: Ended[] = [];
   readonly #stop = new AbortController();
   readonly #running: Promise<void>[];
@@ -49,6 +58,10 @@ class Clients {
   async stop(): Promise<void> {
     this.#stop.abort();
     await Promise.all(this.#running);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
   }
 
   async #run(path: string): Promise<void> {
@@ -91,7 +104,7 @@ function startServer(): Promise<Server> {
     files: { "app.ts": APP, "job.ts": plainHelper() },
     config: {
       reload: { idleGraceMs: 100, drainDeadlineMs: 5_000 },
-      helpers: { job: { module: "./job.ts", instances: 2, timeoutMs: 10_000 } },
+      helpers: { job: { module: "./job.ts", instances: 3, timeoutMs: 10_000 } },
     },
   });
 }
@@ -103,32 +116,53 @@ function countsOf(ended: readonly Ended[]): Record<string, number> {
   );
 }
 
-/** What was in flight at one of those moments. */
-function inFlightAt(ended: readonly Ended[], moments: readonly number[]): Ended[] {
-  return ended.filter(({ sentMs, endMs }) => moments.some((ms) => sentMs <= ms && ms <= endMs));
+/** What was in flight while one of those kills took effect. */
+function inFlightAt(ended: readonly Ended[], killsMs: readonly number[]): Ended[] {
+  return ended.filter(({ sentMs, endMs }) =>
+    killsMs.some((ms) => sentMs <= ms + DYING_MS && ms <= endMs)
+  );
+}
+
+/** The process that has this role in the newest generation, once it is there. */
+async function findRole(server: Server, role: string): Promise<number> {
+  return await until(`the ${role}`, () => {
+    const generation = 1 + server.eventsOf("reload_done").length;
+    const gone = new Set(server.eventsOf("worker_lost").map(({ pid }) => pid));
+    return server.eventsOf("worker_ready").findLast((event) =>
+      event.role === role && event.generation === generation && !gone.has(event.pid)
+    )?.pid as number | undefined;
+  });
+}
+
+/** Kills the process that has this role, while requests are answered, and returns when. */
+async function killRole(server: Server, role: string): Promise<number> {
+  const deaths = server.eventsOf("worker_lost").length;
+  await findRole(server, "worker");
+  const pid = await findRole(server, role);
+  // Clients are to have begun again.
+  await sleep(60);
+  const killMs = performance.now();
+  Deno.kill(pid, "SIGKILL");
+  await server.waitFor("worker_lost", deaths + 1);
+  return killMs;
 }
 
 Deno.test("a hundred kills of workers and helpers in turn cost only what was in flight on the killed", async () => {
   await using server = await startServer();
   const { pid } = server;
-  const clients = new Clients(server.project.port, [
+  await using clients = new Clients(server.project.port, [
     ...["/helped", "/helped", "/helped", "/safe", "/safe"],
     ...["/plain", "/plain"],
   ]);
   const helperKillsMs: number[] = [];
   const workerKillsMs: number[] = [];
-  for (let round = 0; round < KILLS; round++) {
-    await sleep(50);
-    const { worker, helpers } = await until("all processes", async () => {
-      const { generations: [generation] } = await server.status();
-      const { worker, helpers } = generation!;
-      return worker !== null && helpers.every(({ process }) => process) && { worker, helpers };
-    });
-    const ready = server.eventsOf("worker_ready").length;
-    const killed = round % 2 === 0 ? worker : helpers[(round - 1) / 2 % 2]!.process!;
-    (round % 2 === 0 ? workerKillsMs : helperKillsMs).push(performance.now());
-    Deno.kill(killed.pid, "SIGKILL");
-    await server.waitFor("worker_ready", ready + 1);
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const role of VICTIMS) {
+      (role === "worker" ? workerKillsMs : helperKillsMs).push(await killRole(server, role));
+    }
+    // A worker that is to be replaced still is, so that it is none of the reload's doing.
+    await until("a worker", async () => await server.text("/plain") === "whole plain");
+    assertEquals((await server.hangUp()).event, "reload_done");
   }
   await sleep(200);
   await clients.stop();
@@ -156,13 +190,13 @@ Deno.test("a hundred kills of workers and helpers in turn cost only what was in 
   assert(busies!.length > 0, `No call was in flight at a kill: ${account}`);
   for (const path of ["/helped", "/safe", "/plain"]) assert(counts[`${path} ok`]! > 100, account);
   assertEquals(server.pid, pid);
-  assertEquals(server.eventsOf("worker_lost").length, KILLS);
+  assertEquals(server.eventsOf("worker_lost").length, ROUNDS * VICTIMS.length);
   assertEquals((await server.stop()).code, 0);
 });
 
 Deno.test("twenty reloads under load, with calls of helpers in flight, lose nothing", async () => {
   await using server = await startServer();
-  const clients = new Clients(server.project.port, [
+  await using clients = new Clients(server.project.port, [
     ...["/helped", "/helped", "/helped", "/safe", "/plain", "/plain"],
   ]);
   for (let round = 0; round < RELOADS; round++) {

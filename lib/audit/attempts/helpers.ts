@@ -499,8 +499,9 @@ function openMark({ inside, nonce }: World): number {
 
 /** Sends a descriptor many times over a socket (sendmsg(2), SCM_RIGHTS). */
 function sendMany(socket: number, fd: number): string {
-  const data = new TextEncoder().encode("\n");
-  const part = new Uint8Array(new BigUint64Array([addressOf(data), 1n]).buffer);
+  // A piece of a stream that nobody reads: a lane goes on after it.
+  const data = new Uint8Array(frame(CHUNK, NOBODYS, new Uint8Array(3)));
+  const part = new Uint8Array(new BigUint64Array([addressOf(data), BigInt(data.length)]).buffer);
   const control = new Uint8Array(16 + MANY * 4);
   const view = new DataView(control.buffer);
   view.setBigUint64(0, BigInt(control.length), true);
@@ -516,12 +517,25 @@ function sendMany(socket: number, fd: number): string {
   return `${must("sendmsg", socket, header, 0)} bytes with ${MANY} descriptors`;
 }
 
-/** The descriptors that are sockets, from a number on. */
-function socketsFrom(first: number): number[] {
-  const SO_TYPE = 3;
-  return Array.from({ length: 128 }, (_, index) => first + index).filter((fd) =>
-    call("getsockopt", fd, 1, SO_TYPE, new Uint8Array(4), Uint8Array.of(4, 0, 0, 0)).errno === 0
+const [SO_DOMAIN, SO_ACCEPTCONN] = [39, 30];
+
+/** What getsockopt(2) says of a descriptor; nothing if it is no socket. */
+function optionOf(fd: number, option: number): number | undefined {
+  const answer = new Uint8Array(4);
+  const { value } = call(
+    "getsockopt",
+    fd,
+    /* SOL_SOCKET */ 1,
+    option,
+    answer,
+    Uint8Array.of(4, 0, 0, 0),
   );
+  return value === 0 ? answer[0] : undefined;
+}
+
+/** The descriptors for which a question about a socket has this answer. */
+function socketsWhere(option: number, answer: number): number[] {
+  return Array.from({ length: 256 }, (_, fd) => fd).filter((fd) => optionOf(fd, option) === answer);
 }
 
 const UNREAD = "Nobody takes descriptors from a process: what it sends is closed unseen";
@@ -565,8 +579,9 @@ const DESCRIPTORS: readonly Attempt[] = [
     UNREAD,
     async (world) => {
       const fd = openMark(world);
-      // The channel is 4; clients have sockets among these, too.
-      const sent = socketsFrom(5).map((socket) => {
+      const AF_UNIX = 1;
+      // The channel to the supervisor is 4, and the one before it has an attempt of its own.
+      const sent = socketsWhere(SO_DOMAIN, AF_UNIX).filter((each) => each > 4).map((socket) => {
         try {
           return sendMany(socket, fd);
         } catch (error) {
@@ -611,16 +626,22 @@ const DESCRIPTORS: readonly Attempt[] = [
     "a listener among a helper's descriptors",
     "A helper is handed lanes and never a listener",
     () => {
-      const SO_ACCEPTCONN = 30;
-      const listening = socketsFrom(3).filter((fd) => {
-        const value = new Uint8Array(4);
-        call("getsockopt", fd, 1, SO_ACCEPTCONN, value, Uint8Array.of(4, 0, 0, 0));
-        return value[0] === 1;
-      });
+      const listening = socketsWhere(SO_ACCEPTCONN, 1);
       if (listening.length > 0) throw new Error(`Found ${listening}`);
       return "none";
     },
-    { deno: "stops", only: BY_HELPER },
+    { deno: "stops", only: { in: "helper", since: "a worker has its own" } },
+  ),
+  bounded(
+    "HO3.foreign",
+    "a listener among a worker's descriptors that is not its own",
+    "What the supervisor listens on besides, as for its operator, stays with it",
+    () => {
+      const listening = socketsWhere(SO_ACCEPTCONN, 1);
+      if (listening.length !== 1) throw new Error(`Found ${listening}`);
+      return "its own alone";
+    },
+    { deno: "stops", only: { in: "worker", since: "a helper has none at all" } },
   ),
 ];
 

@@ -14,7 +14,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   child: ["base", "protocol"],
   worker: ["base", "protocol", "child", "helper"],
   helper: ["base", "protocol", "child"],
-  audit: ["base", "protocol", "config", "sandbox", "os", "supervisor", "worker"],
+  audit: ["base", "protocol", "config", "sandbox", "os", "supervisor", "worker", "helper"],
   cli: ["std", "base", "protocol", "config", "sandbox", "os", "supervisor", "audit"],
 };
 

@@ -21,7 +21,7 @@ import { type RealPlaces, Scene } from "./scene.ts";
 import type { Result } from "./verdict.ts";
 
 /** How many scenes are played at once: an attempt is mostly a wait for what comes of it. */
-const STAGES = 3;
+const STAGES = 4;
 
 /**
  * What is tried in a helper's place in the modes that take a layer away, besides everything in the

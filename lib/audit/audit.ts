@@ -118,15 +118,15 @@ async function play(
   };
   const { alterWall = same, alterArguments = same, stress = false, onResult } = options;
   const dialling = wallOf(cast.suspect, facts);
+  const wall = alterWall(dialling);
   const request = requestOf(cast.suspect, mode, { denoDir, sources });
+  const altered = { ...request, args: alterArguments([...request.args]) };
   await using auditor = await Auditor.open({
     ...{ place, mode, cast, scene, dialling, stress },
     places: realPlaces(real, cast.suspect.compartment, denoDir),
-    wallOf: (part) => part === cast.suspect ? alterWall(dialling) : wallOf(part, facts),
+    wallOf: (part) => part === cast.suspect ? wall : wallOf(part, facts),
     requestOf: (part) =>
-      part === cast.suspect
-        ? { ...request, args: alterArguments([...request.args]) }
-        : requestOf(part, mode, { denoDir, sources }),
+      part === cast.suspect ? altered : requestOf(part, mode, { denoDir, sources }),
   });
   const results: Result[] = [];
   for (const attempt of attempts) {

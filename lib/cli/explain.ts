@@ -17,7 +17,7 @@ export const explain: Command = async ({ config: file, json }) => {
     caches: findCaches(denoDir),
     denoDir,
     denoProgram: Deno.execPath(),
-    modules: (await prepareApp(config, denoDir)).app,
+    modules: await prepareApp(config, denoDir),
     forbidden: config.file,
     environment: Deno.env.toObject(),
   });
@@ -25,15 +25,19 @@ export const explain: Command = async ({ config: file, json }) => {
   return EXIT.ok;
 };
 
-function formatExplanation({ command, rules, kernel }: Explanation): string {
+function formatExplanation({ commands, rules, kernel }: Explanation): string {
   const table = new Table({
     head: ["PROCESS", "MAY", "WHAT", "BY"],
     style: { head: [], border: [] },
-    colWidths: [12, 10, 62, 36],
+    colWidths: [20, 10, 60, 36],
     wordWrap: true,
     wrapOnWordBoundary: false,
   });
   for (const { process, may, what, by } of rules) table.push([process, may, what.join("\n"), by]);
-  return [table.toString(), "", "The worker's command:", `  ${command.join(" ")}`, "", ...kernel]
-    .join("\n");
+  const lines = commands.flatMap(({ process, command }) => [
+    `The ${process}'s command:`,
+    `  ${command.join(" ")}`,
+    "",
+  ]);
+  return [table.toString(), "", ...lines, ...kernel].join("\n");
 }

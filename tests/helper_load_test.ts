@@ -1,19 +1,24 @@
 /**
- * Helpers and workers die in turn, and reloads come, while clients that account for every request
+ * Helpers, workers and the logger die in turn, and reloads come, while clients that account for every request
  * ask on. They speak HTTP over raw sockets, since `fetch` asks again by itself.
  */
 import { assert, assertEquals } from "@std/assert";
 import { HELPER_MODULE, plainHelper } from "./harness/helpers.ts";
 import { formatRequest } from "./harness/http.ts";
+import { Project } from "./harness/project.ts";
 import { Server } from "./harness/server.ts";
+import { mountSmall } from "./harness/small_disk.ts";
 import { sleep, until } from "./harness/wait.ts";
 
-/** Ten rounds: a reload between them ends the series of quick deaths, and with it the long waits. */
+/**
+ * Ten rounds: a reload between them, which moves the log, ends the series of quick deaths, and with it
+ * the long waits.
+ */
 const ROUNDS = 10;
 const VICTIMS = [
   "worker",
-  ...["helper job.0", "worker", "helper job.1", "helper job.2", "worker", "helper job.0"],
-  ...["helper job.1", "worker", "helper job.2"],
+  ...["helper job.0", "logger", "helper job.1", "worker", "helper job.2", "logger"],
+  ...["helper job.0", "worker", "helper job.1"],
 ];
 
 /** How long after a kill its victim may still have taken a request. */
@@ -99,15 +104,15 @@ function judge(text: string): Pick<Ended, "outcome" | "detail"> {
   return { outcome: text.startsWith("HTTP/1.1 ") ? "wrong" : "reset", detail };
 }
 
-function startServer(): Promise<Server> {
-  return Server.start({
-    files: { "app.ts": APP, "job.ts": plainHelper() },
-    config: {
-      reload: { idleGraceMs: 100, drainDeadlineMs: 5_000 },
-      helpers: { job: { module: "./job.ts", instances: 3, timeoutMs: 10_000 } },
-    },
-  });
-}
+/** Three instances, and a log. */
+const PROJECT = {
+  files: { "app.ts": APP, "job.ts": plainHelper() },
+  config: {
+    reload: { idleGraceMs: 100, drainDeadlineMs: 5_000 },
+    helpers: { job: { module: "./job.ts", instances: 3, timeoutMs: 10_000 } },
+    log: { folder: "./log", compress: false },
+  },
+};
 
 function countsOf(ended: readonly Ended[]): Record<string, number> {
   return Object.fromEntries(
@@ -129,7 +134,8 @@ async function findRole(server: Server, role: string): Promise<number> {
     const generation = 1 + server.eventsOf("reload_done").length;
     const gone = new Set(server.eventsOf("worker_lost").map(({ pid }) => pid));
     return server.eventsOf("worker_ready").findLast((event) =>
-      event.role === role && event.generation === generation && !gone.has(event.pid)
+      event.role === role && (role === "logger" || event.generation === generation) &&
+      !gone.has(event.pid)
     )?.pid as number | undefined;
   });
 }
@@ -147,8 +153,8 @@ async function killRole(server: Server, role: string): Promise<number> {
   return killMs;
 }
 
-Deno.test("a hundred kills of workers and helpers in turn cost only what was in flight on the killed", async () => {
-  await using server = await startServer();
+Deno.test("a hundred kills of workers, helpers and the logger in turn cost only what was in flight on the killed", async () => {
+  await using server = await Server.start(PROJECT);
   const { pid } = server;
   await using clients = new Clients(server.project.port, [
     ...["/helped", "/helped", "/helped", "/safe", "/safe"],
@@ -158,10 +164,14 @@ Deno.test("a hundred kills of workers and helpers in turn cost only what was in 
   const workerKillsMs: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     for (const role of VICTIMS) {
-      (role === "worker" ? workerKillsMs : helperKillsMs).push(await killRole(server, role));
+      const killMs = await killRole(server, role);
+      // The death of the logger is nothing to any request.
+      if (role === "worker") workerKillsMs.push(killMs);
+      else if (role !== "logger") helperKillsMs.push(killMs);
     }
     // A worker that is to be replaced still is, so that it is none of the reload's doing.
     await until("a worker", async () => await server.text("/plain") === "whole plain");
+    await server.project.configure({ log: { folder: `./log_${round}`, compress: false } });
     assertEquals((await server.hangUp()).event, "reload_done");
   }
   await sleep(200);
@@ -194,8 +204,22 @@ Deno.test("a hundred kills of workers and helpers in turn cost only what was in 
   assertEquals((await server.stop()).code, 0);
 });
 
-Deno.test("twenty reloads under load, with calls of helpers in flight, lose nothing", async () => {
-  await using server = await startServer();
+Deno.test("twenty reloads under load, with calls in flight and a log disk that is full, lose nothing", async () => {
+  const project = await Project.create(PROJECT);
+  const folder = project.path("log");
+  await Deno.mkdir(folder);
+  const disk = await mountSmall(folder);
+  if (disk) {
+    await Deno.writeFile(`${folder}/filler`, new Uint8Array(4 * 2 ** 20)).catch(() => {});
+  }
+  await using server = await Server.startOn(project);
+  await using _disk = {
+    // Before the server looks what it has left behind, its folder must be an ordinary one.
+    [Symbol.asyncDispose]: async () => {
+      await server.stop();
+      await disk?.[Symbol.asyncDispose]();
+    },
+  };
   await using clients = new Clients(server.project.port, [
     ...["/helped", "/helped", "/helped", "/safe", "/plain", "/plain"],
   ]);

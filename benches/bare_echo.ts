@@ -35,10 +35,10 @@ export class BareEcho implements AsyncDisposable {
   async measure(
     { bytes, atOnce, seconds }: { bytes: number; atOnce: number; seconds: number },
   ): Promise<number> {
-    const value = new Uint8Array(bytes * atOnce).fill(7);
+    const value = new Uint8Array(bytes).fill(7);
     const endMs = performance.now() + seconds * 1000;
     let count = 0;
-    for (; performance.now() < endMs; count += atOnce) await this.#echo(value);
+    for (; performance.now() < endMs; count += atOnce) await this.#echo(value, atOnce);
     return count / seconds;
   }
 
@@ -48,7 +48,7 @@ export class BareEcho implements AsyncDisposable {
     const took: number[] = [];
     while (took.length < count) {
       const startMs = performance.now();
-      await this.#echo(photo);
+      await this.#echo(photo, 1);
       took.push(performance.now() - startMs);
     }
     return took;
@@ -60,8 +60,10 @@ export class BareEcho implements AsyncDisposable {
     await Deno.remove(this.#folder, { recursive: true });
   }
 
-  async #echo(value: Uint8Array): Promise<void> {
-    await Promise.all([writeAll(this.#conn, value), this.#read(value.length)]);
+  async #echo(value: Uint8Array, times: number): Promise<void> {
+    const read = this.#read(value.length * times);
+    for (let time = 0; time < times; time++) await writeAll(this.#conn, value);
+    await read;
   }
 
   async #read(length: number): Promise<void> {

@@ -50,13 +50,14 @@ async function loadCodes(file: string): Promise<string[]> {
 }
 
 Deno.test("a config of two keys gets every default", () => {
-  const { onViolation: _, ...schemaDefaults } = DEFAULTS;
+  const { onViolation: _, log: { folder: _none, ...log }, ...schemaDefaults } = DEFAULTS;
   assertEquals(parseConfig(JSON.stringify(MINIMAL), "f").values, {
     app: "./main.ts",
     listen: [{ kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],
     unveil: {},
     helpers: {},
     ...schemaDefaults,
+    log,
     on_violation: "replace",
     runtime: "./.holdfast",
   });
@@ -352,6 +353,28 @@ Deno.test("reload keeps each time within its bounds and the drain no shorter tha
   }
 });
 
+Deno.test("log takes a folder and keeps each number within its bounds", () => {
+  const cases: [object, string[]][] = [
+    [{}, []],
+    [{ folder: "/var/log/holdfast", access: "off", compress: false }, []],
+    [{ rotateBytes: 65_536, rotateHours: 0, keep: 0 }, []],
+    [{ rotateBytes: 65_535 }, ["value_small"]],
+    [{ rotateHours: -1 }, ["value_small"]],
+    [{ rotateHours: 0.5 }, ["value_type"]],
+    [{ keep: 10_001 }, ["value_big"]],
+    [{ keep: -1 }, ["value_small"]],
+    [{ compress: "yes" }, ["value_type"]],
+    [{ access: "apache" }, ["value_unknown"]],
+    [{ folder: "" }, ["path_empty"]],
+    [{ folder: "/a,b" }, ["path_unfit"]],
+    [{ folder: "~/log" }, ["path_tilde"]],
+    [{ file: "x" }, ["key_unknown"]],
+  ];
+  for (const [log, codes] of cases) {
+    assertEquals(codesOf({ ...MINIMAL, log }), codes, JSON.stringify(log));
+  }
+});
+
 Deno.test("engine, user and group take only what they know", () => {
   const cases: [object, string[]][] = [
     [{ engine: "node", user: "www-data", group: "1000" }, []],
@@ -370,6 +393,7 @@ Deno.test("loadConfig makes every path absolute from the folder of the real conf
     listen: ["unix:./web.sock", "[::1]:8000"],
     unveil: { "./data/../data/": "wr", "/usr/": "r", "later": "c" },
     net: ["EXAMPLE.com"],
+    log: { folder: "./logs/", access: "json" },
     runtime: "run/",
   });
   await using elsewhere = new Project();
@@ -394,10 +418,16 @@ Deno.test("loadConfig makes every path absolute from the folder of the real conf
     ],
     ...DEFAULTS,
     helpers: [],
+    log: { ...DEFAULTS.log, folder: `${folder}/logs`, access: "json" },
     net: ["example.com"],
     account: undefined,
     runtime: `${folder}/run`,
-    at: { app: placeOf('"./'), runtime: placeOf('"run/"'), user: { line: 1, column: 1 } },
+    at: {
+      app: placeOf('"./'),
+      log: placeOf('"./logs/"'),
+      runtime: placeOf('"run/"'),
+      user: { line: 1, column: 1 },
+    },
   });
   assertThrows(() => (config.listen as unknown[]).push(1), TypeError);
   assertThrows(() => Object.assign(config.reload, { idleGraceMs: 1 }), TypeError);

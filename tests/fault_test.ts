@@ -31,6 +31,7 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   openRuntimeFolder: ONCE,
   bundleWorker: ONCE,
   bundleHelper: BRINGS_UP,
+  bundleLogger: BRINGS_UP,
   openControl: ONCE,
   prepareApp: BRINGS_UP,
   makeFolders: BRINGS_UP,
@@ -61,7 +62,12 @@ const HELPER = `
 const anything = { "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) } };
 export default { echo: { input: anything, output: anything, handle: (value) => value } };
 `;
-const HELPERS = { echo: { module: "./helper.ts" } };
+
+/** What a config must have for an effect to be used. */
+const CONFIGS: Partial<Record<FaultName, Readonly<Record<string, unknown>>>> = {
+  bundleHelper: { helpers: { echo: { module: "./helper.ts" } } },
+  bundleLogger: { log: { folder: "./log" } },
+};
 
 const ENTRIES = Object.entries(OUTCOMES) as [FaultName, Outcome][];
 
@@ -83,9 +89,8 @@ for (const [fault, { start }] of ENTRIES.filter(([, { start }]) => start === "fa
   // At start there is nothing to update: what was just bound is as it should be.
   if (fault === "listener update") continue;
   Deno.test(`a start in which ${fault} fails says so, exits ${start}, and leaves nothing`, async () => {
-    const helpers = fault === "bundleHelper" ? HELPERS : {};
     const files = { fault, "helper.ts": HELPER };
-    const config = { helpers };
+    const config = CONFIGS[fault] ?? {};
     const server = await Server.start({ entry: ENTRY, files, config, wait: "exit" });
     try {
       const { code, signal } = await server.exited();
@@ -114,10 +119,8 @@ for (const [fault] of ENTRIES.filter(([, { reload }]) => reload === "refused")) 
     const [old] = await server.workers();
     const { port } = server.project;
     await prepareReload(server, "two", [port, freePort()]);
-    if (fault === "bundleHelper") {
-      await server.project.write("helper.ts", HELPER);
-      await server.project.configure({ helpers: HELPERS });
-    }
+    await server.project.write("helper.ts", HELPER);
+    await server.project.configure(CONFIGS[fault] ?? {});
     await arm(server, fault);
     const refused = await server.hangUp();
     assertEquals(refused.event, "reload_refused", server.log);

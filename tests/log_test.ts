@@ -361,3 +361,66 @@ Deno.test("a line that comes just as the one before it is out is written at once
     assertEquals(written.join(""), "first\nsecond\n", `after ${turns} turns`);
   }
 });
+
+/** What a supervisor prints on a pipe when `JOURNAL_STREAM` is what `stream` gives, in a shell. */
+async function logWithJournal(stream: string): Promise<string> {
+  await using project = await Project.create({ files: { "app.ts": LOUD_APP } });
+  const words = [Deno.execPath(), ...startCommand(project)].map((word) => `'${word}'`).join(" ");
+  const process = new Deno.Command("sh", {
+    args: ["-c", `export JOURNAL_STREAM=${stream}; exec ${words}`],
+    cwd: REPOSITORY,
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  try {
+    const reading = new Response(process.stderr).text();
+    await answers(project);
+    await project.write("app.ts", "export default {");
+    assertEquals((await runCommand(project, "reload")).code, 1);
+    assertEquals((await runCommand(project, "stop")).code, 0);
+    const text = await reading;
+    assertEquals(await exitCode(process), 0, text);
+    return text;
+  } finally {
+    await end(process);
+  }
+}
+
+/** Device and inode of the shell's standard error, which the supervisor inherits. */
+const STDERR_STREAM = "$(stat -L -c %d:%i /proc/self/fd/2)";
+
+Deno.test("when the journal reads stderr, each line begins with the priority of its level", async () => {
+  const lines = (await logWithJournal(STDERR_STREAM)).trimEnd().split("\n");
+  const priorities = { info: 6, warn: 4, error: 3 };
+  const seen = new Set<string>();
+  for (const line of lines) {
+    const [, priority, json] = /^<(\d)>(.*)$/.exec(line) ?? [];
+    const { level } = JSON.parse(json ?? line);
+    assertEquals(Number(priority), priorities[level as keyof typeof priorities], line);
+    seen.add(level);
+  }
+  assertEquals([...seen].sort(), ["error", "info", "warn"]);
+});
+
+Deno.test("a supervisor under systemd whose stderr goes elsewhere prints plain JSON", async () => {
+  parseLines(await logWithJournal("1:2"));
+  parseLines(await logWithJournal(`x${STDERR_STREAM}`));
+});
+
+Deno.test("the count of dropped lines has a priority too where the others do", async () => {
+  let works = false;
+  let text = "";
+  const writer = new LineWriter((bytes) => {
+    if (!works) return Promise.reject(new Deno.errors.BrokenPipe("nobody reads"));
+    text += new TextDecoder().decode(bytes);
+    return Promise.resolve(bytes.length);
+  });
+  writer.droppedPrefix = "<4>";
+  writer.write("<6>lost\n");
+  await writer.flush(5000);
+  works = true;
+  writer.write("<6>kept\n");
+  await writer.flush(5000);
+  assertMatch(text, /^<6>kept\n<4>\{.*"log_dropped","lines":1\}\n$/);
+});

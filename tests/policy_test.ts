@@ -31,6 +31,7 @@ import {
   MAX_INSTRUCTIONS,
   runProgram,
 } from "./harness/bpf.ts";
+import { DEFAULTS } from "./harness/config.ts";
 
 // ---- Landlock ----
 
@@ -136,6 +137,7 @@ const CONFIG: Config = {
   onViolation: "replace",
   limits: { descriptors: 1024, processes: 64, fileBytes: 1_000_000 },
   reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
+  log: DEFAULTS.log,
   account: undefined,
   runtime: "/srv/site/.holdfast",
 };

@@ -40,6 +40,7 @@ const COMMANDS: { [Type in ToWorker["type"]]: Extract<ToWorker, { type: Type }> 
       engine: "native",
       listeners: ["127.0.0.1:8000"],
       helpers: [{ name: "thumbnails", timeoutMs: 10_000 }],
+      access: "long",
     },
     grants: { read: ["/srv/app"], write: [], net: [], env: [] },
     idleGraceMs: 5000,

@@ -378,6 +378,7 @@ const STATUS: Status = {
   config: "/srv/app/holdfast.jsonc",
   ageMs: 184_000,
   listeners: ["127.0.0.1:8000", "unix:/run/app.sock"],
+  logger: null,
   generations: [
     {
       generation: 1,

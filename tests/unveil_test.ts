@@ -123,6 +123,67 @@ Deno.test("nothing of the control socket's folder can even be read", () => {
   }
 });
 
+const LOG = { ...CONFIG.log, folder: "/srv/log/web" };
+
+Deno.test("nothing of the log folder can even be read, from above, from within or by a link", () => {
+  for (const rights of ["r", "w", "c", "rw", "rwc"]) {
+    for (
+      const path of ["/srv/log/web", "/srv/log/web/access.log", "/srv/log/web/deeper", "/srv/log"]
+    ) {
+      assertEquals(check({ [path]: rights }, { log: LOG }), ["unveil_over_log"], path + rights);
+      // Without a log there is nothing to guard.
+      assertEquals(check({ [path]: rights }), []);
+    }
+    assertEquals(check({ "/srv/log/web-data": rights }, { log: LOG }), []);
+    const links = { "/srv/data/link": "/srv/log/web" };
+    assertEquals(check({ "/srv/data/link": rights }, { log: LOG, links }), ["unveil_over_log"]);
+  }
+  // The log's own path leads over a link that the app could replace.
+  const links = { "/srv/data/log": "/srv/log/web" };
+  const log = { ...LOG, folder: "/srv/data/log" };
+  assertEquals(check({ "/srv/data": "rwc" }, { log, links }), ["unveil_over_log"]);
+  assertEquals(check({ "/srv/log": "r" }, { log, links }), ["unveil_over_log"]);
+});
+
+Deno.test("the log folder lies over nothing that runs, decides or commands, and inside of none", () => {
+  const cases: [string, string[]][] = [
+    ["/srv/log/web", []],
+    ["/srv/app/log", []],
+    ["/var/log/holdfast", []],
+    ["/srv/app", ["log_misplaced"]],
+    ["/srv/app/src", ["log_misplaced"]],
+    ["/srv/app/src/lib", ["log_misplaced"]],
+    ["/srv/app/node_modules", ["log_misplaced"]],
+    ["/srv/app/node_modules/log", ["log_misplaced"]],
+    ["/srv/conf", ["log_misplaced"]],
+    ["/srv", ["log_misplaced"]],
+    ["/run/holdfast", ["log_misplaced"]],
+    ["/run/holdfast/log", ["log_misplaced"]],
+    ["/run", ["log_misplaced"]],
+    ["/run/web", ["log_misplaced"]],
+    ["/var/cache/deno", ["log_misplaced"]],
+    ["/var/cache/deno/log", ["log_misplaced"]],
+    ["/var/cache", ["log_misplaced"]],
+    ["/opt/deno/bin", ["log_misplaced"]],
+    ["/opt/holdfast", ["log_misplaced"]],
+    ["/opt/holdfast/log", ["log_misplaced"]],
+    ["/", ["log_system"]],
+    ["/proc/1", ["log_system"]],
+    ["/sys", ["log_system"]],
+    ["/dev/shm/log", ["log_system"]],
+  ];
+  for (const [folder, codes] of cases) {
+    assertEquals(check({}, { log: { ...LOG, folder } }), codes, folder);
+    const links = { "/elsewhere": folder };
+    assertEquals(check({}, { log: { ...LOG, folder: "/elsewhere" }, links }), codes, folder);
+  }
+});
+
+Deno.test("a log folder that is not there is made, unless its own folder is missing too", () => {
+  assertEquals(check({}, { log: LOG, missing: ["/srv/log/web"] }), []);
+  assertEquals(check({}, { log: LOG, missing: ["/srv/log/web", "/srv/log"] }), ["log_missing"]);
+});
+
 Deno.test("the root folder, other processes and devices cannot be unveiled", () => {
   const cases: [string, string, string][] = [
     ["/", "r", "unveil_root"],

@@ -63,6 +63,7 @@ export async function byCalls(helper: WorkerProcess): Promise<Contact> {
   handle.open(own);
   const lane = new HelperLane(helper.role, handle, {
     opened: opened.resolve,
+    freed: () => {},
     closed: () => ended.abort(new Error("The lane was closed")),
   });
   await Promise.race([

@@ -25,6 +25,14 @@ export function formatJson(record: LogRecord): string {
   }\n`;
 }
 
+/** sd-daemon(3): the priority that systemd's journal takes off the front of a line. */
+const PRIORITIES = { DEBUG: 7, INFO: 6, WARN: 4, ERROR: 3, CRITICAL: 2 } as const;
+
+/** One JSON object as systemd's journal wants it, with a line end. */
+export function formatJournal(record: LogRecord): string {
+  return `<${PRIORITIES[record.levelName]}>${formatJson(record)}`;
+}
+
 /** A line for a person at a terminal, with its colours and a line end. */
 export function formatPretty(record: LogRecord): string {
   const fields = Object.entries(record.args[0] as Fields)
@@ -53,6 +61,8 @@ const MAX_WAITING_LINES = 2048;
  * stderr must not stop the supervisor.
  */
 export class LineWriter {
+  /** What stands before the count of dropped lines. */
+  droppedPrefix = "";
   readonly #write: (bytes: Uint8Array) => Promise<number>;
   readonly #encoder = new TextEncoder();
   #waiting: string[] = [];
@@ -90,7 +100,8 @@ export class LineWriter {
       const dropped = this.#dropped;
       this.#waiting = [];
       this.#dropped = 0;
-      const text = lines.join("") + (dropped > 0 ? formatDropped(dropped) : "");
+      const text = lines.join("") +
+        (dropped > 0 ? this.droppedPrefix + formatDropped(dropped) : "");
       // What is left of a torn line ends here, so that it spoils no other.
       const bytes = this.#encoder.encode(this.#torn ? `\n${text}` : text);
       let written = 0;
@@ -110,11 +121,33 @@ export class LineWriter {
 
 const writer = new LineWriter((bytes) => Deno.stderr.write(bytes));
 
-/** Starts the log on stderr; `pretty` is for a terminal. */
-export function configureLog(format: "json" | "pretty" | "none"): void {
+/** Events that tell what processes printed: they go to the log files alone, where there are any. */
+const OUTPUT_EVENTS = ["worker_output", "worker_output_dropped"];
+
+let writeToFiles: ((line: string) => void) | undefined;
+
+/**
+ * Sends every event to the log files too.
+ *
+ * @param write takes a line of JSON without its end; nothing ends it
+ */
+export function logToFiles(write: ((line: string) => void) | undefined): void {
+  writeToFiles = write;
+}
+
+/** Starts the log on stderr; `pretty` is for a terminal, `journal` for systemd's journal. */
+export function configureLog(format: "json" | "journal" | "pretty" | "none"): void {
   if (format === "none") return setup({ level: "INFO", handler: { handle: () => {} } });
-  const toLine = format === "json" ? formatJson : formatPretty;
-  setup({ level: "INFO", handler: { handle: (record) => writer.write(toLine(record)) } });
+  const toLine = { json: formatJson, journal: formatJournal, pretty: formatPretty }[format];
+  writer.droppedPrefix = format === "journal" ? `<${PRIORITIES.WARN}>` : "";
+  const handle = (record: LogRecord) => {
+    if (writeToFiles) {
+      writeToFiles(formatJson(record).trimEnd());
+      if (OUTPUT_EVENTS.includes(record.msg)) return;
+    }
+    writer.write(toLine(record));
+  };
+  setup({ level: "INFO", handler: { handle } });
 }
 
 /** Waits, at most a second, until the log is written. */

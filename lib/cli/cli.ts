@@ -6,6 +6,7 @@ import { VERSION } from "../base/version.ts";
 import { audit } from "./audit.ts";
 import { check } from "./check.ts";
 import { explain } from "./explain.ts";
+import { reopenLogs } from "./logs.ts";
 import { reload } from "./reload.ts";
 import { start } from "./start.ts";
 import { status } from "./status.ts";
@@ -24,20 +25,24 @@ export interface CommandOptions {
 /** A command; it returns the exit status. */
 export type Command = (options: CommandOptions) => Promise<number>;
 
-const COMMANDS: Record<string, Command> = { start, check, explain, audit, reload, stop, status };
+const COMMANDS: Record<string, Command> = {
+  ...{ start, check, explain, audit, reload, stop, status },
+  "logs reopen": reopenLogs,
+};
 
 const HELP = `holdfast ${VERSION}: a privilege-separated, zero-downtime server for Deno
 
 Usage: holdfast COMMAND [--config FILE]
 
 Commands
-  start    Serve in the foreground; HUP reloads, TERM and INT drain and exit
-  check    Validate the config and the app's modules without starting
-  explain  Say what each process may do under the config, and which layer sees to it
-  audit    Try to escape from every process in every known way; 1 if anything gets through
-  reload   Bring in new code and new config, and wait for the outcome
-  stop     Drain and end the running supervisor, and wait for it
-  status   Show processes and generations
+  start        Serve in the foreground; HUP reloads, TERM and INT drain and exit
+  check        Validate the config and the app's modules without starting
+  explain      Say what each process may do under the config, and which layer sees to it
+  audit        Try to escape from every process in every known way; 1 if anything gets through
+  reload       Bring in new code and new config, and wait for the outcome
+  stop         Drain and end the running supervisor, and wait for it
+  status       Show processes and generations
+  logs reopen  Open the log files anew, after logrotate has renamed them
 
 Options
   --config FILE   The config (default: ./holdfast.jsonc)
@@ -92,8 +97,12 @@ async function dispatch(args: string[]): Promise<number> {
     return EXIT.ok;
   }
   if (unknown.length > 0) throw usageError(`Unknown option ${unknown[0]}`);
-  const [name, ...more] = parsed._;
-  if (name === undefined) throw usageError("No command given");
+  const [first, ...others] = parsed._;
+  if (first === undefined) throw usageError("No command given");
+  // The one command of two words.
+  const [name, more] = first === "logs"
+    ? [`logs ${others[0] ?? ""}`, others.slice(1)]
+    : [first, others];
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (!command) throw usageError(`Unknown command ${name}`);
   if (more.length > 0) throw usageError(`Unexpected argument ${more[0]}`);

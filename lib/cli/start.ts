@@ -1,3 +1,4 @@
+import { isJournal } from "../base/journal.ts";
 import { configureLog, flushLog } from "../base/log.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { supervise } from "../../supervisor.ts";
@@ -5,7 +6,8 @@ import type { Command } from "./cli.ts";
 
 /** Serves in the foreground. */
 export const start: Command = async ({ config }) => {
-  configureLog(Deno.stderr.isTerminal() ? "pretty" : "json");
+  const journal = isJournal(Deno.env.get("JOURNAL_STREAM"));
+  configureLog(Deno.stderr.isTerminal() ? "pretty" : journal ? "journal" : "json");
   try {
     await supervise(config);
   } finally {

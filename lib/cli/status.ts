@@ -2,7 +2,8 @@ import Table from "cli-table3";
 import { EXIT } from "../base/exit_code.ts";
 import type { Status } from "../protocol/control.ts";
 
-type Process = Status["generations"][number]["worker"];
+type Generation = Status["generations"][number];
+type Process = Generation["worker"];
 import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./cli.ts";
 import { printLine } from "./terminal.ts";
@@ -40,32 +41,35 @@ export function formatStatus(status: Status): string {
     chars: Object.fromEntries(BORDERS.map((border) => [border, ""])),
   });
   table.push(["supervisor", status.pid, "", "", formatAge(status.ageMs), ...BLANK]);
+  const add = (role: string, process: Process, generation?: Generation) =>
+    table.push([
+      process ? role : `(no ${role})`,
+      process?.pid ?? "",
+      generation?.generation ?? "",
+      generation?.state ?? "",
+      formatAge(process?.ageMs ?? generation?.ageMs ?? 0),
+      process?.engine === "none" ? "" : process?.engine ?? "",
+      generation?.wall ?? "",
+      process?.inFlight ?? "",
+      process?.connections ?? "",
+      process?.accepted ?? "",
+      process?.answered ?? "",
+      process?.denied ?? "",
+      process ? `${Math.round(process.memoryBytes / 2 ** 20)} MiB` : "",
+    ]);
+  if (status.logger) add("logger", status.logger.process);
   for (const generation of status.generations) {
-    const { worker, helpers } = generation;
-    const add = (role: string, process: Process) =>
-      table.push([
-        process ? role : `(no ${role})`,
-        process?.pid ?? "",
-        generation.generation,
-        generation.state,
-        formatAge(process?.ageMs ?? generation.ageMs),
-        process?.engine === "none" ? "" : process?.engine ?? "",
-        generation.wall,
-        process?.inFlight ?? "",
-        process?.connections ?? "",
-        process?.accepted ?? "",
-        process?.answered ?? "",
-        process?.denied ?? "",
-        process ? `${Math.round(process.memoryBytes / 2 ** 20)} MiB` : "",
-      ]);
-    add("worker", worker);
-    for (const { helper, instance, process } of helpers) {
-      add(`helper ${helper}.${instance}`, process);
+    add("worker", generation.worker, generation);
+    for (const { helper, instance, process } of generation.helpers) {
+      add(`helper ${helper}.${instance}`, process, generation);
     }
   }
   return [
     `holdfast ${status.holdfast} (deno ${status.deno})  ${status.config}`,
     `listening on ${status.listeners.join(", ")}`,
+    ...status.logger
+      ? [`log in ${status.logger.folder}, ${status.logger.dropped} events dropped`]
+      : [],
     formatReload(status),
     "",
     table.toString().replace(/ +$/gm, ""),

@@ -45,6 +45,7 @@ interface Guard {
 type PlacedUnveil = Unveil & Trail;
 type PlacedGuard = Guard & Trail;
 
+const LOG_GUARD = "unveil_over_log";
 const COMES_BACK = "a write there comes back to life at the next reload";
 const LAY_OUT =
   "keep data in a folder of its own that holds no code, settings or sockets, such as " +
@@ -93,6 +94,7 @@ export function checkConfig(
     ...asProblem(["user"], config.at?.user, refuseUser(config, system.uid)),
     ...asProblem(["app"], config.at?.app, refusePaths([...places, ...facts.modules])),
     ...asProblem(["runtime"], config.at?.runtime, refusePaths([config.runtime])),
+    ...asProblem(["log", "folder"], config.at?.log, refuseLog(config, guards, place, system)),
     ...asProblem([], undefined, refusePaths([facts.denoDir, facts.denoProgram, facts.holdfast])),
     ...compartments.flatMap(({ key, unveils }) =>
       unveils.flatMap((unveil, index) =>
@@ -156,6 +158,16 @@ function listGuards(
       why: "who reaches the control socket commands the supervisor",
       hint: 'unveil a folder further down, or move "runtime" away, such as to /run/holdfast',
     },
+    ...config.log.folder === undefined ? [] : [{
+      code: LOG_GUARD,
+      what: "the log folder",
+      path: config.log.folder,
+      extent: "tree" as const,
+      against: "anything" as const,
+      why:
+        "who reads the log learns what every client asked for, and who writes it hides a break-in",
+      hint: 'unveil a folder beside it, or move "log.folder" away, such as to /var/log/holdfast',
+    }],
     guard("unveil_over_config", "the config", config.file, "path"),
     ...modules.map((path) => guard("unveil_over_module", "the app's code", path, "path")),
     ...[...new Set(places.map(({ project }) => project))].map((project) =>
@@ -203,6 +215,41 @@ function refuseSystemFolder({ path, real, rights }: PlacedUnveil): Refusal | und
   );
 }
 
+/** The log folder is writable like an unveil with `rwc`, though not for the app. */
+function refuseLog(
+  { log: { folder: path } }: Config,
+  guards: readonly PlacedGuard[],
+  place: (item: { path: string }) => { path: string } & Trail,
+  system: CheckSystem,
+): Refusal | undefined {
+  if (path === undefined) return undefined;
+  const { real } = place({ path });
+  const unfit = refusePaths([path, real]);
+  if (unfit !== undefined) return unfit;
+  if (real === "/" || ["/proc", "/sys", "/dev"].some((folder) => covers(folder, real))) {
+    const message = `${quote(path)} is the system's`;
+    return new Refusal(
+      "log_system",
+      message,
+      "name a folder of its own, such as /var/log/holdfast",
+    );
+  }
+  const found = findReach(real, "rwc", guards.filter(({ code }) => code !== LOG_GUARD));
+  if (found !== undefined) {
+    return new Refusal(
+      "log_misplaced",
+      `${quote(path)} holds ${found.guard.what}, or lies in it: ${quote(found.reached)}`,
+      "give the log a folder of its own that holds nothing else, such as /var/log/holdfast",
+    );
+  }
+  if (system.exists(dirname(real))) return undefined;
+  return new Refusal(
+    "log_missing",
+    `there is no ${quote(dirname(real))} in which ${quote(path)} could be made`,
+    "create it, for the user that starts Holdfast",
+  );
+}
+
 function refuseReach(unveil: PlacedUnveil, guards: readonly PlacedGuard[]): Refusal | undefined {
   const { path, real, rights } = unveil;
   if (isWriting(rights) && `${path}${real}`.split("/").includes("node_modules")) {
@@ -212,20 +259,31 @@ function refuseReach(unveil: PlacedUnveil, guards: readonly PlacedGuard[]): Refu
       LAY_OUT,
     );
   }
+  const found = findReach(real, rights, guards);
+  if (found === undefined) return undefined;
+  const { guard, reached } = found;
+  const verb = isWriting(rights) ? "makes writable" : "reaches";
+  return new Refusal(
+    guard.code,
+    `${quote(path)} with ${quote(rights)} ${verb} ${guard.what}, ${quote(reached)}: ${guard.why}`,
+    guard.hint,
+  );
+}
+
+/** The first guard that a folder with these rights gets to, and where it does. */
+function findReach(
+  real: string,
+  rights: string,
+  guards: readonly PlacedGuard[],
+): { guard: PlacedGuard; reached: string } | undefined {
   for (const guard of guards) {
     if (guard.against === "writes" && !isWriting(rights)) continue;
     // A link on the way counts like the file itself: who replaces it chooses another file.
     const reached = [...guard.links, guard.real].find((place) => covers(real, place));
+    if (reached !== undefined) return { guard, reached };
     const below = guard.extent === "tree" && covers(guard.real, real) &&
       !(guard.except !== undefined && covers(guard.except, real));
-    if (reached === undefined && !below) continue;
-    const verb = isWriting(rights) ? "makes writable" : "reaches";
-    return new Refusal(
-      guard.code,
-      `${quote(path)} with ${quote(rights)} ${verb} ${guard.what}, ${quote(reached ?? real)}: ` +
-        guard.why,
-      guard.hint,
-    );
+    if (below) return { guard, reached: real };
   }
   return undefined;
 }

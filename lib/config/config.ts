@@ -107,8 +107,19 @@ export interface Config extends Compartment {
     readonly idleGraceMs: number;
     readonly drainDeadlineMs: number;
   };
+  readonly log: {
+    /** Absolute folder of the log files; `undefined` for none, and then no logger runs. */
+    readonly folder: string | undefined;
+    readonly access: "off" | "common" | "combined" | "json";
+    readonly rotateBytes: number;
+    /** 0 for any age. */
+    readonly rotateHours: number;
+    /** How many old files of each log are kept. */
+    readonly keep: number;
+    readonly compress: boolean;
+  };
   /** Absolute folder of the control socket and the lock. */
   readonly runtime: string;
   /** Where the config file says what a check may refuse. */
-  readonly at?: Readonly<Partial<Record<"app" | "runtime" | "user", Position>>>;
+  readonly at?: Readonly<Partial<Record<"app" | "log" | "runtime" | "user", Position>>>;
 }

@@ -62,8 +62,13 @@ export async function loadConfig(file: string): Promise<Config> {
 
   const { env, net, engine, reload, wall, limits, on_violation: onViolation } = values;
   const runtime = resolve(folder, values.runtime);
+  const log = {
+    ...values.log,
+    folder: values.log.folder === undefined ? undefined : resolve(folder, values.log.folder),
+  };
   const at = {
     app: positionOf(["app"]),
+    log: positionOf(["log", "folder"]),
     runtime: positionOf(["runtime"]),
     user: positionOf(["user"]),
   };
@@ -83,7 +88,7 @@ export async function loadConfig(file: string): Promise<Config> {
       limits,
       reload,
     },
-    ...{ account, runtime, at },
+    ...{ log, account, runtime, at },
   });
 }
 

@@ -32,8 +32,9 @@ const LAYOUT = `
 
 What the app can write must never be what the next reload runs, or what decides it. So \`w\` and \`c\`
 are refused over the app's modules and project folder, its settings and lock file, node_modules,
-DENO_DIR, the config, the deno program, Holdfast itself and the folders of its sockets. Symbolic
-links are followed on both sides. Also refused: anything below /proc, devices, and these pairs.
+DENO_DIR, the config, the deno program, Holdfast itself and the folders of its sockets; and every
+right over the folders \`runtime\` and \`log.folder\`. Symbolic links are followed on both sides. Also
+refused: anything below /proc, devices, and these pairs.
 
 - A folder inside another with fewer rights, such as \`"./data": "rwc"\` and \`"./data/keys": "r"\`: the
   kernel cannot take rights away further down. Put the two side by side: \`./data/public\` and
@@ -83,6 +84,8 @@ function describeType(schema: JsonSchema): string {
       return schema.maxLength === undefined
         ? "text"
         : `text of at most ${schema.maxLength} characters`;
+    case "boolean":
+      return "`true` or `false`";
     case "integer":
       return `whole number from ${schema.minimum} to ${schema.maximum}`;
     case "array": {

@@ -148,6 +148,33 @@ const HelperSchema = z.strictObject({
 
 const HELPER_NAME = /^[a-z][a-z0-9_]{0,31}$/;
 
+const LogSchema = z.strictObject({
+  folder: PathText.optional().describe(
+    "Folder of `holdfast.log` and `access.log`, relative to the folder of the config file; it " +
+      "is made if it is not there, for the user that starts Holdfast. With it a logger runs, a process that may write in " +
+      "this folder and do nothing else. Without it there are no log files, and events go to stderr " +
+      "alone. No unveil may reach it.",
+  ),
+  access: z.enum(["off", "common", "combined", "json"]).default("combined").describe(
+    "How `access.log` tells of each request. `common` and `combined` are Apache's formats, in UTC; " +
+      "`json` is one object a line, with the worker and the time that the answer took. `common` " +
+      "costs less than `combined`, which has referer and user agent. The client's address is that " +
+      "of the connection: behind a proxy, the proxy's.",
+  ),
+  rotateBytes: z.int().min(65_536).max(2 ** 40).default(64 * 2 ** 20).describe(
+    "The largest log file, in bytes. The next line begins another file; the old one is renamed, " +
+      "with the time of its end in its name.",
+  ),
+  rotateHours: z.int().min(0).max(8_784).default(24).describe(
+    "How old a log file may be when a line is added, in hours; 0 is any age. Set it to 0, and " +
+      "rotateBytes high, where logrotate does this.",
+  ),
+  keep: z.int().min(0).max(10_000).default(14).describe(
+    "How many old files of each log are kept, the newest ones.",
+  ),
+  compress: z.boolean().default(true).describe("Whether old files are compressed, with gzip."),
+});
+
 /** The config file: every key with its default, its bounds and why one would change it. */
 export const ConfigSchema = z.strictObject({
   $schema: z.string().optional()
@@ -193,6 +220,7 @@ export const ConfigSchema = z.strictObject({
       "given is cut to that. A worker's memory is never written to a core file.",
   ),
   reload: ReloadSchema.prefault({}).describe("How patient a reload is."),
+  log: LogSchema.prefault({}).describe("Log files, besides the events on stderr."),
   user: accountName().optional().describe(
     "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
       "never root. An error when Holdfast does not start as root.",
@@ -219,6 +247,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   "": Object.keys(ConfigSchema.shape),
   reload: Object.keys(ReloadSchema.shape),
   limits: Object.keys(LimitsSchema.shape),
+  log: Object.keys(LogSchema.shape),
   listen: Object.keys(UnixListenSchema.shape),
   helpers: Object.keys(HelperSchema.shape),
 };

@@ -10,7 +10,7 @@ export const MAX_ANSWER_BYTES = 1024 * 1024;
 const Count = z.int().check(z.minimum(0));
 const Milliseconds = Count;
 
-export const Ask = z.strictObject({ type: z.enum(["status", "reload", "stop"]) });
+export const Ask = z.strictObject({ type: z.enum(["status", "reload", "reopen", "stop"]) });
 export type Ask = z.infer<typeof Ask>;
 
 const ReloadResult = z.strictObject({
@@ -72,6 +72,14 @@ const Status = z.strictObject({
   config: z.string(),
   ageMs: Milliseconds,
   listeners: z.array(z.string()),
+  /** The logger; `null` if the config has none. */
+  logger: z.nullable(z.strictObject({
+    folder: z.string(),
+    /** Events that it did not take, since it was slow or gone. */
+    dropped: Count,
+    replacements: Count,
+    process: z.nullable(Process),
+  })),
   generations: z.array(Generation),
   reloads: Count,
   lastReload: z.nullable(ReloadResult),
@@ -82,6 +90,7 @@ const Status = z.strictObject({
 export const Answer = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("status"), status: Status }),
   z.strictObject({ type: z.literal("reloaded"), result: ReloadResult }),
+  z.strictObject({ type: z.literal("reopened") }),
   z.strictObject({ type: z.literal("stopped") }),
   z.strictObject({ type: z.literal("refused"), reason: z.string() }),
 ]);

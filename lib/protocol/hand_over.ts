@@ -14,6 +14,17 @@ export const HandOver = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("helper_lane"), helper: Name, instance: Count }),
   /** To a helper: a lane from a worker. */
   z.strictObject({ type: z.literal("worker_lane"), worker: Count }),
+  /** To a worker: where its access records go. */
+  z.strictObject({ type: z.literal("log_lane") }),
+  /** To the logger: access records of a worker, which is named here and cannot name itself. */
+  z.strictObject({
+    type: z.literal("access_lane"),
+    worker: Count,
+    pid: Count,
+    generation: Count,
+  }),
+  /** To the logger: what the supervisor has to say. */
+  z.strictObject({ type: z.literal("feed") }),
 ]);
 
 export type HandOver = z.infer<typeof HandOver>;

@@ -16,6 +16,8 @@ const Duty = z.discriminatedUnion("role", [
     listeners: Names,
     /** The helpers whose lanes come, and when a call to one is given up. */
     helpers: z.array(z.strictObject({ name: z.string(), timeoutMs: Milliseconds })),
+    /** What the access log tells of each request; `off` where there is none. */
+    access: z.enum(["off", "short", "long"]),
   }),
   z.strictObject({
     role: z.literal("helper"),
@@ -24,6 +26,15 @@ const Duty = z.discriminatedUnion("role", [
     timeoutMs: Milliseconds,
     /** How many calls run at once. */
     concurrency: z.int().check(z.minimum(1)),
+  }),
+  z.strictObject({
+    role: z.literal("logger"),
+    folder: z.string(),
+    access: z.enum(["off", "common", "combined", "json"]),
+    rotateBytes: z.int().check(z.minimum(1)),
+    rotateHours: z.int().check(z.minimum(0)),
+    keep: z.int().check(z.minimum(0)),
+    compress: z.boolean(),
   }),
 ]);
 

@@ -95,7 +95,14 @@ function workerDuty({ config, listeners }: BringUpOptions): Duty {
     engine: config.engine,
     listeners: listeners.map(({ text }) => text),
     helpers: config.helpers.map(({ name, timeoutMs }) => ({ name, timeoutMs })),
+    access: accessOf(config.log),
   };
+}
+
+/** The common format has no room for what costs the worker most to find out. */
+function accessOf({ folder, access }: Config["log"]) {
+  if (folder === undefined || access === "off") return "off";
+  return access === "common" ? "short" : "long";
 }
 
 /** Gives a worker a descriptor of each listener; none is left behind if that fails. */

@@ -24,7 +24,8 @@ export function describeGeneration(generation: Generation): GenerationStatus {
   };
 }
 
-function describeProcess(process: WorkerProcess | undefined): GenerationStatus["worker"] {
+/** Describes a process; nothing if it is gone. */
+export function describeProcess(process: WorkerProcess | undefined): GenerationStatus["worker"] {
   if (!process?.alive || process.pid === undefined) return null;
   const { accepted, connections, inFlight, answered } = process.figures;
   return {

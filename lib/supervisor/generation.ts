@@ -3,6 +3,7 @@ import type { Config, HelperConfig } from "../config/config.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { bringUp } from "./bring_up.ts";
 import type { Listener } from "./listener.ts";
+import type { LogService } from "./log_service.ts";
 import { Slot, type SlotOptions } from "./slot.ts";
 import { Switchboard } from "./switchboard.ts";
 import type { WorkerProcess } from "./worker_process.ts";
@@ -31,6 +32,8 @@ export interface GenerationOptions {
   readonly number: number;
   readonly config: Config;
   readonly listeners: readonly Listener[];
+  /** Where its workers' access records go, if they go anywhere. */
+  readonly logs: LogService | undefined;
   readonly worker: SlotSpawning;
   /** An entry for each instance of each helper. */
   readonly helpers: readonly (SlotSpawning & {
@@ -53,6 +56,7 @@ export class Generation {
   readonly config: Config;
   readonly startedMs = performance.now();
   readonly helpers: readonly HelperSlot[];
+  readonly logs: LogService | undefined;
   readonly #worker: Slot;
   readonly #switchboard = new Switchboard();
   #helpersReady: Promise<unknown> = Promise.resolve();
@@ -63,6 +67,7 @@ export class Generation {
     const { number, config, listeners, nextWorker } = options;
     this.number = number;
     this.config = config;
+    this.logs = options.logs;
     const common = { generation: number, config, nextWorker };
     this.helpers = options.helpers.map(({ helper, instance, ...spawning }) => ({
       helper,
@@ -94,6 +99,7 @@ export class Generation {
             // The app may call them as soon as it is loaded.
             await this.#helpersReady;
             this.#switchboard.addWorker(process);
+            this.logs?.addWorker(process);
           },
         }),
     });
@@ -133,8 +139,7 @@ export class Generation {
     const outcomes = await Promise.allSettled([...helpers, starting(this.#worker)]);
     if (outcomes.some(({ status }) => status === "rejected")) {
       this.#state = "gone";
-      this.cut();
-      await Promise.all(this.#slots.map((slot) => slot.process?.exited));
+      await Promise.all(this.#slots.map((slot) => slot.kill()));
       for (const slot of this.#slots) slot.close();
       throw failed.signal.reason;
     }

@@ -114,6 +114,11 @@ export function bundleHelper(folder: string): Promise<string> {
   return bundle(folder, "lib/helper/main.ts");
 }
 
+/** Bundles Holdfast's own logger. */
+export function bundleLogger(folder: string): Promise<string> {
+  return bundle(folder, "lib/logger/main.ts");
+}
+
 /** The local files of the module graphs of a config. */
 export interface Modules {
   readonly app: readonly string[];
@@ -193,22 +198,29 @@ async function prepareModule(
  * @throws {HoldfastError} if one cannot be made
  */
 export async function makeFolders(config: Config): Promise<void> {
-  const { account, folder, file } = config;
+  const { account, file } = config;
   const unveils = [config, ...config.helpers].flatMap(({ unveil }) => unveil);
-  for (const { path, exists, ...unveiled } of unveils) {
-    if (exists || !unveiled.folder) continue;
+  const missing = unveils.filter(({ exists, folder }) => !exists && folder);
+  const wanted = missing.map(({ path }) => ({ path, account, why: 'unveils it with "c"' }));
+  // The logger runs as the supervisor does: the workers' user is nobody to the log files.
+  if (config.log.folder !== undefined && !await isFolder(config.log.folder)) {
+    wanted.push({ path: config.log.folder, account: undefined, why: "keeps the log there" });
+  }
+  for (const { path, account, why } of wanted) {
     const program = `Deno.mkdirSync(${JSON.stringify(path)}, { mode: 0o700 })`;
     const flags = ["--quiet", "--no-prompt", "--no-config", "--no-lock", `--allow-write=${path}`];
     const source = `data:application/javascript,${encodeURIComponent(program)}`;
     try {
-      await runDeno(["run", ...flags, source], { cwd: folder, account });
+      await runDeno(["run", ...flags, source], { cwd: config.folder, account });
     } catch (error) {
       // Another one made it meanwhile, such as a reload that was given up.
       if (await isFolder(path)) continue;
       throw new HoldfastError(`Cannot make the folder ${path}: ${(error as Error).message}`, {
         kind: "environment",
         code: "folder_failed",
-        hint: `Make it, and let the workers' user write to it; ${file} unveils it with "c"`,
+        hint: `Make it, and let ${
+          account ? "the workers' user" : "this user"
+        } write to it; ${file} ${why}`,
         cause: error,
       });
     }

@@ -2,21 +2,28 @@
  * The supervisor: holds the listeners and the right to spawn, and swaps generations. It parses no
  * HTTP, imports no app and believes no worker.
  */
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { toHoldfastError } from "../base/error.ts";
-import { log } from "../base/log.ts";
+import { log, logToFiles } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import type { Compartment, Config, ListenAddress } from "../config/config.ts";
 import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
+import { logCompartment } from "../sandbox/log_compartment.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
-import { workerArguments, workerEnvironment, workerProgram } from "../sandbox/worker_command.ts";
+import {
+  workerArguments,
+  workerEnvironment,
+  workerGrants,
+  workerProgram,
+} from "../sandbox/worker_command.ts";
 import { attempt } from "./attempt.ts";
 import type { ControlServer } from "./control_server.ts";
-import { describeGeneration } from "./describe.ts";
+import { describeGeneration, describeProcess } from "./describe.ts";
 import { stampFiles } from "./file_stamp.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Listener } from "./listener.ts";
-import { allModules } from "./prepare.ts";
+import { LogService } from "./log_service.ts";
+import { allModules, HOLDFAST_FOLDER } from "./prepare.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
@@ -61,8 +68,12 @@ export class Supervisor {
   readonly #ended: GenerationRecord[] = [];
   #listeners = new Map<string, Listener>();
   #foundation: Foundation | undefined;
-  /** Made when a config has the first helper. */
-  #helperBundle: string | undefined;
+  /** Programs that not every config needs, made for the first one that does. */
+  readonly #bundles = new Map<string, string>();
+  /** The logger of the incumbent's config. */
+  #logs: LogService | undefined;
+  /** With those that only draining generations still use. */
+  readonly #logServices = new Set<LogService>();
   #control: ControlServer | undefined;
   #incumbent: Generation | undefined;
   #lastGeneration = 0;
@@ -95,6 +106,7 @@ export class Supervisor {
       await work;
     } catch (error) {
       this.#letGo();
+      await this.#endLogs();
       this.#stopped.resolve();
       // Told to stop before it was up: that is no failure.
       if (!this.#stopping.signal.aborted) throw error;
@@ -113,6 +125,7 @@ export class Supervisor {
     this.#control = await this.#system.openControl(runtime.controlSocket, {
       status: () => ({ type: "status", status: this.status() }),
       reload: async (): Promise<Answer> => ({ type: "reloaded", result: await this.reload() }),
+      reopen: () => this.#reopenLogs(),
       stop: async (): Promise<Answer> => {
         await this.stop();
         return { type: "stopped" };
@@ -166,6 +179,7 @@ export class Supervisor {
 
   async #tryReload(): Promise<void> {
     this.#stopping.signal.throwIfAborted();
+    this.#logs?.reopen();
     const config = await this.#system.loadConfig(this.#file);
     await this.#switchTo(config);
   }
@@ -201,18 +215,18 @@ export class Supervisor {
     );
     const spawners: Spawner[] = [];
     let candidate: Generation | undefined;
+    let logs: LogService | undefined;
     try {
       // Their threads start while the modules are looked at; both take their time.
       for (let left = 1 + instances.length; left > 0; left--) {
         spawners.push(this.#system.startSpawner());
       }
-      const { denoDir, bundle, runtime } = this.#foundation!;
+      const { denoDir, bundle } = this.#foundation!;
       const modules = await this.#system.prepareApp(config, denoDir, signal);
       onModules(allModules(modules));
       await this.#system.makeFolders(config);
-      if (instances.length > 0) {
-        this.#helperBundle ??= await this.#system.bundleHelper(dirname(runtime.lockFile));
-      }
+      logs = await this.#logsFor(config, signal);
+      const helperBundle = instances.length > 0 ? await this.#bundleOf("bundleHelper") : "";
       this.#warnOfMissingWall(config);
       const worker = { compartment: config, bundle, modules: modules.app };
       const [spawning, ...helpers] = await Promise.all([
@@ -220,7 +234,7 @@ export class Supervisor {
         ...instances.map(({ helper }, index) =>
           this.#prepareSpawning(config, {
             compartment: helper,
-            bundle: this.#helperBundle!,
+            bundle: helperBundle,
             modules: modules.helpers[helper.name]!,
           }, spawners[index + 1]!)
         ),
@@ -231,6 +245,7 @@ export class Supervisor {
         number: ++this.#lastGeneration,
         config,
         listeners,
+        logs,
         worker: spawning,
         helpers: instances.map((each, index) => ({ ...each, ...helpers[index]! })),
         nextWorker: () => ++this.#lastWorker,
@@ -241,12 +256,83 @@ export class Supervisor {
       if (candidate) this.#generations.delete(candidate);
       else for (const spawner of spawners) attempt("close the spawner", () => spawner.close());
       for (const listener of added) attempt(`close ${listener.text}`, () => listener.close());
+      await this.#endUnusedLogs();
       throw error;
     }
     const incumbent = this.#incumbent;
     this.#incumbent = candidate;
+    this.#logs = logs;
+    logToFiles(logs && ((line) => logs.write(line)));
     this.#keepListeners(config, added);
     if (incumbent) this.#retire(incumbent);
+  }
+
+  /** A program that not every config needs. */
+  async #bundleOf(kind: "bundleHelper" | "bundleLogger"): Promise<string> {
+    const known = this.#bundles.get(kind);
+    if (known !== undefined) return known;
+    const bundle = await this.#system[kind](dirname(this.#foundation!.runtime.lockFile));
+    this.#bundles.set(kind, bundle);
+    return bundle;
+  }
+
+  /** The logger of a config: the one that runs, if the config asks for no other. */
+  async #logsFor(config: Config, signal: AbortSignal): Promise<LogService | undefined> {
+    const { folder } = config.log;
+    if (folder === undefined) return undefined;
+    const log = { ...config.log, folder };
+    if (this.#logs && JSON.stringify(this.#logs.log) === JSON.stringify(log)) return this.#logs;
+    const module = join(HOLDFAST_FOLDER, "lib/logger/main.ts");
+    const compartment = logCompartment(config, folder, module);
+    const bundle = await this.#bundleOf("bundleLogger");
+    const spawner = this.#system.startSpawner();
+    let service: LogService;
+    try {
+      const { request, ...spawning } = await this.#prepareSpawning(
+        config,
+        { compartment, bundle, modules: [] },
+        spawner,
+        bundle,
+      );
+      const [run, ...args] = request.args;
+      service = new LogService({
+        ...{ log, config, ...spawning },
+        grants: workerGrants(compartment),
+        // Settings that lie above the log folder are none of its own.
+        request: { ...request, args: [run!, "--no-config", ...args] },
+        nextWorker: () => ++this.#lastWorker,
+      });
+    } catch (error) {
+      attempt("close the spawner", () => spawner.close());
+      throw error;
+    }
+    await service.start(signal);
+    this.#logServices.add(service);
+    return service;
+  }
+
+  /** Has the log files opened anew. */
+  #reopenLogs(): Answer {
+    if (!this.#logs) return { type: "refused", reason: "the config has no log.folder" };
+    this.#logs.reopen();
+    return { type: "reopened" };
+  }
+
+  /** Ends each logger that no generation writes to any more. */
+  async #endUnusedLogs(): Promise<void> {
+    const used = new Set([this.#logs, ...[...this.#generations].map(({ logs }) => logs)]);
+    for (const service of [...this.#logServices]) {
+      if (used.has(service)) continue;
+      this.#logServices.delete(service);
+      await service.close();
+    }
+  }
+
+  /** Ends every logger; what is logged after this goes to stderr alone. */
+  async #endLogs(): Promise<void> {
+    logToFiles(undefined);
+    this.#logs = undefined;
+    await this.#endUnusedLogs();
   }
 
   /** Builds the wall of a process around a spawner, and around each that comes after it. */
@@ -254,12 +340,13 @@ export class Supervisor {
     config: Config,
     planned: Planned,
     spawner: Spawner,
+    source = workerProgram(planned.bundle, planned.compartment.app.module),
   ): Promise<SlotSpawning> {
     const wall = this.#wallOf(config, planned);
     await spawner.confine(wall);
     return {
       spawner,
-      request: this.#spawnRequest(planned),
+      request: this.#spawnRequest(planned, source),
       startSpawner: async () => {
         const another = this.#system.startSpawner();
         try {
@@ -322,25 +409,26 @@ export class Supervisor {
     }
   }
 
-  #spawnRequest({ compartment, bundle }: Planned): SpawnRequest {
+  #spawnRequest({ compartment }: Planned, source: string): SpawnRequest {
     const { account, app }: Compartment = compartment;
     return {
       program: Deno.execPath(),
       args: workerArguments(compartment),
       env: workerEnvironment(compartment, this.#environment, this.#foundation!.denoDir),
       cwd: app.project,
-      source: workerProgram(bundle, app.module),
+      source,
       account: account && { uid: account.uid, gid: account.gid },
     };
   }
 
   #retire(generation: Generation): void {
-    const work = generation.drain().then((record) => {
+    const work = generation.drain().then(async (record) => {
       this.#generations.delete(generation);
       this.#retiring.delete(work);
       this.#ended.unshift(record);
       this.#ended.length = Math.min(this.#ended.length, MAX_RECORDS);
       log.info("generation_ended", { ...record });
+      await this.#endUnusedLogs();
     });
     this.#retiring.add(work);
   }
@@ -356,6 +444,7 @@ export class Supervisor {
       await Promise.all(this.#retiring);
       this.#letGo();
       log.info("stopped");
+      await this.#endLogs();
       this.#stopped.resolve();
     }
     await this.stopped;
@@ -399,6 +488,14 @@ export class Supervisor {
       config: this.#incumbent?.config.file ?? this.#file,
       ageMs: Math.round(performance.now() - this.#startedMs),
       listeners: [...this.#listeners.keys()],
+      logger: this.#logs
+        ? {
+          folder: this.#logs.log.folder,
+          dropped: this.#logs.dropped,
+          replacements: this.#logs.replacements,
+          process: describeProcess(this.#logs.process),
+        }
+        : null,
       generations: [...this.#generations].map(describeGeneration),
       reloads: this.#reloadCount,
       lastReload: this.#lastReload ?? null,

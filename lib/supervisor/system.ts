@@ -10,6 +10,7 @@ import { closeIn, giveUpPermissions } from "./narrow.ts";
 import { bindListener, type Listener } from "./listener.ts";
 import {
   bundleHelper,
+  bundleLogger,
   bundleWorker,
   findCaches,
   findDenoDir,
@@ -29,6 +30,7 @@ export interface System {
   openRuntimeFolder(folder: string): Promise<RuntimeFolder>;
   bundleWorker(folder: string): Promise<string>;
   bundleHelper(folder: string): Promise<string>;
+  bundleLogger(folder: string): Promise<string>;
   openControl(path: string, handlers: ControlHandlers): Promise<ControlServer>;
   prepareApp(config: Config, denoDir: string, signal: AbortSignal): Promise<Modules>;
   makeFolders(config: Config): Promise<void>;
@@ -47,6 +49,7 @@ export const realSystem: System = {
   openRuntimeFolder,
   bundleWorker,
   bundleHelper,
+  bundleLogger,
   openControl,
   prepareApp,
   makeFolders,

@@ -16,8 +16,8 @@ export interface Death {
   readonly livedMs: number;
 }
 
-/** What a process is there for: `worker`, or `helper NAME.INSTANCE`. */
-export type Role = "worker" | `helper ${string}`;
+/** What a process is there for: `worker`, `logger`, or `helper NAME.INSTANCE`. */
+export type Role = "worker" | "logger" | `helper ${string}`;
 
 type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
 

@@ -1,4 +1,5 @@
 /** What both engines offer to the worker. */
+import type { AccessLog } from "./access_log.ts";
 import type { Fetcher } from "./app.ts";
 import type { Traffic } from "./traffic.ts";
 import type { UpgradeHooks } from "./web_socket.ts";
@@ -17,6 +18,8 @@ export interface ServeOptions {
   readonly address: string;
   readonly fetcher: Fetcher;
   readonly traffic: Traffic;
+  /** Told of every answer, if there is to be an access log. */
+  readonly access?: AccessLog | undefined;
 }
 
 /** Serves HTTP on the listeners that it is given. */

@@ -3,6 +3,8 @@
  * accepted from a handed-over listener. Everything in here that is internal to Deno is looked up by
  * `detectNative`; where it is missing, the node engine serves.
  */
+import { Buffer } from "node:buffer";
+import { type AccessLog, type OpenRecord, remoteName } from "./access_log.ts";
 import type { Fetcher, ServeInfo } from "./app.ts";
 import {
   answerForError,
@@ -13,6 +15,7 @@ import {
 } from "./answer.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
 import type { Connection, Traffic } from "./traffic.ts";
+import { watchBody } from "./watched_body.ts";
 
 /** The part of `TCPWrap` (the handle behind `net.Socket`) that is used. */
 interface TcpHandle {
@@ -76,18 +79,99 @@ export function isNativeHandle(handle: unknown): handle is TcpHandle {
 }
 
 /** A response's own slots by their names; what is in them tells of its body without unfolding it. */
-function findSlot(name: string): symbol {
-  const slots = Object.getOwnPropertySymbols(new Response("x"));
+function findSlot(name: string, of: object = new Response("x")): symbol {
+  const slots = Object.getOwnPropertySymbols(of);
   return slots.find((slot) => slot.description === name) ?? Symbol(name);
 }
 
 const TEXT_SLOT = findSlot("serve fast body");
 const BYTES_SLOT = findSlot("serve native response");
+const INNER_SLOT = findSlot("response");
+const BACKING_SLOT = findSlot("[[resourceBacking]]", new ReadableStream());
 
 /** Whether the runtime has the whole answer at hand and sends it in one go. */
 function isWhole(response: Response): boolean {
   const slots = response as unknown as Record<symbol, unknown>;
   return (slots[TEXT_SLOT] ?? slots[BYTES_SLOT] ?? null) !== null;
+}
+
+function innerOf(response: Response): { body?: { source?: unknown } | null } | null | undefined {
+  return (response as unknown as Record<symbol, never>)[INNER_SLOT];
+}
+
+/** The length of a body, in bytes, as far as it can be told without unfolding it. */
+function lengthOfBody(response: Response): number | null {
+  const slots = response as unknown as Record<symbol, unknown>;
+  const inner = innerOf(response);
+  const body = slots[TEXT_SLOT] ?? inner?.body?.source;
+  if (typeof body === "string") return Buffer.byteLength(body);
+  if (body instanceof Uint8Array) return body.byteLength;
+  if (body instanceof Blob) return body.size;
+  if (inner?.body === null) return 0;
+  const text = isWhole(response) ? null : response.headers.get("content-length");
+  return text !== null && /^\d{1,15}$/.test(text) ? Number(text) : null;
+}
+
+/**
+ * Serves as `handle` does and records each answer. Of an answer that leaves whole at once nothing is
+ * asked that would take it off the runtime's fast path, and nothing is awaited.
+ */
+function recording(handle: Handler, access: AccessLog): Handler {
+  const headersKept = access.headers === "kept";
+  let remote: string | null | undefined;
+  return (request, info) => {
+    // Asked before the app gets the request: when the answer is out, the runtime has forgotten it.
+    const { method } = request;
+    const record = access.begin({
+      method,
+      target: request.url,
+      remote: remote ??= remoteName(info.remoteAddr),
+      protocol: null,
+      referer: headersKept ? request.headers.get("referer") : null,
+      userAgent: headersKept ? request.headers.get("user-agent") : null,
+    });
+    const answer = handle(request, info);
+    if (answer instanceof Response) return recordAnswer(answer, record, method, info, access);
+    access.keep(record);
+    return answer.then((response) => recordAnswer(response, record, method, info, access));
+  };
+}
+
+function recordAnswer(
+  response: Response,
+  record: OpenRecord,
+  method: string,
+  info: ServeInfo,
+  access: AccessLog,
+): Response {
+  const bytes = method === "HEAD" ? 0 : lengthOfBody(response);
+  if (isWhole(response) || response.status === 101) {
+    record.answer(response.status);
+    record.end("whole", bytes);
+    return response;
+  }
+  access.keep(record);
+  // A body that the app has read already is answered by answerForError in its place.
+  record.answer(response.bodyUsed ? 500 : response.status);
+  const stream = method === "HEAD" ? undefined : scriptStream(response);
+  if (stream === undefined) {
+    // It is resolved as well when the client went away.
+    info.completed.then(() => record.end("whole", bytes), () => record.end("cut", null));
+    return response;
+  }
+  return new Response(watchBody(stream, (how, taken) => record.end(how, taken)), response);
+}
+
+/**
+ * The stream that JavaScript makes the body of. Another one, such as a file's, the runtime reads by
+ * itself, and faster than anybody who would look on.
+ */
+function scriptStream(response: Response): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
+  const inner = innerOf(response);
+  if (inner?.body === null || (inner?.body?.source ?? null) !== null) return undefined;
+  const { body } = response;
+  if (body === null || body.locked || response.bodyUsed) return undefined;
+  return (body as unknown as Record<symbol, unknown>)[BACKING_SLOT] ? undefined : body;
 }
 
 class NativeConnection implements Connection {
@@ -184,7 +268,7 @@ export function createNativeEngine(internals: Internals): Engine {
   return {
     name: "native",
     upgrade: { options: () => ({}), onOpen },
-    serve({ handle, fetcher, traffic }: ServeOptions): Acceptor {
+    serve({ handle, fetcher, traffic, access }: ServeOptions): Acceptor {
       const listener = handle as TcpHandle;
       const TcpWrap = (listener as { constructor: unknown }).constructor as {
         new (type: 0): TcpHandle;
@@ -199,7 +283,7 @@ export function createNativeEngine(internals: Internals): Engine {
         connection.server = serveHttpOnConnection(
           { [core.internalRidSymbol]: stream, localAddr },
           undefined,
-          connection.handle,
+          access === undefined ? connection.handle : recording(connection.handle, access),
           answerForError,
           onListen,
         );

@@ -4,6 +4,7 @@
  */
 import http from "node:http";
 import net from "node:net";
+import { type AccessLog, type OpenRecord, remoteName } from "./access_log.ts";
 import {
   answerForError,
   ask,
@@ -73,7 +74,7 @@ function serve(
   upgrades: WeakMap<Request, Upgrade>,
   connections: WeakMap<net.Socket, NodeConnection>,
 ): Acceptor {
-  const { fetcher, traffic } = options;
+  const { fetcher, traffic, access } = options;
 
   const answer = async (
     incoming: http.IncomingMessage,
@@ -82,6 +83,10 @@ function serve(
   ) => {
     const connection = connections.get(incoming.socket);
     const completed = begin(traffic, connection);
+    const remoteAddr = toAddress(incoming.socket, options.address);
+    const record = access && beginRecord(access, incoming, remoteAddr);
+    const sent = { bytes: 0 };
+    let upgraded = false;
     const askApp = async () => {
       if (upgrade && !isUpgradable(upgrade.socket)) {
         return refuseUpgrade("a Unix socket cannot be upgraded; use host:port for WebSockets");
@@ -89,21 +94,30 @@ function serve(
       const request = toRequest(incoming, outgoing);
       if (request === undefined) return new Response("Bad Request\n", { status: 400 });
       if (upgrade) upgrades.set(request, upgrade);
-      const info = { remoteAddr: toAddress(incoming.socket, options.address), completed };
+      const info = { remoteAddr, completed };
       return await Promise.resolve(ask(fetcher, request, info as ServeInfo))
         .then(requireResponse, answerForError);
     };
     try {
       let response = await askApp();
-      if (response.status === 101 && upgrade) return;
+      record?.answer(response.status);
+      if (response.status === 101 && upgrade) {
+        upgraded = true;
+        return;
+      }
       response = endEventsAtDrain(response, traffic);
       if (traffic.draining || upgrade) response = withConnectionClose(response);
-      await send(response, incoming, outgoing);
+      await send(response, incoming, outgoing, sent);
     } catch (error) {
       if (outgoing.headersSent) outgoing.destroy();
-      else await send(answerForError(error), incoming, outgoing).catch(() => {});
+      else {
+        const response = answerForError(error);
+        record?.answer(response.status);
+        await send(response, incoming, outgoing, sent).catch(() => {});
+      }
     } finally {
       completed.done();
+      record?.end(upgraded || outgoing.writableFinished ? "whole" : "cut", sent.bytes);
       // What the app left unread stands before the next request.
       if (!incoming.complete) incoming.resume();
     }
@@ -162,6 +176,23 @@ function begin(traffic: Traffic, connection: NodeConnection | undefined) {
       resolve();
     },
   });
+}
+
+function beginRecord(
+  access: AccessLog,
+  { method, url, httpVersion, headers }: http.IncomingMessage,
+  remote: Deno.Addr,
+): OpenRecord {
+  const record = access.begin({
+    method: method ?? "GET",
+    target: url ?? "/",
+    remote: remoteName(remote),
+    protocol: `HTTP/${httpVersion}`,
+    referer: headers.referer ?? null,
+    userAgent: headers["user-agent"] ?? null,
+  });
+  access.keep(record);
+  return record;
 }
 
 function isUpgradable(socket: net.Socket): boolean {
@@ -229,11 +260,15 @@ function toBody(incoming: http.IncomingMessage): ReadableStream<Uint8Array<Array
   }, { highWaterMark: 0 });
 }
 
-/** Sends an answer, at the client's pace, and waits until it is out or the client is gone. */
+/**
+ * Sends an answer, at the client's pace, and waits until it is out or the client is gone; `sent`
+ * counts the bytes of its body.
+ */
 async function send(
   response: Response,
   incoming: http.IncomingMessage,
   outgoing: http.ServerResponse,
+  sent: { bytes: number },
 ): Promise<void> {
   // A body that the app has read already throws here, while another answer can still be given.
   const reader = response.body?.getReader();
@@ -247,6 +282,7 @@ async function send(
     while (!outgoing.destroyed) {
       const { done, value } = await reader.read();
       if (done) break;
+      sent.bytes += value.byteLength;
       if (!outgoing.write(value)) await eventOf(outgoing, "drain");
     }
     outgoing.off("close", gone);

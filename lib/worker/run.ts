@@ -4,6 +4,7 @@ import { report } from "../child/report.ts";
 import { type App, toApp } from "./app.ts";
 import { drain } from "./drain.ts";
 import type { Acceptor, Engine } from "./engine.ts";
+import { AccessSender } from "./access_sender.ts";
 import { Helpers } from "./helpers.ts";
 import { createNativeEngine, detectNative, isNativeHandle } from "./native_engine.ts";
 import { createNodeEngine } from "./node_engine.ts";
@@ -28,7 +29,11 @@ function serveApp(
   const { duty } = configure;
   if (duty.role !== "worker") throw new Error(`A worker was told to be a ${duty.role}`);
   const helpers = new Helpers(duty.helpers);
-  handOvers.subscribe((handed) => helpers.take(handed));
+  const access = duty.access === "off" ? undefined : new AccessSender(duty.access);
+  handOvers.subscribe((handed) => {
+    if (handed.message.type === "log_lane" && access) access.take(handed.handle);
+    else helpers.take(handed);
+  });
   const traffic = new Traffic();
   const engines = chooseEngines(duty.engine);
   let app: App;
@@ -47,12 +52,17 @@ function serveApp(
           address: duty.listeners[index]!,
           fetcher: app.fetcher,
           traffic,
+          access: access?.log,
         })
       );
       return engines[0]!.name;
     },
     figures: () => traffic.figures(),
-    drain: () => drain(acceptors, traffic, configure),
+    drain: async () => {
+      const drained = await drain(acceptors, traffic, configure);
+      await access?.finish();
+      return drained;
+    },
     close: () => app.close(),
   };
 }

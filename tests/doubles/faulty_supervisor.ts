@@ -113,6 +113,10 @@ const system: System = {
     strike("bundleHelper");
     return await realSystem.bundleHelper(...all);
   },
+  async bundleLogger(...all) {
+    strike("bundleLogger");
+    return await realSystem.bundleLogger(...all);
+  },
   async openControl(...all) {
     strike("openControl");
     return faultyControl(await realSystem.openControl(...all));

@@ -9,6 +9,14 @@ export const DEFAULTS = {
   wall: "kernel" as const,
   onViolation: "replace" as const,
   limits: { descriptors: 65_536, processes: 16_384, fileBytes: 64 * 2 ** 30 },
+  log: {
+    folder: undefined,
+    access: "combined" as const,
+    rotateBytes: 64 * 2 ** 20,
+    rotateHours: 24,
+    keep: 14,
+    compress: true,
+  },
   reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
 } satisfies Partial<Config>;
 

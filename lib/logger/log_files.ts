@@ -1,0 +1,92 @@
+/** The files of the log folder: what happened, and who asked for what. */
+import { join } from "node:path";
+import { LogFile } from "./log_file.ts";
+import type { Rotation } from "./rotation.ts";
+
+/** The files of a log folder, by what is in them. */
+export const LOG_NAMES = { events: "holdfast.log", access: "access.log" } as const;
+type Kind = keyof typeof LOG_NAMES;
+
+export interface LogFilesOptions {
+  /** Absolute path of a folder that is there and belongs to the logger. */
+  readonly folder: string;
+  readonly rotation: Rotation;
+  /** @default "on" */
+  readonly access?: "on" | "off";
+  /** Called with what an operator should know while the files cannot tell it: a full disk, a link. */
+  readonly onTrouble: (reason: string) => void;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+}
+
+export class LogFiles {
+  readonly #events: LogFile;
+  readonly #access: LogFile | undefined;
+
+  private constructor(events: LogFile, access: LogFile | undefined) {
+    this.#events = events;
+    this.#access = access;
+  }
+
+  /**
+   * Opens the files for append.
+   *
+   * @throws {HoldfastError} `log_unusable` if one of them cannot be opened; later on nothing throws
+   */
+  static async open(
+    { folder, rotation, access = "on", onTrouble, now }: LogFilesOptions,
+  ): Promise<LogFiles> {
+    const open = (kind: Kind) =>
+      LogFile.open({
+        path: join(folder, LOG_NAMES[kind]),
+        rotation,
+        onTrouble,
+        // Both counts go where the events are: an access log has no room for another kind of line.
+        onDropped: (lines) => events.writeFirst(formatDropped(LOG_NAMES[kind], lines)),
+        ...now === undefined ? {} : { now },
+      });
+    const events: LogFile = await open("events");
+    try {
+      return new LogFiles(events, access === "on" ? await open("access") : undefined);
+    } catch (error) {
+      await events.close(0);
+      throw error;
+    }
+  }
+
+  /**
+   * Adds a line of JSON, without its end, to `holdfast.log`.
+   *
+   * @returns whether there was room for it; otherwise it was dropped and counted
+   */
+  event(line: string): boolean {
+    return this.#events.write(line);
+  }
+
+  /** Adds a line to `access.log`; see {@link LogFiles.event}. */
+  access(line: string): boolean {
+    return this.#access?.write(line) ?? false;
+  }
+
+  /** Opens both files anew, after somebody else renamed or removed them. */
+  async reopen(): Promise<void> {
+    await Promise.all([this.#events.reopen(), this.#access?.reopen()]);
+  }
+
+  /** Waits until all is written, or until `deadlineMs` is over. */
+  async flush(deadlineMs: number): Promise<void> {
+    await Promise.all([this.#events.flush(deadlineMs), this.#access?.flush(deadlineMs)]);
+  }
+
+  /** Writes what is left, for `deadlineMs` at the most, and closes both files. */
+  async close(deadlineMs: number): Promise<void> {
+    // The access log first: what it dropped is said in the other one.
+    await this.#access?.close(deadlineMs);
+    await this.#events.close(deadlineMs);
+  }
+}
+
+function formatDropped(file: string, lines: number): string {
+  const time = new Date().toISOString();
+  return JSON.stringify({ time, level: "warn", event: "log_dropped", file, lines });
+}

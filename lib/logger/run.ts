@@ -1,0 +1,133 @@
+/** What the logger does: it alone writes the log files, and is told what to write. */
+import net from "node:net";
+import * as z from "zod/mini";
+import type { Handed } from "../child/hand_over.ts";
+import type { Equipment, Service } from "../child/life.ts";
+import { report } from "../child/report.ts";
+import { Feed, MAX_FEED_BYTES } from "../protocol/feed.ts";
+import { FrameReader } from "../protocol/frame.ts";
+import type { Duty } from "../protocol/to_worker.ts";
+import { LogFiles } from "./log_files.ts";
+import { Logger, TICK_INTERVAL_MS } from "./logger.ts";
+
+/** How long the end waits for the feed's end, and for the disk. */
+const LAST_LINES_MS = 2_000;
+
+const HOUR_MS = 3_600_000;
+
+/** Makes the logger's service. */
+export function keepLog({ configure, handOvers }: Equipment): Service {
+  const { duty } = configure;
+  if (duty.role !== "logger") throw new Error(`A logger was told to be a ${duty.role}`);
+  let keeper: Keeper;
+  return {
+    load: async () => {
+      keeper = new Keeper(await openFiles(duty), duty.access);
+    },
+    start: () => {
+      handOvers.subscribe((handed) => keeper.take(handed));
+      return "none";
+    },
+    figures: () => keeper.figures(),
+    drain: () => keeper.drain(),
+    close: () => keeper.close(),
+  };
+}
+
+function openFiles(
+  { folder, access, rotateBytes, rotateHours, keep, compress }: Extract<Duty, { role: "logger" }>,
+): Promise<LogFiles> {
+  return LogFiles.open({
+    folder,
+    access: access === "off" ? "off" : "on",
+    rotation: {
+      maxBytes: rotateBytes,
+      maxAgeMs: rotateHours * HOUR_MS,
+      keep,
+      compress: compress ? "gzip" : "none",
+    },
+    // It comes back by the feed as one more line; and on the supervisor's own stderr as well.
+    onTrouble: (reason) => report(`Cannot write the log: ${reason}`),
+  });
+}
+
+class Keeper {
+  readonly #files: LogFiles;
+  readonly #logger: Logger;
+  readonly #tick: ReturnType<typeof setInterval>;
+  readonly #feedEnd = Promise.withResolvers<void>();
+  #accepted = 0;
+  #lanes = 0;
+  #lines = 0;
+
+  constructor(files: LogFiles, access: Extract<Duty, { role: "logger" }>["access"]) {
+    this.#files = files;
+    this.#logger = new Logger(files, access === "off" ? "json" : access);
+    this.#tick = setInterval(() => this.#logger.tick(), TICK_INTERVAL_MS);
+  }
+
+  take({ message, handle }: Handed): void {
+    const socket = new net.Socket({ handle, readable: true, writable: true } as never);
+    socket.on("error", () => {});
+    if (message.type === "feed") this.#readFeed(socket);
+    else if (message.type === "access_lane") {
+      const { type: _, ...origin } = message;
+      this.#accepted++;
+      this.#lanes++;
+      const lane = this.#logger.openLane(origin, () => socket.destroy());
+      socket.on("data", (chunk: Uint8Array) => {
+        if (!lane.receive(chunk)) socket.destroy();
+      });
+      socket.on("close", () => {
+        this.#lanes--;
+        lane.end();
+      });
+    } else throw new Error(`Was handed a ${message.type}`);
+  }
+
+  #readFeed(socket: net.Socket): void {
+    const frames = new FrameReader(MAX_FEED_BYTES);
+    socket.on("data", (chunk: Uint8Array) => {
+      for (const value of frames.push(chunk)) this.#takeFeed(z.parse(Feed, value));
+    });
+    socket.on("close", () => this.#feedEnd.resolve());
+  }
+
+  #takeFeed(feed: Feed): void {
+    if (feed.type === "reopen") {
+      void this.#files.reopen();
+      return;
+    }
+    if (feed.dropped > 0) {
+      const time = new Date().toISOString();
+      const event = { time, level: "warn", event: "log_dropped", lines: feed.dropped };
+      this.#files.event(JSON.stringify(event));
+    }
+    this.#lines += feed.lines.length;
+    for (const line of feed.lines) this.#files.event(line);
+  }
+
+  figures() {
+    return {
+      accepted: this.#accepted,
+      connections: this.#lanes,
+      inFlight: 0,
+      answered: this.#lines,
+    };
+  }
+
+  /** What was said last comes before the end. */
+  async drain(): Promise<{ answered: number; cut: number }> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => timer = setTimeout(resolve, LAST_LINES_MS));
+    await Promise.race([this.#feedEnd.promise, late]);
+    clearTimeout(timer);
+    return { answered: this.#lines, cut: 0 };
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#tick);
+    this.#logger.tick();
+    await this.#files.close(LAST_LINES_MS);
+  }
+}

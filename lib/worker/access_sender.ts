@@ -1,0 +1,50 @@
+/** Sends a worker's access records over the lane to the logger that lives at the moment. */
+import net from "node:net";
+import { MAX_ACCESS_FRAME_BYTES } from "../protocol/access.ts";
+import { AccessLog } from "./access_log.ts";
+
+/** How long the last records may take to be with the kernel. */
+const LAST_RECORDS_MS = 1_000;
+
+export class AccessSender {
+  readonly log: AccessLog;
+  #socket: net.Socket | undefined;
+
+  /** @param extent whether records have referer and user agent */
+  constructor(extent: "short" | "long") {
+    this.log = new AccessLog(extent === "long" ? "kept" : "left");
+  }
+
+  /** Takes a lane that was handed over: the one before has ended, or will. */
+  take(handle: unknown): void {
+    const socket = new net.Socket({ handle, readable: true, writable: true } as never);
+    this.#socket = socket;
+    // The logger says nothing; what comes all the same is thrown away.
+    socket.resume();
+    socket.on("error", () => {});
+    socket.on("close", () => {
+      if (this.#socket === socket) this.#socket = undefined;
+    });
+    this.log.attach((frame) => {
+      if (this.#socket !== socket || socket.writableLength > 4 * MAX_ACCESS_FRAME_BYTES) {
+        return false;
+      }
+      socket.write(frame);
+      return true;
+    });
+  }
+
+  /** Sends what there is, and ends the lane. */
+  async finish(): Promise<void> {
+    this.log.detach();
+    const socket = this.#socket;
+    if (!socket) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, LAST_RECORDS_MS);
+      socket.end(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+}

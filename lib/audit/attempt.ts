@@ -11,7 +11,7 @@ import * as z from "zod/mini";
 export type Expectation = "stops" | "open" | "contained";
 
 /** What kinds of processes a suspect may stand in the place of. */
-export type Kind = "worker" | "helper";
+export type Kind = "worker" | "helper" | "logger";
 
 /**
  * How the auditor, from outside, knows that an attempt got through.
@@ -60,8 +60,8 @@ export interface Attempt {
    */
   readonly openWith?: "anybody" | "names" | "ports";
   readonly proof: Proof;
-  /** Makes sense in one kind of process alone, and why it does not in another. */
-  readonly only?: { readonly in: Kind; readonly since: string };
+  /** Makes sense in some kinds of processes alone, and why it does not in the others. */
+  readonly only?: { readonly in: readonly Kind[]; readonly since: string };
   /** Runs in a process of its own: it may end it, or leave it changed. */
   readonly alone?: true;
   /** The suspect may die of it; without the proof that counts as a refusal. */

@@ -1,4 +1,5 @@
 /** The whole audit: every attempt in every mode, in the place of every process of a project's real config. */
+import { join } from "node:path";
 import { loadConfig } from "../config/load.ts";
 import type { Compartment, Config } from "../config/config.ts";
 import { keepDescriptors } from "../os/descriptor.ts";
@@ -8,14 +9,14 @@ import {
   bundle,
   findCaches,
   findDenoDir,
-  type Modules,
+  HOLDFAST_FOLDER,
   prepareApp,
 } from "../supervisor/prepare.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
 import type { Area, Attempt, Kind } from "./attempt.ts";
 import { ATTEMPTS } from "./attempts/catalogue.ts";
 import { Auditor } from "./auditor.ts";
-import { castOf, type Place, placesOf, requestOf, wallOf } from "./cast.ts";
+import { type CastFacts, castOf, type Place, placesOf, requestOf, wallOf } from "./cast.ts";
 import { type Mode, MODES } from "./mode.ts";
 import { type RealPlaces, Scene } from "./scene.ts";
 import type { Result } from "./verdict.ts";
@@ -61,7 +62,7 @@ interface Setting {
   readonly real: Config;
   readonly denoDir: string;
   readonly abi: number;
-  readonly modules: Modules;
+  readonly castFacts: CastFacts;
   readonly sources: Readonly<Record<Kind, string>>;
 }
 
@@ -77,7 +78,12 @@ export async function audit(options: AuditOptions): Promise<Result[]> {
   const [modules, sources] = await Promise.all([prepareApp(real, denoDir), bundleSuspects()]);
   const abi = landlockAbi();
   requireWall(abi);
-  const setting = { options, real, denoDir, abi, modules, sources };
+  const castFacts = {
+    modules,
+    logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
+    hasLogFolder: real.log.folder !== undefined && await isThere(real.log.folder),
+  };
+  const setting = { options, real, denoDir, abi, castFacts, sources };
   const acts = plan(options, placesOf(real));
   const results: Result[][] = acts.map(() => []);
   const left = [...acts.keys()];
@@ -107,10 +113,10 @@ function plan(
 
 async function play(
   { place, mode, attempts }: Act,
-  { options, real, denoDir, abi, modules, sources }: Setting,
+  { options, real, denoDir, abi, castFacts, sources }: Setting,
 ): Promise<Result[]> {
   await using scene = await Scene.set(real.account);
-  const cast = castOf(real, place, scene, modules);
+  const cast = castOf(real, place, scene, castFacts);
   const facts = {
     ...{ arch: Deno.build.arch, abi, denoProgram: Deno.execPath() },
     caches: findCaches(denoDir),
@@ -137,6 +143,15 @@ async function play(
   return results;
 }
 
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await Deno.lstat(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function same<T>(value: T): T {
   return value;
 }
@@ -148,7 +163,7 @@ async function bundleSuspects(): Promise<Record<Kind, string>> {
       bundle(folder, "lib/audit/suspect_worker.ts"),
       bundle(folder, "lib/audit/suspect_helper.ts"),
     ]);
-    return { worker, helper };
+    return { worker, helper, logger: helper };
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

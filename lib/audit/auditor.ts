@@ -157,12 +157,12 @@ export class Auditor implements AsyncDisposable {
   }
 
   #isRoot(): boolean {
-    return Deno.uid() === 0 && this.#options.cast.config.account === undefined;
+    return Deno.uid() === 0 && this.#options.cast.suspect.compartment.account === undefined;
   }
 
   #reasonToSkip(attempt: Attempt, stress: boolean): string | undefined {
     const { only } = attempt;
-    if (only !== undefined && only.in !== this.#options.cast.suspect.kind) return only.since;
+    if (only !== undefined && !only.in.includes(this.#options.cast.suspect.kind)) return only.since;
     if (attempt.needs === "root" && !this.#isRoot()) return "only root could do it at all";
     if (!attempt.stress) return undefined;
     if (!stress) return "uses up what the machine has: run with --stress";

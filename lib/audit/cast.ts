@@ -1,6 +1,7 @@
 /** Who is who in an audit: in whose place the suspect stands, and who lives around it. Pure. */
 import type { Compartment, Config, HelperConfig, ListenAddress } from "../config/config.ts";
 import type { Duty } from "../protocol/to_worker.ts";
+import { logCompartment } from "../sandbox/log_compartment.ts";
 import { type Wall, type WallFacts, workerWall } from "../sandbox/wall.ts";
 import { workerArguments, workerEnvironment } from "../sandbox/worker_command.ts";
 import type { Modules } from "../supervisor/prepare.ts";
@@ -22,12 +23,25 @@ export interface Part {
   readonly duty?: Duty;
 }
 
-/** In whose place a suspect may stand: `worker`, or `helper NAME`. */
-export type Place = "worker" | `helper ${string}`;
+/** In whose place a suspect may stand: `worker`, `helper NAME`, or `logger`. */
+export type Place = "worker" | "logger" | `helper ${string}`;
 
 /** Every place that a config has. */
-export function placesOf({ helpers }: Config): Place[] {
-  return ["worker", ...helpers.map(({ name }) => `helper ${name}` as const)];
+export function placesOf({ helpers, log }: Config): Place[] {
+  return [
+    "worker",
+    ...helpers.map(({ name }) => `helper ${name}` as const),
+    ...log.folder === undefined ? [] : ["logger" as const],
+  ];
+}
+
+/** What a cast depends on besides the config and the scene. */
+export interface CastFacts {
+  readonly modules: Modules;
+  /** The logger's program. */
+  readonly logger: string;
+  /** Whether the log folder is there already. */
+  readonly hasLogFolder: boolean;
 }
 
 /** The processes of an audit of one place. */
@@ -39,7 +53,7 @@ export interface Cast {
   readonly suspect: Part;
   /** What the suspect has no part in. */
   readonly helperPart: Part;
-  /** If the suspect is a helper; else its sibling is one. */
+  /** If the suspect is none; else its sibling is one. */
   readonly workerPart: Part | undefined;
 }
 
@@ -47,7 +61,12 @@ export interface Cast {
  * Casts an audit. The suspect is granted what the config gives to whoever stands there, and the
  * scene's folders; its neighbours have folders and ports of their own.
  */
-export function castOf(real: Config, place: Place, scene: Scene, modules: Modules): Cast {
+export function castOf(
+  real: Config,
+  place: Place,
+  scene: Scene,
+  { modules, logger, hasLogFolder }: CastFacts,
+): Cast {
   const extra = scene.unveils();
   const ofHelper = scene.foreign("helper");
   const sceneHelper: HelperConfig = {
@@ -69,21 +88,32 @@ export function castOf(real: Config, place: Place, scene: Scene, modules: Module
     const suspect: Part = { kind: "worker", compartment: config, modules: modules.app };
     return { ...common, helper: undefined, suspect, workerPart: undefined };
   }
-  const helper = real.helpers.find(({ name }) => place === `helper ${name}`);
-  if (helper === undefined) throw new Error(`The config has no ${place}`);
   const ofWorker = scene.foreign("worker");
   const worker = {
     ...real,
     unveil: [...present(real), ofWorker.unveil],
     net: [...real.net, ofWorker.net],
   };
+  const workerPart: Part = { kind: "worker", compartment: worker, modules: modules.app };
+  if (place === "logger" && real.log.folder !== undefined) {
+    const compartment = logCompartment(real, real.log.folder, logger);
+    const granted = {
+      ...compartment,
+      // It starts in its folder, which may not be there yet.
+      app: { ...compartment.app, project: hasLogFolder ? compartment.app.project : real.folder },
+      unveil: [...hasLogFolder ? compartment.unveil : [], ...extra],
+    };
+    const suspect: Part = {
+      ...{ kind: "logger", compartment: granted, modules: [] },
+      duty: dutyOf("logger"),
+    };
+    return { ...common, helper: undefined, suspect, workerPart };
+  }
+  const helper = real.helpers.find(({ name }) => place === `helper ${name}`);
+  if (helper === undefined) throw new Error(`The config has no ${place}`);
   const granted = { ...helper, unveil: [...present(helper), ...extra] };
-  return {
-    ...common,
-    helper: helper.name,
-    suspect: helperPart(granted, modules.helpers[helper.name]!),
-    workerPart: { kind: "worker", compartment: worker, modules: modules.app },
-  };
+  const suspect = helperPart(granted, modules.helpers[helper.name]!);
+  return { ...common, helper: helper.name, suspect, workerPart };
 }
 
 /** What is not there yet cannot be granted, and is nothing that an attempt would miss. */
@@ -91,14 +121,16 @@ function present({ unveil }: Compartment): Compartment["unveil"] {
   return unveil.filter(({ exists }) => exists);
 }
 
-/** However short its own are, an attempt is to end: how long a call may take is no grant. */
+/**
+ * What a suspect is told that takes its orders as calls, the one in the logger's place too. However
+ * short a helper's own deadline is, an attempt is to end: how long a call may take is no grant.
+ */
+function dutyOf(name: string): Duty {
+  return { role: "helper", name, timeoutMs: CALL_MS, concurrency: 4 };
+}
+
 function helperPart(helper: HelperConfig, modules: readonly string[]): Part {
-  return {
-    kind: "helper",
-    compartment: helper,
-    modules,
-    duty: { role: "helper", name: helper.name, timeoutMs: CALL_MS, concurrency: 4 },
-  };
+  return { kind: "helper", compartment: helper, modules, duty: dutyOf(helper.name) };
 }
 
 /** The kernel's wall around a part. */
@@ -113,7 +145,8 @@ export function requestOf(
   { denoDir, sources }: { denoDir: string; sources: Readonly<Record<Kind, string>> },
 ): SpawnRequest {
   const { app, account } = compartment;
-  const args = workerArguments(compartment);
+  const [run, ...others] = workerArguments(compartment);
+  const args = [run!, ...kind === "logger" ? ["--no-config"] : [], ...others];
   return {
     program: Deno.execPath(),
     args: mode.deno ? args : wide(args),

@@ -6,7 +6,7 @@ import { isContained, type Outcome, type Result } from "./verdict.ts";
 
 /** One attempt in one place, over all modes in which it was made. */
 export interface Line {
-  /** In whose place: `worker`, or `helper NAME`. */
+  /** In whose place: `worker`, `helper NAME`, or `logger`. */
   readonly process: Place;
   readonly id: string;
   readonly area: Area;
@@ -45,9 +45,9 @@ export function summarize(results: readonly Result[]): Summary {
   return { lines, counts, passed: counts.failed === 0 && counts.unproven === 0 };
 }
 
-/** The worker first. */
+/** The worker first, the logger last. */
 function rank(place: Place): number {
-  return place === "worker" ? 0 : 1;
+  return place === "worker" ? 0 : place === "logger" ? 2 : 1;
 }
 
 function toLine(process: Place, attempt: Attempt, results: readonly Result[]): Line {

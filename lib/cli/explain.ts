@@ -1,9 +1,10 @@
+import { join } from "node:path";
 import Table from "cli-table3";
 import { EXIT } from "../base/exit_code.ts";
 import { loadConfig } from "../config/load.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { explainPolicy, type Explanation } from "./explanation.ts";
-import { findCaches, findDenoDir, prepareApp } from "../supervisor/prepare.ts";
+import { findCaches, findDenoDir, HOLDFAST_FOLDER, prepareApp } from "../supervisor/prepare.ts";
 import type { Command } from "./cli.ts";
 import { printLine } from "./terminal.ts";
 
@@ -17,6 +18,7 @@ export const explain: Command = async ({ config: file, json }) => {
     caches: findCaches(denoDir),
     denoDir,
     denoProgram: Deno.execPath(),
+    logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
     modules: await prepareApp(config, denoDir),
     forbidden: config.file,
     environment: Deno.env.toObject(),

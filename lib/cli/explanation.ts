@@ -2,10 +2,11 @@
 import type { Compartment, Config, HelperConfig } from "../config/config.ts";
 import { LEAST_ABI, missingIn, type PathRule } from "../sandbox/landlock.ts";
 import { workerArguments, workerEnvironment } from "../sandbox/worker_command.ts";
+import { logCompartment } from "../sandbox/log_compartment.ts";
 import { type Wall, type WallFacts, workerWall } from "../sandbox/wall.ts";
 
-/** Who does something: `supervisor`, `worker`, or `helper NAME`. */
-export type ProcessName = "supervisor" | "worker" | `helper ${string}`;
+/** Who does something: `supervisor`, `worker`, `logger`, or `helper NAME`. */
+export type ProcessName = "supervisor" | "worker" | "logger" | `helper ${string}`;
 
 /** One thing that a process may do. */
 export interface Rule {
@@ -17,7 +18,7 @@ export interface Rule {
 }
 
 export interface Explanation {
-  /** The command lines of the worker and of each helper. */
+  /** The command lines of whatever is behind a wall. */
   readonly commands: readonly { readonly process: ProcessName; readonly command: string[] }[];
   readonly rules: readonly Rule[];
   /** What was asked of the kernel, and what of it this one lacks, a line each. */
@@ -28,6 +29,8 @@ export interface Explanation {
 export interface ExplainFacts extends Omit<WallFacts, "modules"> {
   readonly denoDir: string;
   readonly environment: Readonly<Record<string, string>>;
+  /** The logger's program. */
+  readonly logger: string;
   /** Local files of the module graphs. */
   readonly modules: {
     readonly app: readonly string[];
@@ -41,6 +44,8 @@ export function explainPolicy(config: Config, facts: ExplainFacts): Explanation 
     facts.denoProgram,
     ...workerArguments(compartment),
   ];
+  const { folder } = config.log;
+  const logger = folder === undefined ? undefined : logCompartment(config, folder, facts.logger);
   return {
     commands: [
       { process: "worker", command: command(config) },
@@ -48,11 +53,13 @@ export function explainPolicy(config: Config, facts: ExplainFacts): Explanation 
         process: `helper ${helper.name}` as const,
         command: command(helper),
       })),
+      ...logger ? [{ process: "logger" as const, command: withoutConfig(command(logger)) }] : [],
     ],
     rules: [
       ...supervisorRules(config, facts),
       ...workerRules(config, facts),
       ...config.helpers.flatMap((helper) => helperRules(helper, config, facts)),
+      ...logger ? loggerRules(logger, config, facts) : [],
     ],
     kernel: kernelLines(config, facts.abi),
   };
@@ -106,13 +113,28 @@ function helperRules(helper: HelperConfig, config: Config, facts: ExplainFacts):
   ]);
 }
 
+/** Settings that lie above the log folder are none of the logger's. */
+function withoutConfig([program, run, ...others]: string[]): string[] {
+  return [program!, run!, "--no-config", ...others];
+}
+
+function loggerRules(logger: Compartment, config: Config, facts: ExplainFacts): Rule[] {
+  return compartmentRules("logger", logger, facts, wallOf(logger, config, facts, []), [
+    { may: "accept", what: [], by: "it is handed no listener" },
+    { may: "answer", what: [], by: "it is told, and says nothing back" },
+    { may: "call", what: [], by: "it has no lane to a helper" },
+  ]);
+}
+
 function wallOf(
   compartment: Compartment,
   { wall }: Config,
-  { modules: _, ...facts }: ExplainFacts,
+  { arch, abi, caches, denoProgram, forbidden }: ExplainFacts,
   modules: readonly string[],
 ): Wall | undefined {
-  return wall === "kernel" ? workerWall(compartment, { ...facts, modules }) : undefined;
+  return wall === "kernel"
+    ? workerWall(compartment, { arch, abi, caches, denoProgram, forbidden, modules })
+    : undefined;
 }
 
 /** What everything behind a wall has in common; `own` is of one kind of process alone. */

@@ -16,9 +16,12 @@ const HANG_UP_MS = 3_000;
 /** How many descriptors are sent at once. */
 const MANY = 64;
 
-const IN_HELPER = { in: "helper", since: "what it is about is the worker's own" } as const;
-const BY_WORKER = { in: "worker", since: "only a worker calls" } as const;
-const BY_HELPER = { in: "helper", since: "only a helper answers" } as const;
+const NOT_IN_WORKER = {
+  in: ["helper", "logger"],
+  since: "what it is about is the worker's own",
+} as const;
+const BY_WORKER = { in: ["worker"], since: "only a worker calls" } as const;
+const BY_HELPER = { in: ["helper"], since: "only a helper answers" } as const;
 
 type More = Partial<Attempt>;
 
@@ -72,7 +75,7 @@ const FOREIGN: readonly Foreign[] = [
     folder: ({ workerFolder }) => workerFolder,
     port: ({ workerPort }) => workerPort,
     pid: ({ workerPid }) => workerPid,
-    more: { only: IN_HELPER },
+    more: { only: NOT_IN_WORKER },
   },
 ];
 
@@ -623,14 +626,14 @@ const DESCRIPTORS: readonly Attempt[] = [
   ),
   bounded(
     "HO3.listener",
-    "a listener among a helper's descriptors",
-    "A helper is handed lanes and never a listener",
+    "a listener among the descriptors of what is no worker",
+    "A helper and the logger are handed lanes and never a listener",
     () => {
       const listening = socketsWhere(SO_ACCEPTCONN, 1);
       if (listening.length > 0) throw new Error(`Found ${listening}`);
       return "none";
     },
-    { deno: "stops", only: { in: "helper", since: "a worker has its own" } },
+    { deno: "stops", only: { in: ["helper", "logger"], since: "a worker has its own" } },
   ),
   bounded(
     "HO3.foreign",
@@ -641,7 +644,7 @@ const DESCRIPTORS: readonly Attempt[] = [
       if (listening.length !== 1) throw new Error(`Found ${listening}`);
       return "its own alone";
     },
-    { deno: "stops", only: { in: "worker", since: "a helper has none at all" } },
+    { deno: "stops", only: { in: ["worker"], since: "others have none at all" } },
   ),
 ];
 

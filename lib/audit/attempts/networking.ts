@@ -251,7 +251,7 @@ function sendAstray(path: string): string {
 }
 
 /** Where there is something to be tried on. */
-const LISTENERS = { in: "worker", since: "a helper has no listener" } as const;
+const LISTENERS = { in: ["worker"], since: "only a worker has a listener" } as const;
 
 /** The descriptor of the worker's listener. */
 function findListener(): number {

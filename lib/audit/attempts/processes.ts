@@ -685,7 +685,7 @@ const KERNEL: readonly Attempt[] = [
     return reaches("ioctl", findListener(), SIOCSIFFLAGS, interfaceRequest);
   }, {
     ...{ needs: "root", optional: true },
-    only: { in: "worker", since: "a helper has no listener" },
+    only: { in: ["worker"], since: "only a worker has a listener" },
   }),
   stopped(
     "SP13.freeze",

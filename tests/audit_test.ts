@@ -44,6 +44,7 @@ const HELPERS: ProjectOptions = {
     "kept/file.txt": "kept",
   },
   config: {
+    log: { folder: "./log" },
     helpers: {
       bare: { module: "./bare.ts" },
       keeper: {
@@ -88,10 +89,10 @@ Deno.test("nothing gets out of a worker of the guestbook, in the way in which it
   console.log(JSON.stringify(counts));
 });
 
-Deno.test("nothing gets out of a helper, whether it is granted something or nothing", async () => {
+Deno.test("nothing gets out of a helper, granted something or nothing, nor out of the logger", async () => {
   await using project = await Project.create(HELPERS);
   configureLog("none");
-  const places = ["helper bare", "helper keeper"] as const;
+  const places = ["helper bare", "helper keeper", "logger"] as const;
   const results = await audit({ configFile: project.configFile, places, modes: [BOTH] });
   const { lines, passed } = summarize(results);
   assertEquals(lines.filter(({ verdict }) => ["failed", "unproven"].includes(verdict)), []);
@@ -341,6 +342,11 @@ const HELPER_CASES: Record<string, [mode: Mode, ids: string[], change: Change]> 
     ["SP5.traceme"],
     { alterWall: without("ptrace") },
   ],
+  "the logger's wall gives it what a worker has": [
+    KERNEL,
+    ["HG1.worker_native"],
+    { places: ["logger"], alterWall: grantBeside("of_worker") },
+  ],
   "Deno's flags give it every file": [
     DENO,
     ["HG1.helper_read", "HG1.worker_node", "FR1.deno"],
@@ -370,7 +376,8 @@ for (const [what, [mode, ids, change]] of Object.entries(HELPER_CASES)) {
     const results = await auditIn(mode, ids, { places: ["helper bare"], ...change }, HELPERS);
     assertEquals(results.length, ids.length);
     for (const { place, attempt, outcome, detail } of results) {
-      assertEquals([place, attempt.id, outcome], ["helper bare", attempt.id, "through"], detail);
+      const [expected] = change.places ?? ["helper bare"];
+      assertEquals([place, attempt.id, outcome], [expected, attempt.id, "through"], detail);
     }
     assertEquals(summarize(results).passed, false);
   });

@@ -54,6 +54,7 @@ Deno.test("explain gives each helper its own rules and flags, and the worker non
       "pure.ts": "export default {};",
     },
     config: {
+      log: { folder: "./log" },
       helpers: {
         mail: {
           module: "./mail.ts",
@@ -91,7 +92,15 @@ Deno.test("explain gives each helper its own rules and flags, and the worker non
     ),
     [false, true],
   );
-  assertEquals(commands.map(({ process }) => process), ["worker", "helper mail", "helper pure"]);
+  const log = project.path("log");
+  assertEquals([may("logger", "write"), may("logger", "create")], [[log], [log]]);
+  for (const verb of ["dial", "accept", "answer", "call", "run", "signal"]) {
+    assertEquals(may("logger", verb), ["nothing"], verb);
+  }
+  assert(!may("worker", "write")?.includes(log));
+  assertEquals(commands.map(({ process }) => process), [
+    ...["worker", "helper mail", "helper pure", "logger"],
+  ]);
   const flags = (process: string) => commands.find((each) => each.process === process)!.command;
   assert(flags("helper mail").includes(`--allow-read=${data}`));
   assert(flags("helper mail").includes("--allow-net=10.0.0.1:25"));

@@ -49,6 +49,11 @@ export interface AuditOptions {
   readonly alterArguments?: (args: string[]) => string[];
 }
 
+/** What is contained by both layers shows as much in the way in which it ships. */
+function isOfAHelper({ area, deno, kernel }: Attempt): boolean {
+  return OF_A_HELPER.includes(area) && (deno !== "contained" || kernel !== "contained");
+}
+
 /** One place in one mode. */
 interface Act {
   readonly place: Place;
@@ -104,7 +109,7 @@ function plan(
     (modes ?? MODES).map((mode): Act => {
       const selected = place === "worker" || modes !== undefined || mode.name === "both"
         ? attempts
-        : attempts.filter(({ area }) => OF_A_HELPER.includes(area));
+        : attempts.filter(isOfAHelper);
       return { place, mode, attempts: selected };
     })
   );

@@ -73,6 +73,8 @@ export class Auditor implements AsyncDisposable {
   readonly #living = new Map<Neighbour, Actor>();
   #processes = 0;
   #suspect: Actor | undefined;
+  /** Whether nothing has happened in the suspect since it was spawned. */
+  #fresh = false;
 
   constructor(options: AuditorOptions) {
     this.#options = options;
@@ -137,9 +139,11 @@ export class Auditor implements AsyncDisposable {
     if (skip !== undefined) return result("skipped", skip, true);
     let observation: Observation;
     try {
-      if (attempt.alone) await this.#dismiss();
+      if (attempt.alone && !this.#fresh) await this.#dismiss();
       observation = await this.#observe(attempt);
-      if (attempt.alone || observation.death !== undefined) await this.#dismiss();
+      this.#fresh &&= isUntouched(observation);
+      const spoiled = attempt.alone && !this.#fresh;
+      if (spoiled || observation.death !== undefined) await this.#dismiss();
     } catch (error) {
       return result("unclear", `The audit itself failed: ${(error as Error).message}`, false);
     }
@@ -172,7 +176,11 @@ export class Auditor implements AsyncDisposable {
   async #observe(attempt: Attempt): Promise<Observation> {
     const { scene, places } = this.#options;
     await this.#bringUpNeighbours();
-    const { process: suspect, contact } = this.#suspect ??= await this.#spawn(this.#suspects);
+    if (this.#suspect === undefined) {
+      this.#suspect = await this.#spawn(this.#suspects);
+      this.#fresh = true;
+    }
+    const { process: suspect, contact } = this.#suspect;
     const world = scene.world(places, this.#pids());
     const before = scene.fingerprint();
     const contacts = scene.contacts;
@@ -291,4 +299,9 @@ export class Auditor implements AsyncDisposable {
       listener?.close();
     }
   }
+}
+
+/** Whether an attempt ended where it wanted its native hand: it has done nothing yet then. */
+function isUntouched({ report, death }: Observation): boolean {
+  return death === undefined && report?.thrown?.message.startsWith("Requires ffi access") === true;
 }

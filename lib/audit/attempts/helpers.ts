@@ -248,7 +248,8 @@ async function stealFromWorker(world: World): Promise<Socket> {
   const write = net.Socket.prototype.write;
   net.Socket.prototype.write = function (this: Socket, ...args: Parameters<typeof write>) {
     const [chunk] = args as [unknown];
-    if (chunk instanceof Uint8Array && chunk.length === 12 && chunk[4] === CALL) {
+    // A frame of the channel has `{` in this place.
+    if (chunk instanceof Uint8Array && chunk.length >= 12 && chunk[4] === CALL) {
       net.Socket.prototype.write = write;
       resolve(this);
     }

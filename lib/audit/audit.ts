@@ -1,11 +1,11 @@
 /** The whole audit: every attempt in every mode, under one project's real config. */
-import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/config.ts";
 import { keepDescriptors } from "../os/descriptor.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { type Wall, workerWall } from "../sandbox/wall.ts";
 import { workerArguments, workerEnvironment } from "../sandbox/worker_command.ts";
-import { bundle, findCaches, findDenoDir, prepareApp } from "../supervisor/prepare.ts";
+import { bundle, findCaches } from "../supervisor/prepare.ts";
+import { realSystem, type System } from "../supervisor/system.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
 import type { SpawnRequest } from "../supervisor/spawner_message.ts";
 import type { Attempt } from "./attempt.ts";
@@ -19,6 +19,8 @@ export interface AuditOptions {
   readonly configFile: string;
   /** Also what uses up the machine. */
   readonly stress?: boolean;
+  /** What the config is loaded with. */
+  readonly system?: Pick<System, "loadConfig" | "findDenoDir" | "prepareApp">;
   /** Which attempts; the default is all. */
   readonly attempts?: readonly Attempt[];
   /** Which modes; the default is all. */
@@ -38,10 +40,11 @@ export interface AuditOptions {
  */
 export async function audit(options: AuditOptions): Promise<Result[]> {
   const { configFile, stress = false, attempts = ATTEMPTS, modes = MODES, onResult } = options;
+  const { system = realSystem } = options;
   keepDescriptors();
-  const real = await loadConfig(configFile);
-  const denoDir = await findDenoDir();
-  const { app: modules } = await prepareApp(real, denoDir);
+  const real = await system.loadConfig(configFile);
+  const denoDir = await system.findDenoDir(real);
+  const { app: modules } = await system.prepareApp(real, denoDir);
   const abi = landlockAbi();
   requireWall(abi);
   const source = await bundleSuspect();

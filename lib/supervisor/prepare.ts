@@ -39,15 +39,25 @@ interface RunOptions {
   readonly cwd: string;
   readonly signal?: AbortSignal | undefined;
   readonly account?: Account | undefined;
+  /** Another cache than this user's, without this user's settings. */
+  readonly denoDir?: string;
 }
 
 /** Runs this deno program, and gives what it printed. */
-export async function runDeno(args: string[], { cwd, signal, account }: RunOptions): Promise<string> {
+export async function runDeno(
+  args: string[],
+  { cwd, signal, account, denoDir }: RunOptions,
+): Promise<string> {
   const deadline = AbortSignal.timeout(PREPARE_DEADLINE_MS);
   const command = new Deno.Command(Deno.execPath(), {
     args,
     cwd,
-    env: { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" },
+    env: {
+      NO_COLOR: "1",
+      DENO_NO_UPDATE_CHECK: "1",
+      ...denoDir !== undefined && { DENO_DIR: denoDir },
+    },
+    clearEnv: denoDir !== undefined,
     ...account && { uid: account.uid, gid: account.gid },
     stdin: "null",
     stdout: "piped",

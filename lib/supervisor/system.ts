@@ -35,7 +35,7 @@ export interface System {
   bundleHelper(config: Config): Promise<string>;
   bundleLogger(config: Config): Promise<string>;
   openControl(path: string, handlers: ControlHandlers): Promise<ControlServer>;
-  prepareApp(config: Config, denoDir: string, signal: AbortSignal): Promise<Modules>;
+  prepareApp(config: Config, denoDir: string, signal?: AbortSignal): Promise<Modules>;
   makeFolders(config: Config): Promise<void>;
   landlockAbi(): number;
   bindListener(address: ListenAddress): Promise<Listener>;

@@ -8,6 +8,7 @@ set -eu
 LC_ALL=C
 PATH=/usr/local/bin:/usr/bin:/bin
 export LC_ALL PATH
+old_umask=$(umask)
 umask 077
 
 HEAD_BYTES=@HEAD_BYTES@
@@ -15,6 +16,7 @@ PROGRAM_BYTES=@PROGRAM_BYTES@
 CODE_BYTES=@CODE_BYTES@
 PROGRAM_HASH=@PROGRAM_HASH@ # SHA-256 of the deno program
 CODE_HASH=@CODE_HASH@ # SHA-256 of the second stream
+WALL=@WALL@
 MODE=@MODE@ # of the cache folder, and what it holds: 755 if workers run as another user
 RUNTIME='@RUNTIME@' # relative to the state folder, or absolute
 SOCKETS='@SOCKETS@' # Unix sockets, a line each
@@ -84,11 +86,16 @@ PROGRAM=$ROOT/deno-$(printf %.32s $PROGRAM_HASH)
 IMAGE=$ROOT/@NAME@-$(printf %.32s $CODE_HASH)-$(printf %.16s "$STATE_HASH")
 
 # What an unpacked folder holds: name, inode, kind and mode, owner, size, and the times of the last
-# change of content and of status, which nobody can set back. What Deno itself caches is none of it.
+# change of content and of status, which nobody can set back. Without the kernel's wall a worker's own
+# runtime writes to its caches.
 list_content() {
-  (cd "$1" && find . ! -name . ! -path ./seal ! -path ./deno_dir \
-    ! -path './deno_dir/*_cache_v*' ! -path './deno_dir/gen*' ! -path './deno_dir/location_data*' \
-    ! -path './deno_dir/node_compat_bin*' -exec stat -c '%n|%i|%f|%u|%s|%Y|%Z' {} + | sort)
+  (
+    cd "$1"
+    [ $WALL = kernel ] || set -- ! -path './deno_dir/*_cache_v*' ! -path './deno_dir/location_data*'
+    [ $WALL != kernel ] || shift
+    find . ! -name . ! -path './seal*' ! -path ./deno_dir "$@" \
+      -exec stat -c '%n|%i|%f|%u|%s|%Y|%Z' {} + | sort
+  )
 }
 
 segment() {
@@ -110,28 +117,39 @@ unpack_code() {
   while IFS='|' read -r link target; do
     mkdir -p "$1/${link%/*}" && ln -s "$STATE/$target" "$1/$link" || return 1
   done <"$1/links"
+  # A worker behind the wall cannot translate TypeScript, nor look at what a module imports: Deno
+  # reads /proc for that. So each probe has it done here: it loads the modules that it names, runs
+  # none of them, since what it imports first throws, and Deno caches what it found.
+  while IFS='|' read -r project probe lock; do
+    said=$(cd "$1/$project" && DENO_DIR=$1/deno_dir "$PROGRAM/deno" run --quiet --no-prompt \
+      --cached-only --no-code-cache "$lock" "$probe" 2>&1) || :
+    case $said in
+      *'@MARKER@'*) ;;
+      *) printf '%s\n' "$said" && return 1 ;;
+    esac
+  done <"$1/probes"
 }
 
-# Unpacks to $1 by the function $2, beside it at first: whoever comes first wins, and a start that is
-# cut short, or a full disk, leaves nothing that a later one would take for whole.
+# Fills the folder $1 by the function $2. One start does it at a time, the others wait and use what it
+# made. Its seal comes last: a folder without one was never finished, and is made anew.
 unpack() {
-  find "$ROOT" -maxdepth 1 -name '.new.*' -mmin +60 -exec rm -rf {} + 2>/dev/null || :
-  NEW=$(mktemp -d "$ROOT/.new.XXXXXX") ||
-    fail "cannot make a folder in $ROOT" 'is the disk full, or read-only?'
-  trap 'rm -rf "$NEW"' EXIT
-  trap 'exit 71' HUP INT TERM
-  trouble=$( (
-    "$2" "$NEW" &&
-      list_content "$NEW" >"$NEW/seal" && chmod 0400 "$NEW/seal" && chmod "$MODE" "$NEW"
-  ) 2>&1) || fail "cannot unpack $SELF to $1; nothing is left there: ${trouble:-it is not whole}" \
-    "free some space, or set HOLDFAST_CACHE to a folder from which programs may be run; if $SELF was \
+  exec 4>"$ROOT/lock"
+  flock 4
+  if [ ! -e "$1/seal" ]; then
+    trap 'rm -rf "$1"' EXIT
+    trap 'exit 71' HUP INT TERM
+    trouble=$( (
+      rm -rf "$1" && mkdir "$1" && "$2" "$1" && list_content "$1" >"$1/seal.new" &&
+        chmod 0400 "$1/seal.new" && chmod "$MODE" "$1" && mv "$1/seal.new" "$1/seal"
+    ) 2>&1 4>&-) || fail "cannot unpack $SELF to $1; nothing is left there: ${trouble:-it is not whole}" \
+      "free some space, or set HOLDFAST_CACHE to a folder from which programs may be run; if $SELF was \
 replaced this moment, start it again"
-  mv -T "$NEW" "$1" 2>/dev/null || [ -d "$1" ] ||
-    fail "cannot rename $NEW to $1" 'see who changes that folder'
-  rm -rf "$NEW"
-  trap - EXIT HUP INT TERM
+    trap - EXIT HUP INT TERM
+  fi
+  exec 4>&-
 }
 
+# The folder $1 as a later start finds it.
 check() {
   is_ours "$1" || fail "$1 is not a folder of uid $(id -u) with the mode $MODE" \
     'see who changed it; then remove it, and it is unpacked again'
@@ -139,13 +157,20 @@ check() {
     fail "$1 is not as it was unpacked" 'see who changed it; then remove it, and it is unpacked again'
 }
 
-[ -e "$PROGRAM" ] || [ -L "$PROGRAM" ] || unpack "$PROGRAM" unpack_program
+for name in $(env | sed -n 's/^\(DENO_[A-Za-z0-9_]*\|NODE_OPTIONS\|NODE_EXTRA_CA_CERTS\)=.*/\1/p'); do
+  # No variable is to change what Deno does.
+  unset "$name"
+done
+DENO_NO_UPDATE_CHECK=1
+export DENO_NO_UPDATE_CHECK
+
+[ ! -L "$PROGRAM" ] && [ ! -L "$IMAGE" ] ||
+  fail "$PROGRAM or $IMAGE is a link" 'see who put it there; then remove it'
+[ -e "$PROGRAM/seal" ] || unpack "$PROGRAM" unpack_program
 check "$PROGRAM"
-[ -e "$IMAGE" ] || [ -L "$IMAGE" ] || unpack "$IMAGE" unpack_code
+[ -e "$IMAGE/seal" ] || unpack "$IMAGE" unpack_code
 check "$IMAGE"
-# Without the kernel's wall, a worker's runtime caches here what it compiled: not for the next one.
-rm -rf "$IMAGE"/deno_dir/*_cache_v* "$IMAGE/deno_dir/gen" "$IMAGE/deno_dir/location_data" \
-  "$IMAGE/deno_dir/node_compat_bin"
+[ $WALL = kernel ] || rm -rf "$IMAGE"/deno_dir/v8_code_cache_v* "$IMAGE/deno_dir/location_data"
 
 # A supervisor asks so, whose executable may have been replaced.
 if [ "${1-}" = --unpack ]; then
@@ -154,14 +179,10 @@ if [ "${1-}" = --unpack ]; then
 fi
 exec 3<&-
 
-# No variable is to change what Deno does.
-for name in $(env | sed -n 's/^\(DENO_[A-Za-z0-9_]*\|NODE_OPTIONS\|NODE_EXTRA_CA_CERTS\)=.*/\1/p'); do
-  unset "$name"
-done
 # The program is one text that needs no cache, and must not write to the image's.
 DENO_DIR=/dev/null/none
-DENO_NO_UPDATE_CHECK=1
-export DENO_DIR DENO_NO_UPDATE_CHECK
+export DENO_DIR
+umask "$old_umask"
 
 in_state() {
   case $1 in /*) printf %s "$1" ;; *) printf %s "$STATE/$1" ;; esac

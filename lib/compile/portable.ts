@@ -2,8 +2,7 @@
  * Makes a portable executable: a header, which is a shell script, and after it the deno program that
  * runs this and a tar of the app with its config, its packages and Holdfast's own programs.
  */
-import { basename, dirname, join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { basename, dirname, join, relative } from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { HoldfastError } from "../base/error.ts";
@@ -66,7 +65,12 @@ export async function buildPortable(options: BuildOptions): Promise<BuildReport>
     await Deno.writeTextFile(join(stage, IMAGE_FILE), `${JSON.stringify(facts)}\n`);
     const links = collection.links.map(({ link, target }) => `${link}|${target}\n`);
     await Deno.writeTextFile(join(stage, "links"), links.join(""));
-    await requireWhole(stage, collection);
+    const probes = await writeProbes(stage, collection);
+    await Deno.writeTextFile(
+      join(stage, "probes"),
+      probes.map((probe) => `${probe.join("|")}\n`).join(""),
+    );
+    await requireWhole(stage, probes);
     await alterStage?.(stage);
     const [packedProgram, packedCode] = await Promise.all([compress(program), packFolder(stage)]);
     const hash = await sha256(packedCode);
@@ -78,6 +82,8 @@ export async function buildPortable(options: BuildOptions): Promise<BuildReport>
       CODE_BYTES: String(packedCode.length),
       PROGRAM_HASH: programHash,
       CODE_HASH: hash,
+      MARKER,
+      WALL: config.wall,
       MODE: config.account === undefined ? "700" : "755",
       RUNTIME: collection.runtime,
       SOCKETS: collection.sockets.join("\n"),
@@ -109,34 +115,49 @@ function describeImage(name: string, collection: Collection, program: string): I
   });
 }
 
+/** What a probe ends with when everything was loaded. */
+const MARKER = "holdfast: all modules were loaded";
+
 /**
- * Looks whether the packed modules are all that is needed, as a worker will: from its folder, with
- * nothing of this user's settings and caches. They are loaded and linked, and never run: what comes
- * before them throws.
+ * Writes a probe beside each entry: a module that loads and links the entry, and runs nothing of it,
+ * since what it imports first throws. It looks whether what was packed is all that is needed, and has
+ * Deno cache what it finds out about it.
+ *
+ * @returns for each probe its project, its name and what it takes of the lock file
  */
-async function requireWhole(stage: string, { entries }: Collection): Promise<void> {
-  const denoDir = join(stage, IMAGE_FOLDERS.denoDir);
-  for (const { module, project, locked } of entries) {
-    const marker = `loaded-${crypto.randomUUID()}`;
-    const throwing = `data:application/javascript,throw new Error("${marker}")`;
-    const probe = join(stage, project, `.${marker}.js`);
-    const imports = [throwing, pathToFileURL(join(stage, module)).href];
+async function writeProbes(stage: string, { entries }: Collection): Promise<string[][]> {
+  const probes: string[][] = [];
+  for (const [index, { module, project, locked }] of entries.entries()) {
+    const probe = `.holdfast_probe_${index}.js`;
+    const throwing = `data:application/javascript,throw new Error("${MARKER}")`;
+    const imports = [throwing, `./${relative(project, module)}`];
     await Deno.writeTextFile(
-      probe,
+      join(stage, project, probe),
       imports.map((specifier) => `import ${JSON.stringify(specifier)};\n`).join(""),
     );
-    const flags = ["--quiet", "--no-prompt", "--cached-only", locked ? "--frozen" : "--no-lock"];
-    const found = await runDeno(["run", ...flags, probe], { cwd: join(stage, project), denoDir })
-      .then(() => "it ran", (error: Error) => error.message);
-    await Deno.remove(probe);
-    if (found.includes(marker)) continue;
-    throw new HoldfastError(`The modules of ${module} do not load from what was packed: ${found}`, {
-      kind: "config",
-      code: "pack_incomplete",
-      hint: "Import only files of the project and packages that its lock file names",
-    });
+    probes.push([project, probe, locked ? "--frozen" : "--no-lock"]);
   }
-  // What Deno has just cached is bound to this place and this moment.
+  return probes;
+}
+
+/** Runs the probes with nothing of this user's settings and caches, as the header will. */
+async function requireWhole(stage: string, probes: readonly string[][]): Promise<void> {
+  const denoDir = join(stage, IMAGE_FOLDERS.denoDir);
+  for (const [project, probe, lock] of probes) {
+    const args = ["run", "--quiet", "--no-prompt", "--cached-only", lock!, probe!];
+    const found = await runDeno(args, { cwd: join(stage, project!), denoDir })
+      .then(() => "it ran", (error: Error) => error.message);
+    if (found.includes(MARKER)) continue;
+    throw new HoldfastError(
+      `The modules of ${project} do not load from what was packed: ${found}`,
+      {
+        kind: "config",
+        code: "pack_incomplete",
+        hint: "Import only files of the project and packages that its lock file names",
+      },
+    );
+  }
+  // What Deno has just cached is bound to this place.
   for await (const { name } of Deno.readDir(denoDir)) {
     if (name !== "npm" && name !== "remote") {
       await Deno.remove(join(denoDir, name), { recursive: true });

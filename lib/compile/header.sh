@@ -16,7 +16,6 @@ PROGRAM_BYTES=@PROGRAM_BYTES@
 CODE_BYTES=@CODE_BYTES@
 PROGRAM_HASH=@PROGRAM_HASH@ # SHA-256 of the deno program
 CODE_HASH=@CODE_HASH@ # SHA-256 of the second stream
-WALL=@WALL@
 MODE=@MODE@ # of the cache folder, and what it holds: 755 if workers run as another user
 RUNTIME='@RUNTIME@' # relative to the state folder, or absolute
 SOCKETS='@SOCKETS@' # Unix sockets, a line each
@@ -86,16 +85,13 @@ PROGRAM=$ROOT/deno-$(printf %.32s $PROGRAM_HASH)
 IMAGE=$ROOT/@NAME@-$(printf %.32s $CODE_HASH)-$(printf %.16s "$STATE_HASH")
 
 # What an unpacked folder holds: name, inode, kind and mode, owner, size, and the times of the last
-# change of content and of status, which nobody can set back. Without the kernel's wall a worker's own
-# runtime writes to its caches.
+# change of content and of status, which nobody can set back. Not the databases in which Deno keeps
+# what it found out about modules: without the kernel's wall, as in an audit, a worker's runtime writes
+# there. They hold no code but for one, which is never used a second time.
 list_content() {
-  (
-    cd "$1"
-    [ $WALL = kernel ] || set -- ! -path './deno_dir/*_cache_v*' ! -path './deno_dir/location_data*'
-    [ $WALL != kernel ] || shift
-    find . ! -name . ! -path './seal*' ! -path ./deno_dir "$@" \
-      -exec stat -c '%n|%i|%f|%u|%s|%Y|%Z' {} + | sort
-  )
+  (cd "$1" && find . ! -name . ! -path './seal*' ! -path ./deno_dir \
+    ! -path './deno_dir/*_cache_v*' ! -path './deno_dir/location_data*' \
+    ! -path './deno_dir/node_compat_bin*' -exec stat -c '%n|%i|%f|%u|%s|%Y|%Z' {} + | sort)
 }
 
 segment() {
@@ -170,7 +166,8 @@ export DENO_NO_UPDATE_CHECK
 check "$PROGRAM"
 [ -e "$IMAGE/seal" ] || unpack "$IMAGE" unpack_code
 check "$IMAGE"
-[ $WALL = kernel ] || rm -rf "$IMAGE"/deno_dir/v8_code_cache_v* "$IMAGE/deno_dir/location_data"
+rm -rf "$IMAGE"/deno_dir/v8_code_cache_v* "$IMAGE/deno_dir/location_data" \
+  "$IMAGE/deno_dir/node_compat_bin"
 
 # A supervisor asks so, whose executable may have been replaced.
 if [ "${1-}" = --unpack ]; then

@@ -83,7 +83,6 @@ export async function buildPortable(options: BuildOptions): Promise<BuildReport>
       PROGRAM_HASH: programHash,
       CODE_HASH: hash,
       MARKER,
-      WALL: config.wall,
       MODE: config.account === undefined ? "700" : "755",
       RUNTIME: collection.runtime,
       SOCKETS: collection.sockets.join("\n"),

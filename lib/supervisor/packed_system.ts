@@ -98,12 +98,23 @@ async function loadPacked(image: Image, place: PackedPlace): Promise<Config> {
     text: `unix:${realPlace(address.path)}`,
   });
   const { folder } = config.log;
-  return {
-    ...config,
-    runtime: realPlace(config.runtime),
-    log: { ...config.log, folder: folder === undefined ? undefined : realPlace(folder) },
-    listen: config.listen.map((address) => address.kind === "unix" ? real(address) : address),
-  };
+  const listen = config.listen.map((address) => address.kind === "unix" ? real(address) : address);
+  const runtime = realPlace(config.runtime);
+  for (const address of listen) {
+    if (address.kind === "unix") requireWritable(address.path, runtime, place.override);
+  }
+  const log = { ...config.log, folder: folder === undefined ? undefined : realPlace(folder) };
+  return { ...config, runtime, log, listen };
+}
+
+/** Which sockets this program may make was decided when it was built. */
+function requireWritable(path: string, runtime: string, override: string): void {
+  if (Deno.permissions.querySync({ name: "write", path }).state === "granted") return;
+  throw new HoldfastError(`${override}: this program may make no socket at ${path}`, {
+    kind: "config",
+    code: "socket_not_granted",
+    hint: `Listen on one in ${runtime}, or build a program that listens there`,
+  });
 }
 
 async function readOverride({ override, overrideWanted, state }: PackedPlace) {

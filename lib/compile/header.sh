@@ -132,7 +132,8 @@ unpack() {
   exec 4>"$ROOT/lock"
   flock 4
   if [ ! -e "$1/seal" ]; then
-    trap 'rm -rf "$1"' EXIT
+    unfinished=$1
+    trap 'rm -rf "$unfinished"' EXIT
     trap 'exit 71' HUP INT TERM
     trouble=$( (
       rm -rf "$1" && mkdir "$1" && "$2" "$1" && list_content "$1" >"$1/seal.new" &&

@@ -9,7 +9,6 @@ LC_ALL=C
 PATH=/usr/local/bin:/usr/bin:/bin
 export LC_ALL PATH
 old_umask=$(umask)
-umask 077
 
 HEAD_BYTES=@HEAD_BYTES@
 PROGRAM_BYTES=@PROGRAM_BYTES@
@@ -19,6 +18,9 @@ CODE_HASH=@CODE_HASH@ # SHA-256 of the second stream
 MODE=@MODE@ # of the cache folder, and what it holds: 755 if workers run as another user
 RUNTIME='@RUNTIME@' # relative to the state folder, or absolute
 SOCKETS='@SOCKETS@' # Unix sockets, a line each
+
+# What is unpacked is for this user alone, unless workers run as another.
+if [ $MODE = 700 ]; then umask 077; else umask 022; fi
 
 fail() {
   printf '%s: %s\n  hint: %s\n' '@NAME@' "$1" "$2" >&2

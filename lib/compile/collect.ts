@@ -216,6 +216,13 @@ function linksFor(
           hint: 'Keep data in a folder of its own, such as "./data/"',
         });
       }
+      if (/[|\n\\]/.test(`${inImage(path)}${target}`)) {
+        throw new HoldfastError(`Cannot pack the name ${JSON.stringify(target)}`, {
+          kind: "config",
+          code: "pack_name",
+          hint: "Leave out | and \\ and line ends in the names of what is written",
+        });
+      }
       return { link: inImage(path), target };
     });
 }

@@ -93,7 +93,7 @@ IMAGE=$ROOT/@NAME@-$(printf %.32s $CODE_HASH)-$(printf %.16s "$STATE_HASH")
 list_content() {
   (cd "$1" && find . ! -name . ! -path './seal*' ! -path ./deno_dir \
     ! -path './deno_dir/*_cache_v*' ! -path './deno_dir/location_data*' \
-    ! -path './deno_dir/node_compat_bin*' -exec stat -c '%n|%i|%f|%u|%s|%Y|%Z' {} + | sort)
+    ! -path './deno_dir/node_compat_bin*' -exec env TZ=UTC stat -c '%n|%i|%f|%u|%s|%y|%z' {} + | sort)
 }
 
 segment() {

@@ -201,7 +201,12 @@ const LENGTH_CHARS = 12;
 async function fillHeader(values: Readonly<Record<string, string>>): Promise<Uint8Array> {
   const template = await Deno.readTextFile(new URL("./header.sh", import.meta.url));
   for (const value of Object.values(values)) {
-    if (/['\r]/.test(value)) throw new Error(`The header cannot hold ${JSON.stringify(value)}`);
+    if (!/['\r]/.test(value)) continue;
+    throw new HoldfastError(`The header cannot hold ${JSON.stringify(value)}`, {
+      kind: "config",
+      code: "pack_name",
+      hint: "Leave quotes out of the names of the runtime folder and of Unix sockets",
+    });
   }
   const filled = template.replace(/@([A-Z_]+)@/g, (whole, key) => values[key] ?? whole);
   const encoder = new TextEncoder();

@@ -1,4 +1,5 @@
 /** The command line of Holdfast. */
 import { runCli } from "./lib/cli/cli.ts";
+import { compile } from "./lib/cli/compile.ts";
 
-if (import.meta.main) Deno.exit(await runCli(Deno.args));
+if (import.meta.main) Deno.exit(await runCli(Deno.args, { more: { compile } }));

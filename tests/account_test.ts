@@ -1,4 +1,4 @@
-import { bundleWorker } from "../lib/supervisor/prepare.ts";
+import { bundle, WORKER_ENTRY } from "../lib/supervisor/prepare.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { isAlive, readStatus } from "./harness/process.ts";
@@ -25,7 +25,7 @@ class OpenDeno implements AsyncDisposable {
       .output();
     const { denoDir } = JSON.parse(new TextDecoder().decode(stdout));
     // On a fresh machine the bundler is fetched by the first bundle, which may be this one.
-    await bundleWorker(folder);
+    await bundle(folder, WORKER_ENTRY);
     // What is cached for root, the bundler included, without the databases that others have open.
     await Deno.mkdir(open.denoDir);
     for (const name of ["npm", "dl"]) {

@@ -27,6 +27,7 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   closeIn: ONCE,
   giveUpPermissions: ONCE,
   loadConfig: BRINGS_UP,
+  holdfastOf: BRINGS_UP,
   findDenoDir: ONCE,
   openRuntimeFolder: ONCE,
   bundleWorker: ONCE,

@@ -128,7 +128,10 @@ const CANDIDATES: Record<string, Candidate> = {
     "wrong_count",
     "await goTo('configured'); await say({ type: 'received', listeners: 0 });",
   ),
-  "speaks another version": violating("version_mismatch", "await say({ ...HELLO, version: 99 });"),
+  "speaks another version": {
+    ...violating("version_mismatch", "await say({ ...HELLO, version: 99 });"),
+    reason: /the worker speaks protocol 99, the supervisor \d+ \(killed by SIGKILL\)/,
+  },
   "sends half a message and falls silent": {
     ...violating("frame_stalled", "await send(frame(HELLO).subarray(0, 9));"),
     config: { reload: { readyDeadlineMs: 20_000 } },

@@ -1,17 +1,11 @@
 /** The whole audit: every attempt in every mode, in the place of every process of a project's real config. */
 import { join } from "node:path";
-import { loadConfig } from "../config/load.ts";
 import type { Compartment, Config } from "../config/config.ts";
 import { keepDescriptors } from "../os/descriptor.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import type { Wall } from "../sandbox/wall.ts";
-import {
-  bundle,
-  findCaches,
-  findDenoDir,
-  HOLDFAST_FOLDER,
-  prepareApp,
-} from "../supervisor/prepare.ts";
+import { bundle, findCaches, HOLDFAST_FOLDER } from "../supervisor/prepare.ts";
+import { realSystem, type System } from "../supervisor/system.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
 import type { Area, Attempt, Kind } from "./attempt.ts";
 import { ATTEMPTS } from "./attempts/catalogue.ts";
@@ -35,6 +29,8 @@ export interface AuditOptions {
   readonly configFile: string;
   /** Also what uses up the machine. */
   readonly stress?: boolean;
+  /** What the config is loaded with. */
+  readonly system?: Pick<System, "loadConfig" | "findDenoDir" | "prepareApp">;
   /** Which attempts; the default is all. */
   readonly attempts?: readonly Attempt[];
   /** Which modes; the default is all, and for helpers the selection of {@linkcode OF_A_HELPER}. */
@@ -77,10 +73,14 @@ interface Setting {
  * @throws {HoldfastError} if the config is refused, or the machine lacks the kernel's wall
  */
 export async function audit(options: AuditOptions): Promise<Result[]> {
+  const { system = realSystem } = options;
   keepDescriptors();
-  const real = await loadConfig(options.configFile);
-  const denoDir = await findDenoDir();
-  const [modules, sources] = await Promise.all([prepareApp(real, denoDir), bundleSuspects()]);
+  const real = await system.loadConfig(options.configFile);
+  const denoDir = await system.findDenoDir(real);
+  const [modules, sources] = await Promise.all([
+    system.prepareApp(real, denoDir),
+    bundleSuspects(),
+  ]);
   const abi = landlockAbi();
   requireWall(abi);
   const castFacts = {

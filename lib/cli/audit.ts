@@ -8,9 +8,9 @@ import type { Command } from "./cli.ts";
 import { printLine } from "./terminal.ts";
 
 /** Tries to escape from a real worker in every known way, and says which layer stopped what. */
-export const audit: Command = async ({ config, json, markdown, stress }) => {
+export const audit: Command = async ({ config, json, markdown, stress, system }) => {
   configureLog("none");
-  const summary = summarize(await runAudit({ configFile: config, stress }));
+  const summary = summarize(await runAudit({ configFile: config, stress, system }));
   await flushLog();
   const machine = `Deno ${Deno.version.deno}, Linux ${Deno.osRelease()}, Landlock ABI ` +
     `${landlockAbi()}, ${Deno.build.arch}.`;

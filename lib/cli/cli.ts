@@ -8,6 +8,7 @@ import { check } from "./check.ts";
 import { explain } from "./explain.ts";
 import { reopenLogs } from "./logs.ts";
 import { reload } from "./reload.ts";
+import { realSystem, type System } from "../supervisor/system.ts";
 import { start } from "./start.ts";
 import { status } from "./status.ts";
 import { stop } from "./stop.ts";
@@ -20,6 +21,11 @@ export interface CommandOptions {
   readonly json: boolean;
   readonly markdown: boolean;
   readonly stress: boolean;
+  /** `compile`: the file to be made. */
+  readonly output: string | undefined;
+  readonly portable: boolean;
+  /** What the command works with. */
+  readonly system: System;
 }
 
 /** A command; it returns the exit status. */
@@ -43,12 +49,15 @@ Commands
   stop         Drain and end the running supervisor, and wait for it
   status       Show processes and generations
   logs reopen  Open the log files anew, after logrotate has renamed them
+  compile      Turn the app with its config into one executable file
 
 Options
   --config FILE   The config (default: ./holdfast.jsonc)
   --json          status, explain, audit: print JSON
   --markdown      audit: print the page of the docs
   --stress        audit: also make the attempts that use up what the machine has
+  --output FILE   compile: the executable to be made
+  --portable      compile: a file that brings the deno program with it
   --help, -h      Print this
   --version, -V   Print the version
 
@@ -64,10 +73,18 @@ function usageError(message: string): HoldfastError {
   });
 }
 
+/** What a program's command line has of its own. */
+export interface CliOptions {
+  /** What its commands work with. */
+  readonly system?: System;
+  /** Commands that not every program has. */
+  readonly more?: Readonly<Record<string, Command>>;
+}
+
 /** Runs the command that `args` name and returns the exit status. */
-export async function runCli(args: string[]): Promise<number> {
+export async function runCli(args: string[], options: CliOptions = {}): Promise<number> {
   try {
-    return await dispatch(args);
+    return await dispatch(args, options);
   } catch (error) {
     const failure = toHoldfastError(error);
     printError(failure);
@@ -75,11 +92,15 @@ export async function runCli(args: string[]): Promise<number> {
   }
 }
 
-async function dispatch(args: string[]): Promise<number> {
+async function dispatch(
+  args: string[],
+  { system = realSystem, more: extra = {} }: CliOptions,
+): Promise<number> {
+  const commands: Record<string, Command> = { ...COMMANDS, ...extra };
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
-    string: ["config"],
-    boolean: ["json", "markdown", "stress", "help", "version"],
+    string: ["config", "output"],
+    boolean: ["json", "markdown", "stress", "portable", "help", "version"],
     alias: { h: "help", V: "version" },
     default: { config: "holdfast.jsonc" },
     unknown: (argument, option) => {
@@ -103,7 +124,7 @@ async function dispatch(args: string[]): Promise<number> {
   const [name, more] = first === "logs"
     ? [`logs ${others[0] ?? ""}`, others.slice(1)]
     : [first, others];
-  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (!command) throw usageError(`Unknown command ${name}`);
   if (more.length > 0) throw usageError(`Unexpected argument ${more[0]}`);
   const { config, json, markdown, stress } = parsed;
@@ -113,5 +134,8 @@ async function dispatch(args: string[]): Promise<number> {
     json: json === true,
     markdown: markdown === true,
     stress: stress === true,
+    portable: parsed.portable === true,
+    output: typeof parsed.output === "string" && parsed.output !== "" ? parsed.output : undefined,
+    system,
   });
 }

@@ -1,25 +1,24 @@
 import { join } from "node:path";
 import Table from "cli-table3";
 import { EXIT } from "../base/exit_code.ts";
-import { loadConfig } from "../config/load.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { explainPolicy, type Explanation } from "./explanation.ts";
-import { findCaches, findDenoDir, HOLDFAST_FOLDER, prepareApp } from "../supervisor/prepare.ts";
+import { HOLDFAST_FOLDER } from "../supervisor/prepare.ts";
 import type { Command } from "./cli.ts";
 import { printLine } from "./terminal.ts";
 
 /** Says what each process may do, in words and in flags. */
-export const explain: Command = async ({ config: file, json }) => {
-  const config = await loadConfig(file);
-  const denoDir = await findDenoDir();
+export const explain: Command = async ({ config: file, json, system }) => {
+  const config = await system.loadConfig(file);
+  const denoDir = await system.findDenoDir(config);
   const explanation = explainPolicy(config, {
     arch: Deno.build.arch,
     abi: landlockAbi(),
-    caches: findCaches(denoDir),
+    caches: system.findCaches(denoDir),
     denoDir,
     denoProgram: Deno.execPath(),
     logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
-    modules: await prepareApp(config, denoDir),
+    modules: await system.prepareApp(config, denoDir),
     forbidden: config.file,
     environment: Deno.env.toObject(),
   });

@@ -5,11 +5,11 @@ import { supervise } from "../../supervisor.ts";
 import type { Command } from "./cli.ts";
 
 /** Serves in the foreground. */
-export const start: Command = async ({ config }) => {
+export const start: Command = async ({ config, system }) => {
   const journal = isJournal(Deno.env.get("JOURNAL_STREAM"));
   configureLog(Deno.stderr.isTerminal() ? "pretty" : journal ? "journal" : "json");
   try {
-    await supervise(config);
+    await supervise(config, system);
   } finally {
     await flushLog();
   }

@@ -2,6 +2,7 @@ import { dirname, join } from "node:path";
 import { refusePath } from "./address.ts";
 import type { Config, Unveil } from "./config.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
+import { readLink, unlessAbsent } from "./real_place.ts";
 import { formatKey, type Position, type Problem, quote, Refusal } from "./problem.ts";
 
 /** What the check knows besides the config; every path is absolute and normalised. */
@@ -75,12 +76,12 @@ export function checkConfig(
   system: CheckSystem = thisMachine(),
 ): Problem[] {
   const known = new Map<string, string | undefined>();
-  function readLink(path: string): string | undefined {
+  function readLinkOnce(path: string): string | undefined {
     if (!known.has(path)) known.set(path, system.readLink(path));
     return known.get(path);
   }
   function place<T extends { readonly path: string }>(item: T): T & Trail {
-    return { ...item, ...followPath(item.path, readLink) };
+    return { ...item, ...followPath(item.path, readLinkOnce) };
   }
 
   const compartments = [
@@ -387,23 +388,7 @@ const OWN_UID = Deno.uid();
 function thisMachine(): CheckSystem {
   return {
     uid: OWN_UID,
-    readLink: (path) =>
-      unlessAbsent(() => Deno.lstatSync(path)).isSymlink === true
-        ? Deno.readLinkSync(path)
-        : undefined,
+    readLink,
     exists: (path) => unlessAbsent(() => Deno.statSync(path)).isSymlink !== undefined,
   };
-}
-
-/** Where this user may not look, no worker of this user can follow a link either. */
-function unlessAbsent(look: () => Deno.FileInfo): Partial<Deno.FileInfo> {
-  const { NotFound, NotADirectory, PermissionDenied } = Deno.errors;
-  try {
-    return look();
-  } catch (error) {
-    if ([NotFound, NotADirectory, PermissionDenied].some((kind) => error instanceof kind)) {
-      return {};
-    }
-    throw error;
-  }
 }

@@ -2,6 +2,7 @@ import { dirname, join, resolve } from "node:path";
 import { resolveAccount } from "./account.ts";
 import { refusePath, type TcpText, type UnixText } from "./address.ts";
 import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } from "./config.ts";
+import type { Override } from "./override.ts";
 import { parseConfig } from "./parse.ts";
 import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
 import type { ConfigFile } from "./schema.ts";
@@ -18,18 +19,21 @@ const PROJECT_FILES = ["deno.json", "deno.jsonc", "package.json"];
  * machine. Relative paths start at the folder of the config's real path. What the config would make
  * possible is judged by `checkConfig`, not here.
  *
+ * @param override what is laid over it
  * @throws {ConfigError} with every problem of the syntax, or else of the schema, or else of what the
  * config names on this machine
  */
-export async function loadConfig(file: string): Promise<Config> {
+export async function loadConfig(file: string, override?: Override): Promise<Config> {
   const { real, text } = await readConfig(file);
   const folder = dirname(real);
-  const { values, positionOf } = parseConfig(text, real);
+  const { values, positionOf, fileOf } = parseConfig(text, real, override);
   const problems: Problem[] = [];
   /** Passes on what is no refusal; a refusal becomes a problem of the key at `path`. */
   function accept<T>(path: readonly PropertyKey[], found: T | Refusal): T | undefined {
     if (!(found instanceof Refusal)) return found;
-    problems.push({ ...found, key: formatKey(path), at: positionOf(path) });
+    const file = fileOf(path);
+    const at = positionOf(path);
+    problems.push({ ...found, key: formatKey(path), at, ...file !== undefined && { file } });
     return undefined;
   }
 

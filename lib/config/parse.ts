@@ -8,6 +8,7 @@ import {
   printParseErrorCode,
 } from "jsonc-parser";
 import { describeIssue } from "./issue.ts";
+import { laidOver, type Override, refusedKeys } from "./override.ts";
 import { ConfigError, formatKey, type Position, type Problem, quote } from "./problem.ts";
 import { type ConfigFile, ConfigSchema } from "./schema.ts";
 
@@ -21,14 +22,67 @@ export interface ParsedConfig {
   readonly values: ConfigFile;
   /** Where the value of a key path such as `["listen", 0]` stands in the file. */
   readonly positionOf: (path: readonly PropertyKey[]) => Position;
+  /** The file that a key path is in, where that is not the config. */
+  readonly fileOf: (path: readonly PropertyKey[]) => string | undefined;
 }
 
 /**
  * Parses the text of a config file; `file` is only for the messages.
  *
+ * @param override what is laid over it
  * @throws {ConfigError} with every problem that the syntax, or else the schema, finds
  */
-export function parseConfig(text: string, file: string): ParsedConfig {
+export function parseConfig(text: string, file: string, override?: Override): ParsedConfig {
+  const base = readSource(text, file);
+  const over = override && readSource(override.text, override.file);
+  const problems = [base, over].flatMap((source) => source ? source.problems : []);
+  const written: unknown = getNodeValue(base.tree);
+  let values = written;
+  if (over) {
+    const wanted: unknown = getNodeValue(over.tree);
+    for (const { key, ...refusal } of refusedKeys(wanted, written)) {
+      const at = over.positionAt(nearestNode(over.tree, key, "key").offset);
+      problems.push({ ...refusal, key: formatKey(key), at, file: over.file });
+    }
+    if (problems.length > 0) throw new ConfigError(file, problems);
+    values = laidOver(written, wanted, override!.state);
+  }
+  /** The file that says what a path is; the config for what neither does. */
+  const sourceOf = (path: readonly PropertyKey[]) =>
+    over && path.length > 0 && findNodeAtLocation(over.tree, path as (string | number)[])
+      ? over
+      : base;
+  const fileOf = (path: readonly PropertyKey[]) => sourceOf(path) === over ? over?.file : undefined;
+  const { data, error } = ConfigSchema.safeParse(values);
+  const issues = error?.issues.flatMap((issue) =>
+    describeIssue(issue, (path) => valueAt(sourceOf(path).tree, path))
+  );
+  for (const { path, about, ...said } of issues ?? []) {
+    const { tree, positionAt } = sourceOf(path);
+    const at = positionAt(nearestNode(tree, path, about).offset);
+    const file = fileOf(path);
+    problems.push({ ...said, key: formatKey(path), at, ...file !== undefined && { file } });
+  }
+  if (problems.length > 0 || data === undefined) throw new ConfigError(file, problems);
+  return {
+    values: data,
+    positionOf: (path) => {
+      const { tree, positionAt } = sourceOf(path);
+      return positionAt(nearestNode(tree, path, "value").offset);
+    },
+    fileOf,
+  };
+}
+
+/** A text as a tree, with what is wrong with it before any schema looks at it. */
+interface Source {
+  readonly file: string;
+  readonly tree: Node;
+  readonly positionAt: (offset: number) => Position;
+  readonly problems: readonly Problem[];
+}
+
+function readSource(text: string, file: string): Source {
   const positionAt = positionFinder(text);
   const tree = parseText(text, file, positionAt);
   const problems = [...repeatedKeys(tree)].map(({ node, path }): Problem => ({
@@ -37,20 +91,9 @@ export function parseConfig(text: string, file: string): ParsedConfig {
     message: `the key ${quote(node.value)} is reserved, or stands here for the second time`,
     hint: "leave this one out",
     at: positionAt(node.offset),
+    file,
   }));
-  const { data, error } = ConfigSchema.safeParse(getNodeValue(tree));
-  const issues = error?.issues.flatMap((issue) =>
-    describeIssue(issue, (path) => valueAt(tree, path))
-  );
-  for (const { path, about, ...said } of issues ?? []) {
-    const at = positionAt(nearestNode(tree, path, about).offset);
-    problems.push({ ...said, key: formatKey(path), at });
-  }
-  if (problems.length > 0 || data === undefined) throw new ConfigError(file, problems);
-  return {
-    values: data,
-    positionOf: (path) => positionAt(nearestNode(tree, path, "value").offset),
-  };
+  return { file, tree, positionAt, problems };
 }
 
 function parseText(text: string, file: string, positionAt: (offset: number) => Position): Node {

@@ -18,6 +18,8 @@ export interface Problem {
   /** What would do. */
   readonly hint: string;
   readonly at: Position | undefined;
+  /** The file, where it is another one than the config. */
+  readonly file?: string;
 }
 
 /** Why a text of the config is refused, before anyone knows where in the file it stands. */
@@ -44,7 +46,10 @@ export class ConfigError extends HoldfastError {
 }
 
 /** One line for an operator: `file:line:column: key: what; what would do`. */
-export function formatProblem(file: string, { key, message, hint, at }: Problem): string {
+export function formatProblem(
+  config: string,
+  { key, message, hint, at, file = config }: Problem,
+): string {
   const place = escapeStranger(file) + (at === undefined ? "" : `:${at.line}:${at.column}`);
   return [place, ...key === "" ? [] : [key], `${message}; ${hint}`].join(": ");
 }

@@ -3,6 +3,7 @@ import { parse } from "jsonc-parser";
 import { dirname, resolve } from "node:path";
 import * as z from "zod";
 import { readConfig } from "./load.ts";
+import { realPlace } from "./real_place.ts";
 import { ConfigSchema } from "./schema.ts";
 
 /**
@@ -16,5 +17,5 @@ export async function locateRuntime(file: string): Promise<string> {
   // jsonc-parser makes the best of broken text; what it found is judged like any other value.
   const found = z.looseObject({ runtime: ConfigSchema.shape.runtime }).safeParse(parse(text) ?? {});
   const runtime = found.success ? found.data.runtime : ConfigSchema.shape.runtime.parse(undefined);
-  return resolve(dirname(real), runtime);
+  return realPlace(resolve(dirname(real), runtime));
 }

@@ -4,12 +4,18 @@ import { fileURLToPath } from "node:url";
 import * as z from "zod";
 import { HoldfastError } from "../base/error.ts";
 import { escapeStranger } from "../base/escape.ts";
-import { checkConfig } from "../config/check.ts";
+import { checkConfig, type CheckFacts } from "../config/check.ts";
 import type { Account, AppPlace, Config } from "../config/config.ts";
+import { realPlace } from "../config/real_place.ts";
 import { ConfigError } from "../config/problem.ts";
 
 /** Holdfast's own folder. */
 export const HOLDFAST_FOLDER = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
+
+/** Holdfast's own programs, relative to its folder. */
+export const WORKER_ENTRY = "worker.ts";
+export const HELPER_ENTRY = "lib/helper/main.ts";
+export const LOGGER_ENTRY = "lib/logger/main.ts";
 
 /** How long `deno` may take to fetch and compile what the cache lacks. */
 const PREPARE_DEADLINE_MS = 120_000;
@@ -18,23 +24,40 @@ const PREPARE_DEADLINE_MS = 120_000;
 const MAX_COMPLAINT = 2_000;
 
 const Facts = z.object({ denoDir: z.string() });
+/** What is read here of what `deno info --json` says of a module graph. */
 const Graph = z.object({
-  modules: z.array(z.object({ local: z.string().nullish(), error: z.string().nullish() })),
+  modules: z.array(z.object({
+    specifier: z.string(),
+    local: z.string().nullish(),
+    error: z.string().nullish(),
+  })),
+  npmPackages: z.record(z.string(), z.object({ localPath: z.string().nullish() })).prefault({}),
 });
+export type Graph = z.infer<typeof Graph>;
 
 interface RunOptions {
   readonly cwd: string;
   readonly signal?: AbortSignal | undefined;
   readonly account?: Account | undefined;
+  /** Another cache than this user's, without this user's settings. */
+  readonly denoDir?: string;
 }
 
-/** Runs this deno program. */
-async function runDeno(args: string[], { cwd, signal, account }: RunOptions): Promise<string> {
+/** Runs this deno program, and gives what it printed. */
+export async function runDeno(
+  args: string[],
+  { cwd, signal, account, denoDir }: RunOptions,
+): Promise<string> {
   const deadline = AbortSignal.timeout(PREPARE_DEADLINE_MS);
   const command = new Deno.Command(Deno.execPath(), {
     args,
     cwd,
-    env: { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" },
+    env: {
+      NO_COLOR: "1",
+      DENO_NO_UPDATE_CHECK: "1",
+      ...denoDir !== undefined && { DENO_DIR: denoDir },
+    },
+    clearEnv: denoDir !== undefined,
     ...account && { uid: account.uid, gid: account.gid },
     stdin: "null",
     stdout: "piped",
@@ -83,6 +106,8 @@ export function findCaches(denoDir: string): string[] {
  * @param entry relative to {@link HOLDFAST_FOLDER}
  */
 export async function bundle(folder: string, entry: string): Promise<string> {
+  const prebuilt = await readPrebuilt(entry);
+  if (prebuilt !== undefined) return prebuilt;
   // A folder of its own: nothing can lie in it from before.
   const place = await Deno.makeTempDir({ dir: folder });
   const output = join(place, "program.js");
@@ -104,19 +129,37 @@ export async function bundle(folder: string, entry: string): Promise<string> {
   }
 }
 
+/** Where a program's text lies that was bundled beforehand, as in an executable's image. */
+export function prebuiltPath(holdfast: string, entry: string): string {
+  return join(holdfast, entry.replace(/\.ts$/, ".js"));
+}
+
+/** The text of a program that was bundled beforehand; a source tree has none. */
+export async function readPrebuilt(
+  entry: string,
+  holdfast: string = HOLDFAST_FOLDER,
+): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(prebuiltPath(holdfast, entry));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
 /** Bundles Holdfast's own part of a worker. */
-export function bundleWorker(folder: string): Promise<string> {
-  return bundle(folder, "worker.ts");
+export function bundleWorker({ runtime }: Config): Promise<string> {
+  return bundle(runtime, WORKER_ENTRY);
 }
 
 /** Bundles Holdfast's own part of a helper. */
-export function bundleHelper(folder: string): Promise<string> {
-  return bundle(folder, "lib/helper/main.ts");
+export function bundleHelper({ runtime }: Config): Promise<string> {
+  return bundle(runtime, HELPER_ENTRY);
 }
 
 /** Bundles Holdfast's own logger. */
-export function bundleLogger(folder: string): Promise<string> {
-  return bundle(folder, "lib/logger/main.ts");
+export function bundleLogger({ runtime }: Config): Promise<string> {
+  return bundle(runtime, LOGGER_ENTRY);
 }
 
 /** The local files of the module graphs of a config. */
@@ -153,22 +196,44 @@ export async function prepareApp(
     app: app!,
     helpers: Object.fromEntries(config.helpers.map(({ name }, index) => [name, helpers[index]!])),
   };
-  const problems = checkConfig(config, {
-    denoDir,
-    denoProgram: Deno.execPath(),
-    modules: allModules(modules),
-    holdfast: HOLDFAST_FOLDER,
-  });
-  if (problems.length > 0) throw new ConfigError(config.file, problems);
+  requireGoodConfig(config, { denoDir, modules: allModules(modules), holdfast: HOLDFAST_FOLDER });
   return modules;
+}
+
+/**
+ * Checks a config against what must stay out of reach.
+ *
+ * @throws {ConfigError} with every problem
+ */
+export function requireGoodConfig(
+  config: Config,
+  facts: Omit<CheckFacts, "denoProgram">,
+): void {
+  const problems = checkConfig(config, { ...facts, denoProgram: Deno.execPath() });
+  if (problems.length > 0) throw new ConfigError(config.file, problems);
 }
 
 /** Caches one graph; gives its local files. */
 async function prepareModule(
   what: string,
-  { module, project, lockfile }: AppPlace,
+  place: AppPlace,
   signal?: AbortSignal,
 ): Promise<string[]> {
+  const graph = await loadGraph(what, place, signal);
+  return graph.modules.flatMap(({ local }) => local ?? []);
+}
+
+/**
+ * Caches a module graph and looks at it.
+ *
+ * @param what whose graph it is, for the message
+ * @throws {HoldfastError} if a module is missing or broken
+ */
+export async function loadGraph(
+  what: string,
+  { module, project, lockfile }: AppPlace,
+  signal?: AbortSignal,
+): Promise<Graph> {
   const lock = lockfile === undefined ? "--no-lock" : "--frozen";
   try {
     await runDeno(["cache", "--quiet", lock, module], { cwd: project, signal });
@@ -177,7 +242,7 @@ async function prepareModule(
     );
     const broken = graph.modules.find((each) => each.error);
     if (broken) throw new Error(escapeLines(broken.error!));
-    return graph.modules.flatMap(({ local }) => local ?? []);
+    return graph;
   } catch (error) {
     signal?.throwIfAborted();
     throw new HoldfastError(`Cannot load ${what}: ${(error as Error).message}`, {
@@ -206,7 +271,9 @@ export async function makeFolders(config: Config): Promise<void> {
   if (config.log.folder !== undefined && !await isFolder(config.log.folder)) {
     wanted.push({ path: config.log.folder, account: undefined, why: "keeps the log there" });
   }
-  for (const { path, account, why } of wanted) {
+  for (const { path: named, account, why } of wanted) {
+    // Where a link leads to what is not there, that is what is made.
+    const path = realPlace(named);
     const program = `Deno.mkdirSync(${JSON.stringify(path)}, { mode: 0o700 })`;
     const flags = ["--quiet", "--no-prompt", "--no-config", "--no-lock", `--allow-write=${path}`];
     const source = `data:application/javascript,${encodeURIComponent(program)}`;

@@ -2,7 +2,7 @@
  * The supervisor: holds the listeners and the right to spawn, and swaps generations. It parses no
  * HTTP, imports no app and believes no worker.
  */
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { toHoldfastError } from "../base/error.ts";
 import { log, logToFiles } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
@@ -23,7 +23,7 @@ import { stampFiles } from "./file_stamp.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
-import { allModules, HOLDFAST_FOLDER } from "./prepare.ts";
+import { allModules, LOGGER_ENTRY } from "./prepare.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
@@ -40,11 +40,14 @@ const MAX_CANDIDATES = 3;
 /** How many ended generations `status` remembers. */
 const MAX_RECORDS = 10;
 
-/** What is found out once, at start, and serves every generation. */
-interface Foundation {
+/** What Holdfast brings for the processes of a config. */
+interface Programs {
+  /** The folder of the Holdfast that brings them. */
+  readonly holdfast: string;
   readonly denoDir: string;
-  readonly bundle: string;
-  readonly runtime: RuntimeFolder;
+  readonly worker: string;
+  /** Programs that not every config needs, made for the first one that does. */
+  readonly more: Map<"bundleHelper" | "bundleLogger", string>;
 }
 
 /** A process to be: what it is granted, what it runs, and the files of its module graph. */
@@ -67,9 +70,9 @@ export class Supervisor {
   readonly #retiring = new Set<Promise<void>>();
   readonly #ended: GenerationRecord[] = [];
   #listeners = new Map<string, Listener>();
-  #foundation: Foundation | undefined;
-  /** Programs that not every config needs, made for the first one that does. */
-  readonly #bundles = new Map<string, string>();
+  #runtime: RuntimeFolder | undefined;
+  /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
+  readonly #programs = new Map<string, Programs>();
   /** The logger of the incumbent's config. */
   #logs: LogService | undefined;
   /** With those that only draining generations still use. */
@@ -118,10 +121,8 @@ export class Supervisor {
     const config = await this.#system.loadConfig(this.#file);
     // The lock first: a second supervisor must learn that it is one before it does anything else.
     const runtime = await this.#system.openRuntimeFolder(config.runtime);
-    this.#foundation = { runtime, denoDir: "", bundle: "" };
-    const denoDir = await this.#system.findDenoDir();
-    const bundle = await this.#system.bundleWorker(config.runtime);
-    this.#foundation = { runtime, denoDir, bundle };
+    this.#runtime = runtime;
+    await this.#programsOf(config);
     this.#control = await this.#system.openControl(runtime.controlSocket, {
       status: () => ({ type: "status", status: this.status() }),
       reload: async (): Promise<Answer> => ({ type: "reloaded", result: await this.reload() }),
@@ -216,17 +217,19 @@ export class Supervisor {
     const spawners: Spawner[] = [];
     let candidate: Generation | undefined;
     let logs: LogService | undefined;
+    let brought = "";
     try {
       // Their threads start while the modules are looked at; both take their time.
       for (let left = 1 + instances.length; left > 0; left--) {
         spawners.push(this.#system.startSpawner());
       }
-      const { denoDir, bundle } = this.#foundation!;
+      const { holdfast, denoDir, worker: bundle } = await this.#programsOf(config);
+      brought = holdfast;
       const modules = await this.#system.prepareApp(config, denoDir, signal);
       onModules(allModules(modules));
       await this.#system.makeFolders(config);
       logs = await this.#logsFor(config, signal);
-      const helperBundle = instances.length > 0 ? await this.#bundleOf("bundleHelper") : "";
+      const helperBundle = instances.length > 0 ? await this.#bundleOf(config, "bundleHelper") : "";
       this.#warnOfMissingWall(config);
       const worker = { compartment: config, bundle, modules: modules.app };
       const [spawning, ...helpers] = await Promise.all([
@@ -261,18 +264,39 @@ export class Supervisor {
     }
     const incumbent = this.#incumbent;
     this.#incumbent = candidate;
+    this.#forgetPrograms(brought);
     this.#logs = logs;
     logToFiles(logs && ((line) => logs.write(line)));
     this.#keepListeners(config, added);
     if (incumbent) this.#retire(incumbent);
   }
 
-  /** A program that not every config needs. */
-  async #bundleOf(kind: "bundleHelper" | "bundleLogger"): Promise<string> {
-    const known = this.#bundles.get(kind);
+  /** What every config needs, made once. */
+  async #programsOf(config: Config): Promise<Programs> {
+    const holdfast = this.#system.holdfastOf(config);
+    const known = this.#programs.get(holdfast);
     if (known !== undefined) return known;
-    const bundle = await this.#system[kind](dirname(this.#foundation!.runtime.lockFile));
-    this.#bundles.set(kind, bundle);
+    const denoDir = await this.#system.findDenoDir(config);
+    const worker = await this.#system.bundleWorker(config);
+    const programs = { holdfast, denoDir, worker, more: new Map() };
+    this.#programs.set(holdfast, programs);
+    return programs;
+  }
+
+  /** What the incumbent does not need is not needed: a reload to it reads it anew. */
+  #forgetPrograms(kept: string): void {
+    for (const holdfast of [...this.#programs.keys()]) {
+      if (holdfast !== kept) this.#programs.delete(holdfast);
+    }
+  }
+
+  /** A program that not every config needs. */
+  async #bundleOf(config: Config, kind: "bundleHelper" | "bundleLogger"): Promise<string> {
+    const { more } = await this.#programsOf(config);
+    const known = more.get(kind);
+    if (known !== undefined) return known;
+    const bundle = await this.#system[kind](config);
+    more.set(kind, bundle);
     return bundle;
   }
 
@@ -282,9 +306,9 @@ export class Supervisor {
     if (folder === undefined) return undefined;
     const log = { ...config.log, folder };
     if (this.#logs && JSON.stringify(this.#logs.log) === JSON.stringify(log)) return this.#logs;
-    const module = join(HOLDFAST_FOLDER, "lib/logger/main.ts");
+    const module = join((await this.#programsOf(config)).holdfast, LOGGER_ENTRY);
     const compartment = logCompartment(config, folder, module);
-    const bundle = await this.#bundleOf("bundleLogger");
+    const bundle = await this.#bundleOf(config, "bundleLogger");
     const spawner = this.#system.startSpawner();
     let service: LogService;
     try {
@@ -342,11 +366,12 @@ export class Supervisor {
     spawner: Spawner,
     source = workerProgram(planned.bundle, planned.compartment.app.module),
   ): Promise<SlotSpawning> {
-    const wall = this.#wallOf(config, planned);
+    const { denoDir } = await this.#programsOf(config);
+    const wall = this.#wallOf(config, planned, denoDir);
     await spawner.confine(wall);
     return {
       spawner,
-      request: this.#spawnRequest(planned, source),
+      request: this.#spawnRequest(planned, source, denoDir),
       startSpawner: async () => {
         const another = this.#system.startSpawner();
         try {
@@ -369,13 +394,16 @@ export class Supervisor {
   }
 
   /** The kernel's layer for a process of this config; an error where the machine has none. */
-  #wallOf(config: Config, { compartment, modules }: Planned): Wall | undefined {
+  #wallOf(
+    config: Config,
+    { compartment, modules }: Planned,
+    denoDir: string,
+  ): Wall | undefined {
     if (config.wall === "deno") return undefined;
     const abi = this.#system.landlockAbi();
     requireWall(abi);
-    const { denoDir, runtime } = this.#foundation!;
     const caches = this.#system.findCaches(denoDir);
-    const forbidden = runtime.lockFile;
+    const forbidden = this.#runtime!.lockFile;
     return workerWall(compartment, {
       arch: Deno.build.arch,
       abi,
@@ -409,12 +437,12 @@ export class Supervisor {
     }
   }
 
-  #spawnRequest({ compartment }: Planned, source: string): SpawnRequest {
+  #spawnRequest({ compartment }: Planned, source: string, denoDir: string): SpawnRequest {
     const { account, app }: Compartment = compartment;
     return {
       program: Deno.execPath(),
       args: workerArguments(compartment),
-      env: workerEnvironment(compartment, this.#environment, this.#foundation!.denoDir),
+      env: workerEnvironment(compartment, this.#environment, denoDir),
       cwd: app.project,
       source,
       account: account && { uid: account.uid, gid: account.gid },
@@ -475,8 +503,8 @@ export class Supervisor {
     this.#listeners.clear();
     attempt("close the control socket", () => this.#control?.close());
     this.#control = undefined;
-    attempt("close the runtime folder", () => this.#foundation?.runtime.close());
-    this.#foundation = undefined;
+    attempt("close the runtime folder", () => this.#runtime?.close());
+    this.#runtime = undefined;
   }
 
   /** What `holdfast status` shows. */

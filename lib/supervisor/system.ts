@@ -14,6 +14,7 @@ import {
   bundleWorker,
   findCaches,
   findDenoDir,
+  HOLDFAST_FOLDER,
   makeFolders,
   type Modules,
   prepareApp,
@@ -25,14 +26,16 @@ export interface System {
   closeIn(): void;
   giveUpPermissions(): void;
   loadConfig(file: string): Promise<Config>;
-  findDenoDir(): Promise<string>;
+  /** The folder of the Holdfast that processes of this config run: of this one, or of a newer file. */
+  holdfastOf(config: Config): string;
+  findDenoDir(config: Config): Promise<string>;
   findCaches(denoDir: string): string[];
   openRuntimeFolder(folder: string): Promise<RuntimeFolder>;
-  bundleWorker(folder: string): Promise<string>;
-  bundleHelper(folder: string): Promise<string>;
-  bundleLogger(folder: string): Promise<string>;
+  bundleWorker(config: Config): Promise<string>;
+  bundleHelper(config: Config): Promise<string>;
+  bundleLogger(config: Config): Promise<string>;
   openControl(path: string, handlers: ControlHandlers): Promise<ControlServer>;
-  prepareApp(config: Config, denoDir: string, signal: AbortSignal): Promise<Modules>;
+  prepareApp(config: Config, denoDir: string, signal?: AbortSignal): Promise<Modules>;
   makeFolders(config: Config): Promise<void>;
   landlockAbi(): number;
   bindListener(address: ListenAddress): Promise<Listener>;
@@ -43,7 +46,8 @@ export interface System {
 export const realSystem: System = {
   closeIn,
   giveUpPermissions,
-  loadConfig,
+  loadConfig: (file) => loadConfig(file),
+  holdfastOf: () => HOLDFAST_FOLDER,
   findDenoDir,
   findCaches,
   openRuntimeFolder,

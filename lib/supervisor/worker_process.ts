@@ -188,7 +188,10 @@ export class WorkerProcess {
         this.#hear(event.message);
         break;
       case "violation":
-        this.#reason ??= `broke the rule ${event.rule}`;
+        // The one that an operator brings about, by a new release: its detail is ours, two numbers.
+        this.#reason ??= event.rule === "version_mismatch"
+          ? escapeStranger(event.detail, 500)
+          : `broke the rule ${event.rule}`;
         log.error("worker_violation", {
           ...who,
           rule: event.rule,

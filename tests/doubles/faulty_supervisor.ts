@@ -93,9 +93,13 @@ const system: System = {
     strike("loadConfig");
     return await realSystem.loadConfig(...all);
   },
-  async findDenoDir() {
+  holdfastOf(...all) {
+    strike("holdfastOf");
+    return realSystem.holdfastOf(...all);
+  },
+  async findDenoDir(...all) {
     strike("findDenoDir");
-    return await realSystem.findDenoDir();
+    return await realSystem.findDenoDir(...all);
   },
   findCaches(...all) {
     strike("findCaches");

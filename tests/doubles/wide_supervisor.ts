@@ -21,7 +21,7 @@ await runAsCommand(async () => {
   try {
     await supervise(Deno.args[0]!, {
       ...realSystem,
-      bundleWorker: (folder) => bundle(folder, "tests/doubles/wide_worker.ts"),
+      bundleWorker: ({ runtime }) => bundle(runtime, "tests/doubles/wide_worker.ts"),
       startSpawner: () => {
         const spawner = realSystem.startSpawner();
         return {

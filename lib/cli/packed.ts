@@ -1,0 +1,108 @@
+/** The command line of a portable executable. */
+import { basename, dirname, join, resolve } from "node:path";
+import { parseArgs } from "@std/cli";
+import { HoldfastError, toHoldfastError } from "../base/error.ts";
+import { EXIT } from "../base/exit_code.ts";
+import { OVERRIDABLE } from "../config/override.ts";
+import { type ImageFacts, readImage } from "../supervisor/image.ts";
+import { packedSystem } from "../supervisor/packed_system.ts";
+import { runCli } from "./cli.ts";
+import { printError, printLine } from "./terminal.ts";
+
+/** What the program says of itself. */
+function describeUse({ name, versions }: ImageFacts): string {
+  return `${name} ${versions.app ?? "(no version)"}: an app in one file, made by Holdfast
+
+Usage: ${name} COMMAND [--state DIR] [--config FILE]
+
+Commands
+  start        Serve in the foreground; HUP reloads, TERM and INT drain and exit
+  check        Validate the config without starting
+  explain      Say what each process may do, and which layer sees to it
+  audit        Try to escape from a worker in every known way; 1 if anything gets through
+  reload       Bring in what lies there now, program and config, and wait for the outcome
+  stop         Drain and end the running supervisor, and wait for it
+  status       Show processes and generations
+  logs reopen  Open the log files anew, after logrotate has renamed them
+
+Options
+  --state DIR     Where data, logs and the control socket are (default: where this program lies)
+  --config FILE   A config that may change ${OVERRIDABLE.join(", ")}
+                  (default: ${name}.jsonc beside this program, if it is there)
+  --json          status, explain, audit: print JSON
+  --stress        audit: also make the attempts that use up what the machine has
+  --help, -h      Print this
+  --version, -V   Print the versions of the app, of Holdfast and of Deno
+
+HOLDFAST_CACHE is the folder that it unpacks to (default: holdfast in the user's cache folder).`;
+}
+
+/**
+ * Runs the command that the arguments name, and returns the exit status.
+ *
+ * @param args the image's folder, the executable and the state folder, which the header gives; then
+ * the user's
+ */
+export async function runPacked([image, executable, state, ...args]: string[]): Promise<number> {
+  try {
+    if (image === undefined || executable === undefined || state === undefined) {
+      throw new Error("The header gave no places");
+    }
+    const { facts } = await readImage(image);
+    const { config, rest, wanted } = takeOptions(args);
+    if (wanted === "help") return say(describeUse(facts));
+    if (wanted === "version") return say(describeVersions(facts));
+    const system = await packedSystem({
+      ...{ image, executable, state },
+      override: config === undefined
+        ? join(dirname(executable), `${basename(executable)}.jsonc`)
+        : resolve(config),
+      overrideWanted: config === undefined ? "optional" : "required",
+    });
+    return await runCli([...rest, "--config", join(image, facts.config)], { system });
+  } catch (error) {
+    const failure = toHoldfastError(error);
+    printError(failure);
+    return EXIT[failure.kind];
+  }
+}
+
+function say(text: string): number {
+  printLine(text);
+  return EXIT.ok;
+}
+
+/** The three versions that make a program what it is. */
+function describeVersions({ name, versions }: ImageFacts): string {
+  const { app, holdfast, deno } = versions;
+  return `${name} ${app ?? "(no version)"} (holdfast ${holdfast}, deno ${deno})`;
+}
+
+/** Takes out what is this program's own; what is left is judged like any command line. */
+function takeOptions(args: readonly string[]) {
+  const rest: string[] = [];
+  const values: Partial<Record<"state" | "config", string>> = {};
+  for (let index = 0; index < args.length; index++) {
+    const argument = args[index]!;
+    const [, name, given] = /^--(state|config)(?:=(.*))?$/s.exec(argument) ?? [];
+    if (name === undefined) {
+      rest.push(argument);
+      continue;
+    }
+    const value = given ?? args[++index];
+    if (value === undefined || value === "" || values[name as "state"] !== undefined) {
+      throw new HoldfastError(`--${name} wants one ${name === "state" ? "folder" : "file"}`, {
+        kind: "usage",
+        code: "usage",
+        hint: "See --help",
+      });
+    }
+    values[name as "state"] = value;
+  }
+  const { help, version } = parseArgs(rest, {
+    boolean: ["help", "version"],
+    alias: { h: "help", V: "version" },
+  });
+  const wanted = help ? "help" : version ? "version" : "command";
+  return { config: values.config, rest, wanted };
+}

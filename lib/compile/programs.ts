@@ -1,0 +1,43 @@
+/** Holdfast's own programs as texts that need nothing else: no import map, no packages, no cache. */
+import { dirname, join } from "node:path";
+import {
+  bundle,
+  HELPER_ENTRY,
+  LOGGER_ENTRY,
+  prebuiltPath,
+  WORKER_ENTRY,
+} from "../supervisor/prepare.ts";
+
+/**
+ * Where the command line lies, in Holdfast's folder. It finds its folder two levels up, and the
+ * program of its spawner threads beside it, as the sources do.
+ */
+export const MAIN_PROGRAM = "lib/supervisor/main.js";
+
+const SPAWNER_THREAD = '"./spawner_thread.ts"';
+
+/** Bundles them into a folder. */
+export async function bundlePrograms(folder: string): Promise<void> {
+  const work = await Deno.makeTempDir({ prefix: "holdfast_bundle_" });
+  const write = async (path: string, text: string) => {
+    await Deno.mkdir(dirname(path), { recursive: true });
+    await Deno.writeTextFile(path, text);
+  };
+  try {
+    const suspects = ["lib/audit/suspect_worker.ts", "lib/audit/suspect_helper.ts"];
+    const own = ["lib/supervisor/spawner_thread.ts", ...suspects];
+    const entries = [WORKER_ENTRY, HELPER_ENTRY, LOGGER_ENTRY, ...own];
+    await Promise.all(entries.map(async (entry) => {
+      await write(prebuiltPath(folder, entry), await bundle(work, entry));
+    }));
+    const main = await bundle(work, "packed.ts");
+    const [before, after, ...more] = main.split(SPAWNER_THREAD);
+    if (before === undefined || after === undefined || more.length > 0) {
+      throw new Error("The program does not name its spawner thread exactly once");
+    }
+    const text = `${before}"./spawner_thread.js"${after}`;
+    await write(join(folder, MAIN_PROGRAM), text);
+  } finally {
+    await Deno.remove(work, { recursive: true });
+  }
+}

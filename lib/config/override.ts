@@ -1,0 +1,87 @@
+/**
+ * What may still change when an app and its config are one executable: how it listens, logs and is
+ * limited. What it may touch was decided when it was built. Pure.
+ */
+import { resolve } from "node:path";
+import { Refusal } from "./problem.ts";
+
+/** A file that is laid over a config. */
+export interface Override {
+  readonly file: string;
+  readonly text: string;
+  /** Where its relative paths start. */
+  readonly state: string;
+}
+
+/** Keys that replace those of the config; of an object, key by key. */
+export const OVERRIDABLE = ["listen", "log", "limits", "reload", "user", "group"] as const;
+
+const MERGED = ["log", "limits", "reload"];
+
+/** A key that an override may not have. */
+interface RefusedKey extends Refusal {
+  readonly key: readonly string[];
+}
+
+/** What of an override is refused, whatever its value. */
+export function refusedKeys(override: unknown, config: unknown): RefusedKey[] {
+  if (!isRecord(override)) return [];
+  const refuse = (key: string, message: string, hint: string): RefusedKey => ({
+    ...new Refusal("override_refused", message, hint),
+    key: [key],
+  });
+  return Object.keys(override).flatMap((key) => {
+    if (key === "$schema") return [];
+    if (!(OVERRIDABLE as readonly string[]).includes(key)) {
+      return refuse(
+        key,
+        `"${key}" is built into this program, and decides what it may do`,
+        `leave it out, or build another program; what may change is ${OVERRIDABLE.join(", ")}`,
+      );
+    }
+    // A build without a user has a private cache folder, which no other user may enter.
+    if ((key === "user" || key === "group") && !(isRecord(config) && "user" in config)) {
+      return refuse(
+        key,
+        `"${key}" is for a program that was built to run its workers as another user`,
+        'build it with "user" in its config; it may be another name here',
+      );
+    }
+    return [];
+  });
+}
+
+/** A config's values with an override's over them. */
+export function laidOver(config: unknown, override: unknown, state: string): unknown {
+  // What is no object is the schema's to refuse.
+  if (!isRecord(config) || !isRecord(override)) return isRecord(override) ? config : override;
+  const values: Record<string, unknown> = { ...config };
+  for (const [key, value] of Object.entries(override)) {
+    if (key === "$schema") continue;
+    const over = key === "listen" ? placeListen(value, state) : placeFolder(value, state);
+    values[key] = MERGED.includes(key) && isRecord(over) && isRecord(values[key])
+      ? { ...values[key], ...over }
+      : over;
+  }
+  return values;
+}
+
+function placeListen(value: unknown, state: string): unknown {
+  if (!Array.isArray(value)) return value;
+  return value.map((address: unknown) => {
+    if (typeof address === "string") {
+      return address.replace(/^unix:(?!\/)(.+)$/, (_, path) => `unix:${resolve(state, path)}`);
+    }
+    if (!isRecord(address) || typeof address.unix !== "string") return address;
+    return { ...address, unix: resolve(state, address.unix) };
+  });
+}
+
+function placeFolder(value: unknown, state: string): unknown {
+  if (!isRecord(value) || typeof value.folder !== "string" || value.folder === "") return value;
+  return { ...value, folder: resolve(state, value.folder) };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

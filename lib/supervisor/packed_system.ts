@@ -1,0 +1,200 @@
+/**
+ * The effects of a supervisor that runs from a portable executable: app, config and programs come
+ * from its image, and a reload looks whether the executable was replaced.
+ */
+import { dirname, join } from "node:path";
+import { HoldfastError } from "../base/error.ts";
+import { escapeStranger } from "../base/escape.ts";
+import type { Config } from "../config/config.ts";
+import { loadConfig, readConfig } from "../config/load.ts";
+import { ConfigError } from "../config/problem.ts";
+import { covers } from "../config/paths.ts";
+import { realPlace } from "../config/real_place.ts";
+import { PROTOCOL_VERSION } from "../protocol/version.ts";
+import { type Image, IMAGE_FOLDERS, imageModules, readImage } from "./image.ts";
+import {
+  allModules,
+  HELPER_ENTRY,
+  LOGGER_ENTRY,
+  prebuiltPath,
+  readPrebuilt,
+  requireGoodConfig,
+  WORKER_ENTRY,
+} from "./prepare.ts";
+import { realSystem, type System } from "./system.ts";
+
+/** How long the new file may take to unpack itself. */
+const UNPACK_DEADLINE_MS = 120_000;
+
+/** How much is read of what an unpacking says. */
+const MAX_WORDS = 2_000;
+
+/** What the header of an executable tells the program in it. */
+export interface PackedPlace {
+  /** The folder of the image. */
+  readonly image: string;
+  /** The executable, by the name under which it was started: a new one is put there. */
+  readonly executable: string;
+  /** Where what is written lies. */
+  readonly state: string;
+  /** A file that is laid over the config, whether it is there or not. */
+  readonly override: string;
+  /** Whether that file must be there. */
+  readonly overrideWanted: "optional" | "required";
+}
+
+/** The effects of an executable. */
+export async function packedSystem(place: PackedPlace): Promise<System> {
+  const first = await readImage(place.image);
+  const images = new Map<string, Image>([[first.folder, first]]);
+  let current = first;
+  let loads = 0;
+  const imageOf = ({ file }: Config) => {
+    const image = [...images.values()].find(({ folder }) => covers(folder, file));
+    if (!image) throw new Error(`${file} is in no image`);
+    return image;
+  };
+  const holdfastOf = (config: Config) => join(imageOf(config).folder, IMAGE_FOLDERS.holdfast);
+  const programOf = async (config: Config, entry: string) => {
+    const text = await readPrebuilt(entry, holdfastOf(config));
+    if (text !== undefined) return text;
+    throw new Error(`There is no ${prebuiltPath(holdfastOf(config), entry)}`);
+  };
+  return {
+    ...realSystem,
+    loadConfig: async () => {
+      // The header has just unpacked, or looked at, the image of the first one.
+      if (loads++ > 0) current = await unpackAgain(place, first);
+      images.set(current.folder, current);
+      return await loadPacked(current, place);
+    },
+    holdfastOf,
+    findDenoDir: (config) => Promise.resolve(join(imageOf(config).folder, IMAGE_FOLDERS.denoDir)),
+    bundleWorker: (config) => programOf(config, WORKER_ENTRY),
+    bundleHelper: (config) => programOf(config, HELPER_ENTRY),
+    bundleLogger: (config) => programOf(config, LOGGER_ENTRY),
+    prepareApp: (config, denoDir) => {
+      const image = imageOf(config);
+      const modules = imageModules(image);
+      requireGoodConfig(config, {
+        denoDir,
+        holdfast: holdfastOf(config),
+        // What decides which code runs after the next reload.
+        modules: [...allModules(modules), place.executable, place.override],
+      });
+      return Promise.resolve(modules);
+    },
+  };
+}
+
+/** The config of an image, with what may differ on this machine laid over it. */
+async function loadPacked(image: Image, place: PackedPlace): Promise<Config> {
+  const override = await readOverride(place);
+  const config = await loadConfig(join(image.folder, image.facts.config), override);
+  // What is written lies in the state folder; the image has links to it.
+  const real = <T extends { readonly path: string }>(address: T): T => ({
+    ...address,
+    path: realPlace(address.path),
+    text: `unix:${realPlace(address.path)}`,
+  });
+  const { folder } = config.log;
+  const listen = config.listen.map((address) => address.kind === "unix" ? real(address) : address);
+  const runtime = realPlace(config.runtime);
+  for (const address of listen) {
+    if (address.kind === "unix") requireWritable(address.path, runtime, place.override);
+  }
+  const log = { ...config.log, folder: folder === undefined ? undefined : realPlace(folder) };
+  return { ...config, runtime, log, listen };
+}
+
+/** Which sockets this program may make was decided when it was built. */
+function requireWritable(path: string, runtime: string, override: string): void {
+  if (Deno.permissions.querySync({ name: "write", path }).state === "granted") return;
+  throw new HoldfastError(`${override}: this program may make no socket at ${path}`, {
+    kind: "config",
+    code: "socket_not_granted",
+    hint: `Listen on one in ${runtime}, or build a program that listens there`,
+  });
+}
+
+async function readOverride({ override, overrideWanted, state }: PackedPlace) {
+  if (overrideWanted === "optional" && !await exists(override)) return undefined;
+  const { text } = await readConfig(override);
+  return { file: override, text, state };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.lstat(path).then(() => true, () => false);
+}
+
+/**
+ * Has the executable that lies there now unpack itself, if that was not done, and look at what it
+ * unpacked. It is the same trust as the next start's, and the name is the one by which this program
+ * was started: nothing that a worker says or writes has a part in it.
+ *
+ * @throws {HoldfastError} if it cannot be taken without a restart
+ */
+async function unpackAgain(place: PackedPlace, first: Image): Promise<Image> {
+  const folder = await runUnpack(place);
+  if (dirname(folder) !== dirname(place.image)) {
+    throw new HoldfastError(
+      `${place.executable} unpacked itself to ${escapeStranger(folder, 200)}, and not beside ` +
+        place.image,
+      { kind: "environment", code: "unpack_failed", hint: "Is it an executable of Holdfast?" },
+    );
+  }
+  const image = await readImage(folder);
+  const { facts } = image;
+  const refuse = (found: string) =>
+    new HoldfastError(`${place.executable} cannot be taken by a reload: ${found}`, {
+      kind: "config",
+      code: "restart_needed",
+      hint: "Restart the program to take it, or put the old file back",
+    });
+  if (facts.protocol !== PROTOCOL_VERSION) {
+    throw refuse(
+      `its workers speak protocol ${facts.protocol}, this supervisor ${PROTOCOL_VERSION}`,
+    );
+  }
+  // The one program that this supervisor may run is the one that it was started with.
+  if (facts.program !== first.facts.program) {
+    throw refuse(
+      `it brings Deno ${facts.versions.deno} (${
+        facts.program.slice(0, 12)
+      }), this supervisor may ` +
+        `run its own alone, ${first.facts.versions.deno} (${first.facts.program.slice(0, 12)})`,
+    );
+  }
+  if (facts.name !== first.facts.name) {
+    throw refuse(`it is ${facts.name}, this is ${first.facts.name}`);
+  }
+  return image;
+}
+
+async function runUnpack({ executable, image, state }: PackedPlace): Promise<string> {
+  const failed = (found: string, cause?: unknown) =>
+    new HoldfastError(`Cannot unpack ${executable}: ${found}`, {
+      kind: "environment",
+      code: "unpack_failed",
+      hint: "Put the executable in its place by a rename, whole and with its mode",
+      cause,
+    });
+  try {
+    const { success, stdout, stderr } = await new Deno.Command(executable, {
+      args: ["--unpack", "--state", state],
+      env: { HOLDFAST_CACHE: dirname(image) },
+      cwd: "/",
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      detached: true,
+      signal: AbortSignal.timeout(UNPACK_DEADLINE_MS),
+    }).spawn().output();
+    const words = new TextDecoder().decode(success ? stdout : stderr).trim().slice(0, MAX_WORDS);
+    if (success && words.startsWith("/") && !words.includes("\n")) return words;
+    throw failed(escapeStranger(words, MAX_WORDS) || "it said nothing");
+  } catch (error) {
+    if (error instanceof HoldfastError || error instanceof ConfigError) throw error;
+    throw failed((error as Error).message, error);
+  }
+}

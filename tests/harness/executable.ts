@@ -1,0 +1,282 @@
+/** An app in one file, built, alone in a folder, and run where nothing else of it can be reached. */
+import { basename, join } from "node:path";
+import { buildPortable, type BuildReport } from "../../lib/compile/portable.ts";
+import type { Status } from "../../lib/protocol/control.ts";
+import { isAlive, processesIn } from "./process.ts";
+import { freePort, REPOSITORY } from "./project.ts";
+import type { CommandResult, LogEvent } from "./server.ts";
+import { PATIENCE_MS, until } from "./wait.ts";
+
+/** Builds an executable of a config's app. */
+export async function build(
+  configFile: string,
+  folder: string,
+  alterStage?: (stage: string) => Promise<void>,
+): Promise<BuildReport> {
+  const options = { configFile, output: join(folder, "guestbook") };
+  return await buildPortable(alterStage ? { ...options, alterStage } : options);
+}
+
+/** Whether this machine lets the tests take everything else away; what they say if not. */
+export function canIsolate(): boolean {
+  if (Deno.uid() !== 0) {
+    // deno-lint-ignore no-console
+    console.log("NOT ISOLATED: only root may make namespaces, so deno and the network were there");
+    return false;
+  }
+  const { success, stderr } = new Deno.Command("unshare", {
+    args: ["--net", "--mount", "ip", "link", "set", "lo", "up"],
+  }).outputSync();
+  if (!success) {
+    // deno-lint-ignore no-console
+    console.log(`NOT ISOLATED: ${new TextDecoder().decode(stderr).trim()}`);
+  }
+  return success;
+}
+
+/** What is covered: every program that could stand in for what the executable brings. */
+const PROGRAMS = ["deno", "denort", "node", "npm", "npx"];
+
+/** The lines of a shell that take everything away, in a namespace of its own. */
+function takeAway(): string {
+  const folders = (Deno.env.get("PATH") ?? "").split(":");
+  const programs = folders.flatMap((folder) => PROGRAMS.map((name) => join(folder, name)));
+  const found = [Deno.execPath(), ...programs].filter((path) => {
+    try {
+      return Deno.statSync(path).isFile;
+    } catch {
+      return false;
+    }
+  });
+  const denoDir = JSON.parse(
+    new TextDecoder().decode(
+      new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).outputSync().stdout,
+    ),
+  ).denoDir;
+  return [
+    "set -e",
+    "ip link set lo up",
+    ...[...new Set(found)].map((path) => `mount --bind /dev/null '${Deno.realPathSync(path)}'`),
+    ...[denoDir, REPOSITORY].map((folder) => `mount -t tmpfs tmpfs '${folder}'`),
+    // Whoever could still be found would show here.
+    `for program in ${PROGRAMS.join(" ")}; do`,
+    '  if "$program" --version >/dev/null 2>&1; then echo "$program runs" >&2; exit 99; fi',
+    "done",
+    'exec "$@"',
+  ].join("\n");
+}
+
+/** Where an executable is started. */
+export interface PlaceOptions {
+  /** Copied; it is all that is there. */
+  readonly executable: string;
+  readonly isolation: "isolated" | "none";
+  /** Keys of the file that is laid over the config; the port is always in it. */
+  readonly override?: Readonly<Record<string, unknown>>;
+}
+
+/** An executable, alone in a folder. */
+export class Executable implements AsyncDisposable {
+  readonly folder: string;
+  readonly port: number;
+  readonly path: string;
+  readonly cache: string;
+  readonly #isolation: PlaceOptions["isolation"];
+
+  constructor(folder: string, port: number, { executable, isolation }: PlaceOptions) {
+    this.folder = folder;
+    this.port = port;
+    this.path = join(folder, "alone", basename(executable));
+    this.cache = join(folder, "cache");
+    this.#isolation = isolation;
+  }
+
+  static async place(options: PlaceOptions): Promise<Executable> {
+    const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_test_" }));
+    const placed = new Executable(folder, freePort(), options);
+    await Deno.mkdir(join(folder, "alone"));
+    await placed.put(options.executable);
+    await placed.override(options.override ?? {});
+    return placed;
+  }
+
+  /** Puts another file in its place, as a deployment does. */
+  async put(executable: string): Promise<void> {
+    await Deno.copyFile(executable, `${this.path}.new`);
+    await Deno.chmod(`${this.path}.new`, 0o755);
+    await Deno.rename(`${this.path}.new`, this.path);
+  }
+
+  async override(keys: Readonly<Record<string, unknown>>): Promise<void> {
+    const text = JSON.stringify({ listen: [`127.0.0.1:${this.port}`], ...keys });
+    await Deno.writeTextFile(`${this.path}.jsonc`, text);
+  }
+
+  /** The command that runs it, and the environment. */
+  command(
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): { program: string; options: Deno.CommandOptions } {
+    const [program, ...more] = this.#isolation === "isolated"
+      ? ["unshare", "--net", "--mount", "sh", "-c", takeAway(), "sh", this.path, ...args]
+      : [this.path, ...args];
+    return {
+      program: program!,
+      options: {
+        args: more,
+        cwd: this.folder,
+        clearEnv: true,
+        env: { PATH: Deno.env.get("PATH")!, HOLDFAST_CACHE: this.cache, ...env },
+        stdin: "null",
+        stdout: "piped",
+        stderr: "piped",
+      },
+    };
+  }
+
+  /** Runs it to its end. */
+  async run(
+    args: readonly string[],
+    { env = {}, patienceMs = PATIENCE_MS }: {
+      env?: Readonly<Record<string, string>>;
+      patienceMs?: number;
+    } = {},
+  ): Promise<CommandResult> {
+    const { program, options } = this.command(args, env);
+    const signal = AbortSignal.timeout(patienceMs);
+    const output = await new Deno.Command(program, { ...options, signal }).output();
+    const decoder = new TextDecoder();
+    return {
+      code: output.code,
+      stdout: decoder.decode(output.stdout),
+      stderr: decoder.decode(output.stderr),
+    };
+  }
+
+  async start(args: readonly string[] = []): Promise<RunningExecutable> {
+    const { program, options } = this.command(["start", ...args]);
+    const running = new RunningExecutable(this, new Deno.Command(program, options).spawn());
+    try {
+      await running.waitFor("serving");
+    } catch (error) {
+      await running[Symbol.asyncDispose]();
+      throw error;
+    }
+    return running;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.folder, { recursive: true });
+  }
+}
+
+/** One that serves. */
+export class RunningExecutable implements AsyncDisposable {
+  readonly place: Executable;
+  readonly events: LogEvent[] = [];
+  readonly #process: Deno.ChildProcess;
+  readonly #reading: Promise<unknown>;
+  #text = "";
+  #exit: Deno.CommandStatus | undefined;
+
+  constructor(place: Executable, process: Deno.ChildProcess) {
+    this.place = place;
+    this.#process = process;
+    this.#reading = Promise.all([this.#readLog(), process.stdout.pipeTo(new WritableStream())]);
+    process.status.then((status) => this.#exit = status);
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  get log(): string {
+    return this.#text;
+  }
+
+  /** Waits until the log has `count` events of that name, and gives the last of them. */
+  async waitFor(event: string, count = 1): Promise<LogEvent> {
+    return await until(`${count} ${event} in the log`, () => {
+      const found = this.events.filter((each) => each.event === event);
+      if (this.#exit && found.length < count) {
+        throw new Error(`It ended before it logged ${event}:\n${this.#text.slice(-4000)}`);
+      }
+      return found[count - 1];
+    });
+  }
+
+  /** Sends HUP and waits for the outcome of that reload. */
+  async hangUp(): Promise<LogEvent> {
+    const outcomes = () =>
+      this.events.filter(({ event }) => event === "reload_done" || event === "reload_refused");
+    const before = outcomes().length;
+    Deno.kill(this.pid, "SIGHUP");
+    return await until("the outcome of the reload", () => outcomes()[before]);
+  }
+
+  /** A program that sees the network, and the files, that this one sees. */
+  beside(program: string, args: readonly string[]): [program: string, args: string[]] {
+    return ["nsenter", [`--net=/proc/${this.pid}/ns/net`, program, ...args]];
+  }
+
+  /** The text of the front page, by a client in the network of the server. */
+  async page(): Promise<string> {
+    const [program, args] = this.beside("curl", [
+      ...["--silent", "--show-error", "--fail", "--max-time", "10"],
+      `http://127.0.0.1:${this.place.port}/`,
+    ]);
+    const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
+    if (!success) throw new Error(new TextDecoder().decode(stderr));
+    return new TextDecoder().decode(stdout);
+  }
+
+  async status(): Promise<Status> {
+    const { code, stdout, stderr } = await this.place.run(["status", "--json"]);
+    if (code !== 0) throw new Error(stderr);
+    return JSON.parse(stdout);
+  }
+
+  /** Sends TERM and waits for the end. */
+  async stop(): Promise<number> {
+    if (!this.#exit) Deno.kill(this.pid, "SIGTERM");
+    const late = setTimeout(() => this.#killAll(), 45_000);
+    await this.#reading;
+    const { code } = await this.#process.status;
+    clearTimeout(late);
+    return code;
+  }
+
+  /** Stops, and fails if anything is left. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    const left = processesIn(this.place.folder).filter(isAlive);
+    this.#killAll();
+    if (left.length > 0) throw new Error(`Left behind: processes ${left}\n${this.#text}`);
+  }
+
+  #killAll(): void {
+    for (const pid of [...processesIn(this.place.folder), ...this.#exit ? [] : [this.pid]]) {
+      try {
+        Deno.kill(pid, "SIGKILL");
+      } catch {
+        // Gone by now.
+      }
+    }
+  }
+
+  async #readLog(): Promise<void> {
+    let held = "";
+    for await (const chunk of this.#process.stderr.pipeThrough(new TextDecoderStream())) {
+      this.#text += chunk;
+      const lines = (held + chunk).split("\n");
+      held = lines.pop()!;
+      for (const line of lines) {
+        try {
+          this.events.push(JSON.parse(line));
+        } catch {
+          // The header's own errors are for people.
+        }
+      }
+    }
+  }
+}

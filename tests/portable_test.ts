@@ -349,29 +349,40 @@ Deno.test("data lies in the folder that --state names", async () => {
   ]);
 });
 
+const HELPER = `
+const text = { "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) } };
+export default { shout: { input: text, output: text, handle: (value) => value.toUpperCase() } };
+`;
+
 const APP = `
 import { readFileSync } from "node:fs";
+import { helper } from "./holdfast.ts";
+const loud = helper("loud");
 export default {
   async fetch(request) {
     const { pathname } = new URL(request.url);
     if (pathname !== "/") return new Response(null, { status: 404 });
     Deno.writeTextFileSync("./notes/note.txt", "written ");
-    return new Response(Deno.readTextFileSync("./notes/note.txt") + readFileSync("./assets/a.txt"));
+    const text = Deno.readTextFileSync("./notes/note.txt") + readFileSync("./assets/a.txt");
+    return new Response(await loud.shout(text));
   },
 };
 `;
 
 for (const wall of ["kernel", "deno"] as const) {
-  Deno.test(`an app with assets and no lock file serves from one file, with the wall of ${wall}`, async () => {
+  Deno.test(`an app with assets, a helper and no lock file serves from one file, with the wall of ${wall}`, async () => {
     await using project = await Project.create({
       files: {
         "main.ts": APP,
+        "loud.ts": HELPER,
+        "holdfast.ts": await Deno.readTextFile(join(REPOSITORY, "lib/helper/mod.ts")),
         "assets/a.txt": "packed",
         "notes/old.txt": "old",
         ".env": "SECRET=1",
       },
       config: {
         app: "./main.ts",
+        helpers: { loud: { module: "./loud.ts" } },
         unveil: { "./assets": "r", "./notes/": "rwc" },
         wall,
         ...Deno.uid() === 0 && { user: "nobody" },
@@ -387,7 +398,7 @@ for (const wall of ["kernel", "deno"] as const) {
     // A second start finds what the workers of the first may have cached.
     for (let start = 0; start < 2; start++) {
       await using running = await executable.start();
-      assertEquals(await running.page(), "written packed");
+      assertEquals(await running.page(), "WRITTEN PACKED");
     }
     const state = Array.from(
       Deno.readDirSync(join(executable.folder, "alone/notes")),
@@ -397,7 +408,15 @@ for (const wall of ["kernel", "deno"] as const) {
     const image = (await executable.run(["--unpack"])).stdout.trim();
     const packed = Array.from(Deno.readDirSync(join(image, "app")), ({ name }) => name).sort();
     assertEquals(packed, [
-      ...[".holdfast", ".holdfast_probe_0.js", "assets", "holdfast.jsonc", "main.ts", "notes"],
+      ".holdfast",
+      ".holdfast_probe_0.js",
+      ".holdfast_probe_1.js",
+      "assets",
+      "holdfast.jsonc",
+      "holdfast.ts",
+      "loud.ts",
+      "main.ts",
+      "notes",
     ]);
   });
 }

@@ -345,3 +345,44 @@ rootTest("the runtime folder of another user is refused", async () => {
   assertEquals(code, 71);
   assertStringIncludes(stderr, `${project.path(".holdfast")} is no folder of this user`);
 });
+
+rootTest(
+  "a helper runs as the workers' user, and the logger as whoever starts Holdfast",
+  async () => {
+    await using deno = await OpenDeno.create();
+    const anything = `const anything = {
+    "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) },
+  };`;
+    const project = await createOpenProject({
+      files: {
+        "app.ts": APP,
+        "helper.ts": `${anything}
+        export default { echo: { input: anything, output: anything, handle: (value) => value } };`,
+      },
+      config: {
+        user: "nobody",
+        helpers: { echo: { module: "./helper.ts" } },
+        log: { folder: "./log" },
+      },
+    });
+    await using server = startAsRoot(project, deno);
+    await server.waitFor("serving");
+    const status = await server.status();
+    const [{ worker, helpers }] = status.generations as [typeof status.generations[0]];
+    const ids = await nobody();
+    for (const pid of [worker!.pid, helpers[0]!.process!.pid]) {
+      const { uids, gids, groups, capabilities } = credentials(pid);
+      assertEquals(new Set(uids), new Set([ids.uid]));
+      assertEquals(new Set(gids), new Set([ids.gid]));
+      assertEquals(groups.filter((group) => group !== ids.gid), []);
+      assertEquals(capabilities, [0, 0, 0, 0]);
+    }
+    assertEquals(new Set(credentials(status.logger!.process!.pid).uids), new Set([0]));
+    await server.text("/");
+    const log = await until("a record", async () => {
+      const text = await Deno.readTextFile(project.path("log/access.log"));
+      return text === "" ? undefined : await Deno.stat(project.path("log/access.log"));
+    });
+    assertEquals([log.uid, (log.mode ?? 0) & 0o777], [0, 0o640]);
+  },
+);

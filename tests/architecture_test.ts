@@ -15,7 +15,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   worker: ["base", "protocol", "child", "helper"],
   helper: ["base", "protocol", "child"],
   logger: ["base", "protocol", "child"],
-  audit: ["base", "protocol", "config", "sandbox", "os", "supervisor", "worker"],
+  audit: ["base", "protocol", "config", "sandbox", "os", "supervisor", "worker", "helper"],
   compile: ["base", "protocol", "config", "supervisor"],
   cli: ["std", "base", "protocol", "config", "sandbox", "os", "supervisor", "audit", "compile"],
 };

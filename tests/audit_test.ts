@@ -6,6 +6,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import type { Attempt, Report } from "../lib/audit/attempt.ts";
 import { ATTEMPTS } from "../lib/audit/attempts/catalogue.ts";
+import { formatSummary } from "../lib/cli/audit_report.ts";
 import { audit } from "../lib/audit/audit.ts";
 import { type Mode, MODES } from "../lib/audit/mode.ts";
 import { type Line, summarize, type Summary } from "../lib/audit/summary.ts";
@@ -14,7 +15,7 @@ import { configureLog } from "../lib/base/log.ts";
 import { numberOf, type SystemCall } from "../lib/sandbox/seccomp.ts";
 import type { Wall } from "../lib/sandbox/wall.ts";
 import { guestbookProject } from "./harness/guestbook.ts";
-import { Project, REPOSITORY } from "./harness/project.ts";
+import { Project, type ProjectOptions, REPOSITORY } from "./harness/project.ts";
 import { runCommand, runLongCommand } from "./harness/server.ts";
 
 /** Only a hang makes it matter. */
@@ -35,13 +36,35 @@ function auditTest(name: string, fn: () => Promise<void>): void {
   Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
 }
 
+/** One helper that has nothing, and one that has a folder, an address and a variable. */
+const HELPERS: ProjectOptions = {
+  files: {
+    "bare.ts": "export default {};",
+    "keeper.ts": "export default {};",
+    "kept/file.txt": "kept",
+  },
+  config: {
+    log: { folder: "./log" },
+    helpers: {
+      bare: { module: "./bare.ts" },
+      keeper: {
+        module: "./keeper.ts",
+        unveil: { "./kept": "rw" },
+        net: ["127.0.0.1:9"],
+        env: ["LANG"],
+      },
+    },
+  },
+};
+
 /** Makes attempts of a plain project in one mode, with something changed. */
 async function auditIn(
   mode: Mode,
   ids: readonly string[],
   change: Partial<Parameters<typeof audit>[0]>,
+  options: ProjectOptions = {},
 ): Promise<Result[]> {
-  await using project = await Project.create();
+  await using project = await Project.create(options);
   configureLog("none");
   return await audit({
     configFile: project.configFile,
@@ -66,6 +89,49 @@ Deno.test("nothing gets out of a worker of the guestbook, in the way in which it
   console.log(JSON.stringify(counts));
 });
 
+Deno.test("nothing gets out of a helper, granted something or nothing, nor out of the logger", async () => {
+  await using project = await Project.create(HELPERS);
+  configureLog("none");
+  const places = ["helper bare", "helper keeper", "logger"] as const;
+  const results = await audit({ configFile: project.configFile, places, modes: [BOTH] });
+  const { lines, passed } = summarize(results);
+  assertEquals(lines.filter(({ verdict }) => ["failed", "unproven"].includes(verdict)), []);
+  assertEquals(passed, true);
+  for (const place of places) {
+    const own = lines.filter(({ process }) => process === place);
+    assertEquals(own.length, ATTEMPTS.length);
+    const skipped = own.filter(({ verdict }) => verdict === "skipped");
+    // Only what is a worker's alone, what uses the machine up, or what this user could never do.
+    const unexplained = skipped.filter(({ details }) => !details.both);
+    assertEquals(unexplained, []);
+    assert(own.filter(({ verdict }) => verdict === "held").length >= 120);
+  }
+});
+
+Deno.test("the audit says in whose place something got through, and takes no place for another's", async () => {
+  const results = await auditIn(KERNEL, ["HG1.helper_native", "HG1.worker_native"], {
+    places: ["helper keeper", "worker"],
+    alterWall: grantBeside("of_helper", "of_worker"),
+  }, HELPERS);
+  assertEquals(
+    results.map(({ place, attempt, outcome }) => [place, attempt.id, outcome]).toSorted(),
+    [
+      ["helper keeper", "HG1.helper_native", "through"],
+      ["helper keeper", "HG1.worker_native", "through"],
+      ["worker", "HG1.helper_native", "through"],
+      ["worker", "HG1.worker_native", "skipped"],
+    ],
+  );
+  const { lines, passed } = summarize(results);
+  assertEquals(passed, false);
+  assertEquals(lines.map(({ process }) => process), [
+    ...["worker", "worker", "helper keeper", "helper keeper"],
+  ]);
+  const text = formatSummary(summarize(results));
+  assertStringIncludes(text, "failed: HG1.helper_native in the place of the helper keeper");
+  assertStringIncludes(text, "THE WALL DOES NOT HOLD");
+});
+
 Deno.test("every attempt has a number of its own, and says why a layer lets it through", () => {
   assert(ATTEMPTS.length >= 120);
   assertEquals(new Set(ATTEMPTS.map(({ id }) => id)).size, ATTEMPTS.length);
@@ -80,6 +146,7 @@ Deno.test("every attempt has a number of its own, and says why a layer lets it t
 Deno.test("the page of the docs has every attempt, and none that is gone", async () => {
   const page = await Deno.readTextFile(join(REPOSITORY, "docs/audit.md"));
   const ids = [...page.matchAll(/^\| ([A-Z]+\d[\w.]*) +\|/gm)].map(([, id]) => id!);
+  assertStringIncludes(page, "The worker:");
   assertEquals(ids.toSorted(), ATTEMPTS.map(({ id }) => id).toSorted());
   assertStringIncludes(page, "Nothing got through.");
 });
@@ -97,6 +164,24 @@ function grant(...rights: Wall["landlock"]["paths"][number]["rights"]) {
     landlock: {
       ...wall.landlock,
       paths: [...wall.landlock.paths, { path: outside(wall), rights, presence: "required" }],
+    },
+  });
+}
+
+/** Grants folders that lie beside the canaries. */
+function grantBeside(...names: string[]) {
+  return (wall: Wall): Wall => ({
+    ...wall,
+    landlock: {
+      ...wall.landlock,
+      paths: [
+        ...wall.landlock.paths,
+        ...names.map((name) => ({
+          path: join(outside(wall), "..", name),
+          rights: ["readFile", "readDir", "writeFile", "truncate", "makeReg"] as const,
+          presence: "required" as const,
+        })),
+      ],
     },
   });
 }
@@ -229,6 +314,98 @@ for (const [kind, [from, to, ids]] of Object.entries(DENO_CASES)) {
   });
 }
 
+// ---- able to fail: a helper's layers ----
+
+const HELPER_CASES: Record<string, [mode: Mode, ids: string[], change: Change]> = {
+  "Landlock gives it what another helper has": [
+    KERNEL,
+    ["HG1.helper_native", "HG2.helper_native"],
+    { alterWall: grantBeside("of_helper") },
+  ],
+  "Landlock gives it what the worker has": [
+    KERNEL,
+    ["HG1.worker_native", "HG2.worker_native"],
+    { alterWall: grantBeside("of_worker") },
+  ],
+  "seccomp and Landlock let it dial whom others may": [
+    KERNEL,
+    ["HG3.helper_native", "HG3.worker_native"],
+    {
+      alterWall: (wall) => ({
+        ...without("socket", "connect")(wall),
+        landlock: { ...wall.landlock, connect: "all" },
+      }),
+    },
+  ],
+  "seccomp has no rule about ptrace": [
+    KERNEL,
+    ["SP5.traceme"],
+    { alterWall: without("ptrace") },
+  ],
+  "the logger's wall gives it what a worker has": [
+    KERNEL,
+    ["HG1.worker_native"],
+    { places: ["logger"], alterWall: grantBeside("of_worker") },
+  ],
+  "Deno's flags give it every file": [
+    DENO,
+    ["HG1.helper_read", "HG1.worker_node", "FR1.deno"],
+    widen(/^--(allow|deny)-read.*/, "--allow-read"),
+  ],
+  "Deno's flags give it the network": [
+    DENO,
+    ["HG3.helper_dial", "HG3.worker_dial", "NW7.listen"],
+    widen(/^--(allow|deny)-net.*/, "--allow-net"),
+  ],
+};
+
+type Change = Partial<Parameters<typeof audit>[0]>;
+
+/** Puts a flag in the place of another. */
+function widen(from: RegExp, to: string): Change {
+  return {
+    alterArguments: (args) => {
+      assert(args.some((arg) => from.test(arg)), `no flag ${from}`);
+      return args.map((arg) => from.test(arg) ? to : arg).concat("wide");
+    },
+  };
+}
+
+for (const [what, [mode, ids, change]] of Object.entries(HELPER_CASES)) {
+  auditTest(`the audit of a helper fails where ${what}`, async () => {
+    const results = await auditIn(mode, ids, { places: ["helper bare"], ...change }, HELPERS);
+    assertEquals(results.length, ids.length);
+    for (const { place, attempt, outcome, detail } of results) {
+      const [expected] = change.places ?? ["helper bare"];
+      assertEquals([place, attempt.id, outcome], [expected, attempt.id, "through"], detail);
+    }
+    assertEquals(summarize(results).passed, false);
+  });
+}
+
+auditTest("the audit fails where somebody around the suspect comes to harm", async () => {
+  const opened: Deno.FsFile[] = [];
+  try {
+    const ids = ["HL1.garbage", "HO1.native"];
+    const results = await auditIn(KERNEL, ids, {
+      places: ["worker"],
+      // The test is the supervisor here, and holds a file of the suspect's making.
+      alterWall: (wall) => {
+        const path = join(outside(wall), "../inside/nonce-held");
+        opened.push(Deno.openSync(path, { create: true, write: true }));
+        return wall;
+      },
+    });
+    assertEquals(results.map(({ outcome }) => outcome), ["unclear", "unclear"]);
+    for (const { detail } of results) {
+      assertEquals(detail, `process ${Deno.pid} holds what it was sent`);
+    }
+    assertEquals(summarize(results).passed, false);
+  } finally {
+    for (const file of opened) file.close();
+  }
+});
+
 auditTest(
   "an attempt that does not work without any wall proves nothing, and fails the audit",
   async () => {
@@ -286,7 +463,7 @@ Deno.test("an audit passes only if every attempt is held, or contained by what i
     const { lines, passed } = summarize(outcomes.map((outcome, index) => {
       const mode = [NEITHER, DENO, KERNEL, BOTH][index]!;
       const asExpected = outcome === "skipped" || outcome === expectedOutcome(attempt, mode);
-      return { attempt, mode, outcome, asExpected, detail: "" };
+      return { attempt, place: "worker", mode, outcome, asExpected, detail: "" };
     }));
     return [lines[0]!.verdict, passed];
   };

@@ -14,7 +14,8 @@ Deno.test("explain says what a worker may do, by which layers, and in which flag
     files: { "data/file.txt": "" },
     config: { unveil: { "./data": "rw" }, net: ["10.0.0.1:5432"] },
   });
-  const { command, rules, kernel } = await explain(project);
+  const { commands, rules, kernel } = await explain(project);
+  const command = commands.find(({ process }) => process === "worker")!.command;
   const worker = (may: string) =>
     rules.find((rule) => rule.process === "worker" && rule.may === may);
   const data = project.path("data");
@@ -43,4 +44,73 @@ Deno.test("explain says so where the config does without the kernel's layer", as
     "The kernel's wall is not asked for: native code is not held back.",
   ]);
   assertEquals(rules.filter(({ by }) => /Landlock|seccomp|rlimits/.test(by)), []);
+});
+
+Deno.test("explain gives each helper its own rules and flags, and the worker none of them", async () => {
+  await using project = await Project.create({
+    files: {
+      "data/file.txt": "",
+      "mail.ts": "export default {};",
+      "pure.ts": "export default {};",
+    },
+    config: {
+      log: { folder: "./log" },
+      helpers: {
+        mail: {
+          module: "./mail.ts",
+          unveil: { "./data": "r" },
+          net: ["10.0.0.1:25"],
+          instances: 2,
+        },
+        pure: { module: "./pure.ts", restart: "never", memoryBytes: 2 ** 28 },
+      },
+    },
+  });
+  const { commands, rules } = await explain(project);
+  const may = (process: string, may: string) =>
+    rules.find((rule) => rule.process === process && rule.may === may)?.what;
+  const data = project.path("data");
+  assertEquals(may("worker", "read"), ["nothing"]);
+  assertEquals(may("worker", "dial"), ["nothing"]);
+  assertEquals(may("worker", "call"), ["mail", "pure"]);
+  assertEquals(may("helper mail", "read"), [data]);
+  assertEquals(may("helper mail", "write"), ["nothing"]);
+  assertEquals(may("helper mail", "dial"), ["10.0.0.1:25"]);
+  assertEquals(may("helper pure", "read"), ["nothing"]);
+  assertEquals(may("helper pure", "accept"), ["nothing"]);
+  assertEquals(may("helper pure", "call"), ["nothing"]);
+  for (const verb of ["be", "create", "load", "run", "signal", "see", "use up"]) {
+    assert(may("helper pure", verb), verb);
+  }
+  assert(may("helper mail", "load")?.includes(`${project.path("mail.ts")} r`));
+  assert(!may("helper pure", "load")?.includes(`${project.path("mail.ts")} r`));
+  assertStringIncludes(may("helper mail", "answer")!.join("\n"), "2 processes");
+  assertStringIncludes(may("helper pure", "answer")!.join("\n"), "not replaced when it dies");
+  assertEquals(
+    [may("worker", "use up"), may("helper pure", "use up")].map((limits) =>
+      limits?.some((limit) => limit.startsWith("data:"))
+    ),
+    [false, true],
+  );
+  const log = project.path("log");
+  assertEquals([may("logger", "write"), may("logger", "create")], [[log], [log]]);
+  for (const verb of ["dial", "accept", "answer", "call", "run", "signal"]) {
+    assertEquals(may("logger", verb), ["nothing"], verb);
+  }
+  assert(!may("worker", "write")?.includes(log));
+  assertEquals(commands.map(({ process }) => process), [
+    ...["worker", "helper mail", "helper pure", "logger"],
+  ]);
+  const flags = (process: string) => commands.find((each) => each.process === process)!.command;
+  assert(flags("helper mail").includes(`--allow-read=${data}`));
+  assert(flags("helper mail").includes("--allow-net=10.0.0.1:25"));
+  for (const process of ["worker", "helper pure"]) {
+    for (const flag of ["--deny-read", "--deny-write", "--deny-net"]) {
+      assert(flags(process).includes(flag), `${process} ${flag}`);
+    }
+  }
+  const { stdout } = await runCommand(project, "explain");
+  for (const text of ["helper mail", "The helper pure's command:", "--allow-net=10.0.0.1:25"]) {
+    assertStringIncludes(stdout, text);
+  }
 });

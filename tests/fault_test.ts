@@ -149,7 +149,9 @@ for (const [fault] of ENTRIES.filter(([, { reload }]) => reload === "done")) {
     await arm(server, fault);
     const done = await server.hangUp();
     assertEquals([done.event, done.generation], ["reload_done", 3], server.log);
-    assertEquals(await ask(server, "/"), "three /");
+    // An old worker that could not be told to drain is killed, with what it takes in that moment.
+    const answer = await until("an answer", () => ask(server, "/").catch(() => undefined));
+    assertEquals(answer, "three /");
     await until("the fault to strike", async () => !await isArmed(server));
     await until("the new generation alone", async () => {
       const { generations } = await server.status();

@@ -6,14 +6,25 @@ import {
   type GuestbookOptions,
 } from "../examples/guestbook/guestbook.tsx";
 import { MAX_BODY_BYTES, MAX_PHOTO_BYTES } from "../examples/guestbook/form.ts";
+import notify from "../examples/guestbook/helpers/notify.ts";
+import thumbnails from "../examples/guestbook/helpers/thumbnails.ts";
 import { isStorageTrouble } from "../examples/guestbook/store.ts";
+import { HelperError } from "../lib/helper/mod.ts";
+import { ALL_KINDS, drawPicture, forgePng, joined, lookAt } from "./doubles/pictures.ts";
+import { until } from "./harness/wait.ts";
 
 const ORIGIN = "http://guestbook.test";
 const PUBLIC_FOLDER = new URL("../examples/guestbook/public", import.meta.url).pathname;
 const SAME_ORIGIN = { "Origin": ORIGIN };
 
-const PNG = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 1, 2, 3, 4);
-const latin1 = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));
+const PNG = forgePng({ width: 4, height: 4 }, 20);
+
+/** The real helper, in this process. */
+const PICTURES: GuestbookOptions["pictures"] = {
+  make: async (photo) => {
+    return await thumbnails.make.handle({ photo }, { signal: new AbortController().signal });
+  },
+};
 
 interface Book extends AsyncDisposable {
   guestbook: Guestbook;
@@ -36,6 +47,7 @@ async function openBook(
   const guestbook = createGuestbook({
     dataFolder: folder,
     publicFolder: PUBLIC_FOLDER,
+    pictures: PICTURES,
     report: (error) => errors.push(error),
     live: { pollMs: 10 },
     ...options,
@@ -133,28 +145,235 @@ Deno.test("a photo is judged by its bytes, not by its name", async () => {
   assertStringIncludes(await refused.text(), "This is not a JPEG, PNG, WebP, GIF or AVIF photo.");
   assertEquals(book.photoNames(), []);
 
-  const kinds: [Uint8Array<ArrayBuffer>, string][] = [
-    [PNG, "image/png"],
-    [latin1("\xff\xd8\xff\xe0rest"), "image/jpeg"],
-    [latin1("GIF89a rest"), "image/gif"],
-    [latin1("RIFF\x01\x02\x03\x04WEBPVP8 "), "image/webp"],
-    [latin1("\0\0\0\x20ftypavif\0\0\0\0mif1"), "image/avif"],
-  ];
-  for (const [bytes, mediaType] of kinds) {
+  for (const kind of ALL_KINDS) {
+    const bytes = await drawPicture(kind, { width: 600, height: 300 });
     const photo = new File([bytes], "../../evil.html", { type: "text/html" });
     assertEquals((await book.sign({ ...words, photo })).status, 303);
-    const path = /\/photos\/[^"]+/.exec(await (await book.get("/")).text())?.[0] ?? "";
-    const stored = await book.get(path);
-    assertEquals(stored.status, 200);
-    assertEquals(stored.headers.get("content-type"), mediaType);
-    assertEquals(stored.headers.get("content-disposition"), "inline");
-    assertEquals(stored.headers.get("x-content-type-options"), "nosniff");
-    assertStringIncludes(stored.headers.get("cache-control") ?? "", "immutable");
-    assertEquals(await stored.bytes(), bytes);
-    assertEquals((await book.get(path, { method: "HEAD" })).status, 200);
+    const page = await (await book.get("/")).text();
+    const shown = /<a class="photo[^"]*" href="([^"]+)"><img src="([^"]+)"/.exec(page)!;
+    for (const [path, width] of [[shown[1]!, 600], [shown[2]!, 480]] as const) {
+      assertMatch(path, /^\/photos\//);
+      const stored = await book.get(path);
+      assertEquals(stored.status, 200);
+      assertEquals(stored.headers.get("content-type"), "image/jpeg");
+      assertEquals(stored.headers.get("content-disposition"), "inline");
+      assertEquals(stored.headers.get("x-content-type-options"), "nosniff");
+      assertStringIncludes(stored.headers.get("cache-control") ?? "", "immutable");
+      const seen = await lookAt(await stored.bytes());
+      assertEquals([seen.format, seen.width, seen.height], ["JPEG", width, width / 2]);
+      assertEquals((await book.get(path, { method: "HEAD" })).status, 200);
+    }
   }
-  assertEquals(book.photoNames().length, kinds.length);
-  for (const name of book.photoNames()) assertMatch(name, /^[0-9a-f-]{36}\.\w{3,4}$/);
+  assertEquals(book.photoNames().length, 2 * ALL_KINDS.length);
+  for (const name of book.photoNames()) assertMatch(name, /^[0-9a-f-]{36}\.jpg$/);
+});
+
+Deno.test("no byte of a stranger's photo is stored, only pictures made of it", async () => {
+  await using book = await openBook();
+  const secret = "somebody lives here";
+  const drawn = await drawPicture("jpg", { width: 30, height: 30, secret });
+  const bytes = joined([drawn, new TextEncoder().encode(`<script>${secret}</script>`)]);
+  const signed = await book.sign({ name: "Ada", message: "m", photo: new File([bytes], "a.jpg") });
+  assertEquals(signed.status, 303);
+  assertEquals(book.photoNames().length, 2);
+  for (const name of book.photoNames()) {
+    const stored = await Deno.readFile(`${book.dataFolder}/photos/${name}`);
+    assert(!new TextDecoder("latin1").decode(stored).includes(secret));
+  }
+});
+
+Deno.test("a photo that no picture can be made of is refused with the words kept", async () => {
+  await using book = await openBook();
+  const jpeg = await drawPicture("jpg", { width: 30, height: 30 });
+  const photos: [Uint8Array<ArrayBuffer>, number, string][] = [
+    [forgePng({ width: 30_000, height: 30_000 }, 100), 413, "more than 40 megapixels"],
+    [jpeg.slice(0, 20), 422, "This photo is damaged"],
+    [
+      new TextEncoder().encode("%PDF-1.7"),
+      415,
+      "This is not a JPEG, PNG, WebP, GIF or AVIF photo.",
+    ],
+  ];
+  for (const [bytes, status, text] of photos) {
+    const photo = new File([bytes], "a.jpg");
+    const refused = await book.sign({ name: "Ada", message: "Typed <once>", photo });
+    assertEquals(refused.status, status);
+    const page = await refused.text();
+    assertStringIncludes(page, `<p id="photo-problem" class="problem" role="alert">`);
+    assertStringIncludes(page, text);
+    assertStringIncludes(page, "Typed &lt;once&gt;</textarea>");
+    assertStringIncludes(page, `value="Ada"`);
+  }
+  assertEquals([book.photoNames(), book.errors], [[], []]);
+  const photo = new File([jpeg], "a.jpg");
+  assertEquals((await book.sign({ name: "Ada", message: "m", photo })).status, 303); // control
+});
+
+Deno.test("trouble of the helper that passes is a 503, and its nonsense is stored nowhere", async () => {
+  const photo = new File([PNG], "a.png");
+  const words = { name: "Ada", message: "m" };
+  const troubles = [
+    [new HelperError("helper_busy", "thumbnails", "too many wait"), 503, "10"],
+    [new HelperError("helper_timeout", "thumbnails", "too slow"), 503, "10"],
+    [new HelperError("helper_bad_output", "thumbnails", "nonsense"), 500, null],
+  ] as const;
+  for (const [error, status, retryAfter] of troubles) {
+    await using book = await openBook({ pictures: { make: () => Promise.reject(error) } });
+    const response = await book.sign({ ...words, photo });
+    assertEquals([response.status, response.headers.get("retry-after")], [status, retryAfter]);
+    assertStringIncludes(await response.text(), "Served by Holdfast");
+    assertEquals(book.errors, [error]);
+    assertEquals((await book.sign(words)).status, 303); // Words alone need no helper.
+  }
+
+  // A helper that was taken over says that its page with a script is a picture.
+  const evil = { bytes: new TextEncoder().encode("<script>"), width: 1, height: 1 };
+  const fine = (await PICTURES.make(PNG)) as { picture: typeof evil };
+  for (
+    const parts of [
+      { picture: evil, thumbnail: fine.picture },
+      { picture: fine.picture, thumbnail: evil },
+    ]
+  ) {
+    await using book = await openBook({
+      pictures: { make: () => Promise.resolve({ outcome: "picture", ...parts }) },
+    });
+    assertEquals((await book.sign({ ...words, photo })).status, 500);
+    assertEquals(book.photoNames(), []);
+    assertMatch(String(book.errors), /expected a JPEG/);
+  }
+});
+
+Deno.test("photos of the time before there were thumbnails are shown as before", async () => {
+  await using book = await openBook();
+  await book.guestbook.close();
+  const name = "00000000-0000-4000-8000-000000000000.gif";
+  await Deno.writeFile(`${book.dataFolder}/photos/${name}`, PNG);
+  // The database as the first version of the example left it.
+  for (const suffix of ["", "-wal", "-shm"]) {
+    await Deno.remove(`${book.dataFolder}/guestbook.db${suffix}`).catch(() => {});
+  }
+  {
+    using database = new DatabaseSync(`${book.dataFolder}/guestbook.db`);
+    database.exec(`
+      CREATE TABLE entries (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL,
+        message TEXT NOT NULL,
+        photo TEXT,
+        created_ms INTEGER NOT NULL
+      ) STRICT;
+      PRAGMA user_version=1;
+      INSERT INTO entries (name, message, photo, created_ms) VALUES ('Ada', 'Old', '${name}', 1);
+    `);
+  }
+  await book.guestbook.open();
+  const page = await (await book.get("/")).text();
+  assertStringIncludes(page, `href="/photos/${name}"><img src="/photos/${name}"`);
+  const photo = await book.get(`/photos/${name}`);
+  assertEquals([photo.headers.get("content-type"), await photo.bytes()], ["image/gif", PNG]);
+  assertEquals((await book.sign({ name: "Grace", message: "New" })).status, 303);
+  // The generation before this one still writes the same table while it drains.
+  using database = new DatabaseSync(`${book.dataFolder}/guestbook.db`);
+  database.exec(
+    "INSERT INTO entries (name, message, photo, created_ms) VALUES ('Old', 'm', NULL, 2)",
+  );
+  assertEquals((await book.get("/")).status, 200);
+});
+
+/** The notifying helper in this process, told of an address as a config would tell it. */
+function notifyAt(url: string): AsyncDisposable & Pick<GuestbookOptions, "notify"> {
+  const before = Deno.env.get("GUESTBOOK_WEBHOOK");
+  Deno.env.set("GUESTBOOK_WEBHOOK", url);
+  return {
+    notify: async (entry, signal) => await notify.entry.handle(entry, { signal }),
+    [Symbol.asyncDispose]: () => {
+      if (before === undefined) Deno.env.delete("GUESTBOOK_WEBHOOK");
+      else Deno.env.set("GUESTBOOK_WEBHOOK", before);
+      return Promise.resolve();
+    },
+  };
+}
+
+function serve(handler: Deno.ServeHandler): Deno.HttpServer<Deno.NetAddr> {
+  return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, handler);
+}
+
+Deno.test("an entry is told of, whole and once, and a refused form is not", async () => {
+  const told: [string, string | null, unknown][] = [];
+  await using server = serve(async (request) => {
+    told.push([request.method, request.headers.get("content-type"), await request.json()]);
+    return new Response("thanks");
+  });
+  await using telling = notifyAt(`http://127.0.0.1:${server.addr.port}/hook`);
+  await using book = await openBook({ notify: telling.notify! });
+  await book.sign({ name: "", message: "No name" });
+  await book.sign({ name: "Ada", message: "Hello <world>" });
+  await book.guestbook.close();
+  const entry = { id: 1, name: "Ada", message: "Hello <world>" };
+  assertEquals(told, [["POST", "application/json", entry]]);
+  assertEquals(book.errors, []);
+});
+
+Deno.test("nobody waits for a telling that hangs, and only so many of them hang at once", async () => {
+  let arrived = 0;
+  const release = Promise.withResolvers<void>();
+  await using server = serve(async () => {
+    arrived++;
+    await release.promise;
+    return new Response();
+  });
+  await using telling = notifyAt(`http://127.0.0.1:${server.addr.port}/`);
+  await using book = await openBook({ notify: telling.notify! });
+  const startMs = performance.now();
+  for (let each = 0; each < 20; each++) {
+    assertEquals((await book.sign({ name: "Ada", message: "m" })).status, 303);
+  }
+  const tookMs = performance.now() - startMs;
+  assert(tookMs < 2500, `signing took ${tookMs} ms`);
+  await until("sixteen have arrived", () => Promise.resolve(arrived === 16));
+  assertEquals(book.errors.length, 4);
+  assertMatch(String(book.errors[0]), /Cannot tell of entry 17: 16 others wait/);
+  release.resolve();
+  await book.guestbook.close();
+  assertEquals([arrived, book.errors.length], [16, 4]);
+});
+
+Deno.test("what goes wrong with telling is reported, and the entry stands", async () => {
+  const visited: string[] = [];
+  await using server = serve((request) => {
+    const { pathname } = new URL(request.url);
+    visited.push(pathname);
+    if (pathname === "/moved") return Response.redirect(new URL("/elsewhere", request.url));
+    if (pathname === "/endless") {
+      const body = new ReadableStream({ pull: (c) => c.enqueue(new Uint8Array(65_536)) });
+      return new Response(body);
+    }
+    return new Response("no", { status: 500 });
+  });
+  const origin = `http://127.0.0.1:${server.addr.port}`;
+  const closed = serve(() => new Response());
+  await closed.shutdown();
+  for (
+    const [url, reported] of [
+      [`${origin}/broken`, /entry 1: the other side answered 500/],
+      [`${origin}/moved`, /entry 1: the other side answered 302/],
+      [
+        `http://127.0.0.1:${closed.addr.port}/`,
+        /Cannot reach the address in GUESTBOOK_WEBHOOK: .*refused/,
+      ],
+      [`${origin}/endless`, undefined],
+      ["", undefined], // Nobody wants to be told.
+    ] as const
+  ) {
+    await using telling = notifyAt(url);
+    await using book = await openBook({ notify: telling.notify! });
+    assertEquals((await book.sign({ name: "Ada", message: "m" })).status, 303);
+    await book.guestbook.close();
+    if (reported === undefined) assertEquals(book.errors, [], url);
+    else assertMatch(String(book.errors), reported);
+  }
+  assertEquals(visited, ["/broken", "/moved", "/endless"]); // A redirect leads nowhere.
 });
 
 Deno.test("a photo address reaches nothing but stored photos", async () => {
@@ -211,7 +430,7 @@ Deno.test("a photo of exactly 5 MiB is stored, and one byte more is refused with
   await using book = await openBook();
   const photoOf = (sizeBytes: number) => {
     const bytes = new Uint8Array(sizeBytes);
-    bytes.set(PNG);
+    bytes.set(PNG); // What follows the end of a PNG is no part of it.
     return new File([bytes], "a.png");
   };
   const words = { name: "Ada", message: "A big one" };
@@ -221,7 +440,7 @@ Deno.test("a photo of exactly 5 MiB is stored, and one byte more is refused with
   const page = await refused.text();
   assertStringIncludes(page, "This photo is larger than 5 MiB.");
   assertStringIncludes(page, "A big one</textarea>");
-  assertEquals(book.photoNames().length, 1);
+  assertEquals(book.photoNames().length, 2);
 });
 
 Deno.test("a form from another site is refused, and the own form is accepted", async () => {
@@ -328,7 +547,7 @@ Deno.test("a full database answers 503 with a page and leaves no photo behind", 
   assertEquals([response.status, response.headers.get("retry-after")], [503, "10"]);
   assertStringIncludes(await response.text(), "The book cannot be written in right now");
   assert(stored > 0);
-  assertEquals(book.photoNames().length, stored);
+  assertEquals(book.photoNames().length, 2 * stored);
   assertEquals(book.errors.length, 1);
   assertEquals((await book.get("/")).status, 200); // Reading goes on.
 });

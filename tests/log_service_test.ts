@@ -215,17 +215,14 @@ Deno.test("a full log disk costs lines, which are counted, and no request over r
   await Deno.mkdir(project.path("log"));
   const disk = await mountSmall(project.path("log"));
   if (!disk) return await project[Symbol.asyncDispose]();
-  await using stack = new AsyncDisposableStack();
-  const server = await Server.startOn(project);
-  // The disk goes before the project's folder, and the server before the disk.
-  stack.defer(async () => {
-    const left = server[Symbol.asyncDispose]().catch((error) => error);
-    await until("the supervisor's end", () => !isAlive(server.pid));
-    await disk[Symbol.asyncDispose]();
-    const error = await left;
-    if (error !== undefined && !/EBUSY|resource busy/.test(String(error))) throw error;
-    await Deno.remove(project.folder, { recursive: true }).catch(() => {});
-  });
+  await using server = await Server.startOn(project);
+  await using _disk = {
+    // Before the server looks what it has left behind, its folder must be an ordinary one.
+    [Symbol.asyncDispose]: async () => {
+      await server.stop();
+      await disk[Symbol.asyncDispose]();
+    },
+  };
   const { events } = watching(server);
   const filler = new Uint8Array(4 * 1024 * 1024);
   await Deno.writeFile(project.path("log/filler"), filler).catch(() => {});

@@ -121,6 +121,21 @@ Deno.test("lines are appended to both files in order, with mode 0640, and after 
   assertEquals(folder.troubles, []);
 });
 
+Deno.test("half a line that a killed logger left behind is ended before the next one", async () => {
+  await using folder = new Folder();
+  await Deno.writeTextFile(folder.file("access.log"), `${numbered(0)}\nline 1 xx`);
+  const files = await folder.open();
+  files.access(numbered(2));
+  await files.flush(CLOSE_MS);
+  await Deno.rename(folder.file("access.log"), folder.file("moved"));
+  await Deno.writeTextFile(folder.file("access.log"), "theirs, and torn");
+  await files.reopen();
+  files.access(numbered(3));
+  await files.close(CLOSE_MS);
+  assertEquals(folder.read("moved"), `${numbered(0)}\nline 1 xx\n${numbered(2)}\n`);
+  assertEquals(folder.read("access.log"), `theirs, and torn\n${numbered(3)}\n`);
+});
+
 Deno.test("a line end inside of a line makes no second line", async () => {
   await using folder = new Folder();
   const files = await folder.open();

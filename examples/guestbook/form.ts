@@ -1,10 +1,11 @@
 /** The posted form: bounded while it is read, then parsed once into what the store takes. */
 import * as z from "zod";
-import { type PhotoKind, sniffPhoto } from "./photo.ts";
+import { MAX_SOURCE_BYTES, type RefusalReason } from "./helpers/thumbnails_contract.ts";
+import { sniffPhoto } from "./photo_kind.ts";
 
 export const MAX_NAME_CHARS = 60;
 export const MAX_MESSAGE_CHARS = 1000;
-export const MAX_PHOTO_BYTES = 5 * 1024 * 1024;
+export const MAX_PHOTO_BYTES = MAX_SOURCE_BYTES;
 /** One MiB above the photo, for the text fields and the multipart frame. */
 export const MAX_BODY_BYTES = 6 * 1024 * 1024;
 
@@ -17,7 +18,8 @@ export interface Draft {
 export type Problems = Partial<Record<"name" | "message" | "photo", string>>;
 
 export interface Signing extends Draft {
-  photo?: { bytes: Uint8Array; kind: PhotoKind };
+  /** A stranger's bytes: whether they are a picture, only the helper finds out. */
+  photo?: Uint8Array<ArrayBuffer>;
 }
 export type ReadForm =
   | { outcome: "valid"; signing: Signing }
@@ -35,6 +37,18 @@ const Fields = z.object({
     .max(MAX_PHOTO_BYTES, "This photo is larger than 5 MiB. Please choose a smaller one.")
     .optional(),
 });
+
+const NOT_A_PHOTO = "This is not a JPEG, PNG, WebP, GIF or AVIF photo.";
+
+/** What the form says where the helper makes no picture of a photo. */
+export const PHOTO_REFUSALS = {
+  too_many_pixels: {
+    status: 413,
+    text: "This photo has more than 40 megapixels, or is too long. Please choose a smaller one.",
+  },
+  not_a_picture: { status: 415, text: NOT_A_PHOTO },
+  broken: { status: 422, text: "This photo is damaged and cannot be opened. Please try another." },
+} as const satisfies Record<RefusalReason, { status: 413 | 415 | 422; text: string }>;
 
 /** Reads and checks a posted form. A refusal is a value: it becomes a page, not an error. */
 export async function readForm(request: Request): Promise<ReadForm> {
@@ -84,12 +98,11 @@ async function checkFields(form: FormData): Promise<ReadForm> {
   if (photo === undefined) return { outcome: "valid", signing: draft };
 
   const bytes = new Uint8Array(await photo.arrayBuffer());
-  const kind = sniffPhoto(bytes);
-  if (kind !== undefined) {
-    return { outcome: "valid", signing: { ...draft, photo: { bytes, kind } } };
+  // The cheap look comes first: what no helper would take does not go to one.
+  if (sniffPhoto(bytes) !== undefined) {
+    return { outcome: "valid", signing: { ...draft, photo: bytes } };
   }
-  const problems = { photo: "This is not a JPEG, PNG, WebP, GIF or AVIF photo." };
-  return { outcome: "invalid", status: 415, draft, problems };
+  return { outcome: "invalid", status: 415, draft, problems: { photo: NOT_A_PHOTO } };
 }
 
 function cleanText(value: FormDataEntryValue | null): string {

@@ -4,18 +4,29 @@ import { type Context, Hono } from "hono";
 import { csrf } from "hono/csrf";
 import { HTTPException } from "hono/http-exception";
 import { secureHeaders } from "hono/secure-headers";
+import { HelperError } from "holdfast/helper";
 import * as z from "zod";
 import { type Assets, loadAssets, serveAsset } from "./assets.ts";
-import { readForm, type Signing } from "./form.ts";
+import { PHOTO_REFUSALS, readForm, type Signing } from "./form.ts";
+import type { Made } from "./helpers/thumbnails_contract.ts";
 import { LiveFeed, type LiveOptions } from "./live.ts";
-import { openPhoto, removePhoto, savePhoto, sweepParts } from "./photo.ts";
+import { type MadePhoto, openPhoto, removePhoto, savePhoto, sweepParts } from "./photo.ts";
 import { isStorageTrouble, Store } from "./store.ts";
+import { type Tell, Teller } from "./teller.ts";
 import { BookPage, type BookProps, EntryCard, NoticePage } from "./views.tsx";
 import { NOTICES, type NoticeStatus } from "./notices.ts";
+
+/** Whoever decodes strangers' photos, which the app itself never does. */
+export interface Pictures {
+  make(photo: Uint8Array<ArrayBuffer>): Promise<Made>;
+}
 
 export interface GuestbookOptions {
   dataFolder: string;
   publicFolder: string;
+  pictures: Pictures;
+  /** Tells somebody else of new entries. Signing does not wait for it. */
+  notify?: Tell;
   /** Hears of errors that a visitor only sees as an error page. */
   report?: (error: unknown) => void;
   /** A book that anybody may sign must not be able to fill the disk with text. */
@@ -34,6 +45,7 @@ interface Opened {
   assets: Assets;
   store: Store;
   feed: LiveFeed;
+  teller: Teller | undefined;
 }
 
 const PAGE_ENTRIES = 18;
@@ -47,7 +59,7 @@ const NONE = ["'none'"];
 
 /** Makes the app. Nothing touches the disk before `open`. */
 export function createGuestbook(options: GuestbookOptions): Guestbook {
-  const { dataFolder, publicFolder, report = () => {} } = options;
+  const { dataFolder, publicFolder, pictures, notify, report = () => {} } = options;
   const photoFolder = `${dataFolder}/photos`;
   let opened: Opened | undefined;
 
@@ -70,15 +82,17 @@ export function createGuestbook(options: GuestbookOptions): Guestbook {
           fragment: String(<EntryCard entry={entry} />),
         })),
     }, { report, ...options.live });
-    opened = { assets, store, feed };
+    const teller = notify === undefined ? undefined : new Teller(notify, report);
+    opened = { assets, store, feed, teller };
   }
 
-  function close(): Promise<void> {
+  async function close(): Promise<void> {
     // The feed first: its timer reads the database.
     opened?.feed[Symbol.dispose]();
     opened?.store[Symbol.dispose]();
+    const teller = opened?.teller;
     opened = undefined;
-    return Promise.resolve();
+    await teller?.close();
   }
 
   function notice(c: Context, status: NoticeStatus): Response | Promise<Response> {
@@ -97,16 +111,19 @@ export function createGuestbook(options: GuestbookOptions): Guestbook {
     return <BookPage {...{ assets, entries, position, olderBeforeId, ...extra }} />;
   }
 
-  async function sign({ name, message, photo }: Signing): Promise<void> {
-    const { store } = use();
-    // The file comes before the row: a live page may ask for the photo at once.
-    const file = photo ? await savePhoto(photoFolder, photo.bytes, photo.kind) : null;
+  async function sign({ name, message }: Signing, made: MadePhoto | undefined): Promise<void> {
+    const { store, teller } = use();
+    // The files come before the row: a live page may ask for them at once.
+    const stored = made === undefined ? undefined : await savePhoto(photoFolder, made);
+    let id: number;
     try {
-      store.add({ name, message, photo: file }, Date.now());
+      const { photo, thumbnail } = stored ?? { photo: null, thumbnail: null };
+      id = store.add({ name, message, photo, thumbnail }, Date.now());
     } catch (error) {
-      if (file !== null) await removePhoto(photoFolder, file);
+      if (stored !== undefined) await removePhoto(photoFolder, stored);
       throw error;
     }
+    teller?.tell({ id, name, message });
   }
 
   const app = new Hono();
@@ -144,7 +161,13 @@ export function createGuestbook(options: GuestbookOptions): Guestbook {
       const { draft, problems, status } = form;
       return c.html(book(undefined, { draft, problems }), status);
     }
-    await sign(form.signing);
+    const { photo, ...draft } = form.signing;
+    const made = photo === undefined ? undefined : await pictures.make(photo);
+    if (made?.outcome === "refused") {
+      const { status, text } = PHOTO_REFUSALS[made.reason];
+      return c.html(book(undefined, { draft, problems: { photo: text } }), status);
+    }
+    await sign(form.signing, made);
     return c.redirect("/", 303);
   });
 
@@ -182,7 +205,8 @@ export function createGuestbook(options: GuestbookOptions): Guestbook {
   app.onError((error, c) => {
     if (error instanceof HTTPException && error.status === 403) return notice(c, 403);
     report(error);
-    return notice(c, isStorageTrouble(error) ? 503 : 500);
+    const passes = isStorageTrouble(error) || error instanceof HelperError && error.passing;
+    return notice(c, passes ? 503 : 500);
   });
 
   return { app, open, close, liveClientCount: () => opened?.feed.clientCount ?? 0 };

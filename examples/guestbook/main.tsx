@@ -1,24 +1,27 @@
-/** @jsxImportSource hono/jsx */
 /**
  * The guestbook as Holdfast runs it: a default export with `fetch`, and `open` and `close` around it.
+ * What is dangerous, reading strangers' photos and dialling out, is done by its two helpers.
  */
+import { helper } from "holdfast/helper";
 import { createGuestbook } from "./guestbook.tsx";
+import type notify from "./helpers/notify.ts";
+import { notifyContract } from "./helpers/notify_contract.ts";
+import type thumbnails from "./helpers/thumbnails.ts";
+import { thumbnailsContract } from "./helpers/thumbnails_contract.ts";
+import { writeReport } from "./report.ts";
 
 const guestbook = createGuestbook({
   dataFolder: "./data",
   publicFolder: "./public",
-  report: (error) => {
-    const text = error instanceof Error ? error.stack ?? error.message : String(error);
-    const line = JSON.stringify({ event: "request_failed", error: text }) + "\n";
-    Deno.stderr.writeSync(new TextEncoder().encode(line));
+  pictures: {
+    // A helper may have been taken over by a photo: this process judges what it says by itself.
+    make: (photo) => helper<typeof thumbnails>("thumbnails", thumbnailsContract).make({ photo }),
   },
+  notify: (entry, signal) =>
+    helper<typeof notify>("notify", notifyContract).entry(entry, { signal }),
+  report: writeReport,
 });
 
 export const open = guestbook.open;
 export const close = guestbook.close;
 export default guestbook.app;
-
-if (import.meta.main) {
-  await open();
-  Deno.serve({ hostname: "127.0.0.1", port: 8000 }, (request) => guestbook.app.fetch(request));
-}

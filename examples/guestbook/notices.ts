@@ -33,7 +33,7 @@ export const NOTICES = {
   },
   503: {
     title: "The book cannot be written in right now",
-    text: "There is no room to store new entries at the moment. Nothing was lost: " +
+    text: "New entries cannot be stored at the moment. Nothing was lost: " +
       "go back to find your words still there, and try again a little later.",
   },
 } as const satisfies Record<number, Notice>;

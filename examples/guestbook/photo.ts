@@ -1,40 +1,42 @@
-/** Photos on disk: judged by their first bytes, named by us, never decoded here. */
+/** Photos on disk: named by us, never decoded here. */
+import type { Made } from "./helpers/thumbnails_contract.ts";
+import { MEDIA_TYPES, type PhotoKind, sniffPhoto } from "./photo_kind.ts";
 
-const MEDIA_TYPES = {
-  jpg: "image/jpeg",
-  png: "image/png",
-  webp: "image/webp",
-  gif: "image/gif",
-  avif: "image/avif",
-} as const;
-export type PhotoKind = keyof typeof MEDIA_TYPES;
-
-/** What a file input should offer. Only a hint for the browser: the server looks at the bytes. */
-export const PHOTO_ACCEPT = Object.values(MEDIA_TYPES).join(",");
+/** What the helper made of a photo that it could read. */
+export type MadePhoto = Extract<Made, { outcome: "picture" }>;
 
 /** Also the guard against paths: nothing but a name that `savePhoto` made can pass. */
 const PHOTO_NAME = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(jpg|png|webp|gif|avif)$/;
 const PART_SUFFIX = ".part";
 const ABANDONED_AFTER_MS = 60 * 60 * 1000;
 
-/** The kind of photo by magic bytes, or undefined for anything that is not a photo. */
-export function sniffPhoto(bytes: Uint8Array): PhotoKind | undefined {
-  // Latin-1 maps each byte to one character, so signatures can be compared as text.
-  const head = String.fromCharCode(...bytes.subarray(0, 64));
-  if (head.startsWith("\xff\xd8\xff")) return "jpg";
-  if (head.startsWith("\x89PNG\r\n\x1a\n")) return "png";
-  if (head.startsWith("GIF87a") || head.startsWith("GIF89a")) return "gif";
-  if (head.startsWith("RIFF") && head.startsWith("WEBP", 8)) return "webp";
-  if (head.startsWith("ftyp", 4) && /^(?:avif|avis)$/.test(head.slice(8, 12))) return "avif";
-  return undefined;
+/** The files of one entry, by name. */
+export interface StoredPhoto {
+  photo: string;
+  thumbnail: string;
 }
 
-/** Stores a photo and returns its name. The name appears only when the file is complete. */
-export async function savePhoto(
-  folder: string,
-  bytes: Uint8Array,
-  kind: PhotoKind,
-): Promise<string> {
+/**
+ * Stores what the helper made of a photo.
+ *
+ * @throws {Error} if it made anything but JPEGs: what it says is no more to be trusted than photos
+ */
+export async function savePhoto(folder: string, made: MadePhoto): Promise<StoredPhoto> {
+  const photo = await saveJpeg(folder, made.picture.bytes);
+  try {
+    return { photo, thumbnail: await saveJpeg(folder, made.thumbnail.bytes) };
+  } catch (error) {
+    await removeFile(folder, photo);
+    throw error;
+  }
+}
+
+/** The name appears only when the file is complete. */
+async function saveJpeg(folder: string, bytes: Uint8Array): Promise<string> {
+  const kind = sniffPhoto(bytes);
+  if (kind !== "jpg") {
+    throw new Error(`Cannot store a picture: expected a JPEG of the helper, got ${kind}`);
+  }
   const id = crypto.randomUUID();
   const part = `${folder}/${id}${PART_SUFFIX}`;
   const name = `${id}.${kind}`;
@@ -48,8 +50,13 @@ export async function savePhoto(
   return name;
 }
 
-/** Removes a photo whose entry could not be stored. */
-export async function removePhoto(folder: string, name: string): Promise<void> {
+/** Removes the files of an entry that could not be stored. */
+export async function removePhoto(folder: string, stored: StoredPhoto): Promise<void> {
+  await removeFile(folder, stored.photo);
+  await removeFile(folder, stored.thumbnail);
+}
+
+async function removeFile(folder: string, name: string): Promise<void> {
   await Deno.remove(`${folder}/${name}`).catch(() => {});
 }
 

@@ -7,15 +7,20 @@ const Entry = z.object({
   name: z.string(),
   message: z.string(),
   photo: z.string().nullable(),
+  thumbnail: z.string().nullable(),
   createdMs: z.number().int(),
 });
-/** One signed entry. `photo` is the name of a file in the photo folder. */
+/**
+ * One signed entry. `photo` and `thumbnail` are names of files in the photo folder; an entry from
+ * the time before there were thumbnails has a photo alone.
+ */
 export type Entry = z.infer<typeof Entry>;
 
 export interface NewEntry {
   name: string;
   message: string;
   photo: string | null;
+  thumbnail: string | null;
 }
 
 /**
@@ -30,9 +35,10 @@ const MIGRATIONS = [
      photo TEXT,
      created_ms INTEGER NOT NULL
    ) STRICT`,
+  `ALTER TABLE entries ADD COLUMN thumbnail TEXT`,
 ];
 
-const COLUMNS = "id, name, message, photo, created_ms AS createdMs";
+const COLUMNS = "id, name, message, photo, thumbnail, created_ms AS createdMs";
 
 export class Store implements Disposable {
   #database: DatabaseSync;
@@ -54,10 +60,12 @@ export class Store implements Disposable {
   }
 
   /** Adds an entry and returns its id. Ids grow in commit order, which live pages rely on. */
-  add({ name, message, photo }: NewEntry, nowMs: number): number {
+  add({ name, message, photo, thumbnail }: NewEntry, nowMs: number): number {
     const { lastInsertRowid } = this.#database
-      .prepare("INSERT INTO entries (name, message, photo, created_ms) VALUES (?, ?, ?, ?)")
-      .run(name, message, photo, nowMs);
+      .prepare(
+        "INSERT INTO entries (name, message, photo, thumbnail, created_ms) VALUES (?, ?, ?, ?, ?)",
+      )
+      .run(name, message, photo, thumbnail, nowMs);
     return Number(lastInsertRowid);
   }
 

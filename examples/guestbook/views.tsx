@@ -4,7 +4,7 @@ import type { Child } from "hono/jsx";
 import { raw } from "hono/html";
 import { assetPath, type Assets } from "./assets.ts";
 import { type Draft, MAX_MESSAGE_CHARS, MAX_NAME_CHARS, type Problems } from "./form.ts";
-import { PHOTO_ACCEPT } from "./photo.ts";
+import { PHOTO_ACCEPT } from "./photo_kind.ts";
 import type { Entry } from "./store.ts";
 
 const TONE_COUNT = 6;
@@ -160,7 +160,9 @@ function SignForm({ draft, problems = {} }: Pick<BookProps, "draft" | "problems"
             autofocus={firstWrong === "photo"}
             {...describe("photo", problems, "photo-hint")}
           />
-          <p id="photo-hint" class="hint">JPEG, PNG, WebP, GIF or AVIF, up to 5&nbsp;MiB</p>
+          <p id="photo-hint" class="hint">
+            JPEG, PNG, WebP, GIF or AVIF, up to 5&nbsp;MiB; moving pictures will stand still
+          </p>
         </div>
         <Problem field="photo" problems={problems} />
       </div>
@@ -181,14 +183,14 @@ function Problem({ field, problems }: { field: keyof Problems; problems: Problem
 
 /** One entry. Also sent to live pages, so it must make sense on its own. */
 export function EntryCard({ entry }: { entry: Entry }) {
-  const { id, name, message, photo, createdMs } = entry;
+  const { id, name, message, photo, thumbnail, createdMs } = entry;
   const created = new Date(createdMs);
   return (
     <li id={`entry-${id}`} class={`card tone-${toneOf(name)}`} data-name={name}>
       <article>
         {photo !== null && (
           <a class={`photo ratio-${id % RATIO_COUNT}`} href={`/photos/${photo}`}>
-            <img src={`/photos/${photo}`} alt={`Photo from ${name}`} loading="lazy" />
+            <img src={`/photos/${thumbnail ?? photo}`} alt={`Photo from ${name}`} loading="lazy" />
           </a>
         )}
         <p class="message" dir="auto">{message}</p>

@@ -10,6 +10,9 @@ import * as z from "zod/mini";
  */
 export type Expectation = "stops" | "open" | "contained";
 
+/** What kinds of processes a suspect may stand in the place of. */
+export type Kind = "worker" | "helper" | "logger";
+
 /**
  * How the auditor, from outside, knows that an attempt got through.
  *
@@ -18,9 +21,11 @@ export type Expectation = "stops" | "open" | "contained";
  * - `contact`: one of the canary servers heard from it.
  * - `decoy`: the decoy process is gone or stopped.
  * - `ended`: the suspect is gone, in the way that `end` tells, and its sibling is not.
+ * - `bounded`: it returned something, and nobody around it came to harm: every other process lives,
+ *   answers others, and holds no file that the suspect has sent it. For what is contained.
  * - `claim`: it returned something other than `false`, `null` or `undefined`; for what cannot be seen from outside.
  */
-export type Proof = "secret" | "change" | "contact" | "decoy" | "ended" | "claim";
+export type Proof = "secret" | "change" | "contact" | "decoy" | "ended" | "bounded" | "claim";
 
 export const AREAS = [
   "read",
@@ -31,6 +36,7 @@ export const AREAS = [
   "secrets",
   "persistence",
   "channel",
+  "helper",
   "exhaustion",
 ] as const;
 export type Area = typeof AREAS[number];
@@ -54,7 +60,9 @@ export interface Attempt {
    */
   readonly openWith?: "anybody" | "names" | "ports";
   readonly proof: Proof;
-  /** Runs in a worker of its own: it may end it, or leave it changed. */
+  /** Makes sense in some kinds of processes alone, and why it does not in the others. */
+  readonly only?: { readonly in: readonly Kind[]; readonly since: string };
+  /** Runs in a process of its own: it may end it, or leave it changed. */
   readonly alone?: true;
   /** The suspect may die of it; without the proof that counts as a refusal. */
   readonly fatal?: true;
@@ -106,8 +114,21 @@ export const World = z.strictObject({
   abstractSocket: z.string(),
   /** A process of the same user, with the secret in its environment. */
   decoyPid: z.int(),
-  /** Another worker of the same config. */
+  /** Another process of the same kind: another worker, or another instance of the same helper. */
   siblingPid: z.int(),
+  /** A helper of the same config that the suspect is not; a worker has a lane to it. */
+  helperPid: z.int(),
+  helperName: z.string(),
+  /** Unveiled `rwc` to that helper alone: `secret.txt`, `file.txt`. */
+  helperFolder: z.string(),
+  /** That helper alone may dial it. */
+  helperPort: Port,
+  /** A worker of the same config; if the suspect is a helper, it has a lane to it. */
+  workerPid: z.int(),
+  /** Unveiled `rwc` to that worker alone: `secret.txt`, `file.txt`. */
+  workerFolder: z.string(),
+  /** That worker alone may dial it. */
+  workerPort: Port,
   /** The auditor, in the supervisor's place; the secret is in its memory. Real: signal it 0 only. */
   supervisorPid: z.int(),
   supervisorThreads: z.array(z.int()),

@@ -1,19 +1,29 @@
-/** The whole audit: every attempt in every mode, under one project's real config. */
-import type { Config } from "../config/config.ts";
+/** The whole audit: every attempt in every mode, in the place of every process of a project's real config. */
+import { join } from "node:path";
+import type { Compartment, Config } from "../config/config.ts";
 import { keepDescriptors } from "../os/descriptor.ts";
 import { landlockAbi } from "../os/landlock.ts";
-import { type Wall, workerWall } from "../sandbox/wall.ts";
-import { workerArguments, workerEnvironment } from "../sandbox/worker_command.ts";
-import { bundle, findCaches } from "../supervisor/prepare.ts";
+import type { Wall } from "../sandbox/wall.ts";
+import { bundle, findCaches, HOLDFAST_FOLDER } from "../supervisor/prepare.ts";
 import { realSystem, type System } from "../supervisor/system.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
-import type { SpawnRequest } from "../supervisor/spawner_message.ts";
-import type { Attempt } from "./attempt.ts";
+import type { Area, Attempt, Kind } from "./attempt.ts";
 import { ATTEMPTS } from "./attempts/catalogue.ts";
 import { Auditor } from "./auditor.ts";
+import { type CastFacts, castOf, type Place, placesOf, requestOf, wallOf } from "./cast.ts";
 import { type Mode, MODES } from "./mode.ts";
-import { type RealPlaces, Scene, suspectConfig } from "./scene.ts";
+import { type RealPlaces, Scene } from "./scene.ts";
 import type { Result } from "./verdict.ts";
+
+/** How many scenes are played at once: an attempt is mostly a wait for what comes of it. */
+const STAGES = 4;
+
+/**
+ * What is tried in a helper's place in the modes that take a layer away, besides everything in the
+ * way in which it ships: the areas in which a helper's layers differ from the worker's. All others
+ * are the same program behind the same rules, which the worker's four modes have shown.
+ */
+const OF_A_HELPER: readonly Area[] = ["network", "helper"];
 
 export interface AuditOptions {
   readonly configFile: string;
@@ -23,8 +33,10 @@ export interface AuditOptions {
   readonly system?: Pick<System, "loadConfig" | "findDenoDir" | "prepareApp">;
   /** Which attempts; the default is all. */
   readonly attempts?: readonly Attempt[];
-  /** Which modes; the default is all. */
+  /** Which modes; the default is all, and for helpers the selection of {@linkcode OF_A_HELPER}. */
   readonly modes?: readonly Mode[];
+  /** In whose places; the default is everybody's. */
+  readonly places?: readonly Place[];
   /** Told of each result as it comes. */
   readonly onResult?: (result: Result) => void;
   /** Changes the wall before it is built, for tests of the audit itself. */
@@ -33,100 +45,142 @@ export interface AuditOptions {
   readonly alterArguments?: (args: string[]) => string[];
 }
 
+/** What is contained by both layers shows as much in the way in which it ships. */
+function isOfAHelper({ area, deno, kernel }: Attempt): boolean {
+  return OF_A_HELPER.includes(area) && (deno !== "contained" || kernel !== "contained");
+}
+
+/** One place in one mode. */
+interface Act {
+  readonly place: Place;
+  readonly mode: Mode;
+  readonly attempts: readonly Attempt[];
+}
+
+/** What all acts have in common. */
+interface Setting {
+  readonly options: AuditOptions;
+  readonly real: Config;
+  readonly denoDir: string;
+  readonly abi: number;
+  readonly castFacts: CastFacts;
+  readonly sources: Readonly<Record<Kind, string>>;
+}
+
 /**
  * Runs it.
  *
  * @throws {HoldfastError} if the config is refused, or the machine lacks the kernel's wall
  */
 export async function audit(options: AuditOptions): Promise<Result[]> {
-  const { configFile, stress = false, attempts = ATTEMPTS, modes = MODES, onResult } = options;
   const { system = realSystem } = options;
   keepDescriptors();
-  const real = await system.loadConfig(configFile);
+  const real = await system.loadConfig(options.configFile);
   const denoDir = await system.findDenoDir(real);
-  const { app: modules } = await system.prepareApp(real, denoDir);
+  const [modules, sources] = await Promise.all([
+    system.prepareApp(real, denoDir),
+    bundleSuspects(),
+  ]);
   const abi = landlockAbi();
   requireWall(abi);
-  const source = await bundleSuspect();
-  /** Makes the attempts in one mode after the other. */
-  async function run(lane: readonly Mode[]): Promise<Result[]> {
-    const results: Result[] = [];
-    for (const mode of lane) {
-      await using scene = await Scene.set(real.account);
-      const config = suspectConfig(real, scene, freePorts());
-      const facts = {
-        ...{ arch: Deno.build.arch, abi, denoProgram: Deno.execPath(), modules },
-        caches: findCaches(denoDir),
-        forbidden: scene.path("outside/secret.txt"),
-      };
-      const dialling = workerWall(config, facts);
-      const wall = (options.alterWall ?? ((same) => same))(dialling);
-      const request = suspectRequest(config, mode, { denoDir, source });
-      const args = (options.alterArguments ?? ((same) => same))([...request.args]);
-      await using auditor = await Auditor.open({
-        ...{ mode, config, scene, wall, dialling, stress },
-        places: placesOf(config, denoDir),
-        request: { ...request, args },
-      });
-      for (const attempt of attempts) {
-        const result = await auditor.make(attempt);
-        results.push(result);
-        onResult?.(result);
-      }
+  const castFacts = {
+    modules,
+    logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
+    hasLogFolder: real.log.folder !== undefined && await isThere(real.log.folder),
+  };
+  const setting = { options, real, denoDir, abi, castFacts, sources };
+  const acts = plan(options, placesOf(real));
+  const results: Result[][] = acts.map(() => []);
+  const left = [...acts.keys()];
+  await Promise.all(Array.from({ length: STAGES }, async () => {
+    for (let next = left.shift(); next !== undefined; next = left.shift()) {
+      results[next] = await play(acts[next]!, setting);
     }
-    return results;
-  }
-  // Two at a time: an attempt is mostly a wait for what comes of it.
-  const lanes = [0, 1].map((lane) => modes.filter((_, index) => index % 2 === lane));
-  return (await Promise.all(lanes.map(run))).flat();
+  }));
+  return results.flat();
 }
 
-async function bundleSuspect(): Promise<string> {
+/** What is tried where. The longest acts come first, so that none is left to be waited for at the end. */
+function plan(
+  { attempts = ATTEMPTS, modes, places }: AuditOptions,
+  all: readonly Place[],
+): Act[] {
+  const acts = (places ?? all).flatMap((place) =>
+    (modes ?? MODES).map((mode): Act => {
+      const selected = place === "worker" || modes !== undefined || mode.name === "both"
+        ? attempts
+        : attempts.filter(isOfAHelper);
+      return { place, mode, attempts: selected };
+    })
+  );
+  return acts.toSorted((a, b) => b.attempts.length - a.attempts.length);
+}
+
+async function play(
+  { place, mode, attempts }: Act,
+  { options, real, denoDir, abi, castFacts, sources }: Setting,
+): Promise<Result[]> {
+  await using scene = await Scene.set(real.account);
+  const cast = castOf(real, place, scene, castFacts);
+  const facts = {
+    ...{ arch: Deno.build.arch, abi, denoProgram: Deno.execPath() },
+    caches: findCaches(denoDir),
+    forbidden: scene.path("outside/secret.txt"),
+  };
+  const { alterWall = same, alterArguments = same, stress = false, onResult } = options;
+  const dialling = wallOf(cast.suspect, facts);
+  const wall = alterWall(dialling);
+  const request = requestOf(cast.suspect, mode, { denoDir, sources });
+  const altered = { ...request, args: alterArguments([...request.args]) };
+  await using auditor = await Auditor.open({
+    ...{ place, mode, cast, scene, dialling, stress },
+    places: realPlaces(real, cast.suspect.compartment, denoDir),
+    wallOf: (part) => part === cast.suspect ? wall : wallOf(part, facts),
+    requestOf: (part) =>
+      part === cast.suspect ? altered : requestOf(part, mode, { denoDir, sources }),
+  });
+  const results: Result[] = [];
+  for (const attempt of attempts) {
+    const result = await auditor.make(attempt);
+    results.push(result);
+    onResult?.(result);
+  }
+  return results;
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await Deno.lstat(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function same<T>(value: T): T {
+  return value;
+}
+
+async function bundleSuspects(): Promise<Record<Kind, string>> {
   const folder = await Deno.makeTempDir({ prefix: "holdfast_audit_" });
   try {
-    return await bundle(folder, "lib/audit/suspect_worker.ts");
+    const [worker, helper] = await Promise.all([
+      bundle(folder, "lib/audit/suspect_worker.ts"),
+      bundle(folder, "lib/audit/suspect_helper.ts"),
+    ]);
+    return { worker, helper, logger: helper };
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 }
 
-function placesOf(config: Config, denoDir: string): RealPlaces {
+function realPlaces(config: Config, { app }: Compartment, denoDir: string): RealPlaces {
   return {
     configFile: config.file,
-    module: config.app.module,
-    project: config.app.project,
+    module: app.module,
+    project: app.project,
     denoDir,
     denoProgram: Deno.execPath(),
     runtime: config.runtime,
   };
-}
-
-/** How the suspect is spawned: as a worker of this config is, or with every permission. */
-function suspectRequest(
-  config: Config,
-  mode: Mode,
-  { denoDir, source }: { denoDir: string; source: string },
-): SpawnRequest {
-  const args = workerArguments(config);
-  return {
-    program: Deno.execPath(),
-    args: mode.deno ? args : wide(args),
-    env: workerEnvironment(config, Deno.env.toObject(), denoDir),
-    cwd: config.app.project,
-    source,
-    account: config.account && { uid: config.account.uid, gid: config.account.gid },
-  };
-}
-
-function wide(args: readonly string[]): string[] {
-  const [run, ...others] = args.filter((arg) => !/^--(allow|deny|ignore)-/.test(arg));
-  return [run!, "--allow-all", ...others, "wide"];
-}
-
-function freePorts(): number[] {
-  const listeners = [1, 2].map(() => Deno.listen({ hostname: "127.0.0.1", port: 0 }));
-  return listeners.map((listener) => {
-    listener.close();
-    return listener.addr.port;
-  });
 }

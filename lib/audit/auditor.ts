@@ -1,8 +1,5 @@
-/** Runs attempts in real workers, and sees from outside what came of them. */
-import { Report } from "./attempt.ts";
-import type { Attempt, World } from "./attempt.ts";
-import { HoldfastError } from "../base/error.ts";
-import type { Config } from "../config/config.ts";
+/** Runs attempts in real processes, and sees from outside what came of them. */
+import type { Attempt, Order } from "./attempt.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { bringUp, killWorker } from "../supervisor/bring_up.ts";
@@ -10,9 +7,12 @@ import { bindListener, type Listener } from "../supervisor/listener.ts";
 import { settlesWithin } from "../supervisor/patience.ts";
 import { type Spawner, startSpawner } from "../supervisor/spawner.ts";
 import type { SpawnRequest } from "../supervisor/spawner_message.ts";
+import { Switchboard } from "../supervisor/switchboard.ts";
 import { describeDeath, WorkerProcess } from "../supervisor/worker_process.ts";
+import { type Cast, freeAddress, type Part, type Place } from "./cast.ts";
+import { byCalls, byRequests, type Contact } from "./contact.ts";
 import type { Mode } from "./mode.ts";
-import type { RealPlaces, Scene } from "./scene.ts";
+import { type RealPlaces, type Scene, SCENE_HELPER } from "./scene.ts";
 import {
   describe,
   type Dialling,
@@ -21,9 +21,6 @@ import {
   type Observation,
   type Result,
 } from "./verdict.ts";
-
-/** How long the suspect may take to answer; longer than its own patience. */
-const ANSWER_MS = 12_000;
 
 /** What the proofs from outside may need to arrive: a datagram, a signal. */
 const SETTLE_MS = 30;
@@ -35,54 +32,63 @@ const TRIES = 3;
 const ENDING_MS = 3_000;
 
 export interface AuditorOptions {
+  readonly place: Place;
   readonly mode: Mode;
-  readonly config: Config;
+  readonly cast: Cast;
   readonly places: RealPlaces;
   readonly scene: Scene;
-  /** The wall of the modes with a kernel's. */
-  readonly wall: Wall;
-  /** What of the network the policy gives. */
+  /** The walls of the modes with a kernel's. */
+  readonly wallOf: (part: Part) => Wall;
+  /** How a part is spawned in this mode. */
+  readonly requestOf: (part: Part) => SpawnRequest;
+  /** What of the network the suspect's policy gives. */
   readonly dialling: Dialling;
-  /** How a suspect is spawned in this mode. */
-  readonly request: SpawnRequest;
   readonly stress: boolean;
 }
 
-/** Makes attempts in one mode. */
+/** Where processes of a part come from: a spawner of their own, and a listener if they are workers. */
+interface Source {
+  readonly part: Part;
+  readonly spawner: Spawner;
+  readonly listener: Listener | undefined;
+}
+
+/** A process that lives, and how to speak to it. */
+interface Actor {
+  readonly process: WorkerProcess;
+  readonly contact: Contact;
+}
+
+/** The processes around the suspect. */
+type Neighbour = "sibling" | "helper" | "worker";
+
+/** Makes attempts in one place and one mode. */
 export class Auditor implements AsyncDisposable {
   readonly #options: AuditorOptions;
-  readonly #listener: Listener;
-  /** The sibling must not get what is meant for the suspect. */
-  readonly #siblingListener: Listener;
-  readonly #spawner: Spawner;
-  /** Another one, since each generation of workers has its own: what comes from one, shares its wall. */
-  readonly #siblingSpawner: Spawner;
-  #workers = 0;
-  #suspect: WorkerProcess | undefined;
-  #sibling: WorkerProcess | undefined;
+  readonly #switchboard = new Switchboard();
+  readonly #sources: Source[] = [];
+  /** What comes from one spawner shares its wall: the suspect's is another than its sibling's. */
+  #suspects!: Source;
+  readonly #neighbours = new Map<Neighbour, Source>();
+  readonly #living = new Map<Neighbour, Actor>();
+  #processes = 0;
+  #suspect: Actor | undefined;
+  /** Whether nothing has happened in the suspect since it was spawned. */
+  #fresh = false;
 
-  constructor(
-    options: AuditorOptions,
-    [spawner, siblingSpawner]: readonly [Spawner, Spawner],
-    [suspects, siblings]: Listener[],
-  ) {
+  constructor(options: AuditorOptions) {
     this.#options = options;
-    this.#listener = suspects!;
-    this.#siblingListener = siblings!;
-    this.#spawner = spawner;
-    this.#siblingSpawner = siblingSpawner;
   }
 
   static async open(options: AuditorOptions): Promise<Auditor> {
-    const listeners: Listener[] = [];
-    for (const address of options.config.listen) listeners.push(await bindListener(address));
-    const spawners = [startSpawner(), startSpawner()] as const;
-    const auditor = new Auditor(options, spawners, listeners);
+    const auditor = new Auditor(options);
+    const { suspect, helperPart, workerPart } = options.cast;
     try {
-      for (const spawner of spawners) {
-        await spawner.confine(options.mode.kernel ? options.wall : undefined);
-      }
-      auditor.#sibling = await auditor.#spawn(auditor.#siblingListener, auditor.#siblingSpawner);
+      auditor.#suspects = await auditor.#source(suspect);
+      auditor.#neighbours.set("sibling", await auditor.#source(suspect));
+      auditor.#neighbours.set("helper", await auditor.#source(helperPart));
+      if (workerPart) auditor.#neighbours.set("worker", await auditor.#source(workerPart));
+      await auditor.#bringUpNeighbours();
     } catch (error) {
       await auditor[Symbol.asyncDispose]();
       throw error;
@@ -90,9 +96,30 @@ export class Auditor implements AsyncDisposable {
     return auditor;
   }
 
+  async #source(part: Part): Promise<Source> {
+    const { mode, wallOf } = this.#options;
+    const source = {
+      part,
+      spawner: startSpawner(),
+      listener: part.kind === "worker" ? await bindListener(freeAddress()) : undefined,
+    };
+    this.#sources.push(source);
+    await source.spawner.confine(mode.kernel ? wallOf(part) : undefined);
+    return source;
+  }
+
+  /** Sees to it that all are there; an attempt may have ended one. */
+  async #bringUpNeighbours(): Promise<void> {
+    await Promise.all([...this.#neighbours].map(async ([neighbour, source]) => {
+      const actor = this.#living.get(neighbour);
+      if (actor?.process.alive) return;
+      this.#living.set(neighbour, await this.#spawn(source, neighbour));
+    }));
+  }
+
   /**
    * Makes one attempt. Never fails: what goes wrong is part of the result. One that failed otherwise
-   * than expected is made again, in a fresh worker, since a busy machine may make it late; one that
+   * than expected is made again, in a fresh process, since a busy machine may make it late; one that
    * got through never is.
    */
   async make(attempt: Attempt): Promise<Result> {
@@ -104,27 +131,28 @@ export class Auditor implements AsyncDisposable {
   }
 
   async #try(attempt: Attempt): Promise<Result> {
-    const { mode, stress } = this.#options;
+    const { place, mode, stress } = this.#options;
+    const result = (outcome: Result["outcome"], detail: string, asExpected: boolean): Result => ({
+      ...{ attempt, place, mode, outcome, detail, asExpected },
+    });
     const skip = this.#reasonToSkip(attempt, stress);
-    if (skip !== undefined) {
-      return { attempt, mode, outcome: "skipped", detail: skip, asExpected: true };
-    }
+    if (skip !== undefined) return result("skipped", skip, true);
     let observation: Observation;
     try {
-      if (attempt.alone) await this.#dismiss();
+      if (attempt.alone && !this.#fresh) await this.#dismiss();
       observation = await this.#observe(attempt);
-      if (attempt.alone || observation.death !== undefined) await this.#dismiss();
+      this.#fresh &&= isUntouched(observation);
+      const spoiled = attempt.alone && !this.#fresh;
+      if (spoiled || observation.death !== undefined) await this.#dismiss();
     } catch (error) {
-      const detail = `The audit itself failed: ${(error as Error).message}`;
-      return { attempt, mode, outcome: "unclear", detail, asExpected: false };
+      return result("unclear", `The audit itself failed: ${(error as Error).message}`, false);
     }
     const outcome = judge(attempt, observation);
     if (outcome === "refused" && mode.name === "neither" && this.#mayRefuse(attempt)) {
-      const detail = `refused without any wall: ${describe(observation)}`;
-      return { attempt, mode, outcome: "skipped", detail, asExpected: true };
+      return result("skipped", `refused without any wall: ${describe(observation)}`, true);
     }
     const asExpected = outcome === expectedOutcome(attempt, mode, this.#options.dialling);
-    return { attempt, mode, outcome, detail: describe(observation), asExpected };
+    return result(outcome, describe(observation), asExpected);
   }
 
   /** Whether a refusal without any wall is the machine's, or that of an ordinary user's rights. */
@@ -133,10 +161,12 @@ export class Auditor implements AsyncDisposable {
   }
 
   #isRoot(): boolean {
-    return Deno.uid() === 0 && this.#options.config.account === undefined;
+    return Deno.uid() === 0 && this.#options.cast.suspect.compartment.account === undefined;
   }
 
   #reasonToSkip(attempt: Attempt, stress: boolean): string | undefined {
+    const { only } = attempt;
+    if (only !== undefined && !only.in.includes(this.#options.cast.suspect.kind)) return only.since;
     if (attempt.needs === "root" && !this.#isRoot()) return "only root could do it at all";
     if (!attempt.stress) return undefined;
     if (!stress) return "uses up what the machine has: run with --stress";
@@ -144,12 +174,18 @@ export class Auditor implements AsyncDisposable {
   }
 
   async #observe(attempt: Attempt): Promise<Observation> {
-    const { scene, places, config } = this.#options;
-    const suspect = this.#suspect ??= await this.#spawn(this.#listener);
-    const world = scene.world(places, this.#sibling!.pid!);
+    const { scene, places } = this.#options;
+    await this.#bringUpNeighbours();
+    if (this.#suspect === undefined) {
+      this.#suspect = await this.#spawn(this.#suspects);
+      this.#fresh = true;
+    }
+    const { process: suspect, contact } = this.#suspect;
+    const world = scene.world(places, this.#pids());
     const before = scene.fingerprint();
     const contacts = scene.contacts;
-    const answered = ask(config, attempt.id, world).catch(() => undefined);
+    const answered = contact.commit({ id: attempt.id, world } satisfies Order)
+      .catch(() => undefined);
     const died = suspect.exited.then(() => undefined);
     const report = await Promise.race([answered, died]);
     // Its connection may end before itself, as when it becomes another program.
@@ -161,13 +197,16 @@ export class Auditor implements AsyncDisposable {
     }
     const after = scene.fingerprint();
     const death = suspect.alive ? undefined : describeDeath(await suspect.exited);
+    const harm = attempt.proof === "bounded" ? await this.#findHarm() : undefined;
+    const claims = !["undefined", "null", "false", undefined].includes(report?.returned);
     const proven = {
       secret: () => report?.returned?.includes(scene.secret) === true,
       change: () => after !== before,
       contact: () => scene.contacts > contacts,
       decoy: () => !scene.decoyRuns,
-      ended: () => death !== undefined && attempt.end?.test(death) === true && this.#sibling!.alive,
-      claim: () => !["undefined", "null", "false", undefined].includes(report?.returned),
+      ended: () => death !== undefined && attempt.end?.test(death) === true && this.#allLive(),
+      bounded: () => claims && harm === undefined,
+      claim: () => claims,
     }[attempt.proof]();
     if (after !== before || !scene.decoyRuns) {
       scene.restore();
@@ -175,51 +214,94 @@ export class Auditor implements AsyncDisposable {
       await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     }
     if (report === undefined && death === undefined) await this.#dismiss();
-    return { report, proven, ...death !== undefined && { death } };
+    return {
+      report,
+      proven,
+      ...death !== undefined && { death },
+      ...harm !== undefined && { harm },
+    };
   }
 
-  async #spawn(listener: Listener, spawner = this.#spawner): Promise<WorkerProcess> {
-    const { config, request, mode } = this.#options;
-    const worker = new WorkerProcess(
-      { id: ++this.#workers, generation: 0, onViolation: config.onViolation },
+  #pids() {
+    const pidOf = (neighbour: Neighbour) => this.#living.get(neighbour)?.process.pid;
+    const siblingPid = pidOf("sibling")!;
+    return { siblingPid, helperPid: pidOf("helper")!, workerPid: pidOf("worker") ?? siblingPid };
+  }
+
+  #allLive(): boolean {
+    return [...this.#living.values()].every(({ process }) => process.alive);
+  }
+
+  /** What has come over the processes around the suspect, if anything has. */
+  async #findHarm(): Promise<string | undefined> {
+    const faults = await Promise.all([...this.#living].map(async ([name, actor]) => {
+      const { process, contact } = actor;
+      if (await contact.answers()) return undefined;
+      if (process.alive) return `the ${name} does not answer any more`;
+      return `the ${name} ${describeDeath(await process.exited)}`;
+    }));
+    const harmed = faults.find((fault) => fault !== undefined);
+    if (harmed !== undefined) return harmed;
+    const pids = [Deno.pid, ...[...this.#living.values()].map(({ process }) => process.pid!)];
+    const [holder] = this.#options.scene.holders(pids);
+    return holder === undefined ? undefined : `process ${holder} holds what it was sent`;
+  }
+
+  /** Brings up a process, with the lanes that one in its place has. */
+  async #spawn({ part, spawner, listener }: Source, neighbour?: Neighbour): Promise<Actor> {
+    const { requestOf, mode, cast } = this.#options;
+    const { config } = cast;
+    const process = new WorkerProcess(
+      {
+        id: ++this.#processes,
+        generation: 0,
+        onViolation: config.onViolation,
+        ...part.duty?.role === "helper" && { role: `helper ${part.duty.name}` },
+      },
       spawner,
-      request,
+      requestOf(part),
     );
-    await bringUp(worker, {
+    await bringUp(process, {
       config: mode.kernel ? config : { ...config, wall: "deno" },
-      listeners: [listener],
-      grants: workerGrants(config),
+      listeners: listener ? [listener] : [],
+      grants: workerGrants(part.compartment),
       signal: new AbortController().signal,
+      ...part.duty && { duty: part.duty },
+      ...part.kind === "worker" && {
+        equip: () => {
+          this.#switchboard.addWorker(process);
+          return Promise.resolve();
+        },
+      },
     });
-    return worker;
+    if (listener) return { process, contact: byRequests(listener.text) };
+    // The first lane is the auditor's own: a suspect tells it from the others by that.
+    const contact = await byCalls(process);
+    const helper = neighbour === "helper" ? SCENE_HELPER : cast.helper;
+    // Its sibling is nobody's to call.
+    if (helper !== undefined && neighbour !== "sibling") {
+      this.#switchboard.addInstance(process, { helper, instance: 0 });
+    }
+    return { process, contact };
   }
 
   async #dismiss(): Promise<void> {
     const suspect = this.#suspect;
     this.#suspect = undefined;
-    if (suspect) await killWorker(suspect);
+    if (suspect) await killWorker(suspect.process);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#dismiss();
-    if (this.#sibling) await killWorker(this.#sibling);
-    this.#spawner.close();
-    this.#siblingSpawner.close();
-    this.#listener.close();
-    this.#siblingListener.close();
+    await Promise.all([...this.#living.values()].map(({ process }) => killWorker(process)));
+    for (const { spawner, listener } of this.#sources) {
+      spawner.close();
+      listener?.close();
+    }
   }
 }
 
-async function ask(config: Config, id: string, world: World): Promise<Report> {
-  const response = await fetch(`http://${config.listen[0]!.text}/`, {
-    method: "POST",
-    // A kept connection would outlive its suspect.
-    headers: { connection: "close" },
-    body: JSON.stringify({ id, world }),
-    signal: AbortSignal.timeout(ANSWER_MS),
-  });
-  if (response.status !== 200) {
-    throw new HoldfastError(await response.text(), { kind: "bug", code: "audit_order" });
-  }
-  return Report.parse(await response.json());
+/** Whether an attempt ended where it wanted its native hand: it has done nothing yet then. */
+function isUntouched({ report, death }: Observation): boolean {
+  return death === undefined && report?.thrown?.message.startsWith("Requires ffi access") === true;
 }

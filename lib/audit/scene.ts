@@ -5,7 +5,7 @@ import { lchownSync } from "node:fs";
 import * as net from "node:net";
 import { basename, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import type { Account, Config, Unveil } from "../config/config.ts";
+import type { Account, Unveil } from "../config/config.ts";
 import type { World } from "./attempt.ts";
 
 /** What the decoy runs: nothing, for longer than any audit. */
@@ -25,6 +25,19 @@ const FOLDERS: readonly [name: string, rights: string][] = [
   ["creatable", "c"],
 ];
 
+/** Unveiled to another process of the same config, and not to the suspect. */
+export type Foreign = "helper" | "worker";
+
+/** The processes around the suspect. */
+export interface Neighbours {
+  readonly siblingPid: number;
+  readonly helperPid: number;
+  readonly workerPid: number;
+}
+
+/** What the helper that the scene adds to a config is called. */
+export const SCENE_HELPER = "holdfast-audit";
+
 /** Something that can be closed. */
 interface Closing {
   close(): unknown;
@@ -38,7 +51,7 @@ export class Scene implements AsyncDisposable {
   readonly #servers: Closing[] = [];
   readonly #sockets = new Set<net.Socket>();
   #contacts = 0;
-  #ports = { tcp: 0, udp: 0, free: 0 };
+  #ports = { tcp: 0, udp: 0, free: 0, helper: 0, worker: 0 };
   #decoy: Deno.ChildProcess | undefined;
   #nonce = 0;
 
@@ -64,12 +77,19 @@ export class Scene implements AsyncDisposable {
 
   /** The config with the scene's folders unveiled. */
   unveils(): Unveil[] {
-    return FOLDERS.map(([name, rights]) => ({
-      path: this.path(name),
-      rights,
-      exists: true,
-      folder: true,
-    }));
+    return FOLDERS.map(([name, rights]) => this.#unveil(name, rights));
+  }
+
+  /** What a neighbour is granted on top of its own. */
+  foreign(whose: Foreign): { unveil: Unveil; net: string } {
+    return {
+      unveil: this.#unveil(`of_${whose}`, "rwc"),
+      net: `127.0.0.1:${this.#ports[whose]}`,
+    };
+  }
+
+  #unveil(name: string, rights: string): Unveil {
+    return { path: this.path(name), rights, exists: true, folder: true };
   }
 
   path(name: string): string {
@@ -77,9 +97,15 @@ export class Scene implements AsyncDisposable {
   }
 
   /** What the suspect is told. */
-  world(places: RealPlaces, siblingPid: number): World {
+  world(places: RealPlaces, neighbours: Neighbours): World {
     return {
       ...places,
+      ...neighbours,
+      helperName: SCENE_HELPER,
+      helperFolder: this.path("of_helper"),
+      workerFolder: this.path("of_worker"),
+      helperPort: this.#ports.helper,
+      workerPort: this.#ports.worker,
       folder: this.folder,
       outside: this.path("outside"),
       inside: this.path("inside"),
@@ -94,7 +120,6 @@ export class Scene implements AsyncDisposable {
       insideSocket: this.path("inside/canary.sock"),
       abstractSocket: this.#abstractName(),
       decoyPid: this.#decoy!.pid,
-      siblingPid,
       supervisorPid: Deno.pid,
       supervisorThreads: Array.from(
         Deno.readDirSync("/proc/self/task"),
@@ -102,6 +127,13 @@ export class Scene implements AsyncDisposable {
       ),
       nonce: `nonce-${++this.#nonce}`,
     };
+  }
+
+  /** Which of these processes hold a file that the suspect has made in the folder that is its own. */
+  holders(pids: readonly number[]): number[] {
+    return pids.filter((pid) =>
+      descriptorsOf(pid).some((path) => path.startsWith(this.path("inside/nonce-")))
+    );
   }
 
   /** How often a canary server was spoken to. */
@@ -130,7 +162,8 @@ export class Scene implements AsyncDisposable {
 
   /** Puts everything back, after an attempt that changed something. */
   restore(): void {
-    for (const name of ["outside", "inside-twin", ...FOLDERS.map(([name]) => name)]) {
+    const foreign = ["of_helper", "of_worker"];
+    for (const name of ["outside", "inside-twin", ...foreign, ...FOLDERS.map(([name]) => name)]) {
       this.#empty(name);
     }
     const write = (path: string, text: string) => Deno.writeTextFileSync(this.path(path), text);
@@ -152,7 +185,10 @@ export class Scene implements AsyncDisposable {
     const database = new DatabaseSync(this.path("outside/secret.db"));
     database.exec(`CREATE TABLE secrets (text); INSERT INTO secrets VALUES ('${this.secret}')`);
     database.close();
-    for (const [name] of FOLDERS) write(`${name}/file.txt`, name);
+    for (const name of foreign) write(`${name}/secret.txt`, this.secret);
+    for (const name of [...foreign, ...FOLDERS.map(([name]) => name)]) {
+      write(`${name}/file.txt`, name);
+    }
     for (
       const [name, target] of [
         ["link", this.path("outside/secret.txt")],
@@ -226,8 +262,10 @@ export class Scene implements AsyncDisposable {
   }
 
   async #serve(): Promise<void> {
-    const tcp = this.#counting();
-    await new Promise<void>((resolve) => tcp.listen(0, "127.0.0.1", resolve));
+    const [tcp, helper, worker] = [this.#counting(), this.#counting(), this.#counting()];
+    for (const server of [tcp, helper, worker]) {
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    }
     Deno.mkdirSync(this.path("servers"));
     const unix = this.#counting();
     await new Promise<void>((resolve) => unix.listen(this.path("servers/canary.sock"), resolve));
@@ -236,13 +274,16 @@ export class Scene implements AsyncDisposable {
     const udp = createSocket("udp4", () => void this.#contacts++);
     await new Promise<void>((resolve) => udp.bind(0, "127.0.0.1", resolve));
     const free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const portOf = (server: net.Server) => (server.address() as net.AddressInfo).port;
     this.#ports = {
-      tcp: (tcp.address() as net.AddressInfo).port,
+      tcp: portOf(tcp),
+      helper: portOf(helper),
+      worker: portOf(worker),
       udp: udp.address().port,
       free: free.addr.port,
     };
     free.close();
-    this.#servers.push(tcp, unix, abstract, udp);
+    this.#servers.push(tcp, helper, worker, unix, abstract, udp);
   }
 
   #startDecoy(): void {
@@ -270,6 +311,18 @@ export class Scene implements AsyncDisposable {
   }
 }
 
+/** Where the descriptors of a process lead. */
+function descriptorsOf(pid: number): string[] {
+  return Array.from(Deno.readDirSync(`/proc/${pid}/fd`), ({ name }) => {
+    try {
+      return Deno.readLinkSync(`/proc/${pid}/fd/${name}`);
+    } catch {
+      // Closed meanwhile.
+      return "";
+    }
+  });
+}
+
 interface Entry {
   readonly path: string;
   readonly facts: readonly unknown[];
@@ -290,23 +343,4 @@ function* walk(path: string): Generator<Entry> {
   for (const { name } of [...Deno.readDirSync(path)].sort((a, b) => a.name < b.name ? -1 : 1)) {
     yield* walk(join(path, name));
   }
-}
-
-/**
- * The config under which the suspect runs: the project's, with the scene's folders.
- *
- * @param ports for the suspect and for its sibling
- */
-export function suspectConfig(config: Config, scene: Scene, ports: readonly number[]): Config {
-  return {
-    ...config,
-    // What is not there yet cannot be granted, and is nothing that an attempt would miss.
-    unveil: [...config.unveil.filter(({ exists }) => exists), ...scene.unveils()],
-    listen: ports.map((port) => {
-      const host = "127.0.0.1";
-      return { kind: "tcp", text: `${host}:${port}`, host, port };
-    }),
-    // Every attempt is to report; that a worker is replaced is tested elsewhere.
-    onViolation: "log",
-  };
 }

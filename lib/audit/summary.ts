@@ -1,10 +1,13 @@
-/** An audit's results, attempt by attempt. Pure. */
+/** An audit's results, process by process and attempt by attempt. Pure. */
 import type { Area, Attempt } from "./attempt.ts";
+import type { Place } from "./cast.ts";
 import type { Mode } from "./mode.ts";
 import { isContained, type Outcome, type Result } from "./verdict.ts";
 
-/** One attempt over all modes in which it was made. */
+/** One attempt in one place, over all modes in which it was made. */
 export interface Line {
+  /** In whose place: `worker`, `helper NAME`, or `logger`. */
+  readonly process: Place;
   readonly id: string;
   readonly area: Area;
   readonly title: string;
@@ -23,7 +26,7 @@ export interface Line {
 
 export interface Summary {
   readonly lines: readonly Line[];
-  /** How many attempts have which verdict. */
+  /** How many lines have which verdict. */
   readonly counts: Readonly<Record<Line["verdict"], number>>;
   /** Whether nothing got through and every attempt proves something. */
   readonly passed: boolean;
@@ -31,19 +34,28 @@ export interface Summary {
 
 /** Sums up. */
 export function summarize(results: readonly Result[]): Summary {
-  const byAttempt = Map.groupBy(results, ({ attempt }) => attempt);
-  const lines = [...byAttempt].map(([attempt, all]) => toLine(attempt, all));
+  const byPlace = Map.groupBy(results, ({ place }) => place);
+  const places = [...byPlace.keys()].sort((a, b) => rank(a) - rank(b));
+  const lines = places.flatMap((place) => {
+    const byAttempt = Map.groupBy(byPlace.get(place)!, ({ attempt }) => attempt);
+    return [...byAttempt].map(([attempt, all]) => toLine(place, attempt, all));
+  });
   const counts = { held: 0, contained: 0, failed: 0, unproven: 0, skipped: 0 };
   for (const { verdict } of lines) counts[verdict]++;
   return { lines, counts, passed: counts.failed === 0 && counts.unproven === 0 };
 }
 
-function toLine(attempt: Attempt, results: readonly Result[]): Line {
+/** The worker first, the logger last. */
+function rank(place: Place): number {
+  return place === "worker" ? 0 : place === "logger" ? 2 : 1;
+}
+
+function toLine(process: Place, attempt: Attempt, results: readonly Result[]): Line {
   const { id, area, title, note } = attempt;
   const by = <T>(pick: (result: Result) => T) =>
     Object.fromEntries(results.map((result) => [result.mode.name, pick(result)]));
   return {
-    ...{ id, area, title, note },
+    ...{ process, id, area, title, note },
     outcomes: by(({ outcome }) => outcome),
     details: by(({ detail }) => detail),
     verdict: judgeAll(attempt, results),

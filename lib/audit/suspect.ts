@@ -1,4 +1,4 @@
-/** The suspect: an app that does what an attacker would do who has taken the app over. */
+/** The suspect: does what an attacker would do who has taken a process over. */
 import { type Attempt, Order, type Report } from "./attempt.ts";
 import { ATTEMPTS } from "./attempts/catalogue.ts";
 
@@ -10,16 +10,14 @@ const MAX_TEXT = 65_536;
 
 const BY_ID: ReadonlyMap<string, Attempt> = new Map(ATTEMPTS.map((each) => [each.id, each]));
 
-export default {
-  async fetch(request: Request): Promise<Response> {
-    const { id, world } = Order.parse(await request.json());
-    const attempt = BY_ID.get(id);
-    if (attempt === undefined) return new Response(`No attempt ${id}`, { status: 404 });
-    return Response.json(await commit(attempt, world) satisfies Report);
-  },
-};
-
-async function commit(attempt: Attempt, world: Order["world"]): Promise<Report> {
+/**
+ * Makes an attempt.
+ *
+ * @throws if there is none of that id; what the attempt throws is part of the report
+ */
+export async function commit({ id, world }: Order): Promise<Report> {
+  const attempt = BY_ID.get(id);
+  if (attempt === undefined) throw new Error(`No attempt ${id}`);
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => late.reject(new Error("It took too long")), PATIENCE_MS);
   try {
@@ -43,3 +41,11 @@ function toText(value: unknown): string {
   const text = typeof value === "string" ? value : JSON.stringify(value) ?? "undefined";
   return text.slice(0, MAX_TEXT);
 }
+
+/** A worker's app: it takes its orders as requests. */
+export const app = {
+  async fetch(request: Request): Promise<Response> {
+    if (request.method !== "POST") return new Response("alive");
+    return Response.json(await commit(Order.parse(await request.json())));
+  },
+};

@@ -4,9 +4,10 @@
  */
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { runWorker } from "../worker/run.ts";
+import { app } from "./suspect.ts";
 
 await runWorker({
   version: PROTOCOL_VERSION,
-  load: () => import("./suspect.ts"),
+  load: () => Promise.resolve({ default: app }),
   ...Deno.args.includes("wide") && { judge: () => [] },
 });

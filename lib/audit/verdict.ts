@@ -1,6 +1,7 @@
 /** What came of an attempt in one mode, and whether that is as it should be. Pure. */
 import type { Attempt, Expectation, Report } from "./attempt.ts";
 import type { Wall } from "../sandbox/wall.ts";
+import type { Place } from "./cast.ts";
 import type { Mode } from "./mode.ts";
 
 /** What the auditor saw. */
@@ -11,6 +12,8 @@ export interface Observation {
   readonly proven: boolean;
   /** How the suspect ended, if it did. */
   readonly death?: string;
+  /** What has come over another process, if something has that must not. */
+  readonly harm?: string;
 }
 
 /**
@@ -24,6 +27,8 @@ export type Outcome = "through" | "refused" | "unclear" | "skipped";
 /** One attempt in one mode. */
 export interface Result {
   readonly attempt: Attempt;
+  /** In whose place. */
+  readonly place: Place;
   readonly mode: Mode;
   readonly outcome: Outcome;
   /** What was seen, for whoever reads the table. */
@@ -78,7 +83,8 @@ export function isContained({ deno, kernel }: Attempt): boolean {
 }
 
 /** What was seen, in a few words. */
-export function describe({ report, proven, death }: Observation): string {
+export function describe({ report, proven, death, harm }: Observation): string {
+  if (harm !== undefined) return harm;
   if (death !== undefined) return death;
   if (report?.thrown) {
     const { name, code, message } = report.thrown;

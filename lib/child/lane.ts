@@ -4,21 +4,28 @@ import {
   type CallFrame,
   CallFrameReader,
   type CallKind,
+  costOfChunk,
   decodeChunk,
   decodeJson,
   encodeCallFrame,
   encodeChunk,
+  encodeJson,
   MAX_CHUNK_BYTES,
   MAX_FAILURE_CHARS,
+  MIN_CHUNK_COST,
   STREAM_WINDOW_BYTES,
   StreamCredit,
   StreamEnd,
 } from "../protocol/call.ts";
+import { messageOf } from "./report.ts";
 import { FRAME_DEADLINE_MS } from "../protocol/limits.ts";
 import { Violation } from "../protocol/violation.ts";
 
 /** How often a frame that stays half sent is looked for. */
 const LOOK_INTERVAL_MS = 1_000;
+
+/** How many looks may find nothing new of it. They are counted, since this process may have been busy. */
+const MAX_STALLED_LOOKS = FRAME_DEADLINE_MS / LOOK_INTERVAL_MS;
 
 /** What becomes of a lane. */
 export interface LaneEvents {
@@ -28,6 +35,10 @@ export interface LaneEvents {
    * @throws {Violation} if it breaks a rule: the lane is closed then
    */
   receive(frame: CallFrame): void;
+  /** What a stream that the peer broke off fails with. */
+  broken(message: string): Error;
+  /** All that waited has been read by the peer, after {@link Lane.waitingBytes} had grown large. */
+  drained?(): void;
   /** Nothing more comes and nothing can be sent. */
   closed(reason: Violation | undefined): void;
 }
@@ -36,6 +47,8 @@ export interface LaneEvents {
 interface Outgoing {
   credit: number;
   more: PromiseWithResolvers<void>;
+  /** Why it is not to be sent any further. */
+  stopped: Error | undefined;
   readonly reader: ReadableStreamDefaultReader<Uint8Array>;
 }
 
@@ -44,8 +57,6 @@ interface Incoming {
   readonly controller: ReadableStreamDefaultController<Uint8Array>;
   /** How much the peer may send. */
   window: number;
-  /** How much was read and is not yet told to the peer. */
-  taken: number;
   ended(): void;
 }
 
@@ -56,7 +67,7 @@ export class Lane {
   readonly #outgoing = new Map<string, Outgoing>();
   readonly #incoming = new Map<string, Incoming>();
   readonly #look: ReturnType<typeof setInterval>;
-  #heardMs = 0;
+  #stalledLooks = 0;
   #closed = false;
 
   /** @param handle what was handed over */
@@ -64,6 +75,7 @@ export class Lane {
     this.#events = events;
     this.#socket = new net.Socket({ handle, readable: true, writable: true } as never);
     this.#socket.on("data", (chunk: Uint8Array) => this.#receive(chunk));
+    this.#socket.on("drain", () => this.#events.drained?.());
     for (const event of ["end", "error", "close"]) this.#socket.on(event, () => this.#close());
     this.#look = setInterval(() => this.#lookAround(), LOOK_INTERVAL_MS);
   }
@@ -79,12 +91,9 @@ export class Lane {
 
   send(kind: CallKind, id: number, ...payload: Uint8Array[]): void {
     if (this.#closed) return;
-    // In one go to the kernel, and none of the pieces copied.
-    this.#socket.cork();
     for (const piece of encodeCallFrame(kind, id, ...payload)) {
       if (piece.length > 0) this.#socket.write(piece);
     }
-    this.#socket.uncork();
   }
 
   /** Reads no more for now: the peer has to wait. */
@@ -93,7 +102,6 @@ export class Lane {
   }
 
   resume(): void {
-    this.#heardMs = performance.now();
     this.#socket.resume();
   }
 
@@ -101,48 +109,64 @@ export class Lane {
     this.#close();
   }
 
-  /** Sends a stream, as fast as the other end takes it. */
+  /** Sends a stream, as fast as the other end takes it. Never fails: the other end is told. */
   async sendStream(id: number, index: number, stream: ReadableStream<Uint8Array>): Promise<void> {
-    const outgoing: Outgoing = {
-      credit: STREAM_WINDOW_BYTES,
-      more: Promise.withResolvers(),
-      reader: stream.getReader(),
-    };
     const key = keyOf(id, index);
-    this.#outgoing.set(key, outgoing);
+    if (this.#closed) return await stream.cancel(new Error("The lane was closed")).catch(() => {});
     try {
-      while (true) {
-        const { done, value } = await outgoing.reader.read();
-        if (done) break;
-        if (!(value instanceof Uint8Array)) throw new TypeError("A stream gave what is no bytes");
-        await this.#sendPieces(key, id, index, outgoing, value);
-        if (!this.#outgoing.has(key)) return;
-      }
+      const outgoing: Outgoing = {
+        credit: STREAM_WINDOW_BYTES,
+        more: Promise.withResolvers(),
+        stopped: undefined,
+        reader: stream.getReader(),
+      };
+      this.#outgoing.set(key, outgoing);
+      await this.#sendAll(id, index, outgoing);
       this.send("end", id, encodeJson({ stream: index }));
     } catch (error) {
-      const text = error instanceof Error ? error.message : String(error);
-      this.send("end", id, encodeJson({ stream: index, error: text.slice(0, MAX_FAILURE_CHARS) }));
+      this.send(
+        "end",
+        id,
+        encodeJson({ stream: index, error: messageOf(error).slice(0, MAX_FAILURE_CHARS) }),
+      );
     } finally {
       this.#outgoing.delete(key);
     }
   }
 
+  async #sendAll(id: number, index: number, outgoing: Outgoing): Promise<void> {
+    const { reader } = outgoing;
+    try {
+      while (true) {
+        const { done, value } = await reader.read();
+        // One that was stopped has been cancelled, and ends as if it were whole.
+        if (outgoing.stopped) throw outgoing.stopped;
+        if (done) return;
+        if (!(value instanceof Uint8Array)) throw new TypeError("A stream gave what is no bytes");
+        await this.#sendPieces(id, index, outgoing, value);
+      }
+    } catch (error) {
+      reader.cancel(error).catch(() => {});
+      throw error;
+    }
+  }
+
   async #sendPieces(
-    key: string,
     id: number,
     index: number,
     outgoing: Outgoing,
     bytes: Uint8Array,
   ): Promise<void> {
     for (let at = 0; at < bytes.length;) {
-      while (outgoing.credit === 0 && this.#outgoing.has(key)) {
+      while (outgoing.credit < MIN_CHUNK_COST && !outgoing.stopped) {
         await outgoing.more.promise;
         outgoing.more = Promise.withResolvers();
       }
-      if (!this.#outgoing.has(key)) return;
+      if (outgoing.stopped) throw outgoing.stopped;
       const size = Math.min(bytes.length - at, outgoing.credit, MAX_CHUNK_BYTES);
-      this.send("chunk", id, ...encodeChunk(index, bytes.subarray(at, at + size)));
-      outgoing.credit -= size;
+      const piece = bytes.subarray(at, at + size);
+      this.send("chunk", id, ...encodeChunk(index, piece));
+      outgoing.credit -= costOfChunk(piece);
       at += size;
     }
   }
@@ -164,7 +188,6 @@ export class Lane {
         this.#incoming.set(key, {
           controller,
           window: STREAM_WINDOW_BYTES,
-          taken: 0,
           ended: () => ended("peer"),
         });
       },
@@ -173,7 +196,7 @@ export class Lane {
         this.#incoming.delete(key);
         ended("reader");
       },
-    }, new ByteLengthQueuingStrategy({ highWaterMark: STREAM_WINDOW_BYTES }));
+    }, { highWaterMark: STREAM_WINDOW_BYTES, size: costOfChunk });
   }
 
   /** Tells the peer how much was read, in large steps. */
@@ -189,11 +212,12 @@ export class Lane {
 
   /** Forgets the streams of a call that is over. */
   endStreams(id: number, reason: Error): void {
-    for (const [key, { reader, more }] of this.#outgoing) {
+    for (const [key, outgoing] of this.#outgoing) {
       if (!key.startsWith(`${id}:`)) continue;
       this.#outgoing.delete(key);
-      more.resolve();
-      reader.cancel(reason).catch(() => {});
+      outgoing.stopped = reason;
+      outgoing.more.resolve();
+      outgoing.reader.cancel(reason).catch(() => {});
     }
     for (const [key, { controller }] of this.#incoming) {
       if (!key.startsWith(`${id}:`)) continue;
@@ -203,7 +227,7 @@ export class Lane {
   }
 
   #receive(chunk: Uint8Array): void {
-    this.#heardMs = performance.now();
+    this.#stalledLooks = 0;
     this.#guard(() => {
       for (const frame of this.#frames.push(chunk)) {
         if (this.#closed) return;
@@ -220,7 +244,7 @@ export class Lane {
     const stream = this.#incoming.get(keyOf(id, index));
     // Nobody reads it any more, and the peer does not know that yet.
     if (!stream) return;
-    stream.window -= bytes.length;
+    stream.window -= costOfChunk(bytes);
     if (stream.window < 0) {
       throw new Violation("bad_message", "more of a stream than was asked for");
     }
@@ -234,7 +258,7 @@ export class Lane {
     if (!stream) return;
     this.#incoming.delete(key);
     if (error === undefined) stream.controller.close();
-    else stream.controller.error(new Error(error));
+    else stream.controller.error(this.#events.broken(error));
     stream.ended();
   }
 
@@ -248,7 +272,7 @@ export class Lane {
 
   #lookAround(): void {
     if (!this.#frames.partial || this.#socket.isPaused()) return;
-    if (performance.now() - this.#heardMs <= FRAME_DEADLINE_MS) return;
+    if (++this.#stalledLooks <= MAX_STALLED_LOOKS) return;
     this.#close(new Violation("frame_stalled", `half a frame for ${FRAME_DEADLINE_MS} ms`));
   }
 
@@ -266,18 +290,13 @@ export class Lane {
     this.#closed = true;
     clearInterval(this.#look);
     this.#socket.destroy();
+    this.#events.closed(reason);
     const gone = reason ?? new Error("The lane was closed");
     const ids = [...this.#outgoing.keys(), ...this.#incoming.keys()].map((key) => parseInt(key));
     for (const id of ids) this.endStreams(id, gone);
-    this.#events.closed(reason);
   }
 }
 
 function keyOf(id: number, index: number): string {
   return `${id}:${index}`;
-}
-
-/** JSON as a payload. */
-export function encodeJson(value: unknown): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(value));
 }

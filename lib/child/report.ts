@@ -7,9 +7,20 @@ export function report(text: string): void {
   }
 }
 
+/** What an error says; anything may have been thrown. */
+export function messageOf(error: unknown): string {
+  const text: unknown = error instanceof Error ? error.message : error;
+  try {
+    return String(text).toWellFormed();
+  } catch {
+    return "It threw what has no text";
+  }
+}
+
 /** What an error says on one line of a message: its name, its text, and where it was thrown. */
 export function describeError(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const place = error.stack?.split("\n").find((line) => line.trim().startsWith("at "))?.trim();
-  return `${error.name}: ${error.message}${place ? ` (${place})` : ""}`;
+  if (!(error instanceof Error)) return messageOf(error);
+  const place = messageOf(error.stack).split("\n").find((line) => line.trim().startsWith("at "))
+    ?.trim();
+  return `${messageOf(error.name)}: ${messageOf(error)}${place ? ` (${place})` : ""}`;
 }

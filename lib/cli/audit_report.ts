@@ -11,15 +11,52 @@ const WORDS = {
   skipped: "not made",
 } as const;
 
+/** One attempt over all processes in whose place it was made. */
+interface Row {
+  /** Of the first process that it is for: what the layers do is the same in the others. */
+  readonly line: Line;
+  /** By the names of the processes. */
+  readonly verdicts: ReadonlyMap<string, Line["verdict"]>;
+}
+
+function toRows(lines: readonly Line[]): Row[] {
+  const byId = Map.groupBy(lines, ({ id }) => id);
+  return [...byId.values()].map((all) => ({
+    line: all.find(({ verdict }) => verdict !== "skipped") ?? all[0]!,
+    verdicts: new Map(all.map(({ process, verdict }) => [process, verdict])),
+  }));
+}
+
+function processesOf(lines: readonly Line[]): string[] {
+  return [...new Set(lines.map(({ process }) => process))];
+}
+
+function verdictsOf({ verdicts }: Row, processes: readonly string[]): string[] {
+  return processes.map((process) => {
+    const verdict = verdicts.get(process);
+    return verdict === undefined || verdict === "skipped" ? "-" : verdict;
+  });
+}
+
 /** A table, and what there is to say about whatever is not held. */
 export function formatSummary(summary: Summary): string {
+  const processes = processesOf(summary.lines);
   const table = new Table({
-    head: ["ATTEMPT", "WHAT", ...MODES.map(({ title }) => title.toUpperCase()), "VERDICT"],
+    head: [
+      "ATTEMPT",
+      "WHAT",
+      ...[...MODES.map(({ title }) => title), ...processes]
+        .map((title) => title.toUpperCase()),
+    ],
     style: { head: [], border: [], "padding-left": 0, "padding-right": 2, compact: true },
     chars: Object.fromEntries(BORDERS.map((border) => [border, ""])),
   });
-  for (const line of summary.lines) {
-    table.push([line.id, line.title.slice(0, 70), ...outcomesOf(line), line.verdict]);
+  for (const row of toRows(summary.lines)) {
+    const { line } = row;
+    table.push([
+      ...[line.id, line.title.slice(0, 70), ...outcomesOf(line)],
+      ...verdictsOf(row, processes),
+    ]);
   }
   const lines = table.toString().replace(/ +$/gm, "");
   return [lines, ...summary.lines.filter(needsWords).map(explain), formatCounts(summary)]
@@ -39,46 +76,63 @@ function needsWords({ verdict }: Line): boolean {
   return verdict === "failed" || verdict === "unproven";
 }
 
-function explain({ id, title, verdict, details, outcomes }: Line): string {
+function explain({ process, id, title, verdict, details, outcomes }: Line): string {
   const seen = MODES.filter(({ name }) => outcomes[name] !== undefined)
     .map(({ name, title }) => `  ${title}: ${WORDS[outcomes[name]!]} (${details[name]})`);
-  return [`${verdict}: ${id}, ${title}`, ...seen].join("\n");
+  return [`${verdict}: ${id} in the place of the ${process}, ${title}`, ...seen].join("\n");
 }
 
-/** One line of figures. */
-export function formatCounts({ counts, lines, passed }: Summary): string {
-  const figures = Object.entries(counts).filter(([, count]) => count > 0)
-    .map(([verdict, count]) => `${count} ${verdict}`).join(", ");
-  return `${lines.length} attempts: ${figures}. ${
+/** One line of figures for each process, and what they come to. */
+export function formatCounts({ lines, passed }: Summary): string {
+  const figures = processesOf(lines).map((process) => {
+    const own = lines.filter((line) => line.process === process);
+    const verdicts = Map.groupBy(own, ({ verdict }) => verdict);
+    const counts = [...verdicts].map(([verdict, all]) => `${all.length} ${verdict}`).join(", ");
+    return `The ${process}: ${own.length} attempts, ${counts}.`;
+  });
+  return `${figures.join(" ")} ${
     passed ? "Nothing got through." : "THE WALL DOES NOT HOLD, or an attempt proves nothing."
   }`;
 }
 
 /** The page of the docs. */
 export function formatMarkdown(summary: Summary, machine: string): string {
+  const processes = processesOf(summary.lines);
+  const rows = toRows(summary.lines);
   const areas = AREAS.flatMap((area) => {
-    const lines = summary.lines.filter((line) => line.area === area);
-    if (lines.length === 0) return [];
+    const own = rows.filter(({ line }) => line.area === area);
+    if (own.length === 0) return [];
+    const heads = ["attempt", "what", ...MODES.map(({ title }) => title), ...processes];
     return [
       `## ${area[0]!.toUpperCase()}${area.slice(1)}`,
       "",
-      `| attempt | what | ${MODES.map(({ title }) => title).join(" | ")} | verdict |`,
-      `| --- | --- | ${MODES.map(() => "---").join(" | ")} | --- |`,
-      ...lines.map((line) =>
-        `| ${line.id} | ${cell(line.title)} | ${outcomesOf(line).join(" | ")} | ${line.verdict} |`
-      ),
+      `| ${heads.join(" | ")} |`,
+      `| ${heads.map(() => "---").join(" | ")} |`,
+      ...own.map((row) => {
+        const { line } = row;
+        const cells = [...outcomesOf(line), ...verdictsOf(row, processes)];
+        return `| ${line.id} | ${cell(line.title)} | ${cells.join(" | ")} |`;
+      }),
       "",
-      ...limits(lines),
+      ...limits(own),
     ];
   });
   return [
     "# The escape suite",
     "",
-    "Made by `holdfast audit --markdown`; do not edit. Every attempt is made four times in a real",
-    "worker: without any wall, where it must get through or it proves nothing; with Deno's permissions",
-    "alone; with the kernel's wall alone and Deno's permissions wide open, which stands for native code",
-    "in a worker that was taken over; and with both, as it ships. An attempt that one layer alone lets",
-    "through is a known limit of that layer, with its reason below its table.",
+    "Made by `holdfast audit --markdown --config examples/guestbook/holdfast.jsonc`; do not edit. Every",
+    "attempt is made in a real process that stands in the place of the worker, of each helper and of the",
+    "logger that the config has, under its real flags and wall. It is made without any wall, where it must get",
+    "through or it proves nothing; with Deno's permissions alone; with the kernel's wall alone and Deno's",
+    "permissions wide open, which stands for native code in a process that was taken over; and with both,",
+    "as it ships. An attempt that one layer alone lets through is a known limit of that layer, with its",
+    "reason below its table.",
+    "",
+    "In a helper's and the logger's place everything is tried with both layers, and in the other three",
+    "ways what depends on who it is, of the areas network and helper. The rest is the same program behind rules that are made",
+    "by the same code, so that the worker's four ways show what each layer does. The four columns are of",
+    "the first process that the attempt is for, and the last columns are the verdict on each; `-` is",
+    "where it makes no sense, such as a listener's in a helper, which has none.",
     "",
     `${formatCounts(summary)} ${machine}`,
     "",
@@ -86,8 +140,8 @@ export function formatMarkdown(summary: Summary, machine: string): string {
   ].join("\n");
 }
 
-function limits(lines: readonly Line[]): string[] {
-  const noted = lines.filter(({ note }) => note !== undefined);
+function limits(rows: readonly Row[]): string[] {
+  const noted = rows.map(({ line }) => line).filter(({ note }) => note !== undefined);
   if (noted.length === 0) return [];
   return [...noted.map(({ id, note }) => `- ${id}: ${note}`), ""];
 }

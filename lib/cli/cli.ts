@@ -44,7 +44,7 @@ Commands
   start        Serve in the foreground; HUP reloads, TERM and INT drain and exit
   check        Validate the config and the app's modules without starting
   explain      Say what each process may do under the config, and which layer sees to it
-  audit        Try to escape from a worker in every known way; 1 if anything gets through
+  audit        Try to escape from every process in every known way; 1 if anything gets through
   reload       Bring in new code and new config, and wait for the outcome
   stop         Drain and end the running supervisor, and wait for it
   status       Show processes and generations

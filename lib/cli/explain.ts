@@ -1,7 +1,9 @@
+import { join } from "node:path";
 import Table from "cli-table3";
 import { EXIT } from "../base/exit_code.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { explainPolicy, type Explanation } from "./explanation.ts";
+import { HOLDFAST_FOLDER } from "../supervisor/prepare.ts";
 import type { Command } from "./cli.ts";
 import { printLine } from "./terminal.ts";
 
@@ -15,7 +17,8 @@ export const explain: Command = async ({ config: file, json, system }) => {
     caches: system.findCaches(denoDir),
     denoDir,
     denoProgram: Deno.execPath(),
-    modules: (await system.prepareApp(config, denoDir)).app,
+    logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
+    modules: await system.prepareApp(config, denoDir),
     forbidden: config.file,
     environment: Deno.env.toObject(),
   });
@@ -23,15 +26,19 @@ export const explain: Command = async ({ config: file, json, system }) => {
   return EXIT.ok;
 };
 
-function formatExplanation({ command, rules, kernel }: Explanation): string {
+function formatExplanation({ commands, rules, kernel }: Explanation): string {
   const table = new Table({
     head: ["PROCESS", "MAY", "WHAT", "BY"],
     style: { head: [], border: [] },
-    colWidths: [12, 10, 62, 36],
+    colWidths: [20, 10, 60, 36],
     wordWrap: true,
     wrapOnWordBoundary: false,
   });
   for (const { process, may, what, by } of rules) table.push([process, may, what.join("\n"), by]);
-  return [table.toString(), "", "The worker's command:", `  ${command.join(" ")}`, "", ...kernel]
-    .join("\n");
+  const lines = commands.flatMap(({ process, command }) => [
+    `The ${process}'s command:`,
+    `  ${command.join(" ")}`,
+    "",
+  ]);
+  return [table.toString(), "", ...lines, ...kernel].join("\n");
 }

@@ -1,12 +1,16 @@
 /** A policy in words: what each process may do, and which layer sees to it. Pure. */
-import type { Config } from "../config/config.ts";
+import type { Compartment, Config, HelperConfig } from "../config/config.ts";
 import { LEAST_ABI, missingIn, type PathRule } from "../sandbox/landlock.ts";
 import { workerArguments, workerEnvironment } from "../sandbox/worker_command.ts";
+import { logCompartment } from "../sandbox/log_compartment.ts";
 import { type Wall, type WallFacts, workerWall } from "../sandbox/wall.ts";
+
+/** Who does something: `supervisor`, `worker`, `logger`, or `helper NAME`. */
+export type ProcessName = "supervisor" | "worker" | "logger" | `helper ${string}`;
 
 /** One thing that a process may do. */
 export interface Rule {
-  readonly process: "supervisor" | "worker";
+  readonly process: ProcessName;
   readonly may: string;
   readonly what: readonly string[];
   /** The layers that hold it to that. */
@@ -14,25 +18,49 @@ export interface Rule {
 }
 
 export interface Explanation {
-  /** The worker's command line. */
-  readonly command: readonly string[];
+  /** The command lines of whatever is behind a wall. */
+  readonly commands: readonly { readonly process: ProcessName; readonly command: string[] }[];
   readonly rules: readonly Rule[];
   /** What was asked of the kernel, and what of it this one lacks, a line each. */
   readonly kernel: readonly string[];
 }
 
 /** What an explanation depends on besides the config. */
-export interface ExplainFacts extends WallFacts {
+export interface ExplainFacts extends Omit<WallFacts, "modules"> {
   readonly denoDir: string;
   readonly environment: Readonly<Record<string, string>>;
+  /** The logger's program. */
+  readonly logger: string;
+  /** Local files of the module graphs. */
+  readonly modules: {
+    readonly app: readonly string[];
+    readonly helpers: Readonly<Record<string, readonly string[]>>;
+  };
 }
 
 /** Explains a config on a machine. */
 export function explainPolicy(config: Config, facts: ExplainFacts): Explanation {
-  const wall = config.wall === "kernel" ? workerWall(config, facts) : undefined;
+  const command = (compartment: Compartment) => [
+    facts.denoProgram,
+    ...workerArguments(compartment),
+  ];
+  const { folder } = config.log;
+  const logger = folder === undefined ? undefined : logCompartment(config, folder, facts.logger);
   return {
-    command: [facts.denoProgram, ...workerArguments(config)],
-    rules: [...supervisorRules(config, facts), ...workerRules(config, facts, wall)],
+    commands: [
+      { process: "worker", command: command(config) },
+      ...config.helpers.map((helper) => ({
+        process: `helper ${helper.name}` as const,
+        command: command(helper),
+      })),
+      ...logger ? [{ process: "logger" as const, command: withoutConfig(command(logger)) }] : [],
+    ],
+    rules: [
+      ...supervisorRules(config, facts),
+      ...workerRules(config, facts),
+      ...config.helpers.flatMap((helper) => helperRules(helper, config, facts)),
+      ...logger ? loggerRules(logger, config, facts) : [],
+    ],
     kernel: kernelLines(config, facts.abi),
   };
 }
@@ -53,28 +81,90 @@ function supervisorRules(config: Config, { denoProgram }: ExplainFacts): Rule[] 
   ];
 }
 
-function workerRules(config: Config, facts: ExplainFacts, wall: Wall | undefined): Rule[] {
+function workerRules(config: Config, facts: ExplainFacts): Rule[] {
+  const wall = wallOf(config, config, facts, facts.modules.app);
+  const lanes = config.helpers.map(({ name }) => name);
+  return compartmentRules("worker", config, facts, wall, [
+    {
+      may: "accept",
+      what: config.listen.map(({ text }) => text),
+      by: "listeners from the supervisor",
+    },
+    { may: "call", what: lanes, by: "lanes from the supervisor" },
+  ]);
+}
+
+function helperRules(helper: HelperConfig, config: Config, facts: ExplainFacts): Rule[] {
+  const { name, instances, concurrency, timeoutMs, restart } = helper;
+  const wall = wallOf(helper, config, facts, facts.modules.helpers[name] ?? []);
+  const times = `${instances} ${instances === 1 ? "process" : "processes"}`;
+  return compartmentRules(`helper ${name}`, helper, facts, wall, [
+    { may: "accept", what: [], by: "it is handed no listener" },
+    {
+      may: "answer",
+      what: [
+        "the workers of its own generation",
+        `${times}, each ${concurrency} calls at once, ${timeoutMs} ms a call`,
+        restart === "always" ? "replaced when it dies" : "not replaced when it dies",
+      ],
+      by: "lanes from the supervisor",
+    },
+    { may: "call", what: [], by: "it has no lane to another" },
+  ]);
+}
+
+/** Settings that lie above the log folder are none of the logger's. */
+function withoutConfig([program, run, ...others]: string[]): string[] {
+  return [program!, run!, "--no-config", ...others];
+}
+
+function loggerRules(logger: Compartment, config: Config, facts: ExplainFacts): Rule[] {
+  return compartmentRules("logger", logger, facts, wallOf(logger, config, facts, []), [
+    { may: "accept", what: [], by: "it is handed no listener" },
+    { may: "answer", what: [], by: "it is told, and says nothing back" },
+    { may: "call", what: [], by: "it has no lane to a helper" },
+  ]);
+}
+
+function wallOf(
+  compartment: Compartment,
+  { wall }: Config,
+  { arch, abi, caches, denoProgram, forbidden }: ExplainFacts,
+  modules: readonly string[],
+): Wall | undefined {
+  return wall === "kernel"
+    ? workerWall(compartment, { arch, abi, caches, denoProgram, forbidden, modules })
+    : undefined;
+}
+
+/** What everything behind a wall has in common; `own` is of one kind of process alone. */
+function compartmentRules(
+  process: ProcessName,
+  compartment: Compartment,
+  facts: ExplainFacts,
+  wall: Wall | undefined,
+  own: readonly Omit<Rule, "process">[],
+): Rule[] {
   const both = (layer: string) => wall ? `Deno, ${layer}` : "Deno";
   const rule = (may: string, what: readonly string[], by: string): Rule => ({
-    process: "worker",
+    process,
     may,
     what: what.length > 0 ? what : ["nothing"],
     by,
   });
   const paths = (letter: string) =>
-    config.unveil.filter(({ rights }) => rights.includes(letter)).map(({ path }) => path);
-  const names = Object.keys(workerEnvironment(config, facts.environment, facts.denoDir));
-  const user = config.account
-    ? `uid ${config.account.uid}, gid ${config.account.gid}`
-    : "whoever starts Holdfast";
+    compartment.unveil.filter(({ rights }) => rights.includes(letter)).map(({ path }) => path);
+  const names = Object.keys(workerEnvironment(compartment, facts.environment, facts.denoDir));
+  const { account } = compartment;
+  const user = account ? `uid ${account.uid}, gid ${account.gid}` : "whoever starts Holdfast";
   return [
     rule("be", [user], "the kernel"),
     rule("read", paths("r"), both("Landlock")),
     rule("write", paths("w"), both("Landlock")),
     rule("create", paths("c"), both("Landlock")),
-    ...wall ? [rule("load", machinePaths(config, wall), "Landlock")] : [],
-    rule("dial", config.net, both("Landlock by port, seccomp")),
-    rule("accept", config.listen.map(({ text }) => text), "handed over by the supervisor"),
+    ...wall ? [rule("load", machinePaths(compartment, wall), "Landlock")] : [],
+    rule("dial", compartment.net, both("Landlock by port, seccomp")),
+    ...own.map(({ may, what, by }) => rule(may, what, by)),
     rule("run", [], both("seccomp asks the supervisor")),
     rule("signal", [], both("seccomp, Landlock")),
     rule("see", names, "it is made from nothing"),
@@ -85,7 +175,7 @@ function workerRules(config: Config, facts: ExplainFacts, wall: Wall | undefined
 }
 
 /** What the runtime itself reads; Deno's own permissions do not give it to the app. */
-function machinePaths({ unveil }: Config, { landlock }: Wall): string[] {
+function machinePaths({ unveil }: Compartment, { landlock }: Wall): string[] {
   const granted = new Set(unveil.map(({ path }) => path));
   const letters = ({ rights }: PathRule) =>
     [["readFile", "r"], ["writeFile", "w"], ["execute", "x"]]

@@ -24,7 +24,11 @@ export async function bundlePrograms(folder: string): Promise<void> {
     await Deno.writeTextFile(path, text);
   };
   try {
-    const own = ["lib/supervisor/spawner_thread.ts", "lib/audit/suspect_worker.ts"];
+    const own = [
+      "lib/supervisor/spawner_thread.ts",
+      "lib/audit/suspect_worker.ts",
+      "lib/audit/suspect_helper.ts",
+    ];
     const entries = [WORKER_ENTRY, HELPER_ENTRY, LOGGER_ENTRY, ...own];
     await Promise.all(entries.map(async (entry) => {
       await write(prebuiltPath(folder, entry), await bundle(work, entry));

@@ -134,7 +134,7 @@ const HelperSchema = z.strictObject({
       "a job that must not be done twice at a time.",
   ),
   timeoutMs: z.int().min(10).max(3_600_000).default(30_000).describe(
-    "When a call is given up, in milliseconds. An instance that does not let go of it then is " +
+    "When a call is given up, in milliseconds, its streams included. An instance that does not let go of it then is " +
       "stuck, and replaced.",
   ),
   memoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(

@@ -1,7 +1,10 @@
 /** What a helper does: serves the methods of one module to the workers that it has lanes from. */
 import { type Equipment, type LifeOptions, runLife, type Service } from "../child/life.ts";
+import { MAX_NAME_CHARS } from "../protocol/call.ts";
 import type { Methods } from "./mod.ts";
 import { CallServer } from "./serve.ts";
+
+const RETRIES: readonly unknown[] = ["safe", "never", undefined];
 
 /** What the entry file gives to the helper. */
 export interface HelperOptions extends Omit<LifeOptions, "equip"> {
@@ -46,8 +49,14 @@ export function toMethods(module: Record<string, unknown>): Methods {
     throw new TypeError("The module's default export has no methods; export defineHelper({ ... })");
   }
   for (const [name, method] of Object.entries(methods)) {
+    if (name.length === 0 || name.length > MAX_NAME_CHARS) {
+      throw new TypeError(`A method's name has 1 to ${MAX_NAME_CHARS} characters: ${name}`);
+    }
     if (typeof method?.handle !== "function") {
       throw new TypeError(`The method ${name} has no function handle(input, { signal })`);
+    }
+    if (!RETRIES.includes(method.retry)) {
+      throw new TypeError(`The retry of ${name} is neither "safe" nor "never"`);
     }
     for (const side of ["input", "output"]) {
       const schema = method[side] as Record<string, { validate?: unknown }> | undefined;

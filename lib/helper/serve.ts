@@ -1,22 +1,23 @@
 /** A helper's side: takes calls from its lanes in turn, runs them, and answers. */
 import { Lane } from "../child/lane.ts";
-import { describeError, report } from "../child/report.ts";
+import { describeError, messageOf, report } from "../child/report.ts";
 import {
   type CallFrame,
   CallHead,
   CannotCross,
   decodeHead,
   encodeHead,
+  encodeJson,
   type Failure,
   MAX_FAILURE_CHARS,
   MAX_LANE_BYTES,
   MAX_LANE_CALLS,
+  MAX_WAITING_BYTES,
   putTogether,
   takeApart,
 } from "../protocol/call.ts";
 import type { WorkerFigures } from "../protocol/to_supervisor.ts";
 import { Violation } from "../protocol/violation.ts";
-import { encodeJson } from "../child/lane.ts";
 import type { Methods, Schema } from "./mod.ts";
 
 /** What a call may not exceed. */
@@ -33,7 +34,7 @@ interface Call {
   readonly method: string;
   readonly input: unknown;
   readonly bytes: number;
-  readonly deadlineMs: number;
+  /** Aborts when nobody waits for it any more. */
   readonly over: AbortController;
   readonly timer: ReturnType<typeof setTimeout>;
 }
@@ -53,10 +54,11 @@ export class CallServer {
   readonly #limits: CallLimits;
   /** The next call is taken from the first, which then goes to the end: nobody starves the others. */
   readonly #lanes: WorkerLane[] = [];
-  readonly #running = new Set<Call>();
+  /** What runs, and since when. */
+  readonly #running = new Map<Call, number>();
   #accepted = 0;
   #answered = 0;
-  #idle: PromiseWithResolvers<void> | undefined;
+  #alone: PromiseWithResolvers<void> | undefined;
 
   constructor(methods: Methods, limits: CallLimits) {
     this.#methods = methods;
@@ -74,59 +76,58 @@ export class CallServer {
       }),
       limitMs: this.#limits.timeoutMs,
       wanted: () => this.#runNext(),
-      closed: () => this.#lanes.splice(this.#lanes.indexOf(lane), 1),
+      closed: () => {
+        this.#lanes.splice(this.#lanes.indexOf(lane), 1);
+        if (this.#lanes.length === 0) this.#alone?.resolve();
+      },
     });
     this.#lanes.push(lane);
   }
 
   figures(): WorkerFigures {
-    const calls = this.#lanes.flatMap((lane) => [...lane.calls.values()]);
-    const oldest = Math.min(...calls.map(({ deadlineMs }) => deadlineMs));
+    const oldestMs = Math.min(...this.#running.values());
+    const heldMs = Math.round(performance.now() - oldestMs - this.#limits.timeoutMs);
     return {
       accepted: this.#accepted,
       connections: this.#lanes.length,
-      inFlight: calls.length,
+      inFlight: this.#lanes.reduce((sum, { queue }) => sum + queue.size, this.#running.size),
       answered: this.#answered,
-      overdueMs: Math.max(0, Math.round(performance.now() - oldest)) || 0,
+      overdueMs: this.#running.size === 0 ? 0 : Math.max(0, heldMs),
     };
   }
 
-  /** Waits until nothing runs or waits. Workers that are gone, or have drained, ask no more. */
+  /** Serves until every worker is gone: those that drain, too, may still call. */
   async drain(): Promise<{ answered: number; cut: number }> {
     const before = this.#answered;
-    if (this.figures().inFlight > 0) {
-      this.#idle = Promise.withResolvers();
-      await this.#idle.promise;
+    if (this.#lanes.length > 0) {
+      this.#alone = Promise.withResolvers();
+      await this.#alone.promise;
     }
-    for (const lane of [...this.#lanes]) lane.close();
     return { answered: this.#answered - before, cut: 0 };
   }
 
   #runNext(): void {
     while (this.#running.size < this.#limits.concurrency) {
-      const index = this.#lanes.findIndex((lane) => lane.queue.length > 0);
-      if (index < 0) break;
+      const index = this.#lanes.findIndex((lane) => lane.ready);
+      if (index < 0) return;
       const [lane] = this.#lanes.splice(index, 1);
       this.#lanes.push(lane!);
-      void this.#run(lane!.queue.shift()!);
+      const [call] = lane!.queue;
+      lane!.queue.delete(call!);
+      void this.#run(call!);
     }
-    if (this.#idle && this.figures().inFlight === 0) this.#idle.resolve();
   }
 
   async #run(call: Call): Promise<void> {
-    this.#running.add(call);
-    try {
-      if (!call.over.signal.aborted) await this.#answer(call);
-      // Nobody waits for it; the worker is told all the same that it is over.
-      else call.lane.fail(call, "helper_failed", "It was given up");
-    } finally {
-      this.#running.delete(call);
-      this.#answered++;
-      call.lane.end(call);
-      this.#runNext();
-    }
+    this.#running.set(call, performance.now());
+    await this.#answer(call);
+    this.#running.delete(call);
+    this.#answered++;
+    call.lane.end(call);
+    this.#runNext();
   }
 
+  /** Never fails. */
   async #answer(call: Call): Promise<void> {
     const { lane, method, input, over } = call;
     try {
@@ -136,9 +137,9 @@ export class CallServer {
       const output = await definition.handle(value, { signal: over.signal });
       await lane.answer(call, await judge(definition.output, output, "helper_bad_output"));
     } catch (error) {
-      if (error instanceof Failed) return lane.fail(call, error.code, error.message);
+      if (error instanceof Failed) return lane.fail(call, error.code, messageOf(error));
       if (!over.signal.aborted) report(`${method} threw: ${describeError(error)}`);
-      lane.fail(call, "helper_failed", error instanceof Error ? error.message : String(error));
+      lane.fail(call, "helper_failed", messageOf(error));
     }
   }
 }
@@ -152,14 +153,15 @@ async function judge(schema: Schema, value: unknown, code: Failure["code"]): Pro
 interface LaneOptions {
   readonly hello: Uint8Array;
   readonly limitMs: number;
-  /** A call has come. */
+  /** There may be something to run. */
   wanted(): void;
   closed(): void;
 }
 
 /** A lane from one worker, which may say anything. */
 class WorkerLane {
-  readonly queue: Call[] = [];
+  /** What waits to be run. */
+  readonly queue = new Set<Call>();
   /** Everything that is not over, running calls too. */
   readonly calls = new Map<number, Call>();
   readonly #lane: Lane;
@@ -173,35 +175,43 @@ class WorkerLane {
     this.#options = options;
     this.#lane = new Lane(handle, {
       receive: (frame) => this.#receive(frame),
+      broken: (message) => new Error(message),
+      drained: () => this.#drained(),
       closed: (reason) => this.#closed(reason),
     });
     this.#lane.send("hello", 0, options.hello);
   }
 
-  close(): void {
-    this.#lane.close();
+  /** Whether a call waits, and its worker reads what it is answered. */
+  get ready(): boolean {
+    return this.queue.size > 0 && !this.#paused;
   }
 
   /** Sends what a call came to, with its streams. */
-  async answer({ id }: Call, output: unknown): Promise<void> {
+  async answer({ id, over }: Call, output: unknown): Promise<void> {
     let carrying: ReturnType<typeof takeApart>;
     let head: Uint8Array[];
     try {
       carrying = takeApart(output);
-      head = encodeHead({ value: carrying.value ?? null, parts: carrying.parts }, carrying.bytes);
+      head = encodeHead({ value: carrying.value, parts: carrying.parts }, carrying.bytes);
     } catch (error) {
       if (!(error instanceof CannotCross)) throw error;
       throw new Failed("helper_bad_output", `The output cannot cross: ${error.message}`);
     }
-    this.#lane.send("result", id, ...head);
+    if (over.signal.aborted) {
+      // Nobody would read its streams to their end.
+      for (const stream of carrying.streams) stream.cancel(over.signal.reason).catch(() => {});
+      throw new Failed("helper_failed", messageOf(over.signal.reason));
+    }
+    this.#send("result", id, ...head);
     await Promise.all(
       carrying.streams.map((stream, index) => this.#lane.sendStream(id, index, stream)),
     );
   }
 
-  fail({ id }: Call, code: Failure["code"], message: string): void {
+  fail({ id }: Pick<Call, "id">, code: Failure["code"], message: string): void {
     const text = message.toWellFormed().slice(0, MAX_FAILURE_CHARS);
-    this.#lane.send("failed", id, encodeJson({ code, message: text }));
+    this.#send("failed", id, encodeJson({ code, message: text }));
   }
 
   /** Forgets a call. */
@@ -210,21 +220,31 @@ class WorkerLane {
     if (!this.calls.delete(call.id)) return;
     this.#lane.endStreams(call.id, new Error("The call is over"));
     this.#bytes -= call.bytes;
-    if (this.#paused && !this.#isFull()) {
-      this.#paused = false;
-      this.#lane.resume();
-    }
   }
 
-  #isFull(): boolean {
-    return this.calls.size >= MAX_LANE_CALLS || this.#bytes >= MAX_LANE_BYTES;
+  /** A worker that does not read what it is answered is not heard either, or it would pile up. */
+  #send(kind: "result" | "failed", id: number, ...payload: Uint8Array[]): void {
+    this.#lane.send(kind, id, ...payload);
+    if (this.#paused || this.#lane.waitingBytes <= MAX_WAITING_BYTES) return;
+    this.#paused = true;
+    this.#lane.pause();
+  }
+
+  #drained(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#lane.resume();
+    this.#options.wanted();
   }
 
   #receive({ kind, id, payload }: CallFrame): void {
     // A call that is over already may be given up in the same moment.
-    if (kind === "cancel") return this.calls.get(id)?.over.abort(new Error("It was given up"));
+    if (kind === "cancel") return this.#giveUp(this.calls.get(id), "It was given up");
     if (kind !== "call" || this.calls.has(id)) {
       throw new Violation("not_permitted", `${kind} of call ${id}`);
+    }
+    if (this.calls.size >= MAX_LANE_CALLS || this.#bytes >= MAX_LANE_BYTES) {
+      return this.fail({ id }, "helper_busy", "More calls than one worker may have");
     }
     const { head, rest } = decodeHead(CallHead, payload);
     const input = putTogether(
@@ -233,20 +253,27 @@ class WorkerLane {
       (stream) => this.#lane.receiveStream(id, stream, () => {}),
     );
     const limitMs = Math.min(head.timeoutMs, this.#options.limitMs);
-    const over = new AbortController();
+    const late = () => this.#giveUp(call, `It took longer than ${limitMs} ms`);
     const call: Call = {
-      ...{ id, lane: this, method: head.method, input, bytes: payload.length, over },
-      deadlineMs: performance.now() + limitMs,
-      timer: setTimeout(() => over.abort(new Error(`It took longer than ${limitMs} ms`)), limitMs),
+      ...{ id, lane: this, method: head.method, input, bytes: payload.length },
+      over: new AbortController(),
+      timer: setTimeout(late, limitMs),
     };
     this.calls.set(id, call);
-    this.queue.push(call);
+    this.queue.add(call);
     this.#bytes += call.bytes;
-    if (this.#isFull() && !this.#paused) {
-      this.#paused = true;
-      this.#lane.pause();
-    }
     this.#options.wanted();
+  }
+
+  /** Nobody waits for it any more; the worker is told all the same when it is over. */
+  #giveUp(call: Call | undefined, reason: string): void {
+    if (!call) return;
+    const error = new Error(reason);
+    call.over.abort(error);
+    this.#lane.endStreams(call.id, error);
+    if (!this.queue.delete(call)) return;
+    this.fail(call, "helper_failed", reason);
+    this.end(call);
   }
 
   #closed(reason: Violation | undefined): void {
@@ -256,7 +283,7 @@ class WorkerLane {
           reason.message,
       );
     }
-    this.queue.length = 0;
+    this.queue.clear();
     for (const { over, timer } of this.calls.values()) {
       clearTimeout(timer);
       over.abort(new Error("The worker is gone"));

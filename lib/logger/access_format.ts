@@ -17,8 +17,8 @@ const MONTHS = [
 ];
 
 // What is not printable ASCII, and the two marks by which a field could end before its end.
-const UNSAFE = /[^\x20-\x7e]|["\\]/gu;
-const UNSAFE_OR_SPACE = /[^\x21-\x7e]|["\\]/gu;
+const UNSAFE = /[^\x20-\x7e]|["\\]/;
+const UNSAFE_OR_SPACE = /[^\x21-\x7e]|["\\]/;
 
 /**
  * One line of the access log, without a line end. Nothing that a client sends can end a field or a
@@ -46,8 +46,20 @@ function formatJson({ time, ...record }: AccessRecord, origin: Origin): string {
   });
 }
 
-/** `10/Oct/2000:13:55:36 +0000`, the time of the Common Log Format. */
+let lastSecond = -1;
+let lastText = "";
+
+/** `10/Oct/2000:13:55:36 +0000`, the time of the Common Log Format; mostly that of the line before. */
 function formatTime(timeMs: number): string {
+  const second = Math.floor(timeMs / 1000);
+  if (second !== lastSecond) {
+    lastSecond = second;
+    lastText = formatSecond(timeMs);
+  }
+  return lastText;
+}
+
+function formatSecond(timeMs: number): string {
   const time = new Date(timeMs);
   const two = (part: number) => String(part).padStart(2, "0");
   const day = `${two(time.getUTCDate())}/${MONTHS[time.getUTCMonth()]}/${
@@ -72,7 +84,8 @@ const encoder = new TextEncoder();
 
 /** Each unsafe character as its bytes of UTF-8 in hexadecimal, as nginx has it. */
 function escape(value: string, unsafe: RegExp): string {
-  return value.replace(unsafe, (mark) => {
+  if (!unsafe.test(value)) return value;
+  return value.replace(new RegExp(unsafe, "gu"), (mark) => {
     const code = mark.charCodeAt(0);
     if (code < 0x80) return hex(code);
     return Array.from(encoder.encode(mark), hex).join("");

@@ -2,6 +2,7 @@
  * One file that lines are appended to. Whoever writes never waits and never sees an error: a full
  * disk costs lines, which are counted, and nothing else.
  */
+import { Buffer } from "node:buffer";
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { HoldfastError } from "../base/error.ts";
@@ -50,7 +51,8 @@ export class LogFile {
   /** Bytes in the file, as far as it is known without asking. */
   #size = 0;
   #bornMs = 0;
-  #waiting: Uint8Array[] = [];
+  /** Lines with their ends. */
+  #waiting: string[] = [];
   #waitingBytes = 0;
   /** What of a batch is not written yet. */
   #rest: Uint8Array | undefined;
@@ -94,15 +96,15 @@ export class LogFile {
   write(line: string): boolean {
     // Whoever forgot to escape a line end must not forge a line by it.
     const whole = line.includes("\n") ? line.replaceAll("\n", "\\x0A") : line;
-    const bytes = this.#encoder.encode(`${whole}\n`);
+    const bytes = Buffer.byteLength(whole) + 1;
     const room = this.#waiting.length < MAX_WAITING_LINES &&
-      this.#waitingBytes + bytes.length <= MAX_WAITING_BYTES;
+      this.#waitingBytes + bytes <= MAX_WAITING_BYTES;
     if (!room || this.#closed) {
       this.#dropped++;
       return false;
     }
-    this.#waiting.push(bytes);
-    this.#waitingBytes += bytes.length;
+    this.#waiting.push(`${whole}\n`);
+    this.#waitingBytes += bytes;
     this.#start();
     return true;
   }
@@ -110,9 +112,8 @@ export class LogFile {
   /** Adds a line before all that wait, for what is said of those that were dropped. */
   writeFirst(line: string): boolean {
     if (this.#closed || this.#waiting.length > MAX_WAITING_LINES) return false;
-    const bytes = this.#encoder.encode(`${line}\n`);
-    this.#waiting.unshift(bytes);
-    this.#waitingBytes += bytes.length;
+    this.#waiting.unshift(`${line}\n`);
+    this.#waitingBytes += Buffer.byteLength(line) + 1;
     this.#start();
     return true;
   }
@@ -180,7 +181,7 @@ export class LogFile {
       await this.#reopenNow();
     } else {
       if (this.#isDue()) await this.#rotate();
-      this.#rest = this.#takeBatch();
+      this.#rest = concat(this.#rest, this.#takeBatch());
       await this.#writeRest();
     }
     if (this.#dropped > 0 && this.#options.onDropped(this.#dropped)) this.#dropped = 0;
@@ -188,20 +189,16 @@ export class LogFile {
 
   #takeBatch(): Uint8Array {
     const room = Math.min(MAX_BATCH_BYTES, this.#options.rotation.maxBytes - this.#size);
-    let count = 1;
-    let bytes = this.#waiting[0]!.length;
-    while (count < this.#waiting.length && bytes + this.#waiting[count]!.length <= room) {
-      bytes += this.#waiting[count++]!.length;
+    let count = 0;
+    let bytes = 0;
+    for (const line of this.#waiting) {
+      const more = Buffer.byteLength(line);
+      if (count > 0 && bytes + more > room) break;
+      bytes += more;
+      count++;
     }
-    const lines = this.#waiting.splice(0, count);
     this.#waitingBytes -= bytes;
-    const batch = new Uint8Array(bytes);
-    let offset = 0;
-    for (const line of lines) {
-      batch.set(line, offset);
-      offset += line.length;
-    }
-    return batch;
+    return this.#encoder.encode(this.#waiting.splice(0, count).join(""));
   }
 
   async #writeRest(): Promise<void> {
@@ -266,7 +263,7 @@ export class LogFile {
     if (this.#overdue) return true;
     if (this.#size === 0) return false;
     const { maxBytes, maxAgeMs } = this.#options.rotation;
-    return this.#size + this.#waiting[0]!.length > maxBytes ||
+    return this.#size + Buffer.byteLength(this.#waiting[0]!) > maxBytes ||
       (maxAgeMs > 0 && now - this.#bornMs >= maxAgeMs);
   }
 
@@ -299,8 +296,8 @@ export class LogFile {
     const file = await openAppend(this.#options.path);
     const old = this.#file;
     this.#file = file;
-    await this.#measure();
     old.close();
+    await this.#measure();
   }
 
   async #measure(): Promise<void> {
@@ -309,6 +306,9 @@ export class LogFile {
     // Not every file system knows when a file was made.
     const born = birthtime ?? mtime;
     this.#bornMs = size === 0 || born === null ? this.#now() : born.getTime();
+    this.#torn = size > 0 && await lastByte(this.#file) !== LINE_END;
+    // A logger that was killed, or ended while the disk was full, left half a line.
+    if (this.#torn) this.#rest = concat(new Uint8Array([LINE_END]), this.#rest);
   }
 
   /** Compresses and removes old files, one round after the other, while lines are written on. */
@@ -344,7 +344,7 @@ async function openAppend(path: string): Promise<Deno.FsFile> {
       // in the file. So the one finds the file, and the other opens it once more.
       const identity = await found.stat();
       if (!identity.isFile()) throw new Error("it is no regular file");
-      const file = await Deno.open(path, { append: true });
+      const file = await Deno.open(path, { append: true, read: true });
       if (isSame(await file.stat(), identity)) return file;
       file.close();
       throw new Error("somebody else put another file there at this moment");
@@ -366,6 +366,21 @@ type Identity = { readonly ino: number | null; readonly dev: number };
 
 function isSame(one: Identity, other: Identity): boolean {
   return one.ino === other.ino && one.dev === other.dev;
+}
+
+/** Where a file is read makes no difference to where it is appended to. */
+async function lastByte(file: Deno.FsFile): Promise<number | undefined> {
+  const byte = new Uint8Array(1);
+  await file.seek(-1, Deno.SeekMode.End);
+  return await file.read(byte) === 1 ? byte[0] : undefined;
+}
+
+function concat(first: Uint8Array | undefined, second: Uint8Array | undefined): Uint8Array {
+  if (first === undefined || second === undefined) return first ?? second ?? new Uint8Array(0);
+  const both = new Uint8Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
 }
 
 async function within(promise: Promise<unknown>, deadlineMs: number): Promise<void> {

@@ -13,14 +13,21 @@ const HEADER_BYTES = 12;
 const LENGTH_BYTES = 4;
 const STREAM_BYTES = 2;
 
+/** A payload up to here is copied: one write of it is cheaper than several. */
+const MAX_COPIED_BYTES = 16 * 1024;
+
+const ENCODER = new TextEncoder();
+const DECODER = new TextDecoder("utf-8", { fatal: true });
+
 /** The longest payload: a call with everything that it carries but streams. */
 export const MAX_CALL_BYTES = 32 * 1024 * 1024;
 
 /** The longest head. */
 const MAX_HEAD_BYTES = 1024 * 1024;
 
-/** How many byte arrays and streams a value may hold, and how deep it may be nested. */
+/** How many byte arrays and streams a value may hold, how many streams of them, and how deep it may be nested. */
 const MAX_PARTS = 64;
+const MAX_STREAMS = 4;
 const MAX_DEPTH = 32;
 
 /** The longest message of a failure, in UTF-16 code units. */
@@ -32,11 +39,24 @@ export const STREAM_WINDOW_BYTES = 256 * 1024;
 /** The longest piece of a stream. */
 export const MAX_CHUNK_BYTES = 64 * 1024;
 
-/** How many calls of one worker a helper takes before it stops reading more. */
-export const MAX_LANE_CALLS = 64;
+/** What a piece counts at least: a queue of many short ones takes more memory than their bytes. */
+export const MIN_CHUNK_COST = 1024;
 
-/** How many bytes of calls that are not done; the same. */
+/** What a piece takes of the window. */
+export function costOfChunk({ length }: Uint8Array): number {
+  return Math.max(length, MIN_CHUNK_COST);
+}
+
+/**
+ * How many calls a lane carries that are not over, and from how many bytes of them on it carries no
+ * more. A worker holds others back; a helper refuses them, and goes on reading: what the calls wait
+ * for, such as the pieces of their streams, comes the same way.
+ */
+export const MAX_LANE_CALLS = 64;
 export const MAX_LANE_BYTES = 64 * 1024 * 1024;
+
+/** How much may wait for a worker to read it, before its helper does no more for it. */
+export const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 
 const KINDS = {
   /** From the helper, first: which methods it has. */
@@ -68,15 +88,33 @@ export interface CallFrame {
   readonly payload: Uint8Array<ArrayBuffer>;
 }
 
-/** A frame as the pieces to be written; none of them is copied. */
-export function encodeCallFrame(kind: CallKind, id: number, ...payload: Uint8Array[]) {
+/** A frame as the pieces to be written; what is long is not copied. */
+export function encodeCallFrame(
+  kind: CallKind,
+  id: number,
+  ...payload: Uint8Array[]
+): Uint8Array[] {
   const length = payload.reduce((sum, { length }) => sum + length, 0);
+  if (length <= MAX_COPIED_BYTES) {
+    const frame = new Uint8Array(HEADER_BYTES + length);
+    writeHeader(frame, kind, id, length);
+    let at = HEADER_BYTES;
+    for (const piece of payload) {
+      frame.set(piece, at);
+      at += piece.length;
+    }
+    return [frame];
+  }
   const header = new Uint8Array(HEADER_BYTES);
+  writeHeader(header, kind, id, length);
+  return [header, ...payload];
+}
+
+function writeHeader(header: Uint8Array, kind: CallKind, id: number, length: number): void {
   const view = new DataView(header.buffer);
   view.setUint32(0, length);
   header[LENGTH_BYTES] = KINDS[kind];
   view.setUint32(8, id);
-  return [header, ...payload];
 }
 
 /** Cuts a stream of bytes into frames and holds at most one. */
@@ -142,16 +180,19 @@ const Index = z.int().check(z.minimum(0));
 const Path = z.array(z.union([z.string(), Index])).check(z.maxLength(MAX_DEPTH));
 
 const Carried = {
-  /** JSON, with `null` where a part belongs. */
-  value: z.unknown(),
+  /** JSON, with `null` where a part belongs; absent for `undefined`. */
+  value: z.optional(z.unknown()),
   /** What belongs where: so many bytes of what follows the head, or a stream of this number. */
   parts: z.array(z.union([
     z.strictObject({ path: Path, bytes: Index }),
-    z.strictObject({ path: Path, stream: Index.check(z.maximum(MAX_PARTS - 1)) }),
+    z.strictObject({ path: Path, stream: Index.check(z.maximum(MAX_STREAMS - 1)) }),
   ])).check(z.maxLength(MAX_PARTS)),
 };
 
-const Name = z.string().check(z.minLength(1), z.maxLength(64));
+/** The longest name of a method, in UTF-16 code units. */
+export const MAX_NAME_CHARS = 64;
+
+const Name = z.string().check(z.minLength(1), z.maxLength(MAX_NAME_CHARS));
 
 /** The head of a `call`. */
 export const CallHead = z.strictObject({
@@ -165,7 +206,10 @@ export const CallHead = z.strictObject({
 export const ResultHead = z.strictObject(Carried);
 
 export const Failure = z.strictObject({
-  code: z.enum(["helper_unknown", "helper_bad_input", "helper_bad_output", "helper_failed"]),
+  code: z.enum([
+    ...["helper_unknown", "helper_bad_input", "helper_bad_output", "helper_failed"] as const,
+    "helper_busy",
+  ]),
   message: z.string().check(z.maxLength(MAX_FAILURE_CHARS)),
 });
 export type Failure = z.infer<typeof Failure>;
@@ -200,7 +244,7 @@ export interface Carrying {
 /**
  * Takes a value apart: what JSON cannot hold goes beside it.
  *
- * @throws {CannotCross} if it is nested too deep or holds too many parts
+ * @throws {CannotCross} if it is nested too deep, holds too many parts, or one that nobody can send
  */
 export function takeApart(value: unknown): Carrying {
   const parts: Carrying["parts"][number][] = [];
@@ -213,8 +257,14 @@ export function takeApart(value: unknown): Carrying {
       parts.push({ path, bytes: value.length });
       bytes.push(value);
     } else if (value instanceof ReadableStream) {
+      if (value.locked || streams.includes(value)) {
+        throw new CannotCross("A stream in it is read elsewhere already");
+      }
+      if (streams.length === MAX_STREAMS) throw new CannotCross(`More than ${MAX_STREAMS} streams`);
       parts.push({ path, stream: streams.length });
       streams.push(value);
+    } else if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) {
+      throw new CannotCross("Bytes in it are no Uint8Array");
     } else if (Array.isArray(value)) {
       return value.map((each, index) => walk(each, [...path, index]));
     } else if (typeof (value as { toJSON?: unknown }).toJSON === "function") {
@@ -233,10 +283,10 @@ export function takeApart(value: unknown): Carrying {
 /**
  * A head and the bytes that follow it, as a payload.
  *
- * @throws {CannotCross} if it is too long
+ * @throws {CannotCross} if it is too long, or JSON cannot hold it
  */
 export function encodeHead(head: unknown, bytes: readonly Uint8Array[] = []): Uint8Array[] {
-  const text = new TextEncoder().encode(JSON.stringify(head));
+  const text = encodeJson(head);
   if (text.length > MAX_HEAD_BYTES) {
     throw new CannotCross(`${text.length} bytes of JSON, allowed are ${MAX_HEAD_BYTES}`);
   }
@@ -248,6 +298,19 @@ export function encodeHead(head: unknown, bytes: readonly Uint8Array[] = []): Ui
   new DataView(length.buffer).setUint32(0, text.length);
   length.set(text, LENGTH_BYTES);
   return [length, ...bytes];
+}
+
+/**
+ * JSON as a payload.
+ *
+ * @throws {CannotCross} if the value is none, such as a `bigint`
+ */
+export function encodeJson(value: unknown): Uint8Array<ArrayBuffer> {
+  try {
+    return ENCODER.encode(JSON.stringify(value));
+  } catch (error) {
+    throw new CannotCross(error instanceof Error ? error.message : "It is no JSON");
+  }
 }
 
 /**
@@ -275,7 +338,7 @@ export function decodeHead<Head>(
 export function decodeJson<Value>(schema: z.ZodMiniType<Value>, payload: Uint8Array): Value {
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload));
+    value = JSON.parse(DECODER.decode(payload));
   } catch {
     throw new Violation("frame_not_json", `${payload.length} bytes`);
   }

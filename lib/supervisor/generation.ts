@@ -139,8 +139,7 @@ export class Generation {
     const outcomes = await Promise.allSettled([...helpers, starting(this.#worker)]);
     if (outcomes.some(({ status }) => status === "rejected")) {
       this.#state = "gone";
-      this.cut();
-      await Promise.all(this.#slots.map((slot) => slot.process?.exited));
+      await Promise.all(this.#slots.map((slot) => slot.kill()));
       for (const slot of this.#slots) slot.close();
       throw failed.signal.reason;
     }

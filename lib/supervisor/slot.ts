@@ -93,6 +93,12 @@ export class Slot {
     attempt("signal", () => this.#process?.signal("SIGKILL"));
   }
 
+  /** Ends the process now, and waits until it is gone. */
+  async kill(): Promise<void> {
+    this.cut();
+    if (this.#process?.alive) await killWorker(this.#process);
+  }
+
   /** Lets go of the spawner. To be called when the process is gone. */
   close(): void {
     this.#stop.abort(new Error(`The ${this.role} is gone`));

@@ -11,6 +11,8 @@ import {
   encodeHead,
   Failure,
   HelloMethods,
+  MAX_LANE_BYTES,
+  MAX_LANE_CALLS,
   putTogether,
   ResultHead,
 } from "../protocol/call.ts";
@@ -20,6 +22,8 @@ import { Violation } from "../protocol/violation.ts";
 export interface HelperLaneEvents {
   /** It has said which methods it has: from here on it may be called. */
   opened(): void;
+  /** A call is over. */
+  freed(): void;
   closed(): void;
 }
 
@@ -27,8 +31,12 @@ export interface HelperLaneEvents {
 interface Pending {
   resolve(value: unknown): void;
   reject(error: unknown): void;
+  /** Of its frame. */
+  readonly bytes: number;
   /** Streams of its answer that are still being read. */
   streams: number;
+  /** Whether one of them is not read to its end. */
+  abandoned: boolean;
   answered: boolean;
 }
 
@@ -39,12 +47,14 @@ export class HelperLane {
   readonly #pending = new Map<number, Pending>();
   #methods: HelloMethods | undefined;
   #lastId = 0;
+  #bytes = 0;
 
   constructor(helper: string, handle: unknown, events: HelperLaneEvents) {
     this.#helper = helper;
     this.#events = events;
     this.#lane = new Lane(handle, {
       receive: (frame) => this.#receive(frame),
+      broken: (message) => this.#error("helper_failed", message),
       closed: (reason) => this.#closed(reason),
     });
   }
@@ -52,6 +62,11 @@ export class HelperLane {
   /** Calls that the instance has not answered yet, with those that were given up. */
   get calls(): number {
     return this.#pending.size;
+  }
+
+  /** Whether another call has to wait. */
+  get full(): boolean {
+    return this.#pending.size >= MAX_LANE_CALLS || this.#bytes >= MAX_LANE_BYTES;
   }
 
   /** Whether a call of this method may be made twice. */
@@ -71,6 +86,8 @@ export class HelperLane {
     timeoutMs: number,
     signal: AbortSignal,
   ): Promise<unknown> {
+    signal.throwIfAborted();
+    if (this.#lane.closed) throw this.#lost();
     if (!this.#methodOf(method)) {
       throw this.#error("helper_unknown", `${this.#helper} has no method ${method}`);
     }
@@ -82,8 +99,13 @@ export class HelperLane {
       throw this.#error("helper_bad_input", `The input cannot cross: ${error.message}`);
     }
     const id = this.#nextId();
+    const length = head.reduce((sum, { length }) => sum + length, 0);
+    this.#bytes += length;
     const answer = new Promise<unknown>((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject, streams: 0, answered: false });
+      this.#pending.set(id, {
+        ...{ resolve, reject, bytes: length },
+        ...{ streams: 0, abandoned: false, answered: false },
+      });
     });
     const giveUp = () => this.#giveUp(id, signal.reason);
     signal.addEventListener("abort", giveUp, { once: true });
@@ -118,7 +140,6 @@ export class HelperLane {
     this.#lane.send("cancel", id);
     this.#lane.endStreams(id, reason as Error);
     pending.reject(reason);
-    if (pending.answered) this.#pending.delete(id);
   }
 
   #receive({ kind, id, payload }: CallFrame): void {
@@ -144,8 +165,10 @@ export class HelperLane {
     const value = putTogether(head, rest, (stream) => {
       pending.streams++;
       return this.#lane.receiveStream(id, stream, (by) => {
-        if (by === "reader") this.#lane.send("cancel", id);
-        if (--pending.streams === 0) this.#end(id, new Error("The call is over"));
+        pending.abandoned ||= by === "reader";
+        if (--pending.streams > 0) return;
+        if (pending.abandoned) this.#lane.send("cancel", id);
+        this.#end(id, new Error("The call is over"));
       });
     });
     pending.resolve(value);
@@ -153,8 +176,10 @@ export class HelperLane {
   }
 
   #end(id: number, reason: Error): void {
+    this.#bytes -= this.#pending.get(id)?.bytes ?? 0;
     this.#pending.delete(id);
     this.#lane.endStreams(id, reason);
+    this.#events.freed();
   }
 
   #closed(reason: Violation | undefined): void {
@@ -162,9 +187,16 @@ export class HelperLane {
       report(`A lane to ${this.#helper} was closed: it broke the rule ${reason.rule}`);
     }
     this.#events.closed();
-    const error = this.#error("helper_lost", `${this.#helper} was lost during the call`);
-    for (const { reject } of this.#pending.values()) reject(error);
+    const error = this.#lost();
+    for (const [id, { reject }] of this.#pending) {
+      reject(error);
+      this.#lane.endStreams(id, error);
+    }
     this.#pending.clear();
+  }
+
+  #lost(): HelperError {
+    return this.#error("helper_lost", `${this.#helper} was lost during the call`);
   }
 
   #error(code: HelperErrorCode, message: string): HelperError {

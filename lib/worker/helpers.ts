@@ -36,12 +36,19 @@ export class Helpers {
 
   /** Lets what an app imports find the helpers. */
   offer(): void {
-    const make: ClientMaker = (name, contract) => {
-      const pool = this.#pools.get(name);
-      if (pool) return clientOf(pool, contract);
-      throw new HelperError("helper_unknown", name, `The config has no helper ${name}`);
-    };
+    const make: ClientMaker = (name, contract) => this.client(name, contract);
     Object.defineProperty(globalThis, CLIENTS, { value: make });
+  }
+
+  /**
+   * The client of a helper.
+   *
+   * @throws {HelperError} if the config has none of that name
+   */
+  client(name: string, contract: Contract<Methods> = {}): Client<Methods> {
+    const pool = this.#pools.get(name);
+    if (pool) return clientOf(pool, contract);
+    throw new HelperError("helper_unknown", name, `The config has no helper ${name}`);
   }
 }
 
@@ -59,7 +66,8 @@ class HelperPool {
   readonly name: string;
   readonly #timeoutMs: number;
   readonly #lanes = new Set<HelperLane>();
-  #waiting = new Set<() => void>();
+  /** Calls that wait for an instance, the first first. */
+  readonly #waiting = new Set<() => void>();
   #calls = 0;
 
   constructor({ name, timeoutMs }: HelperFacts) {
@@ -73,6 +81,7 @@ class HelperPool {
         this.#lanes.add(lane);
         for (const wake of this.#waiting) wake();
       },
+      freed: () => this.#wakeNext(),
       closed: () => this.#lanes.delete(lane),
     });
   }
@@ -84,10 +93,11 @@ class HelperPool {
     contract: Contract<Methods>,
   ): Promise<unknown> {
     given?.throwIfAborted();
+    if (!(timeoutMs >= 0)) throw new RangeError(`Cannot wait ${timeoutMs} ms: want 0 or more`);
     if (this.#calls >= MAX_CALLS) {
       throw this.#error("helper_busy", `${MAX_CALLS} calls of ${this.name} wait already`);
     }
-    const limitMs = Math.max(0, Math.min(timeoutMs, this.#timeoutMs));
+    const limitMs = Math.min(timeoutMs, this.#timeoutMs);
     const over = new AbortController();
     const timer = setTimeout(
       () =>
@@ -113,7 +123,9 @@ class HelperPool {
     const endMs = performance.now() + limitMs;
     const carrying = this.#takeApart(input);
     for (let tries = 1;; tries++) {
-      const lane = await this.#pick(signal);
+      let lane: HelperLane | undefined;
+      // Looked for and taken in one go, or all that come at once would take the same.
+      while (!(lane = this.#leastBusy())) await this.#turn(signal);
       const leftMs = Math.max(1, Math.round(endMs - performance.now()));
       try {
         return await lane.call(method, carrying, leftMs, signal);
@@ -135,30 +147,39 @@ class HelperPool {
     }
   }
 
-  /** The instance that has least to do; waits for one where none lives. */
-  async #pick(signal: AbortSignal): Promise<HelperLane> {
-    while (true) {
-      const [first, ...others] = this.#lanes;
-      if (first) {
-        return others.reduce((best, lane) => lane.calls < best.calls ? lane : best, first);
-      }
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const aborted = () => reject(this.#unavailable(signal.reason));
-      signal.addEventListener("abort", aborted, { once: true });
-      this.#waiting.add(resolve);
-      try {
-        if (signal.aborted) aborted();
-        await promise;
-      } finally {
-        signal.removeEventListener("abort", aborted);
-        this.#waiting.delete(resolve);
-      }
+  /** The instance that has least to do, if one lives that takes more. */
+  #leastBusy(): HelperLane | undefined {
+    const [first, ...others] = [...this.#lanes].filter(({ full }) => !full);
+    return others.reduce((best, lane) => lane.calls < best!.calls ? lane : best, first);
+  }
+
+  /** Waits until it is worth another look. */
+  async #turn(signal: AbortSignal): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const aborted = () => reject(this.#unavailable(signal.reason));
+    signal.addEventListener("abort", aborted, { once: true });
+    this.#waiting.add(resolve);
+    try {
+      if (signal.aborted) aborted();
+      await promise;
+    } finally {
+      signal.removeEventListener("abort", aborted);
+      this.#waiting.delete(resolve);
+      // It may have been woken in the same moment.
+      if (signal.aborted) this.#wakeNext();
     }
   }
 
-  /** A deadline that was over before anybody could be asked says so. */
+  #wakeNext(): void {
+    const [wake] = this.#waiting;
+    if (!wake) return;
+    this.#waiting.delete(wake);
+    wake();
+  }
+
+  /** A deadline that was over while nobody could be asked says so. */
   #unavailable(reason: unknown): unknown {
-    if (!(reason instanceof HelperError)) return reason;
+    if (!(reason instanceof HelperError) || this.#lanes.size > 0) return reason;
     return this.#error("helper_unavailable", `No instance of ${this.name} lives`);
   }
 

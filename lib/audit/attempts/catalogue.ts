@@ -3,6 +3,7 @@ import type { Attempt } from "../attempt.ts";
 import { CHANNEL } from "./channel.ts";
 import { EXECUTING } from "./executing.ts";
 import { EXHAUSTION } from "./exhaustion.ts";
+import { HELPERS } from "./helpers.ts";
 import { NETWORKING } from "./networking.ts";
 import { PERSISTENCE } from "./persistence.ts";
 import { PROCESSES } from "./processes.ts";
@@ -19,5 +20,6 @@ export const ATTEMPTS: readonly Attempt[] = [
   ...SECRETS,
   ...PERSISTENCE,
   ...CHANNEL,
+  ...HELPERS,
   ...EXHAUSTION,
 ];

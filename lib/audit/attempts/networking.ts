@@ -250,6 +250,9 @@ function sendAstray(path: string): string {
   }
 }
 
+/** Where there is something to be tried on. */
+const LISTENERS = { in: ["worker"], since: "only a worker has a listener" } as const;
+
 /** The descriptor of the worker's listener. */
 function findListener(): number {
   const value = new Uint8Array(4);
@@ -775,9 +778,11 @@ const NATIVE: readonly Attempt[] = [
   onNoDescriptor("NW17.shutdown", "ending the listener for everybody", "shutdown", 0),
   onNoDescriptor("NW17.shutdown_both", "the same, both ways", "shutdown", 2),
   claim("NW17.linger", "having everybody's connections end in the middle", lingerOnListener, {
+    only: LISTENERS,
     note: "a connection inherits what its listener has set",
   }),
   claim("NW17.blocking", "making everybody's wait for a client a blocking one", blockListener, {
+    only: LISTENERS,
     kernel: "open",
     note:
       "a listener's flags are shared by all who hold it, and no filter tells it from a connection",

@@ -683,7 +683,10 @@ const KERNEL: readonly Attempt[] = [
     new TextEncoder().encodeInto("holdfast_none", interfaceRequest);
     const SIOCSIFFLAGS = 0x8914;
     return reaches("ioctl", findListener(), SIOCSIFFLAGS, interfaceRequest);
-  }, { needs: "root", optional: true }),
+  }, {
+    ...{ needs: "root", optional: true },
+    only: { in: ["worker"], since: "only a worker has a listener" },
+  }),
   stopped(
     "SP13.freeze",
     "an ioctl(2) that freezes a file system, on one that cannot freeze",

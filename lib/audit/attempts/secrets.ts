@@ -450,15 +450,25 @@ const INSIDES: readonly Attempt[] = [
     { proof: "secret" },
   ),
   stopped("SE9.poisoned", "spoil the language's own methods, then read", ({ outside }) => {
-    const spoiled = Object.assign(String.prototype, {
-      startsWith: () => true,
-      includes: () => true,
-      replace: () => "/",
-    });
-    Object.assign(RegExp.prototype, { test: () => true });
-    Object.assign(Array.prototype, { includes: () => true, some: () => true });
-    Object.assign(Object.prototype, { permissions: "inherit", prompt: false, state: "granted" });
-    return [spoiled.length, Deno.readTextFileSync(`${outside}/secret.txt`)];
+    const spoiled: [object, Record<string, unknown>][] = [
+      [String.prototype, { startsWith: () => true, includes: () => true, replace: () => "/" }],
+      [RegExp.prototype, { test: () => true }],
+      [Array.prototype, { includes: () => true, some: () => true }],
+      [Object.prototype, { permissions: "inherit", prompt: false, state: "granted" }],
+    ];
+    const before = spoiled.map(([holder]) => Object.getOwnPropertyDescriptors(holder));
+    try {
+      for (const [holder, methods] of spoiled) Object.assign(holder, methods);
+      return Deno.readTextFileSync(`${outside}/secret.txt`);
+    } finally {
+      // What came of it must get out, by the process's own code.
+      for (const name of ["permissions", "prompt", "state"]) {
+        Reflect.deleteProperty(Object.prototype, name);
+      }
+      for (const [index, [holder]] of spoiled.entries()) {
+        Object.defineProperties(holder, before[index]!);
+      }
+    }
   }, { proof: "secret", alone: true }),
   bounded(
     "SE9.resources",

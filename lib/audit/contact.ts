@@ -1,0 +1,92 @@
+/** How the auditor speaks to a process: as its clients do. */
+import process from "node:process";
+import { socketPair } from "../os/socket.ts";
+import { takeApart } from "../protocol/call.ts";
+import { HoldfastError } from "../base/error.ts";
+import type { WorkerProcess } from "../supervisor/worker_process.ts";
+import { HelperLane } from "../worker/helper_lane.ts";
+import { type Order, Report } from "./attempt.ts";
+
+/** How long the suspect may take to answer; longer than its own patience. */
+const ANSWER_MS = 12_000;
+
+/** How long a process may take to show that it answers; a busy machine takes its time. */
+const ALIVE_MS = 6_000;
+
+/** A way to speak to a process. */
+export interface Contact {
+  /**
+   * Has it make an attempt.
+   *
+   * @throws if it does not answer in time, or cannot
+   */
+  commit(order: Order): Promise<Report>;
+  /** Whether it answers, besides whatever it has to do for others. */
+  answers(): Promise<boolean>;
+}
+
+/** To a worker, by HTTP. */
+export function byRequests(address: string): Contact {
+  const url = `http://${address}/`;
+  // A kept connection would outlive its suspect.
+  const headers = { connection: "close" };
+  return {
+    async commit(order) {
+      const signal = AbortSignal.timeout(ANSWER_MS);
+      const body = JSON.stringify(order);
+      const response = await fetch(url, { method: "POST", headers, body, signal });
+      if (response.status !== 200) {
+        throw new HoldfastError(await response.text(), { kind: "bug", code: "audit_order" });
+      }
+      return Report.parse(await response.json());
+    },
+    answers: () =>
+      holds(async () => {
+        const response = await fetch(url, { headers, signal: AbortSignal.timeout(ALIVE_MS) });
+        return await response.text() === "alive";
+      }),
+  };
+}
+
+/** To a helper, by a lane of the auditor's own, which ends with the helper. */
+export async function byCalls(helper: WorkerProcess): Promise<Contact> {
+  const [own, theirs] = socketPair();
+  helper.handOver([{
+    descriptor: theirs,
+    kind: { family: "unix", use: "stream" },
+    message: { type: "worker_lane", worker: 0 },
+  }]);
+  const opened = Promise.withResolvers<void>();
+  const ended = new AbortController();
+  const { Pipe } = (process as unknown as Bindings).binding("pipe_wrap");
+  const handle = new Pipe(/* a stream */ 0);
+  handle.open(own);
+  const lane = new HelperLane(helper.role, handle, {
+    opened: opened.resolve,
+    freed: () => {},
+    closed: () => ended.abort(new Error("The lane was closed")),
+  });
+  await Promise.race([
+    opened.promise,
+    helper.failed(AbortSignal.any([ended.signal, AbortSignal.timeout(ANSWER_MS)])),
+  ]);
+  const call = (method: string, input: unknown, ms: number) =>
+    lane.call(method, takeApart(input), ms, AbortSignal.timeout(ms));
+  return {
+    commit: async (order) => Report.parse(await call("commit", order, ANSWER_MS)),
+    answers: () => holds(async () => await call("wait", 0, ALIVE_MS) === "alive"),
+  };
+}
+
+/** The part of Node's inner bindings that makes a socket of a descriptor. */
+interface Bindings {
+  binding(name: "pipe_wrap"): { Pipe: new (type: number) => { open(fd: number): number } };
+}
+
+async function holds(question: () => Promise<boolean>): Promise<boolean> {
+  try {
+    return await question();
+  } catch {
+    return false;
+  }
+}

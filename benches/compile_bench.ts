@@ -9,7 +9,7 @@ import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node
 import { buildPortable } from "../lib/compile/portable.ts";
 import { until } from "../tests/harness/wait.ts";
 import { Executable } from "../tests/harness/executable.ts";
-import { guestbookProject } from "../tests/harness/guestbook.ts";
+import { copyGuestbook } from "../tests/harness/guestbook.ts";
 import { countOf, medianOf, print, printTable } from "./figures.ts";
 
 const args = parseArgs(Deno.args, { string: ["rounds"], default: { rounds: "5" } });
@@ -18,7 +18,7 @@ const folder = await Deno.makeTempDir({ prefix: "holdfast_bench_" });
 
 try {
   printPackers();
-  await using project = await guestbookProject();
+  await using project = await copyGuestbook();
   const build = async (name: string) => {
     await Deno.mkdir(`${folder}/${name}`);
     return await buildPortable({
@@ -27,8 +27,7 @@ try {
     });
   };
   const one = await build("one");
-  const views = await Deno.readTextFile(project.path("views.tsx"));
-  await project.write("views.tsx", views.replaceAll("You were here.", "You were here again."));
+  await project.change("views.tsx", "You were here.", "You were here again.");
   const two = await build("two");
   print(
     `\nSize ${mib(one.bytes)}: Deno ${mib(one.programBytes)}, the app ${mib(one.codeBytes)}. ` +

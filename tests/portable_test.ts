@@ -2,13 +2,20 @@
  * An app in one file: it is built, moved alone into an empty folder, and run there with no deno, no
  * node and no network within reach. What else is printed are figures.
  */
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "node:path";
+import { HoldfastError } from "../lib/base/error.ts";
 import type { Summary } from "../lib/audit/summary.ts";
 import { IMAGE_FILE } from "../lib/supervisor/image.ts";
 import { WORKER_ENTRY } from "../lib/supervisor/prepare.ts";
 import { build, canIsolate, Executable } from "./harness/executable.ts";
-import { guestbookProject } from "./harness/guestbook.ts";
+import { copyGuestbook } from "./harness/guestbook.ts";
 import type { PageAccount } from "./harness/page_load.ts";
 import { freePort, Project, REPOSITORY } from "./harness/project.ts";
 import { mountSmall } from "./harness/small_disk.ts";
@@ -19,6 +26,8 @@ const AUDIT_MS = 1_200_000;
 const RELOADS = 50;
 
 const CONFIG = join(REPOSITORY, "examples/guestbook/holdfast.jsonc");
+/** The project in the image: it imports what lies beside it in the repository. */
+const PROJECT = "app/examples/guestbook";
 const isolation = canIsolate() ? "isolated" : "none";
 
 function print(line: string): void {
@@ -63,11 +72,9 @@ class Builds {
   /** The next release: another heading, and another version. */
   second(): Promise<string> {
     return this.make("second", async (folder) => {
-      await using project = await guestbookProject();
-      const views = await Deno.readTextFile(project.path("views.tsx"));
-      await project.write("views.tsx", views.replaceAll("You were here.", "You were here again."));
-      const facts = JSON.parse(await Deno.readTextFile(project.path("deno.json")));
-      await project.write("deno.json", JSON.stringify({ ...facts, version: "2.0.0" }));
+      await using project = await copyGuestbook();
+      await project.change("views.tsx", "You were here.", "You were here again.");
+      await project.change("deno.json", /"version": "[^"]*"/, '"version": "2.0.0"');
       await build(project.configFile, folder);
     });
   }
@@ -148,7 +155,7 @@ Deno.test("alone in an empty folder, without deno, node and network, it serves, 
   assert(sent > 500, `only ${sent} were sent`);
   // Data is outside, beside the executable; nothing but that, the config and the runtime folder is.
   const beside = Array.from(Deno.readDirSync(join(executable.folder, "alone")), ({ name }) => name);
-  assertEquals(beside.sort(), [".holdfast", "data", "guestbook", "guestbook.jsonc"]);
+  assertEquals(beside.sort(), [".holdfast", "data", "guestbook", "guestbook.jsonc", "log"]);
   assertEquals(await running.stop(), 0);
 });
 
@@ -247,7 +254,8 @@ Deno.test("a new file that brings another deno program, or is none, is refused",
 Deno.test("the deploy script puts the old file back if the new one's workers do not come up", async () => {
   const broken = await builds.altered(
     "broken",
-    (stage) => alterText(join(stage, "app/main.tsx"), "export default", "throw 1;\nexport default"),
+    (stage) =>
+      alterText(join(stage, `${PROJECT}/main.tsx`), "export default", "throw 1;\nexport default"),
   );
   await using executable = await place(await builds.first());
   await using running = await executable.start();
@@ -269,6 +277,17 @@ Deno.test("the deploy script puts the old file back if the new one's workers do 
   assertStringIncludes(await running.page(), "You were here.");
   assertEquals(await deploy(await builds.second()), 0);
   assertStringIncludes(await running.page(), "You were here again.");
+});
+
+Deno.test("an app that imports by an absolute path is not packed", async () => {
+  await using project = await Project.create({
+    files: { "app.ts": `import "file://${REPOSITORY}/lib/helper/mod.ts"; export default {};` },
+  });
+  const { message } = await assertRejects(
+    () => build(project.configFile, builds.folder),
+    HoldfastError,
+  );
+  assertMatch(message, /app\.ts: it imports file:/);
 });
 
 // ---- what may change ----
@@ -346,32 +365,44 @@ Deno.test("data lies in the folder that --state names", async () => {
   assertEquals(Array.from(Deno.readDirSync(state), ({ name }) => name).sort(), [
     ".holdfast",
     "data",
+    "log",
   ]);
 });
 
+const HELPER = `
+const text = { "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) } };
+export default { shout: { input: text, output: text, handle: (value) => value.toUpperCase() } };
+`;
+
 const APP = `
 import { readFileSync } from "node:fs";
+import { helper } from "./holdfast.ts";
+const loud = helper("loud");
 export default {
   async fetch(request) {
     const { pathname } = new URL(request.url);
     if (pathname !== "/") return new Response(null, { status: 404 });
     Deno.writeTextFileSync("./notes/note.txt", "written ");
-    return new Response(Deno.readTextFileSync("./notes/note.txt") + readFileSync("./assets/a.txt"));
+    const text = Deno.readTextFileSync("./notes/note.txt") + readFileSync("./assets/a.txt");
+    return new Response(await loud.shout(text));
   },
 };
 `;
 
 for (const wall of ["kernel", "deno"] as const) {
-  Deno.test(`an app with assets and no lock file serves from one file, with the wall of ${wall}`, async () => {
+  Deno.test(`an app with assets, a helper and no lock file serves from one file, with the wall of ${wall}`, async () => {
     await using project = await Project.create({
       files: {
         "main.ts": APP,
+        "loud.ts": HELPER,
+        "holdfast.ts": await Deno.readTextFile(join(REPOSITORY, "lib/helper/mod.ts")),
         "assets/a.txt": "packed",
         "notes/old.txt": "old",
         ".env": "SECRET=1",
       },
       config: {
         app: "./main.ts",
+        helpers: { loud: { module: "./loud.ts" } },
         unveil: { "./assets": "r", "./notes/": "rwc" },
         wall,
         ...Deno.uid() === 0 && { user: "nobody" },
@@ -387,7 +418,7 @@ for (const wall of ["kernel", "deno"] as const) {
     // A second start finds what the workers of the first may have cached.
     for (let start = 0; start < 2; start++) {
       await using running = await executable.start();
-      assertEquals(await running.page(), "written packed");
+      assertEquals(await running.page(), "WRITTEN PACKED");
     }
     const state = Array.from(
       Deno.readDirSync(join(executable.folder, "alone/notes")),
@@ -397,7 +428,15 @@ for (const wall of ["kernel", "deno"] as const) {
     const image = (await executable.run(["--unpack"])).stdout.trim();
     const packed = Array.from(Deno.readDirSync(join(image, "app")), ({ name }) => name).sort();
     assertEquals(packed, [
-      ...[".holdfast", ".holdfast_probe_0.js", "assets", "holdfast.jsonc", "main.ts", "notes"],
+      ".holdfast",
+      ".holdfast_probe_0.js",
+      ".holdfast_probe_1.js",
+      "assets",
+      "holdfast.jsonc",
+      "holdfast.ts",
+      "loud.ts",
+      "main.ts",
+      "notes",
     ]);
   });
 }
@@ -420,7 +459,7 @@ Deno.test("what was unpacked is looked at on every start", async () => {
     await Deno.remove(executable.cache, { recursive: true });
     assertEquals((await executable.run(["check"])).code, 0, what);
   };
-  const module = join(image, "app/main.tsx");
+  const module = join(image, `${PROJECT}/main.tsx`);
   const { mtime } = await Deno.stat(module);
   await refused("a changed module, its size and time as before", async () => {
     const bytes = await Deno.readFile(module);
@@ -430,7 +469,7 @@ Deno.test("what was unpacked is looked at on every start", async () => {
   }, "is not as it was unpacked");
   await refused(
     "one more file",
-    () => Deno.writeTextFile(join(image, "app/deno.jsonc"), "{}"),
+    () => Deno.writeTextFile(join(image, `${PROJECT}/deno.jsonc`), "{}"),
     "is not as it was unpacked",
   );
   await refused("another program", async () => {

@@ -1,10 +1,11 @@
 /** The command line of a portable executable. */
+import { cp } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { parseArgs } from "@std/cli";
 import { HoldfastError, toHoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { OVERRIDABLE } from "../config/override.ts";
-import { type ImageFacts, readImage } from "../supervisor/image.ts";
+import { IMAGE_FOLDERS, type ImageFacts, readImage } from "../supervisor/image.ts";
 import { packedSystem } from "../supervisor/packed_system.ts";
 import { runCli } from "./cli.ts";
 import { printError, printLine } from "./terminal.ts";
@@ -59,11 +60,37 @@ export async function runPacked([image, executable, state, ...args]: string[]): 
         : resolve(config),
       overrideWanted: config === undefined ? "optional" : "required",
     });
-    return await runCli([...rest, "--config", join(image, facts.config)], { system });
+    const options = [...rest, "--config", join(image, facts.config)];
+    if (!rest.includes("audit")) return await runCli(options, { system });
+    await using caches = await CopiedCaches.make(image);
+    const findDenoDir = () => Promise.resolve(caches.folder);
+    return await runCli(options, { system: { ...system, findDenoDir } });
   } catch (error) {
     const failure = toHoldfastError(error);
     printError(failure);
     return EXIT[failure.kind];
+  }
+}
+
+/**
+ * The caches of an image, copied for an audit: some of its suspects have no wall, and their runtimes
+ * cache what they compile. The image must stay as it was unpacked.
+ */
+class CopiedCaches implements AsyncDisposable {
+  readonly folder: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  static async make(image: string): Promise<CopiedCaches> {
+    const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_audit_" }));
+    await cp(join(image, IMAGE_FOLDERS.denoDir), folder, { recursive: true });
+    return new CopiedCaches(folder);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.folder, { recursive: true });
   }
 }
 

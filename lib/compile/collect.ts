@@ -85,6 +85,7 @@ export async function collect(options: CollectOptions): Promise<Collection> {
   const read = spelled.filter(([path, rights]) => !isWritten(rights) && !isAbsolute(path))
     .map(([path]) => path);
 
+  for (const { graph } of entries) refuseFixed(graph);
   const files = [...new Set(entries.flatMap(({ graph }) => filesOf(graph)))];
   const local = files.filter((path) => !covers(denoDir, path));
   const root = commonFolder([
@@ -144,6 +145,19 @@ function filesOf({ modules }: Graph): string[] {
   return modules.flatMap(({ local, specifier }) =>
     local ?? (specifier.startsWith("file:") ? fileURLToPath(specifier) : [])
   );
+}
+
+/** An import by an absolute path would lead out of the image, or to nothing. */
+function refuseFixed({ modules }: Graph): void {
+  for (const { specifier: importer, dependencies } of modules) {
+    const fixed = dependencies.find(({ specifier }) => /^(file:|\/)/.test(specifier));
+    if (fixed === undefined) continue;
+    throw new HoldfastError(`Cannot pack ${importer}: it imports ${fixed.specifier}`, {
+      kind: "config",
+      code: "pack_fixed_import",
+      hint: "Import it by a relative path: elsewhere that file is in another place, or not there",
+    });
+  }
 }
 
 function packagesOf(entries: readonly Entry[]): string[] {

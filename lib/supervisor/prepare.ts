@@ -30,6 +30,8 @@ const Graph = z.object({
     specifier: z.string(),
     local: z.string().nullish(),
     error: z.string().nullish(),
+    /** What its text says. */
+    dependencies: z.array(z.object({ specifier: z.string() })).prefault([]),
   })),
   npmPackages: z.record(z.string(), z.object({ localPath: z.string().nullish() })).prefault({}),
 });

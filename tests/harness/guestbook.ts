@@ -1,6 +1,48 @@
+import { cp } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Project, REPOSITORY } from "./project.ts";
+
+/** A copy of the example, and of what it imports of Holdfast, in folders as in the repository. */
+export async function copyGuestbook(): Promise<GuestbookCopy> {
+  const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_test_" }));
+  const copy = new GuestbookCopy(folder);
+  await cp(join(REPOSITORY, "lib/helper/mod.ts"), join(folder, "lib/helper/mod.ts"));
+  await cp(join(REPOSITORY, "examples/guestbook"), copy.path("."), {
+    recursive: true,
+    filter: (from) => !/\/(data|log|\.holdfast)$/.test(from),
+  });
+  return copy;
+}
+
+/** The example's project, to be changed. */
+export class GuestbookCopy implements AsyncDisposable {
+  readonly #root: string;
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  get configFile(): string {
+    return this.path("holdfast.jsonc");
+  }
+
+  path(relative: string): string {
+    return join(this.#root, "examples/guestbook", relative);
+  }
+
+  /** Changes the text of a file. */
+  async change(relative: string, from: string | RegExp, to: string): Promise<void> {
+    const path = this.path(relative);
+    const text = await Deno.readTextFile(path);
+    if (text.search(from) < 0) throw new Error(`${path} has no ${from}`);
+    await Deno.writeTextFile(path, text.replace(from, to));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.#root, { recursive: true });
+  }
+}
 
 /** The example as it is, but for its port and the way to Holdfast's own modules. */
 export async function guestbookProject(): Promise<Project> {

@@ -53,13 +53,16 @@ async function tellRaw(bytes: Uint8Array): Promise<void> {
   }, { fd: CHANNEL_FD, bytes });
 }
 
-/** The worker's own end of the channel, taken when it says its next pulse. */
+/** The worker's own end of the channel, taken when it says its next pulse; a helper has lanes too. */
 function stealSocket(): Promise<Socket> {
   const { promise, resolve } = Promise.withResolvers<Socket>();
   const write = Socket.prototype.write;
   Socket.prototype.write = function (this: Socket, ...args: Parameters<typeof write>) {
-    Socket.prototype.write = write;
-    resolve(this);
+    const [bytes] = args as [unknown];
+    if (bytes instanceof Uint8Array && Buffer.from(bytes).includes('"type":"pulse"')) {
+      Socket.prototype.write = write;
+      resolve(this);
+    }
     return write.apply(this, args);
   } as typeof write;
   return promise;

@@ -89,24 +89,27 @@ Deno.test("nothing gets out of a worker of the guestbook, in the way in which it
   console.log(JSON.stringify(counts));
 });
 
-Deno.test("nothing gets out of a helper, granted something or nothing, nor out of the logger", async () => {
-  await using project = await Project.create(HELPERS);
-  configureLog("none");
-  const places = ["helper bare", "helper keeper", "logger"] as const;
-  const results = await audit({ configFile: project.configFile, places, modes: [BOTH] });
-  const { lines, passed } = summarize(results);
-  assertEquals(lines.filter(({ verdict }) => ["failed", "unproven"].includes(verdict)), []);
-  assertEquals(passed, true);
-  for (const place of places) {
-    const own = lines.filter(({ process }) => process === place);
-    assertEquals(own.length, ATTEMPTS.length);
-    const skipped = own.filter(({ verdict }) => verdict === "skipped");
-    // Only what is a worker's alone, what uses the machine up, or what this user could never do.
-    const unexplained = skipped.filter(({ details }) => !details.both);
-    assertEquals(unexplained, []);
-    assert(own.filter(({ verdict }) => verdict === "held").length >= 120);
-  }
-});
+auditTest(
+  "nothing gets out of a helper, granted something or nothing, nor out of the logger",
+  async () => {
+    await using project = await Project.create(HELPERS);
+    configureLog("none");
+    const places = ["helper bare", "helper keeper", "logger"] as const;
+    const results = await audit({ configFile: project.configFile, places, modes: [BOTH] });
+    const { lines, passed } = summarize(results);
+    assertEquals(lines.filter(({ verdict }) => ["failed", "unproven"].includes(verdict)), []);
+    assertEquals(passed, true);
+    for (const place of places) {
+      const own = lines.filter(({ process }) => process === place);
+      assertEquals(own.length, ATTEMPTS.length);
+      const skipped = own.filter(({ verdict }) => verdict === "skipped");
+      // Only what is a worker's alone, what uses the machine up, or what this user could never do.
+      const unexplained = skipped.filter(({ details }) => !details.both);
+      assertEquals(unexplained, []);
+      assert(own.filter(({ verdict }) => verdict === "held").length >= 120);
+    }
+  },
+);
 
 Deno.test("the audit says in whose place something got through, and takes no place for another's", async () => {
   const results = await auditIn(KERNEL, ["HG1.helper_native", "HG1.worker_native"], {

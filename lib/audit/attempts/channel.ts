@@ -125,10 +125,16 @@ const FRAMES: readonly Attempt[] = [
   ),
 ];
 
+/** Whoever serves others goes on until they are gone, or the supervisor misses its pulse. */
+const SERVES_ALONE = {
+  in: ["worker"],
+  since: "it serves until its workers are gone; the supervisor ends one that says nothing",
+} as const;
+
 const HANGING_UP: readonly Attempt[] = [
   ending("IP16.destroy", "hang up the stolen channel", /^exited with status 0$/, async () => {
     (await stealSocket()).destroy();
-  }),
+  }, { only: SERVES_ALONE }),
   ending(
     "IP16.end",
     "hang up one half of the stolen channel",
@@ -136,13 +142,14 @@ const HANGING_UP: readonly Attempt[] = [
     async () => {
       (await stealSocket()).end();
     },
+    { only: SERVES_ALONE },
   ),
   ending(
     "IP16.shutdown",
     "shutdown(2) of one half of the channel",
     /^exited with status 0$/,
     () => void must("shutdown", CHANNEL_FD, 1),
-    { deno: "stops" },
+    { deno: "stops", only: SERVES_ALONE },
   ),
 ];
 

@@ -111,29 +111,32 @@ auditTest(
   },
 );
 
-Deno.test("the audit says in whose place something got through, and takes no place for another's", async () => {
-  const results = await auditIn(KERNEL, ["HG1.helper_native", "HG1.worker_native"], {
-    places: ["helper keeper", "worker"],
-    alterWall: grantBeside("of_helper", "of_worker"),
-  }, HELPERS);
-  assertEquals(
-    results.map(({ place, attempt, outcome }) => [place, attempt.id, outcome]).toSorted(),
-    [
-      ["helper keeper", "HG1.helper_native", "through"],
-      ["helper keeper", "HG1.worker_native", "through"],
-      ["worker", "HG1.helper_native", "through"],
-      ["worker", "HG1.worker_native", "skipped"],
-    ],
-  );
-  const { lines, passed } = summarize(results);
-  assertEquals(passed, false);
-  assertEquals(lines.map(({ process }) => process), [
-    ...["worker", "worker", "helper keeper", "helper keeper"],
-  ]);
-  const text = formatSummary(summarize(results));
-  assertStringIncludes(text, "failed: HG1.helper_native in the place of the helper keeper");
-  assertStringIncludes(text, "THE WALL DOES NOT HOLD");
-});
+auditTest(
+  "the audit says in whose place something got through, and takes no place for another's",
+  async () => {
+    const results = await auditIn(KERNEL, ["HG1.helper_native", "HG1.worker_native"], {
+      places: ["helper keeper", "worker"],
+      alterWall: grantBeside("of_helper", "of_worker"),
+    }, HELPERS);
+    assertEquals(
+      results.map(({ place, attempt, outcome }) => [place, attempt.id, outcome]).toSorted(),
+      [
+        ["helper keeper", "HG1.helper_native", "through"],
+        ["helper keeper", "HG1.worker_native", "through"],
+        ["worker", "HG1.helper_native", "through"],
+        ["worker", "HG1.worker_native", "skipped"],
+      ],
+    );
+    const { lines, passed } = summarize(results);
+    assertEquals(passed, false);
+    assertEquals(lines.map(({ process }) => process), [
+      ...["worker", "worker", "helper keeper", "helper keeper"],
+    ]);
+    const text = formatSummary(summarize(results));
+    assertStringIncludes(text, "failed: HG1.helper_native in the place of the helper keeper");
+    assertStringIncludes(text, "THE WALL DOES NOT HOLD");
+  },
+);
 
 Deno.test("every attempt has a number of its own, and says why a layer lets it through", () => {
   assert(ATTEMPTS.length >= 120);

@@ -41,7 +41,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
   let step = "say hello";
   try {
     await worker.expect("hello", either);
-    if (config.wall === "kernel") requireConfined(worker);
+    if (config.wall === "kernel") await requireConfined(worker, either);
     worker.command({
       type: "configure",
       duty,
@@ -79,9 +79,11 @@ export async function killWorker(worker: WorkerProcess): Promise<void> {
 }
 
 /** Looks from outside whether the kernel holds the worker, before it is given a listener. */
-function requireConfined(worker: WorkerProcess): void {
-  const text = readProcess(worker.pid ?? 0, "status") ?? "";
+async function requireConfined(worker: WorkerProcess, signal: AbortSignal): Promise<void> {
+  const text = readProcess(worker.pid ?? 0, "status") ?? "State:\tX";
   if (/^NoNewPrivs:\s*1$/m.test(text) && /^Seccomp:\s*2$/m.test(text)) return;
+  // Of one that has ended the kernel says nothing more; how it ended is what came of it.
+  if (/^State:\s*[XZ]/m.test(text)) await worker.failed(signal, "its wall was looked at");
   throw new HoldfastError(`${worker.title} is not confined by the kernel`, {
     kind: "bug",
     code: "wall_missing",

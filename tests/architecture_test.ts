@@ -16,7 +16,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   helper: ["base", "protocol", "child"],
   logger: ["base", "protocol", "child"],
   audit: ["base", "protocol", "config", "sandbox", "os", "supervisor", "worker", "helper"],
-  compile: ["base", "protocol", "config", "supervisor"],
+  compile: ["base", "protocol", "config", "sandbox", "supervisor"],
+  native: ["base", "protocol", "child", "worker", "helper", "logger", "cli"],
   cli: ["std", "base", "protocol", "config", "sandbox", "os", "supervisor", "audit", "compile"],
 };
 
@@ -35,6 +36,7 @@ const MAY_USE: Record<string, string[]> = {
   logger: ["zod/mini"],
   audit: ["zod/mini"],
   compile: ["zod", "jsonc-parser"],
+  native: ["holdfast:app"],
   cli: ["zod/mini", "cli-table3"],
 };
 
@@ -130,5 +132,5 @@ Deno.test("the privileged side is small enough to be read", () => {
   const each = counts.map(({ folder, lines }) => `lib/${folder} ${lines}`).join(", ");
   // deno-lint-ignore no-console
   console.log(`privileged side: ${total} lines of code (${each})`);
-  assert(total < 3_750, `${total} lines`);
+  assert(total < 4_100, `${total} lines`);
 });

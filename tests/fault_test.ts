@@ -27,6 +27,9 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   closeIn: ONCE,
   giveUpPermissions: ONCE,
   loadConfig: BRINGS_UP,
+  // Commands ask for it, the supervisor has the config.
+  locateRuntime: { start: "unused", reload: "unused", stop: "unused" },
+  commandOf: BRINGS_UP,
   holdfastOf: BRINGS_UP,
   findDenoDir: ONCE,
   openRuntimeFolder: ONCE,

@@ -12,7 +12,7 @@ import { writeReport } from "./report.ts";
 
 const guestbook = createGuestbook({
   dataFolder: "./data",
-  publicFolder: "./public",
+  publicFolder: `${import.meta.dirname}/public`,
   pictures: {
     // A helper may have been taken over by a photo: this process judges what it says by itself.
     make: (photo) => helper<typeof thumbnails>("thumbnails", thumbnailsContract).make({ photo }),

@@ -3,7 +3,7 @@ import type { Compartment, Config, HelperConfig, ListenAddress } from "../config
 import type { Duty } from "../protocol/to_worker.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { type Wall, type WallFacts, workerWall } from "../sandbox/wall.ts";
-import { workerArguments, workerEnvironment } from "../sandbox/worker_command.ts";
+import { denoCommand, workerEnvironment } from "../sandbox/worker_command.ts";
 import type { Modules } from "../supervisor/prepare.ts";
 import type { SpawnRequest } from "../supervisor/spawner_message.ts";
 import type { Kind } from "./attempt.ts";
@@ -145,10 +145,10 @@ export function requestOf(
   { denoDir, sources }: { denoDir: string; sources: Readonly<Record<Kind, string>> },
 ): SpawnRequest {
   const { app, account } = compartment;
-  const [run, ...others] = workerArguments(compartment);
-  const args = [run!, ...kind === "logger" ? ["--no-config"] : [], ...others];
+  const who = kind === "helper" ? "helper suspect" : kind;
+  const { program, args } = denoCommand(Deno.execPath(), who, compartment);
   return {
-    program: Deno.execPath(),
+    program,
     args: mode.deno ? args : wide(args),
     env: workerEnvironment(compartment, Deno.env.toObject(), denoDir),
     cwd: app.project,

@@ -11,7 +11,10 @@ const NEVER = ["run", "ffi", "sys", "import"] as const;
 /** Kinds that a worker may have for a list of names, never as a whole. */
 const LISTED = ["read", "write", "net", "env"] as const;
 
-type State = (descriptor: Deno.PermissionDescriptor | { name: "import" }) => Deno.PermissionState;
+/** Tells the state of one permission. */
+export type State = (
+  descriptor: Deno.PermissionDescriptor | { name: "import" },
+) => Deno.PermissionState;
 
 /** Reads one state off the runtime. */
 export function queryState(
@@ -30,6 +33,12 @@ export function findGrantFaults(grants: Grants, state: State = queryState): stri
   for (const name of NEVER) {
     if (state({ name }) !== "denied") faults.push(`${name} is not denied`);
   }
+  return [...faults, ...findListFaults(grants, state)];
+}
+
+/** The same for the kinds that are lists of names. */
+export function findListFaults(grants: Grants, state: State = queryState): string[] {
+  const faults: string[] = [];
   for (const name of LISTED) {
     if (state({ name }) === "granted") faults.push(`${name} is granted for everything`);
   }

@@ -24,6 +24,8 @@ export interface CommandOptions {
   /** `compile`: the file to be made. */
   readonly output: string | undefined;
   readonly portable: boolean;
+  /** `compile`: where the executable and its data will lie. */
+  readonly state: string | undefined;
   /** What the command works with. */
   readonly system: System;
 }
@@ -58,6 +60,7 @@ Options
   --stress        audit: also make the attempts that use up what the machine has
   --output FILE   compile: the executable to be made
   --portable      compile: a file that brings the deno program with it
+  --state DIR     compile: where the file and its data will lie (default: where it is made)
   --help, -h      Print this
   --version, -V   Print the version
 
@@ -99,7 +102,7 @@ async function dispatch(
   const commands: Record<string, Command> = { ...COMMANDS, ...extra };
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
-    string: ["config", "output"],
+    string: ["config", "output", "state"],
     boolean: ["json", "markdown", "stress", "portable", "help", "version"],
     alias: { h: "help", V: "version" },
     default: { config: "holdfast.jsonc" },
@@ -135,6 +138,7 @@ async function dispatch(
     markdown: markdown === true,
     stress: stress === true,
     portable: parsed.portable === true,
+    state: typeof parsed.state === "string" && parsed.state !== "" ? parsed.state : undefined,
     output: typeof parsed.output === "string" && parsed.output !== "" ? parsed.output : undefined,
     system,
   });

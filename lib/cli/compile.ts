@@ -1,25 +1,38 @@
 import { basename, dirname, resolve } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
+import { buildNative } from "../compile/native.ts";
 import { buildPortable } from "../compile/portable.ts";
 import type { Command } from "./cli.ts";
 import { printLine } from "./terminal.ts";
 
 /** Turns an app with its config into one executable file. */
-export const compile: Command = async ({ config, output, portable }) => {
-  if (!portable) {
-    throw new HoldfastError("Only --portable executables can be made so far", {
+export const compile: Command = async ({ config, output, portable, state }) => {
+  const file = resolve(output ?? basename(dirname(resolve(config))));
+  const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  if (portable && state !== undefined) {
+    throw new HoldfastError("--state is built into an executable without --portable", {
       kind: "usage",
       code: "usage",
-      hint: "holdfast compile --portable --output FILE",
+      hint: "Leave it out: a portable executable takes --state when it starts",
     });
   }
-  const file = resolve(output ?? basename(dirname(resolve(config))));
-  const report = await buildPortable({ configFile: config, output: file });
-  const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-  printLine(
-    `${report.output}: ${mib(report.bytes)}, of which ${mib(report.programBytes)} are Deno and ` +
-      `${mib(report.codeBytes)} the app, after ${report.ms} ms`,
-  );
+  if (portable) {
+    const { bytes, programBytes, codeBytes, ms } = await buildPortable({
+      configFile: config,
+      output: file,
+    });
+    printLine(
+      `${file}: ${mib(bytes)}, of which ${mib(programBytes)} are Deno and ${mib(codeBytes)} the ` +
+        `app, after ${ms} ms`,
+    );
+    return EXIT.ok;
+  }
+  const place = resolve(state ?? dirname(file));
+  const { bytes, ms, flags } = await buildNative({
+    ...{ configFile: config, output: file, state: place, how: "compile" },
+  });
+  printLine(`${file}: ${mib(bytes)}, after ${ms} ms; it is to lie in ${place}, and may at most`);
+  for (const flag of flags) printLine(`  ${flag}`);
   return EXIT.ok;
 };

@@ -1,7 +1,6 @@
 /** Asks the running supervisor over its control socket. */
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
-import { locateRuntime } from "../config/runtime_place.ts";
 import { Answer, type Ask, MAX_ANSWER_BYTES } from "../protocol/control.ts";
 import { encodeFrame, FrameReader } from "../protocol/frame.ts";
 import { controlSocketPath } from "../supervisor/runtime_folder.ts";
@@ -11,14 +10,15 @@ type AnswerOf<Type extends Answer["type"]> = Extract<Answer, { type: Type }>;
 /**
  * Asks and waits for the answer, however long that takes.
  *
+ * @param runtime the runtime folder
  * @throws {HoldfastError} `not_running` if nobody listens, or hangs up without an answer
  */
 export async function askSupervisor<Type extends Answer["type"]>(
-  file: string,
+  runtime: string,
   ask: Ask["type"],
   expected: Type,
 ): Promise<AnswerOf<Type>> {
-  const path = controlSocketPath(await locateRuntime(file));
+  const path = controlSocketPath(runtime);
   using connection = await connect(path);
   await writeAll(connection, encodeFrame({ type: ask }));
   const answer = await readAnswer(connection);

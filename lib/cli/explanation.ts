@@ -1,7 +1,7 @@
 /** A policy in words: what each process may do, and which layer sees to it. Pure. */
 import type { Compartment, Config, HelperConfig } from "../config/config.ts";
 import { LEAST_ABI, missingIn, type PathRule } from "../sandbox/landlock.ts";
-import { workerArguments, workerEnvironment } from "../sandbox/worker_command.ts";
+import { type Command, type Commanded, workerEnvironment } from "../sandbox/worker_command.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { type Wall, type WallFacts, workerWall } from "../sandbox/wall.ts";
 
@@ -29,6 +29,7 @@ export interface Explanation {
 export interface ExplainFacts extends Omit<WallFacts, "modules"> {
   readonly denoDir: string;
   readonly environment: Readonly<Record<string, string>>;
+  readonly commandOf: (who: Commanded, compartment: Compartment) => Command;
   /** The logger's program. */
   readonly logger: string;
   /** Local files of the module graphs. */
@@ -40,20 +41,20 @@ export interface ExplainFacts extends Omit<WallFacts, "modules"> {
 
 /** Explains a config on a machine. */
 export function explainPolicy(config: Config, facts: ExplainFacts): Explanation {
-  const command = (compartment: Compartment) => [
-    facts.denoProgram,
-    ...workerArguments(compartment),
-  ];
+  const command = (who: Commanded, compartment: Compartment) => {
+    const { program, args, env } = facts.commandOf(who, compartment);
+    return [...Object.entries(env).map(([name, value]) => `${name}=${value}`), program, ...args];
+  };
   const { folder } = config.log;
   const logger = folder === undefined ? undefined : logCompartment(config, folder, facts.logger);
   return {
     commands: [
-      { process: "worker", command: command(config) },
+      { process: "worker", command: command("worker", config) },
       ...config.helpers.map((helper) => ({
         process: `helper ${helper.name}` as const,
-        command: command(helper),
+        command: command(`helper ${helper.name}`, helper),
       })),
-      ...logger ? [{ process: "logger" as const, command: withoutConfig(command(logger)) }] : [],
+      ...logger ? [{ process: "logger" as const, command: command("logger", logger) }] : [],
     ],
     rules: [
       ...supervisorRules(config, facts),
@@ -114,10 +115,6 @@ function helperRules(helper: HelperConfig, config: Config, facts: ExplainFacts):
 }
 
 /** Settings that lie above the log folder are none of the logger's. */
-function withoutConfig([program, run, ...others]: string[]): string[] {
-  return [program!, run!, "--no-config", ...others];
-}
-
 function loggerRules(logger: Compartment, config: Config, facts: ExplainFacts): Rule[] {
   return compartmentRules("logger", logger, facts, wallOf(logger, config, facts, []), [
     { may: "accept", what: [], by: "it is handed no listener" },

@@ -3,7 +3,7 @@ import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./cli.ts";
 
 /** Has the log files opened anew, after logrotate or a person has renamed them. */
-export const reopenLogs: Command = async ({ config }) => {
-  await askSupervisor(config, "reopen", "reopened");
+export const reopenLogs: Command = async ({ config, system }) => {
+  await askSupervisor(await system.locateRuntime(config), "reopen", "reopened");
   return EXIT.ok;
 };

@@ -1,14 +1,14 @@
 /** The command line of a portable executable. */
 import { cp } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { parseArgs } from "@std/cli";
-import { HoldfastError, toHoldfastError } from "../base/error.ts";
+import { toHoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { OVERRIDABLE } from "../config/override.ts";
 import { IMAGE_FOLDERS, type ImageFacts, readImage } from "../supervisor/image.ts";
 import { packedSystem } from "../supervisor/packed_system.ts";
 import { runCli } from "./cli.ts";
-import { printError, printLine } from "./terminal.ts";
+import { describeVersions, say, takeOptions } from "./program.ts";
+import { printError } from "./terminal.ts";
 
 /** What the program says of itself. */
 function describeUse({ name, versions }: ImageFacts): string {
@@ -92,44 +92,4 @@ class CopiedCaches implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Deno.remove(this.folder, { recursive: true });
   }
-}
-
-function say(text: string): number {
-  printLine(text);
-  return EXIT.ok;
-}
-
-/** The three versions that make a program what it is. */
-function describeVersions({ name, versions }: ImageFacts): string {
-  const { app, holdfast, deno } = versions;
-  return `${name} ${app ?? "(no version)"} (holdfast ${holdfast}, deno ${deno})`;
-}
-
-/** Takes out what is this program's own; what is left is judged like any command line. */
-function takeOptions(args: readonly string[]) {
-  const rest: string[] = [];
-  const values: Partial<Record<"state" | "config", string>> = {};
-  for (let index = 0; index < args.length; index++) {
-    const argument = args[index]!;
-    const [, name, given] = /^--(state|config)(?:=(.*))?$/s.exec(argument) ?? [];
-    if (name === undefined) {
-      rest.push(argument);
-      continue;
-    }
-    const value = given ?? args[++index];
-    if (value === undefined || value === "" || values[name as "state"] !== undefined) {
-      throw new HoldfastError(`--${name} wants one ${name === "state" ? "folder" : "file"}`, {
-        kind: "usage",
-        code: "usage",
-        hint: "See --help",
-      });
-    }
-    values[name as "state"] = value;
-  }
-  const { help, version } = parseArgs(rest, {
-    boolean: ["help", "version"],
-    alias: { h: "help", V: "version" },
-  });
-  const wanted = help ? "help" : version ? "version" : "command";
-  return { config: values.config, rest, wanted };
 }

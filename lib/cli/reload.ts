@@ -5,8 +5,8 @@ import type { Command } from "./cli.ts";
 import { printLine } from "./terminal.ts";
 
 /** Reloads and waits for the outcome. */
-export const reload: Command = async ({ config }) => {
-  const { result } = await askSupervisor(config, "reload", "reloaded");
+export const reload: Command = async ({ config, system }) => {
+  const { result } = await askSupervisor(await system.locateRuntime(config), "reload", "reloaded");
   if (result.outcome === "refused") {
     throw new HoldfastError(
       `The new version was refused, generation ${result.generation} goes on: ${result.reason}`,

@@ -9,8 +9,8 @@ import type { Command } from "./cli.ts";
 import { printLine } from "./terminal.ts";
 
 /** Shows processes and generations. */
-export const status: Command = async ({ config, json }) => {
-  const { status } = await askSupervisor(config, "status", "status");
+export const status: Command = async ({ config, json, system }) => {
+  const { status } = await askSupervisor(await system.locateRuntime(config), "status", "status");
   printLine(json ? JSON.stringify(status) : formatStatus(status));
   return EXIT.ok;
 };

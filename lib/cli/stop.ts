@@ -3,7 +3,7 @@ import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./cli.ts";
 
 /** Drains and ends the running supervisor, and waits for it. */
-export const stop: Command = async ({ config }) => {
-  await askSupervisor(config, "stop", "stopped");
+export const stop: Command = async ({ config, system }) => {
+  await askSupervisor(await system.locateRuntime(config), "stop", "stopped");
   return EXIT.ok;
 };

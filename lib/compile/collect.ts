@@ -241,7 +241,8 @@ function linksFor(
     });
 }
 
-async function readVersion(project: string): Promise<string | null> {
+/** The version that an app says it has. */
+export async function readVersion(project: string): Promise<string | null> {
   for (const name of ["deno.json", "deno.jsonc", "package.json"]) {
     const path = join(project, name);
     if (!await isThere(path)) continue;

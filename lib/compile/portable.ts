@@ -36,6 +36,16 @@ export interface BuildOptions {
   readonly alterStage?: (folder: string) => Promise<void>;
 }
 
+/** Checks the name of an executable. */
+export function requireName(name: string): string {
+  if (NAME.test(name)) return name;
+  throw new HoldfastError(`Cannot name an executable ${JSON.stringify(name)}`, {
+    kind: "usage",
+    code: "output_name",
+    hint: "Use letters, digits and any of . _ - in --output",
+  });
+}
+
 /**
  * Builds.
  *
@@ -44,14 +54,7 @@ export interface BuildOptions {
 export async function buildPortable(options: BuildOptions): Promise<BuildReport> {
   const startMs = performance.now();
   const { configFile, output, alterStage } = options;
-  const name = basename(output);
-  if (!NAME.test(name)) {
-    throw new HoldfastError(`Cannot name an executable ${JSON.stringify(name)}`, {
-      kind: "usage",
-      code: "output_name",
-      hint: "Use letters, digits and any of . _ - in --output",
-    });
-  }
+  const name = requireName(basename(output));
   const config = await loadConfig(configFile);
   const denoDir = await findDenoDir();
   await prepareApp(config, denoDir);

@@ -14,7 +14,8 @@ import {
  */
 export const MAIN_PROGRAM = "lib/supervisor/main.js";
 
-const SPAWNER_THREAD = '"./spawner_thread.ts"';
+/** How the sources name the program of a spawner's thread. */
+export const SPAWNER_THREAD = '"./spawner_thread.ts"';
 
 /** Bundles them into a folder. */
 export async function bundlePrograms(folder: string): Promise<void> {
@@ -31,13 +32,20 @@ export async function bundlePrograms(folder: string): Promise<void> {
       await write(prebuiltPath(folder, entry), await bundle(work, entry));
     }));
     const main = await bundle(work, "packed.ts");
-    const [before, after, ...more] = main.split(SPAWNER_THREAD);
-    if (before === undefined || after === undefined || more.length > 0) {
-      throw new Error("The program does not name its spawner thread exactly once");
-    }
-    const text = `${before}"./spawner_thread.js"${after}`;
-    await write(join(folder, MAIN_PROGRAM), text);
+    await write(
+      join(folder, MAIN_PROGRAM),
+      replaceOnce(main, SPAWNER_THREAD, '"./spawner_thread.js"'),
+    );
   } finally {
     await Deno.remove(work, { recursive: true });
   }
+}
+
+/** Replaces what a program names exactly once. */
+export function replaceOnce(text: string, name: string, by: string): string {
+  const [before, after, ...more] = text.split(name);
+  if (before === undefined || after === undefined || more.length > 0) {
+    throw new Error(`The program does not name ${name} exactly once`);
+  }
+  return before + by + after;
 }

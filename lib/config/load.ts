@@ -25,7 +25,33 @@ const PROJECT_FILES = ["deno.json", "deno.jsonc", "package.json"];
  */
 export async function loadConfig(file: string, override?: Override): Promise<Config> {
   const { real, text } = await readConfig(file);
-  const folder = dirname(real);
+  return await resolveConfig({ file: real, folder: dirname(real), text, placeApp }, override);
+}
+
+/** A config's text, and what its paths mean. */
+export interface ConfigSource {
+  /** For the messages. */
+  readonly file: string;
+  /** Where relative paths start. */
+  readonly folder: string;
+  readonly text: string;
+  /** Finds a module, by its absolute path. */
+  placeApp(module: string): Promise<AppPlace | Refusal>;
+  /** Where a path that is unveiled starts instead; `undefined` leaves the unveil out. */
+  unveilFrom?(path: string, rights: string): string | undefined;
+}
+
+/**
+ * Validates a config's text, and resolves every path and account on this machine.
+ *
+ * @param override what is laid over it
+ * @throws {ConfigError} as {@link loadConfig} does
+ */
+export async function resolveConfig(
+  source: ConfigSource,
+  override?: Override,
+): Promise<Config> {
+  const { file: real, folder, text, placeApp, unveilFrom = () => folder } = source;
   const { values, positionOf, fileOf } = parseConfig(text, real, override);
   const problems: Problem[] = [];
   /** Passes on what is no refusal; a refusal becomes a problem of the key at `path`. */
@@ -44,7 +70,9 @@ export async function loadConfig(file: string, override?: Override): Promise<Con
   async function placeUnveils(key: readonly string[], paths: Readonly<Record<string, string>>) {
     const unveil: Unveil[] = [];
     for (const [path, rights] of Object.entries(paths)) {
-      const found = accept([...key, path], await placeUnveil(folder, path, rights));
+      const from = unveilFrom(path, rights);
+      if (from === undefined) continue;
+      const found = accept([...key, path], await placeUnveil(from, path, rights));
       if (found !== undefined) unveil.push({ ...found, at: positionOf([...key, path]) });
     }
     return unveil;

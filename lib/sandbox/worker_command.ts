@@ -52,6 +52,39 @@ export function workerArguments(config: Compartment): string[] {
   ];
 }
 
+/** Whose command it is: `worker`, `logger`, or `helper NAME`. */
+export type Commanded = "worker" | "logger" | `helper ${string}`;
+
+/** How a process is started. */
+export interface Command {
+  readonly program: string;
+  readonly args: string[];
+  /** Beside what {@link workerEnvironment} gives. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Files of the program itself that it loads, besides its module graph. */
+  readonly files: readonly string[];
+  /** What comes on its standard input. */
+  readonly input: "program" | "nothing";
+}
+
+/**
+ * The command of a process that `deno run` runs.
+ *
+ * @param denoProgram absolute path
+ */
+export function denoCommand(denoProgram: string, who: Commanded, config: Compartment): Command {
+  const [run, ...args] = workerArguments(config);
+  // Settings that lie above the log folder are none of the logger's own.
+  const own = who === "logger" ? ["--no-config"] : [];
+  return {
+    program: denoProgram,
+    args: [run!, ...own, ...args],
+    env: {},
+    files: [],
+    input: "program",
+  };
+}
+
 /**
  * The environment of a worker, built from nothing: the listed names and what Deno itself needs.
  *
@@ -87,7 +120,7 @@ export function workerProgram(bundle: string, appModule: string): string {
 }
 
 /** One list of a flag. Deno cannot spell a comma in it: a path with one would be two grants. */
-function joined(values: string[]): string {
+export function joined(values: readonly string[]): string {
   const split = values.find((value) => value.includes(","));
   if (split !== undefined) throw new Error(`Cannot grant ${split}: it has a comma`);
   return values.join(",");

@@ -1,5 +1,5 @@
 /** What must be known and cached before a worker can be spawned; `deno` itself finds it out. */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as z from "zod";
 import { HoldfastError } from "../base/error.ts";
@@ -43,21 +43,30 @@ interface RunOptions {
   readonly account?: Account | undefined;
   /** Another cache than this user's, without this user's settings. */
   readonly denoDir?: string;
+  /** Variables beside these. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Runs this deno program, and gives what it printed. */
-export async function runDeno(
+export async function runDeno(args: string[], options: RunOptions): Promise<string> {
+  return await runProgram(Deno.execPath(), args, options);
+}
+
+/** Runs a program, and gives what it printed. */
+export async function runProgram(
+  program: string,
   args: string[],
-  { cwd, signal, account, denoDir }: RunOptions,
+  { cwd, signal, account, denoDir, env }: RunOptions,
 ): Promise<string> {
   const deadline = AbortSignal.timeout(PREPARE_DEADLINE_MS);
-  const command = new Deno.Command(Deno.execPath(), {
+  const command = new Deno.Command(program, {
     args,
     cwd,
     env: {
       NO_COLOR: "1",
       DENO_NO_UPDATE_CHECK: "1",
       ...denoDir !== undefined && { DENO_DIR: denoDir },
+      ...env,
     },
     clearEnv: denoDir !== undefined,
     ...account && { uid: account.uid, gid: account.gid },
@@ -75,7 +84,7 @@ export async function runDeno(
   if (success) return new TextDecoder().decode(stdout);
   throw new Error(
     deadline.aborted
-      ? `deno ${args[0]} took longer than ${PREPARE_DEADLINE_MS} ms`
+      ? `${basename(program)} ${args[0] ?? ""} took longer than ${PREPARE_DEADLINE_MS} ms`
       : escapeLines(new TextDecoder().decode(stderr)),
   );
 }
@@ -264,7 +273,7 @@ export async function loadGraph(
  *
  * @throws {HoldfastError} if one cannot be made
  */
-export async function makeFolders(config: Config): Promise<void> {
+export async function makeFolders(config: Config, make = makeFolder): Promise<void> {
   const { account, file } = config;
   const unveils = [config, ...config.helpers].flatMap(({ unveil }) => unveil);
   const missing = unveils.filter(({ exists, folder }) => !exists && folder);
@@ -276,11 +285,8 @@ export async function makeFolders(config: Config): Promise<void> {
   for (const { path: named, account, why } of wanted) {
     // Where a link leads to what is not there, that is what is made.
     const path = realPlace(named);
-    const program = `Deno.mkdirSync(${JSON.stringify(path)}, { mode: 0o700 })`;
-    const flags = ["--quiet", "--no-prompt", "--no-config", "--no-lock", `--allow-write=${path}`];
-    const source = `data:application/javascript,${encodeURIComponent(program)}`;
     try {
-      await runDeno(["run", ...flags, source], { cwd: config.folder, account });
+      await make(path, { cwd: config.folder, account });
     } catch (error) {
       // Another one made it meanwhile, such as a reload that was given up.
       if (await isFolder(path)) continue;
@@ -294,6 +300,14 @@ export async function makeFolders(config: Config): Promise<void> {
       });
     }
   }
+}
+
+/** Makes one folder, by a process that may do nothing else. */
+async function makeFolder(path: string, options: Pick<RunOptions, "cwd" | "account">) {
+  const program = `Deno.mkdirSync(${JSON.stringify(path)}, { mode: 0o700 })`;
+  const flags = ["--quiet", "--no-prompt", "--no-config", "--no-lock", `--allow-write=${path}`];
+  const source = `data:application/javascript,${encodeURIComponent(program)}`;
+  await runDeno(["run", ...flags, source], options);
 }
 
 async function isFolder(path: string): Promise<boolean> {

@@ -11,7 +11,8 @@ import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
 import {
-  workerArguments,
+  type Command,
+  type Commanded,
   workerEnvironment,
   workerGrants,
   workerProgram,
@@ -52,6 +53,7 @@ interface Programs {
 
 /** A process to be: what it is granted, what it runs, and the files of its module graph. */
 interface Planned {
+  readonly who: Commanded;
   readonly compartment: Walled;
   readonly bundle: string;
   readonly modules: readonly string[];
@@ -231,11 +233,12 @@ export class Supervisor {
       logs = await this.#logsFor(config, signal);
       const helperBundle = instances.length > 0 ? await this.#bundleOf(config, "bundleHelper") : "";
       this.#warnOfMissingWall(config);
-      const worker = { compartment: config, bundle, modules: modules.app };
+      const worker = { who: "worker", compartment: config, bundle, modules: modules.app } as const;
       const [spawning, ...helpers] = await Promise.all([
         this.#prepareSpawning(config, worker, spawners[0]!),
         ...instances.map(({ helper }, index) =>
           this.#prepareSpawning(config, {
+            who: `helper ${helper.name}`,
             compartment: helper,
             bundle: helperBundle,
             modules: modules.helpers[helper.name]!,
@@ -312,18 +315,14 @@ export class Supervisor {
     const spawner = this.#system.startSpawner();
     let service: LogService;
     try {
-      const { request, ...spawning } = await this.#prepareSpawning(
+      const spawning = await this.#prepareSpawning(
         config,
-        { compartment, bundle, modules: [] },
+        { who: "logger", compartment, bundle, modules: [] },
         spawner,
-        bundle,
       );
-      const [run, ...args] = request.args;
       service = new LogService({
         ...{ log, config, ...spawning },
         grants: workerGrants(compartment),
-        // Settings that lie above the log folder are none of its own.
-        request: { ...request, args: [run!, "--no-config", ...args] },
         nextWorker: () => ++this.#lastWorker,
       });
     } catch (error) {
@@ -364,14 +363,15 @@ export class Supervisor {
     config: Config,
     planned: Planned,
     spawner: Spawner,
-    source = workerProgram(planned.bundle, planned.compartment.app.module),
   ): Promise<SlotSpawning> {
     const { denoDir } = await this.#programsOf(config);
-    const wall = this.#wallOf(config, planned, denoDir);
+    const command = this.#system.commandOf(config, planned.who, planned.compartment);
+    const request = this.#spawnRequest(command, planned, denoDir);
+    const wall = this.#wallOf(config, command, planned, denoDir);
     await spawner.confine(wall);
     return {
       spawner,
-      request: this.#spawnRequest(planned, source, denoDir),
+      request,
       startSpawner: async () => {
         const another = this.#system.startSpawner();
         try {
@@ -396,6 +396,7 @@ export class Supervisor {
   /** The kernel's layer for a process of this config; an error where the machine has none. */
   #wallOf(
     config: Config,
+    { program: denoProgram, files }: Command,
     { compartment, modules }: Planned,
     denoDir: string,
   ): Wall | undefined {
@@ -408,8 +409,8 @@ export class Supervisor {
       arch: Deno.build.arch,
       abi,
       caches,
-      denoProgram: Deno.execPath(),
-      modules,
+      denoProgram,
+      modules: [...files, ...modules],
       forbidden,
     });
   }
@@ -437,12 +438,21 @@ export class Supervisor {
     }
   }
 
-  #spawnRequest({ compartment }: Planned, source: string, denoDir: string): SpawnRequest {
+  #spawnRequest(
+    { program, args, env, input }: Command,
+    { who, compartment, bundle }: Planned,
+    denoDir: string,
+  ): SpawnRequest {
     const { account, app }: Compartment = compartment;
+    // The logger imports no module of the app's project.
+    const source = input === "nothing"
+      ? ""
+      : who === "logger"
+      ? bundle
+      : workerProgram(bundle, app.module);
     return {
-      program: Deno.execPath(),
-      args: workerArguments(compartment),
-      env: workerEnvironment(compartment, this.#environment, denoDir),
+      ...{ program, args },
+      env: { ...workerEnvironment(compartment, this.#environment, denoDir), ...env },
       cwd: app.project,
       source,
       account: account && { uid: account.uid, gid: account.gid },

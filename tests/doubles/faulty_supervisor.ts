@@ -93,6 +93,11 @@ const system: System = {
     strike("loadConfig");
     return await realSystem.loadConfig(...all);
   },
+  locateRuntime: (...all) => realSystem.locateRuntime(...all),
+  commandOf(...all) {
+    strike("commandOf");
+    return realSystem.commandOf(...all);
+  },
   holdfastOf(...all) {
     strike("holdfastOf");
     return realSystem.holdfastOf(...all);

@@ -1,5 +1,5 @@
 /** An app in one file, built, alone in a folder, and run where nothing else of it can be reached. */
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { buildPortable, type BuildReport } from "../../lib/compile/portable.ts";
 import type { Status } from "../../lib/protocol/control.ts";
 import { isAlive, processesIn } from "./process.ts";
@@ -68,8 +68,8 @@ function takeAway(): string {
 
 /** Where an executable is started. */
 export interface PlaceOptions {
-  /** Copied; it is all that is there. */
-  readonly executable: string;
+  /** Copied; it is all that is there. Or what builds one for the folder that it is to lie in. */
+  readonly executable: string | ((state: string) => Promise<string>);
   readonly isolation: "isolated" | "none";
   /** Keys of the file that is laid over the config; the port is always in it. */
   readonly override?: Readonly<Record<string, unknown>>;
@@ -83,19 +83,21 @@ export class Executable implements AsyncDisposable {
   readonly cache: string;
   readonly #isolation: PlaceOptions["isolation"];
 
-  constructor(folder: string, port: number, { executable, isolation }: PlaceOptions) {
+  constructor(folder: string, port: number, isolation: PlaceOptions["isolation"]) {
     this.folder = folder;
     this.port = port;
-    this.path = join(folder, "alone", basename(executable));
+    this.path = join(folder, "alone/guestbook");
     this.cache = join(folder, "cache");
     this.#isolation = isolation;
   }
 
   static async place(options: PlaceOptions): Promise<Executable> {
     const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_test_" }));
-    const placed = new Executable(folder, freePort(), options);
-    await Deno.mkdir(join(folder, "alone"));
-    await placed.put(options.executable);
+    const placed = new Executable(folder, freePort(), options.isolation);
+    const state = join(folder, "alone");
+    await Deno.mkdir(state);
+    const { executable } = options;
+    await placed.put(typeof executable === "string" ? executable : await executable(state));
     await placed.override(options.override ?? {});
     return placed;
   }

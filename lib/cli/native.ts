@@ -1,0 +1,108 @@
+/** The command line of an executable that `deno compile` made. */
+import { basename, dirname, join, resolve } from "node:path";
+import { HoldfastError, toHoldfastError } from "../base/error.ts";
+import { EXIT } from "../base/exit_code.ts";
+import { realPlace } from "../config/real_place.ts";
+import { OVERRIDABLE } from "../config/override.ts";
+import { DESCRIBE, type NativeFacts, STEERING_VARIABLES } from "../protocol/native.ts";
+import { nativeSystem } from "../supervisor/native_system.ts";
+import { runCli } from "./cli.ts";
+import { describeVersions, say, takeOptions } from "./program.ts";
+import { printError } from "./terminal.ts";
+
+function describeUse({ name, versions, state }: NativeFacts): string {
+  return `${name} ${versions.app ?? "(no version)"}: an app in one file, made by Holdfast
+
+Usage: ${name} COMMAND [--config FILE]
+
+Commands
+  start        Serve in the foreground; HUP reloads, TERM and INT drain and exit
+  check        Validate the config without starting
+  explain      Say what each process may do, and which layer sees to it
+  reload       Bring in what lies there now, program and config, and wait for the outcome
+  stop         Drain and end the running supervisor, and wait for it
+  status       Show processes and generations
+  logs reopen  Open the log files anew, after logrotate has renamed them
+
+Options
+  --config FILE   A config that may change ${OVERRIDABLE.join(", ")}
+                  (default: ${name}.jsonc beside this program, if it is there)
+  --json          status, explain: print JSON
+  --help, -h      Print this
+  --version, -V   Print the versions of the app, of Holdfast and of Deno
+
+What it may touch was built in. Its data lies in ${state}.`;
+}
+
+/**
+ * Runs the command that the arguments name, and returns the exit status.
+ *
+ * @param facts what the executable knows of itself
+ */
+export async function runNative(facts: NativeFacts, args: readonly string[]): Promise<number> {
+  try {
+    if (args.length === 1 && args[0] === DESCRIBE) return say(JSON.stringify(facts));
+    const { config, state, rest, wanted } = takeOptions(args);
+    if (wanted === "help") return say(describeUse(facts));
+    if (wanted === "version") return say(describeVersions(facts));
+    refuseWidening(facts, { state, rest });
+    const { executable } = facts;
+    const beside = join(dirname(executable), `${basename(executable)}.jsonc`);
+    const system = nativeSystem(
+      facts,
+      config === undefined
+        ? { file: beside, wanted: "optional" }
+        : { file: resolve(config), wanted: "required" },
+    );
+    return await runCli([...rest, "--config", executable], { system });
+  } catch (error) {
+    const failure = toHoldfastError(error);
+    printError(failure);
+    return EXIT[failure.kind];
+  }
+}
+
+/** What was asked for that would change what this program may do. */
+function refuseWidening(
+  { executable, interpreter, state: own }: NativeFacts,
+  { state, rest }: { state: string | undefined; rest: readonly string[] },
+): void {
+  const refuse = (found: string, hint: string) => {
+    throw new HoldfastError(found, { kind: "usage", code: "built_in", hint });
+  };
+  const flag = rest.find((each) =>
+    /^(-A$|--(allow|deny|ignore|unstable|v8|permission)\b)/.test(each)
+  );
+  if (flag !== undefined) {
+    refuse(
+      `${flag} would change what this program may do, and that is built into it`,
+      "Leave it out; to grant something else, change the config and build another program",
+    );
+  }
+  if (state !== undefined) {
+    refuse(
+      `--state ${state}: where this program's data lies is built into it: ${own}`,
+      "Leave it out, or build a program for that folder: compile --state DIR",
+    );
+  }
+  if (rest.includes("audit")) {
+    refuse(
+      "This program cannot audit itself: it may not make the world that an audit breaks into",
+      "Run holdfast audit in the source tree, or build with --portable, which brings its own",
+    );
+  }
+  const variable = STEERING_VARIABLES.find((name) => Deno.env.has(name));
+  if (variable !== undefined) {
+    refuse(
+      `${variable} is set, and would change what this program runs`,
+      `Start it without: env -u ${variable} ${executable}`,
+    );
+  }
+  const found = interpreter === null ? realPlace(Deno.execPath()) : executable;
+  if (found !== realPlace(executable)) {
+    refuse(
+      `This program was built to lie at ${executable}, and lies at ${found}`,
+      "Move it there, or build one for this place: compile --state DIR",
+    );
+  }
+}

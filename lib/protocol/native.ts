@@ -1,0 +1,65 @@
+/** What an executable that `deno compile` made knows of itself: built into it, and told to its supervisor. */
+import * as z from "zod/mini";
+
+const Names = z.array(z.string());
+
+/** Deno's permissions by what they name; nothing is granted as a whole but `ffi`. */
+export const Permissions = z.strictObject({
+  read: Names,
+  write: Names,
+  net: Names,
+  env: Names,
+  run: Names,
+  sys: Names,
+  ffi: z.boolean(),
+});
+export type Permissions = z.infer<typeof Permissions>;
+
+/** The kinds that are lists of names. */
+export const LISTED_KINDS = ["read", "write", "net", "env", "run", "sys"] as const;
+
+/** The version of {@link NativeFacts}. */
+export const NATIVE_FORMAT = 1;
+
+/** The argument by which an executable prints its facts. */
+export const DESCRIBE = "--describe";
+
+/** The variable by which a supervisor tells a process of its own what it is to be. */
+export const ROLE_VARIABLE = "HOLDFAST_ROLE";
+
+/** The variable that names the folder to be made. */
+export const FOLDER_VARIABLE = "HOLDFAST_FOLDER";
+
+/** Variables that would have the runtime do something else than what was built. */
+export const STEERING_VARIABLES = [
+  "NODE_OPTIONS",
+  "DENO_V8_FLAGS",
+  "DENO_INTERNAL_CHILD_ENTRYPOINT",
+];
+
+export const NativeFacts = z.strictObject({
+  format: z.literal(NATIVE_FORMAT),
+  name: z.string(),
+  versions: z.strictObject({ app: z.nullable(z.string()), holdfast: z.string(), deno: z.string() }),
+  protocol: z.int(),
+  /** Where the executable is to lie; it runs nothing else than what lies there. */
+  executable: z.string(),
+  /** Where what is written lies. */
+  state: z.string(),
+  /** The text of the config. */
+  config: z.string(),
+  /** What each process keeps, by `supervisor`, `worker`, `logger`, `folder` and `helper NAME`. */
+  roles: z.record(z.string(), Permissions),
+  /** What a process is started with; `null` where the executable is all that there is to it. */
+  interpreter: z.nullable(z.strictObject({
+    program: z.string(),
+    args: Names,
+    denoDir: z.string(),
+    /** Where the app's files are. */
+    folder: z.string(),
+    /** The files of the program. */
+    files: Names,
+    modules: z.strictObject({ app: Names, helpers: z.record(z.string(), Names) }),
+  })),
+});
+export type NativeFacts = z.infer<typeof NativeFacts>;

@@ -1,0 +1,217 @@
+/**
+ * The effects of a supervisor in an executable that `deno compile` made: app, config and policy are
+ * built in, every process is this program again, and a reload looks whether the file was replaced.
+ */
+import { join, resolve } from "node:path";
+import * as z from "zod/mini";
+import { HoldfastError } from "../base/error.ts";
+import { escapeStranger } from "../base/escape.ts";
+import type { Config } from "../config/config.ts";
+import { readConfig, resolveConfig } from "../config/load.ts";
+import { parseConfig } from "../config/parse.ts";
+import {
+  DESCRIBE,
+  FOLDER_VARIABLE,
+  NativeFacts,
+  type Permissions,
+  ROLE_VARIABLE,
+} from "../protocol/native.ts";
+import { PROTOCOL_VERSION } from "../protocol/version.ts";
+import type { Command } from "../sandbox/worker_command.ts";
+import { allModules, makeFolders, requireGoodConfig, runProgram } from "./prepare.ts";
+import { realSystem, type System } from "./system.ts";
+
+/** How much is repeated of what a new file says that cannot be understood. */
+const MAX_WORDS = 500;
+
+/** The file that is laid over the config. */
+export interface NativeOverride {
+  readonly file: string;
+  readonly wanted: "optional" | "required";
+}
+
+/** The effects of an executable. */
+export function nativeSystem(first: NativeFacts, override: NativeOverride): System {
+  const factsOf = new WeakMap<Config, NativeFacts>();
+  let current = first;
+  let known = stampOf(first.executable);
+  let loads = 0;
+  const of = (config: Config) => factsOf.get(config) ?? current;
+  return {
+    ...realSystem,
+    loadConfig: async () => {
+      const stamp = stampOf(first.executable);
+      if (loads++ > 0 && stamp !== known) {
+        current = await describeAgain(first);
+        known = stamp;
+      }
+      const config = await loadNative(current, await readOverride(override, current.state));
+      requireGranted(config, override.file);
+      factsOf.set(config, current);
+      return config;
+    },
+    locateRuntime: () => Promise.resolve(runtimeOf(first)),
+    // Its own code is in the file.
+    holdfastOf: (config) => of(config).executable,
+    findDenoDir: (config) =>
+      Promise.resolve(of(config).interpreter?.denoDir ?? join(config.runtime, "deno_dir")),
+    findCaches: (denoDir) =>
+      current.interpreter?.denoDir === denoDir ? realSystem.findCaches(denoDir) : [],
+    // What is started has its program in it.
+    bundleWorker: () => Promise.resolve(""),
+    bundleHelper: () => Promise.resolve(""),
+    bundleLogger: () => Promise.resolve(""),
+    prepareApp: (config, denoDir) => {
+      const { executable, interpreter } = of(config);
+      const none = Object.fromEntries(config.helpers.map(({ name }) => [name, []]));
+      const modules = interpreter?.modules ?? { app: [], helpers: none };
+      requireGoodConfig(config, {
+        denoDir,
+        holdfast: executable,
+        modules: [...allModules(modules), executable, override.file],
+      });
+      return Promise.resolve(modules);
+    },
+    makeFolders: (config) =>
+      makeFolders(config, async (path, options) => {
+        const { program, args, env } = nativeCommand(of(config), "folder");
+        const denoDir = of(config).interpreter?.denoDir;
+        await runProgram(program, args, {
+          ...options,
+          ...denoDir !== undefined && { denoDir },
+          env: { ...env, [FOLDER_VARIABLE]: path },
+        });
+      }),
+    commandOf: (config, who) => nativeCommand(of(config), who),
+  };
+}
+
+/** Every process is the same program; a variable says which one it is to be. */
+function nativeCommand({ executable, interpreter }: NativeFacts, role: string): Command {
+  const env = { [ROLE_VARIABLE]: role };
+  const { program, args, files } = interpreter ?? { program: executable, args: [], files: [] };
+  return { program, args: [...args], env, files, input: "nothing" };
+}
+
+/**
+ * The config of an executable, on this machine.
+ *
+ * @param facts what it takes to find what the config names
+ * @param override what is laid over it
+ * @throws {ConfigError} as `loadConfig` does
+ */
+export async function loadNative(
+  { executable, state, config, interpreter }: Pick<
+    NativeFacts,
+    "executable" | "state" | "config" | "interpreter"
+  >,
+  override?: Parameters<typeof resolveConfig>[1],
+): Promise<Config> {
+  return await resolveConfig({
+    file: executable,
+    folder: state,
+    text: config,
+    // The modules are in the program; what it starts in is where its data is.
+    placeApp: () => Promise.resolve({ module: executable, project: state, lockfile: undefined }),
+    unveilFrom: (path, rights) => {
+      if (path.startsWith("/") || /[wc]/.test(rights)) return state;
+      // What is only read is in the program too, where no permission is asked for.
+      return interpreter?.folder;
+    },
+  }, override);
+}
+
+async function readOverride({ file, wanted }: NativeOverride, state: string) {
+  if (wanted === "optional" && !await Deno.lstat(file).then(() => true, () => false)) {
+    return undefined;
+  }
+  const { text } = await readConfig(file);
+  return { file, text, state };
+}
+
+/** What this program may bind and write was decided when it was built. */
+function requireGranted(config: Config, override: string): void {
+  const granted = (descriptor: Deno.PermissionDescriptor) =>
+    Deno.permissions.querySync(descriptor).state === "granted";
+  const refuse = (what: string, hint: string) => {
+    throw new HoldfastError(`${override}: this program was built without the right to ${what}`, {
+      kind: "config",
+      code: "not_granted",
+      hint,
+    });
+  };
+  for (const address of config.listen) {
+    const host = address.kind === "unix"
+      ? `unix:${address.path}`
+      : address.text.replace(/^localhost:/, "127.0.0.1:");
+    if (granted({ name: "net", host })) continue;
+    refuse(
+      `listen on ${address.text}`,
+      "Listen on an address of the build, or on 127.0.0.1, 0.0.0.0, [::1] or [::]",
+    );
+  }
+}
+
+function runtimeOf({ config, executable, state }: NativeFacts): string {
+  const { runtime } = parseConfig(config, executable).values;
+  return resolve(state, runtime);
+}
+
+/** Changes when another file is put in the place of a path. */
+function stampOf(path: string): string {
+  try {
+    const { dev, ino, mtime, size } = Deno.statSync(path);
+    return `${dev}:${ino}:${mtime?.getTime()}:${size}`;
+  } catch {
+    return "gone";
+  }
+}
+
+/**
+ * Asks the file that lies there now what it is. It is the same trust as the next start's, and its
+ * name was built in: nothing that a worker says or writes has a part in it.
+ *
+ * @throws {HoldfastError} if it cannot be taken without a restart
+ */
+async function describeAgain(first: NativeFacts): Promise<NativeFacts> {
+  const { executable } = first;
+  const refuse = (found: string, cause?: unknown) =>
+    new HoldfastError(`${executable} cannot be taken by a reload: ${found}`, {
+      kind: "config",
+      code: "restart_needed",
+      hint: "Restart the program to take it, or put the old file back",
+      cause,
+    });
+  let facts: NativeFacts;
+  try {
+    const text = await runProgram(executable, [DESCRIBE], { cwd: "/" });
+    facts = z.parse(NativeFacts, JSON.parse(text));
+  } catch (error) {
+    throw refuse(escapeStranger((error as Error).message, MAX_WORDS), error);
+  }
+  if (facts.protocol !== PROTOCOL_VERSION) {
+    throw refuse(
+      `its workers speak protocol ${facts.protocol}, this supervisor ${PROTOCOL_VERSION}`,
+    );
+  }
+  for (const key of ["executable", "state", "name"] as const) {
+    if (facts[key] !== first[key]) {
+      throw refuse(`its ${key} is ${facts[key]}, that of this one ${first[key]}`);
+    }
+  }
+  const missing = findMissing(facts.roles.supervisor, first.roles.supervisor);
+  if (missing !== undefined) {
+    throw refuse(`its supervisor needs ${missing}, which this one has not`);
+  }
+  return facts;
+}
+
+/** The first thing that one supervisor has and the other has not. */
+function findMissing(wanted?: Permissions, own?: Permissions): string | undefined {
+  if (wanted === undefined || own === undefined) return "to be described";
+  for (const kind of ["read", "write", "net", "env", "run", "sys"] as const) {
+    const name = wanted[kind].find((each) => !own[kind].includes(each));
+    if (name !== undefined) return `${kind} of ${name}`;
+  }
+  return undefined;
+}

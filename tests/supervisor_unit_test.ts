@@ -386,18 +386,23 @@ const STATUS: Status = {
       ageMs: 184_000,
       replacements: 0,
       wall: "kernel",
-      worker: {
-        worker: 1,
-        pid: 202,
-        engine: "native",
-        ageMs: 183_000,
-        memoryBytes: 53 * 2 ** 20,
-        accepted: 31,
-        connections: 32,
-        inFlight: 33,
-        answered: 34,
-        denied: 35,
-      },
+      workers: [{
+        index: 0,
+        replacements: 0,
+        process: {
+          worker: 1,
+          pid: 202,
+          engine: "native",
+          ageMs: 183_000,
+          memoryBytes: 53 * 2 ** 20,
+          descriptors: 36,
+          accepted: 31,
+          connections: 32,
+          inFlight: 33,
+          answered: 34,
+          denied: 35,
+        },
+      }],
       helpers: [],
     },
     {
@@ -406,7 +411,7 @@ const STATUS: Status = {
       ageMs: 4000,
       replacements: 3,
       wall: "deno",
-      worker: null,
+      workers: [0, 1].map((index) => ({ index, replacements: index, process: null })),
       helpers: [
         {
           helper: "thumbnails",
@@ -418,6 +423,7 @@ const STATUS: Status = {
             engine: "none",
             ageMs: 3000,
             memoryBytes: 90 * 2 ** 20,
+            descriptors: 0,
             accepted: 41,
             connections: 42,
             inFlight: 43,
@@ -445,7 +451,7 @@ Deno.test("status shows every process with its figures, and a generation without
   const rows = lines.slice(4).map((line) => line.trim().split(/ {2,}/));
   assertEquals(rows, [
     ["ROLE", "PID", "GENERATION", "STATE", "AGE", "ENGINE", "WALL", "IN FLIGHT", "CONNECTIONS"]
-      .concat("ACCEPTED", "ANSWERED", "DENIED", "MEMORY"),
+      .concat("ACCEPTED", "ANSWERED", "DENIED", "MEMORY", "FDS"),
     ["supervisor", "101", "3m 4s"],
     ["worker", "202", "1", "draining", "3m 3s", "native", "kernel", "33"].concat(
       "32",
@@ -453,8 +459,10 @@ Deno.test("status shows every process with its figures, and a generation without
       "34",
       "35",
       "53 MiB",
+      "36",
     ),
-    ["(no worker)", "2", "serving", "4s", "deno"],
+    ["(no worker.0)", "2", "serving", "4s", "deno"],
+    ["(no worker.1)", "2", "serving", "4s", "deno"],
     ["helper thumbnails.1", "303", "2", "serving", "3s", "deno", "43"].concat(
       "42",
       "41",

@@ -109,8 +109,8 @@ export class Generation {
     return this.#state;
   }
 
-  get worker(): WorkerProcess | undefined {
-    return this.#worker.process;
+  get workers(): readonly Slot[] {
+    return [this.#worker];
   }
 
   /** How many workers of this generation were replaced after they died. */

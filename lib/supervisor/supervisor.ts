@@ -490,7 +490,9 @@ export class Supervisor {
       attempt(`listen on ${text} again`, () => {
         if (!listener.listenAgain()) return;
         log.error("listener_stopped", { listen: text, generation: this.#incumbent?.number });
-        this.#incumbent?.worker?.condemn(`made ${text} stop`);
+        for (const { process } of this.#incumbent?.workers ?? []) {
+          process?.condemn(`made ${text} stop`);
+        }
       });
     }
   }

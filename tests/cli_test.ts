@@ -441,7 +441,9 @@ Deno.test("status prints a table whose columns line up, without borders or colou
   assertMatch(supervisor!, new RegExp(`^supervisor +${server.pid} +\\d+s$`));
   assertMatch(
     worker!,
-    new RegExp(`^worker +${pid} +1 +serving +\\d+s +native +kernel +0 +0 +0 +0 +0 +\\d+ MiB +\\d+$`),
+    new RegExp(
+      `^worker +${pid} +1 +serving +\\d+s +native +kernel +0 +0 +0 +0 +0 +\\d+ MiB +\\d+$`,
+    ),
   );
   const column = (name: string) => head!.indexOf(name);
   assertEquals(supervisor!.indexOf(`${server.pid}`), column("PID"));

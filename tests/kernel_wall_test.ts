@@ -344,6 +344,25 @@ nativeTest(
   },
 );
 
+nativeTest(
+  "of several workers all are replaced when a listener was made to stop: which one did it nobody can tell",
+  async () => {
+    await using server = await startWide({ config: { workers: 2, net: ["127.0.0.1:9"] } });
+    const before = await server.workers();
+    assertEquals(await result(server, STOP_LISTENER), [0, 0]);
+    await server.waitFor("worker_lost", 2);
+    const lost = server.eventsOf("worker_lost").map(({ pid }) => pid);
+    assertEquals(lost.toSorted(), before.toSorted());
+    const listen = `127.0.0.1:${server.project.port}`;
+    for (const { how } of server.eventsOf("worker_lost")) {
+      assertEquals(how, `made ${listen} stop (killed by SIGKILL)`);
+    }
+    await until("two others", async () => (await server.workers()).length === 2);
+    assertEquals(await result(server, "return 1"), 1);
+    assertEquals(server.eventsOf("listener_stopped").length, 1);
+  },
+);
+
 nativeTest("a worker that may dial nobody cannot make its listener stop", async () => {
   await using server = await startWide();
   assertEquals(await result(server, STOP_LISTENER), [-EPERM, 1]);

@@ -136,6 +136,7 @@ const CONFIG: Config = {
   wall: "kernel",
   onViolation: "replace",
   limits: { descriptors: 1024, processes: 64, fileBytes: 1_000_000 },
+  workers: 1,
   reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
   log: DEFAULTS.log,
   account: undefined,

@@ -96,6 +96,8 @@ export interface Config extends Compartment {
   /** The folder of {@link Config.file}; relative paths of the config start here. */
   readonly folder: string;
   readonly listen: readonly ListenAddress[];
+  /** How many workers a generation has. */
+  readonly workers: number;
   readonly helpers: readonly HelperConfig[];
   readonly engine: "native" | "node";
   /** What holds a worker back. */

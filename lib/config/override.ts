@@ -14,7 +14,15 @@ export interface Override {
 }
 
 /** Keys that replace those of the config; of an object, key by key. */
-export const OVERRIDABLE = ["listen", "log", "limits", "reload", "user", "group"] as const;
+export const OVERRIDABLE = [
+  "listen",
+  "workers",
+  "log",
+  "limits",
+  "reload",
+  "user",
+  "group",
+] as const;
 
 const MERGED = ["log", "limits", "reload"];
 

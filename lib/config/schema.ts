@@ -10,6 +10,9 @@ const MAX_NAMES = 128;
 const MAX_NAME_CHARS = 256;
 const MAX_HELPERS = 32;
 
+/** The most workers that a generation may have. */
+export const MAX_WORKERS = 64;
+
 const GRANTS = {
   app: {
     unveil:
@@ -191,6 +194,12 @@ export const ConfigSchema = z.strictObject({
       "the machine. The socket stays open over reloads.",
   ),
   ...grantKeys("app"),
+  workers: z.union([z.int().min(1).max(MAX_WORKERS), z.literal("auto")]).default(1).describe(
+    "How many processes serve the app side by side, each with a slot of its own: one that dies is " +
+      'replaced alone. `"auto"` is one for each processor that the supervisor may use, ' +
+      `${MAX_WORKERS} at the most. Raise it for an app that keeps a processor busy. Workers share ` +
+      "the listeners and nothing else: what the app keeps in memory is each worker's own.",
+  ),
   helpers: z.record(
     z.string().regex(HELPER_NAME, "expected lower case letters, digits and _, such as thumbnails"),
     HelperSchema,

@@ -220,7 +220,7 @@ export class Supervisor {
     let brought = "";
     try {
       // Their threads start while the modules are looked at; both take their time.
-      for (let left = 1 + instances.length; left > 0; left--) {
+      for (let left = config.workers + instances.length; left > 0; left--) {
         spawners.push(this.#system.startSpawner());
       }
       const { holdfast, denoDir, worker: bundle } = await this.#programsOf(config);
@@ -232,16 +232,18 @@ export class Supervisor {
       const helperBundle = instances.length > 0 ? await this.#bundleOf(config, "bundleHelper") : "";
       this.#warnOfMissingWall(config);
       const worker = { compartment: config, bundle, modules: modules.app };
-      const [spawning, ...helpers] = await Promise.all([
-        this.#prepareSpawning(config, worker, spawners[0]!),
-        ...instances.map(({ helper }, index) =>
-          this.#prepareSpawning(config, {
-            compartment: helper,
-            bundle: helperBundle,
-            modules: modules.helpers[helper.name]!,
-          }, spawners[index + 1]!)
-        ),
-      ]);
+      const planned: Planned[] = [
+        ...Array.from({ length: config.workers }, () => worker),
+        ...instances.map(({ helper }) => ({
+          compartment: helper,
+          bundle: helperBundle,
+          modules: modules.helpers[helper.name]!,
+        })),
+      ];
+      const spawnings = await Promise.all(
+        planned.map((each, index) => this.#prepareSpawning(config, each, spawners[index]!)),
+      );
+      const helpers = spawnings.slice(config.workers);
       const listeners: Listener[] = [];
       for (const address of config.listen) listeners.push(await this.#listenerFor(address, added));
       candidate = new Generation({
@@ -249,7 +251,7 @@ export class Supervisor {
         config,
         listeners,
         logs,
-        worker: spawning,
+        workers: spawnings.slice(0, config.workers),
         helpers: instances.map((each, index) => ({ ...each, ...helpers[index]! })),
         nextWorker: () => ++this.#lastWorker,
       });
@@ -484,7 +486,10 @@ export class Supervisor {
     for (const generation of this.#generations) generation.cut();
   }
 
-  /** Only a worker can have made a listener stop, and it does not take connections there again. */
+  /**
+   * Only a worker can have made a listener stop, and which one nobody can tell: the socket is one.
+   * None takes connections there again until it listens anew, so all are replaced.
+   */
   #lookAtListeners(): void {
     for (const [text, listener] of this.#listeners) {
       attempt(`listen on ${text} again`, () => {

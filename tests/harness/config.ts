@@ -17,6 +17,7 @@ export const DEFAULTS = {
     keep: 14,
     compress: true,
   },
+  workers: 1,
   reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
 } satisfies Partial<Config>;
 

@@ -137,6 +137,7 @@ const CONFIG: Config = {
   onViolation: "replace",
   limits: { descriptors: 1024, processes: 64, fileBytes: 1_000_000 },
   workers: 1,
+  recycle: {},
   reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
   log: DEFAULTS.log,
   account: undefined,

@@ -109,6 +109,12 @@ export interface Config extends Compartment {
     readonly idleGraceMs: number;
     readonly drainDeadlineMs: number;
   };
+  /** When a worker leaves, and another takes its place; `undefined` for never. */
+  readonly recycle: {
+    readonly maxRequests?: number | undefined;
+    readonly maxAgeMs?: number | undefined;
+    readonly maxMemoryBytes?: number | undefined;
+  };
   readonly log: {
     /** Absolute folder of the log files; `undefined` for none, and then no logger runs. */
     readonly folder: string | undefined;

@@ -64,7 +64,7 @@ export async function loadConfig(file: string, override?: Override): Promise<Con
   }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
 
-  const { env, net, engine, reload, wall, limits, on_violation: onViolation } = values;
+  const { env, net, engine, reload, recycle, wall, limits, on_violation: onViolation } = values;
   const runtime = resolve(folder, values.runtime);
   const log = {
     ...values.log,
@@ -92,6 +92,7 @@ export async function loadConfig(file: string, override?: Override): Promise<Con
       onViolation,
       limits,
       reload,
+      recycle,
     },
     ...{ log, account, runtime, at },
   });

@@ -20,11 +20,12 @@ export const OVERRIDABLE = [
   "log",
   "limits",
   "reload",
+  "recycle",
   "user",
   "group",
 ] as const;
 
-const MERGED = ["log", "limits", "reload"];
+const MERGED = ["log", "limits", "reload", "recycle"];
 
 /** A key that an override may not have. */
 interface RefusedKey extends Refusal {

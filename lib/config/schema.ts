@@ -89,6 +89,22 @@ const ReloadSchema = z.strictObject({
   ));
 });
 
+const RecycleSchema = z.strictObject({
+  maxRequests: z.int().min(1).max(Number.MAX_SAFE_INTEGER).optional().describe(
+    "How many requests a worker answers before it leaves. Set it for an app that leaks a little " +
+      "with each.",
+  ),
+  maxAgeMs: z.int().min(1_000).max(31_536_000_000).optional().describe(
+    "How old a worker becomes before it leaves, in milliseconds.",
+  ),
+  maxMemoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(
+    "How much of a worker may be in memory (VmRSS of proc_pid_status(5)) before it leaves, in bytes; " +
+      "it is looked at once a second. The least is 128 MiB. Set it well below `limits.memoryBytes`, at " +
+      "which a worker dies, and well above what the app needs: a worker that is above it from the " +
+      "start is replaced over and over.",
+  ),
+});
+
 const LimitsSchema = z.strictObject({
   descriptors: z.int().min(64).max(1_048_576).default(65_536).describe(
     "Open files and connections of a worker (RLIMIT_NOFILE).",
@@ -229,6 +245,12 @@ export const ConfigSchema = z.strictObject({
       "given is cut to that. A worker's memory is never written to a core file.",
   ),
   reload: ReloadSchema.prefault({}).describe("How patient a reload is."),
+  recycle: RecycleSchema.prefault({}).describe(
+    "When a worker leaves although nothing is wrong with it; never by default. Another one is brought " +
+      "up first, and the old one drains as at a reload, so that nothing is lost. One worker of a " +
+      "generation at a time; each has limits of its own, up to a tenth below or above these, so that " +
+      "workers that started together do not become due together.",
+  ),
   log: LogSchema.prefault({}).describe("Log files, besides the events on stderr."),
   user: accountName().optional().describe(
     "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
@@ -256,6 +278,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   "": Object.keys(ConfigSchema.shape),
   reload: Object.keys(ReloadSchema.shape),
   limits: Object.keys(LimitsSchema.shape),
+  recycle: Object.keys(RecycleSchema.shape),
   log: Object.keys(LogSchema.shape),
   listen: Object.keys(UnixListenSchema.shape),
   helpers: Object.keys(HelperSchema.shape),

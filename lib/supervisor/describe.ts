@@ -45,7 +45,7 @@ export function describeProcess(process: WorkerProcess | undefined): ProcessStat
 }
 
 /** What of a process is in memory; 0 where the kernel does not say. */
-function residentBytes(pid: number): number {
+export function residentBytes(pid: number): number {
   const [, kibibytes] = readProcess(pid, "status")?.match(/^VmRSS:\s*(\d+) kB$/m) ?? [];
   return Number(kibibytes ?? 0) * 1024;
 }

@@ -2,14 +2,13 @@
 import type { Config, HelperConfig } from "../config/config.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { bringUp } from "./bring_up.ts";
+import { residentBytes } from "./describe.ts";
+import { judgeHelper, type Verdict, wornOut } from "./judge.ts";
 import type { Listener } from "./listener.ts";
 import type { LogService } from "./log_service.ts";
-import { Slot, type SlotOptions } from "./slot.ts";
+import { type Departure, Slot, type SlotOptions } from "./slot.ts";
 import { Switchboard } from "./switchboard.ts";
 import type { WorkerProcess } from "./worker_process.ts";
-
-/** How long an instance of a helper may hold on to a call that is over, or say nothing at all. */
-const STUCK_MARGIN_MS = 2_000;
 
 export type GenerationState = "starting" | "serving" | "draining" | "gone";
 
@@ -116,6 +115,7 @@ export class Generation {
               return this.#allReady.promise;
             },
           }),
+        judge: (process) => this.#judge(process),
       })
     );
   }
@@ -124,7 +124,7 @@ export class Generation {
     return this.#state;
   }
 
-  /** How many workers of this generation were replaced after they died. */
+  /** How many workers took the place of another one. */
   get replacements(): number {
     return this.workers.reduce((sum, { replacements }) => sum + replacements, 0);
   }
@@ -161,18 +161,28 @@ export class Generation {
   async drain(): Promise<GenerationRecord> {
     const startMs = performance.now();
     this.#state = "draining";
-    const ends = await Promise.all(this.workers.map(async (slot) => {
-      const end = await slot.drain();
-      return { end: this.#cut ? "killed" as const : end, drained: slot.process?.drained };
-    }));
+    const departures = (await Promise.all(this.workers.map((slot) => slot.drain()))).flat();
     await Promise.all(this.helpers.map(({ slot }) => slot.drain()));
     this.#state = "gone";
     for (const slot of this.#slots) slot.close();
     return {
       generation: this.number,
       drainMs: Math.round(performance.now() - startMs),
-      ...sumUp(ends),
+      ...sumUp(this.#cut ? departures.map((each) => ({ ...each, end: "killed" })) : departures),
     };
+  }
+
+  /** One at a time leaves for its age: the others serve meanwhile, and there is never one more. */
+  #judge(process: WorkerProcess): Verdict | undefined {
+    if (this.workers.some(({ renewing }) => renewing)) return undefined;
+    const { figures, ageMs, pid = 0, chance } = process;
+    const { recycle } = this.config;
+    const facts = wornOut(recycle, {
+      maxRequests: figures.answered,
+      maxAgeMs: ageMs,
+      maxMemoryBytes: recycle.maxMemoryBytes === undefined ? 0 : residentBytes(pid),
+    }, chance);
+    return facts && { act: "renew", facts };
   }
 
   /** Ends every process now. */
@@ -202,23 +212,9 @@ async function bringUpHelper(
   });
 }
 
-/** A call that its helper does not let go of keeps the others waiting. */
-function judgeHelper(process: WorkerProcess, { timeoutMs }: HelperConfig): string | undefined {
-  const { figures: { overdueMs = 0 }, silentMs } = process;
-  if (overdueMs > STUCK_MARGIN_MS) return `held on to a call ${overdueMs} ms longer than it may`;
-  if (silentMs <= timeoutMs + STUCK_MARGIN_MS) return undefined;
-  return `said nothing for ${Math.round(silentMs)} ms`;
-}
-
-/** How a worker's drain ended, and its last words if it came to say them. */
-interface DrainEnd {
-  readonly end: "ended" | "killed";
-  readonly drained: WorkerProcess["drained"];
-}
-
 /** The drains of all workers as one: the sum of their figures, and the worst of their outcomes. */
 export function sumUp(
-  ends: readonly DrainEnd[],
+  ends: readonly Departure[],
 ): Pick<GenerationRecord, "answered" | "cut" | "outcome"> {
   const outcomes = ends.map(outcomeOf);
   const sum = (of: "answered" | "cut") =>
@@ -233,7 +229,7 @@ export function sumUp(
 /** The worst first. */
 const OUTCOMES: readonly GenerationRecord["outcome"][] = ["killed", "died", "cut", "drained"];
 
-function outcomeOf({ end, drained }: DrainEnd): GenerationRecord["outcome"] {
+function outcomeOf({ end, drained }: Departure): GenerationRecord["outcome"] {
   if (end === "killed") return "killed";
   if (drained === undefined) return "died";
   return drained.cut > 0 ? "cut" : "drained";

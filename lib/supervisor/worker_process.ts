@@ -39,6 +39,8 @@ export class WorkerProcess {
   readonly role: Role;
   readonly generation: number;
   readonly startedMs = performance.now();
+  /** Of 0 to 1: what is to happen to each of several need not happen to all at once. */
+  readonly chance = Math.random();
   readonly exited: Promise<Death>;
   readonly #spawner: Spawner;
   readonly #exit = Promise.withResolvers<Death>();

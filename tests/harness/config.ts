@@ -18,6 +18,7 @@ export const DEFAULTS = {
     compress: true,
   },
   workers: 1,
+  recycle: {},
   reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
 } satisfies Partial<Config>;
 

@@ -56,16 +56,20 @@ async function settle(): Promise<void> {
 }
 
 /** A queue whose runs end when the test says so. */
-function controlledQueue() {
+function controlledQueue(mayRun?: () => Promise<void>) {
   const clock = new FakeClock();
   const runs: PromiseWithResolvers<string>[] = [];
   const starts: number[] = [];
-  const queue = new ReloadQueue(() => {
-    starts.push(clock.nowMs());
-    const run = Promise.withResolvers<string>();
-    runs.push(run);
-    return run.promise;
-  }, clock);
+  const queue = new ReloadQueue(
+    () => {
+      starts.push(clock.nowMs());
+      const run = Promise.withResolvers<string>();
+      runs.push(run);
+      return run.promise;
+    },
+    mayRun,
+    clock,
+  );
   return { clock, runs, starts, queue };
 }
 
@@ -145,6 +149,20 @@ Deno.test("a reload that fails rejects those who asked for it, and none else", a
   const third = queue.request();
   runs[2]!.resolve("fine too");
   assertEquals(await third, "fine too");
+});
+
+Deno.test("reloads that come while one waits until it may begin count as that one", async () => {
+  const room = Promise.withResolvers<void>();
+  const { queue, runs } = controlledQueue(() => room.promise);
+  const asked = Array.from({ length: 10 }, () => queue.request());
+  await settle();
+  assertEquals([runs.length, queue.state], [0, "waiting"]);
+  asked.push(queue.request());
+  room.resolve();
+  await settle();
+  assertEquals([runs.length, queue.state], [1, "running"]);
+  runs[0]!.resolve("done");
+  assertEquals(new Set(await Promise.all(asked)), new Set(["done"]));
 });
 
 // ---- what strangers print ----
@@ -436,6 +454,7 @@ const STATUS: Status = {
     },
   ],
   reloads: 5,
+  reload: "idle",
   lastReload: { outcome: "refused", generation: 2, ms: 9, at: "2026-11-23", reason: "no good" },
   ended: [],
 };

@@ -15,8 +15,9 @@ const QUICK = { idleGraceMs: 2_000, drainDeadlineMs: 20_000 };
 const APP = `
 export default {
   async fetch(request) {
-    const { pathname } = new URL(request.url);
-    if (pathname === "/slow") await new Promise((resolve) => setTimeout(resolve, 3_000));
+    const { pathname, search } = new URL(request.url);
+    const ms = search === "?long" ? 10_000 : 3_000;
+    if (pathname === "/slow") await new Promise((resolve) => setTimeout(resolve, ms));
     return new Response("one");
   },
 };
@@ -162,6 +163,56 @@ Deno.test("a candidate of which one worker fails is refused, and no other one of
   await server.project.write("app.ts", PLAIN_APP.replace("one", "three"));
   assertEquals((await server.hangUp()).event, "reload_done");
   assertEquals(await server.text("/"), "three /");
+});
+
+Deno.test("never more generations drain than the config allows: a reload waits, and the last config wins", async () => {
+  await using server = await Server.start({
+    files: { "app.ts": APP },
+    config: { reload: { idleGraceMs: 0, maxDraining: 2 } },
+  });
+  let most = 0;
+  const look = async () => {
+    const status = await server.status();
+    const draining = status.generations.filter(({ state }) => state === "draining").length;
+    most = Math.max(most, draining);
+    return { draining, reload: status.reload };
+  };
+  const slow: Promise<string>[] = [];
+  for (let round = 0; round < 2; round++) {
+    slow.push(server.text("/slow?long"));
+    await busyWorker(server);
+    assertEquals((await server.hangUp()).event, "reload_done");
+  }
+  slow.push(server.text("/slow?long"));
+  await busyWorker(server);
+  assertEquals(await look(), { draining: 2, reload: "idle" });
+  // These count as one, and what is read is what is there when it may begin.
+  for (let round = 0; round < 3; round++) server.signal("SIGHUP");
+  assertEquals((await server.waitFor("reload_waits")).draining, 2);
+  assertEquals(await look(), { draining: 2, reload: "waiting" });
+  assertStringIncludes((await runCommand(server.project, "status")).stdout, "another one waits");
+  await server.project.write("app.ts", APP.replace('"one"', '"two"'));
+  while (server.eventsOf("reload_done").length < 3) await look();
+  assertEquals(await server.text("/"), "two");
+  await until("the end of the drains", async () => (await look()).draining === 0);
+  assertEquals(await Promise.all(slow), ["one", "one", "one"]);
+  assertEquals(most, 2);
+  assertEquals(server.eventsOf("reload_done").length, 3);
+});
+
+Deno.test("TERM while a reload waits for a drain ends all with exit 0, and what is in flight is answered", async () => {
+  await using server = await Server.start({
+    files: { "app.ts": APP },
+    config: { reload: { idleGraceMs: 0, maxDraining: 1 } },
+  });
+  const slow = server.text("/slow");
+  await busyWorker(server);
+  await server.hangUp();
+  server.signal("SIGHUP");
+  await server.waitFor("reload_waits");
+  server.signal("SIGTERM");
+  assertEquals((await server.exited()).code, 0);
+  assertEquals(await slow, "one");
 });
 
 Deno.test("every worker has a lane to every instance of a helper", async () => {

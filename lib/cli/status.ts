@@ -85,7 +85,13 @@ const BORDERS = [
   ...["bottom-right", "left", "left-mid", "mid", "mid-mid", "right", "right-mid", "middle"],
 ];
 
-function formatReload({ reloads, lastReload }: Status): string {
+function formatReload({ reload, ...status }: Status): string {
+  const last = formatLastReload(status);
+  if (reload === "idle") return last;
+  return `${last}; another one ${reload === "running" ? "runs" : "waits for a drain to end"}`;
+}
+
+function formatLastReload({ reloads, lastReload }: Pick<Status, "reloads" | "lastReload">): string {
   if (!lastReload) return "never reloaded";
   const { outcome, at, ms, reason } = lastReload;
   const why = reason === undefined ? "" : `: ${reason}`;

@@ -108,6 +108,8 @@ export interface Config extends Compartment {
     readonly readyDeadlineMs: number;
     readonly idleGraceMs: number;
     readonly drainDeadlineMs: number;
+    /** How many generations drain at a time, at the most. */
+    readonly maxDraining: number;
   };
   /** When a worker leaves, and another takes its place; `undefined` for never. */
   readonly recycle: {

@@ -75,6 +75,12 @@ const ReloadSchema = z.strictObject({
       "How long requests in flight may finish after a reload, in milliseconds; what is left is cut " +
         "and counted. At least idleGraceMs. Raise it for long downloads and uploads.",
     ),
+  maxDraining: z.int().min(1).max(64).default(4)
+    .describe(
+      "How many old generations drain at a time at the most; a reload that would make it one more " +
+        "waits until one has ended. Each holds the memory of its processes: raise it where there is " +
+        "enough of that for many reloads in a row. What counts is the config that is in force.",
+    ),
 }).check(({ value, issues }) => {
   if (value.drainDeadlineMs >= value.idleGraceMs) return;
   issues.push(asIssue(

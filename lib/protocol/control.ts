@@ -89,6 +89,8 @@ const Status = z.strictObject({
   })),
   generations: z.array(Generation),
   reloads: Count,
+  /** `waiting` until one of the draining generations has ended. */
+  reload: z.enum(["idle", "waiting", "running"]),
   lastReload: z.nullable(ReloadResult),
   /** The generations that ended last, the newest first. */
   ended: z.array(DrainRecord),

@@ -23,6 +23,7 @@ import { stampFiles } from "./file_stamp.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
+import { abortion } from "./patience.ts";
 import { allModules, LOGGER_ENTRY } from "./prepare.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
@@ -64,7 +65,7 @@ export class Supervisor {
   readonly #uid = Deno.uid();
   readonly #environment = Deno.env.toObject();
   readonly #stopping = new AbortController();
-  readonly #reloads = new ReloadQueue(() => this.#reload());
+  readonly #reloads = new ReloadQueue(() => this.#reload(), () => this.#roomToDrain());
   readonly #stopped = Promise.withResolvers<void>();
   readonly #generations = new Set<Generation>();
   readonly #retiring = new Set<Promise<void>>();
@@ -148,6 +149,20 @@ export class Supervisor {
   /** Brings in new code and new config. Never throws: the result says how it went. */
   reload(): Promise<ReloadResult> {
     return this.#reloads.request();
+  }
+
+  /** Each generation that drains holds its processes: a reload waits until one more may. */
+  async #roomToDrain(): Promise<void> {
+    const { signal } = this.#stopping;
+    const { maxDraining = Infinity } = this.#incumbent?.config.reload ?? {};
+    if (this.#retiring.size < maxDraining || signal.aborted) return;
+    log.warn("reload_waits", {
+      draining: this.#retiring.size,
+      hint: "Raise reload.maxDraining, or lower reload.drainDeadlineMs",
+    });
+    while (this.#retiring.size >= maxDraining && !signal.aborted) {
+      await Promise.race([...this.#retiring, abortion(signal)]);
+    }
   }
 
   async #reload(): Promise<ReloadResult> {
@@ -533,6 +548,7 @@ export class Supervisor {
         : null,
       generations: [...this.#generations].map(describeGeneration),
       reloads: this.#reloadCount,
+      reload: this.#reloads.state,
       lastReload: this.#lastReload ?? null,
       ended: this.#ended,
     };

@@ -235,7 +235,12 @@ async function writeProject(folder: string, port: number, options: HoldfastOptio
     listen: [`127.0.0.1:${port}`],
     engine: options.engine ?? "native",
     unveil: { "./data": "rwc" },
-    reload: { readyDeadlineMs: 20_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
+    reload: {
+      readyDeadlineMs: 20_000,
+      idleGraceMs: 5_000,
+      drainDeadlineMs: 30_000,
+      maxDraining: 64,
+    },
     ...options.config,
   };
   await Deno.mkdir(`${folder}/data`);

@@ -138,6 +138,7 @@ const CONFIG: Config = {
   limits: { descriptors: 1024, processes: 64, fileBytes: 1_000_000 },
   workers: 1,
   recycle: {},
+  watchdog: { pulseDeadlineMs: 10_000 },
   reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000, maxDraining: 4 },
   log: DEFAULTS.log,
   account: undefined,

@@ -117,6 +117,10 @@ export interface Config extends Compartment {
     readonly maxAgeMs?: number | undefined;
     readonly maxMemoryBytes?: number | undefined;
   };
+  readonly watchdog: {
+    /** 0 for never. */
+    readonly pulseDeadlineMs: number;
+  };
   readonly log: {
     /** Absolute folder of the log files; `undefined` for none, and then no logger runs. */
     readonly folder: string | undefined;

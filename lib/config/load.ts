@@ -64,7 +64,8 @@ export async function loadConfig(file: string, override?: Override): Promise<Con
   }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
 
-  const { env, net, engine, reload, recycle, wall, limits, on_violation: onViolation } = values;
+  const { env, net, engine, reload, recycle, watchdog, wall, limits, on_violation: onViolation } =
+    values;
   const runtime = resolve(folder, values.runtime);
   const log = {
     ...values.log,
@@ -93,6 +94,7 @@ export async function loadConfig(file: string, override?: Override): Promise<Con
       limits,
       reload,
       recycle,
+      watchdog,
     },
     ...{ log, account, runtime, at },
   });

@@ -21,11 +21,12 @@ export const OVERRIDABLE = [
   "limits",
   "reload",
   "recycle",
+  "watchdog",
   "user",
   "group",
 ] as const;
 
-const MERGED = ["log", "limits", "reload", "recycle"];
+const MERGED = ["log", "limits", "reload", "recycle", "watchdog"];
 
 /** A key that an override may not have. */
 interface RefusedKey extends Refusal {

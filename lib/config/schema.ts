@@ -111,6 +111,22 @@ const RecycleSchema = z.strictObject({
   ),
 });
 
+/**
+ * A worker tells its figures once a second, and is looked at as often. A second each for both, for a
+ * look that comes late, and for the time until a worker that stood still as well tells again.
+ */
+const LEAST_PULSE_DEADLINE_MS = 4_000;
+
+const WatchdogSchema = z.strictObject({
+  pulseDeadlineMs: z.union([z.literal(0), z.int().min(LEAST_PULSE_DEADLINE_MS).max(3_600_000)])
+    .default(10_000).describe(
+      "How long the event loop of a worker may stand still, in milliseconds, before another worker " +
+        "takes its place; 0 for ever. It is what the app computes in one piece, without an `await` " +
+        "that waits. Time in which the supervisor itself could not run does not count. Raise it for " +
+        "an app with long computations, or better, move them to a helper. The least is 4000.",
+    ),
+});
+
 const LimitsSchema = z.strictObject({
   descriptors: z.int().min(64).max(1_048_576).default(65_536).describe(
     "Open files and connections of a worker (RLIMIT_NOFILE).",
@@ -257,6 +273,10 @@ export const ConfigSchema = z.strictObject({
       "generation at a time; each has limits of its own, up to a tenth below or above these, so that " +
       "workers that started together do not become due together.",
   ),
+  watchdog: WatchdogSchema.prefault({}).describe(
+    "When a worker that says nothing is stuck. Another one is brought up first; then the old one is " +
+      "told to drain, and killed 2 s later if it is still silent.",
+  ),
   log: LogSchema.prefault({}).describe("Log files, besides the events on stderr."),
   user: accountName().optional().describe(
     "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
@@ -285,6 +305,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   reload: Object.keys(ReloadSchema.shape),
   limits: Object.keys(LimitsSchema.shape),
   recycle: Object.keys(RecycleSchema.shape),
+  watchdog: Object.keys(WatchdogSchema.shape),
   log: Object.keys(LogSchema.shape),
   listen: Object.keys(UnixListenSchema.shape),
   helpers: Object.keys(HelperSchema.shape),

@@ -172,17 +172,18 @@ export class Generation {
     };
   }
 
-  /** One at a time leaves for its age: the others serve meanwhile, and there is never one more. */
+  /** Those that are worn out leave one at a time: the others serve meanwhile, and one more is enough. */
   #judge(process: WorkerProcess): Verdict | undefined {
+    const { figures, silentMs, ageMs, pid = 0, chance } = process;
+    const { recycle, watchdog: { pulseDeadlineMs } } = this.config;
+    if (pulseDeadlineMs > 0 && silentMs > pulseDeadlineMs) return { act: "renew", cause: "stuck" };
     if (this.workers.some(({ renewing }) => renewing)) return undefined;
-    const { figures, ageMs, pid = 0, chance } = process;
-    const { recycle } = this.config;
     const facts = wornOut(recycle, {
       maxRequests: figures.answered,
       maxAgeMs: ageMs,
       maxMemoryBytes: recycle.maxMemoryBytes === undefined ? 0 : residentBytes(pid),
     }, chance);
-    return facts && { act: "renew", facts };
+    return facts && { act: "renew", cause: "worn_out", facts };
   }
 
   /** Ends every process now. */

@@ -11,8 +11,11 @@ const JITTER = 0.1;
 export type Verdict =
   /** It is of no use any more, and in the way. */
   | { readonly act: "kill"; readonly reason: string }
-  /** Another one is to take its place, without a loss. */
-  | { readonly act: "renew"; readonly facts: WornOut };
+  /** Another one is to take its place; one that is only worn out loses nothing. */
+  | { readonly act: "renew"; readonly cause: "worn_out"; readonly facts: WornOut }
+  | { readonly act: "renew"; readonly cause: "stuck" };
+
+export type Renewal = Extract<Verdict, { act: "renew" }>;
 
 /** Which limit a worker has reached. */
 export interface WornOut {

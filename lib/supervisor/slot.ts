@@ -7,8 +7,10 @@ import type { Config } from "../config/config.ts";
 import { attempt } from "./attempt.ts";
 import { backoffMs, LIVED_MS } from "./backoff.ts";
 import { killWorker } from "./bring_up.ts";
-import type { Verdict } from "./judge.ts";
+import type { Renewal, Verdict } from "./judge.ts";
+import { lookAtMainThread } from "./main_thread.ts";
 import { settlesWithin, sleep } from "./patience.ts";
+import { LOOK_INTERVAL_MS } from "./silence.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import { describeDeath, type Role, WorkerProcess } from "./worker_process.ts";
@@ -16,8 +18,8 @@ import { describeDeath, type Role, WorkerProcess } from "./worker_process.ts";
 /** What a process may take over its own deadline before it is killed. */
 const DRAIN_MARGIN_MS = 2_000;
 
-/** How often a living process is looked at. */
-const LOOK_INTERVAL_MS = 1_000;
+/** What a process that seems stuck may take to show that it is not, before it is killed. */
+const STUCK_GRACE_MS = 2_000;
 
 export interface SlotOptions {
   readonly role: Role;
@@ -121,10 +123,17 @@ export class Slot {
     this.#spare = undefined;
   }
 
-  async #end(process: WorkerProcess | undefined): Promise<Departure> {
+  async #end(
+    process: WorkerProcess | undefined,
+    cause?: Renewal["cause"],
+  ): Promise<Departure> {
     if (!process?.alive) return { end: "ended", drained: process?.drained };
     const told = attempt("drain", () => process.command({ type: "drain" }));
-    const limitMs = told ? this.#options.config.reload.drainDeadlineMs + DRAIN_MARGIN_MS : 0;
+    let limitMs = told ? this.#options.config.reload.drainDeadlineMs + DRAIN_MARGIN_MS : 0;
+    if (cause === "stuck") {
+      await settlesWithin(process.exited, STUCK_GRACE_MS);
+      if (process.silentMs >= STUCK_GRACE_MS) limitMs = 0;
+    }
     if (await settlesWithin(process.exited, limitMs)) {
       return { end: "ended", drained: process.drained };
     }
@@ -161,6 +170,7 @@ export class Slot {
   async #watch(process: WorkerProcess): Promise<void> {
     const { judge, restart } = this.#options;
     const look = setInterval(() => {
+      process.look();
       const verdict = judge?.(process);
       if (verdict?.act === "kill") process.condemn(verdict.reason);
       if (verdict?.act === "renew") this.#renew(process, verdict);
@@ -213,15 +223,24 @@ export class Slot {
     return nextTryMs;
   }
 
-  #renew(process: WorkerProcess, verdict: Extract<Verdict, { act: "renew" }>): void {
-    if (this.#stop.signal.aborted || this.#process !== process || this.renewing) return;
+  #renew(process: WorkerProcess, verdict: Renewal): void {
+    if (this.#stop.signal.aborted || this.#process !== process || this.#renewal) return;
     if (performance.now() < this.#renewalFromMs) return;
     this.#renewal = this.#replace(process, verdict).finally(() => this.#renewal = undefined);
   }
 
   /** Brings up another process, and has the old one leave when that serves. */
-  async #replace(old: WorkerProcess, verdict: Extract<Verdict, { act: "renew" }>): Promise<void> {
+  async #replace(old: WorkerProcess, renewal: Renewal): Promise<void> {
     const { signal } = this.#stop;
+    if (renewal.cause === "stuck") {
+      const { names, pid = 0, silentMs } = old;
+      log.error("worker_stuck", {
+        ...names,
+        silentMs: Math.round(silentMs),
+        ...lookAtMainThread(pid),
+        hint: "Something keeps its event loop busy; see docs/operating.md#the-watchdog",
+      });
+    }
     let next: WorkerProcess;
     try {
       next = await this.#bringUp(signal);
@@ -233,12 +252,14 @@ export class Slot {
     }
     this.#deaths = 0;
     this.#fill(next);
-    log.info("worker_recycled", { ...old.names, next: next.id, ...verdict.facts });
-    this.#leaving.set(old, this.#leave(old));
+    const names = { ...old.names, next: next.id };
+    if (renewal.cause === "stuck") log.info("worker_replaced", names);
+    else log.info("worker_recycled", { ...names, ...renewal.facts });
+    this.#leaving.set(old, this.#leave(old, renewal.cause));
   }
 
-  async #leave(process: WorkerProcess): Promise<Departure> {
-    const departure = await this.#end(process);
+  async #leave(process: WorkerProcess, cause: Renewal["cause"]): Promise<Departure> {
+    const departure = await this.#end(process, cause);
     this.#leaving.delete(process);
     const { answered = 0, cut = null } = departure.drained ?? {};
     log.info("worker_left", { ...process.names, end: departure.end, answered, cut });

@@ -4,6 +4,7 @@ import { escapeStranger } from "../base/escape.ts";
 import { log } from "../base/log.ts";
 import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
+import { Silence } from "./silence.ts";
 import type { ExitStatus, HandOverItem, SpawnRequest, WorkerSignal } from "./spawner_message.ts";
 import type { Spawner, SpawnerEvent } from "./spawner.ts";
 
@@ -48,7 +49,7 @@ export class WorkerProcess {
   #pid: number | undefined;
   #denied = 0;
   #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
-  #heardMs = performance.now();
+  readonly #silence = new Silence();
   #drained: MessageOf<"drained"> | undefined;
   #engine: MessageOf<"accepting">["engine"] | undefined;
   #reason: string | undefined;
@@ -94,9 +95,14 @@ export class WorkerProcess {
     return this.#denied;
   }
 
-  /** How long ago it told its figures, in milliseconds. */
+  /** How long it has not told its figures, as of the last look, in milliseconds. */
   get silentMs(): number {
-    return performance.now() - this.#heardMs;
+    return this.#silence.ms;
+  }
+
+  /** To be called every `LOOK_INTERVAL_MS`. */
+  look(): void {
+    this.#silence.look();
   }
 
   /** Who it is, in a message. */
@@ -228,14 +234,14 @@ export class WorkerProcess {
     if (message.type === "pulse") {
       const { type: _, ...figures } = message;
       this.#figures = figures;
-      this.#heardMs = performance.now();
+      this.#silence.heard();
       return;
     }
     if (message.type === "failed") this.#reason ??= escapeStranger(message.reason, 1000);
     if (message.type === "drained") this.#drained = message;
     if (message.type === "accepting") {
       this.#engine = message.engine;
-      this.#heardMs = performance.now();
+      this.#silence.heard();
     }
     if (this.#waiting?.type === message.type) {
       this.#waiting.resolve(message);

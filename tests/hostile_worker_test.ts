@@ -501,7 +501,7 @@ for (const [what, { program, rule, how, interfere }] of Object.entries(INCUMBENT
       assertMatch(String(death.how), how);
       const waitedMs = Date.parse(String(ready[index + 1]!.time)) - Date.parse(String(death.time));
       // Times in the log are rounded to a millisecond.
-      assert(waitedMs >= backoffMs(index + 1) - 2, `replaced after ${waitedMs} ms`);
+      assert(waitedMs >= backoffMs(index + 1, 0) - 2, `replaced after ${waitedMs} ms`);
     }
     assertEquals(new Set(ready.map(({ pid }) => pid)).size, 4);
     assertEquals(

@@ -117,7 +117,10 @@ Deno.test("the wait between tries grows while workers keep dying, and HUP with g
   Deno.kill((await server.workers())[0]!, "SIGKILL");
   await server.waitFor("worker_start_failed", 4);
   const waits = server.eventsOf("worker_start_failed").map(({ nextTryMs }) => nextTryMs);
-  assertEquals(waits.slice(0, 4), [200, 400, 800, 1600]);
+  for (const [index, mostMs] of [200, 400, 800, 1600].entries()) {
+    const ms = Number(waits[index]);
+    assert(ms >= mostMs / 2 && ms <= mostMs, `${waits}`);
+  }
   assertStringIncludes(String(server.eventsOf("worker_start_failed")[0]!.reason), "status 7");
   const waiting = server.text("/waits");
   await project.write("app.ts", version("two"));
@@ -182,7 +185,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     await server.project.write("app.ts", "Deno.exit(7);");
     Deno.kill((await server.workers())[0]!, "SIGKILL");
     await server.waitFor("worker_start_failed", 6);
-    // The next try is 6 s away.
+    // The next try is 3 to 6 s away.
     server.signal(signal);
     const startMs = performance.now();
     assertEquals((await server.exited()).code, 0);

@@ -16,10 +16,16 @@ const encoder = new TextEncoder();
 
 // ---- backoff ----
 
-Deno.test("waits for a replacement double from 100 ms to 30 s, and stay there", () => {
-  const waits = Array.from({ length: 2000 }, (_, index) => backoffMs(index + 1));
+Deno.test("waits for a replacement double from 100 ms to 30 s, and stay there, less up to half by chance", () => {
+  const waits = Array.from({ length: 2000 }, (_, index) => backoffMs(index + 1, 1));
   assertEquals(waits.slice(0, 10), [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000]);
   assert(waits.slice(10).every((ms) => ms === 30_000));
+  for (const [index, mostMs] of waits.entries()) {
+    assertEquals(backoffMs(index + 1, 0), mostMs / 2);
+    const ms = backoffMs(index + 1);
+    assert(ms >= mostMs / 2 && ms <= mostMs, `${ms} ms`);
+  }
+  assert(new Set(Array.from({ length: 100 }, () => backoffMs(20))).size > 50, "by chance");
 });
 
 // ---- the queue of reloads ----
@@ -455,6 +461,7 @@ const STATUS: Status = {
   ],
   reloads: 5,
   reload: "idle",
+  state: "serving",
   lastReload: { outcome: "refused", generation: 2, ms: 9, at: "2026-11-23", reason: "no good" },
   ended: [],
 };

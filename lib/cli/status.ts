@@ -11,7 +11,7 @@ type Generation = Status["generations"][number];
 export const status: Command = async ({ config, json }) => {
   const { status } = await askSupervisor(config, "status", "status");
   printLine(json ? JSON.stringify(status) : formatStatus(status));
-  return EXIT.ok;
+  return status.state === "failing" ? EXIT.failing : EXIT.ok;
 };
 
 const HEAD = [
@@ -74,6 +74,7 @@ export function formatStatus(status: Status): string {
     ...status.logger
       ? [`log in ${status.logger.folder}, ${status.logger.dropped} events dropped`]
       : [],
+    ...status.state === "failing" ? ["FAILING: no worker lives for long; see the log"] : [],
     formatReload(status),
     "",
     table.toString().replace(/ +$/gm, ""),

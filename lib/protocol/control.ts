@@ -74,6 +74,8 @@ const DrainRecord = z.strictObject({
 
 const Status = z.strictObject({
   pid: Count,
+  /** `failing` while no worker of the newest generation lives for long. */
+  state: z.enum(["serving", "failing"]),
   holdfast: z.string(),
   deno: z.string(),
   config: z.string(),

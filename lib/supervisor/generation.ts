@@ -124,6 +124,11 @@ export class Generation {
     return this.#state;
   }
 
+  /** Whether no worker of it lives for long. */
+  get failing(): boolean {
+    return this.workers.every(({ failing }) => failing);
+  }
+
   /** How many workers took the place of another one. */
   get replacements(): number {
     return this.workers.reduce((sum, { replacements }) => sum + replacements, 0);

@@ -1,4 +1,4 @@
-/** How often a living process is looked at. */
+/** How often what lives is looked at: processes, and listeners that a worker can make stop. */
 export const LOOK_INTERVAL_MS = 1_000;
 
 /**

@@ -5,7 +5,7 @@
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { attempt } from "./attempt.ts";
-import { backoffMs, LIVED_MS } from "./backoff.ts";
+import { backoffMs, FAILING_DEATHS, LIVED_MS } from "./backoff.ts";
 import { killWorker } from "./bring_up.ts";
 import type { Renewal, Verdict } from "./judge.ts";
 import { lookAtMainThread } from "./main_thread.ts";
@@ -73,6 +73,12 @@ export class Slot {
   /** How many processes took the place of another one. */
   get replacements(): number {
     return this.#replacements;
+  }
+
+  /** Whether the last ones died one soon after the other, and none has served for long since. */
+  get failing(): boolean {
+    const servedMs = this.#process?.alive ? this.#process.servedMs : 0;
+    return this.#deaths >= FAILING_DEATHS && servedMs < LIVED_MS;
   }
 
   /** Whether one is about to take the place of another, or that one is not gone yet. */
@@ -183,7 +189,7 @@ export class Slot {
       how: describeDeath(death),
       livedMs: Math.round(death.livedMs),
     });
-    this.#deaths = death.livedMs >= LIVED_MS ? 1 : this.#deaths + 1;
+    this.#deaths = process.servedMs >= LIVED_MS ? 1 : this.#deaths + 1;
     // One that is about to take its place anyway is there sooner than another would be.
     await this.#renewal;
     if (restart === "always" && this.#process === process) this.#respawning = this.#respawn();
@@ -192,15 +198,16 @@ export class Slot {
   /** Tries until a process serves again. */
   async #respawn(): Promise<void> {
     const { signal } = this.#stop;
+    let waitMs = backoffMs(this.#deaths);
     while (!signal.aborted) {
-      await sleep(backoffMs(this.#deaths), signal);
+      await sleep(waitMs, signal);
       if (signal.aborted) return;
       try {
         this.#fill(await this.#bringUp(signal));
         return;
       } catch (error) {
         if (signal.aborted) return;
-        this.#startFailed(error as Error);
+        waitMs = this.#startFailed(error as Error);
       }
     }
   }

@@ -28,12 +28,10 @@ import { allModules, LOGGER_ENTRY } from "./prepare.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
+import { LOOK_INTERVAL_MS } from "./silence.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
-
-/** How long a worker that made a listener stop can keep it so. */
-const LISTEN_AGAIN_MS = 1_000;
 
 /** How often a candidate is tried whose files are replaced while it starts. */
 const MAX_CANDIDATES = 3;
@@ -85,7 +83,11 @@ export class Supervisor {
   #reloadCount = 0;
   #lastReload: ReloadResult | undefined;
   #busy: Promise<unknown> = Promise.resolve();
-  readonly #listenAgain = setInterval(() => this.#lookAtListeners(), LISTEN_AGAIN_MS);
+  #failing = false;
+  readonly #look = setInterval(() => {
+    this.#lookAtListeners();
+    this.#lookAtIncumbent();
+  }, LOOK_INTERVAL_MS);
 
   /** @param file the config's path */
   constructor(file: string, system: System) {
@@ -517,8 +519,17 @@ export class Supervisor {
     }
   }
 
+  /** Tells when the incumbent begins to fail, and when that is over. */
+  #lookAtIncumbent(): void {
+    const { failing = false, number: generation } = this.#incumbent ?? {};
+    if (failing === this.#failing) return;
+    this.#failing = failing;
+    if (failing) log.error("failing", { generation, hint: "See why its workers die, and reload" });
+    else log.info("serving_again", { generation });
+  }
+
   #letGo(): void {
-    clearInterval(this.#listenAgain);
+    clearInterval(this.#look);
     for (const [text, listener] of this.#listeners) {
       attempt(`close ${text}`, () => listener.close());
     }
@@ -533,6 +544,7 @@ export class Supervisor {
   status(): Status {
     return {
       pid: Deno.pid,
+      state: this.#incumbent?.failing ? "failing" : "serving",
       holdfast: VERSION,
       deno: Deno.version.deno,
       config: this.#incumbent?.config.file ?? this.#file,

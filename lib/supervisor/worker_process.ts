@@ -51,6 +51,7 @@ export class WorkerProcess {
   #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   readonly #silence = new Silence();
   #drained: MessageOf<"drained"> | undefined;
+  #acceptingMs: number | undefined;
   #engine: MessageOf<"accepting">["engine"] | undefined;
   #reason: string | undefined;
   #death: Death | undefined;
@@ -127,6 +128,11 @@ export class WorkerProcess {
 
   get ageMs(): number {
     return performance.now() - this.startedMs;
+  }
+
+  /** For how long it has served; while it lives. */
+  get servedMs(): number {
+    return this.#acceptingMs === undefined ? 0 : performance.now() - this.#acceptingMs;
   }
 
   command(command: ToWorker): void {
@@ -241,6 +247,7 @@ export class WorkerProcess {
     if (message.type === "drained") this.#drained = message;
     if (message.type === "accepting") {
       this.#engine = message.engine;
+      this.#acceptingMs = performance.now();
       this.#silence.heard();
     }
     if (this.#waiting?.type === message.type) {

@@ -100,14 +100,13 @@ const RecycleSchema = z.strictObject({
     "How many requests a worker answers before it leaves. Set it for an app that leaks a little " +
       "with each.",
   ),
-  maxAgeMs: z.int().min(1_000).max(31_536_000_000).optional().describe(
-    "How old a worker becomes before it leaves, in milliseconds.",
+  maxAgeMs: z.int().min(10_000).max(31_536_000_000).optional().describe(
+    "How old a worker becomes before it leaves, in milliseconds. The least is 10000.",
   ),
   maxMemoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(
     "How much of a worker may be in memory (VmRSS of proc_pid_status(5)) before it leaves, in bytes; " +
       "it is looked at once a second. The least is 128 MiB. Set it well below `limits.memoryBytes`, at " +
-      "which a worker dies, and well above what the app needs: a worker that is above it from the " +
-      "start is replaced over and over.",
+      "which a worker dies, and well above what the app needs from the start.",
   ),
 });
 
@@ -271,7 +270,7 @@ export const ConfigSchema = z.strictObject({
     "When a worker leaves although nothing is wrong with it; never by default. Another one is brought " +
       "up first, and the old one drains as at a reload, so that nothing is lost. One worker of a " +
       "generation at a time; each has limits of its own, up to a tenth below or above these, so that " +
-      "workers that started together do not become due together.",
+      "workers that started together do not become due together. None leaves before it has served 10 s.",
   ),
   watchdog: WatchdogSchema.prefault({}).describe(
     "When a worker that says nothing is stuck. Another one is brought up first; then the old one is " +

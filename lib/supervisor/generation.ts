@@ -1,6 +1,7 @@
 /** One config snapshot, and the processes started from it: its workers and their helpers. */
 import type { Config, HelperConfig } from "../config/config.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
+import { LIVED_MS } from "./backoff.ts";
 import { bringUp } from "./bring_up.ts";
 import { residentBytes } from "./describe.ts";
 import { judgeHelper, type Verdict, wornOut } from "./judge.ts";
@@ -182,6 +183,8 @@ export class Generation {
     const { figures, silentMs, ageMs, pid = 0, chance } = process;
     const { recycle, watchdog: { pulseDeadlineMs } } = this.config;
     if (pulseDeadlineMs > 0 && silentMs > pulseDeadlineMs) return { act: "renew", cause: "stuck" };
+    // One that is worn out from the start, or says so, is not to be replaced without end.
+    if (process.servedMs < LIVED_MS) return undefined;
     if (this.workers.some(({ renewing }) => renewing)) return undefined;
     const facts = wornOut(recycle, {
       maxRequests: figures.answered,

@@ -354,7 +354,7 @@ Deno.test("HUP before a start that fails does not hide why it fails", async () =
 });
 
 Deno.test("workers of a killed supervisor finish what is in flight and leave, and a new one starts at once", async () => {
-  const first = await Server.start({ files: { "app.ts": APP } });
+  const first = await Server.start({ files: { "app.ts": APP.replace("1500", "8000") } });
   const { project } = first;
   const [worker] = await first.workers();
   const { slow } = await beginSlow(first);

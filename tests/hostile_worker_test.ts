@@ -335,7 +335,12 @@ for (const [what, candidate] of Object.entries(CANDIDATES)) {
     await assertUnharmed(server, { kib, ...descriptors !== undefined && { descriptors } });
     const [generation, ...others] = (await server.status()).generations;
     assertEquals(
-      [generation!.generation, generation!.state, generation!.worker?.pid, others.length],
+      [
+        generation!.generation,
+        generation!.state,
+        generation!.workers[0]?.process?.pid,
+        others.length,
+      ],
       [1, "serving", oldWorker, 0],
     );
     assertEquals(processesIn(server.project.folder), [oldWorker!]);
@@ -496,7 +501,7 @@ for (const [what, { program, rule, how, interfere }] of Object.entries(INCUMBENT
       assertMatch(String(death.how), how);
       const waitedMs = Date.parse(String(ready[index + 1]!.time)) - Date.parse(String(death.time));
       // Times in the log are rounded to a millisecond.
-      assert(waitedMs >= backoffMs(index + 1) - 2, `replaced after ${waitedMs} ms`);
+      assert(waitedMs >= backoffMs(index + 1, 0) - 2, `replaced after ${waitedMs} ms`);
     }
     assertEquals(new Set(ready.map(({ pid }) => pid)).size, 4);
     assertEquals(

@@ -76,7 +76,7 @@ async function beginSlow(server: Server): Promise<{ slow: Promise<string> }> {
   const slow = server.text("/slow");
   await until("the request in flight", async () => {
     const { generations } = await server.status();
-    return generations.some(({ worker }) => worker?.inFlight === 1);
+    return generations.some(({ workers }) => workers[0]?.process?.inFlight === 1);
   });
   return { slow };
 }
@@ -100,7 +100,7 @@ Deno.test("a worker killed from outside is replaced, and who connects meanwhile 
       [1, 1],
     ],
   );
-  assert(status.generations[0]!.worker!.pid !== worker);
+  assert(status.generations[0]!.workers[0]!.process!.pid !== worker);
 });
 
 Deno.test("a worker that exits by itself is replaced too", async () => {
@@ -117,7 +117,10 @@ Deno.test("the wait between tries grows while workers keep dying, and HUP with g
   Deno.kill((await server.workers())[0]!, "SIGKILL");
   await server.waitFor("worker_start_failed", 4);
   const waits = server.eventsOf("worker_start_failed").map(({ nextTryMs }) => nextTryMs);
-  assertEquals(waits.slice(0, 4), [200, 400, 800, 1600]);
+  for (const [index, mostMs] of [200, 400, 800, 1600].entries()) {
+    const ms = Number(waits[index]);
+    assert(ms >= mostMs / 2 && ms <= mostMs, `${waits}`);
+  }
   assertStringIncludes(String(server.eventsOf("worker_start_failed")[0]!.reason), "status 7");
   const waiting = server.text("/waits");
   await project.write("app.ts", version("two"));
@@ -182,7 +185,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     await server.project.write("app.ts", "Deno.exit(7);");
     Deno.kill((await server.workers())[0]!, "SIGKILL");
     await server.waitFor("worker_start_failed", 6);
-    // The next try is 6 s away.
+    // The next try is 3 to 6 s away.
     server.signal(signal);
     const startMs = performance.now();
     assertEquals((await server.exited()).code, 0);
@@ -351,7 +354,7 @@ Deno.test("HUP before a start that fails does not hide why it fails", async () =
 });
 
 Deno.test("workers of a killed supervisor finish what is in flight and leave, and a new one starts at once", async () => {
-  const first = await Server.start({ files: { "app.ts": APP } });
+  const first = await Server.start({ files: { "app.ts": APP.replace("1500", "8000") } });
   const { project } = first;
   const [worker] = await first.workers();
   const { slow } = await beginSlow(first);

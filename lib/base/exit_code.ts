@@ -7,6 +7,8 @@ export const EXIT = {
   ok: 0,
   /** `reload`: the new version was refused and the old one goes on. `audit`: something got through. */
   refused: 1,
+  /** `status`: no worker lives for long. */
+  failing: 2,
   /** The command line is wrong (EX_USAGE). */
   usage: 64,
   /** No supervisor answers on the control socket (EX_UNAVAILABLE). */

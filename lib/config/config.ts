@@ -96,6 +96,8 @@ export interface Config extends Compartment {
   /** The folder of {@link Config.file}; relative paths of the config start here. */
   readonly folder: string;
   readonly listen: readonly ListenAddress[];
+  /** How many workers a generation has. */
+  readonly workers: number;
   readonly helpers: readonly HelperConfig[];
   readonly engine: "native" | "node";
   /** What holds a worker back. */
@@ -106,6 +108,18 @@ export interface Config extends Compartment {
     readonly readyDeadlineMs: number;
     readonly idleGraceMs: number;
     readonly drainDeadlineMs: number;
+    /** How many generations drain at a time, at the most. */
+    readonly maxDraining: number;
+  };
+  /** When a worker leaves, and another takes its place; `undefined` for never. */
+  readonly recycle: {
+    readonly maxRequests?: number | undefined;
+    readonly maxAgeMs?: number | undefined;
+    readonly maxMemoryBytes?: number | undefined;
+  };
+  readonly watchdog: {
+    /** 0 for never. */
+    readonly pulseDeadlineMs: number;
   };
   readonly log: {
     /** Absolute folder of the log files; `undefined` for none, and then no logger runs. */

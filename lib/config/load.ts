@@ -5,7 +5,7 @@ import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } f
 import type { Override } from "./override.ts";
 import { parseConfig } from "./parse.ts";
 import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
-import type { ConfigFile } from "./schema.ts";
+import { type ConfigFile, MAX_WORKERS } from "./schema.ts";
 
 export { parseConfig } from "./parse.ts";
 
@@ -92,7 +92,8 @@ export async function resolveConfig(
   }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
 
-  const { env, net, engine, reload, wall, limits, on_violation: onViolation } = values;
+  const { env, net, engine, reload, recycle, watchdog, wall, limits, on_violation: onViolation } =
+    values;
   const runtime = resolve(folder, values.runtime);
   const log = {
     ...values.log,
@@ -111,6 +112,7 @@ export async function resolveConfig(
       app,
       listen,
       unveil,
+      workers: countWorkers(values.workers),
       helpers,
       env,
       net,
@@ -119,6 +121,8 @@ export async function resolveConfig(
       onViolation,
       limits,
       reload,
+      recycle,
+      watchdog,
     },
     ...{ log, account, runtime, at },
   });
@@ -222,6 +226,10 @@ async function placeUnveil(
 
 async function findUser({ user, group }: ConfigFile): Promise<Account | Refusal | undefined> {
   return user === undefined ? undefined : await resolveAccount(user, group);
+}
+
+function countWorkers(workers: ConfigFile["workers"]): number {
+  return workers === "auto" ? Math.min(navigator.hardwareConcurrency, MAX_WORKERS) : workers;
 }
 
 async function kindOf(path: string): Promise<"file" | "folder" | "missing" | "unknown"> {

@@ -10,6 +10,9 @@ const MAX_NAMES = 128;
 const MAX_NAME_CHARS = 256;
 const MAX_HELPERS = 32;
 
+/** The most workers that a generation may have. */
+export const MAX_WORKERS = 64;
+
 const GRANTS = {
   app: {
     unveil:
@@ -72,6 +75,12 @@ const ReloadSchema = z.strictObject({
       "How long requests in flight may finish after a reload, in milliseconds; what is left is cut " +
         "and counted. At least idleGraceMs. Raise it for long downloads and uploads.",
     ),
+  maxDraining: z.int().min(1).max(64).default(4)
+    .describe(
+      "How many old generations drain at a time at the most; a reload that would make it one more " +
+        "waits until one has ended. Each holds the memory of its processes: raise it where there is " +
+        "enough of that for many reloads in a row. What counts is the config that is in force.",
+    ),
 }).check(({ value, issues }) => {
   if (value.drainDeadlineMs >= value.idleGraceMs) return;
   issues.push(asIssue(
@@ -84,6 +93,37 @@ const ReloadSchema = z.strictObject({
     ),
     ["drainDeadlineMs"],
   ));
+});
+
+const RecycleSchema = z.strictObject({
+  maxRequests: z.int().min(1).max(Number.MAX_SAFE_INTEGER).optional().describe(
+    "How many requests a worker answers before it leaves. Set it for an app that leaks a little " +
+      "with each.",
+  ),
+  maxAgeMs: z.int().min(10_000).max(31_536_000_000).optional().describe(
+    "How old a worker becomes before it leaves, in milliseconds. The least is 10000.",
+  ),
+  maxMemoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(
+    "How much of a worker may be in memory (VmRSS of proc_pid_status(5)) before it leaves, in bytes; " +
+      "it is looked at once a second. The least is 128 MiB. Set it well below `limits.memoryBytes`, at " +
+      "which a worker dies, and well above what the app needs from the start.",
+  ),
+});
+
+/**
+ * A worker tells its figures once a second, and is looked at as often. A second each for both, for a
+ * look that comes late, and for the time until a worker that stood still as well tells again.
+ */
+const LEAST_PULSE_DEADLINE_MS = 4_000;
+
+const WatchdogSchema = z.strictObject({
+  pulseDeadlineMs: z.union([z.literal(0), z.int().min(LEAST_PULSE_DEADLINE_MS).max(3_600_000)])
+    .default(10_000).describe(
+      "How long the event loop of a worker may stand still, in milliseconds, before another worker " +
+        "takes its place; 0 for ever. It is what the app computes in one piece, without an `await` " +
+        "that waits. Time in which the supervisor itself could not run does not count. Raise it for " +
+        "an app with long computations, or better, move them to a helper. The least is 4000.",
+    ),
 });
 
 const LimitsSchema = z.strictObject({
@@ -191,6 +231,12 @@ export const ConfigSchema = z.strictObject({
       "the machine. The socket stays open over reloads.",
   ),
   ...grantKeys("app"),
+  workers: z.union([z.int().min(1).max(MAX_WORKERS), z.literal("auto")]).default(1).describe(
+    "How many processes serve the app side by side, each with a slot of its own: one that dies is " +
+      'replaced alone. `"auto"` is one for each processor that the supervisor may use, ' +
+      `${MAX_WORKERS} at the most. Raise it for an app that keeps a processor busy. Workers share ` +
+      "the listeners and nothing else: what the app keeps in memory is each worker's own.",
+  ),
   helpers: z.record(
     z.string().regex(HELPER_NAME, "expected lower case letters, digits and _, such as thumbnails"),
     HelperSchema,
@@ -220,6 +266,16 @@ export const ConfigSchema = z.strictObject({
       "given is cut to that. A worker's memory is never written to a core file.",
   ),
   reload: ReloadSchema.prefault({}).describe("How patient a reload is."),
+  recycle: RecycleSchema.prefault({}).describe(
+    "When a worker leaves although nothing is wrong with it; never by default. Another one is brought " +
+      "up first, and the old one drains as at a reload, so that nothing is lost. One worker of a " +
+      "generation at a time; each has limits of its own, up to a tenth below or above these, so that " +
+      "workers that started together do not become due together. None leaves before it has served 10 s.",
+  ),
+  watchdog: WatchdogSchema.prefault({}).describe(
+    "When a worker that says nothing is stuck. Another one is brought up first; then the old one is " +
+      "told to drain, and killed 2 s later if it is still silent.",
+  ),
   log: LogSchema.prefault({}).describe("Log files, besides the events on stderr."),
   user: accountName().optional().describe(
     "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
@@ -247,6 +303,8 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   "": Object.keys(ConfigSchema.shape),
   reload: Object.keys(ReloadSchema.shape),
   limits: Object.keys(LimitsSchema.shape),
+  recycle: Object.keys(RecycleSchema.shape),
+  watchdog: Object.keys(WatchdogSchema.shape),
   log: Object.keys(LogSchema.shape),
   listen: Object.keys(UnixListenSchema.shape),
   helpers: Object.keys(HelperSchema.shape),

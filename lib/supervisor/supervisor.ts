@@ -24,16 +24,15 @@ import { stampFiles } from "./file_stamp.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
+import { abortion } from "./patience.ts";
 import { allModules, LOGGER_ENTRY } from "./prepare.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
+import { LOOK_INTERVAL_MS } from "./silence.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
-
-/** How long a worker that made a listener stop can keep it so. */
-const LISTEN_AGAIN_MS = 1_000;
 
 /** How often a candidate is tried whose files are replaced while it starts. */
 const MAX_CANDIDATES = 3;
@@ -66,7 +65,7 @@ export class Supervisor {
   readonly #uid = Deno.uid();
   readonly #environment = Deno.env.toObject();
   readonly #stopping = new AbortController();
-  readonly #reloads = new ReloadQueue(() => this.#reload());
+  readonly #reloads = new ReloadQueue(() => this.#reload(), () => this.#roomToDrain());
   readonly #stopped = Promise.withResolvers<void>();
   readonly #generations = new Set<Generation>();
   readonly #retiring = new Set<Promise<void>>();
@@ -86,7 +85,11 @@ export class Supervisor {
   #reloadCount = 0;
   #lastReload: ReloadResult | undefined;
   #busy: Promise<unknown> = Promise.resolve();
-  readonly #listenAgain = setInterval(() => this.#lookAtListeners(), LISTEN_AGAIN_MS);
+  #failing = false;
+  readonly #look = setInterval(() => {
+    this.#lookAtListeners();
+    this.#lookAtIncumbent();
+  }, LOOK_INTERVAL_MS);
 
   /** @param file the config's path */
   constructor(file: string, system: System) {
@@ -150,6 +153,20 @@ export class Supervisor {
   /** Brings in new code and new config. Never throws: the result says how it went. */
   reload(): Promise<ReloadResult> {
     return this.#reloads.request();
+  }
+
+  /** Each generation that drains holds its processes: a reload waits until one more may. */
+  async #roomToDrain(): Promise<void> {
+    const { signal } = this.#stopping;
+    const { maxDraining = Infinity } = this.#incumbent?.config.reload ?? {};
+    if (this.#retiring.size < maxDraining || signal.aborted) return;
+    log.warn("reload_waits", {
+      draining: this.#retiring.size,
+      hint: "Raise reload.maxDraining, or lower reload.drainDeadlineMs",
+    });
+    while (this.#retiring.size >= maxDraining && !signal.aborted) {
+      await Promise.race([...this.#retiring, abortion(signal)]);
+    }
   }
 
   async #reload(): Promise<ReloadResult> {
@@ -222,7 +239,7 @@ export class Supervisor {
     let brought = "";
     try {
       // Their threads start while the modules are looked at; both take their time.
-      for (let left = 1 + instances.length; left > 0; left--) {
+      for (let left = config.workers + instances.length; left > 0; left--) {
         spawners.push(this.#system.startSpawner());
       }
       const { holdfast, denoDir, worker: bundle } = await this.#programsOf(config);
@@ -233,18 +250,25 @@ export class Supervisor {
       logs = await this.#logsFor(config, signal);
       const helperBundle = instances.length > 0 ? await this.#bundleOf(config, "bundleHelper") : "";
       this.#warnOfMissingWall(config);
-      const worker = { who: "worker", compartment: config, bundle, modules: modules.app } as const;
-      const [spawning, ...helpers] = await Promise.all([
-        this.#prepareSpawning(config, worker, spawners[0]!),
-        ...instances.map(({ helper }, index) =>
-          this.#prepareSpawning(config, {
-            who: `helper ${helper.name}`,
-            compartment: helper,
-            bundle: helperBundle,
-            modules: modules.helpers[helper.name]!,
-          }, spawners[index + 1]!)
-        ),
-      ]);
+      const worker: Planned = {
+        who: "worker",
+        compartment: config,
+        bundle,
+        modules: modules.app,
+      };
+      const planned: Planned[] = [
+        ...Array.from({ length: config.workers }, () => worker),
+        ...instances.map(({ helper }): Planned => ({
+          who: `helper ${helper.name}`,
+          compartment: helper,
+          bundle: helperBundle,
+          modules: modules.helpers[helper.name]!,
+        })),
+      ];
+      const spawnings = await Promise.all(
+        planned.map((each, index) => this.#prepareSpawning(config, each, spawners[index]!)),
+      );
+      const helpers = spawnings.slice(config.workers);
       const listeners: Listener[] = [];
       for (const address of config.listen) listeners.push(await this.#listenerFor(address, added));
       candidate = new Generation({
@@ -252,7 +276,7 @@ export class Supervisor {
         config,
         listeners,
         logs,
-        worker: spawning,
+        workers: spawnings.slice(0, config.workers),
         helpers: instances.map((each, index) => ({ ...each, ...helpers[index]! })),
         nextWorker: () => ++this.#lastWorker,
       });
@@ -494,19 +518,33 @@ export class Supervisor {
     for (const generation of this.#generations) generation.cut();
   }
 
-  /** Only a worker can have made a listener stop, and it does not take connections there again. */
+  /**
+   * Only a worker can have made a listener stop, and which one nobody can tell: the socket is one.
+   * None takes connections there again until it listens anew, so all are replaced.
+   */
   #lookAtListeners(): void {
     for (const [text, listener] of this.#listeners) {
       attempt(`listen on ${text} again`, () => {
         if (!listener.listenAgain()) return;
         log.error("listener_stopped", { listen: text, generation: this.#incumbent?.number });
-        this.#incumbent?.worker?.condemn(`made ${text} stop`);
+        for (const { process } of this.#incumbent?.workers ?? []) {
+          process?.condemn(`made ${text} stop`);
+        }
       });
     }
   }
 
+  /** Tells when the incumbent begins to fail, and when that is over. */
+  #lookAtIncumbent(): void {
+    const { failing = false, number: generation } = this.#incumbent ?? {};
+    if (failing === this.#failing) return;
+    this.#failing = failing;
+    if (failing) log.error("failing", { generation, hint: "See why its workers die, and reload" });
+    else log.info("serving_again", { generation });
+  }
+
   #letGo(): void {
-    clearInterval(this.#listenAgain);
+    clearInterval(this.#look);
     for (const [text, listener] of this.#listeners) {
       attempt(`close ${text}`, () => listener.close());
     }
@@ -521,6 +559,7 @@ export class Supervisor {
   status(): Status {
     return {
       pid: Deno.pid,
+      state: this.#incumbent?.failing ? "failing" : "serving",
       holdfast: VERSION,
       deno: Deno.version.deno,
       config: this.#incumbent?.config.file ?? this.#file,
@@ -536,6 +575,7 @@ export class Supervisor {
         : null,
       generations: [...this.#generations].map(describeGeneration),
       reloads: this.#reloadCount,
+      reload: this.#reloads.state,
       lastReload: this.#lastReload ?? null,
       ended: this.#ended,
     };

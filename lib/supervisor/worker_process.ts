@@ -4,6 +4,7 @@ import { escapeStranger } from "../base/escape.ts";
 import { log } from "../base/log.ts";
 import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
+import { Silence } from "./silence.ts";
 import type { ExitStatus, HandOverItem, SpawnRequest, WorkerSignal } from "./spawner_message.ts";
 import type { Spawner, SpawnerEvent } from "./spawner.ts";
 
@@ -16,8 +17,8 @@ export interface Death {
   readonly livedMs: number;
 }
 
-/** What a process is there for: `worker`, `logger`, or `helper NAME.INSTANCE`. */
-export type Role = "worker" | "logger" | `helper ${string}`;
+/** What a process is there for: `worker`, `worker.INDEX`, `logger`, or `helper NAME.INSTANCE`. */
+export type Role = "worker" | `worker.${number}` | "logger" | `helper ${string}`;
 
 type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
 
@@ -39,6 +40,8 @@ export class WorkerProcess {
   readonly role: Role;
   readonly generation: number;
   readonly startedMs = performance.now();
+  /** Of 0 to 1: what is to happen to each of several need not happen to all at once. */
+  readonly chance = Math.random();
   readonly exited: Promise<Death>;
   readonly #spawner: Spawner;
   readonly #exit = Promise.withResolvers<Death>();
@@ -46,8 +49,9 @@ export class WorkerProcess {
   #pid: number | undefined;
   #denied = 0;
   #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
-  #heardMs = performance.now();
+  readonly #silence = new Silence();
   #drained: MessageOf<"drained"> | undefined;
+  #acceptingMs: number | undefined;
   #engine: MessageOf<"accepting">["engine"] | undefined;
   #reason: string | undefined;
   #death: Death | undefined;
@@ -92,14 +96,19 @@ export class WorkerProcess {
     return this.#denied;
   }
 
-  /** How long ago it told its figures, in milliseconds. */
+  /** How long it has not told its figures, as of the last look, in milliseconds. */
   get silentMs(): number {
-    return performance.now() - this.#heardMs;
+    return this.#silence.ms;
+  }
+
+  /** To be called every `LOOK_INTERVAL_MS`. */
+  look(): void {
+    this.#silence.look();
   }
 
   /** Who it is, in a message. */
   get title(): string {
-    return this.role === "worker" ? `Worker ${this.id}` : `The ${this.role}`;
+    return this.role.startsWith("worker") ? `Worker ${this.id}` : `The ${this.role}`;
   }
 
   /** Who it is, for the log. */
@@ -119,6 +128,11 @@ export class WorkerProcess {
 
   get ageMs(): number {
     return performance.now() - this.startedMs;
+  }
+
+  /** For how long it has served; while it lives. */
+  get servedMs(): number {
+    return this.#acceptingMs === undefined ? 0 : performance.now() - this.#acceptingMs;
   }
 
   command(command: ToWorker): void {
@@ -226,14 +240,15 @@ export class WorkerProcess {
     if (message.type === "pulse") {
       const { type: _, ...figures } = message;
       this.#figures = figures;
-      this.#heardMs = performance.now();
+      this.#silence.heard();
       return;
     }
     if (message.type === "failed") this.#reason ??= escapeStranger(message.reason, 1000);
     if (message.type === "drained") this.#drained = message;
     if (message.type === "accepting") {
       this.#engine = message.engine;
-      this.#heardMs = performance.now();
+      this.#acceptingMs = performance.now();
+      this.#silence.heard();
     }
     if (this.#waiting?.type === message.type) {
       this.#waiting.resolve(message);

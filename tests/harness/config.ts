@@ -17,7 +17,10 @@ export const DEFAULTS = {
     keep: 14,
     compress: true,
   },
-  reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
+  workers: 1,
+  recycle: {},
+  watchdog: { pulseDeadlineMs: 10_000 },
+  reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000, maxDraining: 4 },
 } satisfies Partial<Config>;
 
 /** An app in /srv/app, with these changes. */

@@ -1,5 +1,6 @@
 /** A real Holdfast on a throw-away project, with its log at hand and a check for leaks at the end. */
 import { join } from "node:path";
+import { EXIT } from "../../lib/base/exit_code.ts";
 import type { Status } from "../../lib/protocol/control.ts";
 import { isAlive, processesIn } from "./process.ts";
 import { Project, type ProjectOptions, REPOSITORY } from "./project.ts";
@@ -159,14 +160,16 @@ export class Server implements AsyncDisposable {
 
   async status(): Promise<Status> {
     const { code, stdout, stderr } = await runCommand(this.project, "status", "--json");
-    if (code !== 0) throw new Error(`status failed: ${stderr}`);
+    if (code !== EXIT.ok && code !== EXIT.failing) throw new Error(`status failed: ${stderr}`);
     return JSON.parse(stdout);
   }
 
   /** Process ids of all workers that `status` names. */
   async workers(): Promise<number[]> {
     const { generations } = await this.status();
-    return generations.flatMap(({ worker }) => worker?.pid ?? []);
+    return generations.flatMap(({ workers }) =>
+      workers.flatMap(({ process }) => process?.pid ?? [])
+    );
   }
 
   /** Asks once, on a connection of its own. */

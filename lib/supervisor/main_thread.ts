@@ -1,0 +1,34 @@
+/** What the kernel tells of a process that says nothing itself. */
+import { readProcess } from "../os/file.ts";
+
+/** How much of a stack is told, its innermost part. */
+const MAX_CALLS = 12;
+
+export interface MainThread {
+  /** Such as `R (running)`, `S (sleeping)`, `D (disk sleep)` or `T (stopped)`. */
+  readonly state?: string;
+  /** The number of the system call that it is in, and `running` if it is in none. */
+  readonly call?: string;
+  /** Where in the kernel it waits. */
+  readonly waitsIn?: string;
+  /** Its calls within the kernel, the innermost first. */
+  readonly kernelStack?: string[];
+}
+
+/**
+ * Looks at the main thread of a process, on which its JavaScript runs (proc(5)): whether it computes
+ * or waits, and where in the kernel. Of its JavaScript nobody but itself can tell. The kernel stack
+ * takes CAP_SYS_ADMIN, the rest the right to trace it; what the kernel does not say is left out.
+ */
+export function lookAtMainThread(pid: number): MainThread {
+  const [, state] = readProcess(pid, "status")?.match(/^State:\s*(.+)$/m) ?? [];
+  const [call] = readProcess(pid, "syscall")?.trim().split(" ") ?? [];
+  const waitsIn = readProcess(pid, "wchan");
+  const calls = readProcess(pid, "stack")?.match(/(?<=\] )\S+(?=\+0x)/g);
+  return {
+    ...state !== undefined && { state },
+    ...call && { call },
+    ...waitsIn && waitsIn !== "0" && { waitsIn },
+    ...calls && { kernelStack: calls.slice(0, MAX_CALLS) },
+  };
+}

@@ -1,0 +1,77 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { EXIT } from "../lib/base/exit_code.ts";
+import { PLAIN_APP } from "./harness/project.ts";
+import { runCommand, Server } from "./harness/server.ts";
+import { until } from "./harness/wait.ts";
+
+/** Dies a moment after it serves. */
+const SHORT_LIVED_APP = PLAIN_APP + "setTimeout(() => Deno.exit(9), 2_000);";
+
+Deno.test("workers that die one after the other make status fail, until one lives; the log says so once each", async () => {
+  await using server = await Server.start({ config: { workers: 2 } });
+  assertEquals((await server.status()).state, "serving");
+  await server.project.write("app.ts", "Deno.exit(7);");
+  const [first, second] = await server.workers();
+  Deno.kill(first!, "SIGKILL");
+  await server.waitFor("worker_start_failed", 4);
+  // As long as one of two serves, nothing fails for a client.
+  assertEquals([(await server.status()).state, server.eventsOf("failing").length], ["serving", 0]);
+  Deno.kill(second!, "SIGKILL");
+  assertEquals((await server.waitFor("failing")).generation, 1);
+  assertEquals((await server.status()).state, "failing");
+  const { code, stdout } = await runCommand(server.project, "status");
+  assertEquals(code, EXIT.failing);
+  assertStringIncludes(stdout, "FAILING");
+  // Whoever connects now waits in the kernel, for a worker that lives.
+  const waiting = Array.from({ length: 20 }, (_, index) => server.text(`/${index}`));
+  await server.project.write("app.ts", PLAIN_APP.replace("one", "two"));
+  assertEquals(
+    new Set((await Promise.all(waiting)).map((text) => text.split(" ")[0])),
+    new Set(["two"]),
+  );
+  assertEquals((await server.waitFor("serving_again")).generation, 1);
+  assertEquals((await runCommand(server.project, "status")).code, EXIT.ok);
+  assertEquals([server.eventsOf("failing").length, server.eventsOf("serving_again").length], [
+    1,
+    1,
+  ]);
+});
+
+Deno.test("workers that serve for a moment each are failing too, and a reload with good code ends it at once", async () => {
+  await using server = await Server.start();
+  await server.project.write("app.ts", SHORT_LIVED_APP);
+  Deno.kill((await server.workers())[0]!, "SIGKILL");
+  await server.waitFor("failing");
+  await server.waitFor("worker_lost", 5);
+  assertEquals(server.eventsOf("serving_again"), []);
+  assertEquals((await server.status()).state, "failing");
+  await server.project.write("app.ts", PLAIN_APP.replace("one", "two"));
+  assertEquals((await server.hangUp()).event, "reload_done");
+  assertEquals((await server.status()).state, "serving");
+  assertEquals((await server.waitFor("serving_again")).generation, 2);
+  assertEquals(server.eventsOf("failing").length, 1);
+});
+
+Deno.test("connections wait in the kernel while no worker lives, each with what it has sent, and are answered", async () => {
+  await using server = await Server.start();
+  await server.project.write("app.ts", "Deno.exit(7);");
+  Deno.kill((await server.workers())[0]!, "SIGKILL");
+  await server.waitFor("worker_start_failed", 2);
+  const { port } = server.project;
+  const connections = await Promise.all(
+    Array.from({ length: 200 }, () => Deno.connect({ hostname: "127.0.0.1", port })),
+  );
+  const request = new TextEncoder().encode(
+    "GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+  );
+  for (const connection of connections) await connection.write(request);
+  await server.waitFor("worker_start_failed", 4);
+  await server.project.write("app.ts", PLAIN_APP);
+  const answers = await Promise.all(connections.map(async (connection) => {
+    return await new Response(connection.readable).text();
+  }));
+  assert(answers.every((answer) => answer.endsWith("one /x")), answers[0]);
+  await until("all of them counted", async () => {
+    return (await server.status()).generations[0]!.workers[0]!.process?.accepted === 200;
+  });
+});

@@ -8,10 +8,10 @@ user=10001
 
 mkdir -p "$root/bin" "$root/etc/ssl/certs" "$root/app" "$root/proc" "$root/dev" "$root/sys"
 cp "$(command -v busybox)" "$root/bin/busybox"
-# What the executable's header calls, grep for the health check, and nothing else. Debian's busybox
-# has no flock.
+# What the executable's header calls, grep for the health check, sleep for Kubernetes' preStop, and
+# nothing else. Debian's busybox has no flock.
 cp "$(command -v flock)" "$root/bin/flock"
-for applet in sh cat chmod cmp env find grep gzip head id ln mkdir mv printf pwd rm sed \
+for applet in sh cat chmod cmp env find grep gzip head id ln mkdir mv printf pwd rm sed sleep \
   sha256sum sort stat tail tar tr; do
   ln -sf busybox "$root/bin/$applet"
 done

@@ -108,6 +108,8 @@ export interface Config extends Compartment {
     readonly readyDeadlineMs: number;
     readonly idleGraceMs: number;
     readonly drainDeadlineMs: number;
+    /** How long a stop is announced on {@link Config.readiness}. */
+    readonly announceMs: number;
     /** How many generations drain at a time, at the most. */
     readonly maxDraining: number;
   };
@@ -117,6 +119,8 @@ export interface Config extends Compartment {
     readonly maxAgeMs?: number | undefined;
     readonly maxMemoryBytes?: number | undefined;
   };
+  /** The path that a load balancer asks; `undefined` for none. */
+  readonly readiness?: string | undefined;
   readonly log: {
     /** Absolute folder of the log files; `undefined` for none, and then no logger runs. */
     readonly folder: string | undefined;

@@ -94,6 +94,7 @@ export async function loadConfig(file: string, override?: Override): Promise<Con
       reload,
       recycle,
     },
+    ...values.readiness !== undefined && { readiness: values.readiness },
     ...{ log, account, runtime, at },
   });
 }

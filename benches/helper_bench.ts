@@ -96,8 +96,8 @@ async function measureCalls(call: string, { bytes, atOnce }: Kind): Promise<numb
 /** How long a photo takes, and how many of its size each process holds at the peak. */
 async function measurePhoto(): Promise<{ ms: number; worker: number; helper: number }> {
   const { generations } = await server.status();
-  const { worker, helpers } = generations[0]!;
-  const pids = [worker!.pid, helpers[0]!.process!.pid];
+  const { workers, helpers } = generations[0]!;
+  const pids = [workers[0]!.process!.pid, helpers[0]!.process!.pid];
   const beforeKib = pids.map((pid) => {
     // The peak is counted from here on (proc(5)).
     Deno.writeTextFileSync(`/proc/${pid}/clear_refs`, "5");

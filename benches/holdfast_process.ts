@@ -42,7 +42,7 @@ export interface ProcessInfo {
 interface StatusGeneration {
   generation: number;
   state: string;
-  worker?: { pid: number } | null;
+  workers: { process: { pid: number } | null }[];
 }
 
 /**
@@ -172,7 +172,9 @@ export class HoldfastProcess implements AsyncDisposable {
     const { generations } = JSON.parse(stdout) as { generations: StatusGeneration[] };
     const nameOf = (pid: number) => {
       if (pid === this.pid) return "supervisor";
-      const own = generations.find(({ worker }) => worker?.pid === pid);
+      const own = generations.find(({ workers }) =>
+        workers.some(({ process }) => process?.pid === pid)
+      );
       return own === undefined ? "other" : `worker of generation ${own.generation}, ${own.state}`;
     };
     return this.processes().map((process) => ({ ...process, name: nameOf(process.pid) }));

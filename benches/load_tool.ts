@@ -17,24 +17,22 @@ export interface Measured {
 
 /** Every way. */
 export const KINDS: Kind[] = [
-  {
-    name: "keep-alive",
-    command: (url, seconds) => ["wrk", "-t1", "-c16", `-d${seconds}s`, url],
-    parse: parseWrk,
-  },
-  {
-    name: "connection per request",
-    command: (url, seconds) => {
-      return ["wrk", "-t1", "-c16", `-d${seconds}s`, "-H", "Connection: close", url];
-    },
-    parse: parseWrk,
-  },
+  wrk("keep-alive", ["-c16"]),
+  wrk("connection per request", ["-c16", "-H", "Connection: close"]),
   {
     name: "h2c",
     command: (url, seconds) => ["h2load", "-c8", "-m10", `-D${seconds}`, url],
     parse: parseH2load,
   },
 ];
+
+/** A way that `wrk` has, by its options. */
+export function wrk(name: string, options: readonly string[]): Kind {
+  const command: Kind["command"] = (url, seconds) => {
+    return ["wrk", "-t1", ...options, `-d${seconds}s`, url];
+  };
+  return { name, command, parse: parseWrk };
+}
 
 /** Sends requests of a kind to `host:port`. */
 export async function measure(

@@ -368,9 +368,9 @@ rootTest(
     await using server = startAsRoot(project, deno);
     await server.waitFor("serving");
     const status = await server.status();
-    const [{ worker, helpers }] = status.generations as [typeof status.generations[0]];
+    const { workers, helpers } = status.generations[0]!;
     const ids = await nobody();
-    for (const pid of [worker!.pid, helpers[0]!.process!.pid]) {
+    for (const pid of [workers[0]!.process!.pid, helpers[0]!.process!.pid]) {
       const { uids, gids, groups, capabilities } = credentials(pid);
       assertEquals(new Set(uids), new Set([ids.uid]));
       assertEquals(new Set(gids), new Set([ids.gid]));

@@ -390,7 +390,7 @@ export default {
       assertMatch(line!, says);
       assertEquals((await wire.ask("/fine")).text, "fine");
       await until("nothing in flight", async () => {
-        const worker = (await server.status()).generations[0]!.worker!;
+        const worker = (await server.status()).generations[0]!.workers[0]!.process!;
         return worker.answered === 2 && worker.inFlight === 0;
       });
       assertEquals(server.eventsOf("worker_lost"), []);
@@ -418,7 +418,7 @@ export default {
     assertEquals(new TextDecoder().decode((await pieces.next()).value!), "the beginning");
     assertEquals(await pieces.next().then(() => "ended", () => "cut"), "cut");
     await until("nothing in flight", async () => {
-      const worker = (await server.status()).generations[0]!.worker!;
+      const worker = (await server.status()).generations[0]!.workers[0]!.process!;
       return worker.answered === 1 && worker.inFlight === 0 && worker.connections === 0;
     });
     assertEquals(server.eventsOf("worker_lost"), []);

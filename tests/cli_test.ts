@@ -248,7 +248,10 @@ Deno.test("a second start is exit 71 and names the pid of the first, which is un
   assertStringIncludes(stderr, `Already running, pid ${server.pid}:`);
   assertEquals(await server.text("/"), "one /");
   const after = await server.status();
-  assertEquals(after.generations[0]!.worker!.pid, before.generations[0]!.worker!.pid);
+  assertEquals(
+    after.generations[0]!.workers[0]!.process!.pid,
+    before.generations[0]!.workers[0]!.process!.pid,
+  );
   assertEquals(after.reloads, 0);
   assertEquals((await runCommand(server.project, "reload")).code, 0);
 });
@@ -376,13 +379,17 @@ Deno.test("status --json names processes, generations, traffic and the last relo
     1,
     "serving",
   ]]);
-  assert(isAlive(first.generations[0]!.worker!.pid));
+  assert(isAlive(first.generations[0]!.workers[0]!.process!.pid));
   assert(first.ageMs >= first.generations[0]!.ageMs);
+  await until("the descriptors as proc(5) lists them", async () => {
+    const { pid, descriptors } = (await ask()).generations[0]!.workers[0]!.process!;
+    return descriptors === [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
+  });
 
   await server.text("/");
   const slow = server.text("/slow");
   const busy = await until("the request in flight", async () => {
-    const { worker } = (await ask()).generations[0]!;
+    const worker = (await ask()).generations[0]!.workers[0]!.process;
     return worker?.inFlight === 1 ? worker : undefined;
   });
   assertEquals([busy.accepted, busy.answered, busy.connections], [2, 1, 1]);
@@ -434,7 +441,9 @@ Deno.test("status prints a table whose columns line up, without borders or colou
   assertMatch(supervisor!, new RegExp(`^supervisor +${server.pid} +\\d+s$`));
   assertMatch(
     worker!,
-    new RegExp(`^worker +${pid} +1 +serving +\\d+s +native +kernel +0 +0 +0 +0 +0 +\\d+ MiB$`),
+    new RegExp(
+      `^worker +${pid} +1 +serving +\\d+s +native +kernel +0 +0 +0 +0 +0 +\\d+ MiB +\\d+$`,
+    ),
   );
   const column = (name: string) => head!.indexOf(name);
   assertEquals(supervisor!.indexOf(`${server.pid}`), column("PID"));
@@ -479,7 +488,7 @@ Deno.test("stop lets requests in flight finish, waits until all is gone, and exi
   const pids = [server.pid, ...await server.workers()];
   const slow = server.text("/slow");
   await until("the request in flight", async () => {
-    return (await server.status()).generations[0]!.worker!.inFlight === 1;
+    return (await server.status()).generations[0]!.workers[0]!.process!.inFlight === 1;
   });
   const stops = await Promise.all([runCommand(project, "stop"), runCommand(project, "stop")]);
   // The worker is gone, and so are the port and the runtime folder's files, when stop says so.

@@ -279,7 +279,7 @@ for (const engine of ENGINES) {
     assertEquals((await used.ask("/")).text, "one");
     using fresh = await Wire.open(server.project.port);
     await until("both to be accepted", async () => {
-      return (await server.status()).generations[0]?.worker?.connections === 2;
+      return (await server.status()).generations[0]?.workers[0]?.process?.connections === 2;
     });
     const hungUpMs = performance.now();
     await server.hangUp();

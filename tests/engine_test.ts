@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createHash } from "node:crypto";
-import type { Status } from "../lib/protocol/control.ts";
+import type { ProcessStatus } from "../lib/protocol/control.ts";
 import { concat, formatChunk, formatRequest, hasProgram, Wire } from "./harness/http.ts";
 import { isAlive } from "./harness/process.ts";
 import { Server } from "./harness/server.ts";
@@ -115,14 +115,14 @@ async function start(engine: EngineName, config: Record<string, unknown> = {}): 
   return server;
 }
 
-type Figures = NonNullable<Status["generations"][number]["worker"]>;
+type Figures = ProcessStatus;
 
 /** The figures of the only worker, once they are as `settled` wants them; they come once a second. */
 async function figuresWhen(server: Server, settled: (figures: Figures) => boolean) {
   let last: Figures | null | undefined;
   try {
     return await until("the figures to settle", async () => {
-      last = (await server.status()).generations[0]?.worker;
+      last = (await server.status()).generations[0]?.workers[0]?.process;
       return last && settled(last) ? last : undefined;
     }, 10_000);
   } catch (error) {

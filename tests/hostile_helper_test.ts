@@ -62,7 +62,10 @@ function startServer(timeoutMs: number): Promise<Server> {
 async function pidsOf(server: Server): Promise<{ worker: number; helper: number }> {
   return await until("both", async () => {
     const { generations: [generation] } = await server.status();
-    const [worker, helper] = [generation?.worker?.pid, generation?.helpers[0]?.process?.pid];
+    const [worker, helper] = [
+      generation?.workers[0]?.process?.pid,
+      generation?.helpers[0]?.process?.pid,
+    ];
     return worker !== undefined && helper !== undefined && { worker, helper };
   });
 }

@@ -335,7 +335,12 @@ for (const [what, candidate] of Object.entries(CANDIDATES)) {
     await assertUnharmed(server, { kib, ...descriptors !== undefined && { descriptors } });
     const [generation, ...others] = (await server.status()).generations;
     assertEquals(
-      [generation!.generation, generation!.state, generation!.worker?.pid, others.length],
+      [
+        generation!.generation,
+        generation!.state,
+        generation!.workers[0]?.process?.pid,
+        others.length,
+      ],
       [1, "serving", oldWorker, 0],
     );
     assertEquals(processesIn(server.project.folder), [oldWorker!]);

@@ -21,7 +21,10 @@ Deno.test("a busy HTTP/2 connection is asked to go at a reload and loses nothing
     stdout: "piped",
     stderr: "null",
   }).output();
-  await until("load", async () => (await server.status()).generations[0]!.worker!.answered > 0);
+  await until(
+    "load",
+    async () => (await server.status()).generations[0]!.workers[0]!.process!.answered > 0,
+  );
   assertEquals((await server.hangUp()).event, "reload_done");
   const ending = server.waitFor("generation_ended");
   const first = await Promise.race([ending.then(() => "the drain"), load.then(() => "the load")]);

@@ -263,7 +263,7 @@ nativeTest(
     ]);
     assertEquals(await result(server, execTouch(mark)), EPERM);
     await server.waitFor("exec_denied", 2);
-    const { worker: seen } = (await server.status()).generations[0]!;
+    const seen = (await server.status()).generations[0]!.workers[0]!.process;
     assertEquals([seen!.pid, seen!.denied], [pid, 2]);
     assertEquals(await Deno.stat(mark).catch((error) => error.name), "NotFound");
     assertEquals(server.eventsOf("worker_lost"), []);
@@ -341,6 +341,25 @@ nativeTest(
     assertEquals([lost.pid, lost.how], [pid, `made ${listen} stop (killed by SIGKILL)`]);
     assertEquals(await result(server, "return 1"), 1);
     assertEquals(server.eventsOf("listener_stopped").map((event) => event.listen), [listen]);
+  },
+);
+
+nativeTest(
+  "of several workers all are replaced when a listener was made to stop: which one did it nobody can tell",
+  async () => {
+    await using server = await startWide({ config: { workers: 2, net: ["127.0.0.1:9"] } });
+    const before = await server.workers();
+    assertEquals(await result(server, STOP_LISTENER), [0, 0]);
+    await server.waitFor("worker_lost", 2);
+    const lost = server.eventsOf("worker_lost").map(({ pid }) => pid);
+    assertEquals(lost.toSorted(), before.toSorted());
+    const listen = `127.0.0.1:${server.project.port}`;
+    for (const { how } of server.eventsOf("worker_lost")) {
+      assertEquals(how, `made ${listen} stop (killed by SIGKILL)`);
+    }
+    await until("two others", async () => (await server.workers()).length === 2);
+    assertEquals(await result(server, "return 1"), 1);
+    assertEquals(server.eventsOf("listener_stopped").length, 1);
   },
 );
 
@@ -464,7 +483,7 @@ nativeTest("a worker cannot signal the supervisor, by whatever call", async () =
   // The rest is refused by the program itself; nobody was asked about it.
   const told = await server.waitFor("call_denied");
   assertEquals([told.call, told.worker, told.path], ["kill", 1, null]);
-  assertEquals((await server.status()).generations[0]!.worker!.denied, 1);
+  assertEquals((await server.status()).generations[0]!.workers[0]!.process!.denied, 1);
   // It is alive and well, and can still end a worker itself.
   assertEquals((await server.status()).pid, server.pid);
   assertEquals((await server.hangUp()).event, "reload_done");
@@ -484,7 +503,7 @@ nativeTest(
     );
     await until("the request in flight", async () => {
       const { generations } = await server.status();
-      return generations[0]!.worker!.inFlight === 1;
+      return generations[0]!.workers[0]!.process!.inFlight === 1;
     });
     server.signal("SIGKILL");
     const errno = await late;

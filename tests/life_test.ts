@@ -76,7 +76,7 @@ async function beginSlow(server: Server): Promise<{ slow: Promise<string> }> {
   const slow = server.text("/slow");
   await until("the request in flight", async () => {
     const { generations } = await server.status();
-    return generations.some(({ worker }) => worker?.inFlight === 1);
+    return generations.some(({ workers }) => workers[0]?.process?.inFlight === 1);
   });
   return { slow };
 }
@@ -100,7 +100,7 @@ Deno.test("a worker killed from outside is replaced, and who connects meanwhile 
       [1, 1],
     ],
   );
-  assert(status.generations[0]!.worker!.pid !== worker);
+  assert(status.generations[0]!.workers[0]!.process!.pid !== worker);
 });
 
 Deno.test("a worker that exits by itself is replaced too", async () => {

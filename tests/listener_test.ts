@@ -163,7 +163,7 @@ Deno.test("a connection that waits on a port which a reload removes is still ans
   await using server = await Server.startOn(project);
   const slow = askPort(removed);
   await until("the request in flight", async () => {
-    return (await server.status()).generations[0]!.worker!.inFlight === 1;
+    return (await server.status()).generations[0]!.workers[0]!.process!.inFlight === 1;
   });
   await project.configure({ listen: [`127.0.0.1:${project.port}`] });
   assertEquals((await server.hangUp()).event, "reload_done");

@@ -56,16 +56,20 @@ async function settle(): Promise<void> {
 }
 
 /** A queue whose runs end when the test says so. */
-function controlledQueue() {
+function controlledQueue(mayRun?: () => Promise<void>) {
   const clock = new FakeClock();
   const runs: PromiseWithResolvers<string>[] = [];
   const starts: number[] = [];
-  const queue = new ReloadQueue(() => {
-    starts.push(clock.nowMs());
-    const run = Promise.withResolvers<string>();
-    runs.push(run);
-    return run.promise;
-  }, clock);
+  const queue = new ReloadQueue(
+    () => {
+      starts.push(clock.nowMs());
+      const run = Promise.withResolvers<string>();
+      runs.push(run);
+      return run.promise;
+    },
+    mayRun,
+    clock,
+  );
   return { clock, runs, starts, queue };
 }
 
@@ -145,6 +149,20 @@ Deno.test("a reload that fails rejects those who asked for it, and none else", a
   const third = queue.request();
   runs[2]!.resolve("fine too");
   assertEquals(await third, "fine too");
+});
+
+Deno.test("reloads that come while one waits until it may begin count as that one", async () => {
+  const room = Promise.withResolvers<void>();
+  const { queue, runs } = controlledQueue(() => room.promise);
+  const asked = Array.from({ length: 10 }, () => queue.request());
+  await settle();
+  assertEquals([runs.length, queue.state], [0, "waiting"]);
+  asked.push(queue.request());
+  room.resolve();
+  await settle();
+  assertEquals([runs.length, queue.state], [1, "running"]);
+  runs[0]!.resolve("done");
+  assertEquals(new Set(await Promise.all(asked)), new Set(["done"]));
 });
 
 // ---- what strangers print ----
@@ -386,18 +404,23 @@ const STATUS: Status = {
       ageMs: 184_000,
       replacements: 0,
       wall: "kernel",
-      worker: {
-        worker: 1,
-        pid: 202,
-        engine: "native",
-        ageMs: 183_000,
-        memoryBytes: 53 * 2 ** 20,
-        accepted: 31,
-        connections: 32,
-        inFlight: 33,
-        answered: 34,
-        denied: 35,
-      },
+      workers: [{
+        index: 0,
+        replacements: 0,
+        process: {
+          worker: 1,
+          pid: 202,
+          engine: "native",
+          ageMs: 183_000,
+          memoryBytes: 53 * 2 ** 20,
+          descriptors: 36,
+          accepted: 31,
+          connections: 32,
+          inFlight: 33,
+          answered: 34,
+          denied: 35,
+        },
+      }],
       helpers: [],
     },
     {
@@ -406,7 +429,7 @@ const STATUS: Status = {
       ageMs: 4000,
       replacements: 3,
       wall: "deno",
-      worker: null,
+      workers: [0, 1].map((index) => ({ index, replacements: index, process: null })),
       helpers: [
         {
           helper: "thumbnails",
@@ -418,6 +441,7 @@ const STATUS: Status = {
             engine: "none",
             ageMs: 3000,
             memoryBytes: 90 * 2 ** 20,
+            descriptors: 0,
             accepted: 41,
             connections: 42,
             inFlight: 43,
@@ -430,6 +454,7 @@ const STATUS: Status = {
     },
   ],
   reloads: 5,
+  reload: "idle",
   lastReload: { outcome: "refused", generation: 2, ms: 9, at: "2026-11-23", reason: "no good" },
   ended: [],
 };
@@ -445,7 +470,7 @@ Deno.test("status shows every process with its figures, and a generation without
   const rows = lines.slice(4).map((line) => line.trim().split(/ {2,}/));
   assertEquals(rows, [
     ["ROLE", "PID", "GENERATION", "STATE", "AGE", "ENGINE", "WALL", "IN FLIGHT", "CONNECTIONS"]
-      .concat("ACCEPTED", "ANSWERED", "DENIED", "MEMORY"),
+      .concat("ACCEPTED", "ANSWERED", "DENIED", "MEMORY", "FDS"),
     ["supervisor", "101", "3m 4s"],
     ["worker", "202", "1", "draining", "3m 3s", "native", "kernel", "33"].concat(
       "32",
@@ -453,8 +478,10 @@ Deno.test("status shows every process with its figures, and a generation without
       "34",
       "35",
       "53 MiB",
+      "36",
     ),
-    ["(no worker)", "2", "serving", "4s", "deno"],
+    ["(no worker.0)", "2", "serving", "4s", "deno"],
+    ["(no worker.1)", "2", "serving", "4s", "deno"],
     ["helper thumbnails.1", "303", "2", "serving", "3s", "deno", "43"].concat(
       "42",
       "41",

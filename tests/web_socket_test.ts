@@ -109,7 +109,7 @@ class Client implements AsyncDisposable {
 
 async function inFlightIs(server: Server, expected: number): Promise<void> {
   await until(`${expected} in flight`, async () => {
-    return (await server.status()).generations.at(-1)?.worker?.inFlight === expected;
+    return (await server.status()).generations.at(-1)?.workers[0]?.process?.inFlight === expected;
   });
 }
 
@@ -190,7 +190,7 @@ const PROMISES: Record<string, (server: Server) => Promise<void>> = {
       assertEquals(await wire.ended(), "more");
     }
     await inFlightIs(server, 0);
-    assertEquals((await server.status()).generations[0]?.worker?.connections, 0);
+    assertEquals((await server.status()).generations[0]?.workers[0]?.process?.connections, 0);
   },
 
   async "is closed with 1001 at a reload, and the next one meets the new generation"(server) {

@@ -1,12 +1,11 @@
 import Table from "cli-table3";
 import { EXIT } from "../base/exit_code.ts";
-import type { Status } from "../protocol/control.ts";
-
-type Generation = Status["generations"][number];
-type Process = Generation["worker"];
+import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./cli.ts";
 import { printLine } from "./terminal.ts";
+
+type Generation = Status["generations"][number];
 
 /** Shows processes and generations. */
 export const status: Command = async ({ config, json }) => {
@@ -29,6 +28,7 @@ const HEAD = [
   "ANSWERED",
   "DENIED",
   "MEMORY",
+  "FDS",
 ];
 
 const BLANK = HEAD.slice(5).map(() => "");
@@ -41,7 +41,7 @@ export function formatStatus(status: Status): string {
     chars: Object.fromEntries(BORDERS.map((border) => [border, ""])),
   });
   table.push(["supervisor", status.pid, "", "", formatAge(status.ageMs), ...BLANK]);
-  const add = (role: string, process: Process, generation?: Generation) =>
+  const add = (role: string, process: ProcessStatus | null, generation?: Generation) =>
     table.push([
       process ? role : `(no ${role})`,
       process?.pid ?? "",
@@ -56,10 +56,14 @@ export function formatStatus(status: Status): string {
       process?.answered ?? "",
       process?.denied ?? "",
       process ? `${Math.round(process.memoryBytes / 2 ** 20)} MiB` : "",
+      process?.descriptors || "",
     ]);
   if (status.logger) add("logger", status.logger.process);
   for (const generation of status.generations) {
-    add("worker", generation.worker, generation);
+    const { workers } = generation;
+    for (const { index, process } of workers) {
+      add(workers.length === 1 ? "worker" : `worker.${index}`, process, generation);
+    }
     for (const { helper, instance, process } of generation.helpers) {
       add(`helper ${helper}.${instance}`, process, generation);
     }
@@ -81,7 +85,13 @@ const BORDERS = [
   ...["bottom-right", "left", "left-mid", "mid", "mid-mid", "right", "right-mid", "middle"],
 ];
 
-function formatReload({ reloads, lastReload }: Status): string {
+function formatReload({ reload, ...status }: Status): string {
+  const last = formatLastReload(status);
+  if (reload === "idle") return last;
+  return `${last}; another one ${reload === "running" ? "runs" : "waits for a drain to end"}`;
+}
+
+function formatLastReload({ reloads, lastReload }: Pick<Status, "reloads" | "lastReload">): string {
   if (!lastReload) return "never reloaded";
   const { outcome, at, ms, reason } = lastReload;
   const why = reason === undefined ? "" : `: ${reason}`;

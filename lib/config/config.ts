@@ -96,6 +96,8 @@ export interface Config extends Compartment {
   /** The folder of {@link Config.file}; relative paths of the config start here. */
   readonly folder: string;
   readonly listen: readonly ListenAddress[];
+  /** How many workers a generation has. */
+  readonly workers: number;
   readonly helpers: readonly HelperConfig[];
   readonly engine: "native" | "node";
   /** What holds a worker back. */
@@ -106,7 +108,19 @@ export interface Config extends Compartment {
     readonly readyDeadlineMs: number;
     readonly idleGraceMs: number;
     readonly drainDeadlineMs: number;
+    /** How long a stop is announced on {@link Config.readiness}. */
+    readonly announceMs: number;
+    /** How many generations drain at a time, at the most. */
+    readonly maxDraining: number;
   };
+  /** When a worker leaves, and another takes its place; `undefined` for never. */
+  readonly recycle: {
+    readonly maxRequests?: number | undefined;
+    readonly maxAgeMs?: number | undefined;
+    readonly maxMemoryBytes?: number | undefined;
+  };
+  /** The path that a load balancer asks; `undefined` for none. */
+  readonly readiness?: string | undefined;
   readonly log: {
     /** Absolute folder of the log files; `undefined` for none, and then no logger runs. */
     readonly folder: string | undefined;

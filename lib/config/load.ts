@@ -5,7 +5,7 @@ import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } f
 import type { Override } from "./override.ts";
 import { parseConfig } from "./parse.ts";
 import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
-import type { ConfigFile } from "./schema.ts";
+import { type ConfigFile, MAX_WORKERS } from "./schema.ts";
 
 export { parseConfig } from "./parse.ts";
 
@@ -64,7 +64,7 @@ export async function loadConfig(file: string, override?: Override): Promise<Con
   }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
 
-  const { env, net, engine, reload, wall, limits, on_violation: onViolation } = values;
+  const { env, net, engine, reload, recycle, wall, limits, on_violation: onViolation } = values;
   const runtime = resolve(folder, values.runtime);
   const log = {
     ...values.log,
@@ -83,6 +83,7 @@ export async function loadConfig(file: string, override?: Override): Promise<Con
       app,
       listen,
       unveil,
+      workers: countWorkers(values.workers),
       helpers,
       env,
       net,
@@ -91,7 +92,9 @@ export async function loadConfig(file: string, override?: Override): Promise<Con
       onViolation,
       limits,
       reload,
+      recycle,
     },
+    ...values.readiness !== undefined && { readiness: values.readiness },
     ...{ log, account, runtime, at },
   });
 }
@@ -194,6 +197,10 @@ async function placeUnveil(
 
 async function findUser({ user, group }: ConfigFile): Promise<Account | Refusal | undefined> {
   return user === undefined ? undefined : await resolveAccount(user, group);
+}
+
+function countWorkers(workers: ConfigFile["workers"]): number {
+  return workers === "auto" ? Math.min(navigator.hardwareConcurrency, MAX_WORKERS) : workers;
 }
 
 async function kindOf(path: string): Promise<"file" | "folder" | "missing" | "unknown"> {

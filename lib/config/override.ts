@@ -14,9 +14,18 @@ export interface Override {
 }
 
 /** Keys that replace those of the config; of an object, key by key. */
-export const OVERRIDABLE = ["listen", "log", "limits", "reload", "user", "group"] as const;
+export const OVERRIDABLE = [
+  "listen",
+  "workers",
+  "log",
+  "limits",
+  "reload",
+  "recycle",
+  "user",
+  "group",
+] as const;
 
-const MERGED = ["log", "limits", "reload"];
+const MERGED = ["log", "limits", "reload", "recycle"];
 
 /** A key that an override may not have. */
 interface RefusedKey extends Refusal {

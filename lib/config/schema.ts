@@ -10,6 +10,9 @@ const MAX_NAMES = 128;
 const MAX_NAME_CHARS = 256;
 const MAX_HELPERS = 32;
 
+/** The most workers that a generation may have. */
+export const MAX_WORKERS = 64;
+
 const GRANTS = {
   app: {
     unveil:
@@ -72,6 +75,19 @@ const ReloadSchema = z.strictObject({
       "How long requests in flight may finish after a reload, in milliseconds; what is left is cut " +
         "and counted. At least idleGraceMs. Raise it for long downloads and uploads.",
     ),
+  announceMs: z.int().min(0).max(600_000).default(0).describe(
+    "How long `readiness` says 503 at a stop before the listeners are left, in milliseconds; all else " +
+      "is answered meanwhile, and new connections are accepted. Set it to what the load balancer " +
+      "needs to notice: its interval times the failures it wants, and a little more. It comes before " +
+      "drainDeadlineMs, so give the service manager the sum of both for a stop. A reload announces " +
+      "nothing, since the new workers accept on the same listeners at once.",
+  ),
+  maxDraining: z.int().min(1).max(64).default(4)
+    .describe(
+      "How many old generations drain at a time at the most; a reload that would make it one more " +
+        "waits until one has ended. Each holds the memory of its processes: raise it where there is " +
+        "enough of that for many reloads in a row. What counts is the config that is in force.",
+    ),
 }).check(({ value, issues }) => {
   if (value.drainDeadlineMs >= value.idleGraceMs) return;
   issues.push(asIssue(
@@ -84,6 +100,22 @@ const ReloadSchema = z.strictObject({
     ),
     ["drainDeadlineMs"],
   ));
+});
+
+const RecycleSchema = z.strictObject({
+  maxRequests: z.int().min(1).max(Number.MAX_SAFE_INTEGER).optional().describe(
+    "How many requests a worker answers before it leaves. Set it for an app that leaks a little " +
+      "with each.",
+  ),
+  maxAgeMs: z.int().min(1_000).max(31_536_000_000).optional().describe(
+    "How old a worker becomes before it leaves, in milliseconds.",
+  ),
+  maxMemoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(
+    "How much of a worker may be in memory (VmRSS of proc_pid_status(5)) before it leaves, in bytes; " +
+      "it is looked at once a second. The least is 128 MiB. Set it well below `limits.memoryBytes`, at " +
+      "which a worker dies, and well above what the app needs: a worker that is above it from the " +
+      "start is replaced over and over.",
+  ),
 });
 
 const LimitsSchema = z.strictObject({
@@ -191,6 +223,12 @@ export const ConfigSchema = z.strictObject({
       "the machine. The socket stays open over reloads.",
   ),
   ...grantKeys("app"),
+  workers: z.union([z.int().min(1).max(MAX_WORKERS), z.literal("auto")]).default(1).describe(
+    "How many processes serve the app side by side, each with a slot of its own: one that dies is " +
+      'replaced alone. `"auto"` is one for each processor that the supervisor may use, ' +
+      `${MAX_WORKERS} at the most. Raise it for an app that keeps a processor busy. Workers share ` +
+      "the listeners and nothing else: what the app keeps in memory is each worker's own.",
+  ),
   helpers: z.record(
     z.string().regex(HELPER_NAME, "expected lower case letters, digits and _, such as thumbnails"),
     HelperSchema,
@@ -220,6 +258,21 @@ export const ConfigSchema = z.strictObject({
       "given is cut to that. A worker's memory is never written to a core file.",
   ),
   reload: ReloadSchema.prefault({}).describe("How patient a reload is."),
+  recycle: RecycleSchema.prefault({}).describe(
+    "When a worker leaves although nothing is wrong with it; never by default. Another one is brought " +
+      "up first, and the old one drains as at a reload, so that nothing is lost. One worker of a " +
+      "generation at a time; each has limits of its own, up to a tenth below or above these, so that " +
+      "workers that started together do not become due together.",
+  ),
+  readiness: z.string().max(256).regex(
+    /^(?!.*\/\.{1,2}(\/|$))(\/[A-Za-z0-9._~-]+)+$/,
+    'expected a path such as "/ready", of letters, digits and . _ ~ -',
+  ).optional().describe(
+    'Path that tells a load balancer whether to send requests here, such as "/ready"; none by ' +
+      "default. The worker itself answers it, on every listener, and the app never sees it: 200 and " +
+      "`ready` while it serves, 503 and `draining` when Holdfast stops. It says 200 at a reload, " +
+      "from old workers too: the host goes on serving, and 503 would take it away for nothing.",
+  ),
   log: LogSchema.prefault({}).describe("Log files, besides the events on stderr."),
   user: accountName().optional().describe(
     "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
@@ -234,6 +287,14 @@ export const ConfigSchema = z.strictObject({
       "to /run when that folder is read-only. No unveil may reach it.",
   ),
 }).check(({ value, issues }) => {
+  if (value.reload.announceMs === 0 || value.readiness !== undefined) return;
+  const refusal = new Refusal(
+    "announce_without_readiness",
+    `${value.reload.announceMs} without a readiness path: nobody would hear of it`,
+    'add "readiness": "/ready"',
+  );
+  issues.push(asIssue(value.reload.announceMs, refusal, ["reload", "announceMs"]));
+}).check(({ value, issues }) => {
   if (value.group === undefined || value.user !== undefined) return;
   const refusal = new Refusal("group_without_user", "a group without a user", 'add "user"');
   issues.push(asIssue(value.group, refusal, ["group"]));
@@ -247,6 +308,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   "": Object.keys(ConfigSchema.shape),
   reload: Object.keys(ReloadSchema.shape),
   limits: Object.keys(LimitsSchema.shape),
+  recycle: Object.keys(RecycleSchema.shape),
   log: Object.keys(LogSchema.shape),
   listen: Object.keys(UnixListenSchema.shape),
   helpers: Object.keys(HelperSchema.shape),

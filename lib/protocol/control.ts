@@ -33,6 +33,8 @@ const Process = z.strictObject({
   ageMs: Milliseconds,
   /** What of it is in memory (VmRSS of proc_pid_status(5)). */
   memoryBytes: Count,
+  /** Its open descriptors: listeners, connections, files; 0 where the kernel does not say. */
+  descriptors: Count,
   accepted: Count,
   connections: Count,
   /** Requests in flight; for a helper, calls that run or wait. */
@@ -46,9 +48,14 @@ const Generation = z.strictObject({
   generation: Count,
   state: z.enum(["starting", "serving", "draining", "gone"]),
   ageMs: Milliseconds,
+  /** Of its workers, in all. */
   replacements: Count,
   wall: z.enum(["kernel", "deno"]),
-  worker: z.nullable(Process),
+  workers: z.array(z.strictObject({
+    index: Count,
+    replacements: Count,
+    process: z.nullable(Process),
+  })),
   helpers: z.array(z.strictObject({
     helper: z.string(),
     instance: Count,
@@ -82,6 +89,8 @@ const Status = z.strictObject({
   })),
   generations: z.array(Generation),
   reloads: Count,
+  /** `waiting` until one of the draining generations has ended. */
+  reload: z.enum(["idle", "waiting", "running"]),
   lastReload: z.nullable(ReloadResult),
   /** The generations that ended last, the newest first. */
   ended: z.array(DrainRecord),
@@ -96,4 +105,5 @@ export const Answer = z.discriminatedUnion("type", [
 ]);
 export type Answer = z.infer<typeof Answer>;
 export type Status = z.infer<typeof Status>;
+export type ProcessStatus = z.infer<typeof Process>;
 export type ReloadResult = z.infer<typeof ReloadResult>;

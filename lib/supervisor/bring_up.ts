@@ -22,6 +22,8 @@ export interface BringUpOptions {
   readonly duty?: Duty;
   /** Called before it loads anything of the app: the time to hand over more. */
   readonly equip?: () => Promise<void>;
+  /** Called when it is ready: it accepts once this has settled. */
+  readonly mayAccept?: () => Promise<void>;
   /** Gives it up. */
   readonly signal: AbortSignal;
 }
@@ -34,10 +36,10 @@ export interface BringUpOptions {
  * @throws the signal's reason when it aborts; it is gone then, too
  */
 export async function bringUp(worker: WorkerProcess, options: BringUpOptions): Promise<void> {
-  const { config, listeners, grants, duty = workerDuty(options), equip, signal } = options;
+  const { config, listeners, grants, duty = workerDuty(options), signal } = options;
   const { readyDeadlineMs, idleGraceMs, drainDeadlineMs } = config.reload;
-  const deadline = AbortSignal.timeout(readyDeadlineMs);
-  const either = AbortSignal.any([signal, deadline]);
+  let deadline = AbortSignal.timeout(readyDeadlineMs);
+  let either = AbortSignal.any([signal, deadline]);
   let step = "say hello";
   try {
     await worker.expect("hello", either);
@@ -53,12 +55,16 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
     handOver(worker, listeners);
     await worker.expect("received", either);
     step = "get its helpers";
-    if (equip) await Promise.race([equip(), worker.failed(either)]);
+    if (options.equip) await Promise.race([options.equip(), worker.failed(either)]);
     worker.command({ type: "load" });
     step = `load and open ${duty.role === "worker" ? "the app" : "its module"}`;
     await worker.expect("ready", either);
-    worker.command({ type: "accept" });
+    // What it waits for from here on has a deadline of its own, and is not its fault.
+    if (options.mayAccept) await Promise.race([options.mayAccept(), worker.failed(signal)]);
     step = "accept";
+    deadline = AbortSignal.timeout(readyDeadlineMs);
+    either = AbortSignal.any([signal, deadline]);
+    worker.command({ type: "accept" });
     await worker.expect("accepting", either);
   } catch (error) {
     await killWorker(worker);
@@ -92,12 +98,14 @@ async function requireConfined(worker: WorkerProcess, signal: AbortSignal): Prom
 
 /** The duty of a worker with these listeners. */
 function workerDuty({ config, listeners }: BringUpOptions): Duty {
+  const { readiness: path, reload: { announceMs } } = config;
   return {
     role: "worker",
     engine: config.engine,
     listeners: listeners.map(({ text }) => text),
     helpers: config.helpers.map(({ name, timeoutMs }) => ({ name, timeoutMs })),
     access: accessOf(config.log),
+    ...path !== undefined && { readiness: { path, announceMs } },
   };
 }
 

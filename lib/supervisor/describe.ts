@@ -1,6 +1,6 @@
 /** What `holdfast status` shows of a generation. */
-import { readProcess } from "../os/file.ts";
-import type { Status } from "../protocol/control.ts";
+import { countDescriptors, readProcess } from "../os/file.ts";
+import type { ProcessStatus, Status } from "../protocol/control.ts";
 import type { Generation } from "./generation.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
@@ -14,7 +14,11 @@ export function describeGeneration(generation: Generation): GenerationStatus {
     ageMs: Math.round(performance.now() - generation.startedMs),
     replacements: generation.replacements,
     wall: generation.config.wall,
-    worker: describeProcess(generation.worker),
+    workers: generation.workers.map((slot, index) => ({
+      index,
+      replacements: slot.replacements,
+      process: describeProcess(slot.process),
+    })),
     helpers: generation.helpers.map(({ helper, instance, slot }) => ({
       helper: helper.name,
       instance,
@@ -25,7 +29,7 @@ export function describeGeneration(generation: Generation): GenerationStatus {
 }
 
 /** Describes a process; nothing if it is gone. */
-export function describeProcess(process: WorkerProcess | undefined): GenerationStatus["worker"] {
+export function describeProcess(process: WorkerProcess | undefined): ProcessStatus | null {
   if (!process?.alive || process.pid === undefined) return null;
   const { accepted, connections, inFlight, answered } = process.figures;
   return {
@@ -34,13 +38,14 @@ export function describeProcess(process: WorkerProcess | undefined): GenerationS
     engine: process.engine ?? "unknown",
     ageMs: Math.round(process.ageMs),
     memoryBytes: residentBytes(process.pid),
+    descriptors: countDescriptors(process.pid),
     ...{ accepted, connections, inFlight, answered },
     denied: process.denied,
   };
 }
 
 /** What of a process is in memory; 0 where the kernel does not say. */
-function residentBytes(pid: number): number {
+export function residentBytes(pid: number): number {
   const [, kibibytes] = readProcess(pid, "status")?.match(/^VmRSS:\s*(\d+) kB$/m) ?? [];
   return Number(kibibytes ?? 0) * 1024;
 }

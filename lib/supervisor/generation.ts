@@ -1,15 +1,14 @@
-/** One config snapshot, and the processes started from it: the worker and its helpers. */
+/** One config snapshot, and the processes started from it: its workers and their helpers. */
 import type { Config, HelperConfig } from "../config/config.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { bringUp } from "./bring_up.ts";
+import { residentBytes } from "./describe.ts";
+import { judgeHelper, type Verdict, wornOut } from "./judge.ts";
 import type { Listener } from "./listener.ts";
 import type { LogService } from "./log_service.ts";
-import { Slot, type SlotOptions } from "./slot.ts";
+import { type Departure, type DrainReason, Slot, type SlotOptions } from "./slot.ts";
 import { Switchboard } from "./switchboard.ts";
 import type { WorkerProcess } from "./worker_process.ts";
-
-/** How long an instance of a helper may hold on to a call that is over, or say nothing at all. */
-const STUCK_MARGIN_MS = 2_000;
 
 export type GenerationState = "starting" | "serving" | "draining" | "gone";
 
@@ -20,7 +19,7 @@ export interface GenerationRecord {
   readonly drainMs: number;
   /** Requests answered during the drain. */
   readonly answered: number;
-  /** Connections that were cut at the deadline; `null` if the worker could not say. */
+  /** Connections that were cut at the deadline; `null` if a worker could not say. */
   readonly cut: number | null;
   readonly outcome: "drained" | "cut" | "killed" | "died";
 }
@@ -34,7 +33,8 @@ export interface GenerationOptions {
   readonly listeners: readonly Listener[];
   /** Where its workers' access records go, if they go anywhere. */
   readonly logs: LogService | undefined;
-  readonly worker: SlotSpawning;
+  /** An entry for each worker. */
+  readonly workers: readonly SlotSpawning[];
   /** An entry for each instance of each helper. */
   readonly helpers: readonly (SlotSpawning & {
     readonly helper: HelperConfig;
@@ -57,9 +57,11 @@ export class Generation {
   readonly startedMs = performance.now();
   readonly helpers: readonly HelperSlot[];
   readonly logs: LogService | undefined;
-  readonly #worker: Slot;
+  readonly workers: readonly Slot[];
   readonly #switchboard = new Switchboard();
   #helpersReady: Promise<unknown> = Promise.resolve();
+  readonly #allReady = Promise.withResolvers<void>();
+  #notReady: number;
   #state: GenerationState = "starting";
   #cut = false;
 
@@ -84,43 +86,52 @@ export class Generation {
         judge: (process) => judgeHelper(process, helper),
       }),
     }));
-    this.#worker = new Slot({
-      ...common,
-      ...options.worker,
-      role: "worker",
-      restart: "always",
-      bringUp: (process, signal) =>
-        bringUp(process, {
-          config,
-          listeners,
-          grants: workerGrants(config),
-          signal,
-          equip: async () => {
-            // The app may call them as soon as it is loaded.
-            await this.#helpersReady;
-            this.#switchboard.addWorker(process);
-            this.logs?.addWorker(process);
-          },
-        }),
-    });
+    this.#notReady = options.workers.length;
+    const workers = options.workers.map((spawning, index) => ({
+      spawning,
+      role: options.workers.length === 1 ? "worker" as const : `worker.${index}` as const,
+    }));
+    this.workers = workers.map(({ spawning, role }) =>
+      new Slot({
+        ...common,
+        ...spawning,
+        role,
+        restart: "always",
+        bringUp: (process, signal) =>
+          bringUp(process, {
+            config,
+            listeners,
+            grants: workerGrants(config),
+            signal,
+            equip: async () => {
+              // The app may call them as soon as it is loaded.
+              await this.#helpersReady;
+              this.#switchboard.addWorker(process);
+              this.logs?.addWorker(process);
+            },
+            // One that served while another might still fail would be cut with the candidate.
+            mayAccept: () => {
+              if (--this.#notReady === 0) this.#allReady.resolve();
+              return this.#allReady.promise;
+            },
+          }),
+        judge: (process) => this.#judge(process),
+      })
+    );
   }
 
   get state(): GenerationState {
     return this.#state;
   }
 
-  get worker(): WorkerProcess | undefined {
-    return this.#worker.process;
-  }
-
-  /** How many workers of this generation were replaced after they died. */
+  /** How many workers took the place of another one. */
   get replacements(): number {
-    return this.#worker.replacements;
+    return this.workers.reduce((sum, { replacements }) => sum + replacements, 0);
   }
 
   /**
-   * Brings up the helpers and the first worker until it accepts connections. Until it says that it is
-   * ready it accepts none, so that giving it up loses nothing.
+   * Brings up the helpers and the workers until they accept connections. Until all of them are ready
+   * none accepts, so that giving them up loses nothing.
    *
    * @throws {HoldfastError} if one does not come up before the deadline; all are gone then
    */
@@ -136,7 +147,7 @@ export class Generation {
     const helpers = this.helpers.map(({ slot }) => starting(slot));
     this.#helpersReady = Promise.all(helpers);
     this.#helpersReady.catch(() => {});
-    const outcomes = await Promise.allSettled([...helpers, starting(this.#worker)]);
+    const outcomes = await Promise.allSettled([...helpers, ...this.workers.map(starting)]);
     if (outcomes.some(({ status }) => status === "rejected")) {
       this.#state = "gone";
       await Promise.all(this.#slots.map((slot) => slot.kill()));
@@ -146,22 +157,32 @@ export class Generation {
     this.#state = "serving";
   }
 
-  /** Lets the worker finish what it has, until its deadline, and then the helpers. Never fails. */
-  async drain(): Promise<GenerationRecord> {
+  /** Lets the workers finish what they have, until the deadline, and then the helpers. Never fails. */
+  async drain(reason: DrainReason): Promise<GenerationRecord> {
     const startMs = performance.now();
     this.#state = "draining";
-    const end = await this.#worker.drain();
-    const worker = this.#worker.process;
-    await Promise.all(this.helpers.map(({ slot }) => slot.drain()));
+    const departures = (await Promise.all(this.workers.map((slot) => slot.drain(reason)))).flat();
+    await Promise.all(this.helpers.map(({ slot }) => slot.drain(reason)));
     this.#state = "gone";
     for (const slot of this.#slots) slot.close();
     return {
       generation: this.number,
       drainMs: Math.round(performance.now() - startMs),
-      answered: worker?.drained?.answered ?? 0,
-      cut: worker?.drained?.cut ?? null,
-      outcome: end === "killed" || this.#cut ? "killed" : outcomeOf(worker),
+      ...sumUp(this.#cut ? departures.map((each) => ({ ...each, end: "killed" })) : departures),
     };
+  }
+
+  /** One at a time leaves for its age: the others serve meanwhile, and there is never one more. */
+  #judge(process: WorkerProcess): Verdict | undefined {
+    if (this.workers.some(({ renewing }) => renewing)) return undefined;
+    const { figures, ageMs, pid = 0, chance } = process;
+    const { recycle } = this.config;
+    const facts = wornOut(recycle, {
+      maxRequests: figures.answered,
+      maxAgeMs: ageMs,
+      maxMemoryBytes: recycle.maxMemoryBytes === undefined ? 0 : residentBytes(pid),
+    }, chance);
+    return facts && { act: "renew", facts };
   }
 
   /** Ends every process now. */
@@ -171,7 +192,7 @@ export class Generation {
   }
 
   get #slots(): Slot[] {
-    return [this.#worker, ...this.helpers.map(({ slot }) => slot)];
+    return [...this.workers, ...this.helpers.map(({ slot }) => slot)];
   }
 }
 
@@ -191,15 +212,25 @@ async function bringUpHelper(
   });
 }
 
-/** A call that its helper does not let go of keeps the others waiting. */
-function judgeHelper(process: WorkerProcess, { timeoutMs }: HelperConfig): string | undefined {
-  const { figures: { overdueMs = 0 }, silentMs } = process;
-  if (overdueMs > STUCK_MARGIN_MS) return `held on to a call ${overdueMs} ms longer than it may`;
-  if (silentMs <= timeoutMs + STUCK_MARGIN_MS) return undefined;
-  return `said nothing for ${Math.round(silentMs)} ms`;
+/** The drains of all workers as one: the sum of their figures, and the worst of their outcomes. */
+export function sumUp(
+  ends: readonly Departure[],
+): Pick<GenerationRecord, "answered" | "cut" | "outcome"> {
+  const outcomes = ends.map(outcomeOf);
+  const sum = (of: "answered" | "cut") =>
+    ends.reduce((sum, { drained }) => sum + (drained?.[of] ?? 0), 0);
+  return {
+    answered: sum("answered"),
+    cut: ends.every(({ drained }) => drained) ? sum("cut") : null,
+    outcome: OUTCOMES.find((outcome) => outcomes.includes(outcome))!,
+  };
 }
 
-function outcomeOf(worker: WorkerProcess | undefined): GenerationRecord["outcome"] {
-  if (worker?.drained === undefined) return "died";
-  return worker.drained.cut > 0 ? "cut" : "drained";
+/** The worst first. */
+const OUTCOMES: readonly GenerationRecord["outcome"][] = ["killed", "died", "cut", "drained"];
+
+function outcomeOf({ end, drained }: Departure): GenerationRecord["outcome"] {
+  if (end === "killed") return "killed";
+  if (drained === undefined) return "died";
+  return drained.cut > 0 ? "cut" : "drained";
 }

@@ -10,6 +10,7 @@ import { type Feed, MAX_FEED_LINE, MAX_FEED_LINES } from "../protocol/feed.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import { attempt } from "./attempt.ts";
 import { bringUp } from "./bring_up.ts";
+import { judgeSilence } from "./judge.ts";
 import { connect, STREAM } from "./lane.ts";
 import { Slot, type SlotOptions } from "./slot.ts";
 import type { WorkerProcess } from "./worker_process.ts";
@@ -58,8 +59,7 @@ export class LogService {
         });
         this.#serve(process);
       },
-      judge: ({ silentMs }) =>
-        silentMs > SILENCE_MS ? `said nothing for ${Math.round(silentMs)} ms` : undefined,
+      judge: ({ silentMs }) => judgeSilence(silentMs, SILENCE_MS),
     });
   }
 
@@ -115,7 +115,7 @@ export class LogService {
   async close(): Promise<void> {
     this.#flush();
     this.#feed?.end();
-    await this.#slot.drain();
+    await this.#slot.drain("stopping");
     this.#slot.close();
   }
 

@@ -18,27 +18,44 @@ const realClock: QueueClock = {
 
 export class ReloadQueue<Result> {
   readonly #run: () => Promise<Result>;
+  readonly #mayRun: () => Promise<void> | undefined;
   readonly #clock: QueueClock;
   #next: PromiseWithResolvers<Result> | undefined;
-  #running = false;
+  #state: "idle" | "waiting" | "running" = "idle";
 
-  /** @param run does one reload */
-  constructor(run: () => Promise<Result>, clock: QueueClock = realClock) {
+  /**
+   * @param run does one reload
+   * @param mayRun waits until one may begin; whoever asks meanwhile gets that one
+   */
+  constructor(
+    run: () => Promise<Result>,
+    mayRun: () => Promise<void> | undefined = () => undefined,
+    clock: QueueClock = realClock,
+  ) {
     this.#run = run;
+    this.#mayRun = mayRun;
     this.#clock = clock;
+  }
+
+  /** Whether a reload is under way, or waits until it may be. */
+  get state(): "idle" | "waiting" | "running" {
+    return this.#state;
   }
 
   /** Asks for a reload; the result is that of one that began after this call. */
   request(): Promise<Result> {
     this.#next ??= Promise.withResolvers();
     const { promise } = this.#next;
-    if (!this.#running) void this.#work();
+    if (this.#state === "idle") void this.#work();
     return promise;
   }
 
   async #work(): Promise<void> {
-    this.#running = true;
     while (this.#next) {
+      this.#state = "waiting";
+      const wait = this.#mayRun();
+      if (wait) await wait;
+      this.#state = "running";
       const { resolve, reject } = this.#next;
       this.#next = undefined;
       const startMs = this.#clock.nowMs();
@@ -46,6 +63,6 @@ export class ReloadQueue<Result> {
       const restMs = RELOAD_SPACING_MS - (this.#clock.nowMs() - startMs);
       if (restMs > 0) await this.#clock.sleep(restMs);
     }
-    this.#running = false;
+    this.#state = "idle";
   }
 }

@@ -1,9 +1,14 @@
-/** A place that one process is to fill: it brings one up, and another when that dies. */
+/**
+ * A place that one process is to fill: it brings one up, another when that dies, and another in the
+ * place of one that is to leave.
+ */
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
+import type { ToWorker } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import { backoffMs, LIVED_MS } from "./backoff.ts";
 import { killWorker } from "./bring_up.ts";
+import type { Verdict } from "./judge.ts";
 import { settlesWithin, sleep } from "./patience.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
@@ -28,26 +33,38 @@ export interface SlotOptions {
   readonly nextWorker: () => number;
   /** Brings up a process that was spawned, until it serves; it is gone if that fails. */
   readonly bringUp: (process: WorkerProcess, signal: AbortSignal) => Promise<void>;
-  /** Says why a living process is of no use any more, if it is not. */
-  readonly judge?: (process: WorkerProcess) => string | undefined;
+  /** Says what is to become of a living process, if it is not to go on. */
+  readonly judge?: (process: WorkerProcess) => Verdict | undefined;
   /** Whether one that died is replaced. */
   readonly restart: "always" | "never";
+}
+
+/** Why a process is told to drain. */
+export type DrainReason = Extract<ToWorker, { type: "drain" }>["reason"];
+
+/** How a process left that was told to drain, and its last words if it came to say them. */
+export interface Departure {
+  readonly end: "ended" | "killed";
+  readonly drained: WorkerProcess["drained"];
 }
 
 export class Slot {
   readonly role: Role;
   readonly #options: SlotOptions;
   readonly #stop = new AbortController();
-  #spawner: Spawner;
+  /** Those whose place another one has taken, until they are gone. */
+  readonly #leaving = new Map<WorkerProcess, Promise<Departure>>();
+  #spare: Spawner | undefined;
   #process: WorkerProcess | undefined;
-  #used = false;
   #deaths = 0;
   #replacements = 0;
   #respawning: Promise<void> | undefined;
+  #renewal: Promise<void> | undefined;
+  #renewalFromMs = 0;
 
   constructor(options: SlotOptions) {
     this.#options = options;
-    this.#spawner = options.spawner;
+    this.#spare = options.spawner;
     this.role = options.role;
   }
 
@@ -55,9 +72,14 @@ export class Slot {
     return this.#process;
   }
 
-  /** How many processes were replaced after they died. */
+  /** How many processes took the place of another one. */
   get replacements(): number {
     return this.#replacements;
+  }
+
+  /** Whether one is about to take the place of another, or that one is not gone yet. */
+  get renewing(): boolean {
+    return this.#renewal !== undefined || this.#leaving.size > 0;
   }
 
   /**
@@ -71,26 +93,23 @@ export class Slot {
   }
 
   /**
-   * Lets the process finish what it has, until its deadline. Never fails.
+   * Lets the process finish what it has, until its deadline, and any that is leaving. Never fails.
    *
-   * @returns whether it had to be killed
+   * @returns how each of them left, the process of the slot first
    */
-  async drain(): Promise<"ended" | "killed"> {
+  async drain(reason: DrainReason): Promise<Departure[]> {
     this.#stop.abort(new Error(`The ${this.role} is draining`));
     await this.#respawning;
-    const process = this.#process;
-    if (!process?.alive) return "ended";
-    const told = attempt("drain", () => process.command({ type: "drain" }));
-    const limitMs = told ? this.#options.config.reload.drainDeadlineMs + DRAIN_MARGIN_MS : 0;
-    if (await settlesWithin(process.exited, limitMs)) return "ended";
-    await killWorker(process);
-    return "killed";
+    await this.#renewal;
+    return await Promise.all([this.#end(this.#process, reason), ...this.#leaving.values()]);
   }
 
   /** Ends the process now. */
   cut(): void {
     this.#stop.abort(new Error(`The ${this.role} was cut`));
-    attempt("signal", () => this.#process?.signal("SIGKILL"));
+    for (const process of [this.#process, ...this.#leaving.keys()]) {
+      attempt("signal", () => process?.signal("SIGKILL"));
+    }
   }
 
   /** Ends the process now, and waits until it is gone. */
@@ -99,27 +118,43 @@ export class Slot {
     if (this.#process?.alive) await killWorker(this.#process);
   }
 
-  /** Lets go of the spawner. To be called when the process is gone. */
+  /** Lets go of what no process has used. To be called when the process is gone. */
   close(): void {
     this.#stop.abort(new Error(`The ${this.role} is gone`));
-    attempt("close the spawner", () => this.#spawner.close());
+    attempt("close the spawner", () => this.#spare?.close());
+    this.#spare = undefined;
+  }
+
+  async #end(process: WorkerProcess | undefined, reason: DrainReason): Promise<Departure> {
+    if (!process?.alive) return { end: "ended", drained: process?.drained };
+    const told = attempt("drain", () => process.command({ type: "drain", reason }));
+    const { announceMs, drainDeadlineMs } = this.#options.config.reload;
+    const patienceMs = (reason === "stopping" ? announceMs : 0) + drainDeadlineMs;
+    const limitMs = told ? patienceMs + DRAIN_MARGIN_MS : 0;
+    if (await settlesWithin(process.exited, limitMs)) {
+      return { end: "ended", drained: process.drained };
+    }
+    await killWorker(process);
+    return { end: "killed", drained: process.drained };
   }
 
   async #bringUp(signal: AbortSignal): Promise<WorkerProcess> {
     const { role, generation, config, startSpawner, request, nextWorker, bringUp } = this.#options;
     signal.throwIfAborted();
     // A wall is made of what was there when it was built: a file that was put in the place of
-    // another since then is behind it.
-    if (this.#used) {
-      this.#spawner.close();
-      this.#spawner = await startSpawner();
+    // another since then is behind it. So each process has a spawner of its own, as long as it lives.
+    const spawner = this.#spare ?? await startSpawner();
+    this.#spare = undefined;
+    const close = () => attempt("close the spawner", () => spawner.close());
+    let process: WorkerProcess;
+    try {
+      const identity = { id: nextWorker(), role, generation, onViolation: config.onViolation };
+      process = new WorkerProcess(identity, spawner, request);
+    } catch (error) {
+      close();
+      throw error;
     }
-    this.#used = true;
-    const process = new WorkerProcess(
-      { id: nextWorker(), role, generation, onViolation: config.onViolation },
-      this.#spawner,
-      request,
-    );
+    void process.exited.then(close);
     await bringUp(process, signal);
     log.info("worker_ready", {
       ...process.names,
@@ -132,19 +167,22 @@ export class Slot {
   async #watch(process: WorkerProcess): Promise<void> {
     const { judge, restart } = this.#options;
     const look = setInterval(() => {
-      const fault = judge?.(process);
-      if (fault !== undefined) process.condemn(fault);
+      const verdict = judge?.(process);
+      if (verdict?.act === "kill") process.condemn(verdict.reason);
+      if (verdict?.act === "renew") this.#renew(process, verdict);
     }, LOOK_INTERVAL_MS);
     const death = await process.exited;
     clearInterval(look);
-    if (this.#stop.signal.aborted) return;
+    if (this.#stop.signal.aborted || this.#process !== process) return;
     log.error("worker_lost", {
       ...process.names,
       how: describeDeath(death),
       livedMs: Math.round(death.livedMs),
     });
     this.#deaths = death.livedMs >= LIVED_MS ? 1 : this.#deaths + 1;
-    if (restart === "always") this.#respawning = this.#respawn();
+    // One that is about to take its place anyway is there sooner than another would be.
+    await this.#renewal;
+    if (restart === "always" && this.#process === process) this.#respawning = this.#respawn();
   }
 
   /** Tries until a process serves again. */
@@ -154,20 +192,62 @@ export class Slot {
       await sleep(backoffMs(this.#deaths), signal);
       if (signal.aborted) return;
       try {
-        this.#process = await this.#bringUp(signal);
-        this.#replacements++;
-        if (!signal.aborted) void this.#watch(this.#process);
+        this.#fill(await this.#bringUp(signal));
         return;
       } catch (error) {
         if (signal.aborted) return;
-        this.#deaths++;
-        log.error("worker_start_failed", {
-          role: this.role,
-          generation: this.#options.generation,
-          reason: (error as Error).message,
-          nextTryMs: backoffMs(this.#deaths),
-        });
+        this.#startFailed(error as Error);
       }
     }
+  }
+
+  #fill(process: WorkerProcess): void {
+    this.#process = process;
+    this.#replacements++;
+    if (!this.#stop.signal.aborted) void this.#watch(process);
+  }
+
+  /** @returns when to try again, in milliseconds from now */
+  #startFailed(error: Error): number {
+    const nextTryMs = backoffMs(++this.#deaths);
+    log.error("worker_start_failed", {
+      role: this.role,
+      generation: this.#options.generation,
+      reason: error.message,
+      nextTryMs,
+    });
+    return nextTryMs;
+  }
+
+  #renew(process: WorkerProcess, verdict: Extract<Verdict, { act: "renew" }>): void {
+    if (this.#stop.signal.aborted || this.#process !== process || this.renewing) return;
+    if (performance.now() < this.#renewalFromMs) return;
+    this.#renewal = this.#replace(process, verdict).finally(() => this.#renewal = undefined);
+  }
+
+  /** Brings up another process, and has the old one leave when that serves. */
+  async #replace(old: WorkerProcess, verdict: Extract<Verdict, { act: "renew" }>): Promise<void> {
+    const { signal } = this.#stop;
+    let next: WorkerProcess;
+    try {
+      next = await this.#bringUp(signal);
+    } catch (error) {
+      // The old one goes on.
+      if (signal.aborted) return;
+      this.#renewalFromMs = performance.now() + this.#startFailed(error as Error);
+      return;
+    }
+    this.#deaths = 0;
+    this.#fill(next);
+    log.info("worker_recycled", { ...old.names, next: next.id, ...verdict.facts });
+    this.#leaving.set(old, this.#leave(old));
+  }
+
+  async #leave(process: WorkerProcess): Promise<Departure> {
+    const departure = await this.#end(process, "replaced");
+    this.#leaving.delete(process);
+    const { answered = 0, cut = null } = departure.drained ?? {};
+    log.info("worker_left", { ...process.names, end: departure.end, answered, cut });
+    return departure;
   }
 }

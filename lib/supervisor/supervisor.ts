@@ -23,10 +23,12 @@ import { stampFiles } from "./file_stamp.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
+import { abortion } from "./patience.ts";
 import { allModules, LOGGER_ENTRY } from "./prepare.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
+import type { DrainReason } from "./slot.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
@@ -64,7 +66,7 @@ export class Supervisor {
   readonly #uid = Deno.uid();
   readonly #environment = Deno.env.toObject();
   readonly #stopping = new AbortController();
-  readonly #reloads = new ReloadQueue(() => this.#reload());
+  readonly #reloads = new ReloadQueue(() => this.#reload(), () => this.#roomToDrain());
   readonly #stopped = Promise.withResolvers<void>();
   readonly #generations = new Set<Generation>();
   readonly #retiring = new Set<Promise<void>>();
@@ -150,6 +152,20 @@ export class Supervisor {
     return this.#reloads.request();
   }
 
+  /** Each generation that drains holds its processes: a reload waits until one more may. */
+  async #roomToDrain(): Promise<void> {
+    const { signal } = this.#stopping;
+    const { maxDraining = Infinity } = this.#incumbent?.config.reload ?? {};
+    if (this.#retiring.size < maxDraining || signal.aborted) return;
+    log.warn("reload_waits", {
+      draining: this.#retiring.size,
+      hint: "Raise reload.maxDraining, or lower reload.drainDeadlineMs",
+    });
+    while (this.#retiring.size >= maxDraining && !signal.aborted) {
+      await Promise.race([...this.#retiring, abortion(signal)]);
+    }
+  }
+
   async #reload(): Promise<ReloadResult> {
     const startMs = performance.now();
     const result = (facts: Pick<ReloadResult, "outcome" | "reason" | "hint">): ReloadResult => ({
@@ -220,7 +236,7 @@ export class Supervisor {
     let brought = "";
     try {
       // Their threads start while the modules are looked at; both take their time.
-      for (let left = 1 + instances.length; left > 0; left--) {
+      for (let left = config.workers + instances.length; left > 0; left--) {
         spawners.push(this.#system.startSpawner());
       }
       const { holdfast, denoDir, worker: bundle } = await this.#programsOf(config);
@@ -232,16 +248,18 @@ export class Supervisor {
       const helperBundle = instances.length > 0 ? await this.#bundleOf(config, "bundleHelper") : "";
       this.#warnOfMissingWall(config);
       const worker = { compartment: config, bundle, modules: modules.app };
-      const [spawning, ...helpers] = await Promise.all([
-        this.#prepareSpawning(config, worker, spawners[0]!),
-        ...instances.map(({ helper }, index) =>
-          this.#prepareSpawning(config, {
-            compartment: helper,
-            bundle: helperBundle,
-            modules: modules.helpers[helper.name]!,
-          }, spawners[index + 1]!)
-        ),
-      ]);
+      const planned: Planned[] = [
+        ...Array.from({ length: config.workers }, () => worker),
+        ...instances.map(({ helper }) => ({
+          compartment: helper,
+          bundle: helperBundle,
+          modules: modules.helpers[helper.name]!,
+        })),
+      ];
+      const spawnings = await Promise.all(
+        planned.map((each, index) => this.#prepareSpawning(config, each, spawners[index]!)),
+      );
+      const helpers = spawnings.slice(config.workers);
       const listeners: Listener[] = [];
       for (const address of config.listen) listeners.push(await this.#listenerFor(address, added));
       candidate = new Generation({
@@ -249,7 +267,7 @@ export class Supervisor {
         config,
         listeners,
         logs,
-        worker: spawning,
+        workers: spawnings.slice(0, config.workers),
         helpers: instances.map((each, index) => ({ ...each, ...helpers[index]! })),
         nextWorker: () => ++this.#lastWorker,
       });
@@ -268,7 +286,7 @@ export class Supervisor {
     this.#logs = logs;
     logToFiles(logs && ((line) => logs.write(line)));
     this.#keepListeners(config, added);
-    if (incumbent) this.#retire(incumbent);
+    if (incumbent) this.#retire(incumbent, "replaced");
   }
 
   /** What every config needs, made once. */
@@ -449,8 +467,8 @@ export class Supervisor {
     };
   }
 
-  #retire(generation: Generation): void {
-    const work = generation.drain().then(async (record) => {
+  #retire(generation: Generation, reason: DrainReason): void {
+    const work = generation.drain(reason).then(async (record) => {
       this.#generations.delete(generation);
       this.#retiring.delete(work);
       this.#ended.unshift(record);
@@ -468,7 +486,7 @@ export class Supervisor {
       this.#stopping.abort(new Error("The supervisor is stopping"));
       // A candidate or a switch under way sees the signal; what comes out of it is drained too.
       await this.#busy;
-      if (this.#incumbent) this.#retire(this.#incumbent);
+      if (this.#incumbent) this.#retire(this.#incumbent, "stopping");
       await Promise.all(this.#retiring);
       this.#letGo();
       log.info("stopped");
@@ -484,13 +502,18 @@ export class Supervisor {
     for (const generation of this.#generations) generation.cut();
   }
 
-  /** Only a worker can have made a listener stop, and it does not take connections there again. */
+  /**
+   * Only a worker can have made a listener stop, and which one nobody can tell: the socket is one.
+   * None takes connections there again until it listens anew, so all are replaced.
+   */
   #lookAtListeners(): void {
     for (const [text, listener] of this.#listeners) {
       attempt(`listen on ${text} again`, () => {
         if (!listener.listenAgain()) return;
         log.error("listener_stopped", { listen: text, generation: this.#incumbent?.number });
-        this.#incumbent?.worker?.condemn(`made ${text} stop`);
+        for (const { process } of this.#incumbent?.workers ?? []) {
+          process?.condemn(`made ${text} stop`);
+        }
       });
     }
   }
@@ -526,6 +549,7 @@ export class Supervisor {
         : null,
       generations: [...this.#generations].map(describeGeneration),
       reloads: this.#reloadCount,
+      reload: this.#reloads.state,
       lastReload: this.#lastReload ?? null,
       ended: this.#ended,
     };

@@ -16,8 +16,8 @@ export interface Death {
   readonly livedMs: number;
 }
 
-/** What a process is there for: `worker`, `logger`, or `helper NAME.INSTANCE`. */
-export type Role = "worker" | "logger" | `helper ${string}`;
+/** What a process is there for: `worker`, `worker.INDEX`, `logger`, or `helper NAME.INSTANCE`. */
+export type Role = "worker" | `worker.${number}` | "logger" | `helper ${string}`;
 
 type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
 
@@ -39,6 +39,8 @@ export class WorkerProcess {
   readonly role: Role;
   readonly generation: number;
   readonly startedMs = performance.now();
+  /** Of 0 to 1: what is to happen to each of several need not happen to all at once. */
+  readonly chance = Math.random();
   readonly exited: Promise<Death>;
   readonly #spawner: Spawner;
   readonly #exit = Promise.withResolvers<Death>();
@@ -99,7 +101,7 @@ export class WorkerProcess {
 
   /** Who it is, in a message. */
   get title(): string {
-    return this.role === "worker" ? `Worker ${this.id}` : `The ${this.role}`;
+    return this.role.startsWith("worker") ? `Worker ${this.id}` : `The ${this.role}`;
   }
 
   /** Who it is, for the log. */

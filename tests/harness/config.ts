@@ -17,7 +17,15 @@ export const DEFAULTS = {
     keep: 14,
     compress: true,
   },
-  reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000 },
+  workers: 1,
+  recycle: {},
+  reload: {
+    readyDeadlineMs: 10_000,
+    idleGraceMs: 5_000,
+    drainDeadlineMs: 30_000,
+    announceMs: 0,
+    maxDraining: 4,
+  },
 } satisfies Partial<Config>;
 
 /** An app in /srv/app, with these changes. */

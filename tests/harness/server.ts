@@ -170,7 +170,9 @@ export class Server implements AsyncDisposable {
   /** Process ids of all workers that `status` names. */
   async workers(): Promise<number[]> {
     const { generations } = await this.status();
-    return generations.flatMap(({ worker }) => worker?.pid ?? []);
+    return generations.flatMap(({ workers }) =>
+      workers.flatMap(({ process }) => process?.pid ?? [])
+    );
   }
 
   /** Asks once, on a connection of its own. */

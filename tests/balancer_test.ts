@@ -55,7 +55,7 @@ function edits(name: BalancerName, upstream: Upstream, project: Project, port: n
 }
 
 async function startApp(): Promise<Server> {
-  const project = await loadProject();
+  const project = await loadProject({ readiness: "/ready" });
   await Deno.chmod(project.folder, 0o755);
   const socket = { unix: "./app.sock", mode: "0666" };
   await project.configure({ listen: [`127.0.0.1:${project.port}`, socket] });

@@ -20,6 +20,9 @@ Deno.test("the guestbook's container is healthy, serves behind the kernel's wall
     const page = await fetch(`http://127.0.0.1:${port}/`);
     assertStringIncludes(await page.text(), "You were here.");
 
+    const ready = await fetch(`http://127.0.0.1:${port}/ready`);
+    assertEquals([ready.status, await ready.text()], [200, "ready\n"]);
+
     const process = readStatus(await container.pid())!;
     assertEquals(process["Uid"]!.split("\t")[0], String(container.image.user));
     assertEquals([process["CapEff"], process["NoNewPrivs"]], ["0000000000000000", "1"]);

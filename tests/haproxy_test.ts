@@ -2,7 +2,7 @@
  * HAProxy, on its sample, in front of two hosts, each a network namespace with a real Holdfast. The
  * hosts reload in turn, lose workers and are stopped whole while clients go on.
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { pick, randomFrom } from "./doubles/random.ts";
 import { Balancer } from "./harness/balancer.ts";
 import { loadProject, writeGeneration } from "./harness/load_project.ts";
@@ -54,7 +54,12 @@ class Site implements AsyncDisposable {
   }
 
   static async start(name: string, host: Host): Promise<Site> {
-    const project = await loadProject({ listen: [`${host.address}:${PORT}`] });
+    const project = await loadProject({
+      listen: [`${host.address}:${PORT}`],
+      readiness: "/ready",
+      // As the sample's comment has it.
+      reload: { announceMs: 4000 },
+    });
     const server = await Server.startOn(project, { prefix: host.prefix });
     return new Site(name, host, project, server);
   }
@@ -213,12 +218,15 @@ Deno.test("a worker killed behind HAProxy takes with it what it had in flight, a
   print(`${total.sent} requests over ${KILLS} kills: ${broken} in flight on the killed were lost`);
 });
 
-Deno.test("a whole host behind HAProxy is stopped and started, and no short request is lost", async () => {
+Deno.test("a whole host behind HAProxy is stopped and started, and nothing is lost", async () => {
   await using scene = await Scene.start();
   const [, two] = scene.sites;
-  const report = await scene.loadWhile(SHORT, async () => {
-    await two.stop();
+  const report = await scene.loadWhile([...SHORT, ...LONG], async () => {
+    const stopped = two.stop();
+    // It is seen going while it still serves.
     await scene.sees("two", "DOWN", 1);
+    assertMatch(scene.balancer.log, /Server app\/two is DOWN, reason: Layer7 .*code: 503/);
+    await stopped;
     await two.start();
     await scene.sees("two", "UP", 1);
     await two.reload();

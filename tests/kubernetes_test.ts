@@ -6,7 +6,7 @@ import { ConfigMap, PersistentVolumeClaim, Service } from "kubernetes-models/v1"
 import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
 import { OVERRIDABLE } from "../lib/config/override.ts";
-import { ConfigSchema } from "../lib/config/schema.ts";
+import { type ConfigFile, ConfigSchema } from "../lib/config/schema.ts";
 import { readDockerfile } from "./harness/container.ts";
 import { REPOSITORY } from "./harness/project.ts";
 
@@ -42,6 +42,12 @@ async function readManifest(alter = (text: string) => text): Promise<Objects> {
   return found;
 }
 
+/** The config that the image's executable was built with. */
+async function readPacked(): Promise<ConfigFile> {
+  const path = join(REPOSITORY, "examples/guestbook/holdfast.jsonc");
+  return ConfigSchema.parse(parseJsonc(await Deno.readTextFile(path)));
+}
+
 Deno.test("the Kubernetes manifest is valid, and one with a wrong value is not", async () => {
   await readManifest();
   let refused = "";
@@ -57,14 +63,14 @@ Deno.test("the Kubernetes manifest gives a pod time for its announcement and its
   const { deployment, configMap } = await readManifest();
   const override = parseJsonc(configMap.data!["guestbook.jsonc"]!);
   assertEquals(Object.keys(override).filter((key) => !OVERRIDABLE.includes(key as never)), []);
-  const { reload } = ConfigSchema.parse({ app: "./app.ts", ...override });
+  const { reload } = ConfigSchema.parse({ ...await readPacked(), ...override });
   const pod = deployment.spec!.template!.spec!;
   const [container] = pod.containers;
   const [program, seconds] = container!.lifecycle!.preStop!.exec!.command!;
   assertEquals(program, "sleep");
   const preStopMs = Number(seconds) * SECOND_MS;
   const graceMs = pod.terminationGracePeriodSeconds! * SECOND_MS;
-  assertEquals(graceMs, preStopMs + reload.drainDeadlineMs + SPARE_MS);
+  assertEquals(graceMs, preStopMs + reload.announceMs + reload.drainDeadlineMs + SPARE_MS);
   // A pod that goes is no longer asked when it leaves its listener.
   const { periodSeconds, failureThreshold } = container!.readinessProbe!;
   assert(preStopMs > periodSeconds! * failureThreshold! * SECOND_MS);
@@ -106,7 +112,7 @@ Deno.test("the Kubernetes manifest runs the Dockerfile's image as its user, on i
     `0.0.0.0:${port!.containerPort}`,
   ]);
   for (const probe of [container!.startupProbe, container!.readinessProbe]) {
-    assertEquals(probe!.httpGet!.port, port!.name);
+    assertEquals(probe!.httpGet, { path: (await readPacked()).readiness!, port: port!.name! });
   }
   assertEquals(service.spec!.ports![0]!.targetPort, port!.name);
 });

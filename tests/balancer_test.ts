@@ -15,7 +15,7 @@ import { sleep, until } from "./harness/wait.ts";
 import { isAllOk, type LoadReport, rowsOf, runLoad, sampleLinesOf } from "./load/client.ts";
 
 const RELOADS = 10;
-const PAUSE_BETWEEN_RELOADS_MS = 500;
+const PAUSE_BETWEEN_RELOADS_MS = 250;
 /** An end if all else fails; the reloads end the load. */
 const LOAD_MS = 120_000;
 
@@ -65,7 +65,7 @@ async function startApp(): Promise<Server> {
 /** Loads it while it reloads, and gives the account. */
 async function loadOverReloads(server: Server, target: string): Promise<LoadReport> {
   const enough = new AbortController();
-  const loading = runLoad({ target, durationMs: LOAD_MS, clients: 3, signal: enough.signal });
+  const loading = runLoad({ target, durationMs: LOAD_MS, clients: 2, signal: enough.signal });
   loading.catch(() => {}); // it is awaited below; until then its failure must not end the test
   try {
     for (let reload = 1; reload <= RELOADS; reload++) {

@@ -48,7 +48,7 @@ const COMMANDS: { [Type in ToWorker["type"]]: Extract<ToWorker, { type: Type }> 
   },
   load: { type: "load" },
   accept: { type: "accept" },
-  drain: { type: "drain" },
+  drain: { type: "drain", reason: "replaced" },
 };
 
 /** A session as it goes when nothing is wrong. */

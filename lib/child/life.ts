@@ -2,7 +2,7 @@
 import process from "node:process";
 import { MAX_REASON_LENGTH, PULSE_INTERVAL_MS } from "../protocol/limits.ts";
 import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
-import type { Configure, Grants } from "../protocol/to_worker.ts";
+import type { Configure, Grants, ToWorker } from "../protocol/to_worker.ts";
 import { Channel, ChannelClosed } from "./channel.ts";
 import { findGrantFaults } from "./grants.ts";
 import { HandOvers } from "./hand_over.ts";
@@ -18,6 +18,9 @@ const IGNORED_SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM", "SIGXFSZ"] as const;
 
 type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
 
+/** Why a process drains; `orphaned` when its supervisor is gone. */
+export type DrainReason = Extract<ToWorker, { type: "drain" }>["reason"] | "orphaned";
+
 /** What a process does between its steps. */
 export interface Service {
   /** Imports what it is there for, and opens it; nothing is served before {@link Service.start}. */
@@ -26,7 +29,7 @@ export interface Service {
   start(): MessageOf<"accepting">["engine"];
   figures(): WorkerFigures;
   /** Stops taking on, and finishes what is in flight. */
-  drain(): Promise<Omit<MessageOf<"drained">, "type">>;
+  drain(reason: DrainReason): Promise<Omit<MessageOf<"drained">, "type">>;
   /** The last thing: closes what {@link Service.load} opened. */
   close(): Promise<void>;
 }
@@ -94,8 +97,7 @@ async function live(
     () => channel.send({ type: "pulse", ...service.figures() }),
     PULSE_INTERVAL_MS,
   );
-  await endOfService(channel);
-  const drained = await service.drain();
+  const drained = await service.drain(await endOfService(channel));
   clearInterval(pulse);
   try {
     await service.close();
@@ -106,11 +108,12 @@ async function live(
 }
 
 /** Waits for the word to drain. A supervisor that is gone says the same. */
-async function endOfService(channel: Channel): Promise<void> {
+async function endOfService(channel: Channel): Promise<DrainReason> {
   try {
-    await channel.next("drain");
+    return (await channel.next("drain")).reason;
   } catch (error) {
     if (!(error instanceof ChannelClosed)) throw error;
     report("The supervisor is gone; this process drains and leaves");
+    return "orphaned";
   }
 }

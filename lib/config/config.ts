@@ -108,6 +108,8 @@ export interface Config extends Compartment {
     readonly readyDeadlineMs: number;
     readonly idleGraceMs: number;
     readonly drainDeadlineMs: number;
+    /** How long a stop is announced on {@link Config.readiness}. */
+    readonly announceMs: number;
     /** How many generations drain at a time, at the most. */
     readonly maxDraining: number;
   };
@@ -121,6 +123,8 @@ export interface Config extends Compartment {
     /** 0 for never. */
     readonly pulseDeadlineMs: number;
   };
+  /** The path that a load balancer asks; `undefined` for none. */
+  readonly readiness?: string | undefined;
   readonly log: {
     /** Absolute folder of the log files; `undefined` for none, and then no logger runs. */
     readonly folder: string | undefined;

@@ -124,6 +124,7 @@ export async function resolveConfig(
       recycle,
       watchdog,
     },
+    ...values.readiness !== undefined && { readiness: values.readiness },
     ...{ log, account, runtime, at },
   });
 }

@@ -75,6 +75,13 @@ const ReloadSchema = z.strictObject({
       "How long requests in flight may finish after a reload, in milliseconds; what is left is cut " +
         "and counted. At least idleGraceMs. Raise it for long downloads and uploads.",
     ),
+  announceMs: z.int().min(0).max(600_000).default(0).describe(
+    "How long `readiness` says 503 at a stop before the listeners are left, in milliseconds; all else " +
+      "is answered meanwhile, and new connections are accepted. Set it to what the load balancer " +
+      "needs to notice: its interval times the failures it wants, and a little more. It comes before " +
+      "drainDeadlineMs, so give the service manager the sum of both for a stop. A reload announces " +
+      "nothing, since the new workers accept on the same listeners at once.",
+  ),
   maxDraining: z.int().min(1).max(64).default(4)
     .describe(
       "How many old generations drain at a time at the most; a reload that would make it one more " +
@@ -276,6 +283,15 @@ export const ConfigSchema = z.strictObject({
     "When a worker that says nothing is stuck. Another one is brought up first; then the old one is " +
       "told to drain, and killed 2 s later if it is still silent.",
   ),
+  readiness: z.string().max(256).regex(
+    /^(?!.*\/\.{1,2}(\/|$))(\/[A-Za-z0-9._~-]+)+$/,
+    'expected a path such as "/ready", of letters, digits and . _ ~ -',
+  ).optional().describe(
+    'Path that tells a load balancer whether to send requests here, such as "/ready"; none by ' +
+      "default. The worker itself answers it, on every listener, and the app never sees it: 200 and " +
+      "`ready` while it serves, 503 and `draining` when Holdfast stops. It says 200 at a reload, " +
+      "from old workers too: the host goes on serving, and 503 would take it away for nothing.",
+  ),
   log: LogSchema.prefault({}).describe("Log files, besides the events on stderr."),
   user: accountName().optional().describe(
     "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
@@ -289,6 +305,14 @@ export const ConfigSchema = z.strictObject({
     "Folder of the control socket and the lock, relative to the folder of the config file. Move it " +
       "to /run when that folder is read-only. No unveil may reach it.",
   ),
+}).check(({ value, issues }) => {
+  if (value.reload.announceMs === 0 || value.readiness !== undefined) return;
+  const refusal = new Refusal(
+    "announce_without_readiness",
+    `${value.reload.announceMs} without a readiness path: nobody would hear of it`,
+    'add "readiness": "/ready"',
+  );
+  issues.push(asIssue(value.reload.announceMs, refusal, ["reload", "announceMs"]));
 }).check(({ value, issues }) => {
   if (value.group === undefined || value.user !== undefined) return;
   const refusal = new Refusal("group_without_user", "a group without a user", 'add "user"');

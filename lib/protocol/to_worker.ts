@@ -18,6 +18,8 @@ const Duty = z.discriminatedUnion("role", [
     helpers: z.array(z.strictObject({ name: z.string(), timeoutMs: Milliseconds })),
     /** What the access log tells of each request; `off` where there is none. */
     access: z.enum(["off", "short", "long"]),
+    /** The path that tells a load balancer, and for how long it tells of the end before that comes. */
+    readiness: z.optional(z.strictObject({ path: z.string(), announceMs: Milliseconds })),
   }),
   z.strictObject({
     role: z.literal("helper"),
@@ -52,8 +54,8 @@ export const ToWorker = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("load") }),
   /** Answer to `ready`: take connections, or calls. */
   z.strictObject({ type: z.literal("accept") }),
-  /** Stop accepting, finish what is in flight, then exit. */
-  z.strictObject({ type: z.literal("drain") }),
+  /** Stop accepting, finish what is in flight, then exit; whether another one takes over. */
+  z.strictObject({ type: z.literal("drain"), reason: z.enum(["replaced", "stopping"]) }),
 ]);
 
 export type ToWorker = z.infer<typeof ToWorker>;

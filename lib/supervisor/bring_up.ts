@@ -98,12 +98,14 @@ async function requireConfined(worker: WorkerProcess, signal: AbortSignal): Prom
 
 /** The duty of a worker with these listeners. */
 function workerDuty({ config, listeners }: BringUpOptions): Duty {
+  const { readiness: path, reload: { announceMs } } = config;
   return {
     role: "worker",
     engine: config.engine,
     listeners: listeners.map(({ text }) => text),
     helpers: config.helpers.map(({ name, timeoutMs }) => ({ name, timeoutMs })),
     access: accessOf(config.log),
+    ...path !== undefined && { readiness: { path, announceMs } },
   };
 }
 

@@ -7,7 +7,7 @@ import { residentBytes } from "./describe.ts";
 import { judgeHelper, type Verdict, wornOut } from "./judge.ts";
 import type { Listener } from "./listener.ts";
 import type { LogService } from "./log_service.ts";
-import { type Departure, Slot, type SlotOptions } from "./slot.ts";
+import { type Departure, type DrainReason, Slot, type SlotOptions } from "./slot.ts";
 import { Switchboard } from "./switchboard.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
@@ -164,11 +164,11 @@ export class Generation {
   }
 
   /** Lets the workers finish what they have, until the deadline, and then the helpers. Never fails. */
-  async drain(): Promise<GenerationRecord> {
+  async drain(reason: DrainReason): Promise<GenerationRecord> {
     const startMs = performance.now();
     this.#state = "draining";
-    const departures = (await Promise.all(this.workers.map((slot) => slot.drain()))).flat();
-    await Promise.all(this.helpers.map(({ slot }) => slot.drain()));
+    const departures = (await Promise.all(this.workers.map((slot) => slot.drain(reason)))).flat();
+    await Promise.all(this.helpers.map(({ slot }) => slot.drain(reason)));
     this.#state = "gone";
     for (const slot of this.#slots) slot.close();
     return {

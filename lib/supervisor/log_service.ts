@@ -115,7 +115,7 @@ export class LogService {
   async close(): Promise<void> {
     this.#flush();
     this.#feed?.end();
-    await this.#slot.drain();
+    await this.#slot.drain("stopping");
     this.#slot.close();
   }
 

@@ -4,6 +4,7 @@
  */
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
+import type { ToWorker } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import { backoffMs, FAILING_DEATHS, LIVED_MS } from "./backoff.ts";
 import { killWorker } from "./bring_up.ts";
@@ -39,6 +40,9 @@ export interface SlotOptions {
   /** Whether one that died is replaced. */
   readonly restart: "always" | "never";
 }
+
+/** Why a process is told to drain. */
+export type DrainReason = Extract<ToWorker, { type: "drain" }>["reason"];
 
 /** How a process left that was told to drain, and its last words if it came to say them. */
 export interface Departure {
@@ -101,11 +105,11 @@ export class Slot {
    *
    * @returns how each of them left, the process of the slot first
    */
-  async drain(): Promise<Departure[]> {
+  async drain(reason: DrainReason): Promise<Departure[]> {
     this.#stop.abort(new Error(`The ${this.role} is draining`));
     await this.#respawning;
     await this.#renewal;
-    return await Promise.all([this.#end(this.#process), ...this.#leaving.values()]);
+    return await Promise.all([this.#end(this.#process, reason), ...this.#leaving.values()]);
   }
 
   /** Ends the process now. */
@@ -131,11 +135,14 @@ export class Slot {
 
   async #end(
     process: WorkerProcess | undefined,
+    reason: DrainReason,
     cause?: Renewal["cause"],
   ): Promise<Departure> {
     if (!process?.alive) return { end: "ended", drained: process?.drained };
-    const told = attempt("drain", () => process.command({ type: "drain" }));
-    let limitMs = told ? this.#options.config.reload.drainDeadlineMs + DRAIN_MARGIN_MS : 0;
+    const told = attempt("drain", () => process.command({ type: "drain", reason }));
+    const { announceMs, drainDeadlineMs } = this.#options.config.reload;
+    const patienceMs = (reason === "stopping" ? announceMs : 0) + drainDeadlineMs;
+    let limitMs = told ? patienceMs + DRAIN_MARGIN_MS : 0;
     if (cause === "stuck") {
       await settlesWithin(process.exited, STUCK_GRACE_MS);
       if (process.silentMs >= STUCK_GRACE_MS) limitMs = 0;
@@ -266,7 +273,7 @@ export class Slot {
   }
 
   async #leave(process: WorkerProcess, cause: Renewal["cause"]): Promise<Departure> {
-    const departure = await this.#end(process, cause);
+    const departure = await this.#end(process, "replaced", cause);
     this.#leaving.delete(process);
     const { answered = 0, cut = null } = departure.drained ?? {};
     log.info("worker_left", { ...process.names, end: departure.end, answered, cut });

@@ -30,6 +30,7 @@ import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
 import { LOOK_INTERVAL_MS } from "./silence.ts";
+import type { DrainReason } from "./slot.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
@@ -295,7 +296,7 @@ export class Supervisor {
     this.#logs = logs;
     logToFiles(logs && ((line) => logs.write(line)));
     this.#keepListeners(config, added);
-    if (incumbent) this.#retire(incumbent);
+    if (incumbent) this.#retire(incumbent, "replaced");
   }
 
   /** What every config needs, made once. */
@@ -483,8 +484,8 @@ export class Supervisor {
     };
   }
 
-  #retire(generation: Generation): void {
-    const work = generation.drain().then(async (record) => {
+  #retire(generation: Generation, reason: DrainReason): void {
+    const work = generation.drain(reason).then(async (record) => {
       this.#generations.delete(generation);
       this.#retiring.delete(work);
       this.#ended.unshift(record);
@@ -502,7 +503,7 @@ export class Supervisor {
       this.#stopping.abort(new Error("The supervisor is stopping"));
       // A candidate or a switch under way sees the signal; what comes out of it is drained too.
       await this.#busy;
-      if (this.#incumbent) this.#retire(this.#incumbent);
+      if (this.#incumbent) this.#retire(this.#incumbent, "stopping");
       await Promise.all(this.#retiring);
       this.#letGo();
       log.info("stopped");

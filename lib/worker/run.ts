@@ -8,6 +8,7 @@ import { AccessSender } from "./access_sender.ts";
 import { Helpers } from "./helpers.ts";
 import { createNativeEngine, detectNative, isNativeHandle } from "./native_engine.ts";
 import { createNodeEngine } from "./node_engine.ts";
+import { Readiness } from "./readiness.ts";
 import { Traffic } from "./traffic.ts";
 import { trackWebSockets } from "./web_socket.ts";
 
@@ -35,6 +36,7 @@ function serveApp(
     else helpers.take(handed);
   });
   const traffic = new Traffic();
+  const readiness = duty.readiness && new Readiness(duty.readiness);
   const engines = chooseEngines(duty.engine);
   let app: App;
   let acceptors: Acceptor[] = [];
@@ -46,11 +48,12 @@ function serveApp(
       await app.open();
     },
     start: () => {
+      const fetcher = readiness ? readiness.inFrontOf(app.fetcher) : app.fetcher;
       acceptors = listeners.map((handle, index) =>
         engineFor(handle, engines).serve({
           handle,
           address: duty.listeners[index]!,
-          fetcher: app.fetcher,
+          fetcher,
           traffic,
           access: access?.log,
         })
@@ -58,7 +61,8 @@ function serveApp(
       return engines[0]!.name;
     },
     figures: () => traffic.figures(),
-    drain: async () => {
+    drain: async (reason) => {
+      await readiness?.announce(reason);
       const drained = await drain(acceptors, traffic, configure);
       await access?.finish();
       return drained;

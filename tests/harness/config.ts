@@ -20,7 +20,13 @@ export const DEFAULTS = {
   workers: 1,
   recycle: {},
   watchdog: { pulseDeadlineMs: 10_000 },
-  reload: { readyDeadlineMs: 10_000, idleGraceMs: 5_000, drainDeadlineMs: 30_000, maxDraining: 4 },
+  reload: {
+    readyDeadlineMs: 10_000,
+    idleGraceMs: 5_000,
+    drainDeadlineMs: 30_000,
+    announceMs: 0,
+    maxDraining: 4,
+  },
 } satisfies Partial<Config>;
 
 /** An app in /srv/app, with these changes. */

@@ -72,6 +72,8 @@ export async function runLongCommand(
 export interface ServerOptions extends ProjectOptions {
   /** The program to run in place of `main.ts start`, with the config's path as last argument. */
   readonly entry?: readonly string[];
+  /** What stands before the command, such as `ip netns exec NAME`; it must end in an exec. */
+  readonly prefix?: readonly string[];
   /** Further environment. */
   readonly env?: Readonly<Record<string, string>>;
   /** What to wait for before the test goes on; "exit" for a start that must fail. */
@@ -100,10 +102,12 @@ export class Server implements AsyncDisposable {
 
   /** Starts on a project that exists; it is removed with the server. */
   static async startOn(project: Project, options: ServerOptions = {}): Promise<Server> {
-    const { entry, env = {}, wait = "serving" } = options;
+    const { entry, prefix = [], env = {}, wait = "serving" } = options;
     const program = entry ?? [join(REPOSITORY, "main.ts"), "start", "--config"];
-    const process = new Deno.Command(Deno.execPath(), {
-      args: ["run", ...supervisorPermissions(project), ...program, project.configFile],
+    const run = ["run", ...supervisorPermissions(project), ...program, project.configFile];
+    const [command, ...args] = [...prefix, Deno.execPath(), ...run];
+    const process = new Deno.Command(command!, {
+      args,
       cwd: REPOSITORY,
       env: { ...env },
       stdin: "null",

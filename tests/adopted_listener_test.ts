@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import type { ListenAddress } from "../lib/config/config.ts";
+import type { BoundAddress } from "../lib/config/config.ts";
 import { HoldfastError } from "../lib/base/error.ts";
 import { closeDescriptor, duplicateDescriptor } from "../lib/os/descriptor.ts";
 import { socketPair } from "../lib/os/socket.ts";
@@ -13,11 +13,11 @@ socketPair().forEach(closeDescriptor);
 assertThrows(() => duplicateDescriptor(-1), Error, "errno 9");
 assertEquals(listeningName(-1), undefined);
 
-function tcp(port: number, host = "127.0.0.1"): Extract<ListenAddress, { kind: "tcp" }> {
+function tcp(port: number, host = "127.0.0.1"): Extract<BoundAddress, { kind: "tcp" }> {
   return { kind: "tcp", text: `${host}:${port}`, host, port };
 }
 
-function unix(path: string): Extract<ListenAddress, { kind: "unix" }> {
+function unix(path: string): Extract<BoundAddress, { kind: "unix" }> {
   return { kind: "unix", text: `unix:${path}`, path, mode: 0o600 };
 }
 
@@ -76,7 +76,7 @@ Deno.test("what does not listen on the address is refused, and stays its owner's
   const [one, other] = socketPair();
   const fds = { tcp: first.duplicate(), unix: local.duplicate() };
   try {
-    const cases: [number, ListenAddress, string][] = [
+    const cases: [number, BoundAddress, string][] = [
       [fds.tcp, tcp(address.port, "127.0.0.2"), "a listener on 127.0.0.1 port"],
       [fds.tcp, tcp(freePort()), "a listener on 127.0.0.1 port"],
       [fds.tcp, unix(`${folder}/a.sock`), "a listener on 127.0.0.1 port"],

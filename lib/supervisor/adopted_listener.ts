@@ -1,6 +1,6 @@
 /** Listeners that somebody else bound: whoever started this process, or what it was before an exec. */
 import { HoldfastError } from "../base/error.ts";
-import type { ListenAddress } from "../config/config.ts";
+import type { BoundAddress } from "../config/config.ts";
 import { closeDescriptor, duplicateDescriptor, setOverExec } from "../os/descriptor.ts";
 import { canonicalHost, listeningName } from "../os/socket_name.ts";
 import { holding, identityOf, type Listener, updateMode } from "./listener.ts";
@@ -11,7 +11,7 @@ import { holding, identityOf, type Listener, updateMode } from "./listener.ts";
  * @param fd the listener's own from here on, and closed on exec; still the caller's if this fails
  * @throws {HoldfastError} if it does not listen on `address`
  */
-export function adoptListener(fd: number, address: ListenAddress): Listener {
+export function adoptListener(fd: number, address: BoundAddress): Listener {
   requireListening(fd, address);
   setOverExec(fd, "closed");
   const handle = { fdForIpc: () => duplicateDescriptor(fd), close: () => closeDescriptor(fd) };
@@ -29,7 +29,7 @@ export function adoptListener(fd: number, address: ListenAddress): Listener {
   };
 }
 
-function requireListening(fd: number, address: ListenAddress): void {
+function requireListening(fd: number, address: BoundAddress): void {
   const name = Deno.build.os === "linux" ? listeningName(fd) : undefined;
   const found = name === undefined
     ? "no stream socket that listens"
@@ -44,7 +44,7 @@ function requireListening(fd: number, address: ListenAddress): void {
   });
 }
 
-function isAt(name: NonNullable<ReturnType<typeof listeningName>>, address: ListenAddress) {
+function isAt(name: NonNullable<ReturnType<typeof listeningName>>, address: BoundAddress) {
   if (address.kind === "unix") return name.kind === "unix" && name.path === address.path;
   const host = address.host === "localhost" ? "127.0.0.1" : canonicalHost(address.host);
   return name.kind === "tcp" && name.host === host && name.port === address.port;

@@ -41,7 +41,13 @@ function bindError(address: ListenAddress, found: string, hint: string, cause?: 
  * @throws {HoldfastError} if it is taken or may not be bound
  */
 export async function bindListener(address: ListenAddress): Promise<Listener> {
-  return address.kind === "tcp" ? bindTcpListener(address) : await bindUnixListener(address);
+  if (address.kind === "tcp") return bindTcpListener(address);
+  if (address.kind === "unix") return await bindUnixListener(address);
+  throw bindError(
+    address,
+    "the service manager passed no such socket",
+    "Start the socket unit, not the service alone; FileDescriptorName= in it is the name",
+  );
 }
 
 function bindTcpListener(address: Extract<ListenAddress, { kind: "tcp" }>): Listener {

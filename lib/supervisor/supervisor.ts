@@ -23,10 +23,11 @@ import { stampFiles } from "./file_stamp.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
-import { allModules, LOGGER_ENTRY } from "./prepare.ts";
+import { allModules, LOGGER_ENTRY, PREPARE_DEADLINE_MS } from "./prepare.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
+import type { ServiceManager, ServiceState } from "./service_manager.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
@@ -36,6 +37,9 @@ const LISTEN_AGAIN_MS = 1_000;
 
 /** How often a candidate is tried whose files are replaced while it starts. */
 const MAX_CANDIDATES = 3;
+
+/** What stopping takes besides the deadlines of the config. */
+const STOP_MARGIN_MS = 15_000;
 
 /** How many ended generations `status` remembers. */
 const MAX_RECORDS = 10;
@@ -71,6 +75,7 @@ export class Supervisor {
   readonly #ended: GenerationRecord[] = [];
   #listeners = new Map<string, Listener>();
   #runtime: RuntimeFolder | undefined;
+  #manager: ServiceManager | undefined;
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
   readonly #programs = new Map<string, Programs>();
   /** The logger of the incumbent's config. */
@@ -118,7 +123,8 @@ export class Supervisor {
 
   async #start(): Promise<void> {
     this.#system.closeIn();
-    const config = await this.#system.loadConfig(this.#file);
+    this.#manager = this.#system.openServiceManager();
+    const config = this.#manager.resolve(await this.#system.loadConfig(this.#file));
     // The lock first: a second supervisor must learn that it is one before it does anything else.
     const runtime = await this.#system.openRuntimeFolder(config.runtime);
     this.#runtime = runtime;
@@ -137,6 +143,7 @@ export class Supervisor {
     if (this.#uid === 0 && config.account === undefined) {
       log.warn("workers_run_as_root", { hint: "Set user in the config" });
     }
+    this.#manager.serving(this.#serviceState());
     log.info("serving", {
       pid: Deno.pid,
       listen: [...this.#listeners.keys()],
@@ -160,6 +167,7 @@ export class Supervisor {
     });
     await this.#busy;
     this.#reloadCount++;
+    if (!this.#stopping.signal.aborted) this.#manager?.reloading();
     const work = this.#tryReload();
     this.#busy = work.catch(() => {});
     try {
@@ -175,6 +183,7 @@ export class Supervisor {
       });
       log.error("reload_refused", { ...this.#lastReload });
     }
+    if (!this.#stopping.signal.aborted) this.#manager?.reloaded(this.#serviceState());
     return this.#lastReload;
   }
 
@@ -182,7 +191,7 @@ export class Supervisor {
     this.#stopping.signal.throwIfAborted();
     this.#logs?.reopen();
     const config = await this.#system.loadConfig(this.#file);
-    await this.#switchTo(config);
+    await this.#switchTo(this.#manager?.resolve(config) ?? config);
   }
 
   /**
@@ -210,6 +219,7 @@ export class Supervisor {
     onModules: (modules: readonly string[]) => void,
   ): Promise<void> {
     const { signal } = this.#stopping;
+    this.#manager?.extend(PREPARE_DEADLINE_MS + config.reload.readyDeadlineMs);
     const added: Listener[] = [];
     const instances = config.helpers.flatMap((helper) =>
       Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
@@ -417,13 +427,16 @@ export class Supervisor {
   async #listenerFor(address: ListenAddress, added: Listener[]): Promise<Listener> {
     const held = this.#listeners.get(address.text);
     if (held) return held;
-    const listener = await this.#system.bindListener(address);
+    const listener = this.#manager?.adopt(address) ?? await this.#system.bindListener(address);
     added.push(listener);
     return listener;
   }
 
   #keepListeners(config: Config, added: readonly Listener[]): void {
-    for (const listener of added) this.#listeners.set(listener.text, listener);
+    for (const listener of added) {
+      this.#listeners.set(listener.text, listener);
+      attempt(`store ${listener.text}`, () => this.#manager?.listens(listener));
+    }
     const wanted = new Map(config.listen.map((address) => [address.text, address]));
     for (const [text, listener] of this.#listeners) {
       const address = wanted.get(text);
@@ -432,6 +445,7 @@ export class Supervisor {
       else {
         this.#listeners.delete(text);
         attempt(`close ${text}`, () => listener.close());
+        this.#manager?.closes(text);
         log.info("listener_closed", { listen: text });
       }
     }
@@ -465,6 +479,7 @@ export class Supervisor {
   async stop(): Promise<void> {
     if (!this.#stopping.signal.aborted) {
       log.info("stopping");
+      this.#manager?.stopping(this.#stopMs());
       this.#stopping.abort(new Error("The supervisor is stopping"));
       // A candidate or a switch under way sees the signal; what comes out of it is drained too.
       await this.#busy;
@@ -484,8 +499,27 @@ export class Supervisor {
     for (const generation of this.#generations) generation.cut();
   }
 
+  /** The longest that stopping takes: what is under way, then the worker, then its helpers. */
+  #stopMs(): number {
+    const { reload } = this.#incumbent?.config ?? {};
+    if (!reload) return STOP_MARGIN_MS;
+    return reload.readyDeadlineMs + 2 * reload.drainDeadlineMs + STOP_MARGIN_MS;
+  }
+
+  #serviceState(): ServiceState {
+    return {
+      generation: this.#incumbent?.number ?? 0,
+      listeners: [...this.#listeners.keys()],
+      failing: !this.#incumbent?.worker?.alive,
+      lastReload: this.#lastReload,
+    };
+  }
+
   /** Only a worker can have made a listener stop, and it does not take connections there again. */
   #lookAtListeners(): void {
+    if (this.#incumbent && !this.#stopping.signal.aborted) {
+      this.#manager?.goes(this.#serviceState());
+    }
     for (const [text, listener] of this.#listeners) {
       attempt(`listen on ${text} again`, () => {
         if (!listener.listenAgain()) return;
@@ -505,6 +539,8 @@ export class Supervisor {
     this.#control = undefined;
     attempt("close the runtime folder", () => this.#runtime?.close());
     this.#runtime = undefined;
+    this.#manager?.close();
+    this.#manager = undefined;
   }
 
   /** What `holdfast status` shows. */

@@ -20,10 +20,12 @@ import {
   prepareApp,
 } from "./prepare.ts";
 import { openRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
+import { ServiceManager } from "./service_manager.ts";
 import { type Spawner, startSpawner } from "./spawner.ts";
 
 export interface System {
   closeIn(): void;
+  openServiceManager(): ServiceManager;
   giveUpPermissions(): void;
   loadConfig(file: string): Promise<Config>;
   /** The folder of the Holdfast that processes of this config run: of this one, or of a newer file. */
@@ -45,6 +47,7 @@ export interface System {
 /** The effects on this machine. */
 export const realSystem: System = {
   closeIn,
+  openServiceManager: () => new ServiceManager(),
   giveUpPermissions,
   loadConfig: (file) => loadConfig(file),
   holdfastOf: () => HOLDFAST_FOLDER,

@@ -25,6 +25,7 @@ const ONCE: Outcome = { start: "fails", reload: "unused", stop: "unused" };
 /** Every effect; a new one does not compile until it is here. */
 const OUTCOMES: Record<FaultName, Outcome> = {
   closeIn: ONCE,
+  openServiceManager: ONCE,
   giveUpPermissions: ONCE,
   loadConfig: BRINGS_UP,
   // Commands ask for it, the supervisor has the config.

@@ -35,7 +35,12 @@ case $0 in
 esac
 own_folder=$(cd "$own_folder" && pwd -P) || fail "cannot enter the folder of $0" 'call it by its path'
 SELF=${own_folder%/}/${0##*/}
-exec 3<"$SELF" || fail "cannot read $SELF" 'let this user read it'
+# Descriptors from 3 on may be sockets that the service manager passes.
+[ "${LISTEN_PID-}" != $$ ] || case ${LISTEN_FDS-0} in
+  [0-5]) ;;
+  *) fail "$LISTEN_FDS sockets are passed" 'pass and store at most 5 in all; from source there may be more' ;;
+esac
+exec 9<"$SELF" || fail "cannot read $SELF" 'let this user read it'
 
 # Where data lies. All other arguments are for the program.
 STATE=$own_folder
@@ -97,7 +102,7 @@ list_content() {
 }
 
 segment() {
-  tail -c "+$(($1 + 1))" /proc/self/fd/3 | head -c "$2"
+  tail -c "+$(($1 + 1))" /proc/self/fd/9 | head -c "$2"
 }
 
 unpack_program() {
@@ -131,8 +136,8 @@ unpack_code() {
 # Fills the folder $1 by the function $2. One start does it at a time, the others wait and use what it
 # made. Its seal comes last: a folder without one was never finished, and is made anew.
 unpack() {
-  exec 4>"$ROOT/lock"
-  flock 4
+  exec 8>"$ROOT/lock"
+  flock 8
   if [ ! -e "$1/seal" ]; then
     unfinished=$1
     trap 'rm -rf "$unfinished"' EXIT
@@ -140,12 +145,12 @@ unpack() {
     trouble=$( (
       rm -rf "$1" && mkdir "$1" && "$2" "$1" && list_content "$1" >"$1/seal.new" &&
         chmod 0400 "$1/seal.new" && chmod "$MODE" "$1" && mv "$1/seal.new" "$1/seal"
-    ) 2>&1 4>&-) || fail "cannot unpack $SELF to $1; nothing is left there: ${trouble:-it is not whole}" \
+    ) 2>&1 8>&-) || fail "cannot unpack $SELF to $1; nothing is left there: ${trouble:-it is not whole}" \
       "free some space, or set HOLDFAST_CACHE to a folder from which programs may be run; if $SELF was \
 replaced this moment, start it again"
     trap - EXIT HUP INT TERM
   fi
-  exec 4>&-
+  exec 8>&-
 }
 
 # The folder $1 as a later start finds it.
@@ -177,7 +182,7 @@ if [ "${1-}" = --unpack ]; then
   printf '%s\n' "$IMAGE"
   exit 0
 fi
-exec 3<&-
+exec 9<&-
 
 # The program is one text that needs no cache, and must not write to the image's.
 DENO_DIR=/dev/null/none

@@ -16,6 +16,14 @@ export interface UnixText {
   readonly mode: number;
 }
 
+/** Sockets that the service manager passes (sd_listen_fds(3)). */
+export interface SystemdText {
+  readonly kind: "systemd";
+  readonly text: string;
+  /** `undefined` for all of them. */
+  readonly name: string | undefined;
+}
+
 // Connecting takes write permission on the socket file: nobody else's, unless the config says so.
 const DEFAULT_MODE = 0o600;
 
@@ -25,6 +33,8 @@ const DEFAULT_MODE = 0o600;
 const UNFIT_FOR_FLAGS = /[\u0000-\u001f\u007f,]/;
 const HOST_NAME = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/;
 const IPV4 = /^(25[0-5]|2[0-4]\d|1?\d?\d)(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}$/;
+// systemd.socket(5), FileDescriptorName=; names that begin as ours do are those of our own store.
+const PASSED_NAME = /^(?!holdfast-)[!-9;-~]{1,255}$/;
 const UNSPECIFIED = ["0.0.0.0", "[::]"];
 
 /** Says why a path cannot be used, or `undefined` when it can. */
@@ -47,7 +57,8 @@ export function refusePath(path: string): Refusal | undefined {
 }
 
 /** Reads an entry of `listen` that is a string. */
-export function parseListen(text: string): TcpText | UnixText | Refusal {
+export function parseListen(text: string): TcpText | UnixText | SystemdText | Refusal {
+  if (text === "systemd" || text.startsWith("systemd:")) return parsePassed(text);
   if (text.startsWith("unix:")) {
     const path = text.slice("unix:".length);
     return refusePath(path) ?? unixText(path, DEFAULT_MODE);
@@ -79,6 +90,16 @@ export function parseListen(text: string): TcpText | UnixText | Refusal {
     host: host.replace(/^\[|\]$/g, ""),
     port: number,
   };
+}
+
+function parsePassed(text: string): SystemdText | Refusal {
+  const [, name] = text.split(/:(.*)/s);
+  if (name === undefined || PASSED_NAME.test(name)) return { kind: "systemd", text, name };
+  return new Refusal(
+    "listen_systemd_name",
+    `${quote(text)} names no socket of a socket unit`,
+    'write "systemd:NAME" with what its FileDescriptorName= says, or "systemd" for all',
+  );
 }
 
 /** Reads an entry of `net`; the result is the canonical spelling. */

@@ -1,7 +1,7 @@
 import type { Position } from "./problem.ts";
 
-/** Where the server listens. `text` is its canonical spelling: a listener's identity over reloads. */
-export type ListenAddress =
+/** Where a socket is bound. `text` is its canonical spelling: a listener's identity over reloads. */
+export type BoundAddress =
   | {
     readonly kind: "tcp";
     /** `127.0.0.1:8000` or `[::1]:8000`. */
@@ -20,6 +20,16 @@ export type ListenAddress =
     /** Permission bits of the socket file. */
     readonly mode: number;
   };
+
+/** Where the server listens: bound by itself, or passed by the service manager. */
+export type ListenAddress = BoundAddress | {
+  /** A supervisor puts the sockets that were passed in its place. */
+  readonly kind: "systemd";
+  /** `systemd` or `systemd:NAME`. */
+  readonly text: string;
+  /** FileDescriptorName= of the socket unit; `undefined` for all of them. */
+  readonly name: string | undefined;
+};
 
 /** One path that the app may see, in the sense of OpenBSD's unveil(2). */
 export interface Unveil {

@@ -1,6 +1,6 @@
 import { dirname, join, resolve } from "node:path";
 import { resolveAccount } from "./account.ts";
-import { refusePath, type TcpText, type UnixText } from "./address.ts";
+import { refusePath, type SystemdText, type TcpText, type UnixText } from "./address.ts";
 import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } from "./config.ts";
 import type { Override } from "./override.ts";
 import { parseConfig } from "./parse.ts";
@@ -185,8 +185,11 @@ async function holdsProjectFile(folder: string): Promise<boolean> {
   return false;
 }
 
-function placeListen(spelled: TcpText | UnixText, folder: string): ListenAddress {
-  if (spelled.kind === "tcp") return spelled;
+function placeListen(
+  spelled: TcpText | UnixText | SystemdText,
+  folder: string,
+): ListenAddress {
+  if (spelled.kind !== "unix") return spelled;
   const path = resolve(folder, spelled.path);
   return { kind: "unix", text: `unix:${path}`, path, mode: spelled.mode };
 }
@@ -196,7 +199,7 @@ function refuseListen(listen: readonly ListenAddress[], index: number): Refusal 
   if (listen.findIndex(({ text }) => text === address.text) < index) {
     return new Refusal("listen_repeated", `${quote(address.text)} again`, "write it once");
   }
-  if (address.kind === "tcp") return undefined;
+  if (address.kind !== "unix") return undefined;
   const bytes = new TextEncoder().encode(address.path).length;
   if (bytes <= MAX_SOCKET_PATH_BYTES) return undefined;
   return new Refusal(

@@ -233,9 +233,10 @@ export const ConfigSchema = z.strictObject({
   ),
   listen: z.array(ListenSchema).min(1).max(16).describe(
     'Where the server listens: "127.0.0.1:8000", "[::1]:8000", "localhost:8000", ' +
-      '"unix:/run/app.sock", or { "unix": "/run/app.sock", "mode": "0660" }. Other host names are ' +
-      'errors, since they may stand for several addresses; "0.0.0.0:8000" is every IPv4 address of ' +
-      "the machine. The socket stays open over reloads.",
+      '"unix:/run/app.sock", { "unix": "/run/app.sock", "mode": "0660" }, or sockets that systemd ' +
+      'passes: "systemd" for all, "systemd:NAME" for one by its FileDescriptorName. Other host ' +
+      'names are errors, since they may stand for several addresses; "0.0.0.0:8000" is every IPv4 ' +
+      "address of the machine. The socket stays open over reloads.",
   ),
   ...grantKeys("app"),
   workers: z.union([z.int().min(1).max(MAX_WORKERS), z.literal("auto")]).default(1).describe(

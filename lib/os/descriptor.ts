@@ -1,8 +1,10 @@
 /** Descriptors of listeners: the system calls that Deno does not offer. */
+import { fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const libc = loadLibc({
   close: { parameters: ["i32"], result: "i32" },
+  fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
   close_range: { parameters: ["u32", "u32", "i32"], result: "i32" },
   listen: { parameters: ["i32", "i32"], result: "i32" },
@@ -11,6 +13,32 @@ const libc = loadLibc({
 /** Closes a descriptor that nobody took over (close(2)). */
 export function closeDescriptor(fd: number): void {
   libc.symbols.close(fd);
+}
+
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+const F_DUPFD_CLOEXEC = 1030;
+
+/**
+ * A descriptor of its own for what `fd` names, closed on exec (fcntl(2)). Linux only.
+ *
+ * @throws {Error} if there is no such descriptor, or there are too many
+ */
+export function duplicateDescriptor(fd: number): number {
+  const copy = libc.symbols.fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (copy < 0) fail(`duplicate descriptor ${fd}`);
+  return copy;
+}
+
+/**
+ * Says whether a descriptor is to be open still after an exec (fcntl(2)).
+ *
+ * @throws {Error} if there is no such descriptor
+ */
+export function setOverExec(fd: number, over: "kept" | "closed"): void {
+  if (libc.symbols.fcntl(fd, F_SETFD, over === "kept" ? 0 : FD_CLOEXEC) !== 0) {
+    fail(`set whether descriptor ${fd} outlives an exec`);
+  }
 }
 
 /**

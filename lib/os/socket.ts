@@ -48,24 +48,48 @@ export function sendDescriptor(socket: number, text: string, descriptor: number)
     if (libc.symbols.recv(socket, waste, BigInt(waste.length), MSG_DONTWAIT) <= 0n) break;
   }
   const data = new TextEncoder().encode(text);
-  const part = new BigUint64Array([addressOf(data), BigInt(data.length)]);
-  const control = controlOf(descriptor);
-  const parts = new Uint8Array(part.buffer);
-  const header = headerOf(parts, control);
-  const sent = libc.symbols.sendmsg(socket, header, MSG_DONTWAIT | MSG_NOSIGNAL);
+  const message = messageHeader(data, { descriptor });
+  const sent = libc.symbols.sendmsg(socket, message.header, MSG_DONTWAIT | MSG_NOSIGNAL);
+  message.keep();
   // A short one would tear the message: the other end cannot be told anything more.
   if (sent !== BigInt(data.length)) fail("send a descriptor");
 }
 
-/** struct msghdr with one part and one control message; fields are wider on Linux. */
-function headerOf(parts: Uint8Array<ArrayBuffer>, control: Uint8Array<ArrayBuffer>) {
+/** What goes with the data of a message. */
+interface MessageOptions {
+  readonly descriptor?: number | undefined;
+  /** struct sockaddr of the receiver, where the socket is not connected. */
+  readonly to?: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * struct msghdr with one part; fields are wider on Linux.
+ *
+ * @returns the header, and what to call after the send: the header holds addresses, and what lies
+ *   there must not be collected before
+ */
+export function messageHeader(
+  data: Uint8Array<ArrayBuffer>,
+  { descriptor, to }: MessageOptions,
+): { readonly header: Uint8Array<ArrayBuffer>; keep(): void } {
+  const part = new Uint8Array(
+    new BigUint64Array([addressOf(data), BigInt(data.length)]).buffer,
+  );
+  const control = descriptor === undefined ? undefined : controlOf(descriptor);
   const header = new Uint8Array(LINUX ? 56 : 48);
   const view = new DataView(header.buffer);
-  view.setBigUint64(16, addressOf(parts), true);
+  if (to) {
+    view.setBigUint64(0, addressOf(to), true);
+    view.setUint32(8, to.length, true);
+  }
+  view.setBigUint64(16, addressOf(part), true);
   view.setUint32(24, 1, true);
-  view.setBigUint64(32, addressOf(control), true);
-  view.setUint32(40, control.length, true);
-  return header;
+  if (control) {
+    view.setBigUint64(32, addressOf(control), true);
+    view.setUint32(40, control.length, true);
+  }
+  const held = [data, part, control, to];
+  return { header, keep: () => void held.length };
 }
 
 /** struct cmsghdr and one descriptor, padded. */

@@ -85,7 +85,7 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
   const modules = [...new Set([config.app.module, ...facts.modules])];
   const folders = [...new Set(modules.flatMap(foldersAbove))];
   const network = networkOf(config.net);
-  const seccomp = { network, listens: config.listen?.some(({ kind }) => kind === "unix") === true };
+  const seccomp = { network, listens: config.listen?.some(({ kind }) => kind !== "tcp") === true };
   return {
     abi: facts.abi,
     seccomp,

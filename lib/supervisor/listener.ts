@@ -41,7 +41,13 @@ function bindError(address: ListenAddress, found: string, hint: string, cause?: 
  * @throws {HoldfastError} if it is taken or may not be bound
  */
 export async function bindListener(address: ListenAddress): Promise<Listener> {
-  return address.kind === "tcp" ? bindTcpListener(address) : await bindUnixListener(address);
+  if (address.kind === "tcp") return bindTcpListener(address);
+  if (address.kind === "unix") return await bindUnixListener(address);
+  throw bindError(
+    address,
+    "the service manager passed no such socket",
+    "Start the socket unit, not the service alone; FileDescriptorName= in it is the name",
+  );
 }
 
 function bindTcpListener(address: Extract<ListenAddress, { kind: "tcp" }>): Listener {
@@ -93,12 +99,7 @@ async function bindUnixListener(
   const held = holding(address.text, handle);
   return {
     ...held,
-    update: (next) => {
-      if (next.kind !== "unix") return;
-      // Whatever lies there now, a link above all, is not ours to open up.
-      if (identityOf(next.path) !== made) throw new Error("another file is in its place");
-      Deno.chmodSync(next.path, next.mode);
-    },
+    update: (next) => updateMode(next, made),
     close: () => {
       // Closing the handle removes whatever lies at the path. Where somebody has put another file
       // in its place ours stays open instead: without a name, nobody can reach it.
@@ -108,7 +109,18 @@ async function bindUnixListener(
   };
 }
 
-function holding(text: string, handle: ListenerHandle) {
+/** Gives a socket's file its mode. Whatever else lies there, a link above all, is not ours to open up. */
+export function updateMode(next: ListenAddress, made: string | undefined): void {
+  if (next.kind !== "unix") return;
+  if (identityOf(next.path) !== made) throw new Error("another file is in its place");
+  Deno.chmodSync(next.path, next.mode);
+}
+
+/** What is done with a listener of either kind; a handle's `close` decides what goes with it. */
+export function holding(
+  text: string,
+  handle: Pick<ListenerHandle, "fdForIpc" | "close">,
+): Omit<Listener, "update"> {
   return {
     text,
     duplicate: () => handle.fdForIpc(),
@@ -122,7 +134,7 @@ function holding(text: string, handle: ListenerHandle) {
 }
 
 /** What tells a file from a later one at its path: file systems use inode numbers again at once. */
-function identityOf(path: string): string | undefined {
+export function identityOf(path: string): string | undefined {
   try {
     const { dev, ino, birthtime } = Deno.lstatSync(path);
     return `${dev}:${ino}:${birthtime?.getTime()}`;

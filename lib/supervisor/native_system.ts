@@ -32,11 +32,12 @@ export interface NativeOverride {
 
 /** The effects of an executable. */
 export function nativeSystem(first: NativeFacts, override: NativeOverride): System {
-  const factsOf = new WeakMap<Config, NativeFacts>();
+  // By what of a config stays the same when a supervisor changes the rest.
+  const factsOf = new WeakMap<Config["app"], NativeFacts>();
   let current = first;
   let known = stampOf(first.executable);
   let loads = 0;
-  const of = (config: Config) => factsOf.get(config) ?? current;
+  const of = (config: Config) => factsOf.get(config.app) ?? current;
   return {
     ...realSystem,
     loadConfig: async () => {
@@ -47,7 +48,7 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       }
       const config = await loadNative(current, await readOverride(override, current.state));
       requireGranted(config, override.file);
-      factsOf.set(config, current);
+      factsOf.set(config.app, current);
       return config;
     },
     locateRuntime: () => Promise.resolve(runtimeOf(first)),
@@ -141,6 +142,7 @@ function requireGranted(config: Config, override: string): void {
     });
   };
   for (const address of config.listen) {
+    if (address.kind === "systemd") continue;
     const host = address.kind === "unix"
       ? `unix:${address.path}`
       : address.text.replace(/^localhost:/, "127.0.0.1:");

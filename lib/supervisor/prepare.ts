@@ -18,7 +18,7 @@ export const HELPER_ENTRY = "lib/helper/main.ts";
 export const LOGGER_ENTRY = "lib/logger/main.ts";
 
 /** How long `deno` may take to fetch and compile what the cache lacks. */
-const PREPARE_DEADLINE_MS = 120_000;
+export const PREPARE_DEADLINE_MS = 120_000;
 
 /** How much of what `deno` says is repeated. */
 const MAX_COMPLAINT = 2_000;

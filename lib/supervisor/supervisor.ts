@@ -25,10 +25,11 @@ import { Generation, type GenerationRecord, type SlotSpawning } from "./generati
 import type { Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
 import { abortion } from "./patience.ts";
-import { allModules, LOGGER_ENTRY } from "./prepare.ts";
+import { allModules, LOGGER_ENTRY, PREPARE_DEADLINE_MS } from "./prepare.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
+import type { ServiceManager, ServiceState } from "./service_manager.ts";
 import { LOOK_INTERVAL_MS } from "./silence.ts";
 import type { DrainReason } from "./slot.ts";
 import type { Spawner } from "./spawner.ts";
@@ -37,6 +38,9 @@ import type { System } from "./system.ts";
 
 /** How often a candidate is tried whose files are replaced while it starts. */
 const MAX_CANDIDATES = 3;
+
+/** What stopping takes besides the deadlines of the config. */
+const STOP_MARGIN_MS = 15_000;
 
 /** How many ended generations `status` remembers. */
 const MAX_RECORDS = 10;
@@ -73,6 +77,7 @@ export class Supervisor {
   readonly #ended: GenerationRecord[] = [];
   #listeners = new Map<string, Listener>();
   #runtime: RuntimeFolder | undefined;
+  #manager: ServiceManager | undefined;
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
   readonly #programs = new Map<string, Programs>();
   /** The logger of the incumbent's config. */
@@ -124,7 +129,8 @@ export class Supervisor {
 
   async #start(): Promise<void> {
     this.#system.closeIn();
-    const config = await this.#system.loadConfig(this.#file);
+    this.#manager = this.#system.openServiceManager();
+    const config = this.#manager.resolve(await this.#system.loadConfig(this.#file));
     // The lock first: a second supervisor must learn that it is one before it does anything else.
     const runtime = await this.#system.openRuntimeFolder(config.runtime);
     this.#runtime = runtime;
@@ -143,6 +149,7 @@ export class Supervisor {
     if (this.#uid === 0 && config.account === undefined) {
       log.warn("workers_run_as_root", { hint: "Set user in the config" });
     }
+    this.#manager.serving(this.#serviceState());
     log.info("serving", {
       pid: Deno.pid,
       listen: [...this.#listeners.keys()],
@@ -180,6 +187,7 @@ export class Supervisor {
     });
     await this.#busy;
     this.#reloadCount++;
+    if (!this.#stopping.signal.aborted) this.#manager?.reloading();
     const work = this.#tryReload();
     this.#busy = work.catch(() => {});
     try {
@@ -195,6 +203,7 @@ export class Supervisor {
       });
       log.error("reload_refused", { ...this.#lastReload });
     }
+    if (!this.#stopping.signal.aborted) this.#manager?.reloaded(this.#serviceState());
     return this.#lastReload;
   }
 
@@ -202,7 +211,7 @@ export class Supervisor {
     this.#stopping.signal.throwIfAborted();
     this.#logs?.reopen();
     const config = await this.#system.loadConfig(this.#file);
-    await this.#switchTo(config);
+    await this.#switchTo(this.#manager?.resolve(config) ?? config);
   }
 
   /**
@@ -230,6 +239,7 @@ export class Supervisor {
     onModules: (modules: readonly string[]) => void,
   ): Promise<void> {
     const { signal } = this.#stopping;
+    this.#manager?.extend(PREPARE_DEADLINE_MS + config.reload.readyDeadlineMs);
     const added: Listener[] = [];
     const instances = config.helpers.flatMap((helper) =>
       Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
@@ -443,13 +453,16 @@ export class Supervisor {
   async #listenerFor(address: ListenAddress, added: Listener[]): Promise<Listener> {
     const held = this.#listeners.get(address.text);
     if (held) return held;
-    const listener = await this.#system.bindListener(address);
+    const listener = this.#manager?.adopt(address) ?? await this.#system.bindListener(address);
     added.push(listener);
     return listener;
   }
 
   #keepListeners(config: Config, added: readonly Listener[]): void {
-    for (const listener of added) this.#listeners.set(listener.text, listener);
+    for (const listener of added) {
+      this.#listeners.set(listener.text, listener);
+      attempt(`store ${listener.text}`, () => this.#manager?.listens(listener));
+    }
     const wanted = new Map(config.listen.map((address) => [address.text, address]));
     for (const [text, listener] of this.#listeners) {
       const address = wanted.get(text);
@@ -458,6 +471,7 @@ export class Supervisor {
       else {
         this.#listeners.delete(text);
         attempt(`close ${text}`, () => listener.close());
+        this.#manager?.closes(text);
         log.info("listener_closed", { listen: text });
       }
     }
@@ -500,6 +514,7 @@ export class Supervisor {
   async stop(): Promise<void> {
     if (!this.#stopping.signal.aborted) {
       log.info("stopping");
+      this.#manager?.stopping(this.#stopMs());
       this.#stopping.abort(new Error("The supervisor is stopping"));
       // A candidate or a switch under way sees the signal; what comes out of it is drained too.
       await this.#busy;
@@ -519,11 +534,30 @@ export class Supervisor {
     for (const generation of this.#generations) generation.cut();
   }
 
+  /** The longest that stopping takes: what is under way, then the worker, then its helpers. */
+  #stopMs(): number {
+    const { reload } = this.#incumbent?.config ?? {};
+    if (!reload) return STOP_MARGIN_MS;
+    return reload.readyDeadlineMs + 2 * reload.drainDeadlineMs + STOP_MARGIN_MS;
+  }
+
+  #serviceState(): ServiceState {
+    return {
+      generation: this.#incumbent?.number ?? 0,
+      listeners: [...this.#listeners.keys()],
+      failing: this.#failing,
+      lastReload: this.#lastReload,
+    };
+  }
+
   /**
    * Only a worker can have made a listener stop, and which one nobody can tell: the socket is one.
    * None takes connections there again until it listens anew, so all are replaced.
    */
   #lookAtListeners(): void {
+    if (this.#incumbent && !this.#stopping.signal.aborted) {
+      this.#manager?.goes(this.#serviceState());
+    }
     for (const [text, listener] of this.#listeners) {
       attempt(`listen on ${text} again`, () => {
         if (!listener.listenAgain()) return;
@@ -554,6 +588,8 @@ export class Supervisor {
     this.#control = undefined;
     attempt("close the runtime folder", () => this.#runtime?.close());
     this.#runtime = undefined;
+    this.#manager?.close();
+    this.#manager = undefined;
   }
 
   /** What `holdfast status` shows. */

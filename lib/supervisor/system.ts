@@ -22,10 +22,12 @@ import {
   prepareApp,
 } from "./prepare.ts";
 import { openRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
+import { ServiceManager } from "./service_manager.ts";
 import { type Spawner, startSpawner } from "./spawner.ts";
 
 export interface System {
   closeIn(): void;
+  openServiceManager(): ServiceManager;
   giveUpPermissions(): void;
   loadConfig(file: string): Promise<Config>;
   /** The runtime folder of a config that may be wrong by now. */
@@ -51,6 +53,7 @@ export interface System {
 /** The effects on this machine. */
 export const realSystem: System = {
   closeIn,
+  openServiceManager: () => new ServiceManager(),
   giveUpPermissions,
   loadConfig: (file) => loadConfig(file),
   locateRuntime,

@@ -85,6 +85,10 @@ const system: System = {
     strike("closeIn");
     realSystem.closeIn();
   },
+  openServiceManager() {
+    strike("openServiceManager");
+    return realSystem.openServiceManager();
+  },
   giveUpPermissions() {
     strike("giveUpPermissions");
     realSystem.giveUpPermissions();

@@ -1,0 +1,69 @@
+/** The datagrams of sd_notify(3), and the clock that they are dated by. */
+import { closeDescriptor } from "./descriptor.ts";
+import { fail } from "./errno.ts";
+import { loadLibc } from "./libc.ts";
+import { messageHeader } from "./socket.ts";
+
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_NOSIGNAL = 0x4000;
+const SOL_SOCKET = 1;
+const SO_SNDTIMEO = 21;
+const CLOCK_MONOTONIC = 1;
+
+/** How long a send may wait for a manager whose queue is full: the supervisor has other work. */
+const SEND_DEADLINE_MICROSECONDS = 200_000n;
+
+const libc = loadLibc({
+  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
+  sendmsg: { parameters: ["i32", "buffer", "i32"], result: "isize" },
+  clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
+});
+
+/** The time of CLOCK_MONOTONIC, in microseconds: what a service manager compares with its own. */
+export function monotonicMicroseconds(): bigint {
+  const time = new BigInt64Array(2);
+  if (libc.symbols.clock_gettime(CLOCK_MONOTONIC, new Uint8Array(time.buffer)) !== 0) {
+    fail("read the clock");
+  }
+  return time[0]! * 1_000_000n + time[1]! / 1_000n;
+}
+
+/**
+ * Sends one datagram to a Unix socket (unix(7)), and a descriptor with it. Linux only.
+ *
+ * @param address an absolute path, or `@name` of the abstract namespace
+ * @param descriptor stays the caller's
+ * @throws {Error} if nobody takes it
+ */
+export function sendNotification(address: string, text: string, descriptor?: number): void {
+  const socket = libc.symbols.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (socket < 0) fail("make a socket");
+  try {
+    const deadline = new Uint8Array(
+      new BigInt64Array([0n, SEND_DEADLINE_MICROSECONDS]).buffer,
+    );
+    libc.symbols.setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, deadline, deadline.length);
+    const data = new TextEncoder().encode(text);
+    const message = messageHeader(data, { descriptor, to: socketAddress(address) });
+    if (libc.symbols.sendmsg(socket, message.header, MSG_NOSIGNAL) !== BigInt(data.length)) {
+      fail(`send to ${address}`);
+    }
+    message.keep();
+  } finally {
+    closeDescriptor(socket);
+  }
+}
+
+/** struct sockaddr_un; a name of the abstract namespace has no end but the length's. */
+function socketAddress(address: string): Uint8Array<ArrayBuffer> {
+  const path = new TextEncoder().encode(address);
+  const abstract = address.startsWith("@");
+  const bytes = new Uint8Array(2 + path.length + (abstract ? 0 : 1));
+  new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
+  bytes.set(path, 2);
+  if (abstract) bytes[2] = 0;
+  return bytes;
+}

@@ -18,6 +18,7 @@ export const explain: Command = async ({ config: file, json, system }) => {
     denoDir,
     denoProgram: Deno.execPath(),
     logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
+    metrics: join(HOLDFAST_FOLDER, "lib/metrics/main.ts"),
     modules: await system.prepareApp(config, denoDir),
     forbidden: config.file,
     environment: Deno.env.toObject(),

@@ -59,6 +59,7 @@ export function formatStatus(status: Status): string {
       process?.descriptors || "",
     ]);
   if (status.logger) add("logger", status.logger.process);
+  if (status.metrics) add("metrics", status.metrics.process);
   for (const generation of status.generations) {
     const { workers } = generation;
     for (const { index, process } of workers) {
@@ -74,6 +75,7 @@ export function formatStatus(status: Status): string {
     ...status.logger
       ? [`log in ${status.logger.folder}, ${status.logger.dropped} events dropped`]
       : [],
+    ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
     formatReload(status),
     "",
     table.toString().replace(/ +$/gm, ""),

@@ -37,7 +37,7 @@ const MAY_USE: Record<string, string[]> = {
   metrics: ["zod/mini", "prom-client"],
   audit: ["zod/mini"],
   compile: ["zod", "jsonc-parser"],
-  cli: ["zod/mini", "cli-table3"],
+  cli: ["zod/mini", "cli-table3", "log-update"],
 };
 
 /** What an auditor must read. */

@@ -87,6 +87,8 @@ Deno.test("promtool finds nothing wrong with the figures, and they are right aft
   await untilValue(port, 'holdfast_replacements{role="worker"}', (value) => value === 1);
   const text = await scrape(port);
   const expected = {
+    // Each was counted once, however often it was told.
+    'holdfast_answered_total{role="worker"}': 8,
     'holdfast_reloads_total{outcome="done"}': 1,
     'holdfast_reloads_total{outcome="refused"}': 1,
     'holdfast_drains_total{outcome="drained"}': 1,

@@ -15,9 +15,10 @@ const MAY_IMPORT: Record<string, string[]> = {
   worker: ["base", "protocol", "child", "helper"],
   helper: ["base", "protocol", "child"],
   logger: ["base", "protocol", "child"],
+  metrics: ["base", "protocol", "child"],
   audit: ["base", "protocol", "config", "sandbox", "os", "supervisor", "worker", "helper"],
   compile: ["base", "protocol", "config", "sandbox", "supervisor"],
-  native: ["base", "protocol", "child", "worker", "helper", "logger", "cli"],
+  native: ["base", "protocol", "child", "worker", "helper", "logger", "metrics", "cli"],
   cli: ["std", "base", "protocol", "config", "sandbox", "os", "supervisor", "audit", "compile"],
 };
 
@@ -34,10 +35,11 @@ const MAY_USE: Record<string, string[]> = {
   worker: [],
   helper: ["holdfast:app"],
   logger: ["zod/mini"],
+  metrics: ["zod/mini", "prom-client"],
   audit: ["zod/mini"],
   compile: ["zod", "jsonc-parser"],
   native: ["holdfast:app"],
-  cli: ["zod/mini", "cli-table3"],
+  cli: ["zod/mini", "cli-table3", "log-update"],
 };
 
 /** What an auditor must read. */

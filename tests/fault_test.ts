@@ -37,6 +37,7 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   bundleWorker: ONCE,
   bundleHelper: BRINGS_UP,
   bundleLogger: BRINGS_UP,
+  bundleMetrics: BRINGS_UP,
   openControl: ONCE,
   prepareApp: BRINGS_UP,
   makeFolders: BRINGS_UP,
@@ -72,6 +73,7 @@ export default { echo: { input: anything, output: anything, handle: (value) => v
 const CONFIGS: Partial<Record<FaultName, Readonly<Record<string, unknown>>>> = {
   bundleHelper: { helpers: { echo: { module: "./helper.ts" } } },
   bundleLogger: { log: { folder: "./log" } },
+  bundleMetrics: { metrics: { listen: "unix:./metrics.sock" } },
 };
 
 const ENTRIES = Object.entries(OUTCOMES) as [FaultName, Outcome][];

@@ -400,7 +400,12 @@ const STATUS: Status = {
   holdfast: "0.1.0",
   deno: "2.9.6",
   config: "/srv/app/holdfast.jsonc",
+  memoryBytes: 80 * 2 ** 20,
+  descriptors: 40,
   ageMs: 184_000,
+  metrics: null,
+  events: {},
+  drains: { outcomes: { drained: 0, cut: 0, killed: 0, died: 0 }, ms: 0, cut: 0 },
   listeners: ["127.0.0.1:8000", "unix:/run/app.sock"],
   logger: null,
   generations: [

@@ -124,6 +124,13 @@ const writer = new LineWriter((bytes) => Deno.stderr.write(bytes));
 /** Events that tell what processes printed: they go to the log files alone, where there are any. */
 const OUTPUT_EVENTS = ["worker_output", "worker_output_dropped"];
 
+const counts = new Map<string, number>();
+
+/** How often each event was logged since this process started. */
+export function countEvents(): Record<string, number> {
+  return Object.fromEntries(counts);
+}
+
 let writeToFiles: ((line: string) => void) | undefined;
 
 /**
@@ -141,6 +148,7 @@ export function configureLog(format: "json" | "journal" | "pretty" | "none"): vo
   const toLine = { json: formatJson, journal: formatJournal, pretty: formatPretty }[format];
   writer.droppedPrefix = format === "journal" ? `<${PRIORITIES.WARN}>` : "";
   const handle = (record: LogRecord) => {
+    counts.set(record.msg, (counts.get(record.msg) ?? 0) + 1);
     if (writeToFiles) {
       writeToFiles(formatJson(record).trimEnd());
       if (OUTPUT_EVENTS.includes(record.msg)) return;

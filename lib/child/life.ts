@@ -82,7 +82,7 @@ async function live(
     throw new Error(`The permissions differ from the policy: ${faults.join("; ")}`);
   }
   const { duty } = configure;
-  const count = duty.role === "worker" ? duty.listeners.length : 0;
+  const count = "listeners" in duty ? duty.listeners.length : 0;
   const listeners = await handOvers.takeListeners(count);
   const service = equip({ configure, listeners, handOvers });
   channel.send({ type: "received", listeners: listeners.length });

@@ -12,6 +12,7 @@ import { realSystem, type System } from "../supervisor/system.ts";
 import { start } from "./start.ts";
 import { status } from "./status.ts";
 import { stop } from "./stop.ts";
+import { top } from "./top.ts";
 import { printError, printLine } from "./terminal.ts";
 
 /** What a command gets from the command line. */
@@ -34,7 +35,7 @@ export interface CommandOptions {
 export type Command = (options: CommandOptions) => Promise<number>;
 
 const COMMANDS: Record<string, Command> = {
-  ...{ start, check, explain, audit, reload, stop, status },
+  ...{ start, check, explain, audit, reload, stop, status, top },
   "logs reopen": reopenLogs,
 };
 
@@ -50,6 +51,7 @@ Commands
   reload       Bring in new code and new config, and wait for the outcome
   stop         Drain and end the running supervisor, and wait for it
   status       Show processes and generations
+  top          Show them live, with rates, until q
   logs reopen  Open the log files anew, after logrotate has renamed them
   compile      Turn the app with its config into one executable file
 

@@ -19,6 +19,7 @@ export const explain: Command = async ({ config: file, json, system }) => {
     denoProgram: system.commandOf(config, "worker", config).program,
     commandOf: (who, compartment) => system.commandOf(config, who, compartment),
     logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
+    metrics: join(HOLDFAST_FOLDER, "lib/metrics/main.ts"),
     modules: await system.prepareApp(config, denoDir),
     forbidden: config.file,
     environment: Deno.env.toObject(),

@@ -3,10 +3,11 @@ import type { Compartment, Config, HelperConfig } from "../config/config.ts";
 import { LEAST_ABI, missingIn, type PathRule } from "../sandbox/landlock.ts";
 import { type Command, type Commanded, workerEnvironment } from "../sandbox/worker_command.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
-import { type Wall, type WallFacts, workerWall } from "../sandbox/wall.ts";
+import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
+import { type Wall, type Walled, type WallFacts, workerWall } from "../sandbox/wall.ts";
 
-/** Who does something: `supervisor`, `worker`, `logger`, or `helper NAME`. */
-export type ProcessName = "supervisor" | "worker" | "logger" | `helper ${string}`;
+/** Who does something: `supervisor`, `worker`, `logger`, `metrics`, or `helper NAME`. */
+export type ProcessName = "supervisor" | "worker" | "logger" | "metrics" | `helper ${string}`;
 
 /** One thing that a process may do. */
 export interface Rule {
@@ -30,8 +31,9 @@ export interface ExplainFacts extends Omit<WallFacts, "modules"> {
   readonly denoDir: string;
   readonly environment: Readonly<Record<string, string>>;
   readonly commandOf: (who: Commanded, compartment: Compartment) => Command;
-  /** The logger's program. */
+  /** The logger's program, and that of the metrics process. */
   readonly logger: string;
+  readonly metrics: string;
   /** Local files of the module graphs. */
   readonly modules: {
     readonly app: readonly string[];
@@ -47,6 +49,8 @@ export function explainPolicy(config: Config, facts: ExplainFacts): Explanation 
   };
   const { folder } = config.log;
   const logger = folder === undefined ? undefined : logCompartment(config, folder, facts.logger);
+  const metrics = config.metrics &&
+    metricsCompartment(config, config.metrics.listen, facts.metrics);
   return {
     commands: [
       { process: "worker", command: command("worker", config) },
@@ -55,12 +59,14 @@ export function explainPolicy(config: Config, facts: ExplainFacts): Explanation 
         command: command(`helper ${helper.name}`, helper),
       })),
       ...logger ? [{ process: "logger" as const, command: command("logger", logger) }] : [],
+      ...metrics ? [{ process: "metrics" as const, command: command("metrics", metrics) }] : [],
     ],
     rules: [
       ...supervisorRules(config, facts),
       ...workerRules(config, facts),
       ...config.helpers.flatMap((helper) => helperRules(helper, config, facts)),
       ...logger ? loggerRules(logger, config, facts) : [],
+      ...metrics ? metricsRules(metrics, config, facts) : [],
     ],
     kernel: kernelLines(config, facts.abi),
   };
@@ -77,6 +83,7 @@ function supervisorRules(config: Config, { denoProgram }: ExplainFacts): Rule[] 
     rule("read", "everything its user may read, to check the config"),
     rule("write", config.runtime),
     rule("listen", ...config.listen.map(({ text }) => text)),
+    ...config.metrics ? [rule("listen", config.metrics.listen.text)] : [],
     rule("run", denoProgram),
     rule("call", "the C library, by the functions in lib/os"),
   ];
@@ -123,8 +130,17 @@ function loggerRules(logger: Compartment, config: Config, facts: ExplainFacts): 
   ]);
 }
 
+function metricsRules(metrics: Walled, config: Config, facts: ExplainFacts): Rule[] {
+  const where = metrics.listen?.map(({ text }) => text) ?? [];
+  return compartmentRules("metrics", metrics, facts, wallOf(metrics, config, facts, []), [
+    { may: "accept", what: where, by: "a listener from the supervisor" },
+    { may: "answer", what: ["GET /metrics, with what the supervisor tells it"], by: "a feed" },
+    { may: "call", what: [], by: "it has no lane to a helper" },
+  ]);
+}
+
 function wallOf(
-  compartment: Compartment,
+  compartment: Walled,
   { wall }: Config,
   { arch, abi, caches, denoProgram, forbidden }: ExplainFacts,
   modules: readonly string[],

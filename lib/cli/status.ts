@@ -59,6 +59,7 @@ export function formatStatus(status: Status): string {
       process?.descriptors || "",
     ]);
   if (status.logger) add("logger", status.logger.process);
+  if (status.metrics) add("metrics", status.metrics.process);
   for (const generation of status.generations) {
     const { workers } = generation;
     for (const { index, process } of workers) {
@@ -75,6 +76,7 @@ export function formatStatus(status: Status): string {
       ? [`log in ${status.logger.folder}, ${status.logger.dropped} events dropped`]
       : [],
     ...status.state === "failing" ? ["FAILING: no worker lives for long; see the log"] : [],
+    ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
     formatReload(status),
     "",
     table.toString().replace(/ +$/gm, ""),

@@ -173,6 +173,7 @@ async function writePrograms(folder: string, config: Config): Promise<string[]> 
         write(`helper_${name}.js`, "lib/native/helper.ts", importing(app.module))
       ),
       write("logger.js", "lib/native/logger.ts"),
+      write("metrics.js", "lib/native/metrics.ts"),
       write("folder.js", "lib/native/folder.ts"),
     ]);
   } finally {
@@ -184,7 +185,8 @@ async function writePrograms(folder: string, config: Config): Promise<string[]> 
 async function writeEntry(entry: string, facts: NativeFacts, union: Permissions): Promise<void> {
   const programs: Record<string, string> = {
     supervisor: "./lib/supervisor/main.js",
-    ...{ worker: "./worker.js", logger: "./logger.js", folder: "./folder.js" },
+    ...{ worker: "./worker.js", logger: "./logger.js", metrics: "./metrics.js" },
+    folder: "./folder.js",
   };
   for (const role of Object.keys(facts.roles)) {
     programs[role] ??= `./${role.replace(" ", "_")}.js`;

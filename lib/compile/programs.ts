@@ -4,6 +4,7 @@ import {
   bundle,
   HELPER_ENTRY,
   LOGGER_ENTRY,
+  METRICS_ENTRY,
   prebuiltPath,
   WORKER_ENTRY,
 } from "../supervisor/prepare.ts";
@@ -27,7 +28,7 @@ export async function bundlePrograms(folder: string): Promise<void> {
   try {
     const suspects = ["lib/audit/suspect_worker.ts", "lib/audit/suspect_helper.ts"];
     const own = ["lib/supervisor/spawner_thread.ts", ...suspects];
-    const entries = [WORKER_ENTRY, HELPER_ENTRY, LOGGER_ENTRY, ...own];
+    const entries = [WORKER_ENTRY, HELPER_ENTRY, LOGGER_ENTRY, METRICS_ENTRY, ...own];
     await Promise.all(entries.map(async (entry) => {
       await write(prebuiltPath(folder, entry), await bundle(work, entry));
     }));

@@ -146,6 +146,8 @@ export interface Config extends Compartment {
     readonly keep: number;
     readonly compress: boolean;
   };
+  /** Where figures are told; `undefined` for nowhere, and then no such process runs. */
+  readonly metrics?: { readonly listen: ListenAddress } | undefined;
   /** Absolute folder of the control socket and the lock. */
   readonly runtime: string;
   /** Where the config file says what a check may refuse. */

@@ -77,6 +77,8 @@ export async function resolveConfig(
     }
     return unveil;
   }
+  const metrics = values.metrics && { listen: placeListen(values.metrics.listen, folder) };
+  if (metrics) accept(["metrics", "listen"], refuseMetrics(metrics.listen, listen));
   const unveil = await placeUnveils(["unveil"], values.unveil);
   const found = await findUser(values);
   const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
@@ -125,6 +127,7 @@ export async function resolveConfig(
       watchdog,
     },
     ...values.readiness !== undefined && { readiness: values.readiness },
+    ...metrics && { metrics },
     ...{ log, account, runtime, at },
   });
 }
@@ -208,6 +211,20 @@ function refuseListen(listen: readonly ListenAddress[], index: number): Refusal 
       `${MAX_SOCKET_PATH_BYTES}`,
     "choose a shorter path, such as one in /run",
   );
+}
+
+function refuseMetrics(
+  address: ListenAddress,
+  listen: readonly ListenAddress[],
+): Refusal | undefined {
+  if (address.kind === "tcp" && !/^(127\.|::1$|localhost$)/.test(address.host)) {
+    return new Refusal(
+      "metrics_not_loopback",
+      `${quote(address.text)} can be reached from other machines, and nobody is asked who they are`,
+      'write "127.0.0.1:9464" or a Unix socket, and let a proxy ask who it is',
+    );
+  }
+  return refuseListen([...listen, address], listen.length);
 }
 
 async function placeUnveil(

@@ -222,6 +222,14 @@ const LogSchema = z.strictObject({
   compress: z.boolean().default(true).describe("Whether old files are compressed, with gzip."),
 });
 
+const MetricsSchema = z.strictObject({
+  listen: ListenSchema.describe(
+    'Where a process of its own answers `GET /metrics` for Prometheus: "127.0.0.1:9464", "[::1]:9464" ' +
+      'or "unix:/run/app-metrics.sock", as in the `listen` above. Addresses of this machine alone, ' +
+      "since the figures tell much and nobody is asked who they are.",
+  ),
+});
+
 /** The config file: every key with its default, its bounds and why one would change it. */
 export const ConfigSchema = z.strictObject({
   $schema: z.string().optional()
@@ -294,6 +302,10 @@ export const ConfigSchema = z.strictObject({
       "from old workers too: the host goes on serving, and 503 would take it away for nothing.",
   ),
   log: LogSchema.prefault({}).describe("Log files, besides the events on stderr."),
+  metrics: MetricsSchema.optional().describe(
+    "Figures for Prometheus; none by default. With it one more process runs, which is granted " +
+      "nothing and is told every second what `holdfast status` shows.",
+  ),
   user: accountName().optional().describe(
     "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
       "never root. An error when Holdfast does not start as root.",
@@ -331,6 +343,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   recycle: Object.keys(RecycleSchema.shape),
   watchdog: Object.keys(WatchdogSchema.shape),
   log: Object.keys(LogSchema.shape),
+  metrics: Object.keys(MetricsSchema.shape),
   listen: Object.keys(UnixListenSchema.shape),
   helpers: Object.keys(HelperSchema.shape),
 };

@@ -72,10 +72,14 @@ const DrainRecord = z.strictObject({
   outcome: z.enum(["drained", "cut", "killed", "died"]),
 });
 
-const Status = z.strictObject({
+/** What is known of everything that Holdfast runs: for `holdfast status`, and for the metrics. */
+export const Status = z.strictObject({
   pid: Count,
   /** `failing` while no worker of the newest generation lives for long. */
   state: z.enum(["serving", "failing"]),
+  /** Of the supervisor itself. */
+  memoryBytes: Count,
+  descriptors: Count,
   holdfast: z.string(),
   deno: z.string(),
   config: z.string(),
@@ -89,6 +93,21 @@ const Status = z.strictObject({
     replacements: Count,
     process: z.nullable(Process),
   })),
+  /** The process that answers `GET /metrics`; `null` if the config has none. */
+  metrics: z.nullable(z.strictObject({
+    listen: z.string(),
+    replacements: Count,
+    process: z.nullable(Process),
+  })),
+  /** How often each event was logged since the supervisor started. */
+  events: z.record(z.string(), Count),
+  /** Of all generations that have ended. */
+  drains: z.strictObject({
+    outcomes: z.record(z.enum(["drained", "cut", "killed", "died"]), Count),
+    ms: Milliseconds,
+    /** Connections, as far as workers could say. */
+    cut: Count,
+  }),
   generations: z.array(Generation),
   reloads: Count,
   /** `waiting` until one of the draining generations has ended. */

@@ -23,7 +23,7 @@ export const HandOver = z.discriminatedUnion("type", [
     pid: Count,
     generation: Count,
   }),
-  /** To the logger: what the supervisor has to say. */
+  /** To the logger, or the metrics process: what the supervisor has to say. */
   z.strictObject({ type: z.literal("feed") }),
 ]);
 

@@ -29,6 +29,8 @@ const Duty = z.discriminatedUnion("role", [
     /** How many calls run at once. */
     concurrency: z.int().check(z.minimum(1)),
   }),
+  /** Answers on its listeners what the supervisor tells it. */
+  z.strictObject({ role: z.literal("metrics"), listeners: Names }),
   z.strictObject({
     role: z.literal("logger"),
     folder: z.string(),

@@ -31,7 +31,8 @@ export function rolePermissions(
   config: Config,
   { controlSocket, programs }: { controlSocket: string; programs: readonly string[] },
 ): NativeFacts["roles"] {
-  const sockets = config.listen.flatMap((address) => address.kind === "unix" ? address.path : []);
+  const addresses = [...config.listen, ...config.metrics ? [config.metrics.listen] : []];
+  const sockets = addresses.flatMap((address) => address.kind === "unix" ? address.path : []);
   const compartments = [config, ...config.helpers];
   const made = compartments.flatMap(({ unveil }) =>
     unveil.filter(({ rights }) => /[wc]/.test(rights)).map(({ path }) => path)
@@ -45,7 +46,7 @@ export function rolePermissions(
       write: unique([config.runtime, ...sockets]),
       net: unique([
         ...HOSTS,
-        ...config.listen.flatMap((address) => address.kind === "tcp" ? hostOf(address.host) : []),
+        ...addresses.flatMap((address) => address.kind === "tcp" ? hostOf(address.host) : []),
         ...[controlSocket, ...sockets].map((path) => `unix:${path}`),
       ]),
       // Those that steer the runtime are read to refuse them.
@@ -63,6 +64,7 @@ export function rolePermissions(
       config.helpers.map((helper) => [`helper ${helper.name}`, keptBy(helper)]),
     ),
     logger: { ...NOTHING, read: logFolders, write: logFolders },
+    metrics: NOTHING,
     // Makes one folder, and ends.
     folder: { ...NOTHING, write: unique([...made, ...logFolders]), env: [FOLDER_VARIABLE] },
   };

@@ -52,8 +52,8 @@ export function workerArguments(config: Compartment): string[] {
   ];
 }
 
-/** Whose command it is: `worker`, `logger`, or `helper NAME`. */
-export type Commanded = "worker" | "logger" | `helper ${string}`;
+/** Whose command it is: `worker`, `logger`, `metrics`, or `helper NAME`. */
+export type Commanded = "worker" | "logger" | "metrics" | `helper ${string}`;
 
 /** How a process is started. */
 export interface Command {
@@ -74,8 +74,8 @@ export interface Command {
  */
 export function denoCommand(denoProgram: string, who: Commanded, config: Compartment): Command {
   const [run, ...args] = workerArguments(config);
-  // Settings that lie above the log folder are none of the logger's own.
-  const own = who === "logger" ? ["--no-config"] : [];
+  // Settings that lie above its folder are none of what is Holdfast's own.
+  const own = who === "logger" || who === "metrics" ? ["--no-config"] : [];
   return {
     program: denoProgram,
     args: [run!, ...own, ...args],

@@ -62,6 +62,7 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
     bundleWorker: () => Promise.resolve(""),
     bundleHelper: () => Promise.resolve(""),
     bundleLogger: () => Promise.resolve(""),
+    bundleMetrics: () => Promise.resolve(""),
     prepareApp: (config, denoDir) => {
       const { executable, interpreter } = of(config);
       const none = Object.fromEntries(config.helpers.map(({ name }) => [name, []]));
@@ -141,7 +142,7 @@ function requireGranted(config: Config, override: string): void {
       hint,
     });
   };
-  for (const address of config.listen) {
+  for (const address of [...config.listen, ...config.metrics ? [config.metrics.listen] : []]) {
     if (address.kind === "systemd") continue;
     const host = address.kind === "unix"
       ? `unix:${address.path}`

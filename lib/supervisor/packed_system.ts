@@ -16,6 +16,7 @@ import {
   allModules,
   HELPER_ENTRY,
   LOGGER_ENTRY,
+  METRICS_ENTRY,
   prebuiltPath,
   readPrebuilt,
   requireGoodConfig,
@@ -73,6 +74,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
     bundleWorker: (config) => programOf(config, WORKER_ENTRY),
     bundleHelper: (config) => programOf(config, HELPER_ENTRY),
     bundleLogger: (config) => programOf(config, LOGGER_ENTRY),
+    bundleMetrics: (config) => programOf(config, METRICS_ENTRY),
     prepareApp: (config, denoDir) => {
       const image = imageOf(config);
       const modules = imageModules(image);

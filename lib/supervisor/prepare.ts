@@ -16,6 +16,7 @@ export const HOLDFAST_FOLDER = fileURLToPath(new URL("../..", import.meta.url)).
 export const WORKER_ENTRY = "worker.ts";
 export const HELPER_ENTRY = "lib/helper/main.ts";
 export const LOGGER_ENTRY = "lib/logger/main.ts";
+export const METRICS_ENTRY = "lib/metrics/main.ts";
 
 /** How long `deno` may take to fetch and compile what the cache lacks. */
 export const PREPARE_DEADLINE_MS = 120_000;
@@ -171,6 +172,11 @@ export function bundleHelper({ runtime }: Config): Promise<string> {
 /** Bundles Holdfast's own logger. */
 export function bundleLogger({ runtime }: Config): Promise<string> {
   return bundle(runtime, LOGGER_ENTRY);
+}
+
+/** Bundles Holdfast's own metrics process. */
+export function bundleMetrics({ runtime }: Config): Promise<string> {
+  return bundle(runtime, METRICS_ENTRY);
 }
 
 /** The local files of the module graphs of a config. */

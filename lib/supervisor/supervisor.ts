@@ -4,11 +4,13 @@
  */
 import { join } from "node:path";
 import { toHoldfastError } from "../base/error.ts";
-import { log, logToFiles } from "../base/log.ts";
+import { countEvents, log, logToFiles } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import type { Compartment, Config, ListenAddress } from "../config/config.ts";
+import { countDescriptors } from "../os/file.ts";
 import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
+import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
 import {
   type Command,
@@ -19,13 +21,14 @@ import {
 } from "../sandbox/worker_command.ts";
 import { attempt } from "./attempt.ts";
 import type { ControlServer } from "./control_server.ts";
-import { describeGeneration, describeProcess } from "./describe.ts";
+import { describeGeneration, describeProcess, residentBytes } from "./describe.ts";
 import { stampFiles } from "./file_stamp.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
+import { MetricsService, sameMetrics } from "./metrics_service.ts";
 import { abortion } from "./patience.ts";
-import { allModules, LOGGER_ENTRY, PREPARE_DEADLINE_MS } from "./prepare.ts";
+import { allModules, LOGGER_ENTRY, METRICS_ENTRY, PREPARE_DEADLINE_MS } from "./prepare.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
@@ -45,6 +48,9 @@ const STOP_MARGIN_MS = 15_000;
 /** How many ended generations `status` remembers. */
 const MAX_RECORDS = 10;
 
+/** Programs that not every config needs. */
+type BundleKind = "bundleHelper" | "bundleLogger" | "bundleMetrics";
+
 /** What Holdfast brings for the processes of a config. */
 interface Programs {
   /** The folder of the Holdfast that brings them. */
@@ -52,7 +58,7 @@ interface Programs {
   readonly denoDir: string;
   readonly worker: string;
   /** Programs that not every config needs, made for the first one that does. */
-  readonly more: Map<"bundleHelper" | "bundleLogger", string>;
+  readonly more: Map<BundleKind, string>;
 }
 
 /** A process to be: what it is granted, what it runs, and the files of its module graph. */
@@ -84,6 +90,8 @@ export class Supervisor {
   #logs: LogService | undefined;
   /** With those that only draining generations still use. */
   readonly #logServices = new Set<LogService>();
+  #metrics: MetricsService | undefined;
+  readonly #drains = { outcomes: { drained: 0, cut: 0, killed: 0, died: 0 }, ms: 0, cut: 0 };
   #control: ControlServer | undefined;
   #incumbent: Generation | undefined;
   #lastGeneration = 0;
@@ -247,6 +255,7 @@ export class Supervisor {
     const spawners: Spawner[] = [];
     let candidate: Generation | undefined;
     let logs: LogService | undefined;
+    let metrics: MetricsService | undefined;
     let brought = "";
     try {
       // Their threads start while the modules are looked at; both take their time.
@@ -259,6 +268,7 @@ export class Supervisor {
       onModules(allModules(modules));
       await this.#system.makeFolders(config);
       logs = await this.#logsFor(config, signal);
+      metrics = await this.#metricsFor(config, signal);
       const helperBundle = instances.length > 0 ? await this.#bundleOf(config, "bundleHelper") : "";
       this.#warnOfMissingWall(config);
       const worker: Planned = {
@@ -297,6 +307,7 @@ export class Supervisor {
       if (candidate) this.#generations.delete(candidate);
       else for (const spawner of spawners) attempt("close the spawner", () => spawner.close());
       for (const listener of added) attempt(`close ${listener.text}`, () => listener.close());
+      if (metrics !== this.#metrics) await metrics?.close();
       await this.#endUnusedLogs();
       throw error;
     }
@@ -306,6 +317,7 @@ export class Supervisor {
     this.#logs = logs;
     logToFiles(logs && ((line) => logs.write(line)));
     this.#keepListeners(config, added);
+    this.#keepMetrics(config, metrics);
     if (incumbent) this.#retire(incumbent, "replaced");
   }
 
@@ -329,7 +341,7 @@ export class Supervisor {
   }
 
   /** A program that not every config needs. */
-  async #bundleOf(config: Config, kind: "bundleHelper" | "bundleLogger"): Promise<string> {
+  async #bundleOf(config: Config, kind: BundleKind): Promise<string> {
     const { more } = await this.#programsOf(config);
     const known = more.get(kind);
     if (known !== undefined) return known;
@@ -350,15 +362,13 @@ export class Supervisor {
     const spawner = this.#system.startSpawner();
     let service: LogService;
     try {
-      const spawning = await this.#prepareSpawning(
-        config,
-        { who: "logger", compartment, bundle, modules: [] },
-        spawner,
-      );
       service = new LogService({
-        ...{ log, config, ...spawning },
-        grants: workerGrants(compartment),
-        nextWorker: () => ++this.#lastWorker,
+        ...await this.#prepareOwn(
+          config,
+          { who: "logger", compartment, bundle, modules: [] },
+          spawner,
+        ),
+        ...{ log, config },
       });
     } catch (error) {
       attempt("close the spawner", () => spawner.close());
@@ -367,6 +377,52 @@ export class Supervisor {
     await service.start(signal);
     this.#logServices.add(service);
     return service;
+  }
+
+  /** The metrics process of a config: the one that runs, if the config asks for no other. */
+  async #metricsFor(config: Config, signal: AbortSignal): Promise<MetricsService | undefined> {
+    const { metrics } = config;
+    if (metrics === undefined) return undefined;
+    if (sameMetrics(metrics, this.#incumbent?.config.metrics)) return this.#metrics;
+    const module = join((await this.#programsOf(config)).holdfast, METRICS_ENTRY);
+    const compartment = metricsCompartment(config, metrics.listen, module);
+    const bundle = await this.#bundleOf(config, "bundleMetrics");
+    const listener = await this.#system.bindListener(metrics.listen);
+    const spawner = this.#system.startSpawner();
+    let service: MetricsService;
+    try {
+      service = new MetricsService({
+        ...await this.#prepareOwn(
+          config,
+          { who: "metrics", compartment, bundle, modules: [] },
+          spawner,
+        ),
+        ...{ config, listener },
+        status: () => this.status(),
+      });
+    } catch (error) {
+      attempt("close the spawner", () => spawner.close());
+      attempt(`close ${listener.text}`, () => listener.close());
+      throw error;
+    }
+    await service.start(signal);
+    return service;
+  }
+
+  #keepMetrics({ metrics }: Config, service: MetricsService | undefined): void {
+    const old = this.#metrics;
+    this.#metrics = service;
+    if (old !== service) void old?.close();
+    else if (metrics) service?.update(metrics.listen);
+  }
+
+  /** What a program of Holdfast's own is spawned with. */
+  async #prepareOwn(config: Config, planned: Planned, spawner: Spawner) {
+    return {
+      ...await this.#prepareSpawning(config, planned, spawner),
+      grants: workerGrants(planned.compartment),
+      nextWorker: () => ++this.#lastWorker,
+    };
   }
 
   /** Has the log files opened anew. */
@@ -483,12 +539,9 @@ export class Supervisor {
     denoDir: string,
   ): SpawnRequest {
     const { account, app }: Compartment = compartment;
-    // The logger imports no module of the app's project.
-    const source = input === "nothing"
-      ? ""
-      : who === "logger"
-      ? bundle
-      : workerProgram(bundle, app.module);
+    // What is Holdfast's own imports no module of the app's project.
+    const imports = who !== "logger" && who !== "metrics";
+    const source = input === "nothing" ? "" : imports ? workerProgram(bundle, app.module) : bundle;
     return {
       ...{ program, args },
       env: { ...workerEnvironment(compartment, this.#environment, denoDir), ...env },
@@ -504,6 +557,9 @@ export class Supervisor {
       this.#retiring.delete(work);
       this.#ended.unshift(record);
       this.#ended.length = Math.min(this.#ended.length, MAX_RECORDS);
+      this.#drains.outcomes[record.outcome]++;
+      this.#drains.ms += record.drainMs;
+      this.#drains.cut += record.cut ?? 0;
       log.info("generation_ended", { ...record });
       await this.#endUnusedLogs();
     });
@@ -520,6 +576,7 @@ export class Supervisor {
       await this.#busy;
       if (this.#incumbent) this.#retire(this.#incumbent, "stopping");
       await Promise.all(this.#retiring);
+      await this.#metrics?.close();
       this.#letGo();
       log.info("stopped");
       await this.#endLogs();
@@ -597,6 +654,8 @@ export class Supervisor {
     return {
       pid: Deno.pid,
       state: this.#incumbent?.failing ? "failing" : "serving",
+      memoryBytes: residentBytes(Deno.pid),
+      descriptors: countDescriptors(Deno.pid),
       holdfast: VERSION,
       deno: Deno.version.deno,
       config: this.#incumbent?.config.file ?? this.#file,
@@ -610,6 +669,15 @@ export class Supervisor {
           process: describeProcess(this.#logs.process),
         }
         : null,
+      metrics: this.#metrics
+        ? {
+          listen: this.#metrics.listen,
+          replacements: this.#metrics.replacements,
+          process: describeProcess(this.#metrics.process),
+        }
+        : null,
+      events: countEvents(),
+      drains: this.#drains,
       generations: [...this.#generations].map(describeGeneration),
       reloads: this.#reloadCount,
       reload: this.#reloads.state,

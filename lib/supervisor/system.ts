@@ -13,6 +13,7 @@ import { bindListener, type Listener } from "./listener.ts";
 import {
   bundleHelper,
   bundleLogger,
+  bundleMetrics,
   bundleWorker,
   findCaches,
   findDenoDir,
@@ -40,6 +41,7 @@ export interface System {
   bundleWorker(config: Config): Promise<string>;
   bundleHelper(config: Config): Promise<string>;
   bundleLogger(config: Config): Promise<string>;
+  bundleMetrics(config: Config): Promise<string>;
   openControl(path: string, handlers: ControlHandlers): Promise<ControlServer>;
   prepareApp(config: Config, denoDir: string, signal?: AbortSignal): Promise<Modules>;
   makeFolders(config: Config): Promise<void>;
@@ -64,6 +66,7 @@ export const realSystem: System = {
   bundleWorker,
   bundleHelper,
   bundleLogger,
+  bundleMetrics,
   openControl,
   prepareApp,
   makeFolders,

@@ -17,8 +17,8 @@ export interface Death {
   readonly livedMs: number;
 }
 
-/** What a process is there for: `worker`, `worker.INDEX`, `logger`, or `helper NAME.INSTANCE`. */
-export type Role = "worker" | `worker.${number}` | "logger" | `helper ${string}`;
+/** What a process is there for: `worker`, `worker.INDEX`, `logger`, `metrics`, or `helper NAME.INSTANCE`. */
+export type Role = "worker" | `worker.${number}` | "logger" | "metrics" | `helper ${string}`;
 
 type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
 

@@ -126,6 +126,10 @@ const system: System = {
     strike("bundleHelper");
     return await realSystem.bundleHelper(...all);
   },
+  async bundleMetrics(...all) {
+    strike("bundleMetrics");
+    return await realSystem.bundleMetrics(...all);
+  },
   async bundleLogger(...all) {
     strike("bundleLogger");
     return await realSystem.bundleLogger(...all);

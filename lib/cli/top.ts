@@ -1,0 +1,122 @@
+/** `holdfast top`: the status, live, in a terminal of its own. */
+import logUpdate from "log-update";
+import { HoldfastError } from "../base/error.ts";
+import { EXIT } from "../base/exit_code.ts";
+import type { Status } from "../protocol/control.ts";
+import type { Command } from "./cli.ts";
+import { askSupervisor } from "./control_client.ts";
+import { formatStatus } from "./status.ts";
+
+/** How often the screen is brought up to date. */
+const REFRESH_INTERVAL_MS = 1_000;
+
+/** The alternate screen of xterm, so that what was there before comes back. */
+const ENTER_SCREEN = "\x1b[?1049h\x1b[H";
+const LEAVE_SCREEN = "\x1b[?1049l";
+
+/** Control-C, which is a byte like any other while the terminal is raw. */
+const QUIT = new Set(["q", "Q", "\x03"]);
+
+/** A status, and when it came, by `performance.now()`. */
+export interface Sample {
+  readonly status: Status;
+  readonly atMs: number;
+}
+
+/** Shows processes, generations and rates, live, until `q`. */
+export const top: Command = async ({ config }) => {
+  if (!Deno.stdin.isTerminal() || !Deno.stdout.isTerminal()) {
+    throw new HoldfastError("top needs a terminal, on its input and its output", {
+      kind: "usage",
+      code: "no_terminal",
+      hint: "For programs there is holdfast status --json",
+    });
+  }
+  // Before the screen is taken: without a supervisor there is nothing to show.
+  let last = await sample(config);
+  const quit = new AbortController();
+  const onSignal = () => quit.abort();
+  for (const name of ["SIGTERM", "SIGHUP", "SIGINT"] as const) {
+    Deno.addSignalListener(name, onSignal);
+  }
+  const write = (text: string) => Deno.stdout.writeSync(new TextEncoder().encode(text));
+  Deno.stdin.setRaw(true);
+  write(ENTER_SCREEN);
+  void readKeys(quit);
+  try {
+    let before: Sample | undefined;
+    while (!quit.signal.aborted) {
+      logUpdate(clip(formatTop(last, before)));
+      await pause(quit.signal);
+      if (quit.signal.aborted) break;
+      before = last;
+      last = await sample(config);
+    }
+  } finally {
+    logUpdate.done();
+    write(LEAVE_SCREEN);
+    Deno.stdin.setRaw(false);
+  }
+  // The read of the next key is still under way, and would keep the process.
+  Deno.exit(EXIT.ok);
+};
+
+async function sample(config: string): Promise<Sample> {
+  const { status } = await askSupervisor(config, "status", "status");
+  return { status, atMs: performance.now() };
+}
+
+/** What the screen shows; rates need a sample before. */
+export function formatTop(now: Sample, before?: Sample): string {
+  const rates = before ? ratesOf(now, before) : { answered: 0, accepted: 0 };
+  const workers = now.status.generations.flatMap((each) => each.workers);
+  const open = workers.reduce((sum, { process }) => sum + (process?.connections ?? 0), 0);
+  return [
+    `${rates.answered} requests/s   ${rates.accepted} connections/s   ${open} open   (q leaves)`,
+    "",
+    formatStatus(now.status),
+  ].join("\n");
+}
+
+/** What the workers did a second between two samples; of one that came in between, since it came. */
+export function ratesOf(now: Sample, before: Sample): { answered: number; accepted: number } {
+  const processes = ({ status }: Sample) =>
+    status.generations.flatMap(({ workers }) => workers.flatMap(({ process }) => process ?? []));
+  const known = new Map(processes(before).map((process) => [process.worker, process]));
+  const seconds = (now.atMs - before.atMs) / 1000;
+  const rate = (of: "answered" | "accepted") => {
+    const more = processes(now).map((process) =>
+      process[of] - (known.get(process.worker)?.[of] ?? 0)
+    );
+    return seconds <= 0 ? 0 : Math.round(more.reduce((sum, each) => sum + each, 0) / seconds);
+  };
+  return { answered: rate("answered"), accepted: rate("accepted") };
+}
+
+/** Lines that are too long are cut: wrapped, a table is no table. */
+function clip(text: string): string {
+  const { columns } = Deno.consoleSize();
+  return text.split("\n").map((line) => line.slice(0, columns)).join("\n");
+}
+
+async function readKeys(quit: AbortController): Promise<void> {
+  const buffer = new Uint8Array(64);
+  while (true) {
+    // A terminal that is gone reads as an end, or as an error.
+    const length = await Deno.stdin.read(buffer).catch(() => null);
+    const keys = length === null
+      ? ["q"]
+      : [...new TextDecoder().decode(buffer.subarray(0, length))];
+    if (keys.some((key) => QUIT.has(key))) return quit.abort();
+  }
+}
+
+function pause(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, REFRESH_INTERVAL_MS);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    }, { once: true });
+  });
+}

@@ -1,0 +1,136 @@
+/**
+ * The metrics process, as the supervisor has it: it alone speaks HTTP about the supervisor, behind a
+ * wall and with nothing granted. It is told the status every second, and nothing waits for it.
+ */
+import net from "node:net";
+import type { Config, ListenAddress } from "../config/config.ts";
+import { closeDescriptor } from "../os/descriptor.ts";
+import { socketPair } from "../os/socket.ts";
+import type { Status } from "../protocol/control.ts";
+import { encodeFrame } from "../protocol/frame.ts";
+import { attempt } from "./attempt.ts";
+import { bringUp } from "./bring_up.ts";
+import { judgeSilence } from "./judge.ts";
+import { STREAM } from "./lane.ts";
+import type { Listener } from "./listener.ts";
+import { Slot, type SlotOptions } from "./slot.ts";
+import type { WorkerProcess } from "./worker_process.ts";
+
+/** How often it is told. */
+const FEED_INTERVAL_MS = 1_000;
+
+/** One that tells nothing of itself for so long is stuck, in milliseconds. */
+const SILENCE_MS = 10_000;
+
+export interface MetricsServiceOptions
+  extends Pick<SlotOptions, "spawner" | "startSpawner" | "request" | "nextWorker" | "config"> {
+  /** The service's own from here on. */
+  readonly listener: Listener;
+  readonly grants: Parameters<typeof bringUp>[1]["grants"];
+  readonly status: () => Status;
+}
+
+export class MetricsService {
+  readonly #slot: Slot;
+  readonly #listener: Listener;
+  readonly #status: () => Status;
+  #feed: net.Socket | undefined;
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor({ listener, grants, status, ...options }: MetricsServiceOptions) {
+    this.#listener = listener;
+    this.#status = status;
+    this.#slot = new Slot({
+      ...options,
+      role: "metrics",
+      generation: 0,
+      restart: "always",
+      bringUp: async (process, signal) => {
+        await bringUp(process, {
+          config: options.config,
+          listeners: [listener],
+          grants,
+          duty: { role: "metrics", listeners: [listener.text] },
+          signal,
+        });
+        attempt("feed the metrics process", () => this.#connectFeed(process));
+      },
+      judge: ({ silentMs }) => judgeSilence(silentMs, SILENCE_MS),
+    });
+  }
+
+  /** Where it listens. */
+  get listen(): string {
+    return this.#listener.text;
+  }
+
+  /** Its process, if one lives. */
+  get process(): WorkerProcess | undefined {
+    return this.#slot.process;
+  }
+
+  get replacements(): number {
+    return this.#slot.replacements;
+  }
+
+  /**
+   * Brings it up.
+   *
+   * @throws {HoldfastError} if it does not come up; nothing is left behind then
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#slot.start(signal);
+    } catch (error) {
+      this.#letGo();
+      throw error;
+    }
+    this.#timer = setInterval(() => this.#tell(), FEED_INTERVAL_MS);
+  }
+
+  /** Takes on what may change without another listener. */
+  update(address: ListenAddress): void {
+    attempt(`update ${this.listen}`, () => this.#listener.update(address));
+  }
+
+  /** Ends it. Never fails. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#slot.drain("stopping");
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    this.#slot.close();
+    attempt(`close ${this.listen}`, () => this.#listener.close());
+  }
+
+  #connectFeed(process: WorkerProcess): void {
+    const [own, theirs] = socketPair();
+    try {
+      process.handOver([{ descriptor: theirs, kind: STREAM, message: { type: "feed" } }]);
+    } catch (error) {
+      for (const descriptor of [own, theirs]) closeDescriptor(descriptor);
+      throw error;
+    }
+    const feed = new net.Socket({ fd: own, readable: true, writable: true });
+    // It has nothing to say; what comes all the same is thrown away.
+    feed.resume();
+    feed.on("error", () => {});
+    feed.on("close", () => {
+      if (this.#feed === feed) this.#feed = undefined;
+    });
+    this.#feed = feed;
+    this.#tell();
+  }
+
+  /** One that has not read the last status gets none: the next one says it all. */
+  #tell(): void {
+    if (this.#feed?.writableLength === 0) this.#feed.write(encodeFrame(this.#status()));
+  }
+}
+
+/** Whether a config asks for the same as before. */
+export function sameMetrics(a: Config["metrics"], b: Config["metrics"]): boolean {
+  return a?.listen.text === b?.listen.text;
+}

@@ -1,0 +1,74 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { type ProcessStatus, Status } from "../lib/protocol/control.ts";
+import { ratesOf } from "../lib/cli/top.ts";
+import { REPOSITORY } from "./harness/project.ts";
+import { runCommand, Server } from "./harness/server.ts";
+import { PATIENCE_MS } from "./harness/wait.ts";
+
+const LEAVE_SCREEN = "\x1b[?1049l";
+const SHOW_CURSOR = "\x1b[?25h";
+
+async function topInTerminal(server: Server, keys: string) {
+  const main = join(REPOSITORY, "main.ts");
+  const { code, stdout, stderr } = await new Deno.Command("python3", {
+    args: [
+      join(REPOSITORY, "tests/doubles/in_pty.py"),
+      ...[keys, "3", Deno.execPath(), "run", "-A", main, "top"],
+      ...["--config", server.project.configFile],
+    ],
+    signal: AbortSignal.timeout(PATIENCE_MS),
+  }).output();
+  const decoder = new TextDecoder();
+  return { code, text: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+for (const [name, keys] of [["q", "q"], ["Ctrl-C", "\x03"]] as const) {
+  Deno.test(`top draws anew every second until ${name}, and leaves the terminal as it was`, async () => {
+    await using server = await Server.start();
+    const { code, text, stderr } = await topInTerminal(server, keys);
+    assertEquals({ code, stderr }, { code: 0, stderr: "" });
+    // Only lines that differ are drawn again; the age of the supervisor does.
+    assert(text.split("supervisor").length > 3);
+    assertStringIncludes(text, "requests/s");
+    assertStringIncludes(text, String(server.pid));
+    assert(text.lastIndexOf(LEAVE_SCREEN) > text.lastIndexOf("supervisor"));
+    assert(text.lastIndexOf(SHOW_CURSOR) > text.lastIndexOf("supervisor"));
+  });
+}
+
+Deno.test("top without a terminal is an error that names status --json", async () => {
+  await using server = await Server.start();
+  const { code, stderr } = await runCommand(server.project, "top");
+  assertEquals(code, 64);
+  assertStringIncludes(stderr, "status --json");
+});
+
+Deno.test("rates are those of the processes that are there, also of one that has just come", async () => {
+  await using server = await Server.start();
+  await server.text("/");
+  const status = Status.parse(await server.status());
+  const [generation] = status.generations;
+  const [worker] = generation!.workers;
+  const sample = (atMs: number, ...processes: Partial<ProcessStatus>[]) => ({
+    atMs,
+    status: {
+      ...status,
+      generations: [{
+        ...generation!,
+        workers: processes.map((changes) => ({
+          ...worker!,
+          process: { ...worker!.process!, ...changes },
+        })),
+      }],
+    },
+  });
+  const before = sample(1_000, { worker: 1, answered: 100, accepted: 10 });
+  const now = sample(
+    3_000,
+    { worker: 1, answered: 150, accepted: 12 },
+    { worker: 2, answered: 30, accepted: 4 },
+  );
+  assertEquals(ratesOf(now, before), { answered: 40, accepted: 3 });
+  assertEquals(ratesOf(before, before), { answered: 0, accepted: 0 });
+});

@@ -431,6 +431,8 @@ const STATUS: Status = {
   ],
   reloads: 5,
   lastReload: { outcome: "refused", generation: 2, ms: 9, at: "2026-11-23", reason: "no good" },
+  upgrades: 0,
+  upgradeRefused: null,
   ended: [],
 };
 

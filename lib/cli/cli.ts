@@ -12,6 +12,7 @@ import { realSystem, type System } from "../supervisor/system.ts";
 import { start } from "./start.ts";
 import { status } from "./status.ts";
 import { stop } from "./stop.ts";
+import { upgrade } from "./upgrade.ts";
 import { printError, printLine } from "./terminal.ts";
 
 /** What a command gets from the command line. */
@@ -24,6 +25,8 @@ export interface CommandOptions {
   /** `compile`: the file to be made. */
   readonly output: string | undefined;
   readonly portable: boolean;
+  /** `start`: try whether it would come up, beside a supervisor that runs; an upgrade asks for it. */
+  readonly rehearse: boolean;
   /** What the command works with. */
   readonly system: System;
 }
@@ -32,7 +35,7 @@ export interface CommandOptions {
 export type Command = (options: CommandOptions) => Promise<number>;
 
 const COMMANDS: Record<string, Command> = {
-  ...{ start, check, explain, audit, reload, stop, status },
+  ...{ start, check, explain, audit, reload, upgrade, stop, status },
   "logs reopen": reopenLogs,
 };
 
@@ -41,11 +44,12 @@ const HELP = `holdfast ${VERSION}: a privilege-separated, zero-downtime server f
 Usage: holdfast COMMAND [--config FILE]
 
 Commands
-  start        Serve in the foreground; HUP reloads, TERM and INT drain and exit
+  start        Serve in the foreground; HUP reloads, USR2 upgrades, TERM and INT drain and exit
   check        Validate the config and the app's modules without starting
   explain      Say what each process may do under the config, and which layer sees to it
   audit        Try to escape from every process in every known way; 1 if anything gets through
   reload       Bring in new code and new config, and wait for the outcome
+  upgrade      Replace the supervisor's own program too, in its place, and wait for the outcome
   stop         Drain and end the running supervisor, and wait for it
   status       Show processes and generations
   logs reopen  Open the log files anew, after logrotate has renamed them
@@ -100,7 +104,7 @@ async function dispatch(
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
     string: ["config", "output"],
-    boolean: ["json", "markdown", "stress", "portable", "help", "version"],
+    boolean: ["json", "markdown", "stress", "portable", "rehearse", "help", "version"],
     alias: { h: "help", V: "version" },
     default: { config: "holdfast.jsonc" },
     unknown: (argument, option) => {
@@ -135,6 +139,7 @@ async function dispatch(
     markdown: markdown === true,
     stress: stress === true,
     portable: parsed.portable === true,
+    rehearse: parsed.rehearse === true,
     output: typeof parsed.output === "string" && parsed.output !== "" ? parsed.output : undefined,
     system,
   });

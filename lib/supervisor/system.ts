@@ -4,6 +4,7 @@
  */
 import type { Config, ListenAddress } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
+import { readProcess } from "../os/file.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { type ControlHandlers, type ControlServer, openControl } from "./control_server.ts";
 import { closeIn, giveUpPermissions } from "./narrow.ts";
@@ -34,12 +35,26 @@ export interface System {
   bundleWorker(config: Config): Promise<string>;
   bundleHelper(config: Config): Promise<string>;
   bundleLogger(config: Config): Promise<string>;
-  openControl(path: string, handlers: ControlHandlers): Promise<ControlServer>;
+  openControl(path: string, handlers: ControlHandlers, fd?: number): Promise<ControlServer>;
   prepareApp(config: Config, denoDir: string, signal?: AbortSignal): Promise<Modules>;
   makeFolders(config: Config): Promise<void>;
   landlockAbi(): number;
   bindListener(address: ListenAddress): Promise<Listener>;
   startSpawner(): Spawner;
+  /** What an upgrade starts in this one's place: what this one was started by. */
+  ownProgram(): OwnProgram;
+}
+
+/** A program and its arguments. */
+export interface OwnProgram {
+  readonly program: string;
+  readonly args: readonly string[];
+}
+
+/** This deno, with the flags and arguments that it was started with (proc_pid_cmdline(5)). */
+function ownProgram(): OwnProgram {
+  const words = readProcess(Deno.pid, "cmdline")?.split("\0").slice(1, -1);
+  return { program: Deno.execPath(), args: words ?? [] };
 }
 
 /** The effects on this machine. */
@@ -60,4 +75,5 @@ export const realSystem: System = {
   landlockAbi,
   bindListener,
   startSpawner,
+  ownProgram,
 };

@@ -2,6 +2,7 @@
 import { log } from "./lib/base/log.ts";
 import { unblockSignals } from "./lib/os/exec.ts";
 import { takeInheritance } from "./lib/supervisor/inheritance.ts";
+import { reapOrphans } from "./lib/supervisor/init.ts";
 import { rehearsalSystem } from "./lib/supervisor/rehearsal.ts";
 import { Supervisor } from "./lib/supervisor/supervisor.ts";
 import { realSystem, type System } from "./lib/supervisor/system.ts";
@@ -29,10 +30,12 @@ export async function supervise(file: string, system: System = realSystem): Prom
   }
   for (const [signal, listener] of listeners) Deno.addSignalListener(signal, listener);
   if (inheritance) unblockSignals();
+  const endReaping = reapOrphans();
   try {
     await supervisor.start();
     await supervisor.stopped;
   } finally {
+    endReaping();
     for (const [signal, listener] of listeners) Deno.removeSignalListener(signal, listener);
   }
 }

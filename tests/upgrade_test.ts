@@ -150,3 +150,14 @@ Deno.test("TERM while an upgrade rehearses ends it all", async () => {
   assertEquals((await server.stop()).code, 0, server.log);
   assert(!isAlive(server.pid));
 });
+
+Deno.test("between the exec and the next generation the old workers serve", async () => {
+  await using server = await Server.start({ files: { "app.ts": APP } });
+  await server.project.write("app.ts", SLOW_START.replace('"one"', '"two"'));
+  server.signal("SIGUSR2");
+  await server.waitFor("upgrading");
+  await until("the candidate", () => processesIn(server.project.folder).length === 2);
+  assertEquals(await server.text("/m"), "one /m");
+  await server.waitFor("serving", 2);
+  assertEquals(await server.text("/m"), "two /m");
+});

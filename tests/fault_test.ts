@@ -59,6 +59,8 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   "listener listenAgain": { start: "unused", reload: "unused", stop: "unused" },
   "listener update": { start: "fails", reload: "done", stop: "unused" },
   "listener close": { start: "unused", reload: "done", stop: "ends" },
+  ownProgram: { start: "unused", reload: "unused", stop: "unused" },
+  "control duplicate": { start: "unused", reload: "unused", stop: "unused" },
   "control close": { start: "unused", reload: "unused", stop: "ends" },
   "runtime close": { start: "unused", reload: "unused", stop: "ends" },
 };

@@ -468,6 +468,8 @@ const STATUS: Status = {
   reload: "idle",
   state: "serving",
   lastReload: { outcome: "refused", generation: 2, ms: 9, at: "2026-11-23", reason: "no good" },
+  upgrades: 0,
+  upgradeRefused: null,
   ended: [],
 };
 

@@ -13,6 +13,7 @@ import { start } from "./start.ts";
 import { status } from "./status.ts";
 import { stop } from "./stop.ts";
 import { top } from "./top.ts";
+import { upgrade } from "./upgrade.ts";
 import { printError, printLine } from "./terminal.ts";
 
 /** What a command gets from the command line. */
@@ -27,6 +28,8 @@ export interface CommandOptions {
   readonly portable: boolean;
   /** `compile`: where the executable and its data will lie. */
   readonly state: string | undefined;
+  /** `start`: try whether it would come up, beside a supervisor that runs; an upgrade asks for it. */
+  readonly rehearse: boolean;
   /** What the command works with. */
   readonly system: System;
 }
@@ -35,7 +38,7 @@ export interface CommandOptions {
 export type Command = (options: CommandOptions) => Promise<number>;
 
 const COMMANDS: Record<string, Command> = {
-  ...{ start, check, explain, audit, reload, stop, status, top },
+  ...{ start, check, explain, audit, reload, upgrade, stop, status, top },
   "logs reopen": reopenLogs,
 };
 
@@ -44,11 +47,12 @@ const HELP = `holdfast ${VERSION}: a privilege-separated, zero-downtime server f
 Usage: holdfast COMMAND [--config FILE]
 
 Commands
-  start        Serve in the foreground; HUP reloads, TERM and INT drain and exit
+  start        Serve in the foreground; HUP reloads, USR2 upgrades, TERM and INT drain and exit
   check        Validate the config and the app's modules without starting
   explain      Say what each process may do under the config, and which layer sees to it
   audit        Try to escape from every process in every known way; 1 if anything gets through
   reload       Bring in new code and new config, and wait for the outcome
+  upgrade      Replace the supervisor's own program too, in its place, and wait for the outcome
   stop         Drain and end the running supervisor, and wait for it
   status       Show processes and generations
   top          Show them live, with rates, until q
@@ -106,7 +110,7 @@ async function dispatch(
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
     string: ["config", "output", "state"],
-    boolean: ["json", "markdown", "stress", "portable", "help", "version"],
+    boolean: ["json", "markdown", "stress", "portable", "rehearse", "help", "version"],
     alias: { h: "help", V: "version" },
     default: { config: "holdfast.jsonc" },
     unknown: (argument, option) => {
@@ -142,6 +146,7 @@ async function dispatch(
     stress: stress === true,
     portable: parsed.portable === true,
     state: typeof parsed.state === "string" && parsed.state !== "" ? parsed.state : undefined,
+    rehearse: parsed.rehearse === true,
     output: typeof parsed.output === "string" && parsed.output !== "" ? parsed.output : undefined,
     system,
   });

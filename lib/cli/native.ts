@@ -20,8 +20,10 @@ Commands
   check        Validate the config without starting
   explain      Say what each process may do, and which layer sees to it
   reload       Bring in what lies there now, program and config, and wait for the outcome
+  upgrade      Replace the supervisor's own program too, in its place, and wait for the outcome
   stop         Drain and end the running supervisor, and wait for it
   status       Show processes and generations
+  top          Show them live, with rates, until q
   logs reopen  Open the log files anew, after logrotate has renamed them
 
 Options
@@ -51,8 +53,8 @@ export async function runNative(facts: NativeFacts, args: readonly string[]): Pr
     const system = nativeSystem(
       facts,
       config === undefined
-        ? { file: beside, wanted: "optional" }
-        : { file: resolve(config), wanted: "required" },
+        ? { file: beside, wanted: "optional", args }
+        : { file: resolve(config), wanted: "required", args },
     );
     return await runCli([...rest, "--config", executable], { system });
   } catch (error) {

@@ -22,6 +22,7 @@ Commands
   explain      Say what each process may do, and which layer sees to it
   audit        Try to escape from a worker in every known way; 1 if anything gets through
   reload       Bring in what lies there now, program and config, and wait for the outcome
+  upgrade      The same, with the supervisor and Deno; USR2 does it too
   stop         Drain and end the running supervisor, and wait for it
   status       Show processes and generations
   logs reopen  Open the log files anew, after logrotate has renamed them
@@ -54,7 +55,7 @@ export async function runPacked([image, executable, state, ...args]: string[]): 
     if (wanted === "help") return say(describeUse(facts));
     if (wanted === "version") return say(describeVersions(facts));
     const system = await packedSystem({
-      ...{ image, executable, state },
+      ...{ image, executable, state, args },
       override: config === undefined
         ? join(dirname(executable), `${basename(executable)}.jsonc`)
         : resolve(config),

@@ -24,7 +24,7 @@ export interface Sample {
 }
 
 /** Shows processes, generations and rates, live, until `q`. */
-export const top: Command = async ({ config }) => {
+export const top: Command = async ({ config, system }) => {
   if (!Deno.stdin.isTerminal() || !Deno.stdout.isTerminal()) {
     throw new HoldfastError("top needs a terminal, on its input and its output", {
       kind: "usage",
@@ -33,7 +33,8 @@ export const top: Command = async ({ config }) => {
     });
   }
   // Before the screen is taken: without a supervisor there is nothing to show.
-  let last = await sample(config);
+  const runtime = await system.locateRuntime(config);
+  let last = await sample(runtime);
   const quit = new AbortController();
   const onSignal = () => quit.abort();
   for (const name of ["SIGTERM", "SIGHUP", "SIGINT"] as const) {
@@ -50,7 +51,7 @@ export const top: Command = async ({ config }) => {
       await pause(quit.signal);
       if (quit.signal.aborted) break;
       before = last;
-      last = await sample(config);
+      last = await sample(runtime);
     }
   } finally {
     logUpdate.done();
@@ -61,8 +62,8 @@ export const top: Command = async ({ config }) => {
   Deno.exit(EXIT.ok);
 };
 
-async function sample(config: string): Promise<Sample> {
-  const { status } = await askSupervisor(config, "status", "status");
+async function sample(runtime: string): Promise<Sample> {
+  const { status } = await askSupervisor(runtime, "status", "status");
   return { status, atMs: performance.now() };
 }
 

@@ -22,10 +22,11 @@ const F_DUPFD_CLOEXEC = 1030;
 /**
  * A descriptor of its own for what `fd` names, closed on exec (fcntl(2)). Linux only.
  *
+ * @param least its number is this or a higher one
  * @throws {Error} if there is no such descriptor, or there are too many
  */
-export function duplicateDescriptor(fd: number): number {
-  const copy = libc.symbols.fcntl(fd, F_DUPFD_CLOEXEC, 3);
+export function duplicateDescriptor(fd: number, least = 3): number {
+  const copy = libc.symbols.fcntl(fd, F_DUPFD_CLOEXEC, least);
   if (copy < 0) fail(`duplicate descriptor ${fd}`);
   return copy;
 }

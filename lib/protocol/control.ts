@@ -10,7 +10,9 @@ export const MAX_ANSWER_BYTES = 1024 * 1024;
 const Count = z.int().check(z.minimum(0));
 const Milliseconds = Count;
 
-export const Ask = z.strictObject({ type: z.enum(["status", "reload", "reopen", "stop"]) });
+export const Ask = z.strictObject({
+  type: z.enum(["status", "reload", "upgrade", "reopen", "stop"]),
+});
 export type Ask = z.infer<typeof Ask>;
 
 const ReloadResult = z.strictObject({
@@ -113,6 +115,9 @@ export const Status = z.strictObject({
   /** `waiting` until one of the draining generations has ended. */
   reload: z.enum(["idle", "waiting", "running"]),
   lastReload: z.nullable(ReloadResult),
+  /** How often the supervisor's own program was replaced, and why it was not the last time. */
+  upgrades: Count,
+  upgradeRefused: z.nullable(z.string()),
   /** The generations that ended last, the newest first. */
   ended: z.array(DrainRecord),
 });
@@ -120,6 +125,8 @@ export const Status = z.strictObject({
 export const Answer = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("status"), status: Status }),
   z.strictObject({ type: z.literal("reloaded"), result: ReloadResult }),
+  /** One that is done is not answered: who would have answered is no more. */
+  z.strictObject({ type: z.literal("upgrade_refused"), reason: z.string() }),
   z.strictObject({ type: z.literal("reopened") }),
   z.strictObject({ type: z.literal("stopped") }),
   z.strictObject({ type: z.literal("refused"), reason: z.string() }),

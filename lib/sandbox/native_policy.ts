@@ -19,7 +19,14 @@ const HOSTS = ["127.0.0.1", "0.0.0.0", "[::1]", "[::]"];
 /** Variables by which a service manager and its own processes speak to a program. */
 const OWN_VARIABLES = [
   ...[ROLE_VARIABLE, FOLDER_VARIABLE, "NO_COLOR", "TERM", "JOURNAL_STREAM", "NOTIFY_SOCKET"],
-  ...["WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"],
+  ...[
+    "HOLDFAST_INHERITANCE",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+  ],
 ];
 
 const NOTHING: Permissions = {

@@ -1,9 +1,10 @@
-/** The control socket: answers `status`, `reload` and `stop`. Its folder keeps everybody else out. */
+/** The control socket: answers what commands ask. Its folder keeps everybody else out. */
 import net from "node:net";
 import * as z from "zod/mini";
 import { log } from "../base/log.ts";
 import { type Answer, Ask, MAX_ASK_BYTES } from "../protocol/control.ts";
 import { encodeFrame, FrameReader } from "../protocol/frame.ts";
+import type { ListenerHandle } from "./listener_handle.ts";
 
 /** How many clients may be connected at once; each is a descriptor of the supervisor. */
 const MAX_CLIENTS = 32;
@@ -15,20 +16,39 @@ const ASK_DEADLINE_MS = 5_000;
 export type ControlHandlers = { readonly [Type in Ask["type"]]: () => Answer | Promise<Answer> };
 
 export interface ControlServer {
+  /** A descriptor of its own of the listening socket, for whoever takes it over. */
+  duplicate(): number;
   /** Stops answering and removes the socket. */
   close(): void;
 }
 
-/** Listens on `path`, which must be in a folder that nobody else may enter. */
-export async function openControl(path: string, handlers: ControlHandlers): Promise<ControlServer> {
+/**
+ * Listens on `path`, which must be in a folder that nobody else may enter.
+ *
+ * @param fd listens there already, and is the server's own from here on
+ */
+export async function openControl(
+  path: string,
+  handlers: ControlHandlers,
+  fd?: number,
+): Promise<ControlServer> {
   const server = net.createServer((socket) => serveClient(socket, handlers));
   server.maxConnections = MAX_CLIENTS;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(path, resolve);
+    if (fd === undefined) server.listen(path, resolve);
+    else server.listen({ fd }, resolve);
   });
   await Deno.chmod(path, 0o600);
-  return { close: () => void server.close() };
+  return {
+    // What `node:net` has behind it, as listener_handle.ts uses it.
+    duplicate: () => (server as unknown as { _handle: ListenerHandle })._handle.fdForIpc(),
+    close: () => {
+      server.close();
+      // Whoever did not bind it does not remove it either.
+      if (fd !== undefined) Deno.removeSync(path);
+    },
+  };
 }
 
 /** One question, one answer, then the connection ends. */

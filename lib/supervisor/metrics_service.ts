@@ -64,6 +64,10 @@ export class MetricsService {
     return this.#listener.text;
   }
 
+  get listener(): Listener {
+    return this.#listener;
+  }
+
   /** Its process, if one lives. */
   get process(): WorkerProcess | undefined {
     return this.#slot.process;

@@ -28,6 +28,8 @@ const MAX_WORDS = 500;
 export interface NativeOverride {
   readonly file: string;
   readonly wanted: "optional" | "required";
+  /** The arguments that this program was started with. */
+  readonly args: readonly string[];
 }
 
 /** The effects of an executable. */
@@ -58,6 +60,7 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       Promise.resolve(of(config).interpreter?.denoDir ?? join(config.runtime, "deno_dir")),
     findCaches: (denoDir) =>
       current.interpreter?.denoDir === denoDir ? realSystem.findCaches(denoDir) : [],
+    ownProgram: () => ({ program: first.executable, args: [...override.args] }),
     // What is started has its program in it.
     bundleWorker: () => Promise.resolve(""),
     bundleHelper: () => Promise.resolve(""),
@@ -123,7 +126,10 @@ export async function loadNative(
   }, override);
 }
 
-async function readOverride({ file, wanted }: NativeOverride, state: string) {
+async function readOverride(
+  { file, wanted }: Pick<NativeOverride, "file" | "wanted">,
+  state: string,
+) {
   if (wanted === "optional" && !await Deno.lstat(file).then(() => true, () => false)) {
     return undefined;
   }

@@ -36,6 +36,8 @@ export interface PackedPlace {
   readonly image: string;
   /** The executable, by the name under which it was started: a new one is put there. */
   readonly executable: string;
+  /** The arguments that it was started with. */
+  readonly args: readonly string[];
   /** Where what is written lies. */
   readonly state: string;
   /** A file that is laid over the config, whether it is there or not. */
@@ -70,6 +72,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
       return await loadPacked(current, place);
     },
     holdfastOf,
+    ownProgram: () => ({ program: place.executable, args: place.args }),
     findDenoDir: (config) => Promise.resolve(join(imageOf(config).folder, IMAGE_FOLDERS.denoDir)),
     bundleWorker: (config) => programOf(config, WORKER_ENTRY),
     bundleHelper: (config) => programOf(config, HELPER_ENTRY),

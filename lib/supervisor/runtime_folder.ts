@@ -1,6 +1,8 @@
 /** The runtime folder: the control socket and the lock that makes a supervisor the only one. */
 import { join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
+import { closeDescriptor } from "../os/descriptor.ts";
+import { descriptorTarget } from "../os/exec.ts";
 
 /** Where the control socket of a runtime folder is. */
 export function controlSocketPath(folder: string): string {
@@ -19,6 +21,24 @@ function environmentError(message: string, code: string, hint: string, cause?: u
 }
 
 /**
+ * Takes over a runtime folder from the supervisor that was here before an exec.
+ *
+ * @param lock holds the folder's lock, and is its own from here on
+ * @throws {HoldfastError} if it is no descriptor of the folder's lock file
+ */
+export function adoptRuntimeFolder(folder: string, lock: number): RuntimeFolder {
+  const path = join(folder, "lock");
+  if (descriptorTarget(lock) !== path) {
+    throw environmentError(
+      `Descriptor ${lock} is not the lock ${path}`,
+      "lock_lost",
+      "Somebody removed or replaced it: restart Holdfast",
+    );
+  }
+  return runtimeFolder(folder, () => closeDescriptor(lock));
+}
+
+/**
  * Takes a runtime folder into use, creating it if need be.
  *
  * The lock is the kernel's (flock(2)) and ends with the process that holds it: a socket file that
@@ -31,10 +51,14 @@ export async function openRuntimeFolder(folder: string): Promise<RuntimeFolder> 
   const lock = await takeLock(folder, path);
   await lock.truncate();
   await lock.write(new TextEncoder().encode(`${Deno.pid}\n`));
-  const controlSocket = controlSocketPath(folder);
-  await removeIfThere(controlSocket);
+  await removeIfThere(controlSocketPath(folder));
+  return runtimeFolder(folder, () => lock.close());
+}
+
+function runtimeFolder(folder: string, unlock: () => void): RuntimeFolder {
+  const path = join(folder, "lock");
   return {
-    controlSocket,
+    controlSocket: controlSocketPath(folder),
     lockFile: path,
     close() {
       try {
@@ -43,7 +67,7 @@ export async function openRuntimeFolder(folder: string): Promise<RuntimeFolder> 
         // Somebody cleaned up; the lock itself is the kernel's.
         if (!(error instanceof Deno.errors.NotFound)) throw error;
       } finally {
-        lock.close();
+        unlock();
       }
     },
   };

@@ -11,6 +11,7 @@ import { listeningName } from "../os/socket_name.ts";
 import { monotonicMicroseconds, sendNotification } from "../os/notify_socket.ts";
 import { adoptListener } from "./adopted_listener.ts";
 import { attempt } from "./attempt.ts";
+import type { ServiceBequest } from "./inheritance.ts";
 import { holding, type Listener } from "./listener.ts";
 import {
   type Passed,
@@ -70,15 +71,20 @@ export class ServiceManager {
   /** The names of what lies in the store. */
   readonly #stored = new Set<string>();
   readonly #watchdog: ReturnType<typeof setInterval> | undefined;
+  readonly #watchdogMs: number | undefined;
   #failed = false;
   #said = "";
 
   constructor(
-    { socket, watchdogMs, passed }: ServiceEnvironment = takeServiceEnvironment(),
+    { socket, watchdogMs, passed, stored }: ServiceEnvironment & {
+      stored?: readonly string[];
+    } = takeServiceEnvironment(),
     send: Send = sendNotification,
   ) {
     this.#socket = socket;
+    this.#watchdogMs = watchdogMs;
     this.#send = send;
+    for (const name of stored ?? []) this.#stored.add(name);
     for (const { fd, name } of passed.filter(({ name }) => name.startsWith(STORED))) {
       // The same name twice: whoever was before was killed between a removal and its storing.
       if (this.#returned.has(name)) closeDescriptor(fd);
@@ -89,8 +95,25 @@ export class ServiceManager {
       .map((each) => ({ ...each, address: passedAddress(each) }));
     // The timer is as alive as the loop that it runs in, and that is what a watchdog is to watch.
     if (socket !== undefined && watchdogMs !== undefined) {
+      // The one before it in this process may have said so nearly that long ago.
+      if (stored) this.#tell("WATCHDOG=1");
       this.#watchdog = setInterval(() => this.#tell("WATCHDOG=1"), watchdogMs / 2);
     }
+  }
+
+  /** Whether a listener is one that another unit made. */
+  isPassed(text: string): boolean {
+    return this.#activated.some(({ address }) => address.text === text);
+  }
+
+  /** What the supervisor that takes this one's place in the same process is to know. */
+  bequest(): ServiceBequest {
+    return {
+      ...this.#socket !== undefined && { socket: this.#socket },
+      ...this.#watchdogMs !== undefined && { watchdogMs: this.#watchdogMs },
+      stored: [...this.#stored],
+      passed: this.#activated.map(({ fd, name }) => ({ fd, name })),
+    };
   }
 
   /** Puts the sockets that were passed in the place of `systemd` and `systemd:NAME`. */
@@ -133,7 +156,7 @@ export class ServiceManager {
   listens(listener: Listener): void {
     const name = storedName(listener.text);
     if (this.#socket === undefined || this.#stored.has(name)) return;
-    if (this.#activated.some(({ address }) => address.text === listener.text)) return;
+    if (this.isPassed(listener.text)) return;
     const fd = listener.duplicate();
     try {
       this.#tell(`FDSTORE=1\nFDNAME=${name}\nFDPOLL=0`, fd);

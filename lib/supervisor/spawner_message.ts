@@ -53,7 +53,13 @@ export type SpawnerState =
   | { readonly type: "not_confined"; readonly error: string };
 
 export type FromSpawner =
-  | { readonly type: "spawned"; readonly worker: number; readonly pid: number }
+  | {
+    readonly type: "spawned";
+    readonly worker: number;
+    readonly pid: number;
+    /** This process's ends of the channel and of what it is handed descriptors by. */
+    readonly ends: readonly number[];
+  }
   | { readonly type: "message"; readonly worker: number; readonly message: ToSupervisor }
   | {
     readonly type: "violation";

@@ -7,7 +7,8 @@
  */
 import { Buffer } from "node:buffer";
 import { type ChildProcess, spawn } from "node:child_process";
-import type { Duplex, Readable } from "node:stream";
+import net from "node:net";
+import type { Readable } from "node:stream";
 import type { ToSupervisor } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
@@ -37,9 +38,6 @@ const LOOK_INTERVAL_MS = 500;
 /** How long to go on reading what a worker printed before it ended. */
 const LAST_WORDS_MS = 500;
 
-/** The channel's place in `stdio`; a worker finds it by this number. */
-const CHANNEL = 4;
-
 /**
  * Where the runtime of a worker takes descriptors, as from `node:child_process`. It is spoken to from
  * here and never read: that protocol lets a peer make its parent bind, and has no limits. It stays
@@ -57,7 +55,7 @@ const children = new Map<number, Child>();
 class Child {
   readonly #worker: number;
   readonly #process: ChildProcess;
-  readonly #channel: Duplex;
+  readonly #channel: net.Socket;
   readonly #peer = new WorkerPeer();
   readonly #streams = { stdout: new OutputLines(), stderr: new OutputLines() };
   readonly #look = setInterval(() => this.#lookAround(), LOOK_INTERVAL_MS);
@@ -71,21 +69,24 @@ class Child {
   constructor(worker: number, request: SpawnRequest) {
     this.#worker = worker;
     const [own, theirs] = socketPair();
+    const [channel, channelTheirs] = socketPair();
     this.#handOverEnd = own;
     try {
       this.#process = spawn(request.program, [...request.args], {
         cwd: request.cwd,
         env: { ...request.env, NODE_CHANNEL_FD: String(HAND_OVER) },
-        stdio: ["pipe", "pipe", "pipe", theirs, "pipe"],
+        stdio: ["pipe", "pipe", "pipe", theirs, channelTheirs],
         ...request.account,
       });
     } catch (error) {
       this.#closeHandOver();
+      closeDescriptor(channel);
       throw error;
     } finally {
       closeDescriptor(theirs);
+      closeDescriptor(channelTheirs);
     }
-    this.#channel = this.#process.stdio[CHANNEL] as Duplex;
+    this.#channel = new net.Socket({ fd: channel, readable: true, writable: true });
     this.#process.on("error", (error) => this.#giveUp(explainSpawn(request, error)));
     this.#process.on("exit", (code, signal) => {
       this.#status = { code: code ?? undefined, signal: signal ?? undefined };
@@ -100,7 +101,8 @@ class Child {
     ]);
     this.#process.stdin!.end(request.source);
     if (this.#process.pid !== undefined) {
-      thread.postMessage({ type: "spawned", worker, pid: this.#process.pid });
+      const ends = [channel, own];
+      thread.postMessage({ type: "spawned", worker, pid: this.#process.pid, ends });
     }
   }
 

@@ -2,9 +2,9 @@
  * The supervisor: holds the listeners and the right to spawn, and swaps generations. It parses no
  * HTTP, imports no app and believes no worker.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { toHoldfastError } from "../base/error.ts";
-import { countEvents, log, logToFiles } from "../base/log.ts";
+import { countEvents, flushLog, log, logToFiles } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import type { Compartment, Config, ListenAddress } from "../config/config.ts";
 import { countDescriptors } from "../os/file.ts";
@@ -19,25 +19,30 @@ import {
   workerGrants,
   workerProgram,
 } from "../sandbox/worker_command.ts";
+import { adoptListener } from "./adopted_listener.ts";
 import { attempt } from "./attempt.ts";
 import type { ControlServer } from "./control_server.ts";
 import { describeGeneration, describeProcess, residentBytes } from "./describe.ts";
 import { stampFiles } from "./file_stamp.ts";
+import { Former } from "./former.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
+import type { Inheritance } from "./inheritance.ts";
 import type { Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService, sameMetrics } from "./metrics_service.ts";
 import { abortion } from "./patience.ts";
 import { allModules, LOGGER_ENTRY, METRICS_ENTRY, PREPARE_DEADLINE_MS } from "./prepare.ts";
+import { rehearse } from "./rehearsal.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
-import type { RuntimeFolder } from "./runtime_folder.ts";
+import { adoptRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
 import type { ServiceManager, ServiceState } from "./service_manager.ts";
 import { LOOK_INTERVAL_MS } from "./silence.ts";
 import type { DrainReason } from "./slot.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
+import { type Estate, handToNext } from "./upgrade.ts";
 
 /** How often a candidate is tried whose files are replaced while it starts. */
 const MAX_CANDIDATES = 3;
@@ -82,6 +87,7 @@ export class Supervisor {
   readonly #retiring = new Set<Promise<void>>();
   readonly #ended: GenerationRecord[] = [];
   #listeners = new Map<string, Listener>();
+  readonly #addresses = new Map<string, ListenAddress>();
   #runtime: RuntimeFolder | undefined;
   #manager: ServiceManager | undefined;
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
@@ -98,6 +104,12 @@ export class Supervisor {
   #lastWorker = 0;
   #reloadCount = 0;
   #lastReload: ReloadResult | undefined;
+  #upgrades = 0;
+  #upgradeRefused: string | undefined;
+  #upgrading = false;
+  /** What the supervisor that was here before left; nothing once it is taken. */
+  #inheritance: Inheritance | undefined;
+  #former: Former | undefined;
   #busy: Promise<unknown> = Promise.resolve();
   #failing = false;
   readonly #look = setInterval(() => {
@@ -105,10 +117,14 @@ export class Supervisor {
     this.#lookAtIncumbent();
   }, LOOK_INTERVAL_MS);
 
-  /** @param file the config's path */
-  constructor(file: string, system: System) {
+  /**
+   * @param file the config's path
+   * @param inheritance what the one before it in this process left
+   */
+  constructor(file: string, system: System, inheritance?: Inheritance) {
     this.#file = file;
     this.#system = system;
+    this.#inheritance = inheritance;
   }
 
   /** Settles when everything has ended. */
@@ -127,6 +143,8 @@ export class Supervisor {
     try {
       await work;
     } catch (error) {
+      this.#former?.retire();
+      await this.#former?.gone;
       this.#letGo();
       await this.#endLogs();
       this.#stopped.resolve();
@@ -137,23 +155,39 @@ export class Supervisor {
 
   async #start(): Promise<void> {
     this.#system.closeIn();
-    this.#manager = this.#system.openServiceManager();
+    const inheritance = this.#inheritance;
+    if (inheritance) this.#takeOver(inheritance);
+    this.#manager = this.#system.openServiceManager(inheritance?.service);
     const config = this.#manager.resolve(await this.#system.loadConfig(this.#file));
     // The lock first: a second supervisor must learn that it is one before it does anything else.
-    const runtime = await this.#system.openRuntimeFolder(config.runtime);
-    this.#runtime = runtime;
+    const runtime = this.#runtime ??= await this.#system.openRuntimeFolder(config.runtime);
     await this.#programsOf(config);
     this.#control = await this.#system.openControl(runtime.controlSocket, {
       status: () => ({ type: "status", status: this.status() }),
       reload: async (): Promise<Answer> => ({ type: "reloaded", result: await this.reload() }),
+      upgrade: async (): Promise<Answer> => ({
+        type: "upgrade_refused",
+        reason: await this.upgrade(),
+      }),
       reopen: () => this.#reopenLogs(),
       stop: async (): Promise<Answer> => {
         await this.stop();
         return { type: "stopped" };
       },
-    });
+    }, inheritance?.control);
     this.#system.giveUpPermissions();
-    await this.#switchTo(config);
+    try {
+      await this.#switchTo(config);
+    } catch (error) {
+      if (!this.#former || this.#stopping.signal.aborted) throw error;
+      // The old one's workers serve still: better them than nobody.
+      this.#upgradeRefused = (error as Error).message;
+      log.error("upgrade_unfinished", {
+        reason: this.#upgradeRefused,
+        hint: "The workers from before it serve; HUP tries again",
+      });
+      return;
+    }
     if (this.#uid === 0 && config.account === undefined) {
       log.warn("workers_run_as_root", { hint: "Set user in the config" });
     }
@@ -163,6 +197,77 @@ export class Supervisor {
       listen: [...this.#listeners.keys()],
       generation: this.#incumbent?.number,
       ms: Math.round(performance.now() - this.#startedMs),
+    });
+  }
+
+  #takeOver(inheritance: Inheritance): void {
+    this.#runtime = adoptRuntimeFolder(inheritance.runtime, inheritance.lock);
+    this.#former = new Former(inheritance);
+    this.#lastGeneration = inheritance.lastGeneration;
+    this.#lastWorker = inheritance.lastWorker;
+    this.#upgrades = inheritance.upgrades;
+    for (const { address, fd } of inheritance.listeners) {
+      this.#listeners.set(address.text, adoptListener(fd, address));
+      this.#addresses.set(address.text, address);
+    }
+  }
+
+  /**
+   * Puts the program that lies there now in this one's place, once it has rehearsed. It does not come
+   * back from that; never throws.
+   *
+   * @returns why it was refused
+   */
+  async upgrade(): Promise<string> {
+    try {
+      if (this.#upgrading) throw new Error("an upgrade is under way");
+      this.#upgrading = true;
+      await this.#busy;
+      const work = this.#tryUpgrade();
+      // A reload waits, and is what the new program does anyway.
+      this.#busy = work.catch(() => {});
+      await work.finally(() => this.#upgrading = false);
+      throw new Error("the program was not replaced");
+    } catch (error) {
+      const { message } = toHoldfastError(error);
+      this.#upgradeRefused = message;
+      log.error("upgrade_refused", { reason: message, generation: this.#incumbent?.number });
+      return message;
+    }
+  }
+
+  /** What is listened on, with the listener that the metrics process has. */
+  #heldListeners(): Estate["listeners"] {
+    const metrics = this.#incumbent?.config.metrics;
+    return [
+      ...[...this.#listeners].filter(([text]) => !this.#manager?.isPassed(text))
+        .map(([text, listener]) => ({ listener, address: this.#addresses.get(text)! })),
+      ...metrics && this.#metrics
+        ? [{ listener: this.#metrics.listener, address: metrics.listen }]
+        : [],
+    ].flatMap(({ listener, address }) => address.kind === "systemd" ? [] : { listener, address });
+  }
+
+  async #tryUpgrade(): Promise<void> {
+    const { signal } = this.#stopping;
+    signal.throwIfAborted();
+    if (!this.#incumbent || !this.#runtime || !this.#control) {
+      throw new Error("it does not serve yet");
+    }
+    await rehearse(this.#system.ownProgram(), signal);
+    log.info("upgrading", { generation: this.#lastGeneration });
+    await flushLog();
+    signal.throwIfAborted();
+    handToNext(this.#system.ownProgram(), {
+      folder: dirname(this.#runtime.lockFile),
+      runtime: this.#runtime,
+      control: this.#control,
+      listeners: this.#heldListeners(),
+      service: this.#manager?.bequest(),
+      former: this.#former?.residents ?? [],
+      lastGeneration: this.#lastGeneration,
+      lastWorker: this.#lastWorker,
+      upgrades: this.#upgrades + 1,
     });
   }
 
@@ -319,6 +424,7 @@ export class Supervisor {
     this.#keepListeners(config, added);
     this.#keepMetrics(config, metrics);
     if (incumbent) this.#retire(incumbent, "replaced");
+    this.#former?.retire();
   }
 
   /** What every config needs, made once. */
@@ -387,7 +493,13 @@ export class Supervisor {
     const module = join((await this.#programsOf(config)).holdfast, METRICS_ENTRY);
     const compartment = metricsCompartment(config, metrics.listen, module);
     const bundle = await this.#bundleOf(config, "bundleMetrics");
-    const listener = await this.#system.bindListener(metrics.listen);
+    const { text } = metrics.listen;
+    // The one before this in the same process may have left it.
+    const left = config.listen.some((each) => each.text === text)
+      ? undefined
+      : this.#listeners.get(text);
+    if (left) this.#listeners.delete(text);
+    const listener = left ?? await this.#system.bindListener(metrics.listen);
     const spawner = this.#system.startSpawner();
     let service: MetricsService;
     try {
@@ -520,6 +632,7 @@ export class Supervisor {
       attempt(`store ${listener.text}`, () => this.#manager?.listens(listener));
     }
     const wanted = new Map(config.listen.map((address) => [address.text, address]));
+    for (const [text, address] of wanted) this.#addresses.set(text, address);
     for (const [text, listener] of this.#listeners) {
       const address = wanted.get(text);
       // The switch has happened; what fails from here on is no reason to undo it.
@@ -575,7 +688,8 @@ export class Supervisor {
       // A candidate or a switch under way sees the signal; what comes out of it is drained too.
       await this.#busy;
       if (this.#incumbent) this.#retire(this.#incumbent, "stopping");
-      await Promise.all(this.#retiring);
+      this.#former?.retire();
+      await Promise.all([...this.#retiring, this.#former?.gone]);
       await this.#metrics?.close();
       this.#letGo();
       log.info("stopped");
@@ -589,6 +703,7 @@ export class Supervisor {
   cut(): void {
     log.warn("cutting", { generations: this.#generations.size });
     for (const generation of this.#generations) generation.cut();
+    this.#former?.cut();
   }
 
   /** The longest that stopping takes: what is under way, then the worker, then its helpers. */
@@ -682,6 +797,8 @@ export class Supervisor {
       reloads: this.#reloadCount,
       reload: this.#reloads.state,
       lastReload: this.#lastReload ?? null,
+      upgrades: this.#upgrades,
+      upgradeRefused: this.#upgradeRefused ?? null,
       ended: this.#ended,
     };
   }

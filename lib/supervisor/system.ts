@@ -5,10 +5,12 @@
 import type { Compartment, Config, ListenAddress } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { locateRuntime } from "../config/runtime_place.ts";
+import { readProcess } from "../os/file.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { type Command, type Commanded, denoCommand } from "../sandbox/worker_command.ts";
 import { type ControlHandlers, type ControlServer, openControl } from "./control_server.ts";
 import { closeIn, giveUpPermissions } from "./narrow.ts";
+import type { ServiceBequest } from "./inheritance.ts";
 import { bindListener, type Listener } from "./listener.ts";
 import {
   bundleHelper,
@@ -28,7 +30,8 @@ import { type Spawner, startSpawner } from "./spawner.ts";
 
 export interface System {
   closeIn(): void;
-  openServiceManager(): ServiceManager;
+  /** @param left what the supervisor before this one in the same process knew of it */
+  openServiceManager(left?: ServiceBequest): ServiceManager;
   giveUpPermissions(): void;
   loadConfig(file: string): Promise<Config>;
   /** The runtime folder of a config that may be wrong by now. */
@@ -42,7 +45,7 @@ export interface System {
   bundleHelper(config: Config): Promise<string>;
   bundleLogger(config: Config): Promise<string>;
   bundleMetrics(config: Config): Promise<string>;
-  openControl(path: string, handlers: ControlHandlers): Promise<ControlServer>;
+  openControl(path: string, handlers: ControlHandlers, fd?: number): Promise<ControlServer>;
   prepareApp(config: Config, denoDir: string, signal?: AbortSignal): Promise<Modules>;
   makeFolders(config: Config): Promise<void>;
   /** How a process of a config is started. */
@@ -50,12 +53,26 @@ export interface System {
   landlockAbi(): number;
   bindListener(address: ListenAddress): Promise<Listener>;
   startSpawner(): Spawner;
+  /** What an upgrade starts in this one's place: what this one was started by. */
+  ownProgram(): OwnProgram;
+}
+
+/** A program and its arguments. */
+export interface OwnProgram {
+  readonly program: string;
+  readonly args: readonly string[];
+}
+
+/** This deno, with the flags and arguments that it was started with (proc_pid_cmdline(5)). */
+function ownProgram(): OwnProgram {
+  const words = readProcess(Deno.pid, "cmdline")?.split("\0").slice(1, -1);
+  return { program: Deno.execPath(), args: words ?? [] };
 }
 
 /** The effects on this machine. */
 export const realSystem: System = {
   closeIn,
-  openServiceManager: () => new ServiceManager(),
+  openServiceManager: (left) => new ServiceManager(left),
   giveUpPermissions,
   loadConfig: (file) => loadConfig(file),
   locateRuntime,
@@ -74,4 +91,5 @@ export const realSystem: System = {
   landlockAbi,
   bindListener,
   startSpawner,
+  ownProgram,
 };

@@ -2,6 +2,7 @@
 import { HoldfastError } from "../base/error.ts";
 import { escapeStranger } from "../base/escape.ts";
 import { log } from "../base/log.ts";
+import { enter, leave } from "./census.ts";
 import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { Silence } from "./silence.ts";
@@ -197,6 +198,7 @@ export class WorkerProcess {
     switch (event.type) {
       case "spawned":
         this.#pid = event.pid;
+        enter(event.pid, { role: this.role, ends: event.ends });
         break;
       case "message":
         this.#hear(event.message);
@@ -230,6 +232,7 @@ export class WorkerProcess {
         log.warn("worker_output_dropped", { ...who, lines: event.lines });
         break;
       case "exited":
+        if (this.#pid !== undefined) leave(this.#pid);
         this.#reason ??= event.error;
         this.#death = { status: event.status, reason: this.#reason, livedMs: this.ageMs };
         this.#exit.resolve(this.#death);

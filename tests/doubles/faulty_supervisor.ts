@@ -73,7 +73,10 @@ function faultyListener(listener: Listener): Listener {
 }
 
 function faultyControl(control: ControlServer): ControlServer {
-  return { close: () => doAndStrike("control close", () => control.close()) };
+  return {
+    duplicate: () => control.duplicate(),
+    close: () => doAndStrike("control close", () => control.close()),
+  };
 }
 
 function faultyRuntime(runtime: RuntimeFolder): RuntimeFolder {
@@ -154,6 +157,7 @@ const system: System = {
     strike("bindListener");
     return faultyListener(await realSystem.bindListener(...all));
   },
+  ownProgram: () => realSystem.ownProgram(),
   startSpawner() {
     strike("startSpawner");
     return faultySpawner(realSystem.startSpawner());

@@ -1,0 +1,135 @@
+/** Puts another program in the place of this one, with its number, its children and what is kept for it. */
+import { duplicateDescriptor, setOverExec } from "./descriptor.ts";
+import { errno, fail } from "./errno.ts";
+import { loadLibc } from "./libc.ts";
+
+const SIG_BLOCK = 0;
+const SIG_UNBLOCK = 1;
+const SIGSET_BYTES = 128;
+const MAX_DESCRIPTOR = 65_536;
+const MAX_LINK_BYTES = 4_096;
+const WNOHANG = 1;
+const ECHILD = 10;
+
+/** What a service is told by signal: HUP, INT, USR2 and TERM. */
+const SIGNALS = [1, 2, 12, 15];
+
+const libc = loadLibc({
+  execve: { parameters: ["buffer", "buffer", "buffer"], result: "i32" },
+  pthread_sigmask: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  readlink: { parameters: ["buffer", "buffer", "usize"], result: "isize" },
+  poll: { parameters: ["buffer", "u64", "i32"], result: "i32" },
+  sysconf: { parameters: ["i32"], result: "i64" },
+  kill: { parameters: ["i32", "i32"], result: "i32" },
+  waitpid: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+});
+
+const text = (value: string) => new TextEncoder().encode(`${value}\0`);
+
+/**
+ * Replaces this process's program (execve(2)). Every other thread ends, and every descriptor that is
+ * closed on exec. HUP, INT, USR2 and TERM wait until the new program calls {@link unblockSignals}.
+ *
+ * @throws {Error} if the kernel refuses; everything is as before then
+ */
+export function replaceProgram(
+  program: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): never {
+  const kept: Uint8Array[] = [];
+  const list = (values: readonly string[]) => {
+    const addresses = values.map((value) => {
+      const bytes = text(value);
+      kept.push(bytes);
+      return BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)));
+    });
+    return new Uint8Array(BigUint64Array.from([...addresses, 0n]).buffer);
+  };
+  const argv = list([program, ...args]);
+  const envp = list(Object.entries(env).map(([name, value]) => `${name}=${value}`));
+  maskSignals(SIG_BLOCK);
+  libc.symbols.execve(text(program), argv, envp);
+  const code = errno();
+  maskSignals(SIG_UNBLOCK);
+  throw new Error(`Cannot execute ${program}: errno ${code}, ${kept.length} arguments`);
+}
+
+/** Takes the signals that came since {@link replaceProgram}. To be called when they are listened to. */
+export function unblockSignals(): void {
+  maskSignals(SIG_UNBLOCK);
+}
+
+function maskSignals(how: number): void {
+  const set = new Uint8Array(SIGSET_BYTES);
+  for (const signal of SIGNALS) set[(signal - 1) >> 3]! |= 1 << ((signal - 1) & 7);
+  if (libc.symbols.pthread_sigmask(how, set, null) !== 0) fail("change which signals are blocked");
+}
+
+/** What a descriptor of this process names, such as a path or `pipe:[7]`; nothing if it is closed. */
+export function descriptorTarget(fd: number): string | undefined {
+  const target = new Uint8Array(MAX_LINK_BYTES);
+  const length = libc.symbols.readlink(
+    text(`/proc/self/fd/${fd}`),
+    target,
+    BigInt(target.length),
+  );
+  return length < 0n ? undefined : new TextDecoder().decode(target.subarray(0, Number(length)));
+}
+
+const _SC_OPEN_MAX = 4;
+
+/** The descriptors above the standard ones whose target fits. */
+export function findDescriptors(fits: (target: string) => boolean): number[] {
+  const end = Math.min(Number(libc.symbols.sysconf(_SC_OPEN_MAX)), MAX_DESCRIPTOR);
+  const found: number[] = [];
+  for (let fd = 3; fd < end; fd++) {
+    const target = descriptorTarget(fd);
+    if (target !== undefined && fits(target)) found.push(fd);
+  }
+  return found;
+}
+
+/** Where copies for the next program begin: a shell before it uses the lowest ones by their numbers. */
+const FIRST_COPY = 64;
+
+/** A copy that the next program finds open. */
+export function copyForExec(fd: number): number {
+  const copy = duplicateDescriptor(fd, FIRST_COPY);
+  setOverExec(copy, "kept");
+  return copy;
+}
+
+/**
+ * What can be read from a pipe without waiting.
+ *
+ * @returns nothing if there is nothing now, an empty array at its end
+ */
+export function readAvailable(fd: number, maxBytes: number): Uint8Array<ArrayBuffer> | undefined {
+  const pollfd = new Uint8Array(8);
+  const view = new DataView(pollfd.buffer);
+  view.setInt32(0, fd, true);
+  view.setInt16(4, 1, true);
+  if (libc.symbols.poll(pollfd, 1n, 0) <= 0) return undefined;
+  const bytes = new Uint8Array(maxBytes);
+  const length = Number(libc.symbols.read(fd, bytes, BigInt(maxBytes)));
+  return bytes.subarray(0, Math.max(0, length));
+}
+
+/**
+ * Takes a child's status if it has ended (waitpid(2)). Not for a child that Deno waits for.
+ *
+ * @returns whether it is gone
+ */
+export function reap(pid: number): boolean {
+  const status = libc.symbols.waitpid(pid, null, WNOHANG);
+  return status === pid || status < 0 && errno() === ECHILD;
+}
+
+const SIGKILL = 9;
+
+/** Kills a child that was not reaped yet. */
+export function killChild(pid: number): void {
+  libc.symbols.kill(pid, SIGKILL);
+}

@@ -1,0 +1,22 @@
+/** The processes that were spawned and live, of every generation: what outlives this program. */
+export interface Resident {
+  /** `worker`, `logger` or a helper's. */
+  readonly role: string;
+  /** This process's ends of what it is spoken to by. */
+  readonly ends: readonly number[];
+}
+
+const residents = new Map<number, Resident>();
+
+/** Those that live, by the number of their process. */
+export const census: ReadonlyMap<number, Resident> = residents;
+
+/** One was spawned. */
+export function enter(pid: number, resident: Resident): void {
+  residents.set(pid, resident);
+}
+
+/** One has ended, and Deno has its status. */
+export function leave(pid: number): void {
+  residents.delete(pid);
+}

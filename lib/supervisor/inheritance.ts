@@ -1,0 +1,74 @@
+/** What a supervisor leaves to the one that takes its place in the same process. */
+import * as z from "zod";
+import { HoldfastError } from "../base/error.ts";
+
+/** The environment variable that names it; no worker sees it. */
+export const INHERITANCE_VARIABLE = "HOLDFAST_INHERITANCE";
+
+const Count = z.int().min(0);
+/** One above the standard ones. */
+const Descriptor = z.int().min(3).max(1_000_000);
+
+const Address = z.discriminatedUnion("kind", [
+  z.strictObject({
+    kind: z.literal("tcp"),
+    text: z.string(),
+    host: z.string(),
+    port: z.int().min(1).max(65_535),
+  }),
+  z.strictObject({ kind: z.literal("unix"), text: z.string(), path: z.string(), mode: Count }),
+]);
+
+/** What a service manager said to this process, and keeps for it. */
+const ServiceBequest = z.strictObject({
+  socket: z.string().optional(),
+  watchdogMs: z.number().positive().optional(),
+  /** The names in its store. */
+  stored: z.array(z.string()).max(1_000),
+  passed: z.array(z.strictObject({ fd: Descriptor, name: z.string() })).max(1_000),
+});
+export type ServiceBequest = z.infer<typeof ServiceBequest>;
+
+export const Inheritance = z.strictObject({
+  /** Whom it is for: an environment that came to another process by mistake means nothing. */
+  pid: Count,
+  runtime: z.string(),
+  lock: Descriptor,
+  control: Descriptor,
+  listeners: z.array(z.strictObject({ address: Address, fd: Descriptor })).max(1_000),
+  service: ServiceBequest.optional(),
+  /** Processes that serve until the next generation does; the ends are kept open till then. */
+  residents: z.array(z.strictObject({
+    pid: z.int().min(2),
+    role: z.string(),
+    ends: z.array(Descriptor).max(8),
+  })).max(10_000),
+  /** What they print comes by these. */
+  outputs: z.array(Descriptor).max(30_000),
+  lastGeneration: Count,
+  lastWorker: Count,
+  upgrades: Count,
+});
+export type Inheritance = z.infer<typeof Inheritance>;
+
+/**
+ * Takes what was left to this process, if anything was, out of the environment.
+ *
+ * @throws {HoldfastError} if it cannot be read
+ */
+export function takeInheritance(): Inheritance | undefined {
+  const text = Deno.env.get(INHERITANCE_VARIABLE);
+  if (text === undefined) return undefined;
+  Deno.env.delete(INHERITANCE_VARIABLE);
+  try {
+    const inheritance = Inheritance.parse(JSON.parse(text));
+    return inheritance.pid === Deno.pid ? inheritance : undefined;
+  } catch (error) {
+    throw new HoldfastError(`Cannot read ${INHERITANCE_VARIABLE}: ${(error as Error).message}`, {
+      kind: "environment",
+      code: "inheritance_unreadable",
+      hint: "Only an upgrade sets it; where the two versions do not understand each other, restart",
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,86 @@
+/** The step from one supervisor to the next in the same process. */
+import { HoldfastError } from "../base/error.ts";
+import type { BoundAddress } from "../config/config.ts";
+import { closeDescriptor } from "../os/descriptor.ts";
+import { copyForExec, findDescriptors, replaceProgram } from "../os/exec.ts";
+import { census } from "./census.ts";
+import type { ControlServer } from "./control_server.ts";
+import { type Inheritance, INHERITANCE_VARIABLE, type ServiceBequest } from "./inheritance.ts";
+import type { Listener } from "./listener.ts";
+import type { RuntimeFolder } from "./runtime_folder.ts";
+import type { System } from "./system.ts";
+
+/** What is left to the next supervisor. */
+export interface Estate extends Pick<Inheritance, "lastGeneration" | "lastWorker" | "upgrades"> {
+  /** Those of an upgrade before this one that have not ended yet. */
+  readonly former: Inheritance["residents"];
+  readonly folder: string;
+  readonly runtime: RuntimeFolder;
+  readonly control: ControlServer;
+  /** What of the service manager is to be known further on. */
+  readonly service: ServiceBequest | undefined;
+  readonly listeners: readonly { readonly address: BoundAddress; readonly listener: Listener }[];
+}
+
+/**
+ * Puts the program that lies there now in this one's place. From here to the end of this function
+ * nothing else runs: nothing can be spawned, bound or closed between the look at it and the exec.
+ *
+ * @throws {Error} if that fails; everything is as before then
+ */
+export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate): never {
+  const copies: number[] = [];
+  const keep = (fd: number): number => {
+    const copy = copyForExec(fd);
+    copies.push(copy);
+    return copy;
+  };
+  const keepDuplicate = (fd: number): number => {
+    try {
+      return keep(fd);
+    } finally {
+      closeDescriptor(fd);
+    }
+  };
+  try {
+    const { folder, runtime, control, listeners, former, service, ...counts } = estate;
+    const [lock] = findDescriptors((target) => target === runtime.lockFile);
+    if (lock === undefined) {
+      throw new HoldfastError(`The lock ${runtime.lockFile} is not there any more`, {
+        kind: "environment",
+        code: "lock_lost",
+        hint: "Somebody removed or replaced it: restart Holdfast",
+      });
+    }
+    const inheritance: Inheritance = {
+      pid: Deno.pid,
+      runtime: folder,
+      // Before anything is copied, since a copy has the same target.
+      outputs: findDescriptors((target) => target.startsWith("pipe:")).map(keep),
+      lock: keep(lock),
+      control: keepDuplicate(control.duplicate()),
+      listeners: listeners.map(({ address, listener }) => ({
+        address,
+        fd: keepDuplicate(listener.duplicate()),
+      })),
+      ...service && {
+        service: {
+          ...service,
+          passed: service.passed.map(({ fd, name }) => ({ fd: keep(fd), name })),
+        },
+      },
+      residents: [
+        ...former,
+        ...[...census].map(([pid, resident]) => ({ pid, ...resident })),
+      ].map(({ pid, role, ends }) => ({ pid, role, ends: ends.map(keep) })),
+      ...counts,
+    };
+    replaceProgram(own.program, own.args, {
+      ...Deno.env.toObject(),
+      [INHERITANCE_VARIABLE]: JSON.stringify(inheritance),
+    });
+  } catch (error) {
+    copies.forEach(closeDescriptor);
+    throw error;
+  }
+}

@@ -1,0 +1,163 @@
+/** The supervisor's own program is replaced while it serves: in its place, and with nothing lost. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { countDescriptors, isAlive, processesIn, readStatus } from "./harness/process.ts";
+import { Project, REPOSITORY } from "./harness/project.ts";
+import { runLongCommand, Server } from "./harness/server.ts";
+import { until } from "./harness/wait.ts";
+import { isAllOk, runLoad } from "./load/client.ts";
+
+/** A slow start makes room for what happens meanwhile; it talks all the time, as loudly as it can. */
+const APP = `
+const VERSION = "one";
+setInterval(() => console.log("talk ".repeat(200)), 5);
+export default {
+  async fetch(request) {
+    const path = new URL(request.url).pathname;
+    if (path === "/slow") await new Promise((resolve) => setTimeout(resolve, 4000));
+    return new Response(VERSION + " " + path);
+  },
+};
+`;
+
+/** Takes a while to load. */
+const SLOW_START = `await new Promise((resolve) => setTimeout(resolve, 1500));\n${APP}`;
+
+async function upgrades(server: Server): Promise<number> {
+  return (await server.status()).upgrades;
+}
+
+/** Sends USR2 and waits until another supervisor serves, and the workers of the old one are gone. */
+async function upgrade(server: Server, number: number): Promise<void> {
+  const old = await server.workers();
+  Deno.kill(server.pid, "SIGUSR2");
+  await until(`upgrade ${number}`, async () => {
+    const status = await server.status().catch(() => undefined);
+    return status?.upgrades === number &&
+      status.generations.some(({ state }) => state === "serving");
+  }, 120_000);
+  // Reaped, too: a zombie has a status file still.
+  await until("the old workers to leave", () => old.every((pid) => !readStatus(pid)), 120_000);
+}
+
+function inodeOf(port: number): string | undefined {
+  const hex = port.toString(16).toUpperCase().padStart(4, "0");
+  return Deno.readTextFileSync("/proc/net/tcp").split("\n").map((line) => line.trim().split(/\s+/))
+    .find((row) => row[1]?.endsWith(`:${hex}`) && row[3] === "0A")?.[9];
+}
+
+Deno.test("ten upgrades under load lose nothing, keep process and listener, and grow nothing", async () => {
+  await using server = await Server.start({
+    config: {
+      app: join(REPOSITORY, "tests/load/app.ts"),
+      reload: { drainDeadlineMs: 10_000, idleGraceMs: 1_000 },
+    },
+  });
+  const before = { pid: (await server.status()).pid, inode: inodeOf(server.project.port) };
+  const figures: string[] = [];
+  let done = false;
+  const loads: boolean[] = [];
+  const load = (async () => {
+    while (!done) {
+      const report = await runLoad({
+        target: `127.0.0.1:${server.project.port}`,
+        durationMs: 5_000,
+        modes: ["close", "keep_alive_20"],
+        clients: 2,
+      });
+      loads.push(isAllOk(report));
+      figures.push(JSON.stringify(report.total));
+    }
+  })();
+  const counts: number[] = [];
+  const kibibytes: number[] = [];
+  for (let number = 1; number <= 10; number++) {
+    await upgrade(server, number);
+    counts.push(countDescriptors(server.pid));
+    kibibytes.push(parseInt(readStatus(server.pid)!["VmRSS"]!));
+  }
+  done = true;
+  await load;
+  // deno-lint-ignore no-console
+  console.log(`descriptors ${counts}; KiB ${kibibytes}\n${figures.join("\n")}`);
+  assert(loads.length > 0 && loads.every(Boolean), "a request was lost");
+  const after = await server.status();
+  assertEquals({ pid: after.pid, inode: inodeOf(server.project.port) }, before);
+  assertEquals(after.generations.at(-1)!.generation, 11);
+  assert(counts.at(-1)! <= counts[0]! + 8, `descriptors: ${counts}`);
+});
+
+Deno.test("a worker in the middle of a request finishes it, and may print meanwhile", async () => {
+  await using server = await Server.start({
+    files: { "app.ts": APP },
+    config: { reload: { drainDeadlineMs: 20_000, idleGraceMs: 500 } },
+  });
+  const slow = server.text("/slow");
+  await server.project.write("app.ts", APP.replace('"one"', '"two"'));
+  await upgrade(server, 1);
+  assertEquals(await slow, "one /slow");
+  assertEquals(await server.text("/a"), "two /a");
+  // What it is now can all that it could before.
+  const reload = await runLongCommand(120_000, server.project, "reload");
+  assertEquals(reload.code, 0, reload.stderr);
+  assertEquals(await upgrades(server), 1);
+});
+
+Deno.test("a command upgrades and waits; a new version that does not come up is refused", async () => {
+  await using server = await Server.start();
+  const done = await runLongCommand(120_000, server.project, "upgrade");
+  assertEquals(done.code, 0, done.stderr);
+  assertMatch(done.stdout, /serves generation 2, pid /);
+  const cases: [string, () => Promise<void>][] = [
+    ["app.ts", () => server.project.write("app.ts", "export default {")],
+    ["lisen", () => server.project.configure({ lisen: [] })],
+  ];
+  for (const [found, spoil] of cases) {
+    await spoil();
+    const refused = await runLongCommand(120_000, server.project, "upgrade");
+    assertEquals(refused.code, 1, refused.stderr);
+    assertStringIncludes(refused.stderr, found);
+    assertEquals(await server.text("/a"), "one /a");
+    assertEquals(await upgrades(server), 1);
+    await server.project.write("app.ts", "export default { fetch: () => new Response('x') };");
+  }
+  assertStringIncludes((await server.status()).upgradeRefused ?? "", "lisen");
+});
+
+Deno.test("a second USR2 is refused, and a kill in the midst leaves no process behind", async () => {
+  const project = await Project.create({ files: { "app.ts": SLOW_START } });
+  const first = await Server.startOn(project);
+  first.signal("SIGUSR2");
+  await until("the rehearsal", () => processesIn(project.folder).length === 2);
+  first.signal("SIGUSR2");
+  const { reason } = await first.waitFor("upgrade_refused");
+  assertStringIncludes(String(reason), "under way");
+  await first.waitFor("upgrading");
+  await until("the candidate", () => processesIn(project.folder).length === 2);
+  const old = processesIn(project.folder);
+  first.signal("SIGKILL");
+  await first.exited();
+  await until("old and new to leave", () => !old.some(isAlive));
+  await using second = await Server.startOn(project);
+  assertEquals(await second.text("/a"), "one /a");
+});
+
+Deno.test("TERM while an upgrade rehearses ends it all", async () => {
+  const project = await Project.create({ files: { "app.ts": SLOW_START } });
+  await using server = await Server.startOn(project);
+  Deno.kill(server.pid, "SIGUSR2");
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assertEquals((await server.stop()).code, 0, server.log);
+  assert(!isAlive(server.pid));
+});
+
+Deno.test("between the exec and the next generation the old workers serve", async () => {
+  await using server = await Server.start({ files: { "app.ts": APP } });
+  await server.project.write("app.ts", SLOW_START.replace('"one"', '"two"'));
+  server.signal("SIGUSR2");
+  await server.waitFor("upgrading");
+  await until("the candidate", () => processesIn(server.project.folder).length === 2);
+  assertEquals(await server.text("/m"), "one /m");
+  await server.waitFor("serving", 2);
+  assertEquals(await server.text("/m"), "two /m");
+});

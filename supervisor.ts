@@ -47,6 +47,13 @@ export async function supervise(file: string, system: System = realSystem): Prom
  */
 export async function rehearse(file: string, system: System = realSystem): Promise<void> {
   const supervisor = new Supervisor(file, rehearsalSystem(system));
-  await supervisor.start();
-  await supervisor.stop();
+  // The supervisor that asked for it gives it up: what it has started goes with it.
+  const stop = () => void supervisor.stop();
+  Deno.addSignalListener("SIGTERM", stop);
+  try {
+    await supervisor.start();
+    await supervisor.stop();
+  } finally {
+    Deno.removeSignalListener("SIGTERM", stop);
+  }
 }

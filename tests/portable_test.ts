@@ -12,6 +12,7 @@ import {
 import { join } from "node:path";
 import { HoldfastError } from "../lib/base/error.ts";
 import type { Summary } from "../lib/audit/summary.ts";
+import { PROTOCOL_VERSION } from "../lib/protocol/version.ts";
 import { IMAGE_FILE } from "../lib/supervisor/image.ts";
 import { WORKER_ENTRY } from "../lib/supervisor/prepare.ts";
 import { build, canIsolate, Executable } from "./harness/executable.ts";
@@ -201,7 +202,8 @@ Deno.test("--version tells the versions of the app, of Holdfast and of Deno", as
 Deno.test("a new file whose workers speak another protocol is refused, with both numbers", async () => {
   const stranger = await builds.altered(
     "stranger",
-    (stage) => alterText(join(stage, IMAGE_FILE), '"protocol":1,', '"protocol":2,'),
+    (stage) =>
+      alterText(join(stage, IMAGE_FILE), `"protocol":${PROTOCOL_VERSION},`, '"protocol":91,'),
   );
   // One that does not even say so: then its worker's first message does.
   const liar = await builds.altered(
@@ -209,8 +211,8 @@ Deno.test("a new file whose workers speak another protocol is refused, with both
     (stage) =>
       alterText(
         join(stage, "holdfast", WORKER_ENTRY.replace(".ts", ".js")),
-        /PROTOCOL_VERSION = 1;/,
-        "PROTOCOL_VERSION = 3;",
+        /PROTOCOL_VERSION = \d+;/,
+        "PROTOCOL_VERSION = 93;",
       ),
   );
   await using executable = await place(await builds.first());
@@ -220,12 +222,15 @@ Deno.test("a new file whose workers speak another protocol is refused, with both
   assertEquals(first.event, "reload_refused");
   assertStringIncludes(
     String(first.reason),
-    "its workers speak protocol 2, this supervisor 1",
+    `its workers speak protocol 91, this supervisor ${PROTOCOL_VERSION}`,
   );
   await executable.put(liar);
   const second = await running.hangUp();
   assertEquals(second.event, "reload_refused");
-  assertStringIncludes(String(second.reason), "the worker speaks protocol 3, the supervisor 1");
+  assertStringIncludes(
+    String(second.reason),
+    `the worker speaks protocol 93, the supervisor ${PROTOCOL_VERSION}`,
+  );
   assertStringIncludes(await running.page(), "You were here.");
   await executable.put(await builds.second());
   assertEquals((await running.hangUp()).event, "reload_done");

@@ -7,8 +7,7 @@ import { join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { escapeStranger } from "../base/escape.ts";
 import type { ListenAddress } from "../config/config.ts";
-import { keepDescriptors } from "../os/descriptor.ts";
-import { listenAndClose } from "../os/descriptor.ts";
+import { keepDescriptors, listenAndClose } from "../os/descriptor.ts";
 import type { Listener } from "./listener.ts";
 import { bindTcp, bindUnix } from "./listener_handle.ts";
 import type { System } from "./system.ts";
@@ -18,6 +17,9 @@ export const REHEARSE = "--rehearse";
 
 /** How long it may take. */
 const DEADLINE_MS = 120_000;
+
+/** How long one that is given up may take to end what it has started. */
+const END_MS = 5_000;
 
 /** How much of what it says is told. */
 const MAX_REASON = 1_000;
@@ -93,12 +95,17 @@ export async function rehearse(
     // What a terminal sends is for the supervisor.
     detached: true,
   }).spawn();
-  const kill = () => child.kill("SIGKILL");
-  const deadline = setTimeout(kill, DEADLINE_MS);
-  signal.addEventListener("abort", kill, { once: true });
+  let killing: ReturnType<typeof setTimeout> | undefined;
+  const end = () => {
+    child.kill("SIGTERM");
+    killing ??= setTimeout(() => child.kill("SIGKILL"), END_MS);
+  };
+  const deadline = setTimeout(end, DEADLINE_MS);
+  signal.addEventListener("abort", end, { once: true });
   const { success, code, stderr } = await child.output();
   clearTimeout(deadline);
-  signal.removeEventListener("abort", kill);
+  clearTimeout(killing);
+  signal.removeEventListener("abort", end);
   signal.throwIfAborted();
   if (success) return;
   const words = new TextDecoder().decode(stderr).split("\n")

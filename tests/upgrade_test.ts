@@ -2,7 +2,8 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { countDescriptors, isAlive, processesIn, readStatus } from "./harness/process.ts";
-import { Project, REPOSITORY } from "./harness/project.ts";
+import { Wire } from "./harness/http.ts";
+import { freePort, Project, REPOSITORY } from "./harness/project.ts";
 import { runLongCommand, Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 import { isAllOk, runLoad } from "./load/client.ts";
@@ -22,6 +23,12 @@ export default {
 
 /** Takes a while to load. */
 const SLOW_START = `await new Promise((resolve) => setTimeout(resolve, 1500));\n${APP}`;
+
+/** A helper without any dependency. */
+const HELPER = `
+const any = { "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) } };
+export default { echo: { input: any, output: any, handle: (value) => value } };
+`;
 
 async function upgrades(server: Server): Promise<number> {
   return (await server.status()).upgrades;
@@ -149,6 +156,40 @@ Deno.test("TERM while an upgrade rehearses ends it all", async () => {
   await new Promise((resolve) => setTimeout(resolve, 500));
   assertEquals((await server.stop()).code, 0, server.log);
   assert(!isAlive(server.pid));
+});
+
+Deno.test("with a helper, a logger and metrics an old worker stays ready for balancers, and all is handed on", async () => {
+  const metrics = freePort();
+  await using server = await Server.start({
+    config: {
+      readiness: "/ready",
+      log: { folder: "./log" },
+      metrics: { listen: `127.0.0.1:${metrics}` },
+      helpers: { bare: { module: "./bare.ts" } },
+      reload: { idleGraceMs: 5_000 },
+    },
+    files: { "app.ts": APP, "bare.ts": HELPER },
+  });
+  using kept = await Wire.open(server.project.port);
+  assertEquals((await kept.ask("/ready")).text, "ready\n");
+  Deno.kill(server.pid, "SIGUSR2");
+  await server.waitFor("serving", 2);
+  // The old worker, on the connection that it still has.
+  const { status, text } = await kept.ask("/ready");
+  assertEquals({ status, text }, { status: 200, text: "ready\n" });
+  const roles = ["worker", "helper bare.0", "logger", "metrics"];
+  await until(
+    "the old ones to end",
+    () =>
+      roles.every((role) =>
+        server.events.some((each) => each.event === "former_process_ended" && each.role === role)
+      ),
+  );
+  await until("the metrics", async () => {
+    const answer = await fetch(`http://127.0.0.1:${metrics}/metrics`).catch(() => undefined);
+    return (await answer?.text() ?? "").includes("holdfast_");
+  });
+  assertEquals((await server.hangUp()).event, "reload_done");
 });
 
 Deno.test("between the exec and the next generation the old workers serve", async () => {

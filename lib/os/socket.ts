@@ -17,6 +17,7 @@ const MAX_DISCARDS = 64;
 const libc = loadLibc({
   socketpair: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   sendmsg: { parameters: ["i32", "buffer", "i32"], result: "isize" },
+  send: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
   recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
 });
 
@@ -53,6 +54,18 @@ export function sendDescriptor(socket: number, text: string, descriptor: number)
   message.keep();
   // A short one would tear the message: the other end cannot be told anything more.
   if (sent !== BigInt(data.length)) fail("send a descriptor");
+}
+
+/**
+ * Sends bytes without ever waiting.
+ *
+ * @throws {Error} if the other end is gone, or does not read
+ */
+export function sendBytes(socket: number, bytes: Uint8Array<ArrayBuffer>): void {
+  const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+  if (libc.symbols.send(socket, bytes, BigInt(bytes.length), flags) !== BigInt(bytes.length)) {
+    fail("send bytes");
+  }
 }
 
 /** What goes with the data of a message. */

@@ -5,6 +5,8 @@
 import { log } from "../base/log.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { killChild, readAvailable, reap } from "../os/exec.ts";
+import { sendBytes } from "../os/socket.ts";
+import { attempt } from "./attempt.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { OutputLines } from "./output.ts";
 
@@ -21,7 +23,12 @@ export class Former {
   readonly #gone = Promise.withResolvers<void>();
   #retired = false;
 
-  constructor({ residents, outputs }: Pick<Inheritance, "residents" | "outputs">) {
+  readonly #farewell: Uint8Array<ArrayBuffer>;
+
+  constructor(
+    { residents, outputs, farewell }: Pick<Inheritance, "residents" | "outputs" | "farewell">,
+  ) {
+    this.#farewell = Uint8Array.fromBase64(farewell);
     this.#residents = new Map(residents.map((resident) => [resident.pid, resident]));
     this.#outputs = new Map(outputs.map((fd) => [fd, new OutputLines()]));
   }
@@ -40,9 +47,21 @@ export class Former {
   retire(): void {
     this.#retired = true;
     for (const resident of this.#residents.values()) {
-      if (resident.role === "worker") letGo(resident);
+      if (resident.role === "worker") this.#dismiss(resident);
     }
     this.#lookAround();
+  }
+
+  /**
+   * A worker that only sees its supervisor gone tells load balancers that nobody serves here; this
+   * one is told that another has taken its place.
+   */
+  #dismiss(resident: Inheritance["residents"][number]): void {
+    const [channel] = resident.ends;
+    if (channel !== undefined) {
+      attempt("tell a worker to drain", () => sendBytes(channel, this.#farewell));
+    }
+    letGo(resident);
   }
 
   /** Ends them now. */

@@ -41,8 +41,11 @@ export const Inheritance = z.strictObject({
   residents: z.array(z.strictObject({
     pid: z.int().min(2),
     role: z.string(),
+    /** The channel first. */
     ends: z.array(Descriptor).max(8),
   })).max(10_000),
+  /** What a worker among them is told before it is let go of, in its own protocol; base64. */
+  farewell: z.base64().max(1_024),
   /** What they print comes by these. */
   outputs: z.array(Descriptor).max(30_000),
   lastGeneration: Count,

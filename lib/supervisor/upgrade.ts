@@ -3,6 +3,8 @@ import { HoldfastError } from "../base/error.ts";
 import type { BoundAddress } from "../config/config.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { copyForExec, findDescriptors, replaceProgram } from "../os/exec.ts";
+import { encodeFrame } from "../protocol/frame.ts";
+import type { ToWorker } from "../protocol/to_worker.ts";
 import { census } from "./census.ts";
 import type { ControlServer } from "./control_server.ts";
 import { type Inheritance, INHERITANCE_VARIABLE, type ServiceBequest } from "./inheritance.ts";
@@ -73,6 +75,8 @@ export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate
         ...former,
         ...[...census].map(([pid, resident]) => ({ pid, ...resident })),
       ].map(({ pid, role, ends }) => ({ pid, role, ends: ends.map(keep) })),
+      // A worker of this release may not understand the next one.
+      farewell: encodeFrame({ type: "drain", reason: "replaced" } satisfies ToWorker).toBase64(),
       ...counts,
     };
     replaceProgram(own.program, own.args, {

@@ -11,6 +11,7 @@ import { sleep, until } from "./harness/wait.ts";
 
 const HUP = 1;
 const KILL = 9;
+const USR2 = 12;
 const TERM = 15;
 const CONT = 18;
 const STOP = 19;
@@ -367,4 +368,33 @@ Deno.test("a start without the socket that its config names says so", async () =
   await manager.launch();
   await manager.until("the end", ({ ended }) => ended !== undefined);
   assertStringIncludes(manager.log, "Cannot listen on systemd:http");
+});
+
+Deno.test("an upgrade keeps the manager's view: the process, the watchdog, what is passed and stored", async () => {
+  await using manager = await ServiceManagerDouble.create();
+  const { project } = manager;
+  const path = project.path("passed.sock");
+  await manager.listen("local", { path });
+  await project.configure({ listen: [`127.0.0.1:${project.port}`, "systemd:local"] });
+  const pid = await manager.start({ WATCHDOG_USEC: "2000000" });
+  const stored = manager.stored;
+  assertEquals(stored.length, 1);
+  await project.write("app.ts", version("two"));
+  const from = manager.sights.length;
+  await manager.signal(USR2);
+  const { message, sender } = await manager.until(
+    "READY=1 of the next one",
+    ({ message }) => message?.READY,
+    from,
+  );
+  assertEquals([sender, message!.MAINPID], [pid, String(pid)]);
+  assertMatch(message!.STATUS!, /^Generation 2 serves on .*passed\.sock/);
+  assertEquals(await manager.get(), "two /");
+  const beats = () => manager.messages(from).filter((each) => each.WATCHDOG === "1").length;
+  const before = beats();
+  await until("signs of life", () => beats() >= before + 2);
+  assertEquals(manager.stored, stored);
+  // What is the manager's is not removed by the one that was upgraded either.
+  await manager.end(TERM);
+  assertEquals(Deno.lstatSync(path).isSocket, true);
 });

@@ -388,6 +388,22 @@ Deno.test("the guestbook serves, reloads under load, and takes new code and back
   assertEquals(await running.stop(), 0);
 });
 
+Deno.test("an upgrade puts the supervisor of a new file in the old one's place", async () => {
+  await using builds = new NativeBuilds();
+  await using second = await copyGuestbook();
+  await second.change("views.tsx", "You were here.", "You were here again.");
+  await using executable = await place(builds, GUESTBOOK);
+  await using running = await executable.start();
+  const { pid } = await running.status();
+  await executable.put(await builds.make(second.configFile, dirname(executable.path)));
+  const { code, stdout, stderr } = await executable.run(["upgrade"]);
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /serves generation 2, pid \d+/);
+  assertStringIncludes(await running.page(), "You were here again.");
+  const status = await running.status();
+  assertEquals([status.pid, status.upgrades], [pid, 1]);
+});
+
 Deno.test("a file that is none of this program is refused, and the old one goes on", async () => {
   await using builds = new NativeBuilds();
   await using project = await Project.create({});

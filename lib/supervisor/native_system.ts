@@ -188,7 +188,7 @@ async function describeAgain(first: NativeFacts): Promise<NativeFacts> {
     new HoldfastError(`${executable} cannot be taken by a reload: ${found}`, {
       kind: "config",
       code: "restart_needed",
-      hint: "Restart the program to take it, or put the old file back",
+      hint: "Take it by an upgrade (USR2), restart, or put the old file back",
       cause,
     });
   let facts: NativeFacts;

@@ -154,7 +154,7 @@ async function unpackAgain(place: PackedPlace, first: Image): Promise<Image> {
     new HoldfastError(`${place.executable} cannot be taken by a reload: ${found}`, {
       kind: "config",
       code: "restart_needed",
-      hint: "Restart the program to take it, or put the old file back",
+      hint: "Take it by an upgrade (USR2), restart, or put the old file back",
     });
   if (facts.protocol !== PROTOCOL_VERSION) {
     throw refuse(

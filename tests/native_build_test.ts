@@ -15,9 +15,8 @@ import { bundle } from "../lib/supervisor/prepare.ts";
 import { controlSocketPath } from "../lib/supervisor/runtime_folder.ts";
 import { loadConfig } from "../lib/config/load.ts";
 import { copyGuestbook } from "./harness/guestbook.ts";
-import { Executable } from "./harness/executable.ts";
+import { Executable, reloadUnderLoad } from "./harness/executable.ts";
 import { failToCompile, how, NativeBuilds } from "./harness/native.ts";
-import type { PageAccount } from "./harness/page_load.ts";
 import { freePort, Project, REPOSITORY } from "./harness/project.ts";
 
 const RELOADS = 50;
@@ -350,40 +349,7 @@ Deno.test("the guestbook serves, reloads under load, and takes new code and back
   function state(): string {
     return dirname(executable.path);
   }
-  const load = new Deno.Command(Deno.execPath(), {
-    args: [
-      ...["run", "--quiet", "--allow-net", join(REPOSITORY, "tests/harness/page_load.ts")],
-      String(executable.port),
-    ],
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
-  const tookMs: number[] = [];
-  for (let count = 0; count < RELOADS; count++) {
-    const { event, ms, reason } = await running.hangUp();
-    assertEquals([event, reason], ["reload_done", undefined], running.log.slice(-2000));
-    tookMs.push(Number(ms));
-  }
-  await executable.put(two);
-  const swapped = await running.hangUp();
-  assertEquals(swapped.event, "reload_done", running.log.slice(-2000));
-  assertStringIncludes(await running.page(), "You were here again.");
-  await executable.put(one);
-  const back = await running.hangUp();
-  assertEquals(back.event, "reload_done", running.log.slice(-2000));
-  assertStringIncludes(await running.page(), "You were here.");
-  await load.stdin.close();
-  const { sent, ok, lost }: PageAccount = JSON.parse(
-    new TextDecoder().decode((await load.output()).stdout),
-  );
-  tookMs.sort((a, b) => a - b);
-  print(
-    `${RELOADS} reloads under load, median ${tookMs[RELOADS / 2]} ms; HUP to new code ` +
-      `${swapped.ms} ms, back ${back.ms} ms; ${sent} requests sent, ${sent - ok} lost`,
-  );
-  assertEquals(lost, []);
-  assertEquals(ok, sent);
-  assert(sent > 500, `only ${sent} were sent`);
+  await reloadUnderLoad(running, { one, two, reloads: RELOADS });
   await Deno.remove(one);
   assertEquals(await running.stop(), 0);
 });

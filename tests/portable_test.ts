@@ -15,9 +15,8 @@ import type { Summary } from "../lib/audit/summary.ts";
 import { PROTOCOL_VERSION } from "../lib/protocol/version.ts";
 import { IMAGE_FILE } from "../lib/supervisor/image.ts";
 import { WORKER_ENTRY } from "../lib/supervisor/prepare.ts";
-import { build, canIsolate, Executable } from "./harness/executable.ts";
+import { build, canIsolate, Executable, reloadUnderLoad } from "./harness/executable.ts";
 import { copyGuestbook } from "./harness/guestbook.ts";
-import type { PageAccount } from "./harness/page_load.ts";
 import { freePort, Project, REPOSITORY } from "./harness/project.ts";
 import { mountSmall } from "./harness/small_disk.ts";
 import { until } from "./harness/wait.ts";
@@ -123,37 +122,7 @@ Deno.test("alone in an empty folder, without deno, node and network, it serves, 
   );
   assertStringIncludes(await running.page(), "You were here.");
 
-  const [program, args] = running.beside(Deno.execPath(), [
-    ...["run", "--quiet", "--allow-net", join(REPOSITORY, "tests/harness/page_load.ts")],
-    String(executable.port),
-  ]);
-  const load = new Deno.Command(program, { args, stdin: "piped", stdout: "piped" }).spawn();
-  const tookMs: number[] = [];
-  for (let count = 0; count < RELOADS; count++) {
-    const { event, ms, reason } = await running.hangUp();
-    assertEquals([event, reason], ["reload_done", undefined], running.log.slice(-2000));
-    tookMs.push(Number(ms));
-  }
-  await executable.put(two);
-  const swapped = await timed(running.hangUp());
-  assertEquals(swapped.value.event, "reload_done", running.log.slice(-2000));
-  assertStringIncludes(await running.page(), "You were here again.");
-  await executable.put(one);
-  const back = await timed(running.hangUp());
-  assertEquals(back.value.event, "reload_done");
-  assertStringIncludes(await running.page(), "You were here.");
-  await load.stdin.close();
-  const { sent, ok, lost }: PageAccount = JSON.parse(
-    new TextDecoder().decode((await load.output()).stdout),
-  );
-  tookMs.sort((a, b) => a - b);
-  print(
-    `${RELOADS} reloads under load, median ${tookMs[RELOADS / 2]} ms; HUP to new code ` +
-      `${swapped.ms} ms, back ${back.ms} ms; ${sent} requests sent, ${sent - ok} lost`,
-  );
-  assertEquals(lost, []);
-  assertEquals(ok, sent);
-  assert(sent > 500, `only ${sent} were sent`);
+  await reloadUnderLoad(running, { one, two, reloads: RELOADS });
   // Data is outside, beside the executable; nothing but that, the config and the runtime folder is.
   const beside = Array.from(Deno.readDirSync(join(executable.folder, "alone")), ({ name }) => name);
   assertEquals(beside.sort(), [".holdfast", "data", "guestbook", "guestbook.jsonc", "log"]);

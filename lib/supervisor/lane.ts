@@ -1,4 +1,5 @@
 /** Lanes: a socket pair for two processes that the supervisor spawned, an end for each. */
+import net from "node:net";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { socketPair } from "../os/socket.ts";
 import type { DescriptorKind, HandOver } from "../protocol/hand_over.ts";
@@ -28,4 +29,25 @@ export function connect(one: LaneEnd, other: LaneEnd): void {
     }
   });
   if (!connected) descriptors.forEach(closeDescriptor);
+}
+
+/**
+ * Opens a feed to a process that only listens: the supervisor's own end.
+ *
+ * @throws {Error} if there is no pair of sockets to be had
+ */
+export function openFeed(process: WorkerProcess, onClose: (feed: net.Socket) => void): net.Socket {
+  const [own, theirs] = socketPair();
+  try {
+    process.handOver([{ descriptor: theirs, kind: STREAM, message: { type: "feed" } }]);
+  } catch (error) {
+    for (const descriptor of [own, theirs]) closeDescriptor(descriptor);
+    throw error;
+  }
+  const feed = new net.Socket({ fd: own, readable: true, writable: true });
+  // It has nothing to say; what comes all the same is thrown away.
+  feed.resume();
+  feed.on("error", () => {});
+  feed.on("close", () => onClose(feed));
+  return feed;
 }

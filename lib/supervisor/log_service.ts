@@ -2,16 +2,14 @@
  * The logger, as the supervisor has it: a process that alone writes the log folder. It is fed with
  * events, which are dropped and counted while it is slow or gone: nothing here ever waits for it.
  */
-import net from "node:net";
+import type net from "node:net";
 import type { Config } from "../config/config.ts";
-import { closeDescriptor } from "../os/descriptor.ts";
-import { socketPair } from "../os/socket.ts";
 import { type Feed, MAX_FEED_LINE, MAX_FEED_LINES } from "../protocol/feed.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import { attempt } from "./attempt.ts";
 import { bringUp } from "./bring_up.ts";
 import { judgeSilence } from "./judge.ts";
-import { connect, STREAM } from "./lane.ts";
+import { connect, openFeed } from "./lane.ts";
 import { Slot, type SlotOptions } from "./slot.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
@@ -130,18 +128,7 @@ export class LogService {
   }
 
   #connectFeed(process: WorkerProcess): void {
-    const [own, theirs] = socketPair();
-    try {
-      process.handOver([{ descriptor: theirs, kind: STREAM, message: { type: "feed" } }]);
-    } catch (error) {
-      for (const descriptor of [own, theirs]) closeDescriptor(descriptor);
-      throw error;
-    }
-    const feed = new net.Socket({ fd: own, readable: true, writable: true });
-    // It has nothing to say; what comes all the same is thrown away.
-    feed.resume();
-    feed.on("error", () => {});
-    feed.on("close", () => {
+    this.#feed = openFeed(process, (feed) => {
       if (this.#feed !== feed) return;
       this.#feed = undefined;
       // What the kernel had taken is lost with the process; the rest is for the next one.
@@ -149,7 +136,6 @@ export class LogService {
       this.#onTheWay.clear();
       this.#drop(this.#lines.splice(MAX_HELD_LINES).length);
     });
-    this.#feed = feed;
   }
 
   /** What a logger that lives and is slow does not take is dropped; for one that is gone it waits. */

@@ -2,16 +2,14 @@
  * The metrics process, as the supervisor has it: it alone speaks HTTP about the supervisor, behind a
  * wall and with nothing granted. It is told the status every second, and nothing waits for it.
  */
-import net from "node:net";
+import type net from "node:net";
 import type { Config, ListenAddress } from "../config/config.ts";
-import { closeDescriptor } from "../os/descriptor.ts";
-import { socketPair } from "../os/socket.ts";
 import type { Status } from "../protocol/control.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import { attempt } from "./attempt.ts";
 import { bringUp } from "./bring_up.ts";
 import { judgeSilence } from "./judge.ts";
-import { STREAM } from "./lane.ts";
+import { openFeed } from "./lane.ts";
 import type { Listener } from "./listener.ts";
 import { Slot, type SlotOptions } from "./slot.ts";
 import type { WorkerProcess } from "./worker_process.ts";
@@ -110,21 +108,9 @@ export class MetricsService {
   }
 
   #connectFeed(process: WorkerProcess): void {
-    const [own, theirs] = socketPair();
-    try {
-      process.handOver([{ descriptor: theirs, kind: STREAM, message: { type: "feed" } }]);
-    } catch (error) {
-      for (const descriptor of [own, theirs]) closeDescriptor(descriptor);
-      throw error;
-    }
-    const feed = new net.Socket({ fd: own, readable: true, writable: true });
-    // It has nothing to say; what comes all the same is thrown away.
-    feed.resume();
-    feed.on("error", () => {});
-    feed.on("close", () => {
+    this.#feed = openFeed(process, (feed) => {
       if (this.#feed === feed) this.#feed = undefined;
     });
-    this.#feed = feed;
     this.#tell();
   }
 

@@ -1,7 +1,9 @@
 /** An app in one file, built, alone in a folder, and run where nothing else of it can be reached. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { buildPortable, type BuildReport } from "../../lib/compile/portable.ts";
 import type { Status } from "../../lib/protocol/control.ts";
+import type { PageAccount } from "./page_load.ts";
 import { isAlive, processesIn } from "./process.ts";
 import { freePort, REPOSITORY } from "./project.ts";
 import type { CommandResult, LogEvent } from "./server.ts";
@@ -281,4 +283,47 @@ export class RunningExecutable implements AsyncDisposable {
       }
     }
   }
+}
+
+/**
+ * Reloads a guestbook under load again and again, puts another release in its place and the first one
+ * back, and sees that no request was lost.
+ */
+export async function reloadUnderLoad(
+  running: RunningExecutable,
+  { one, two, reloads }: { one: string; two: string; reloads: number },
+): Promise<void> {
+  const executable = running.place;
+  const [program, args] = running.beside(Deno.execPath(), [
+    ...["run", "--quiet", "--allow-net", join(REPOSITORY, "tests/harness/page_load.ts")],
+    String(executable.port),
+  ]);
+  const load = new Deno.Command(program, { args, stdin: "piped", stdout: "piped" }).spawn();
+  const reload = async () => {
+    const startMs = performance.now();
+    const { event, ms, reason } = await running.hangUp();
+    assertEquals([event, reason], ["reload_done", undefined], running.log.slice(-2000));
+    return { ms: Number(ms), tookMs: Math.round(performance.now() - startMs) };
+  };
+  const tookMs: number[] = [];
+  for (let count = 0; count < reloads; count++) tookMs.push((await reload()).ms);
+  await executable.put(two);
+  const { tookMs: swappedMs } = await reload();
+  assertStringIncludes(await running.page(), "You were here again.");
+  await executable.put(one);
+  const { tookMs: backMs } = await reload();
+  assertStringIncludes(await running.page(), "You were here.");
+  await load.stdin.close();
+  const { sent, ok, lost }: PageAccount = JSON.parse(
+    new TextDecoder().decode((await load.output()).stdout),
+  );
+  tookMs.sort((a, b) => a - b);
+  // deno-lint-ignore no-console
+  console.log(
+    `${reloads} reloads under load, median ${tookMs[reloads >> 1]} ms; HUP to new code ` +
+      `${swappedMs} ms, back ${backMs} ms; ${sent} requests sent, ${sent - ok} lost`,
+  );
+  assertEquals(lost, []);
+  assertEquals(ok, sent);
+  assert(sent > 500, `only ${sent} were sent`);
 }

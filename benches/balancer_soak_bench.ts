@@ -72,6 +72,7 @@ class Account {
 
 /** Ends the soak early; without it the hosts would outlive this process. */
 const interrupted = Promise.withResolvers<never>();
+interrupted.promise.catch(() => {}); // it is awaited only under load
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   Deno.addSignalListener(signal, () => interrupted.reject(new Error(`Ended by ${signal}`)));
 }

@@ -1,3 +1,5 @@
+import { countDescriptors, readStatus } from "../tests/harness/process.ts";
+
 /** The middle of the figures; of an even number of them, the mean of the middle two. */
 export function medianOf(figures: number[]): number {
   const sorted = figures.toSorted((a, b) => a - b);
@@ -19,6 +21,15 @@ export function print(line: string): void {
 export function printTable(rows: unknown): void {
   // deno-lint-ignore no-console
   console.table(rows);
+}
+
+/** What a process holds of the machine. */
+export function holdingOf(pid: number): { "resident MiB": string; descriptors: number } {
+  const resident = Number.parseInt(readStatus(pid)?.["VmRSS"] ?? "");
+  return {
+    "resident MiB": (resident / 1_024).toFixed(1),
+    descriptors: countDescriptors(pid),
+  };
 }
 
 /** Reads a whole number above 0 from an option, or throws a `RangeError` that names the option. */

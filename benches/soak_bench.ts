@@ -8,7 +8,8 @@
 import { parseArgs } from "@std/cli";
 import { isAllOk, type LoadReport, rowsOf, runLoad, sampleLinesOf } from "../tests/load/client.ts";
 import { sleep } from "../tests/load/wait.ts";
-import { countOf, print, printTable } from "./figures.ts";
+import { countSockets, isWorker } from "../tests/harness/process.ts";
+import { countOf, holdingOf, print, printTable } from "./figures.ts";
 import { HoldfastProcess } from "./holdfast_process.ts";
 import { RELOAD_SPACING_MS } from "../lib/supervisor/reload_queue.ts";
 
@@ -93,14 +94,6 @@ async function renew(holdfast: HoldfastProcess): Promise<void> {
   printTable(held);
 }
 
-function holdingOf(pid: number) {
-  const [, kibibytes] = /^VmRSS:\s*(\d+)/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`)) ?? [];
-  return {
-    "resident MiB": (Number(kibibytes) / 1_024).toFixed(1),
-    descriptors: Array.from(Deno.readDirSync(`/proc/${pid}/fd`)).length,
-  };
-}
-
 /**
  * Kills a worker by chance, again and again, each after the one before was replaced.
  *
@@ -117,27 +110,8 @@ async function kill(holdfast: HoldfastProcess): Promise<number> {
     const workers = holdfast.processes().filter(({ pid }) => isWorker(pid));
     const victim = workers[Math.floor(Math.random() * workers.length)];
     if (victim === undefined) continue;
-    open += connectionsOf(victim.pid);
+    open += countSockets(victim.pid);
     Deno.kill(victim.pid, "SIGKILL");
   }
   return open;
-}
-
-function isWorker(pid: number): boolean {
-  try {
-    return Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes("\0--ext=js\0");
-  } catch {
-    return false;
-  }
-}
-
-/** What a process has open of sockets; all but a few are its clients'. */
-function connectionsOf(pid: number): number {
-  return Array.from(Deno.readDirSync(`/proc/${pid}/fd`)).filter(({ name }) => {
-    try {
-      return Deno.readLinkSync(`/proc/${pid}/fd/${name}`).startsWith("socket:");
-    } catch {
-      return false;
-    }
-  }).length;
 }

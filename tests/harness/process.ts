@@ -28,6 +28,26 @@ export function countDescriptors(pid: number): number {
   return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
 }
 
+/** How many sockets a process has open; of a worker's, all but a few are its clients'. */
+export function countSockets(pid: number): number {
+  return [...Deno.readDirSync(`/proc/${pid}/fd`)].filter(({ name }) => {
+    try {
+      return Deno.readLinkSync(`/proc/${pid}/fd/${name}`).startsWith("socket:");
+    } catch {
+      return false; // It was closed while we looked.
+    }
+  }).length;
+}
+
+/** Whether a process is a worker. */
+export function isWorker(pid: number): boolean {
+  try {
+    return readArguments(pid).includes("--ext=js");
+  } catch {
+    return false; // It went away while we looked.
+  }
+}
+
 /** The processes whose working folder is `folder` or inside it. */
 export function processesIn(folder: string): number[] {
   const found: number[] = [];

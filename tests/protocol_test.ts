@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { encodeFrame, FrameReader } from "../lib/protocol/frame.ts";
+import { LATENCY_BUCKETS } from "../lib/protocol/latency.ts";
 import {
   EVENT_BURST,
   EVENTS_PER_SECOND,
@@ -41,6 +42,7 @@ const COMMANDS: { [Type in ToWorker["type"]]: Extract<ToWorker, { type: Type }> 
       listeners: ["127.0.0.1:8000"],
       helpers: [{ name: "thumbnails", timeoutMs: 10_000 }],
       access: "long",
+      latency: true,
     },
     grants: { read: ["/srv/app"], write: [], net: [], env: [] },
     idleGraceMs: 5000,
@@ -414,6 +416,24 @@ Deno.test("a message with a key too many or a key too few is refused", () => {
       const { [key]: _, ...rest } = message as unknown as Record<string, unknown>;
       assertViolation("bad_message", () => hear(peerIn(phase), encodeFrame(rest)));
     }
+  }
+});
+
+Deno.test("a pulse with a histogram is heard if it has every bucket and no more", () => {
+  const counts = new Array(LATENCY_BUCKETS).fill(Number.MAX_SAFE_INTEGER);
+  const pulse = (latency: unknown) => encodeFrame({ ...MESSAGES.pulse, latency });
+  hear(peerIn("serving"), pulse({ counts, sumMs: 1.5 }));
+  const bad = [
+    { counts: counts.slice(1), sumMs: 1.5 },
+    { counts: [...counts, 0], sumMs: 1.5 },
+    { counts: counts.with(0, -1), sumMs: 1.5 },
+    { counts: counts.with(0, 0.5), sumMs: 1.5 },
+    { counts, sumMs: -1 },
+    { counts, sumMs: null },
+    { counts },
+  ];
+  for (const latency of bad) {
+    assertViolation("bad_message", () => hear(peerIn("serving"), pulse(latency)));
   }
 });
 

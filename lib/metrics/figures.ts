@@ -1,6 +1,7 @@
 /** Figures for Prometheus, made of what `holdfast status` shows. No process, no socket. */
 import { Counter, Gauge, Registry } from "prom-client";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
+import { DurationHistogram } from "./duration_histogram.ts";
 
 const STATES = ["starting", "serving", "draining", "gone"] as const;
 
@@ -33,6 +34,10 @@ export class Figures {
   #told = new Map<number, ProcessStatus>();
   readonly #gauges = new Map<string, Gauge>();
   readonly #counters = new Map<string, Counter>();
+  readonly #durations = new DurationHistogram(
+    "holdfast_request_duration_seconds",
+    "From a request's coming to the app until the app has answered; the body may come later",
+  );
 
   constructor() {
     for (const [name, help] of Object.entries(SUPERVISOR_COUNTERS)) {
@@ -41,6 +46,7 @@ export class Figures {
     const role = ["role"];
     this.#counter("holdfast_accepted_total", "Connections accepted", role);
     this.#counter("holdfast_answered_total", "Requests, or calls of helpers, answered", role);
+    this.#durations.register(this.#registry);
     const each = ["role", "generation", "worker"];
     this.#gauge("holdfast_info", "Versions; always 1", ["holdfast", "deno"]);
     this.#gauge("holdfast_supervisor_age_seconds", "Since the supervisor started", []);
@@ -107,8 +113,12 @@ export class Figures {
       set("holdfast_process_age_seconds", process.ageMs / 1000, labels);
       set("holdfast_process_denied", process.denied, labels);
       told.set(process.worker, process);
+      const before = this.#told.get(process.worker);
+      if (role === "worker" && process.latency) {
+        this.#durations.add(process.latency, before?.latency);
+      }
       for (const tally of TALLIES) {
-        const more = process[tally] - (this.#told.get(process.worker)?.[tally] ?? 0);
+        const more = process[tally] - (before?.[tally] ?? 0);
         // A worker that was taken over may tell less than before: a counter never falls.
         this.#counters.get(`holdfast_${tally}_total`)!.inc({ role }, Math.max(0, more));
       }

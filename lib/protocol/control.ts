@@ -1,5 +1,6 @@
 /** What a command asks over the control socket, and what the supervisor answers. */
 import * as z from "zod/mini";
+import { Latency } from "./latency.ts";
 
 /** The longest question, in bytes of payload. */
 export const MAX_ASK_BYTES = 1024;
@@ -44,6 +45,8 @@ const Process = z.strictObject({
   answered: Count,
   /** Calls that the kernel refused it after asking the supervisor. */
   denied: Count,
+  /** How long the app took, of a worker whose config has metrics. */
+  latency: z.optional(Latency),
 });
 
 const Generation = z.strictObject({

@@ -3,6 +3,7 @@
  * no answer is owed to any of it.
  */
 import * as z from "zod/mini";
+import { Latency } from "./latency.ts";
 import { MAX_REASON_LENGTH } from "./limits.ts";
 
 const Count = z.int().check(z.minimum(0));
@@ -19,6 +20,8 @@ const Figures = {
   answered: Count,
   /** How long the oldest call of a helper is past its deadline, in milliseconds. */
   overdueMs: z.optional(Count),
+  /** How long the app took, of a worker that was told to look. */
+  latency: z.optional(Latency),
 };
 
 export const ToSupervisor = z.discriminatedUnion("type", [

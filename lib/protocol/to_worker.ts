@@ -18,6 +18,8 @@ const Duty = z.discriminatedUnion("role", [
     helpers: z.array(z.strictObject({ name: z.string(), timeoutMs: Milliseconds })),
     /** What the access log tells of each request; `off` where there is none. */
     access: z.enum(["off", "short", "long"]),
+    /** Whether to look at how long the app takes. */
+    latency: z.boolean(),
     /** The path that tells a load balancer, and for how long it tells of the end before that comes. */
     readiness: z.optional(z.strictObject({ path: z.string(), announceMs: Milliseconds })),
   }),

@@ -105,6 +105,7 @@ function workerDuty({ config, listeners }: BringUpOptions): Duty {
     listeners: listeners.map(({ text }) => text),
     helpers: config.helpers.map(({ name, timeoutMs }) => ({ name, timeoutMs })),
     access: accessOf(config.log),
+    latency: config.metrics !== undefined,
     ...path !== undefined && { readiness: { path, announceMs } },
   };
 }

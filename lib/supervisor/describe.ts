@@ -31,7 +31,7 @@ export function describeGeneration(generation: Generation): GenerationStatus {
 /** Describes a process; nothing if it is gone. */
 export function describeProcess(process: WorkerProcess | undefined): ProcessStatus | null {
   if (!process?.alive || process.pid === undefined) return null;
-  const { accepted, connections, inFlight, answered } = process.figures;
+  const { accepted, connections, inFlight, answered, latency } = process.figures;
   return {
     worker: process.id,
     pid: process.pid,
@@ -41,6 +41,7 @@ export function describeProcess(process: WorkerProcess | undefined): ProcessStat
     descriptors: countDescriptors(process.pid),
     ...{ accepted, connections, inFlight, answered },
     denied: process.denied,
+    ...latency && { latency },
   };
 }
 

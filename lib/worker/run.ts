@@ -6,6 +6,7 @@ import { drain } from "./drain.ts";
 import type { Acceptor, Engine } from "./engine.ts";
 import { AccessSender } from "./access_sender.ts";
 import { Helpers } from "./helpers.ts";
+import { LatencyHistogram } from "./latency.ts";
 import { createNativeEngine, detectNative, isNativeHandle } from "./native_engine.ts";
 import { createNodeEngine } from "./node_engine.ts";
 import { Readiness } from "./readiness.ts";
@@ -36,6 +37,7 @@ function serveApp(
     else helpers.take(handed);
   });
   const traffic = new Traffic();
+  const latency = duty.latency ? new LatencyHistogram() : undefined;
   const readiness = duty.readiness && new Readiness(duty.readiness);
   const engines = chooseEngines(duty.engine);
   let app: App;
@@ -48,7 +50,8 @@ function serveApp(
       await app.open();
     },
     start: () => {
-      const fetcher = readiness ? readiness.inFrontOf(app.fetcher) : app.fetcher;
+      const answering = readiness ? readiness.inFrontOf(app.fetcher) : app.fetcher;
+      const fetcher = latency ? latency.of(answering) : answering;
       acceptors = listeners.map((handle, index) =>
         engineFor(handle, engines).serve({
           handle,
@@ -60,7 +63,10 @@ function serveApp(
       );
       return engines[0]!.name;
     },
-    figures: () => traffic.figures(),
+    figures: () => ({
+      ...traffic.figures(),
+      ...latency && { latency: latency.figures() },
+    }),
     drain: async (reason) => {
       await readiness?.announce(reason);
       const drained = await drain(acceptors, traffic, configure);

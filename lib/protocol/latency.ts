@@ -1,0 +1,32 @@
+/** How long requests took: a histogram that a worker keeps and the metrics show. */
+import * as z from "zod/mini";
+
+/** Where the buckets end, inclusive, in seconds; a last one has no end. */
+export const LATENCY_BOUNDS_S = [
+  0.001,
+  0.0025,
+  0.005,
+  0.01,
+  0.025,
+  0.05,
+  0.1,
+  0.25,
+  0.5,
+  1,
+  2.5,
+  5,
+  10,
+];
+
+/** How many buckets there are. */
+export const LATENCY_BUCKETS = LATENCY_BOUNDS_S.length + 1;
+
+/** Since the process started. */
+export const Latency = z.strictObject({
+  /** Requests in each bucket, those of the lower ones not counted in. */
+  counts: z.array(z.int().check(z.minimum(0))).check(z.length(LATENCY_BUCKETS)),
+  /** All durations together, in milliseconds. */
+  sumMs: z.number().check(z.minimum(0)),
+});
+
+export type Latency = z.infer<typeof Latency>;

@@ -1,5 +1,6 @@
 /** A journal that a test owns, and the namespace in which it, or nothing, is systemd's. */
 import { join } from "node:path";
+import { readStatus } from "./process.ts";
 import { REPOSITORY } from "./project.ts";
 import { until } from "./wait.ts";
 
@@ -57,8 +58,10 @@ export class JournalDouble implements AsyncDisposable {
   }
 
   /** Leaves datagrams in its queue until it goes on. */
-  stop(): void {
+  async stop(): Promise<void> {
     this.#process.kill("SIGSTOP");
+    const { pid } = this.#process;
+    await this.until("the journal to stop", () => readStatus(pid)?.["State"]?.startsWith("T"));
   }
 
   continue(): void {

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { LineWriter } from "../lib/base/log.ts";
+import { STDERR_STREAM, withJournal } from "./harness/journal.ts";
 import { PLAIN_APP, Project, REPOSITORY } from "./harness/project.ts";
 import { type LogEvent, runCommand, Server, supervisorPermissions } from "./harness/server.ts";
 import { PATIENCE_MS, sleep, until } from "./harness/wait.ts";
@@ -362,12 +363,12 @@ Deno.test("a line that comes just as the one before it is out is written at once
   }
 });
 
-/** What a supervisor prints on a pipe when `JOURNAL_STREAM` is what `stream` gives, in a shell. */
+/** What a supervisor prints on a pipe where no journal is, and `JOURNAL_STREAM` is what a shell makes of `stream`. */
 async function logWithJournal(stream: string): Promise<string> {
   await using project = await Project.create({ files: { "app.ts": LOUD_APP } });
-  const words = [Deno.execPath(), ...startCommand(project)].map((word) => `'${word}'`).join(" ");
-  const process = new Deno.Command("sh", {
-    args: ["-c", `export JOURNAL_STREAM=${stream}; exec ${words}`],
+  const [command, ...words] = withJournal(undefined, stream);
+  const process = new Deno.Command(command!, {
+    args: [...words, Deno.execPath(), ...startCommand(project)],
     cwd: REPOSITORY,
     stdin: "null",
     stdout: "null",
@@ -387,10 +388,7 @@ async function logWithJournal(stream: string): Promise<string> {
   }
 }
 
-/** Device and inode of the shell's standard error, which the supervisor inherits. */
-const STDERR_STREAM = "$(stat -L -c %d:%i /proc/self/fd/2)";
-
-Deno.test("when the journal reads stderr, each line begins with the priority of its level", async () => {
+Deno.test("when the journal reads stderr and takes no entries, each line begins with the priority of its level", async () => {
   const lines = (await logWithJournal(STDERR_STREAM)).trimEnd().split("\n");
   const priorities = { info: 6, warn: 4, error: 3 };
   const seen = new Set<string>();

@@ -1,5 +1,7 @@
-/** The supervisor's log: one event a line on stderr, fields are facts. */
+/** The log of the supervisor: one event a line on stderr, or an entry of the journal; fields are facts. */
 import { getLogger, type LogRecord, setup } from "@std/log";
+import { escapeStranger } from "./escape.ts";
+import { encodeEntry, fieldName } from "./journal.ts";
 
 /** What a log line may carry besides its event. */
 export type Fields = Record<string, string | number | boolean | undefined | null | string[]>;
@@ -33,17 +35,38 @@ export function formatJournal(record: LogRecord): string {
   return `<${PRIORITIES[record.levelName]}>${formatJson(record)}`;
 }
 
+/**
+ * The fields of systemd's journal (systemd.journal-fields(7)): a line to read, and each fact by itself.
+ */
+export function journalFields(record: LogRecord): [name: string, value: string][] {
+  const facts = factsOf(record);
+  const line = [record.msg, ...facts.map(([name, text]) => `${name}=${quoted(text)}`)].join(" ");
+  return [
+    ["MESSAGE", escapeStranger(line, Infinity)],
+    ["PRIORITY", String(PRIORITIES[record.levelName])],
+    ["SYSLOG_IDENTIFIER", "holdfast"],
+    [fieldName("event"), record.msg],
+    ...facts.map(([name, text]): [string, string] => [fieldName(name), text]),
+  ];
+}
+
 /** A line for a person at a terminal, with its colours and a line end. */
 export function formatPretty(record: LogRecord): string {
-  const fields = Object.entries(record.args[0] as Fields)
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => {
-      const text = typeof value === "string" ? value : JSON.stringify(value);
-      return `\x1b[2m${name}=\x1b[0m${/[\s"]/.test(text) ? JSON.stringify(text) : text}`;
-    });
+  const fields = factsOf(record).map(([name, text]) => `\x1b[2m${name}=\x1b[0m${quoted(text)}`);
   const time = record.datetime.toISOString().slice(11, 23);
   const level = `${COLOURS[record.levelName]}${record.levelName.padEnd(5)}\x1b[0m`;
   return `\x1b[2m${time}\x1b[0m ${level} \x1b[1m${record.msg}\x1b[0m ${fields.join(" ")}\n`;
+}
+
+/** The facts that are known, as text; what is no text is JSON. */
+function factsOf(record: LogRecord): [name: string, text: string][] {
+  return Object.entries(record.args[0] as Fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]);
+}
+
+function quoted(text: string): string {
+  return /[\s"]/.test(text) ? JSON.stringify(text) : text;
 }
 
 function formatDropped(lines: number): string {
@@ -142,8 +165,16 @@ export function logToFiles(write: ((line: string) => void) | undefined): void {
   writeToFiles = write;
 }
 
-/** Starts the log on stderr; `pretty` is for a terminal, `journal` for systemd's journal. */
-export function configureLog(format: "json" | "journal" | "pretty" | "none"): void {
+/**
+ * Starts the log on stderr; `pretty` is for a terminal, `journal` for systemd's journal.
+ *
+ * @param sendEntry sends a datagram to the journal without waiting, and throws if it is not taken:
+ *   what the journal does not take goes to stderr
+ */
+export function configureLog(
+  format: "json" | "journal" | "pretty" | "none",
+  sendEntry?: (entry: Uint8Array<ArrayBuffer>) => void,
+): void {
   if (format === "none") return setup({ level: "INFO", handler: { handle: () => {} } });
   const toLine = { json: formatJson, journal: formatJournal, pretty: formatPretty }[format];
   writer.droppedPrefix = format === "journal" ? `<${PRIORITIES.WARN}>` : "";
@@ -152,6 +183,11 @@ export function configureLog(format: "json" | "journal" | "pretty" | "none"): vo
     if (writeToFiles) {
       writeToFiles(formatJson(record).trimEnd());
       if (OUTPUT_EVENTS.includes(record.msg)) return;
+    }
+    try {
+      if (sendEntry) return sendEntry(encodeEntry(journalFields(record)));
+    } catch {
+      // No journal, one that is slow, or an entry that is too long for it.
     }
     writer.write(toLine(record));
   };

@@ -1,13 +1,16 @@
-import { isJournal } from "../base/journal.ts";
-import { configureLog, flushLog } from "../base/log.ts";
 import { EXIT } from "../base/exit_code.ts";
+import { isJournal, JOURNAL_SOCKET } from "../base/journal.ts";
+import { configureLog, flushLog } from "../base/log.ts";
+import { sendAtOnce } from "../os/notify_socket.ts";
 import { rehearse, supervise } from "../../supervisor.ts";
 import type { Command } from "./cli.ts";
 
 /** Serves in the foreground. */
 export const start: Command = async ({ config, system, rehearse: rehearsal }) => {
-  const journal = isJournal(Deno.env.get("JOURNAL_STREAM"));
-  configureLog(Deno.stderr.isTerminal() ? "pretty" : journal ? "journal" : "json");
+  if (Deno.stderr.isTerminal()) configureLog("pretty");
+  else if (isJournal(Deno.env.get("JOURNAL_STREAM"))) {
+    configureLog("journal", (entry) => sendAtOnce(JOURNAL_SOCKET, entry));
+  } else configureLog("json");
   try {
     await (rehearsal ? rehearse(config, system) : supervise(config, system));
   } finally {

@@ -1,4 +1,4 @@
-/** The datagrams of sd_notify(3), and the clock that they are dated by. */
+/** The datagrams of sd_notify(3), the clock that they are dated by, and those of the journal. */
 import { closeDescriptor } from "./descriptor.ts";
 import { fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
@@ -7,6 +7,7 @@ import { messageHeader } from "./socket.ts";
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
+const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const SOL_SOCKET = 1;
 const SO_SNDTIMEO = 21;
@@ -39,6 +40,24 @@ export function monotonicMicroseconds(): bigint {
  * @throws {Error} if nobody takes it
  */
 export function sendNotification(address: string, text: string, descriptor?: number): void {
+  sendDatagram(address, new TextEncoder().encode(text), { descriptor, waits: true });
+}
+
+/**
+ * Sends one datagram to a Unix socket (unix(7)), and waits for nobody. Linux only.
+ *
+ * @param address as {@link sendNotification} takes it
+ * @throws {Error} if nobody takes it, or not now, or it is too long
+ */
+export function sendAtOnce(address: string, data: Uint8Array<ArrayBuffer>): void {
+  sendDatagram(address, data, { waits: false });
+}
+
+function sendDatagram(
+  address: string,
+  data: Uint8Array<ArrayBuffer>,
+  { descriptor, waits }: { descriptor?: number | undefined; waits: boolean },
+): void {
   const socket = libc.symbols.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (socket < 0) fail("make a socket");
   try {
@@ -46,9 +65,9 @@ export function sendNotification(address: string, text: string, descriptor?: num
       new BigInt64Array([0n, SEND_DEADLINE_MICROSECONDS]).buffer,
     );
     libc.symbols.setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, deadline, deadline.length);
-    const data = new TextEncoder().encode(text);
     const message = messageHeader(data, { descriptor, to: socketAddress(address) });
-    if (libc.symbols.sendmsg(socket, message.header, MSG_NOSIGNAL) !== BigInt(data.length)) {
+    const flags = MSG_NOSIGNAL | (waits ? 0 : MSG_DONTWAIT);
+    if (libc.symbols.sendmsg(socket, message.header, flags) !== BigInt(data.length)) {
       fail(`send to ${address}`);
     }
     message.keep();

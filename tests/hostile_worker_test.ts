@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
+import { PROTOCOL_VERSION } from "../lib/protocol/version.ts";
 import type { Rule } from "../lib/protocol/violation.ts";
 import { backoffMs } from "../lib/supervisor/backoff.ts";
 import { HOSTILE_PHASES, hostileProgram } from "./doubles/hostile_programs.ts";
@@ -173,7 +174,7 @@ const CANDIDATES: Record<string, Candidate> = {
   "sends a key too many": violating("bad_message", "await say({ ...HELLO, path: '/etc/shadow' });"),
   "sends a key __proto__": violating(
     "bad_message",
-    `await send(frame('{"type":"hello","version":1,"deno":"x","__proto__":{"polluted":1}}'));`,
+    `await send(frame('{"type":"hello","version":${PROTOCOL_VERSION},"deno":"x","__proto__":{"polluted":1}}'));`,
   ),
   "sends terminal escapes as its version": violating(
     "bad_message",

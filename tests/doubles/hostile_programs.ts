@@ -3,6 +3,8 @@
  * of a module that needs nothing but Node's built-ins, and no permission.
  */
 
+import { PROTOCOL_VERSION } from "../../lib/protocol/version.ts";
+
 /** What all of them can do: the honest steps, one by one, and bytes of any kind. */
 const PRELUDE = `
 import net from "node:net";
@@ -47,7 +49,7 @@ let send = (bytes) => new Promise((resolve) => channel.write(bytes, resolve));
 const say = (...values) => send(Buffer.concat(values.map(frame)));
 const print = (text) => Deno.stderr.writeSync(new TextEncoder().encode(text));
 
-const HELLO = { type: "hello", version: 1, deno: "2.9.6" };
+const HELLO = { type: "hello", version: ${PROTOCOL_VERSION}, deno: "2.9.6" };
 const READY = { type: "ready" };
 const PULSE = { type: "pulse", accepted: 0, connections: 0, inFlight: 0, answered: 0 };
 const handles = [];

@@ -357,7 +357,7 @@ Deno.test("the versions of both sides are in the log when they differ", async ()
   await bringInHostile(server, hostileProgram("await say({ ...HELLO, version: 99 });"));
   assertEquals((await server.hangUp()).event, "reload_refused");
   const [{ detail }] = server.eventsOf("worker_violation") as [LogEvent];
-  assertEquals(detail, "the worker speaks protocol 99, the supervisor 1");
+  assertEquals(detail, `the worker speaks protocol 99, the supervisor ${PROTOCOL_VERSION}`);
 });
 
 // ---- strange but within the rules ----

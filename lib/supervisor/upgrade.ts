@@ -2,7 +2,7 @@
 import { HoldfastError } from "../base/error.ts";
 import type { BoundAddress } from "../config/config.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
-import { copyForExec, findDescriptors, replaceProgram } from "../os/exec.ts";
+import { copyForExec, descriptorTarget, findDescriptors, replaceProgram } from "../os/exec.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { census } from "./census.ts";
@@ -26,7 +26,7 @@ export interface Estate extends Pick<Inheritance, "lastGeneration" | "lastWorker
 
 /**
  * Puts the program that lies there now in this one's place. From here to the end of this function
- * nothing else runs: nothing can be spawned, bound or closed between the look at it and the exec.
+ * nothing else runs on this thread: nothing is spawned or bound between the look at it and the exec.
  *
  * @throws {Error} if that fails; everything is as before then
  */
@@ -44,6 +44,24 @@ export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate
       closeDescriptor(fd);
     }
   };
+  /**
+   * The thread of a process that ends may close what is its own at any moment: then there is nothing
+   * to keep. Another file may have its number by then.
+   */
+  const keepIfOpen = (fd: number, kind: "pipe:" | "socket:"): number[] => {
+    let copy: number;
+    try {
+      copy = copyForExec(fd);
+    } catch {
+      return [];
+    }
+    if (descriptorTarget(copy)?.startsWith(kind)) {
+      copies.push(copy);
+      return [copy];
+    }
+    closeDescriptor(copy);
+    return [];
+  };
   try {
     const { folder, runtime, control, listeners, former, service, ...counts } = estate;
     const [lock] = findDescriptors((target) => target === runtime.lockFile);
@@ -58,7 +76,8 @@ export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate
       pid: Deno.pid,
       runtime: folder,
       // Before anything is copied, since a copy has the same target.
-      outputs: findDescriptors((target) => target.startsWith("pipe:")).map(keep),
+      outputs: findDescriptors((target) => target.startsWith("pipe:"))
+        .flatMap((fd) => keepIfOpen(fd, "pipe:")),
       lock: keep(lock),
       control: keepDuplicate(control.duplicate()),
       listeners: listeners.map(({ address, listener }) => ({
@@ -74,7 +93,10 @@ export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate
       residents: [
         ...former,
         ...[...census].map(([pid, resident]) => ({ pid, ...resident })),
-      ].map(({ pid, role, ends }) => ({ pid, role, ends: ends.map(keep) })),
+      ].map(({ pid, role, ends }) => ({
+        ...{ pid, role },
+        ends: ends.flatMap((fd) => keepIfOpen(fd, "socket:")),
+      })),
       // A worker of this release may not understand the next one.
       farewell: encodeFrame({ type: "drain", reason: "replaced" } satisfies ToWorker).toBase64(),
       ...counts,

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { join } from "node:path";
 import { isAlive, readStatus } from "./harness/process.ts";
 import { Project, type ProjectOptions, REPOSITORY } from "./harness/project.ts";
-import { runCommand, Server, supervisorPermissions } from "./harness/server.ts";
+import { resultOf, runCommand, Server, supervisorPermissions } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 
 const IS_ROOT = Deno.uid() === 0;
@@ -267,12 +267,7 @@ async function runAsNobody(deno: OpenDeno, project: Project, command: string) {
     stderr: "piped",
     signal: AbortSignal.timeout(40_000),
   }).output();
-  const decoder = new TextDecoder();
-  return {
-    code: output.code,
-    stdout: decoder.decode(output.stdout),
-    stderr: decoder.decode(output.stderr),
-  };
+  return resultOf(output);
 }
 
 rootTest(

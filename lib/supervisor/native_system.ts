@@ -12,6 +12,7 @@ import { parseConfig } from "../config/parse.ts";
 import {
   DESCRIBE,
   FOLDER_VARIABLE,
+  LISTED_KINDS,
   NativeFacts,
   type Permissions,
   ROLE_VARIABLE,
@@ -218,7 +219,7 @@ async function describeAgain(first: NativeFacts): Promise<NativeFacts> {
 /** The first thing that one supervisor has and the other has not. */
 function findMissing(wanted?: Permissions, own?: Permissions): string | undefined {
   if (wanted === undefined || own === undefined) return "to be described";
-  for (const kind of ["read", "write", "net", "env", "run", "sys"] as const) {
+  for (const kind of LISTED_KINDS) {
     const name = wanted[kind].find((each) => !own[kind].includes(each));
     if (name !== undefined) return `${kind} of ${name}`;
   }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { hasProgram } from "./http.ts";
 import { isAlive } from "./process.ts";
 import { REPOSITORY } from "./project.ts";
-import type { CommandResult } from "./server.ts";
+import { type CommandResult, resultOf } from "./server.ts";
 import { PATIENCE_MS, until } from "./wait.ts";
 
 const DOCKERFILE = join(REPOSITORY, "deploy/docker/Dockerfile");
@@ -133,12 +133,7 @@ export class Container implements AsyncDisposable {
       env: { ...env, PATH: env["PATH"]! },
       signal: AbortSignal.timeout(PATIENCE_MS),
     }).output();
-    const decoder = new TextDecoder();
-    return {
-      code: output.code,
-      stdout: decoder.decode(output.stdout),
-      stderr: decoder.decode(output.stderr),
-    };
+    return resultOf(output);
   }
 
   /** Waits until its health check succeeds. */

@@ -6,7 +6,7 @@ import type { Status } from "../../lib/protocol/control.ts";
 import type { PageAccount } from "./page_load.ts";
 import { isAlive, processesIn } from "./process.ts";
 import { freePort, REPOSITORY } from "./project.ts";
-import type { CommandResult, LogEvent } from "./server.ts";
+import { type CommandResult, type LogEvent, resultOf } from "./server.ts";
 import { PATIENCE_MS, until } from "./wait.ts";
 
 /** Builds an executable of a config's app. */
@@ -149,12 +149,7 @@ export class Executable implements AsyncDisposable {
     const { program, options } = this.command(args, env);
     const signal = AbortSignal.timeout(patienceMs);
     const output = await new Deno.Command(program, { ...options, signal }).output();
-    const decoder = new TextDecoder();
-    return {
-      code: output.code,
-      stdout: decoder.decode(output.stdout),
-      stderr: decoder.decode(output.stderr),
-    };
+    return resultOf(output);
   }
 
   async start(args: readonly string[] = []): Promise<RunningExecutable> {

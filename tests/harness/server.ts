@@ -61,12 +61,13 @@ export async function runLongCommand(
     // A start that serves although it must not is ended by this TERM.
     signal: AbortSignal.timeout(patienceMs),
   }).output();
+  return resultOf(output);
+}
+
+/** What a process came to, as text. */
+export function resultOf({ code, stdout, stderr }: Deno.CommandOutput): CommandResult {
   const decoder = new TextDecoder();
-  return {
-    code: output.code,
-    stdout: decoder.decode(output.stdout),
-    stderr: decoder.decode(output.stderr),
-  };
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
 export interface ServerOptions extends ProjectOptions {

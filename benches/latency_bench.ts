@@ -1,12 +1,14 @@
 /**
- * What looking at durations costs a worker: Holdfasts with the same app run at once, two without
- * `metrics` and one with them, and are sent requests in turn. Prints how much of the processor's time
- * an answer takes the worker, as ratios to the first; the ratio of the other without `metrics` is
- * what chance makes of it. Requests per second would tell what else the machine does. Needs `wrk`.
+ * What looking at durations, and telling spans of them, costs a worker: Holdfasts with the same app
+ * run at once, two plain ones, one with `metrics` and one with `traces`, and are sent requests in
+ * turn. Prints how much of the processor's time an answer takes the worker, as ratios to the first;
+ * the ratio of the other plain one is what chance makes of it. Requests per second would tell what
+ * else the machine does. Needs `wrk`.
  *
  *     deno run -A benches/latency_bench.ts [--rounds 10] [--seconds 2] [--engines native,node]
  */
 import { parseArgs } from "@std/cli";
+import { Collector } from "../tests/harness/collector.ts";
 import { freePort } from "../tests/load/server_process.ts";
 import { countOf, enginesOf, medianOf, print, printTable } from "./figures.ts";
 import { HoldfastProcess } from "./holdfast_process.ts";
@@ -15,8 +17,15 @@ import { type Kind, KINDS, measure } from "./load_tool.ts";
 /** USER_HZ of proc_pid_stat(5), on every architecture that Deno runs on. */
 const TICKS_PER_SECOND = 100;
 
+await using collector = new Collector();
+const LOOKS = {
+  nothing: () => ({}),
+  metrics: () => ({ metrics: { listen: `127.0.0.1:${freePort()}` } }),
+  traces: () => ({ traces: { collector: collector.address, service: "bench" } }),
+} as const;
+
 interface Subject {
-  readonly metrics: "off" | "on";
+  readonly looks: keyof typeof LOOKS;
   readonly target: string;
   readonly workerPid: number;
 }
@@ -32,15 +41,14 @@ const [keepAlive] = KINDS as [Kind];
 const rows = [];
 for (const engine of enginesOf(args.engines)) {
   await using stack = new AsyncDisposableStack();
-  const start = async (metrics: Subject["metrics"]): Promise<Subject> => {
-    const config = metrics === "on" ? { metrics: { listen: `127.0.0.1:${freePort()}` } } : {};
-    const holdfast = stack.use(await HoldfastProcess.start({ engine, config }));
+  const start = async (looks: Subject["looks"]): Promise<Subject> => {
+    const holdfast = stack.use(await HoldfastProcess.start({ engine, config: LOOKS[looks]() }));
     const named = await holdfast.namedProcesses();
     const workerPid = named.find(({ name }) => name.startsWith("worker"))!.pid;
-    return { metrics, target: holdfast.target, workerPid };
+    return { looks, target: holdfast.target, workerPid };
   };
-  const first = await start("off");
-  const others = [await start("off"), await start("on")];
+  const first = await start("nothing");
+  const others = [await start("nothing"), await start("metrics"), await start("traces")];
   // Their code is compiled as it grows hot.
   for (const subject of [first, ...others]) await microsecondsOf(subject);
   const ratios = new Map(others.map((subject) => [subject, [] as number[]]));
@@ -54,7 +62,7 @@ for (const engine of enginesOf(args.engines)) {
   }
   rows.push(...others.map((subject) => ({
     engine,
-    metrics: subject.metrics,
+    with: subject.looks,
     "first µs": medianOf(ofFirst).toFixed(1),
     ratio: medianOf(ratios.get(subject)!).toFixed(3),
     least: Math.min(...ratios.get(subject)!).toFixed(3),

@@ -291,6 +291,14 @@ for (const [net, network, connect] of NETS) {
   });
 }
 
+Deno.test("a collector of traces opens its port to a worker, and no name", () => {
+  const traces = { collector: "127.0.0.1:4318", service: "guestbook" };
+  const alone = workerWall({ ...CONFIG, net: [], traces }, FACTS);
+  assertEquals([alone.seccomp.network, alone.landlock.connect], ["tcp", [4318]]);
+  const beside = workerWall({ ...CONFIG, net: ["10.0.0.5:5432"], traces }, FACTS);
+  assertEquals([beside.seccomp.network, beside.landlock.connect], ["tcp", [5432, 4318]]);
+});
+
 // ---- limits ----
 
 Deno.test("a worker's limits are those of its config, and it never leaves a core file", () => {

@@ -43,6 +43,7 @@ const COMMANDS: { [Type in ToWorker["type"]]: Extract<ToWorker, { type: Type }> 
       helpers: [{ name: "thumbnails", timeoutMs: 10_000 }],
       access: "long",
       latency: true,
+      traces: false,
     },
     grants: { read: ["/srv/app"], write: [], net: [], env: [] },
     idleGraceMs: 5000,

@@ -99,6 +99,13 @@ function workerRules(config: Config, facts: ExplainFacts): Rule[] {
       by: "listeners from the supervisor",
     },
     { may: "call", what: lanes, by: "lanes from the supervisor" },
+    ...config.traces
+      ? [{
+        may: "trace to",
+        what: [config.traces.collector],
+        by: wall ? "Deno's exporter; Landlock by port, seccomp" : "Deno's exporter",
+      }]
+      : [],
   ]);
 }
 
@@ -153,7 +160,7 @@ function wallOf(
 /** What everything behind a wall has in common; `own` is of one kind of process alone. */
 function compartmentRules(
   process: ProcessName,
-  compartment: Compartment,
+  compartment: Walled,
   facts: ExplainFacts,
   wall: Wall | undefined,
   own: readonly Omit<Rule, "process">[],

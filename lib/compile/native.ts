@@ -53,6 +53,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
   const name = requireName(basename(output));
   const source = await loadConfig(configFile);
   requireOneProject(source);
+  refuseTraces(source);
   const denoDir = await findDenoDir();
   const modules = await prepareApp(source, denoDir);
   const folder = how === "compile"
@@ -131,6 +132,16 @@ function requireOneProject({ app, helpers }: Config): void {
       hint: "Move it into the app's project, or build with --portable",
     },
   );
+}
+
+/** Deno reads how to trace when it compiles, for every process of the program alike. */
+function refuseTraces({ traces }: Config): void {
+  if (traces === undefined) return;
+  throw new HoldfastError(`Cannot build the traces to ${traces.collector} into this program`, {
+    kind: "config",
+    code: "compile_traces",
+    hint: 'Leave "traces" out, or build with --portable',
+  });
 }
 
 async function makeBuildFolder(folder: string): Promise<void> {

@@ -134,6 +134,17 @@ export function parseNet(text: string): string | Refusal {
   return port instanceof Refusal ? port : `${host}:${port}`;
 }
 
+/** Where traces are sent: an address and a port, canonical, or why not. */
+export function parseCollector(text: string): string | Refusal {
+  const parsed = parseNet(text);
+  if (parsed instanceof Refusal || /^(\[[^\]]*\]|[\d.]+):\d+$/.test(parsed)) return parsed;
+  return new Refusal(
+    "collector_not_address",
+    `${quote(text)} is no address with a port: the wall opens one port, and no names`,
+    'write "127.0.0.1:4318", and have a collector there that sends the traces on',
+  );
+}
+
 /** A Unix socket of the config; `mode` is its permission bits. */
 export function unixText(path: string, mode: number): UnixText {
   return { kind: "unix", path, mode };

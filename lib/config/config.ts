@@ -148,6 +148,12 @@ export interface Config extends Compartment {
   };
   /** Where figures are told; `undefined` for nowhere, and then no such process runs. */
   readonly metrics?: { readonly listen: ListenAddress } | undefined;
+  /** Where workers send their spans; `undefined` for nowhere. */
+  readonly traces?: {
+    /** `127.0.0.1:4318` or `[::1]:4318`. */
+    readonly collector: string;
+    readonly service: string;
+  } | undefined;
   /** Absolute folder of the control socket and the lock. */
   readonly runtime: string;
   /** Where the config file says what a check may refuse. */

@@ -128,6 +128,7 @@ export async function resolveConfig(
     },
     ...values.readiness !== undefined && { readiness: values.readiness },
     ...metrics && { metrics },
+    ...values.traces && { traces: values.traces },
     ...{ log, account, runtime, at },
   });
 }

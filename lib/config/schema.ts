@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { parseListen, parseNet, refusePath, unixText } from "./address.ts";
+import { parseCollector, parseListen, parseNet, refusePath, unixText } from "./address.ts";
 import { parseEnvName } from "./env_name.ts";
 import { quote, Refusal } from "./problem.ts";
 
@@ -230,6 +230,18 @@ const MetricsSchema = z.strictObject({
   ),
 });
 
+const TracesSchema = z.strictObject({
+  collector: parsedText(MAX_NAME_CHARS, parseCollector).describe(
+    'Where the workers send their spans: "127.0.0.1:4318" or "[::1]:4318", an OpenTelemetry collector ' +
+      "that takes OTLP over HTTP. An address, no name: the kernel's wall opens its port for the " +
+      "worker, and nothing else.",
+  ),
+  service: z.string().max(64).regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]*$/,
+    "expected letters, digits and any of . _ -",
+  ).describe("What the app is called there (`service.name`)."),
+});
+
 /** The config file: every key with its default, its bounds and why one would change it. */
 export const ConfigSchema = z.strictObject({
   $schema: z.string().optional()
@@ -306,6 +318,10 @@ export const ConfigSchema = z.strictObject({
     "Figures for Prometheus; none by default. With it one more process runs, which is granted " +
       "nothing and is told every second what `holdfast status` shows.",
   ),
+  traces: TracesSchema.optional().describe(
+    "OpenTelemetry traces of the requests, and of the starts and drains of workers, by Deno's own " +
+      "support; none by default. Not for an executable that `deno compile` makes.",
+  ),
   user: accountName().optional().describe(
     "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
       "never root. An error when Holdfast does not start as root.",
@@ -344,6 +360,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   watchdog: Object.keys(WatchdogSchema.shape),
   log: Object.keys(LogSchema.shape),
   metrics: Object.keys(MetricsSchema.shape),
+  traces: Object.keys(TracesSchema.shape),
   listen: Object.keys(UnixListenSchema.shape),
   helpers: Object.keys(HelperSchema.shape),
 };

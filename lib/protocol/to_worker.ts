@@ -20,6 +20,8 @@ const Duty = z.discriminatedUnion("role", [
     access: z.enum(["off", "short", "long"]),
     /** Whether to look at how long the app takes. */
     latency: z.boolean(),
+    /** Whether its runtime was started with somewhere to send spans. */
+    traces: z.boolean(),
     /** The path that tells a load balancer, and for how long it tells of the end before that comes. */
     readiness: z.optional(z.strictObject({ path: z.string(), announceMs: Milliseconds })),
   }),

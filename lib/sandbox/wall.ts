@@ -67,8 +67,8 @@ const DIALLING = [
 /** Where Deno looks for an app's settings, from a module upwards. */
 const SETTINGS = ["deno.json", "deno.jsonc", "package.json", "deno.lock", ".npmrc", "node_modules"];
 
-/** A helper has no listeners. */
-export type Walled = Compartment & Partial<Pick<Config, "listen">>;
+/** A helper has no listeners, and sends no traces. */
+export type Walled = Compartment & Partial<Pick<Config, "listen" | "traces">>;
 
 /** The wall of a worker, or of a helper. */
 export function workerWall(config: Walled, facts: WallFacts): Wall {
@@ -84,7 +84,9 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
   });
   const modules = [...new Set([config.app.module, ...facts.modules])];
   const folders = [...new Set(modules.flatMap(foldersAbove))];
-  const network = networkOf(config.net);
+  // Deno's own exporter asks no permission of Deno's; the kernel does not tell it from the app.
+  const dialled = [...config.net, ...config.traces ? [config.traces.collector] : []];
+  const network = networkOf(dialled);
   const seccomp = { network, listens: config.listen?.some(({ kind }) => kind !== "tcp") === true };
   return {
     abi: facts.abi,
@@ -94,7 +96,7 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     owner: config.account,
     forbidden: facts.forbidden,
     landlock: {
-      connect: connectPorts(config.net),
+      connect: connectPorts(dialled),
       paths: [
         required(facts.denoProgram, RUN),
         ...MACHINE.map(([path, rights]) => optional(path, rights)),

@@ -3,7 +3,7 @@
  * do can be read off the result.
  */
 import { pathToFileURL } from "node:url";
-import type { Compartment } from "../config/config.ts";
+import type { Compartment, Config } from "../config/config.ts";
 import type { Grants } from "../protocol/to_worker.ts";
 
 /** What a worker is granted, as lists for Deno's flags. */
@@ -86,14 +86,41 @@ export function denoCommand(denoProgram: string, who: Commanded, config: Compart
 }
 
 /**
+ * What has Deno's own OpenTelemetry send spans, and nothing else
+ * (https://docs.deno.com/runtime/fundamentals/open_telemetry/).
+ */
+function traceEnvironment(
+  { collector, service }: NonNullable<Config["traces"]>,
+  generation: number,
+): Record<string, string> {
+  return {
+    OTEL_DENO_TRACING: "true",
+    OTEL_EXPORTER_OTLP_ENDPOINT: `http://${collector}`,
+    OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+    // An uncaught error would go there as a log, whatever is switched off: to nobody.
+    OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: "http://127.0.0.1:0",
+    // What is left is sent when a worker leaves, and a collector that hangs must not keep it: all that
+    // the queue holds goes in one batch.
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE: "2048",
+    OTEL_EXPORTER_OTLP_TIMEOUT: "500",
+    // A stranger chooses how long the address is that a span repeats.
+    OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT: "1024",
+    OTEL_SERVICE_NAME: service,
+    OTEL_RESOURCE_ATTRIBUTES: `holdfast.generation=${generation}`,
+  };
+}
+
+/**
  * The environment of a worker, built from nothing: the listed names and what Deno itself needs.
  *
  * @param environment the supervisor's own
+ * @param generation what its spans are to name; 0 for a worker of none
  */
 export function workerEnvironment(
-  config: Compartment,
+  config: Compartment & Partial<Pick<Config, "traces">>,
   environment: Readonly<Record<string, string>>,
   denoDir: string,
+  generation = 0,
 ): Record<string, string> {
   const listed = config.env.flatMap((name) => {
     return Object.hasOwn(environment, name) ? [[name, environment[name]!]] : [];
@@ -103,6 +130,7 @@ export function workerEnvironment(
     DENO_DIR: denoDir,
     DENO_NO_UPDATE_CHECK: "1",
     NO_COLOR: "1",
+    ...config.traces && traceEnvironment(config.traces, generation),
   };
 }
 

@@ -106,6 +106,7 @@ function workerDuty({ config, listeners }: BringUpOptions): Duty {
     helpers: config.helpers.map(({ name, timeoutMs }) => ({ name, timeoutMs })),
     access: accessOf(config.log),
     latency: config.metrics !== undefined,
+    traces: config.traces !== undefined,
     ...path !== undefined && { readiness: { path, announceMs } },
   };
 }

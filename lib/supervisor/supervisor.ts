@@ -657,7 +657,10 @@ export class Supervisor {
     const source = input === "nothing" ? "" : imports ? workerProgram(bundle, app.module) : bundle;
     return {
       ...{ program, args },
-      env: { ...workerEnvironment(compartment, this.#environment, denoDir), ...env },
+      env: {
+        ...workerEnvironment(compartment, this.#environment, denoDir, this.#lastGeneration + 1),
+        ...env,
+      },
       cwd: app.project,
       source,
       account: account && { uid: account.uid, gid: account.gid },

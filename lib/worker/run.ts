@@ -10,6 +10,7 @@ import { LatencyHistogram } from "./latency.ts";
 import { createNativeEngine, detectNative, isNativeHandle } from "./native_engine.ts";
 import { createNodeEngine } from "./node_engine.ts";
 import { Readiness } from "./readiness.ts";
+import { beginSpan } from "./span.ts";
 import { Traffic } from "./traffic.ts";
 import { trackWebSockets } from "./web_socket.ts";
 
@@ -40,6 +41,8 @@ function serveApp(
   const latency = duty.latency ? new LatencyHistogram() : undefined;
   const readiness = duty.readiness && new Readiness(duty.readiness);
   const engines = chooseEngines(duty.engine);
+  const begin = duty.traces ? beginSpan : () => () => {};
+  const endStart = begin("start");
   let app: App;
   let acceptors: Acceptor[] = [];
   return {
@@ -61,16 +64,20 @@ function serveApp(
           access: access?.log,
         })
       );
-      return engines[0]!.name;
+      const { name: engine } = engines[0]!;
+      endStart({ engine });
+      return engine;
     },
     figures: () => ({
       ...traffic.figures(),
       ...latency && { latency: latency.figures() },
     }),
     drain: async (reason) => {
+      const endDrain = begin("drain", { reason });
       await readiness?.announce(reason);
       const drained = await drain(acceptors, traffic, configure);
       await access?.finish();
+      endDrain({ ...drained });
       return drained;
     },
     close: () => app.close(),

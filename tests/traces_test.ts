@@ -1,0 +1,167 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { EXIT } from "../lib/base/exit_code.ts";
+import { type CollectedSpan, Collector } from "./harness/collector.ts";
+import { Wire } from "./harness/http.ts";
+import { freePort, Project } from "./harness/project.ts";
+import { runCommand, Server } from "./harness/server.ts";
+import { until } from "./harness/wait.ts";
+
+/** Answers, and tells whether the app itself reaches a URL that it is asked for. */
+const APP = `
+export default {
+  async fetch(request) {
+    const { pathname, searchParams } = new URL(request.url);
+    if (pathname === "/crash") setTimeout(() => { throw new Error("asked to"); });
+    if (pathname !== "/dial") return new Response("app " + pathname);
+    try {
+      await fetch(searchParams.get("to"));
+      return new Response("reached");
+    } catch (error) {
+      return new Response(error.name);
+    }
+  },
+};
+`;
+
+async function start(collector: string, config: Record<string, unknown> = {}): Promise<Server> {
+  return await Server.start({
+    files: { "app.ts": APP },
+    config: {
+      traces: { collector, service: "guestbook" },
+      reload: { idleGraceMs: 0 },
+      ...config,
+    },
+  });
+}
+
+/** The steps of workers, as `generation step reason`. */
+function stepsOf(spans: readonly CollectedSpan[]): string[] {
+  return spans.filter(({ name }) => name.startsWith("holdfast.")).map((
+    { name, attributes, resource },
+  ) =>
+    [resource["holdfast.generation"], name, attributes["holdfast.reason"] ?? ""].join(" ").trim()
+  ).sort();
+}
+
+for (const wall of ["kernel", "deno"] as const) {
+  for (const engine of ["native", "node"] as const) {
+    Deno.test(`${wall}, ${engine}: requests and the steps of a reload come to the collector`, async () => {
+      await using collector = new Collector();
+      await using server = await start(collector.address, { wall, engine });
+      const traceparent = `00-${"ab".repeat(16)}-${"cd".repeat(8)}-01`;
+      const answer = await server.get("/one", { headers: { traceparent } });
+      assertEquals(await answer.text(), "app /one");
+      assertEquals((await server.hangUp()).event, "reload_done");
+      assertEquals(await server.text("/two"), "app /two");
+      await server.waitFor("generation_ended");
+      server.signal("SIGTERM");
+      await server.exited();
+      assertEquals(stepsOf(collector.spans), [
+        "1 holdfast.drain replaced",
+        "1 holdfast.start",
+        "2 holdfast.drain stopping",
+        "2 holdfast.start",
+      ]);
+      const asked = collector.spans.filter(({ attributes }) => attributes["url.path"]);
+      assertEquals(
+        asked.map(({ name, attributes, resource }) => [
+          ...[resource["service.name"], resource["holdfast.generation"], name],
+          ...[attributes["url.path"], attributes["http.response.status_code"]],
+        ]).sort(),
+        [
+          ["guestbook", "1", "GET", "/one", "200"],
+          ["guestbook", "2", "GET", "/two", "200"],
+        ],
+      );
+      // A stranger's is not taken up.
+      assertEquals(asked.map(({ traceId }) => traceId === "ab".repeat(16)), [false, false]);
+      assertEquals([...new Set(collector.paths)], ["/v1/traces"]);
+    });
+  }
+}
+
+Deno.test("the app itself does not reach the collector, and explain says who does", async () => {
+  await using collector = new Collector();
+  await using server = await start(collector.address);
+  assertEquals(await server.text(`/dial?to=http://${collector.address}/`), "NotCapable");
+  const { stdout } = await runCommand(server.project, "explain");
+  assertStringIncludes(stdout, "trace to");
+  assertStringIncludes(stdout, collector.address);
+});
+
+Deno.test("a collector that is gone, or takes and says nothing, costs no request and no reload", async () => {
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = silent.addr as Deno.NetAddr;
+  for (const collector of [`127.0.0.1:${freePort()}`, `127.0.0.1:${port}`]) {
+    // A worker that took longer to leave would be killed.
+    const reload = { idleGraceMs: 0, drainDeadlineMs: 1_000 };
+    await using server = await start(collector, { reload });
+    for (let reload = 0; reload < 3; reload++) {
+      using wire = await Wire.open(server.project.port);
+      // More than fits into a few batches of the runtime's own size.
+      for (let count = 0; count < 1_800; count++) {
+        assertEquals((await wire.ask("/")).text, "app /");
+      }
+      assertEquals((await server.hangUp()).event, "reload_done");
+    }
+    const { outcome } = await server.waitFor("generation_ended", 3);
+    assertEquals(outcome, "drained");
+    server.signal("SIGTERM");
+    assertEquals((await server.exited()).code, 0);
+  }
+});
+
+Deno.test("an error that ends a worker, and a long address, send the collector no more than spans", async () => {
+  await using collector = new Collector();
+  await using server = await start(collector.address);
+  assertEquals(await server.text(`/?${"x".repeat(8_000)}`), "app /");
+  const crash = server.get("/crash").then((answer) => answer.text());
+  await Promise.allSettled([crash]);
+  await server.waitFor("worker_lost");
+  await until("an answer", () => server.text("/").catch(() => undefined));
+  server.signal("SIGTERM");
+  await server.exited();
+  assertEquals([...new Set(collector.paths)], ["/v1/traces"]);
+  const urls = collector.spans.map(({ attributes }) => attributes["url.full"] ?? "");
+  assertEquals(Math.max(...urls.map(({ length }) => length)), 1_024);
+});
+
+Deno.test("an executable that deno compile makes is refused, before anything is built", async () => {
+  await using project = await Project.create({
+    files: { "app.ts": APP },
+    config: { traces: { collector: "127.0.0.1:4318", service: "guestbook" } },
+  });
+  const output = join(project.folder, "app");
+  const { code, stderr } = await runCommand(project, "compile", "--output", output);
+  assertEquals(code, EXIT.config);
+  assertStringIncludes(stderr, "Cannot build the traces to 127.0.0.1:4318");
+});
+
+for (
+  const [collector, complaint] of [
+    ["otel.example.com:4318", "is no address with a port"],
+    ["127.0.0.1", "is no address with a port"],
+    ["http://127.0.0.1:4318", "is a wildcard, a range or a URL"],
+    ["0.0.0.0:4318", "names no single host"],
+  ] as const
+) {
+  Deno.test(`the collector ${collector} is refused`, async () => {
+    await using project = await Project.create({
+      config: { traces: { collector, service: "guestbook" } },
+    });
+    const { code, stderr } = await runCommand(project, "check");
+    assertEquals(code, EXIT.config);
+    assertStringIncludes(stderr, complaint);
+  });
+}
+
+Deno.test("without traces a worker has no word of any collector", async () => {
+  await using server = await Server.start({ files: { "app.ts": APP } });
+  const [pid] = await server.workers();
+  const environment = await until(
+    "the environment",
+    () => Deno.readTextFile(`/proc/${pid}/environ`),
+  );
+  assert(!environment.includes("OTEL_"), environment);
+});

@@ -52,6 +52,23 @@ Deno.test("workers that serve for a moment each are failing too, and a reload wi
   assertEquals(server.eventsOf("failing").length, 1);
 });
 
+/** Hangs a moment after it serves. */
+const SOON_STUCK_APP = PLAIN_APP + "setTimeout(() => { for (;;); }, 1_000);";
+
+Deno.test("workers that hang one after the other are failing too, also while the next one hangs", async () => {
+  // With the watchdog's own deadline: by then one that hung at once is as old as one that lived.
+  await using server = await Server.start({ files: { "app.ts": SOON_STUCK_APP } });
+  await server.waitFor("worker_replaced");
+  assertEquals(server.eventsOf("failing"), [], "one that hangs is an accident");
+  await server.waitFor("failing");
+  assertEquals(server.eventsOf("worker_replaced").length, 3);
+  await server.waitFor("worker_replaced", 4);
+  assertEquals(server.eventsOf("serving_again"), []);
+  await server.project.write("app.ts", PLAIN_APP);
+  assertEquals((await server.hangUp()).event, "reload_done");
+  await server.waitFor("serving_again");
+});
+
 Deno.test("connections wait in the kernel while no worker lives, each with what it has sent, and are answered", async () => {
   await using server = await Server.start();
   await server.project.write("app.ts", "Deno.exit(7);");

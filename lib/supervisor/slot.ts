@@ -79,9 +79,9 @@ export class Slot {
     return this.#replacements;
   }
 
-  /** Whether the last ones died one soon after the other, and none has served for long since. */
+  /** Whether the last ones died or hung one soon after the other, and none has served for long since. */
   get failing(): boolean {
-    const servedMs = this.#process?.alive ? this.#process.servedMs : 0;
+    const servedMs = this.#process?.alive ? this.#process.answeringMs : 0;
     return this.#deaths >= FAILING_DEATHS && servedMs < LIVED_MS;
   }
 
@@ -196,10 +196,14 @@ export class Slot {
       how: describeDeath(death),
       livedMs: Math.round(death.livedMs),
     });
-    this.#deaths = process.servedMs >= LIVED_MS ? 1 : this.#deaths + 1;
+    this.#countDeath(process.servedMs);
     // One that is about to take its place anyway is there sooner than another would be.
     await this.#renewal;
     if (restart === "always" && this.#process === process) this.#respawning = this.#respawn();
+  }
+
+  #countDeath(servedMs: number): void {
+    this.#deaths = servedMs >= LIVED_MS ? 1 : this.#deaths + 1;
   }
 
   /** Tries until a process serves again. */
@@ -264,7 +268,8 @@ export class Slot {
       this.#renewalFromMs = performance.now() + this.#startFailed(error as Error);
       return;
     }
-    this.#deaths = 0;
+    if (renewal.cause === "stuck") this.#countDeath(old.answeringMs);
+    else this.#deaths = 0;
     this.#fill(next);
     const names = { ...old.names, next: next.id };
     if (renewal.cause === "stuck") log.info("worker_replaced", names);

@@ -136,6 +136,11 @@ export class WorkerProcess {
     return this.#acceptingMs === undefined ? 0 : performance.now() - this.#acceptingMs;
   }
 
+  /** For how long it served until it was last heard: one that hangs serves nobody. */
+  get answeringMs(): number {
+    return Math.max(0, this.servedMs - this.silentMs);
+  }
+
   command(command: ToWorker): void {
     this.#spawner.post({ type: "command", worker: this.id, command });
   }

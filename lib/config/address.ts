@@ -137,7 +137,10 @@ export function parseNet(text: string): string | Refusal {
 /** Where traces are sent: an address and a port, canonical, or why not. */
 export function parseCollector(text: string): string | Refusal {
   const parsed = parseNet(text);
-  if (parsed instanceof Refusal || /^(\[[^\]]*\]|[\d.]+):\d+$/.test(parsed)) return parsed;
+  if (parsed instanceof Refusal) return parsed;
+  const split = splitHostPort(parsed);
+  if (split instanceof Refusal) return split;
+  if (canonicalIp(split.host) !== undefined && split.port !== undefined) return parsed;
   return new Refusal(
     "collector_not_address",
     `${quote(text)} is no address with a port: the wall opens one port, and no names`,

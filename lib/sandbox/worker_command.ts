@@ -5,6 +5,7 @@
 import { pathToFileURL } from "node:url";
 import type { Compartment, Config } from "../config/config.ts";
 import type { Grants } from "../protocol/to_worker.ts";
+import type { Walled } from "./wall.ts";
 
 /** What a worker is granted, as lists for Deno's flags. */
 export function workerGrants(config: Compartment): Grants {
@@ -117,7 +118,7 @@ function traceEnvironment(
  * @param generation what its spans are to name; 0 for a worker of none
  */
 export function workerEnvironment(
-  config: Compartment & Partial<Pick<Config, "traces">>,
+  config: Walled,
   environment: Readonly<Record<string, string>>,
   denoDir: string,
   generation = 0,

@@ -4,7 +4,7 @@ import { summarize } from "../audit/summary.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { configureLog, flushLog } from "../base/log.ts";
 import { landlockAbi } from "../os/landlock.ts";
-import type { Command } from "./cli.ts";
+import type { Command } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
 /** Tries to escape from a real worker in every known way, and says which layer stopped what. */

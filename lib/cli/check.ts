@@ -1,7 +1,7 @@
 import { EXIT } from "../base/exit_code.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
-import type { Command } from "./cli.ts";
+import type { Command } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
 /** Validates without starting: it binds nothing and spawns no worker. */

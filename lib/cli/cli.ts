@@ -3,43 +3,25 @@ import { parseArgs } from "@std/cli";
 import { HoldfastError, toHoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { VERSION } from "../base/version.ts";
-import { audit } from "./audit.ts";
-import { check } from "./check.ts";
-import { explain } from "./explain.ts";
-import { reopenLogs } from "./logs.ts";
-import { reload } from "./reload.ts";
 import { realSystem, type System } from "../supervisor/system.ts";
-import { start } from "./start.ts";
-import { status } from "./status.ts";
-import { stop } from "./stop.ts";
-import { top } from "./top.ts";
-import { upgrade } from "./upgrade.ts";
+import type { Command } from "./command.ts";
 import { printError, printLine } from "./terminal.ts";
 
-/** What a command gets from the command line. */
-export interface CommandOptions {
-  /** The config's path. */
-  readonly config: string;
-  readonly json: boolean;
-  readonly markdown: boolean;
-  readonly stress: boolean;
-  /** `compile`: the file to be made. */
-  readonly output: string | undefined;
-  readonly portable: boolean;
-  /** `compile`: where the executable and its data will lie. */
-  readonly state: string | undefined;
-  /** `start`: try whether it would come up, beside a supervisor that runs; an upgrade asks for it. */
-  readonly rehearse: boolean;
-  /** What the command works with. */
-  readonly system: System;
-}
+/** Loads a command: none needs the code of the others. */
+export type CommandLoader = () => Promise<Command>;
 
-/** A command; it returns the exit status. */
-export type Command = (options: CommandOptions) => Promise<number>;
-
-const COMMANDS: Record<string, Command> = {
-  ...{ start, check, explain, audit, reload, upgrade, stop, status, top },
-  "logs reopen": reopenLogs,
+// The paths are literals, so that bundlers and `deno compile` see them.
+const COMMANDS: Record<string, CommandLoader> = {
+  start: async () => (await import("./start.ts")).start,
+  check: async () => (await import("./check.ts")).check,
+  explain: async () => (await import("./explain.ts")).explain,
+  audit: async () => (await import("./audit.ts")).audit,
+  reload: async () => (await import("./reload.ts")).reload,
+  upgrade: async () => (await import("./upgrade.ts")).upgrade,
+  stop: async () => (await import("./stop.ts")).stop,
+  status: async () => (await import("./status.ts")).status,
+  top: async () => (await import("./top.ts")).top,
+  "logs reopen": async () => (await import("./logs.ts")).reopenLogs,
 };
 
 const HELP = `holdfast ${VERSION}: a privilege-separated, zero-downtime server for Deno
@@ -88,7 +70,7 @@ export interface CliOptions {
   /** What its commands work with. */
   readonly system?: System;
   /** Commands that not every program has. */
-  readonly more?: Readonly<Record<string, Command>>;
+  readonly more?: Readonly<Record<string, CommandLoader>>;
 }
 
 /** Runs the command that `args` name and returns the exit status. */
@@ -106,7 +88,7 @@ async function dispatch(
   args: string[],
   { system = realSystem, more: extra = {} }: CliOptions,
 ): Promise<number> {
-  const commands: Record<string, Command> = { ...COMMANDS, ...extra };
+  const commands: Record<string, CommandLoader> = { ...COMMANDS, ...extra };
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
     string: ["config", "output", "state"],
@@ -134,11 +116,12 @@ async function dispatch(
   const [name, more] = first === "logs"
     ? [`logs ${others[0] ?? ""}`, others.slice(1)]
     : [first, others];
-  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (!command) throw usageError(`Unknown command ${name}`);
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (!load) throw usageError(`Unknown command ${name}`);
   if (more.length > 0) throw usageError(`Unexpected argument ${more[0]}`);
   const { config, json, markdown, stress } = parsed;
   if (typeof config !== "string" || config === "") throw usageError("--config wants one file");
+  const command = await load();
   return await command({
     config,
     json: json === true,

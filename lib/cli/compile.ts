@@ -3,7 +3,7 @@ import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { buildNative } from "../compile/native.ts";
 import { buildPortable } from "../compile/portable.ts";
-import type { Command } from "./cli.ts";
+import type { Command } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
 /** Turns an app with its config into one executable file. */

@@ -4,7 +4,7 @@ import { EXIT } from "../base/exit_code.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { explainPolicy, type Explanation } from "./explanation.ts";
 import { HOLDFAST_FOLDER } from "../supervisor/prepare.ts";
-import type { Command } from "./cli.ts";
+import type { Command } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
 /** Says what each process may do, in words and in flags. */

@@ -1,6 +1,6 @@
 import { EXIT } from "../base/exit_code.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { Command } from "./cli.ts";
+import type { Command } from "./command.ts";
 
 /** Has the log files opened anew, after logrotate or a person has renamed them. */
 export const reopenLogs: Command = async ({ config, system }) => {

@@ -1,7 +1,7 @@
 import { EXIT } from "../base/exit_code.ts";
 import { HoldfastError } from "../base/error.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { Command } from "./cli.ts";
+import type { Command } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
 /** Reloads and waits for the outcome. */

@@ -3,7 +3,7 @@ import { isJournal, JOURNAL_SOCKET } from "../base/journal.ts";
 import { configureLog, flushLog } from "../base/log.ts";
 import { sendAtOnce } from "../os/notify_socket.ts";
 import { rehearse, supervise } from "../../supervisor.ts";
-import type { Command } from "./cli.ts";
+import type { Command } from "./command.ts";
 
 /** Serves in the foreground. */
 export const start: Command = async ({ config, system, rehearse: rehearsal }) => {

@@ -2,7 +2,7 @@ import Table from "cli-table3";
 import { EXIT } from "../base/exit_code.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { Command } from "./cli.ts";
+import type { Command } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
 type Generation = Status["generations"][number];

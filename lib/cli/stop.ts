@@ -1,6 +1,6 @@
 import { EXIT } from "../base/exit_code.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { Command } from "./cli.ts";
+import type { Command } from "./command.ts";
 
 /** Drains and ends the running supervisor, and waits for it. */
 export const stop: Command = async ({ config, system }) => {

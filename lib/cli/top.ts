@@ -3,7 +3,7 @@ import logUpdate from "log-update";
 import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import type { Status } from "../protocol/control.ts";
-import type { Command } from "./cli.ts";
+import type { Command } from "./command.ts";
 import { askSupervisor } from "./control_client.ts";
 import { formatStatus } from "./status.ts";
 

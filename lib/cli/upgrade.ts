@@ -2,7 +2,7 @@ import { EXIT } from "../base/exit_code.ts";
 import { HoldfastError } from "../base/error.ts";
 import type { Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { Command } from "./cli.ts";
+import type { Command } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
 /** How long the new supervisor may take to serve, after its rehearsal. */

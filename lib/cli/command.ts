@@ -1,0 +1,23 @@
+/** What a command is. */
+import type { System } from "../supervisor/system.ts";
+
+/** What a command gets from the command line. */
+export interface CommandOptions {
+  /** The config's path. */
+  readonly config: string;
+  readonly json: boolean;
+  readonly markdown: boolean;
+  readonly stress: boolean;
+  /** `compile`: the file to be made. */
+  readonly output: string | undefined;
+  readonly portable: boolean;
+  /** `compile`: where the executable and its data will lie. */
+  readonly state: string | undefined;
+  /** `start`: try whether it would come up, beside a supervisor that runs; an upgrade asks for it. */
+  readonly rehearse: boolean;
+  /** What the command works with. */
+  readonly system: System;
+}
+
+/** A command; it returns the exit status. */
+export type Command = (options: CommandOptions) => Promise<number>;

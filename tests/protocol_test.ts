@@ -29,6 +29,7 @@ const MESSAGES: { [Type in ToSupervisor["type"]]: Said<Type> } = {
   accepting: { type: "accepting", engine: "native" },
   failed: { type: "failed", reason: "no database" },
   pulse: { type: "pulse", accepted: 3, connections: 2, inFlight: 1, answered: 7 },
+  stopped: { type: "stopped" },
   drained: { type: "drained", answered: 4, cut: 0 },
 };
 
@@ -57,7 +58,7 @@ const COMMANDS: { [Type in ToWorker["type"]]: Extract<ToWorker, { type: Type }> 
 /** A session as it goes when nothing is wrong. */
 const HAPPY: Step[] = [
   ...["hello", "configure", "received", "load", "ready", "accept", "accepting"] as const,
-  ...["pulse", "pulse", "drain", "pulse", "drained"] as const,
+  ...["pulse", "pulse", "drain", "pulse", "stopped", "pulse", "drained"] as const,
 ];
 
 const PHASES = Object.keys(NEXT) as Phase[];
@@ -312,7 +313,8 @@ loading: ready ready, failed done
 ready: accept opening
 opening: accepting serving, failed done, drain draining
 serving: pulse serving, drain draining
-draining: accepting draining, pulse draining, drained done
+draining: accepting draining, pulse draining, stopped stopped
+stopped: pulse stopped, drained done
 done:
 `;
 

@@ -9,8 +9,9 @@ import {
   withConnectionClose,
 } from "../lib/worker/answer.ts";
 import { type Fetcher, type ServeInfo, toApp } from "../lib/worker/app.ts";
-import { drain } from "../lib/worker/drain.ts";
+import { drain as drainStopped, type DrainLimits, stopAccepting } from "../lib/worker/drain.ts";
 import { findGrantFaults } from "../lib/child/grants.ts";
+import type { Acceptor } from "../lib/worker/engine.ts";
 import { type Connection, Traffic } from "../lib/worker/traffic.ts";
 import { until } from "./harness/wait.ts";
 
@@ -368,6 +369,12 @@ class FakeConnection implements Connection {
   }
 }
 
+/** As a worker does it. */
+function drain(traffic: Traffic, limits: DrainLimits, acceptors: readonly Acceptor[] = []) {
+  stopAccepting(acceptors, traffic);
+  return drainStopped(traffic, limits);
+}
+
 const LIMITS = { idleGraceMs: 100, drainDeadlineMs: 20_000 };
 
 Deno.test("a drain without connections stops accepting and is over", async () => {
@@ -375,7 +382,7 @@ Deno.test("a drain without connections stops accepting and is over", async () =>
   traffic.answered = 5;
   let stopped = 0;
   const acceptors = [{ stop: () => void stopped++ }, { stop: () => void stopped++ }];
-  assertEquals(await drain(acceptors, traffic, LIMITS), { answered: 0, cut: 0 });
+  assertEquals(await drain(traffic, LIMITS, acceptors), { answered: 0, cut: 0 });
   assertEquals([stopped, traffic.draining, traffic.drainSignal.aborted], [2, true, true]);
 });
 
@@ -385,7 +392,7 @@ Deno.test("a connection with a request in flight is not closed, idle as it may l
   busy.idleSinceMs = -1e6;
   const idle = new FakeConnection(traffic);
   idle.idleSinceMs = -1e6;
-  const drained = drain([], traffic, LIMITS);
+  const drained = drain(traffic, LIMITS);
   await until("the idle one to be closed", () => idle.closed > 0);
   assertEquals(busy.closed, 0);
   busy.answer();
@@ -399,7 +406,7 @@ Deno.test("an idle connection is closed after the grace, and not before", async 
   // Idle for ages already: the grace runs from the beginning of the drain on all the same.
   idle.idleSinceMs = -1e6;
   const startMs = performance.now();
-  const drained = drain([], traffic, { ...LIMITS, idleGraceMs: 300 });
+  const drained = drain(traffic, { ...LIMITS, idleGraceMs: 300 });
   await until("the connection to be closed", () => idle.closed > 0);
   assert(performance.now() - startMs >= 300, "closed within its grace");
   assertEquals(await drained, { answered: 0, cut: 0 });
@@ -408,7 +415,7 @@ Deno.test("an idle connection is closed after the grace, and not before", async 
 Deno.test("an answer during the drain gives its connection a new grace", async () => {
   const traffic = new Traffic();
   const connection = new FakeConnection(traffic, 1);
-  const drained = drain([], traffic, { ...LIMITS, idleGraceMs: 300 });
+  const drained = drain(traffic, { ...LIMITS, idleGraceMs: 300 });
   await new Promise((resolve) => setTimeout(resolve, 350));
   assertEquals(connection.closed, 0);
   const answeredMs = performance.now();
@@ -425,7 +432,7 @@ Deno.test("a client that asks on though it was told to go is closed after the gr
   uploading.told = true;
   uploading.uploading = true;
   const startMs = performance.now();
-  const drained = drain([], traffic, { ...LIMITS, idleGraceMs: 300 });
+  const drained = drain(traffic, { ...LIMITS, idleGraceMs: 300 });
   await until("the connection to be closed", () => asking.closed > 0);
   assert(performance.now() - startMs >= 300, "closed within the grace");
   assertEquals(uploading.closed, 0);
@@ -438,7 +445,7 @@ Deno.test("the deadline cuts what is left and counts it", async () => {
   const busy = [1, 2, 3].map(() => new FakeConnection(traffic, 1));
   const idle = new FakeConnection(traffic);
   const startMs = performance.now();
-  const drained = await drain([], traffic, { idleGraceMs: 0, drainDeadlineMs: 300 });
+  const drained = await drain(traffic, { idleGraceMs: 0, drainDeadlineMs: 300 });
   assertEquals(drained, { answered: 0, cut: 3 });
   assert(performance.now() - startMs >= 300, "cut before the deadline");
   assertEquals(busy.map(({ closed }) => closed), [0, 0, 0]);

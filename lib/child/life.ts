@@ -28,8 +28,10 @@ export interface Service {
   /** Begins to serve. */
   start(): MessageOf<"accepting">["engine"];
   figures(): WorkerFigures;
-  /** Stops taking on, and finishes what is in flight. */
-  drain(reason: DrainReason): Promise<Omit<MessageOf<"drained">, "type">>;
+  /** Stops accepting connections, in a process that does. */
+  stop?(reason: DrainReason): Promise<void>;
+  /** Finishes what is in flight. */
+  drain(): Promise<Omit<MessageOf<"drained">, "type">>;
   /** The last thing: closes what {@link Service.load} opened. */
   close(): Promise<void>;
 }
@@ -97,7 +99,10 @@ async function live(
     () => channel.send({ type: "pulse", ...service.figures() }),
     PULSE_INTERVAL_MS,
   );
-  const drained = await service.drain(await endOfService(channel));
+  const reason = await endOfService(channel);
+  await service.stop?.(reason);
+  channel.send({ type: "stopped" });
+  const drained = await service.drain();
   clearInterval(pulse);
   try {
     await service.close();

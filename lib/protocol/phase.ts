@@ -20,6 +20,8 @@ export type Phase =
   | "opening"
   | "serving"
   | "draining"
+  /** Accepts no more, and finishes what is in flight. */
+  | "stopped"
   /** Has nothing more to say. */
   | "done";
 
@@ -35,6 +37,7 @@ const NOTHING: Row = {
   accepting: "violation",
   failed: "violation",
   pulse: "violation",
+  stopped: "violation",
   drained: "violation",
   configure: "violation",
   load: "violation",
@@ -53,6 +56,7 @@ export const NEXT: Record<Phase, Row> = {
   // A drain may overtake the worker's word that it accepts.
   opening: { ...NOTHING, accepting: "serving", failed: "done", drain: "draining" },
   serving: { ...NOTHING, pulse: "serving", drain: "draining" },
-  draining: { ...NOTHING, pulse: "draining", accepting: "draining", drained: "done" },
+  draining: { ...NOTHING, pulse: "draining", accepting: "draining", stopped: "stopped" },
+  stopped: { ...NOTHING, pulse: "stopped", drained: "done" },
   done: { ...NOTHING },
 };

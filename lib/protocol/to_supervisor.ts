@@ -43,6 +43,8 @@ export const ToSupervisor = z.discriminatedUnion("type", [
     reason: z.string().check(z.maxLength(MAX_REASON_LENGTH)),
   }),
   z.strictObject({ type: z.literal("pulse"), ...Figures }),
+  /** Part of a drain: it has stopped accepting; what connects from here on is for other workers. */
+  z.strictObject({ type: z.literal("stopped") }),
   /** Last words: how many requests were answered during the drain, how many connections were cut. */
   z.strictObject({ type: z.literal("drained"), answered: Count, cut: Count }),
 ]);

@@ -194,6 +194,11 @@ export class Generation {
     return facts && { act: "renew", cause: "worn_out", facts };
   }
 
+  /** Settles during a drain: none of its workers accepts from then on. */
+  get stopped(): Promise<unknown> {
+    return Promise.all(this.workers.map(({ stopped }) => stopped));
+  }
+
   /** Ends every process now. */
   cut(): void {
     this.#cut = true;

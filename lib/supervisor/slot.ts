@@ -56,6 +56,7 @@ export class Slot {
   readonly #stop = new AbortController();
   /** Those whose place another one has taken, until they are gone. */
   readonly #leaving = new Map<WorkerProcess, Promise<Departure>>();
+  readonly #stopped = Promise.withResolvers<void>();
   #spare: Spawner | undefined;
   #process: WorkerProcess | undefined;
   #deaths = 0;
@@ -72,6 +73,11 @@ export class Slot {
 
   get process(): WorkerProcess | undefined {
     return this.#process;
+  }
+
+  /** Settles during a drain: no process of the slot accepts from then on. */
+  get stopped(): Promise<void> {
+    return this.#stopped.promise;
   }
 
   /** How many processes took the place of another one. */
@@ -109,7 +115,10 @@ export class Slot {
     this.#stop.abort(new Error(`The ${this.role} is draining`));
     await this.#respawning;
     await this.#renewal;
-    return await Promise.all([this.#end(this.#process, reason), ...this.#leaving.values()]);
+    const ends = [this.#end(this.#process, reason), ...this.#leaving.values()];
+    const stops = [this.#process, ...this.#leaving.keys()].map((process) => process?.stopped);
+    void Promise.all(stops).then(() => this.#stopped.resolve());
+    return await Promise.all(ends);
   }
 
   /** Ends the process now. */

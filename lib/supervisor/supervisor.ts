@@ -30,7 +30,7 @@ import type { Inheritance } from "./inheritance.ts";
 import type { Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService, sameMetrics } from "./metrics_service.ts";
-import { abortion } from "./patience.ts";
+import { abortion, settlesWithin } from "./patience.ts";
 import { allModules, LOGGER_ENTRY, METRICS_ENTRY, PREPARE_DEADLINE_MS } from "./prepare.ts";
 import { rehearse } from "./rehearsal.ts";
 import { ReloadQueue } from "./reload_queue.ts";
@@ -46,6 +46,9 @@ import { type Estate, handToNext } from "./upgrade.ts";
 
 /** How often a candidate is tried whose files are replaced while it starts. */
 const MAX_CANDIDATES = 3;
+
+/** How long a reload waits until the old workers say that they accept no more. */
+const STOP_ACCEPTING_MS = 5_000;
 
 /** What stopping takes besides the deadlines of the config. */
 const STOP_MARGIN_MS = 15_000;
@@ -425,6 +428,22 @@ export class Supervisor {
     this.#keepMetrics(config, metrics);
     if (incumbent) this.#retire(incumbent, "replaced");
     this.#former?.retire();
+    if (incumbent) await this.#untilStopped(incumbent);
+  }
+
+  /**
+   * A reload is done when only the new version takes new connections: whoever connects after it must
+   * not meet the old one. The switch has happened, so that an old worker that says nothing delays
+   * the outcome and no more.
+   */
+  async #untilStopped(old: Generation): Promise<void> {
+    const ended = Promise.race([old.stopped, abortion(this.#stopping.signal)]);
+    if (await settlesWithin(ended, STOP_ACCEPTING_MS)) return;
+    log.warn("still_accepting", {
+      generation: old.number,
+      waitedMs: STOP_ACCEPTING_MS,
+      hint: "A worker keeps its event loop busy; it is killed after reload.drainDeadlineMs",
+    });
   }
 
   /** What every config needs, made once. */

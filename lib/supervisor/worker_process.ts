@@ -44,8 +44,11 @@ export class WorkerProcess {
   /** Of 0 to 1: what is to happen to each of several need not happen to all at once. */
   readonly chance = Math.random();
   readonly exited: Promise<Death>;
+  /** Settles when it has said that it accepts no more, or has ended. */
+  readonly stopped: Promise<void>;
   readonly #spawner: Spawner;
   readonly #exit = Promise.withResolvers<Death>();
+  readonly #stop = Promise.withResolvers<void>();
   readonly #onViolation: "replace" | "log";
   #pid: number | undefined;
   #denied = 0;
@@ -75,6 +78,7 @@ export class WorkerProcess {
     this.generation = identity.generation;
     this.#onViolation = identity.onViolation;
     this.exited = this.#exit.promise;
+    this.stopped = this.#stop.promise;
     this.#spawner = spawner;
     spawner.subscribe(this.id, (event) => this.#receive(event));
     spawner.post({ type: "spawn", worker: this.id, request });
@@ -241,6 +245,7 @@ export class WorkerProcess {
         this.#reason ??= event.error;
         this.#death = { status: event.status, reason: this.#reason, livedMs: this.ageMs };
         this.#exit.resolve(this.#death);
+        this.#stop.resolve();
     }
   }
 
@@ -253,6 +258,7 @@ export class WorkerProcess {
     }
     if (message.type === "failed") this.#reason ??= escapeStranger(message.reason, 1000);
     if (message.type === "drained") this.#drained = message;
+    if (message.type === "stopped") this.#stop.resolve();
     if (message.type === "accepting") {
       this.#engine = message.engine;
       this.#acceptingMs = performance.now();

@@ -21,6 +21,12 @@ export interface DrainLimits {
   readonly drainDeadlineMs: number;
 }
 
+/** Stops accepting; streams without an end are told that a drain begins. */
+export function stopAccepting(acceptors: readonly Acceptor[], traffic: Traffic): void {
+  for (const acceptor of acceptors) acceptor.stop();
+  traffic.startDrain();
+}
+
 /**
  * Drains until no connection is left or the deadline is over.
  *
@@ -28,14 +34,11 @@ export interface DrainLimits {
  * request's body breaks that body (denoland/deno#36809).
  */
 export async function drain(
-  acceptors: readonly Acceptor[],
   traffic: Traffic,
   { idleGraceMs, drainDeadlineMs }: DrainLimits,
 ): Promise<Drained> {
   const startMs = performance.now();
   const answeredBefore = traffic.answered;
-  for (const acceptor of acceptors) acceptor.stop();
-  traffic.startDrain();
   while (traffic.connections.size > 0) {
     const nowMs = performance.now();
     if (nowMs - startMs >= drainDeadlineMs) break;

@@ -2,7 +2,7 @@
 import { type Equipment, type LifeOptions, runLife, type Service } from "../child/life.ts";
 import { report } from "../child/report.ts";
 import { type App, toApp } from "./app.ts";
-import { drain } from "./drain.ts";
+import { drain, stopAccepting } from "./drain.ts";
 import type { Acceptor, Engine } from "./engine.ts";
 import { AccessSender } from "./access_sender.ts";
 import { Helpers } from "./helpers.ts";
@@ -45,6 +45,7 @@ function serveApp(
   const endStart = begin("start");
   let app: App;
   let acceptors: Acceptor[] = [];
+  let endDrain: ReturnType<typeof begin> = () => {};
   return {
     load: async () => {
       trackWebSockets(traffic, engines.map((engine) => engine.upgrade));
@@ -72,10 +73,13 @@ function serveApp(
       ...traffic.figures(),
       ...latency && { latency: latency.figures() },
     }),
-    drain: async (reason) => {
-      const endDrain = begin("drain", { reason });
+    stop: async (reason) => {
+      endDrain = begin("drain", { reason });
       await readiness?.announce(reason);
-      const drained = await drain(acceptors, traffic, configure);
+      stopAccepting(acceptors, traffic);
+    },
+    drain: async () => {
+      const drained = await drain(traffic, configure);
       await access?.finish();
       endDrain({ ...drained });
       return drained;

@@ -8,10 +8,10 @@
  */
 import { parseArgs } from "@std/cli";
 import { fileURLToPath } from "node:url";
-import { freePort } from "../tests/load/server_process.ts";
 import { within } from "../tests/load/wait.ts";
 import { countOf, enginesOf, medianOf, print, printTable } from "./figures.ts";
 import { type Kind, KINDS, measure } from "./load_tool.ts";
+import { freePort } from "../tests/harness/ports.ts";
 
 const START_DEADLINE_MS = 20_000;
 

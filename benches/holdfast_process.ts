@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
-import { freePort } from "../tests/load/server_process.ts";
 import { sleep, within } from "../tests/load/wait.ts";
+import { freePort } from "../tests/harness/ports.ts";
 
 const MAIN = fileURLToPath(new URL("../main.ts", import.meta.url));
 const ROOT_CONFIG = new URL("../deno.json", import.meta.url);

@@ -9,10 +9,10 @@
  */
 import { parseArgs } from "@std/cli";
 import { Collector } from "../tests/harness/collector.ts";
-import { freePort } from "../tests/load/server_process.ts";
 import { countOf, enginesOf, medianOf, print, printTable } from "./figures.ts";
 import { HoldfastProcess } from "./holdfast_process.ts";
 import { type Kind, KINDS, measure } from "./load_tool.ts";
+import { freePort } from "../tests/harness/ports.ts";
 
 /** USER_HZ of proc_pid_stat(5), on every architecture that Deno runs on. */
 const TICKS_PER_SECOND = 100;

@@ -6,11 +6,11 @@
  */
 import { parseArgs } from "@std/cli";
 import { fileURLToPath } from "node:url";
-import { freePort } from "../tests/load/server_process.ts";
 import { sleep } from "../tests/load/wait.ts";
 import { countOf, medianOf, print, printTable } from "./figures.ts";
 import { HoldfastProcess } from "./holdfast_process.ts";
 import { type Kind, measure, wrk } from "./load_tool.ts";
+import { freePort } from "../tests/harness/ports.ts";
 
 const APP = fileURLToPath(new URL("../tests/load/app.ts", import.meta.url));
 const START_MS = 20_000;

@@ -6,7 +6,7 @@ import { socketPair } from "../lib/os/socket.ts";
 import { listeningName } from "../lib/os/socket_name.ts";
 import { adoptListener } from "../lib/supervisor/adopted_listener.ts";
 import { bindListener } from "../lib/supervisor/listener.ts";
-import { freePort } from "./harness/project.ts";
+import { freePort } from "./harness/ports.ts";
 
 // The C library is loaded by the first call and stays, which is no leak of a test.
 socketPair().forEach(closeDescriptor);

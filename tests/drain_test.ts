@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { AnswerHead } from "./load/answer.ts";
-import { concat, formatChunk, formatRequest, hasProgram, Wire } from "./harness/http.ts";
+import { concat, formatChunk, formatRequest, Wire } from "./harness/http.ts";
+import { hasProgram } from "../tools/programs.ts";
 import { processesIn, readArguments } from "./harness/process.ts";
 import { Server } from "./harness/server.ts";
 import { sleep, until } from "./harness/wait.ts";

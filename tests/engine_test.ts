@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createHash } from "node:crypto";
 import type { ProcessStatus } from "../lib/protocol/control.ts";
-import { concat, formatChunk, formatRequest, hasProgram, Wire } from "./harness/http.ts";
+import { concat, formatChunk, formatRequest, Wire } from "./harness/http.ts";
+import { hasProgram } from "../tools/programs.ts";
 import { isAlive } from "./harness/process.ts";
 import { Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";

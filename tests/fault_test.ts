@@ -2,9 +2,10 @@ import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@st
 import { join } from "node:path";
 import type { FaultName } from "./doubles/fault_name.ts";
 import { isAlive, processesIn } from "./harness/process.ts";
-import { freePort, PLAIN_APP, REPOSITORY } from "./harness/project.ts";
+import { PLAIN_APP, REPOSITORY } from "./harness/project.ts";
 import { Server } from "./harness/server.ts";
 import { PATIENCE_MS, until } from "./harness/wait.ts";
+import { freePort } from "./harness/ports.ts";
 
 const ENTRY = [join(REPOSITORY, "tests/doubles/faulty_supervisor.ts")];
 const QUICK = { drainDeadlineMs: 300, idleGraceMs: 100 };

@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { type Arch, numberOf, type SystemCall } from "../lib/sandbox/seccomp.ts";
 import { countDescriptors, isAlive, readStatus } from "./harness/process.ts";
 import { denial, OBEYING_APP, tell } from "./harness/obeying_app.ts";
-import { freePort, Project, REPOSITORY } from "./harness/project.ts";
+import { Project, REPOSITORY } from "./harness/project.ts";
 import { Server, type ServerOptions, supervisorPermissions } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
+import { freePort } from "./harness/ports.ts";
 
 const DOUBLES = join(REPOSITORY, "tests/doubles");
 

@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import net from "node:net";
-import { freePort, PLAIN_APP, Project } from "./harness/project.ts";
+import { PLAIN_APP, Project } from "./harness/project.ts";
 import { runCommand, Server } from "./harness/server.ts";
 import { sleep, until } from "./harness/wait.ts";
+import { freePort } from "./harness/ports.ts";
 
 function version(text: string): string {
   return PLAIN_APP.replace('"one"', JSON.stringify(text));

@@ -1,10 +1,11 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { type LoadOptions, type LoadReport, type ModeName, runLoad } from "./load/client.ts";
 import { type RawConnection, RawServer } from "./load/raw_server.ts";
-import { freePort, ServerProcess } from "./load/server_process.ts";
+import { ServerProcess } from "./load/server_process.ts";
 import { type Shape, streamBody } from "./load/shape.ts";
 import { parseTarget } from "./load/target.ts";
 import { sleep } from "./load/wait.ts";
+import { freePort } from "./harness/ports.ts";
 
 const LOAD_MS = 4_000;
 const RELOADS = 3;

@@ -2,9 +2,10 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Wire } from "./harness/http.ts";
 import { isAlive, readArguments, readStatus } from "./harness/process.ts";
-import { freePort, REPOSITORY } from "./harness/project.ts";
+import { REPOSITORY } from "./harness/project.ts";
 import { runCommand, Server } from "./harness/server.ts";
 import { sleep, until } from "./harness/wait.ts";
+import { freePort } from "./harness/ports.ts";
 
 interface Watched extends AsyncDisposable {
   readonly server: Server;

@@ -3,9 +3,10 @@ import { join } from "node:path";
 import { EXIT } from "../lib/base/exit_code.ts";
 import { type CollectedSpan, Collector } from "./harness/collector.ts";
 import { Wire } from "./harness/http.ts";
-import { freePort, Project } from "./harness/project.ts";
+import { Project } from "./harness/project.ts";
 import { runCommand, Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
+import { freePort } from "./harness/ports.ts";
 
 /** Answers, and tells whether the app itself reaches a URL that it is asked for. */
 const APP = `

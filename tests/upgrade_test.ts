@@ -3,10 +3,11 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { join } from "node:path";
 import { countDescriptors, isAlive, processesIn, readStatus } from "./harness/process.ts";
 import { Wire } from "./harness/http.ts";
-import { freePort, Project, REPOSITORY } from "./harness/project.ts";
+import { Project, REPOSITORY } from "./harness/project.ts";
 import { runLongCommand, Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 import { isAllOk, runLoad } from "./load/client.ts";
+import { freePort } from "./harness/ports.ts";
 
 /** A slow start makes room for what happens meanwhile; it talks all the time, as loudly as it can. */
 const APP = `

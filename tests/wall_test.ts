@@ -1,9 +1,10 @@
 /** Deno's layer of the wall, tried from inside: the app runs what the test tells it to. */
 import { assert, assertEquals } from "@std/assert";
 import { countDescriptors, isAlive, readArguments } from "./harness/process.ts";
-import { freePort, Project } from "./harness/project.ts";
+import { Project } from "./harness/project.ts";
 import { denial, OBEYING_APP, tell } from "./harness/obeying_app.ts";
 import { Server, type ServerOptions } from "./harness/server.ts";
+import { freePort } from "./harness/ports.ts";
 
 const FOLDERS = { readable: "r", writable: "w", creatable: "c", data: "rwc" };
 

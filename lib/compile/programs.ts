@@ -18,28 +18,46 @@ export const MAIN_PROGRAM = "lib/supervisor/main.js";
 /** How the sources name the program of a spawner's thread. */
 export const SPAWNER_THREAD = '"./spawner_thread.ts"';
 
-/** Bundles them into a folder. */
+/** Those that a supervisor hands to its processes. */
+const PROCESS_ENTRIES = [WORKER_ENTRY, HELPER_ENTRY, LOGGER_ENTRY, METRICS_ENTRY];
+
+/** Bundles into a folder what a supervisor that lies there hands to its processes. */
+export async function bundleProcessPrograms(folder: string): Promise<void> {
+  await bundleInto(folder, PROCESS_ENTRIES);
+}
+
+/** Bundles all of Holdfast into a folder. */
 export async function bundlePrograms(folder: string): Promise<void> {
-  const work = await Deno.makeTempDir({ prefix: "holdfast_bundle_" });
-  const write = async (path: string, text: string) => {
-    await Deno.mkdir(dirname(path), { recursive: true });
-    await Deno.writeTextFile(path, text);
-  };
-  try {
-    const suspects = ["lib/audit/suspect_worker.ts", "lib/audit/suspect_helper.ts"];
-    const own = ["lib/supervisor/spawner_thread.ts", ...suspects];
-    const entries = [WORKER_ENTRY, HELPER_ENTRY, LOGGER_ENTRY, METRICS_ENTRY, ...own];
-    await Promise.all(entries.map(async (entry) => {
-      await write(prebuiltPath(folder, entry), await bundle(work, entry));
-    }));
+  const suspects = ["lib/audit/suspect_worker.ts", "lib/audit/suspect_helper.ts"];
+  const own = ["lib/supervisor/spawner_thread.ts", ...suspects];
+  await bundleInto(folder, [...PROCESS_ENTRIES, ...own], async (work) => {
     const main = await bundle(work, "packed.ts");
     await write(
       join(folder, MAIN_PROGRAM),
       replaceOnce(main, SPAWNER_THREAD, '"./spawner_thread.js"'),
     );
+  });
+}
+
+async function bundleInto(
+  folder: string,
+  entries: readonly string[],
+  more: (work: string) => Promise<void> = async () => {},
+): Promise<void> {
+  const work = await Deno.makeTempDir({ prefix: "holdfast_bundle_" });
+  try {
+    await Promise.all(entries.map(async (entry) => {
+      await write(prebuiltPath(folder, entry), await bundle(work, entry));
+    }));
+    await more(work);
   } finally {
     await Deno.remove(work, { recursive: true });
   }
+}
+
+async function write(path: string, text: string): Promise<void> {
+  await Deno.mkdir(dirname(path), { recursive: true });
+  await Deno.writeTextFile(path, text);
 }
 
 /** Replaces what a program names exactly once. */

@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { type LoadReport, type ModeName, rowsOf, runLoad, sampleLinesOf } from "../load/client.ts";
 import { Balancer } from "./balancer.ts";
-import { hasProgram } from "./http.ts";
+import { hasProgram } from "../../tools/programs.ts";
 import { loadProject, writeGeneration } from "./load_project.ts";
 import { type Host, Network } from "./network.ts";
 import type { Project } from "./project.ts";

@@ -1,6 +1,6 @@
 /** A real HAProxy, nginx or Caddy, on its sample in deploy/ with addresses and paths replaced. */
 import { join } from "node:path";
-import { hasProgram } from "./http.ts";
+import { hasProgram } from "../../tools/programs.ts";
 import { REPOSITORY } from "./project.ts";
 import type { CommandResult } from "./server.ts";
 import { until } from "./wait.ts";

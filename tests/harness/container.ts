@@ -3,7 +3,7 @@
  * built by the same script, and run by bubblewrap as its user, with its environment and commands.
  */
 import { join } from "node:path";
-import { hasProgram } from "./http.ts";
+import { hasProgram } from "../../tools/programs.ts";
 import { isAlive } from "./process.ts";
 import { REPOSITORY } from "./project.ts";
 import { type CommandResult, resultOf } from "./server.ts";

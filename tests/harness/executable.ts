@@ -5,9 +5,10 @@ import { buildPortable, type BuildReport } from "../../lib/compile/portable.ts";
 import type { Status } from "../../lib/protocol/control.ts";
 import type { PageAccount } from "./page_load.ts";
 import { isAlive, processesIn } from "./process.ts";
-import { freePort, REPOSITORY } from "./project.ts";
+import { REPOSITORY } from "./project.ts";
 import { type CommandResult, type LogEvent, resultOf } from "./server.ts";
 import { PATIENCE_MS, until } from "./wait.ts";
+import { freePort } from "./ports.ts";
 
 /** Builds an executable of a config's app. */
 export async function build(

@@ -51,17 +51,6 @@ export function concat(pieces: Iterable<Uint8Array | undefined>): Uint8Array<Arr
   return whole;
 }
 
-/** Whether this machine has a client program, such as curl; what needs it is skipped without. */
-export function hasProgram(name: string): boolean {
-  return (Deno.env.get("PATH") ?? "").split(":").some((folder) => {
-    try {
-      return Deno.statSync(`${folder}/${name}`).isFile;
-    } catch {
-      return false;
-    }
-  });
-}
-
 /** A connection of a client that decides on every byte; no wait on it is endless. */
 export class Wire implements Disposable {
   readonly #connection: Connection;

@@ -1,5 +1,5 @@
 /** Hosts of their own on one machine: network namespaces, joined by a bridge in another one. */
-import { hasProgram } from "./http.ts";
+import { hasProgram } from "../../tools/programs.ts";
 
 /** A host: how to run something on it, and its address. */
 export interface Host {

@@ -1,8 +1,15 @@
 /** A throw-away project: a folder with an app and a config, on a free port. */
 import { join } from "node:path";
+import { freePort } from "./ports.ts";
 
 /** The holdfast repository. */
 export const REPOSITORY = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
+
+/** The variable that names a Holdfast whose programs are bundled; see build.ts. */
+export const BUILD_VARIABLE = "HOLDFAST_TEST_BUILD";
+
+/** The Holdfast that tests start: the one that the run has built, or else the sources. */
+export const HOLDFAST = Deno.env.get(BUILD_VARIABLE) ?? REPOSITORY;
 
 /** An app without any dependency that says which version of it answers. */
 export const PLAIN_APP = `
@@ -13,12 +20,6 @@ export default {
   },
 };
 `;
-
-/** Finds a port that nobody uses at the moment. */
-export function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 export interface ProjectOptions {
   /** Files by their relative paths; `app.ts` is {@link PLAIN_APP} if none is given. */
@@ -52,6 +53,11 @@ export class Project implements AsyncDisposable {
 
   get configFile(): string {
     return join(this.folder, "holdfast.jsonc");
+  }
+
+  /** Where the control socket lies. */
+  get runtime(): string {
+    return this.path((this.#config.runtime as string | undefined) ?? ".holdfast");
   }
 
   get origin(): string {

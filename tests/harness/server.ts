@@ -1,9 +1,9 @@
 /** A real Holdfast on a throw-away project, with its log at hand and a check for leaks at the end. */
 import { join } from "node:path";
-import { EXIT } from "../../lib/base/exit_code.ts";
-import type { Status } from "../../lib/protocol/control.ts";
+import { askSupervisor } from "../../lib/cli/control_client.ts";
+import type { ReloadResult, Status } from "../../lib/protocol/control.ts";
 import { isAlive, processesIn } from "./process.ts";
-import { Project, type ProjectOptions, REPOSITORY } from "./project.ts";
+import { HOLDFAST, Project, type ProjectOptions } from "./project.ts";
 import { PATIENCE_MS, until } from "./wait.ts";
 
 /** How long the end of a supervisor may take; the default drain takes up to 32 s. */
@@ -49,7 +49,7 @@ export async function runLongCommand(
     args: [
       "run",
       "-A",
-      join(REPOSITORY, "main.ts"),
+      join(HOLDFAST, "main.ts"),
       name!,
       "--config",
       project.configFile,
@@ -104,12 +104,12 @@ export class Server implements AsyncDisposable {
   /** Starts on a project that exists; it is removed with the server. */
   static async startOn(project: Project, options: ServerOptions = {}): Promise<Server> {
     const { entry, prefix = [], env = {}, wait = "serving" } = options;
-    const program = entry ?? [join(REPOSITORY, "main.ts"), "start", "--config"];
+    const program = entry ?? [join(HOLDFAST, "main.ts"), "start", "--config"];
     const run = ["run", ...supervisorPermissions(project), ...program, project.configFile];
     const [command, ...args] = [...prefix, Deno.execPath(), ...run];
     const process = new Deno.Command(command!, {
       args,
-      cwd: REPOSITORY,
+      cwd: HOLDFAST,
       env: { ...env },
       stdin: "null",
       stdout: "null",
@@ -163,10 +163,16 @@ export class Server implements AsyncDisposable {
     return await until("the outcome of the reload", () => outcomes()[before]);
   }
 
+  /** What the supervisor says of itself, asked over its control socket. */
   async status(): Promise<Status> {
-    const { code, stdout, stderr } = await runCommand(this.project, "status", "--json");
-    if (code !== EXIT.ok && code !== EXIT.failing) throw new Error(`status failed: ${stderr}`);
-    return JSON.parse(stdout);
+    const { status } = await askSupervisor(this.project.runtime, "status", "status");
+    return status;
+  }
+
+  /** Reloads over the control socket, and waits for the outcome. */
+  async reload(): Promise<ReloadResult> {
+    const { result } = await askSupervisor(this.project.runtime, "reload", "reloaded");
+    return result;
   }
 
   /** Process ids of all workers that `status` names. */

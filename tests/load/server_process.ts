@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { within } from "./wait.ts";
+import { freePort } from "../harness/ports.ts";
 
 const START_DEADLINE_MS = 20_000;
 const RELOAD_DEADLINE_MS = 20_000;
@@ -76,10 +77,4 @@ export class ServerProcess implements AsyncDisposable {
     })();
     await within(reading, deadlineMs, `the server's ${JSON.stringify(word)}`);
   }
-}
-
-/** A port that nobody listens on at this moment. */
-export function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }

@@ -1,13 +1,14 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { HoldfastError } from "../lib/base/error.ts";
-import { parseListen } from "../lib/config/address.ts";
-import { Refusal } from "../lib/config/problem.ts";
-import { takeServiceEnvironment } from "../lib/supervisor/service_environment.ts";
-import { ServiceManager, statusLine, storedName } from "../lib/supervisor/service_manager.ts";
-import { countDescriptors, processesIn } from "./harness/process.ts";
-import { freePort, PLAIN_APP } from "./harness/project.ts";
-import { ServiceManagerDouble } from "./harness/service_manager.ts";
-import { sleep, until } from "./harness/wait.ts";
+import { HoldfastError } from "../../lib/base/error.ts";
+import { parseListen } from "../../lib/config/address.ts";
+import { Refusal } from "../../lib/config/problem.ts";
+import { takeServiceEnvironment } from "../../lib/supervisor/service_environment.ts";
+import { ServiceManager, statusLine, storedName } from "../../lib/supervisor/service_manager.ts";
+import { countDescriptors, processesIn } from "../harness/process.ts";
+import { PLAIN_APP } from "../harness/project.ts";
+import { ServiceManagerDouble } from "../harness/service_manager.ts";
+import { sleep, until } from "../harness/wait.ts";
+import { freePort } from "../harness/ports.ts";
 
 const HUP = 1;
 const KILL = 9;

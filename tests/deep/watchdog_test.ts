@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { LOOK_INTERVAL_MS, Silence } from "../lib/supervisor/silence.ts";
-import { isAlive } from "./harness/process.ts";
-import { PLAIN_APP } from "./harness/project.ts";
-import { Server } from "./harness/server.ts";
-import { sleep, until } from "./harness/wait.ts";
+import { LOOK_INTERVAL_MS, Silence } from "../../lib/supervisor/silence.ts";
+import { isAlive } from "../harness/process.ts";
+import { PLAIN_APP } from "../harness/project.ts";
+import { Server } from "../harness/server.ts";
+import { sleep, until } from "../harness/wait.ts";
 
 const WATCHDOG = { pulseDeadlineMs: 4_000 };
 const QUICK = { idleGraceMs: 100 };

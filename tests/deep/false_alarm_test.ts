@@ -4,9 +4,9 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import puppeteer, { type Page } from "puppeteer-core";
-import { guestbookProject } from "./harness/guestbook.ts";
-import { Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { guestbookProject } from "../harness/guestbook.ts";
+import { Server } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const STRACE = "/usr/bin/strace";

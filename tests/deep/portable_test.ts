@@ -10,16 +10,17 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "node:path";
-import { HoldfastError } from "../lib/base/error.ts";
-import type { Summary } from "../lib/audit/summary.ts";
-import { PROTOCOL_VERSION } from "../lib/protocol/version.ts";
-import { IMAGE_FILE } from "../lib/supervisor/image.ts";
-import { WORKER_ENTRY } from "../lib/supervisor/prepare.ts";
-import { build, canIsolate, Executable, reloadUnderLoad } from "./harness/executable.ts";
-import { copyGuestbook } from "./harness/guestbook.ts";
-import { freePort, Project, REPOSITORY } from "./harness/project.ts";
-import { mountSmall } from "./harness/small_disk.ts";
-import { until } from "./harness/wait.ts";
+import { HoldfastError } from "../../lib/base/error.ts";
+import type { Summary } from "../../lib/audit/summary.ts";
+import { PROTOCOL_VERSION } from "../../lib/protocol/version.ts";
+import { IMAGE_FILE } from "../../lib/supervisor/image.ts";
+import { WORKER_ENTRY } from "../../lib/supervisor/prepare.ts";
+import { build, canIsolate, Executable, reloadUnderLoad } from "../harness/executable.ts";
+import { copyGuestbook } from "../harness/guestbook.ts";
+import { freePort } from "../harness/ports.ts";
+import { Project, REPOSITORY } from "../harness/project.ts";
+import { mountSmall } from "../harness/small_disk.ts";
+import { until } from "../harness/wait.ts";
 
 /** Only a hang makes it matter. */
 const AUDIT_MS = 1_200_000;
@@ -350,7 +351,7 @@ export default { shout: { input: text, output: text, handle: (value) => value.to
 
 const APP = `
 import { readFileSync } from "node:fs";
-import { helper } from "./holdfast.ts";
+import { helper } from "../holdfast.ts";
 const loud = helper("loud");
 export default {
   async fetch(request) {

@@ -4,20 +4,21 @@
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
-import { audit } from "../lib/audit/audit.ts";
-import { MODES } from "../lib/audit/mode.ts";
-import { configureLog } from "../lib/base/log.ts";
-import { explainCompile } from "../lib/compile/native.ts";
-import { findLeftovers, narrow, nativeJudge } from "../lib/native/narrow.ts";
-import type { Permissions } from "../lib/protocol/native.ts";
-import { permissionFlags, rolePermissions, unionOf } from "../lib/sandbox/native_policy.ts";
-import { bundle } from "../lib/supervisor/prepare.ts";
-import { controlSocketPath } from "../lib/supervisor/runtime_folder.ts";
-import { loadConfig } from "../lib/config/load.ts";
-import { copyGuestbook } from "./harness/guestbook.ts";
-import { Executable, reloadUnderLoad } from "./harness/executable.ts";
-import { failToCompile, how, NativeBuilds } from "./harness/native.ts";
-import { freePort, Project, REPOSITORY } from "./harness/project.ts";
+import { audit } from "../../lib/audit/audit.ts";
+import { MODES } from "../../lib/audit/mode.ts";
+import { configureLog } from "../../lib/base/log.ts";
+import { explainCompile } from "../../lib/compile/native.ts";
+import { findLeftovers, narrow, nativeJudge } from "../../lib/native/narrow.ts";
+import type { Permissions } from "../../lib/protocol/native.ts";
+import { permissionFlags, rolePermissions, unionOf } from "../../lib/sandbox/native_policy.ts";
+import { bundle } from "../../lib/supervisor/prepare.ts";
+import { controlSocketPath } from "../../lib/supervisor/runtime_folder.ts";
+import { loadConfig } from "../../lib/config/load.ts";
+import { copyGuestbook } from "../harness/guestbook.ts";
+import { Executable, reloadUnderLoad } from "../harness/executable.ts";
+import { failToCompile, how, NativeBuilds } from "../harness/native.ts";
+import { freePort } from "../harness/ports.ts";
+import { Project, REPOSITORY } from "../harness/project.ts";
 
 const RELOADS = 50;
 const GUESTBOOK = join(REPOSITORY, "examples/guestbook/holdfast.jsonc");
@@ -95,8 +96,8 @@ export const probe = ({ union, secret, outside }) => ({
 `;
 
 const APP = `
-import { helper } from "./holdfast.ts";
-import { probe } from "./probe.js";
+import { helper } from "../holdfast.ts";
+import { probe } from "../probe.js";
 const keeper = helper("keeper");
 export default {
   async fetch(request) {
@@ -107,7 +108,7 @@ export default {
 `;
 
 const HELPER = `
-import { probe } from "./probe.js";
+import { probe } from "../probe.js";
 const any = { "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) } };
 export default { probe: { input: any, output: any, handle: (value) => probe(value) } };
 `;

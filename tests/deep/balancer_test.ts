@@ -1,18 +1,19 @@
 /** The samples in deploy/ for HAProxy, nginx and Caddy, each run in front of a real Holdfast. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { ConfigSchema } from "../lib/config/schema.ts";
+import { ConfigSchema } from "../../lib/config/schema.ts";
 import {
   Balancer,
   type BalancerName,
   BALANCERS,
   type Edit,
   editSample,
-} from "./harness/balancer.ts";
-import { loadProject, writeGeneration } from "./harness/load_project.ts";
-import { freePort, type Project } from "./harness/project.ts";
-import { Server } from "./harness/server.ts";
-import { sleep, until } from "./harness/wait.ts";
-import { isAllOk, type LoadReport, rowsOf, runLoad, sampleLinesOf } from "./load/client.ts";
+} from "../harness/balancer.ts";
+import { loadProject, writeGeneration } from "../harness/load_project.ts";
+import { type Project } from "../harness/project.ts";
+import { Server } from "../harness/server.ts";
+import { sleep, until } from "../harness/wait.ts";
+import { isAllOk, type LoadReport, rowsOf, runLoad, sampleLinesOf } from "../load/client.ts";
+import { freePort } from "../harness/ports.ts";
 
 const RELOADS = 10;
 const PAUSE_BETWEEN_RELOADS_MS = 250;

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { processesIn, readStatus } from "./harness/process.ts";
-import { Project, REPOSITORY } from "./harness/project.ts";
-import { supervisorPermissions } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { processesIn, readStatus } from "../harness/process.ts";
+import { Project, REPOSITORY } from "../harness/project.ts";
+import { supervisorPermissions } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 const UNITS = join(REPOSITORY, "deploy/systemd");
 

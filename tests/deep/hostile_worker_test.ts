@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { PROTOCOL_VERSION } from "../lib/protocol/version.ts";
-import type { Rule } from "../lib/protocol/violation.ts";
-import { backoffMs } from "../lib/supervisor/backoff.ts";
-import { HOSTILE_PHASES, hostileProgram } from "./doubles/hostile_programs.ts";
-import { countDescriptors, isAlive, processesIn, readStatus } from "./harness/process.ts";
-import { PLAIN_APP, REPOSITORY } from "./harness/project.ts";
-import { type LogEvent, Server } from "./harness/server.ts";
-import { PATIENCE_MS, until } from "./harness/wait.ts";
+import { PROTOCOL_VERSION } from "../../lib/protocol/version.ts";
+import type { Rule } from "../../lib/protocol/violation.ts";
+import { backoffMs } from "../../lib/supervisor/backoff.ts";
+import { HOSTILE_PHASES, hostileProgram } from "../doubles/hostile_programs.ts";
+import { countDescriptors, isAlive, processesIn, readStatus } from "../harness/process.ts";
+import { PLAIN_APP, REPOSITORY } from "../harness/project.ts";
+import { type LogEvent, Server } from "../harness/server.ts";
+import { PATIENCE_MS, until } from "../harness/wait.ts";
 
 /** A real supervisor that runs `program_*.js` in the place of Holdfast's worker. */
 const ENTRY = [join(REPOSITORY, "tests/doubles/hostile_supervisor.ts")];

@@ -3,12 +3,12 @@
  * ask on. They speak HTTP over raw sockets, since `fetch` asks again by itself.
  */
 import { assert, assertEquals } from "@std/assert";
-import { HELPER_MODULE, plainHelper } from "./harness/helpers.ts";
-import { formatRequest } from "./harness/http.ts";
-import { Project } from "./harness/project.ts";
-import { Server } from "./harness/server.ts";
-import { mountSmall } from "./harness/small_disk.ts";
-import { sleep, until } from "./harness/wait.ts";
+import { HELPER_MODULE, plainHelper } from "../harness/helpers.ts";
+import { formatRequest } from "../harness/http.ts";
+import { Project } from "../harness/project.ts";
+import { Server } from "../harness/server.ts";
+import { mountSmall } from "../harness/small_disk.ts";
+import { sleep, until } from "../harness/wait.ts";
 
 /**
  * Ten rounds: a reload between them, which moves the log, ends the series of quick deaths, and with it

@@ -3,10 +3,10 @@
  * hosts reload in turn, lose workers and are stopped whole while clients go on.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { pick, randomFrom } from "./doubles/random.ts";
-import { CLIENTS, Scene } from "./harness/balanced_hosts.ts";
-import { sleep } from "./harness/wait.ts";
-import { isAllOk, type ModeName } from "./load/client.ts";
+import { pick, randomFrom } from "../doubles/random.ts";
+import { CLIENTS, Scene } from "../harness/balanced_hosts.ts";
+import { sleep } from "../harness/wait.ts";
+import { isAllOk, type ModeName } from "../load/client.ts";
 
 const ROUNDS = 5;
 const KILLS = 6;

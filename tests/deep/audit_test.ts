@@ -4,19 +4,19 @@
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import type { Attempt, Report } from "../lib/audit/attempt.ts";
-import { ATTEMPTS } from "../lib/audit/attempts/catalogue.ts";
-import { formatSummary } from "../lib/cli/audit_report.ts";
-import { audit } from "../lib/audit/audit.ts";
-import { type Mode, MODES } from "../lib/audit/mode.ts";
-import { type Line, summarize, type Summary } from "../lib/audit/summary.ts";
-import { describe, expectedOutcome, judge, type Result } from "../lib/audit/verdict.ts";
-import { configureLog } from "../lib/base/log.ts";
-import { numberOf, type SystemCall } from "../lib/sandbox/seccomp.ts";
-import type { Wall } from "../lib/sandbox/wall.ts";
-import { guestbookProject } from "./harness/guestbook.ts";
-import { Project, type ProjectOptions, REPOSITORY } from "./harness/project.ts";
-import { runCommand, runLongCommand } from "./harness/server.ts";
+import type { Attempt, Report } from "../../lib/audit/attempt.ts";
+import { ATTEMPTS } from "../../lib/audit/attempts/catalogue.ts";
+import { formatSummary } from "../../lib/cli/audit_report.ts";
+import { audit } from "../../lib/audit/audit.ts";
+import { type Mode, MODES } from "../../lib/audit/mode.ts";
+import { type Line, summarize, type Summary } from "../../lib/audit/summary.ts";
+import { describe, expectedOutcome, judge, type Result } from "../../lib/audit/verdict.ts";
+import { configureLog } from "../../lib/base/log.ts";
+import { numberOf, type SystemCall } from "../../lib/sandbox/seccomp.ts";
+import type { Wall } from "../../lib/sandbox/wall.ts";
+import { guestbookProject } from "../harness/guestbook.ts";
+import { Project, type ProjectOptions, REPOSITORY } from "../harness/project.ts";
+import { runCommand, runLongCommand } from "../harness/server.ts";
 
 /** Only a hang makes it matter. */
 const AUDIT_MS = 1_200_000;

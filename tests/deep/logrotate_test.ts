@@ -2,10 +2,11 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
-import { hasProgram, Wire } from "./harness/http.ts";
-import { Project, REPOSITORY } from "./harness/project.ts";
-import { type CommandResult, Server } from "./harness/server.ts";
-import { sleep, until } from "./harness/wait.ts";
+import { Wire } from "../harness/http.ts";
+import { hasProgram } from "../../tools/programs.ts";
+import { Project, REPOSITORY } from "../harness/project.ts";
+import { type CommandResult, Server } from "../harness/server.ts";
+import { sleep, until } from "../harness/wait.ts";
 
 const SAMPLE = join(REPOSITORY, "deploy/logrotate/holdfast");
 const ROTATIONS = 5;

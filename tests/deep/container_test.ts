@@ -4,11 +4,12 @@
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import type { Status } from "../lib/protocol/control.ts";
-import { Container } from "./harness/container.ts";
-import { build } from "./harness/executable.ts";
-import { readStatus } from "./harness/process.ts";
-import { freePort, REPOSITORY } from "./harness/project.ts";
+import type { Status } from "../../lib/protocol/control.ts";
+import { Container } from "../harness/container.ts";
+import { build } from "../harness/executable.ts";
+import { readStatus } from "../harness/process.ts";
+import { REPOSITORY } from "../harness/project.ts";
+import { freePort } from "../harness/ports.ts";
 
 Deno.test("the guestbook's container is healthy, serves behind the kernel's wall, reloads, and stops by its signal", async () => {
   const folder = await Deno.makeTempDir({ prefix: "holdfast_test_builds_" });

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { EXIT } from "../lib/base/exit_code.ts";
-import { PLAIN_APP } from "./harness/project.ts";
-import { runCommand, Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { EXIT } from "../../lib/base/exit_code.ts";
+import { PLAIN_APP } from "../harness/project.ts";
+import { runCommand, Server } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 /** Dies a moment after it serves. */
 const SHORT_LIVED_APP = PLAIN_APP + "setTimeout(() => Deno.exit(9), 2_000);";

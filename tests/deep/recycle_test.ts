@@ -1,11 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
-import { LIVED_MS } from "../lib/supervisor/backoff.ts";
-import { wornOut } from "../lib/supervisor/judge.ts";
-import { assertNothingLost, loadDuring, startLoadApp } from "./harness/load_app.ts";
-import { isAlive } from "./harness/process.ts";
-import { PLAIN_APP } from "./harness/project.ts";
-import { type LogEvent, Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { LIVED_MS } from "../../lib/supervisor/backoff.ts";
+import { wornOut } from "../../lib/supervisor/judge.ts";
+import { assertNothingLost, loadDuring, startLoadApp } from "../harness/load_app.ts";
+import { isAlive } from "../harness/process.ts";
+import { PLAIN_APP } from "../harness/project.ts";
+import { type LogEvent, Server } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 const QUICK = { idleGraceMs: 2_000, drainDeadlineMs: 20_000 };
 

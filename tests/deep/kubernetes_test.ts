@@ -5,10 +5,10 @@ import { Deployment } from "kubernetes-models/apps/v1";
 import { ConfigMap, PersistentVolumeClaim, Service } from "kubernetes-models/v1";
 import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
-import { OVERRIDABLE } from "../lib/config/override.ts";
-import { type ConfigFile, ConfigSchema } from "../lib/config/schema.ts";
-import { readDockerfile } from "./harness/container.ts";
-import { REPOSITORY } from "./harness/project.ts";
+import { OVERRIDABLE } from "../../lib/config/override.ts";
+import { type ConfigFile, ConfigSchema } from "../../lib/config/schema.ts";
+import { readDockerfile } from "../harness/container.ts";
+import { REPOSITORY } from "../harness/project.ts";
 
 const SECOND_MS = 1000;
 /** What is left for the end itself, after preStop and the drain. */

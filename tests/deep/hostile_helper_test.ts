@@ -1,10 +1,10 @@
 /** A worker or a helper that was taken over speaks to the other in raw bytes. All else is real. */
 import { assert, assertEquals } from "@std/assert";
-import { outcomeOf, plainHelper, tellHelper, TELLING_APP } from "./harness/helpers.ts";
-import { tell } from "./harness/obeying_app.ts";
-import { readStatus } from "./harness/process.ts";
-import { Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { outcomeOf, plainHelper, tellHelper, TELLING_APP } from "../harness/helpers.ts";
+import { tell } from "../harness/obeying_app.ts";
+import { readStatus } from "../harness/process.ts";
+import { Server } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 /**
  * Code that gets at the socket of the lane, which `stealing` promises: whatever writes to it passes

@@ -1,0 +1,43 @@
+/** Tests that need what not every machine has: they are skipped by name, and the run says why. */
+import { hasProgram, type ProgramName, PROGRAMS } from "../../tools/programs.ts";
+
+/** The file in which a run collects why tests were skipped, one JSON text a line. */
+export const SKIPS_VARIABLE = "HOLDFAST_TEST_SKIPS";
+
+/** A test that was skipped. */
+export interface Skip {
+  readonly name: string;
+  readonly why: string;
+}
+
+/** What a test needs. */
+export interface Needs {
+  readonly programs?: readonly ProgramName[];
+  readonly root?: boolean;
+  /** Anything else: what is missing, in words, or nothing if it is there. */
+  readonly missing?: string | undefined;
+}
+
+/** What of it is missing here, in words; nothing if all is there. */
+export function findMissing({ programs = [], root = false, missing }: Needs): string | undefined {
+  const absent = programs.filter((program) => !hasProgram(program));
+  if (absent.length > 0) {
+    const packages = [...new Set(absent.map((program) => PROGRAMS[program]))].join(", ");
+    return `no ${absent.join(", no ")} (deno task setup installs ${packages})`;
+  }
+  return root && Deno.uid() !== 0 ? "not root" : missing;
+}
+
+/** Defines a test that is skipped by name where something that it needs is missing. */
+export function testWith(needs: Needs, name: string, fn: Deno.TestDefinition["fn"]): void {
+  const why = findMissing(needs);
+  if (why !== undefined) recordSkip({ name, why });
+  Deno.test({ name, ignore: why !== undefined, fn });
+}
+
+/** Has the run say that a test, or a part of one, was skipped. */
+export function recordSkip(skip: Skip): void {
+  const file = Deno.env.get(SKIPS_VARIABLE);
+  // Test files run side by side: one short write that appends is whole.
+  if (file) Deno.writeTextFileSync(file, `${JSON.stringify(skip)}\n`, { append: true });
+}

@@ -1,0 +1,38 @@
+/** The programs that tests call, and the Debian packages that bring them: one list for tests and setup. */
+
+/** The package of each program. Node.js with npx is what brings Deno, and is not in it. */
+export const PROGRAMS = {
+  bwrap: "bubblewrap",
+  busybox: "busybox-static",
+  caddy: "caddy",
+  chromium: "chromium",
+  curl: "curl",
+  h2load: "nghttp2-client",
+  haproxy: "haproxy",
+  ip: "iproute2",
+  logrotate: "logrotate",
+  nginx: "nginx-light",
+  nsenter: "util-linux",
+  promtool: "prometheus",
+  ps: "procps",
+  python3: "python3",
+  script: "bsdutils",
+  setpriv: "util-linux",
+  strace: "strace",
+  "systemd-analyze": "systemd",
+} as const;
+
+export type ProgramName = keyof typeof PROGRAMS;
+
+/** Whether a program is in the PATH. */
+export function hasProgram(name: string): boolean {
+  // Debian has programs for root alone in folders that not every PATH names.
+  const folders = [...(Deno.env.get("PATH") ?? "").split(":"), "/usr/sbin", "/sbin"];
+  return folders.some((folder) => {
+    try {
+      return Deno.statSync(`${folder}/${name}`).isFile;
+    } catch {
+      return false;
+    }
+  });
+}

@@ -9,8 +9,8 @@ import {
   GATE_UNVEIL,
   servingWorkers,
   startAsGroup,
+  untilWorkers,
   version,
-  workersOf,
 } from "./harness/life.ts";
 import { holdsListener, isAlive, readArguments } from "./harness/process.ts";
 import { PLAIN_APP, Project, REPOSITORY } from "./harness/project.ts";
@@ -139,7 +139,7 @@ Deno.test("INT while a reload runs ends old and new, and exits 0", async () => {
   using held = await Held.begin(server.project);
   await server.project.write("app.ts", HOLDING_APP + GATE);
   server.signal("SIGHUP");
-  await until("the candidate", () => workersOf(server.project).length === 2);
+  await untilWorkers(server, 2);
   server.signal("SIGINT");
   await untilStopped(worker!, server.project);
   assertEquals(await held.release(), "one whole");
@@ -154,7 +154,7 @@ Deno.test("TERM while it starts ends it with exit 0, and nothing stays", async (
     config: { unveil: GATE_UNVEIL },
     wait: "nothing",
   });
-  await until("the candidate", () => workersOf(server.project).length === 1);
+  await untilWorkers(server, 1);
   server.signal("SIGTERM");
   assertEquals((await server.exited()).code, 0);
   assertEquals(server.eventsOf("serving").length, 0);
@@ -197,7 +197,7 @@ Deno.test("HUP before it serves is neither lost nor fatal, and one that serves h
   });
   await catches(server.pid, "SIGHUP");
   server.signal("SIGHUP");
-  await until("the candidate", () => workersOf(server.project).length === 1);
+  await untilWorkers(server, 1);
   await server.project.write("app.ts", version("two"));
   server.signal("SIGHUP");
   await server.project.write("gate/open", "");

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { sumUp } from "../lib/supervisor/generation.ts";
 import { Held, HOLDING_APP } from "./harness/held.ts";
 import { plainHelper, TELLING_APP } from "./harness/helpers.ts";
@@ -64,6 +64,7 @@ Deno.test("several workers: rows in status, a death of one, refused candidates, 
         each.inFlight > 0
       )!;
       Deno.kill(pid, "SIGKILL");
+      await until("its end", () => !isAlive(pid));
       const answers = await Promise.all(Array.from({ length: 40 }, () => server.text("/")));
       assertEquals(new Set(answers), new Set(["one /"]));
       const replaced = await until("the next one", async () => {

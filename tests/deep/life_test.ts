@@ -4,21 +4,17 @@ import { join } from "node:path";
 import { Held, HOLDING_APP } from "../harness/held.ts";
 import {
   catches,
+  firstArgument,
   GATE,
   GATE_FILES,
   GATE_UNVEIL,
   startAsGroup,
+  untilWorkers,
   version,
   workersOf,
 } from "../harness/life.ts";
 import { freePort } from "../harness/ports.ts";
-import {
-  holdsListener,
-  isAlive,
-  processesIn,
-  readArguments,
-  readStatus,
-} from "../harness/process.ts";
+import { holdsListener, isAlive, processesIn, readStatus } from "../harness/process.ts";
 import { PLAIN_APP, Project, REPOSITORY } from "../harness/project.ts";
 import { Server } from "../harness/server.ts";
 import { sleep, until } from "../harness/wait.ts";
@@ -26,15 +22,6 @@ import { sleep, until } from "../harness/wait.ts";
 /** What a thread of the supervisor throws takes its workers with it, which may look like a success. */
 function assertNoCrash(server: Server): void {
   assert(!server.log.includes("Uncaught"), server.log);
-}
-
-/** What a process was told to do, if it is still there. */
-function firstArgument(pid: number): string | undefined {
-  try {
-    return readArguments(pid)[1];
-  } catch {
-    return undefined;
-  }
 }
 
 Deno.test("the wait between tries grows while workers keep dying, and HUP with good code ends it", async () => {
@@ -85,7 +72,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     using held = await Held.begin(server.project);
     await server.project.write("app.ts", HOLDING_APP + GATE);
     server.signal("SIGHUP");
-    await until("the candidate", () => workersOf(server.project).length === 2);
+    await untilWorkers(server, 2);
     server.signal(signal);
     await server.waitFor("stopping");
     assertEquals(await held.release(), "one whole");
@@ -100,7 +87,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
       config: { unveil: GATE_UNVEIL },
       wait: "nothing",
     });
-    await until("the candidate", () => workersOf(server.project).length === 1);
+    await untilWorkers(server, 1);
     server.signal(signal);
     assertEquals((await server.exited()).code, 0);
     assertEquals(server.eventsOf("serving").length, 0);
@@ -148,7 +135,7 @@ Deno.test("TERM while a replacement hangs ends all with exit 0", async () => {
   await server.project.write("app.ts", PLAIN_APP + "while (true);");
   Deno.kill((await server.workers())[0]!, "SIGKILL");
   await server.waitFor("worker_start_failed");
-  await until("the next replacement", () => workersOf(server.project).length === 1);
+  await untilWorkers(server, 1);
   server.signal("SIGTERM");
   assertEquals((await server.exited()).code, 0);
 });
@@ -200,7 +187,7 @@ Deno.test("a supervisor killed in the middle of a reload leaves no process behin
   const { project } = first;
   await project.write("app.ts", version("two") + GATE);
   first.signal("SIGHUP");
-  await until("the candidate", () => workersOf(project).length === 2);
+  await untilWorkers(first, 2);
   const old = processesIn(project.folder);
   first.signal("SIGKILL");
   await first.exited();

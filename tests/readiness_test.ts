@@ -1,30 +1,11 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { loadConfig } from "../lib/config/load.ts";
+import { HOLDING_APP } from "./harness/held.ts";
 import { Wire } from "./harness/http.ts";
 import { isAlive } from "./harness/process.ts";
-import { runCommand, Server } from "./harness/server.ts";
+import { Project } from "./harness/project.ts";
+import { Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
-
-const ENGINES = ["native", "node"] as const;
-
-const APP = `
-export default {
-  async fetch(request) {
-    const { pathname } = new URL(request.url);
-    if (pathname === "/slow") await new Promise((resolve) => setTimeout(resolve, 500));
-    return new Response("app " + pathname);
-  },
-};
-`;
-
-interface Settings {
-  readonly readiness?: string;
-  readonly reload?: Record<string, number>;
-}
-
-async function start(engine: typeof ENGINES[number], settings: Settings): Promise<Server> {
-  const config = { engine, ...settings };
-  return await Server.start({ files: { "app.ts": APP }, config });
-}
 
 /** Asks on a connection of its own. */
 async function ask(server: Server, path: string): Promise<string> {
@@ -32,48 +13,55 @@ async function ask(server: Server, path: string): Promise<string> {
   return `${answer.status} ${(await answer.text()).trim()}`;
 }
 
-for (const engine of ENGINES) {
-  Deno.test(`${engine}: the worker answers the readiness path alone, and 200 through a reload`, async () => {
-    await using server = await start(engine, { readiness: "/ready" });
+for (const engine of ["native", "node"] as const) {
+  Deno.test(`${engine}: the worker answers the readiness path alone, 200 through a reload, and 503 when a stop is announced`, async () => {
+    const announceMs = 4_000;
+    await using server = await Server.start({
+      files: { "app.ts": HOLDING_APP },
+      config: { engine },
+    });
+    // Without a readiness path the app answers every path.
+    assertEquals(await ask(server, "/ready"), "200 one /ready");
+    await server.project.configure({
+      readiness: "/ready",
+      reload: { announceMs, idleGraceMs: 30_000, drainDeadlineMs: 60_000 },
+    });
+    assertEquals((await server.reload()).outcome, "done");
     using kept = await Wire.open(server.project.port);
     assertEquals((await kept.ask("/ready")).text, "ready\n");
     assertEquals(await ask(server, "/ready?from=balancer"), "200 ready");
     for (const path of ["/", "/ready/", "/readyness", "/at/ready"]) {
-      assertEquals(await ask(server, path), `200 app ${path}`);
+      assertEquals(await ask(server, path), `200 one ${path}`);
     }
-    assertEquals((await server.hangUp()).event, "reload_done");
-    // The one that is replaced, on the connection that it still has.
-    const { status, text } = await kept.ask("/ready");
-    assertEquals({ status, text }, { status: 200, text: "ready\n" });
-    assertEquals(await ask(server, "/ready"), "200 ready");
-  });
-
-  Deno.test(`${engine}: a stop is announced by 503 while all else is accepted and answered`, async () => {
-    await using server = await start(engine, {
-      readiness: "/ready",
-      reload: { announceMs: 4_000, idleGraceMs: 0, drainDeadlineMs: 1_000 },
+    await server.project.configure({
+      reload: { announceMs, idleGraceMs: 0, drainDeadlineMs: 20_000 },
     });
+    assertEquals((await server.reload()).outcome, "done");
+    // The one that is replaced, on the connection that it still has.
+    const { status, text, headers } = await kept.ask("/ready");
+    assertEquals({ status, text }, { status: 200, text: "ready\n" });
+    assertEquals(headers.get("connection"), "close");
+    assertEquals(await ask(server, "/ready"), "200 ready");
+    await server.waitFor("generation_ended", 2);
+
     server.signal("SIGTERM");
     await until("the announcement", async () => await ask(server, "/ready") === "503 draining");
-    assertEquals(await ask(server, "/"), "200 app /");
-    assertEquals(await ask(server, "/slow"), "200 app /slow");
-    const { outcome, drainMs } = await server.waitFor("generation_ended");
+    // All else is accepted and answered meanwhile.
+    assertEquals(await ask(server, "/"), "200 one /");
+    const body = "whole";
+    const answer = await server.get("/hold", { method: "POST", body });
+    assertEquals(await answer.text(), "one whole");
+    const { outcome, drainMs } = await server.waitFor("generation_ended", 3);
     assertEquals(outcome, "drained");
-    assert(Number(drainMs) >= 4_000, `${drainMs}`);
+    assert(Number(drainMs) >= announceMs, `${drainMs}`);
     assertEquals((await server.exited()).code, 0);
-  });
-
-  Deno.test(`${engine}: without a readiness path the app answers every path`, async () => {
-    await using server = await start(engine, {});
-    assertEquals(await ask(server, "/ready"), "200 app /ready");
   });
 }
 
+const LONG = { readiness: "/ready", reload: { announceMs: 600_000 } };
+
 Deno.test("a second TERM cuts the announcement short", async () => {
-  await using server = await start("native", {
-    readiness: "/ready",
-    reload: { announceMs: 600_000 },
-  });
+  await using server = await Server.start({ config: LONG });
   server.signal("SIGTERM");
   await until("the announcement", async () => await ask(server, "/ready") === "503 draining");
   server.signal("SIGTERM");
@@ -82,10 +70,7 @@ Deno.test("a second TERM cuts the announcement short", async () => {
 });
 
 Deno.test("a worker whose supervisor is gone leaves without an announcement", async () => {
-  await using server = await start("native", {
-    readiness: "/ready",
-    reload: { announceMs: 600_000 },
-  });
+  await using server = await Server.start({ config: LONG });
   const [worker] = await server.workers();
   server.signal("SIGKILL");
   await until("the end of the worker", () => !isAlive(worker!));
@@ -93,16 +78,15 @@ Deno.test("a worker whose supervisor is gone leaves without an announcement", as
 });
 
 Deno.test("an announcement that nobody would hear, or a path that none could ask, is refused", async () => {
-  await using server = await start("native", {});
-  const check = async (settings: Settings) => {
-    await server.project.configure({ ...settings });
-    return (await runCommand(server.project, "check")).stderr;
+  await using project = await Project.create();
+  const refusal = async (settings: Readonly<Record<string, unknown>>) => {
+    await project.configure(settings);
+    return (await assertRejects(() => loadConfig(project.configFile), Error)).message;
   };
-  const unheard = await check({ reload: { announceMs: 1 } });
-  assert(unheard.includes("nobody would hear of it"), unheard);
+  assertStringIncludes(await refusal({ reload: { announceMs: 1 } }), "nobody would hear of it");
   for (const readiness of ["ready", "/", "/a/../b", "/a?b", "/ä"]) {
-    const stderr = await check({ readiness });
-    assert(stderr.includes("expected a path such as"), stderr);
+    assertStringIncludes(await refusal({ readiness }), "expected a path such as");
   }
-  assertEquals(await check({ readiness: "/.well-known/ready" }), "");
+  await project.configure({ readiness: "/.well-known/ready" });
+  assertEquals((await loadConfig(project.configFile)).readiness, "/.well-known/ready");
 });

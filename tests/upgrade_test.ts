@@ -1,205 +1,107 @@
 /** The supervisor's own program is replaced while it serves: in its place, and with nothing lost. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { join } from "node:path";
-import { countDescriptors, isAlive, processesIn, readStatus } from "./harness/process.ts";
+import { Held, HOLDING_APP } from "./harness/held.ts";
 import { Wire } from "./harness/http.ts";
-import { Project, REPOSITORY } from "./harness/project.ts";
+import { GATE, GATE_FILES, GATE_UNVEIL, untilWorkers } from "./harness/life.ts";
+import { isAlive, listeningInode, processesIn, readStatus } from "./harness/process.ts";
 import { runLongCommand, Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
-import { isAllOk, runLoad } from "./load/client.ts";
-import { freePort } from "./harness/ports.ts";
 
-/** A slow start makes room for what happens meanwhile; it talks all the time, as loudly as it can. */
-const APP = `
-const VERSION = "one";
-setInterval(() => console.log("talk ".repeat(200)), 5);
-export default {
-  async fetch(request) {
-    const path = new URL(request.url).pathname;
-    if (path === "/slow") await new Promise((resolve) => setTimeout(resolve, 4000));
-    return new Response(VERSION + " " + path);
-  },
-};
-`;
+/** Talks all the time, as loudly as it can. */
+const TALKING_APP = `setInterval(() => console.log("talk ".repeat(200)), 5);\n${HOLDING_APP}`;
 
-/** Takes a while to load. */
-const SLOW_START = `await new Promise((resolve) => setTimeout(resolve, 1500));\n${APP}`;
-
-/** A helper without any dependency. */
-const HELPER = `
-const any = { "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) } };
-export default { echo: { input: any, output: any, handle: (value) => value } };
-`;
+/** How long a command waits that upgrades. */
+const LONG_MS = 120_000;
 
 async function upgrades(server: Server): Promise<number> {
   return (await server.status()).upgrades;
 }
 
-/** Sends USR2 and waits until another supervisor serves, and the workers of the old one are gone. */
-async function upgrade(server: Server, number: number): Promise<void> {
-  const old = await server.workers();
-  Deno.kill(server.pid, "SIGUSR2");
-  await until(`upgrade ${number}`, async () => {
-    const status = await server.status().catch(() => undefined);
-    return status?.upgrades === number &&
-      status.generations.some(({ state }) => state === "serving");
-  }, 120_000);
-  // Reaped, too: a zombie has a status file still.
-  await until("the old workers to leave", () => old.every((pid) => !readStatus(pid)), 120_000);
-}
-
-function inodeOf(port: number): string | undefined {
-  const hex = port.toString(16).toUpperCase().padStart(4, "0");
-  return Deno.readTextFileSync("/proc/net/tcp").split("\n").map((line) => line.trim().split(/\s+/))
-    .find((row) => row[1]?.endsWith(`:${hex}`) && row[3] === "0A")?.[9];
-}
-
-Deno.test("ten upgrades under load lose nothing, keep process and listener, and grow nothing", async () => {
+Deno.test("an upgrade keeps process, listener and what is in flight, is refused where nothing comes up, and ends by TERM", async (t) => {
   await using server = await Server.start({
-    config: {
-      app: join(REPOSITORY, "tests/load/app.ts"),
-      reload: { drainDeadlineMs: 10_000, idleGraceMs: 1_000 },
-    },
-  });
-  const before = { pid: (await server.status()).pid, inode: inodeOf(server.project.port) };
-  const figures: string[] = [];
-  let done = false;
-  const loads: boolean[] = [];
-  const load = (async () => {
-    while (!done) {
-      const report = await runLoad({
-        target: `127.0.0.1:${server.project.port}`,
-        durationMs: 5_000,
-        modes: ["close", "keep_alive_20"],
-        clients: 2,
-      });
-      loads.push(isAllOk(report));
-      figures.push(JSON.stringify(report.total));
-    }
-  })();
-  const counts: number[] = [];
-  const kibibytes: number[] = [];
-  for (let number = 1; number <= 10; number++) {
-    await upgrade(server, number);
-    counts.push(countDescriptors(server.pid));
-    kibibytes.push(parseInt(readStatus(server.pid)!["VmRSS"]!));
-  }
-  done = true;
-  await load;
-  // deno-lint-ignore no-console
-  console.log(`descriptors ${counts}; KiB ${kibibytes}\n${figures.join("\n")}`);
-  assert(loads.length > 0 && loads.every(Boolean), "a request was lost");
-  const after = await server.status();
-  assertEquals({ pid: after.pid, inode: inodeOf(server.project.port) }, before);
-  assertEquals(after.generations.at(-1)!.generation, 11);
-  assert(counts.at(-1)! <= counts[0]! + 8, `descriptors: ${counts}`);
-});
-
-Deno.test("a worker in the middle of a request finishes it, and may print meanwhile", async () => {
-  await using server = await Server.start({
-    files: { "app.ts": APP },
-    config: { reload: { drainDeadlineMs: 20_000, idleGraceMs: 500 } },
-  });
-  const slow = server.text("/slow");
-  await server.project.write("app.ts", APP.replace('"one"', '"two"'));
-  await upgrade(server, 1);
-  assertEquals(await slow, "one /slow");
-  assertEquals(await server.text("/a"), "two /a");
-  // What it is now can all that it could before.
-  const reload = await runLongCommand(120_000, server.project, "reload");
-  assertEquals(reload.code, 0, reload.stderr);
-  assertEquals(await upgrades(server), 1);
-});
-
-Deno.test("a command upgrades and waits; a new version that does not come up is refused", async () => {
-  await using server = await Server.start();
-  const done = await runLongCommand(120_000, server.project, "upgrade");
-  assertEquals(done.code, 0, done.stderr);
-  assertMatch(done.stdout, /serves generation 2, pid /);
-  const cases: [string, () => Promise<void>][] = [
-    ["app.ts", () => server.project.write("app.ts", "export default {")],
-    ["lisen", () => server.project.configure({ lisen: [] })],
-  ];
-  for (const [found, spoil] of cases) {
-    await spoil();
-    const refused = await runLongCommand(120_000, server.project, "upgrade");
-    assertEquals(refused.code, 1, refused.stderr);
-    assertStringIncludes(refused.stderr, found);
-    assertEquals(await server.text("/a"), "one /a");
-    assertEquals(await upgrades(server), 1);
-    await server.project.write("app.ts", "export default { fetch: () => new Response('x') };");
-  }
-  assertStringIncludes((await server.status()).upgradeRefused ?? "", "lisen");
-});
-
-Deno.test("a second USR2 is refused, and a kill in the midst leaves no process behind", async () => {
-  const project = await Project.create({ files: { "app.ts": SLOW_START } });
-  const first = await Server.startOn(project);
-  first.signal("SIGUSR2");
-  await until("the rehearsal", () => processesIn(project.folder).length === 2);
-  first.signal("SIGUSR2");
-  const { reason } = await first.waitFor("upgrade_refused");
-  assertStringIncludes(String(reason), "under way");
-  await first.waitFor("upgrading");
-  await until("the candidate", () => processesIn(project.folder).length === 2);
-  const old = processesIn(project.folder);
-  first.signal("SIGKILL");
-  await first.exited();
-  await until("old and new to leave", () => !old.some(isAlive));
-  await using second = await Server.startOn(project);
-  assertEquals(await second.text("/a"), "one /a");
-});
-
-Deno.test("TERM while an upgrade rehearses ends it all", async () => {
-  const project = await Project.create({ files: { "app.ts": SLOW_START } });
-  await using server = await Server.startOn(project);
-  Deno.kill(server.pid, "SIGUSR2");
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  assertEquals((await server.stop()).code, 0, server.log);
-  assert(!isAlive(server.pid));
-});
-
-Deno.test("with a helper, a logger and metrics an old worker stays ready for balancers, and all is handed on", async () => {
-  const metrics = freePort();
-  await using server = await Server.start({
+    files: { "app.ts": TALKING_APP, ...GATE_FILES },
     config: {
       readiness: "/ready",
-      log: { folder: "./log" },
-      metrics: { listen: `127.0.0.1:${metrics}` },
-      helpers: { bare: { module: "./bare.ts" } },
-      reload: { idleGraceMs: 5_000 },
+      unveil: GATE_UNVEIL,
+      reload: { drainDeadlineMs: 60_000, idleGraceMs: 30_000 },
     },
-    files: { "app.ts": APP, "bare.ts": HELPER },
   });
-  using kept = await Wire.open(server.project.port);
-  assertEquals((await kept.ask("/ready")).text, "ready\n");
-  Deno.kill(server.pid, "SIGUSR2");
-  await server.waitFor("serving", 2);
-  // The old worker, on the connection that it still has.
-  const { status, text } = await kept.ask("/ready");
-  assertEquals({ status, text }, { status: 200, text: "ready\n" });
-  const roles = ["worker", "helper bare.0", "logger", "metrics"];
-  await until(
-    "the old ones to end",
-    () =>
-      roles.every((role) =>
-        server.events.some((each) => each.event === "former_process_ended" && each.role === role)
-      ),
-  );
-  await until("the metrics", async () => {
-    const answer = await fetch(`http://127.0.0.1:${metrics}/metrics`).catch(() => undefined);
-    return (await answer?.text() ?? "").includes("holdfast_");
-  });
-  assertEquals((await server.hangUp()).event, "reload_done");
-});
+  const { project } = server;
+  const before = { pid: (await server.status()).pid, inode: listeningInode(project.port) };
+  const [old] = await server.workers();
 
-Deno.test("between the exec and the next generation the old workers serve", async () => {
-  await using server = await Server.start({ files: { "app.ts": APP } });
-  await server.project.write("app.ts", SLOW_START.replace('"one"', '"two"'));
-  server.signal("SIGUSR2");
-  await server.waitFor("upgrading");
-  await until("the candidate", () => processesIn(server.project.folder).length === 2);
-  assertEquals(await server.text("/m"), "one /m");
-  await server.waitFor("serving", 2);
-  assertEquals(await server.text("/m"), "two /m");
+  await t.step(
+    "a worker in the middle of a request finishes it, and the old ones serve until the new ones do",
+    async () => {
+      using held = await Held.begin(project);
+      using kept = await Wire.open(project.port);
+      assertEquals((await kept.ask("/ready")).text, "ready\n");
+      // The rehearsal brings up a whole generation, and so does the new program: both wait at the gate.
+      await project.write("app.ts", TALKING_APP.replace('"one"', '"two"') + GATE);
+      server.signal("SIGUSR2");
+      await untilWorkers(server, 2);
+      server.signal("SIGUSR2");
+      const { reason } = await server.waitFor("upgrade_refused");
+      assertStringIncludes(String(reason), "under way");
+      await project.write("gate/open", "");
+      await server.waitFor("upgrading");
+      await until("the exec", async () => {
+        return await server.status().then((status) => status.upgrades === 1, () => false);
+      });
+      await untilWorkers(server, 2);
+      assertEquals(await server.text("/m"), "one /m");
+      await project.write("gate/open", "");
+      await server.waitFor("serving", 2);
+      assertEquals(await server.text("/m"), "two /m");
+      // The old one, on a connection that it still has: it was replaced, and nobody stops.
+      const { status, text } = await kept.ask("/ready");
+      assertEquals({ status, text }, { status: 200, text: "ready\n" });
+      assertEquals(await held.release(), "one whole");
+      // Reaped, too: a zombie has a status file still.
+      await until("the old worker to leave", () => !readStatus(old!));
+      const after = await server.status();
+      assertEquals({ pid: after.pid, inode: listeningInode(project.port) }, before);
+      assertEquals(after.generations.map(({ generation }) => generation), [2]);
+    },
+  );
+
+  await t.step("what it is now can all that it could before", async () => {
+    await project.write("app.ts", TALKING_APP.replace('"one"', '"three"'));
+    assertEquals((await server.reload()).outcome, "done");
+    assertEquals(await server.text("/"), "three /");
+    assertEquals(await upgrades(server), 1);
+  });
+
+  await t.step(
+    "a command upgrades and waits; a new version that does not come up is refused",
+    async () => {
+      const done = await runLongCommand(LONG_MS, project, "upgrade");
+      assertEquals(done.code, 0, done.stderr);
+      assertMatch(done.stdout, /serves generation 4, pid /);
+      const cases: [string, () => Promise<void>][] = [
+        ["app.ts", () => project.write("app.ts", "export default {")],
+        ["lisen", () => project.configure({ lisen: [] })],
+      ];
+      for (const [found, spoil] of cases) {
+        await spoil();
+        const refused = await runLongCommand(LONG_MS, project, "upgrade");
+        assertEquals(refused.code, 1, refused.stderr);
+        assertStringIncludes(refused.stderr, found);
+        assertEquals(await server.text("/a"), "three /a");
+        assertEquals(await upgrades(server), 2);
+        await project.write("app.ts", HOLDING_APP + GATE);
+      }
+      assertStringIncludes((await server.status()).upgradeRefused ?? "", "lisen");
+      await project.configure({ lisen: undefined });
+    },
+  );
+
+  await t.step("TERM while an upgrade rehearses ends it all", async () => {
+    await untilWorkers(server, 1);
+    server.signal("SIGUSR2");
+    await untilWorkers(server, 2);
+    assertEquals((await server.stop()).code, 0, server.log);
+    assert(!isAlive(server.pid));
+    await until("nothing to be left", () => processesIn(project.folder).length === 0);
+  });
 });

@@ -20,6 +20,7 @@ export const PROGRAMS = {
   setpriv: "util-linux",
   strace: "strace",
   "systemd-analyze": "systemd",
+  unshare: "util-linux",
 } as const;
 
 export type ProgramName = keyof typeof PROGRAMS;

@@ -1,6 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
 import { LIVED_MS } from "../../lib/supervisor/backoff.ts";
-import { wornOut } from "../../lib/supervisor/judge.ts";
 import { assertNothingLost, loadDuring, startLoadApp } from "../harness/load_app.ts";
 import { isAlive } from "../harness/process.ts";
 import { PLAIN_APP } from "../harness/project.ts";
@@ -19,22 +18,6 @@ export default {
   },
 };
 `;
-
-Deno.test("a worker's limits lie within a tenth of the config's, by chance, and the first one reached counts", () => {
-  const seen = { maxRequests: 1000, maxAgeMs: 1000, maxMemoryBytes: 1000 };
-  assertEquals(wornOut({}, seen, 0), undefined);
-  for (const [chance, limit] of [[0, 900], [0.5, 1000], [1, 1100]] as const) {
-    for (const reason of ["maxRequests", "maxAgeMs", "maxMemoryBytes"] as const) {
-      const found = wornOut({ [reason]: 1000 }, { ...seen, [reason]: limit }, chance);
-      assertEquals(found, { reason, limit, found: limit });
-      assertEquals(
-        wornOut({ [reason]: 1000 }, { ...seen, [reason]: limit - 1 }, chance),
-        undefined,
-      );
-    }
-  }
-  assertEquals(wornOut({ maxAgeMs: 10, maxMemoryBytes: 10 }, seen, 0)?.reason, "maxAgeMs");
-});
 
 Deno.test("workers are recycled under every kind of load, one at a time, and nothing is lost", async () => {
   await using server = await startLoadApp({

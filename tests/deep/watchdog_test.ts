@@ -1,5 +1,4 @@
 import { assert, assertEquals } from "@std/assert";
-import { LOOK_INTERVAL_MS, Silence } from "../../lib/supervisor/silence.ts";
 import { isAlive } from "../harness/process.ts";
 import { PLAIN_APP } from "../harness/project.ts";
 import { Server } from "../harness/server.ts";
@@ -23,18 +22,6 @@ export default {
   },
 };
 `;
-
-Deno.test("silence is counted in the time that the supervisor itself was awake", () => {
-  const silence = new Silence(0);
-  for (let nowMs = 1_000; nowMs <= 5_000; nowMs += LOOK_INTERVAL_MS) silence.look(nowMs);
-  assertEquals(silence.ms, 5_000);
-  silence.look(3_600_000);
-  assertEquals(silence.ms, 6_000, "an hour without a look counts as a second");
-  silence.heard();
-  assertEquals(silence.ms, 0);
-  silence.look(3_601_000);
-  assertEquals(silence.ms, 1_000);
-});
 
 Deno.test("a worker in an endless loop is replaced, another one first, and the others answer meanwhile", async () => {
   await using server = await Server.start({

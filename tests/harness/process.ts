@@ -39,6 +39,29 @@ export function countSockets(pid: number): number {
   }).length;
 }
 
+/** The number of the socket that listens on a TCP port of this machine (proc_net_tcp(5)). */
+export function listeningInode(port: number): string | undefined {
+  const hex = port.toString(16).toUpperCase().padStart(4, "0");
+  return Deno.readTextFileSync("/proc/net/tcp").split("\n").map((line) => line.trim().split(/\s+/))
+    .find((row) => row[1]?.endsWith(`:${hex}`) && row[3] === "0A")?.[9];
+}
+
+/** Whether a process has the socket that listens on a TCP port of this machine. */
+export function holdsListener(pid: number, port: number): boolean {
+  const socket = `socket:[${listeningInode(port)}]`;
+  try {
+    return [...Deno.readDirSync(`/proc/${pid}/fd`)].some(({ name }) => {
+      try {
+        return Deno.readLinkSync(`/proc/${pid}/fd/${name}`) === socket;
+      } catch {
+        return false; // It was closed while we looked.
+      }
+    });
+  } catch {
+    return false; // The process is gone.
+  }
+}
+
 /** Whether a process is a worker. */
 export function isWorker(pid: number): boolean {
   try {

@@ -130,6 +130,11 @@ export class Server implements AsyncDisposable {
     return this.#process.pid;
   }
 
+  /** How it ended, when it has. */
+  get ended(): Promise<Deno.CommandStatus> {
+    return this.#process.status;
+  }
+
   /** All of the log, as it was written. */
   get log(): string {
     return this.#text;

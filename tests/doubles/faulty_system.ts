@@ -1,0 +1,146 @@
+/** A system in which every effect may fail, as a test says. */
+import type { ControlServer } from "../../lib/supervisor/control_server.ts";
+import type { Listener } from "../../lib/supervisor/listener.ts";
+import type { RuntimeFolder } from "../../lib/supervisor/runtime_folder.ts";
+import type { Spawner } from "../../lib/supervisor/spawner.ts";
+import type { System } from "../../lib/supervisor/system.ts";
+import type { FaultName } from "./fault_name.ts";
+
+/** Throws if this effect is to fail now. */
+export type Strike = (name: FaultName) => void;
+
+/** The same system, but that `strike` is asked before each effect, or after it where things end. */
+export function faultySystem(system: System, strike: Strike): System {
+  /** Does it, and may fail all the same: what is undone half must not undo the rest. */
+  const doAndStrike = (name: FaultName, work: () => void): void => {
+    work();
+    strike(name);
+  };
+
+  const faultySpawner = (spawner: Spawner): Spawner => ({
+    get failed() {
+      return spawner.failed;
+    },
+    async confine(wall) {
+      strike("spawner confine");
+      await spawner.confine(wall);
+    },
+    post(message) {
+      strike(message.type === "command" ? `post ${message.command.type}` : `post ${message.type}`);
+      spawner.post(message);
+    },
+    subscribe(worker, receive) {
+      strike("spawner subscribe");
+      spawner.subscribe(worker, receive);
+    },
+    close: () => doAndStrike("spawner close", () => spawner.close()),
+  });
+
+  const faultyListener = (listener: Listener): Listener => ({
+    text: listener.text,
+    duplicate() {
+      strike("listener duplicate");
+      return listener.duplicate();
+    },
+    listenAgain() {
+      strike("listener listenAgain");
+      return listener.listenAgain();
+    },
+    update(address) {
+      strike("listener update");
+      listener.update(address);
+    },
+    close: () => doAndStrike("listener close", () => listener.close()),
+  });
+
+  const faultyControl = (control: ControlServer): ControlServer => ({
+    duplicate: () => control.duplicate(),
+    close: () => doAndStrike("control close", () => control.close()),
+  });
+
+  const faultyRuntime = (runtime: RuntimeFolder): RuntimeFolder => ({
+    ...runtime,
+    close: () => doAndStrike("runtime close", () => runtime.close()),
+  });
+
+  return {
+    closeIn() {
+      strike("closeIn");
+      system.closeIn();
+    },
+    openServiceManager(...all) {
+      strike("openServiceManager");
+      return system.openServiceManager(...all);
+    },
+    giveUpPermissions() {
+      strike("giveUpPermissions");
+      system.giveUpPermissions();
+    },
+    async loadConfig(...all) {
+      strike("loadConfig");
+      return await system.loadConfig(...all);
+    },
+    locateRuntime: (...all) => system.locateRuntime(...all),
+    commandOf(...all) {
+      strike("commandOf");
+      return system.commandOf(...all);
+    },
+    holdfastOf(...all) {
+      strike("holdfastOf");
+      return system.holdfastOf(...all);
+    },
+    async findDenoDir(...all) {
+      strike("findDenoDir");
+      return await system.findDenoDir(...all);
+    },
+    findCaches(...all) {
+      strike("findCaches");
+      return system.findCaches(...all);
+    },
+    async openRuntimeFolder(...all) {
+      strike("openRuntimeFolder");
+      return faultyRuntime(await system.openRuntimeFolder(...all));
+    },
+    async bundleWorker(...all) {
+      strike("bundleWorker");
+      return await system.bundleWorker(...all);
+    },
+    async bundleHelper(...all) {
+      strike("bundleHelper");
+      return await system.bundleHelper(...all);
+    },
+    async bundleMetrics(...all) {
+      strike("bundleMetrics");
+      return await system.bundleMetrics(...all);
+    },
+    async bundleLogger(...all) {
+      strike("bundleLogger");
+      return await system.bundleLogger(...all);
+    },
+    async openControl(...all) {
+      strike("openControl");
+      return faultyControl(await system.openControl(...all));
+    },
+    async prepareApp(...all) {
+      strike("prepareApp");
+      return await system.prepareApp(...all);
+    },
+    async makeFolders(...all) {
+      strike("makeFolders");
+      await system.makeFolders(...all);
+    },
+    landlockAbi() {
+      strike("landlockAbi");
+      return system.landlockAbi();
+    },
+    async bindListener(...all) {
+      strike("bindListener");
+      return faultyListener(await system.bindListener(...all));
+    },
+    ownProgram: () => system.ownProgram(),
+    startSpawner() {
+      strike("startSpawner");
+      return faultySpawner(system.startSpawner());
+    },
+  };
+}

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { buildPortable, type BuildReport } from "../../lib/compile/portable.ts";
 import type { Status } from "../../lib/protocol/control.ts";
+import { findMissing, recordSkip } from "./needs.ts";
 import type { PageAccount } from "./page_load.ts";
 import { isAlive, processesIn } from "./process.ts";
 import { REPOSITORY } from "./project.ts";
@@ -20,21 +21,18 @@ export async function build(
   return await buildPortable(alterStage ? { ...options, alterStage } : options);
 }
 
-/** Whether this machine lets the tests take everything else away; what they say if not. */
+/** Whether this machine lets the tests take everything else away; the run says why if not. */
 export function canIsolate(): boolean {
-  if (Deno.uid() !== 0) {
-    // deno-lint-ignore no-console
-    console.log("NOT ISOLATED: only root may make namespaces, so deno and the network were there");
-    return false;
-  }
+  const why = findMissing({ programs: ["curl", "ip", "nsenter"], root: true }) ?? tryIsolation();
+  if (why !== undefined) recordSkip({ name: "that an executable is all it needs", why });
+  return why === undefined;
+}
+
+function tryIsolation(): string | undefined {
   const { success, stderr } = new Deno.Command("unshare", {
     args: ["--net", "--mount", "ip", "link", "set", "lo", "up"],
   }).outputSync();
-  if (!success) {
-    // deno-lint-ignore no-console
-    console.log(`NOT ISOLATED: ${new TextDecoder().decode(stderr).trim()}`);
-  }
-  return success;
+  return success ? undefined : new TextDecoder().decode(stderr).trim();
 }
 
 /** What is covered: every program that could stand in for what the executable brings. */
@@ -84,14 +82,14 @@ export class Executable implements AsyncDisposable {
   readonly port: number;
   readonly path: string;
   readonly cache: string;
-  readonly #isolation: PlaceOptions["isolation"];
+  readonly isolation: PlaceOptions["isolation"];
 
   constructor(folder: string, port: number, isolation: PlaceOptions["isolation"]) {
     this.folder = folder;
     this.port = port;
     this.path = join(folder, "alone/guestbook");
     this.cache = join(folder, "cache");
-    this.#isolation = isolation;
+    this.isolation = isolation;
   }
 
   static async place(options: PlaceOptions): Promise<Executable> {
@@ -122,7 +120,7 @@ export class Executable implements AsyncDisposable {
     args: readonly string[],
     env: Readonly<Record<string, string>> = {},
   ): { program: string; options: Deno.CommandOptions } {
-    const [program, ...more] = this.#isolation === "isolated"
+    const [program, ...more] = this.isolation === "isolated"
       ? ["unshare", "--net", "--mount", "sh", "-c", takeAway(), "sh", this.path, ...args]
       : [this.path, ...args];
     return {
@@ -216,11 +214,13 @@ export class RunningExecutable implements AsyncDisposable {
 
   /** A program that sees the network, and the files, that this one sees. */
   beside(program: string, args: readonly string[]): [program: string, args: string[]] {
+    if (this.place.isolation === "none") return [program, [...args]];
     return ["nsenter", [`--net=/proc/${this.pid}/ns/net`, program, ...args]];
   }
 
   /** The text of the front page, by a client in the network of the server. */
   async page(): Promise<string> {
+    if (this.place.isolation === "none") return await this.#fetchPage();
     const [program, args] = this.beside("curl", [
       ...["--silent", "--show-error", "--fail", "--max-time", "10"],
       `http://127.0.0.1:${this.place.port}/`,
@@ -228,6 +228,16 @@ export class RunningExecutable implements AsyncDisposable {
     const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
     if (!success) throw new Error(new TextDecoder().decode(stderr));
     return new TextDecoder().decode(stdout);
+  }
+
+  async #fetchPage(): Promise<string> {
+    const response = await fetch(`http://127.0.0.1:${this.place.port}/`, {
+      headers: { connection: "close" },
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${response.status} ${text}`);
+    return text;
   }
 
   async status(): Promise<Status> {

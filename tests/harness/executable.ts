@@ -6,10 +6,14 @@ import type { Status } from "../../lib/protocol/control.ts";
 import { findMissing, recordSkip } from "./needs.ts";
 import type { PageAccount } from "./page_load.ts";
 import { isAlive, processesIn } from "./process.ts";
+import { hangUp, killQuietly, type LogEvent, ProcessLog, waitForEvent } from "./process_log.ts";
 import { REPOSITORY } from "./project.ts";
-import { type CommandResult, type LogEvent, resultOf } from "./server.ts";
-import { PATIENCE_MS, until } from "./wait.ts";
+import { type CommandResult, resultOf } from "./server.ts";
+import { PATIENCE_MS } from "./wait.ts";
 import { freePort } from "./ports.ts";
+
+/** How long the end may take; the default drain takes up to 32 s. */
+const STOP_PATIENCE_MS = 45_000;
 
 /** Builds an executable of a config's app. */
 export async function build(
@@ -153,7 +157,8 @@ export class Executable implements AsyncDisposable {
 
   async start(args: readonly string[] = []): Promise<RunningExecutable> {
     const { program, options } = this.command(["start", ...args]);
-    const running = new RunningExecutable(this, new Deno.Command(program, options).spawn());
+    const { args: more = [], stdout: _stdout, stderr: _stderr, ...rest } = options;
+    const running = new RunningExecutable(this, ProcessLog.spawn([program, ...more], rest));
     try {
       await running.waitFor("serving");
     } catch (error) {
@@ -171,45 +176,33 @@ export class Executable implements AsyncDisposable {
 /** One that serves. */
 export class RunningExecutable implements AsyncDisposable {
   readonly place: Executable;
-  readonly events: LogEvent[] = [];
-  readonly #process: Deno.ChildProcess;
-  readonly #reading: Promise<unknown>;
-  #text = "";
-  #exit: Deno.CommandStatus | undefined;
+  readonly #process: ProcessLog;
 
-  constructor(place: Executable, process: Deno.ChildProcess) {
+  constructor(place: Executable, process: ProcessLog) {
     this.place = place;
     this.#process = process;
-    this.#reading = Promise.all([this.#readLog(), process.stdout.pipeTo(new WritableStream())]);
-    process.status.then((status) => this.#exit = status);
   }
 
   get pid(): number {
     return this.#process.pid;
   }
 
+  get events(): LogEvent[] {
+    return this.#process.events;
+  }
+
   get log(): string {
-    return this.#text;
+    return this.#process.text;
   }
 
   /** Waits until the log has `count` events of that name, and gives the last of them. */
   async waitFor(event: string, count = 1): Promise<LogEvent> {
-    return await until(`${count} ${event} in the log`, () => {
-      const found = this.events.filter((each) => each.event === event);
-      if (this.#exit && found.length < count) {
-        throw new Error(`It ended before it logged ${event}:\n${this.#text.slice(-4000)}`);
-      }
-      return found[count - 1];
-    });
+    return await waitForEvent(this.#process, event, count);
   }
 
   /** Sends HUP and waits for the outcome of that reload. */
   async hangUp(): Promise<LogEvent> {
-    const outcomes = () =>
-      this.events.filter(({ event }) => event === "reload_done" || event === "reload_refused");
-    const before = outcomes().length;
-    Deno.kill(this.pid, "SIGHUP");
-    return await until("the outcome of the reload", () => outcomes()[before]);
+    return await hangUp(this.#process);
   }
 
   /** A program that sees the network, and the files, that this one sees. */
@@ -248,12 +241,8 @@ export class RunningExecutable implements AsyncDisposable {
 
   /** Sends TERM and waits for the end. */
   async stop(): Promise<number> {
-    if (!this.#exit) Deno.kill(this.pid, "SIGTERM");
-    const late = setTimeout(() => this.#killAll(), 45_000);
-    await this.#reading;
-    const { code } = await this.#process.status;
-    clearTimeout(late);
-    return code;
+    this.#process.signal("SIGTERM");
+    return (await this.#process.ended(STOP_PATIENCE_MS, () => this.#killAll())).status.code;
   }
 
   /** Stops, and fails if anything is left. */
@@ -261,33 +250,12 @@ export class RunningExecutable implements AsyncDisposable {
     await this.stop();
     const left = processesIn(this.place.folder).filter(isAlive);
     this.#killAll();
-    if (left.length > 0) throw new Error(`Left behind: processes ${left}\n${this.#text}`);
+    if (left.length > 0) throw new Error(`Left behind: processes ${left}\n${this.log}`);
   }
 
   #killAll(): void {
-    for (const pid of [...processesIn(this.place.folder), ...this.#exit ? [] : [this.pid]]) {
-      try {
-        Deno.kill(pid, "SIGKILL");
-      } catch {
-        // Gone by now.
-      }
-    }
-  }
-
-  async #readLog(): Promise<void> {
-    let held = "";
-    for await (const chunk of this.#process.stderr.pipeThrough(new TextDecoderStream())) {
-      this.#text += chunk;
-      const lines = (held + chunk).split("\n");
-      held = lines.pop()!;
-      for (const line of lines) {
-        try {
-          this.events.push(JSON.parse(line));
-        } catch {
-          // The header's own errors are for people.
-        }
-      }
-    }
+    processesIn(this.place.folder).forEach((pid) => killQuietly(pid));
+    this.#process.kill();
   }
 }
 

@@ -3,15 +3,16 @@ import { join } from "node:path";
 import { Answer } from "../lib/protocol/control.ts";
 import { encodeFrame, FrameReader } from "../lib/protocol/frame.ts";
 import { openRuntimeFolder } from "../lib/supervisor/runtime_folder.ts";
+import type { CommandLine } from "./doubles/many_commands.ts";
 import { isAlive, processesIn } from "./harness/process.ts";
 import { PLAIN_APP, Project, REPOSITORY } from "./harness/project.ts";
-import { type CommandResult, Server } from "./harness/server.ts";
-import { sleep, until } from "./harness/wait.ts";
+import { type CommandResult, resultOf, Server } from "./harness/server.ts";
+import { until } from "./harness/wait.ts";
 
 /** The deadline of the control socket is 5 s; this is far from it on either side of a busy machine. */
 const DEADLINE_PATIENCE_MS = 15_000;
 
-/** How long a command may take; one that serves although it must not is ended by TERM. */
+/** How long a command, or many of them, may take; what serves although it must not is ended by TERM. */
 const COMMAND_PATIENCE_MS = 40_000;
 
 /** Runs the CLI with exactly these arguments, in `cwd`, to its end. */
@@ -33,6 +34,25 @@ async function holdfast(args: readonly string[], cwd = REPOSITORY): Promise<Comm
   return { code: output.code, stdout: stdout!, stderr: stderr! };
 }
 
+/** Runs command lines in one process, see many_commands.ts. */
+async function runMany(lines: readonly CommandLine[]): Promise<CommandResult[]> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", join(REPOSITORY, "tests/doubles/many_commands.ts")],
+    cwd: REPOSITORY,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+    signal: AbortSignal.timeout(COMMAND_PATIENCE_MS),
+  }).spawn();
+  const output = child.output();
+  await new Blob([JSON.stringify(lines)]).stream().pipeTo(child.stdin);
+  const { stdout, stderr } = resultOf(await output);
+  assert(stdout !== "", stderr);
+  const results: CommandResult[] = JSON.parse(stdout);
+  assertEquals(results.length, lines.length);
+  return results;
+}
+
 /** Runs a command of the CLI on a project to its end. */
 function runCommand(project: Project, name: string, ...args: string[]): Promise<CommandResult> {
   return holdfast([name, "--config", project.configFile, ...args]);
@@ -44,6 +64,15 @@ function controlPath(project: Project): string {
 
 function dial(project: Project): Promise<Deno.UnixConn> {
   return Deno.connect({ transport: "unix", path: controlPath(project) });
+}
+
+/** How many are connected to the control socket: proc(5) lists what is accepted under its path. */
+function countClients(project: Project): number {
+  const CONNECTED = "03";
+  const rows = Deno.readTextFileSync("/proc/net/unix").split("\n").map((row) => row.split(/\s+/));
+  return rows.filter(([, , , , , state, , path]) =>
+    state === CONNECTED && path === controlPath(project)
+  ).length;
 }
 
 /** All that comes until the other side ends the connection. */
@@ -86,34 +115,38 @@ function version(text: string): string {
   return PLAIN_APP.replace('"one"', JSON.stringify(text));
 }
 
-/** Answers `/slow` after `ms`, and everything else at once. */
-function slowApp(ms: number): string {
-  return `export default {
-    async fetch(request) {
-      if (new URL(request.url).pathname === "/slow") await new Promise((r) => setTimeout(r, ${ms}));
-      return new Response("done");
-    },
-  };`;
-}
+/** Answers `/slow` once there is a file `data/go`, and everything else at once. */
+const GATED_APP = `export default {
+  async fetch(request) {
+    if (new URL(request.url).pathname === "/slow") {
+      while (!await Deno.stat("data/go").then(() => true, () => false)) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    }
+    return new Response("done");
+  },
+};`;
 
 Deno.test("--help names every command, option and exit status, and exits 0", async () => {
-  for (const option of ["--help", "-h"]) {
-    const { code, stdout, stderr } = await holdfast([option]);
-    assertEquals([code, stderr], [0, ""]);
-    for (const word of ["start", "check", "reload", "stop", "status", "--config", "--json"]) {
-      assertStringIncludes(stdout, word);
-    }
-    for (const status of ["64", "69", "70", "71", "75", "78"]) assertStringIncludes(stdout, status);
+  const { code, stdout, stderr } = await holdfast(["--help"]);
+  assertEquals([code, stderr], [0, ""]);
+  for (const word of ["start", "check", "reload", "stop", "status", "--config", "--json"]) {
+    assertStringIncludes(stdout, word);
   }
-  assertEquals((await holdfast(["status", "--help"])).code, 0);
+  for (const status of ["64", "69", "70", "71", "75", "78"]) assertStringIncludes(stdout, status);
+  assertEquals(await runMany([{ args: ["-h"] }, { args: ["status", "--help"] }]), [
+    { code, stdout, stderr },
+    { code, stdout, stderr },
+  ]);
 });
 
 Deno.test("--version names Holdfast's version and Deno's, and exits 0", async () => {
   const facts = JSON.parse(await Deno.readTextFile(join(REPOSITORY, "deno.json")));
-  for (const option of ["--version", "-V"]) {
-    const { code, stdout } = await holdfast([option]);
-    assertEquals([code, stdout], [0, `holdfast ${facts.version} (deno ${Deno.version.deno})\n`]);
-  }
+  const stdout = `holdfast ${facts.version} (deno ${Deno.version.deno})\n`;
+  assertEquals(await runMany([{ args: ["--version"] }, { args: ["-V"] }]), [
+    { code: 0, stdout, stderr: "" },
+    { code: 0, stdout, stderr: "" },
+  ]);
 });
 
 const WRONG_USAGE: [string, string[], string][] = [
@@ -128,14 +161,16 @@ const WRONG_USAGE: [string, string[], string][] = [
   ["--config twice", ["check", "--config", "a", "--config", "b"], "--config wants one file"],
 ];
 
-for (const [what, args, message] of WRONG_USAGE) {
-  Deno.test(`${what} is wrong usage: exit 64, and a way to the help`, async () => {
-    const { code, stdout, stderr } = await holdfast(args);
-    assertEquals([code, stdout], [64, ""]);
+Deno.test("wrong usage is exit 64, and a way to the help", async () => {
+  const results = await runMany(WRONG_USAGE.map(([, args]) => ({ args })));
+  for (const [index, [what, , message]] of WRONG_USAGE.entries()) {
+    const { code, stdout, stderr } = results[index]!;
+    assertEquals([code, stdout], [64, ""], what);
     assertStringIncludes(stderr, message);
     assertStringIncludes(stderr, "--help");
-  });
-}
+  }
+  assertEquals(await holdfast(WRONG_USAGE[0]![1]), results[0], "as a process of its own");
+});
 
 Deno.test("check says ok with exit 0, opens no socket and makes no runtime folder", async () => {
   await using project = await Project.create({ config: { listen: ["127.0.0.1:1"] } });
@@ -153,16 +188,22 @@ Deno.test("check says ok with exit 0, opens no socket and makes no runtime folde
 
 Deno.test("check reads ./holdfast.jsonc unless --config names another", async () => {
   await using project = await Project.create();
-  assertEquals((await holdfast(["check"], project.folder)).code, 0);
   await project.write("other.jsonc", "{}");
-  const { code, stderr } = await holdfast(["check", "--config", "other.jsonc"], project.folder);
-  assertEquals(code, 78);
-  assertStringIncludes(stderr, "other.jsonc:1:1: app: this key is missing");
+  const cwd = project.folder;
+  const [own, other] = await runMany([
+    { args: ["check"], cwd },
+    { args: ["check", "--config", "other.jsonc"], cwd },
+  ]);
+  assertEquals(own!.code, 0);
+  assertEquals(other!.code, 78);
+  assertStringIncludes(other!.stderr, "other.jsonc:1:1: app: this key is missing");
 });
 
 interface WrongConfig {
   readonly config: string;
   readonly app?: string;
+  /** Whether a start finds it after it gave up rights: it can be the last in a process alone. */
+  readonly late?: true;
   /** What the message must say; `FOLDER` stands for the project's folder. */
   readonly says: readonly string[];
 }
@@ -190,70 +231,74 @@ const WRONG_CONFIGS: Record<string, WrongConfig> = {
   },
   "an app that imports what is not there": {
     config: `{ "app": "./app.ts", "listen": ["127.0.0.1:8000"] }`,
+    late: true,
     app: `\nimport "./missing.ts";\nexport default { fetch() {} };`,
     says: ["Cannot load the app's modules", "FOLDER/missing.ts", "FOLDER/app.ts:2:8"],
   },
   "an app with a syntax error": {
     config: `{ "app": "./app.ts", "listen": ["127.0.0.1:8000"] }`,
+    late: true,
     app: `\n\nexport default {`,
     says: ["Cannot load the app's modules", "FOLDER/app.ts:3:17"],
   },
   "code that the app may write": {
+    late: true,
     config: `{ "app": "./app.ts", "listen": ["127.0.0.1:8000"],\n "unveil": { "./app.ts": "rw" } }`,
     says: ["FOLDER/holdfast.jsonc:2:", 'makes writable the app\'s code, "FOLDER/app.ts"'],
   },
 };
 
-for (const [what, { config, app, says }] of Object.entries(WRONG_CONFIGS)) {
-  Deno.test(`check and start refuse ${what} with exit 78 and say where it is`, async () => {
-    await using project = await Project.create({
-      files: app === undefined ? {} : { "app.ts": app },
-    });
+Deno.test("check and start refuse a wrong config with exit 78 and say where it is", async (t) => {
+  await using stack = new AsyncDisposableStack();
+  const checks: CommandLine[] = [];
+  const starts: CommandLine[] = [];
+  const rows = [];
+  for (const [what, { config, app, late, says }] of Object.entries(WRONG_CONFIGS)) {
+    const files: Record<string, string> = app === undefined ? {} : { "app.ts": app };
+    const project = stack.use(await Project.create({ files }));
     await project.write("holdfast.jsonc", config);
-    for (const command of ["check", "start"]) {
-      const { code, stdout, stderr } = await runCommand(project, command);
-      assertEquals([code, stdout], [78, ""], stderr);
-      for (const text of says) {
-        assertStringIncludes(stderr, text.replaceAll("FOLDER", project.folder));
+    const start = { args: ["start", "--config", project.configFile] };
+    checks.push({ args: ["check", "--config", project.configFile] });
+    if (!late) starts.push(start);
+    rows.push({ what, project, start, says, late, at: starts.length - 1 });
+  }
+  const checked = await runMany(checks);
+  const started = await runMany(starts);
+  for (const [index, { what, project, start, says, at, late }] of rows.entries()) {
+    await t.step(what, async () => {
+      for (const result of [checked[index]!, late ? await holdfast(start.args) : started[at]!]) {
+        const { code, stdout, stderr } = result;
+        assertEquals([code, stdout], [78, ""], stderr);
+        for (const text of says) {
+          assertStringIncludes(stderr, text.replaceAll("FOLDER", project.folder));
+        }
       }
-    }
-  });
-}
+    });
+  }
+  assertEquals(await holdfast(checks[0]!.args), checked[0], "as a process of its own");
+});
 
 Deno.test("a config path that does not exist is exit 78 for every command, and is named", async () => {
   await using project = await Project.create();
   const missing = project.path("missing.jsonc");
-  for (const command of ["start", "check", "reload", "stop", "status"]) {
-    const { code, stderr } = await holdfast([command, "--config", missing]);
-    assertEquals(code, 78, `${command}: ${stderr}`);
+  const names = ["start", "check", "reload", "stop", "status"];
+  const results = await runMany(names.map((name) => ({ args: [name, "--config", missing] })));
+  for (const [index, { code, stderr }] of results.entries()) {
+    assertEquals(code, 78, `${names[index]}: ${stderr}`);
     assertStringIncludes(stderr, missing);
   }
 });
 
 Deno.test("status, reload and stop without a supervisor are exit 69 and say how to start it", async () => {
   await using project = await Project.create();
-  for (const command of ["status", "reload", "stop"]) {
-    const { code, stdout, stderr } = await runCommand(project, command);
-    assertEquals([code, stdout], [69, ""], command);
+  const names = ["status", "reload", "stop"];
+  const config = project.configFile;
+  const results = await runMany(names.map((name) => ({ args: [name, "--config", config] })));
+  for (const [index, { code, stdout, stderr }] of results.entries()) {
+    assertEquals([code, stdout], [69, ""], names[index]);
     assertStringIncludes(stderr, `No supervisor answers on ${controlPath(project)}`);
     assertStringIncludes(stderr, "holdfast start");
   }
-});
-
-Deno.test("a second start is exit 71 and names the pid of the first, which is untouched", async () => {
-  await using server = await Server.start();
-  const before = await server.status();
-  const { code, stderr } = await runCommand(server.project, "start");
-  assertEquals(code, 71);
-  assertStringIncludes(stderr, `Already running, pid ${server.pid}:`);
-  assertEquals(await server.text("/"), "one /");
-  const after = await server.status();
-  assertEquals(
-    after.generations[0]!.workers[0]!.process!.pid,
-    before.generations[0]!.workers[0]!.process!.pid,
-  );
-  assertEquals(after.reloads, 0);
-  assertEquals((await runCommand(server.project, "reload")).code, 0);
 });
 
 Deno.test("a control socket and a lock that a killed supervisor left are replaced", async () => {
@@ -294,20 +339,28 @@ Deno.test("an app that does not come up at start is exit 75, and nothing stays",
 });
 
 Deno.test("a runtime folder that cannot be used is exit 71 and is named", async () => {
-  await using project = await Project.create({ files: { "a_file": "text" } });
+  await using stack = new AsyncDisposableStack();
+  const project = stack.use(await Project.create({ files: { "a_file": "text" } }));
   await Deno.symlink(project.folder, project.path("a_link"));
-  for (const runtime of ["/proc/holdfast", project.path("a_file"), project.path("a_link")]) {
-    await project.configure({ runtime });
-    const { code, stderr } = await runCommand(project, "start");
+  const unusable = ["/proc/holdfast", project.path("a_file"), project.path("a_link")];
+  const lines: CommandLine[] = [];
+  // Control: a folder that may be used gets as far as the port.
+  for (const [index, runtime] of [...unusable, project.path("a_folder")].entries()) {
+    const file = project.path(`${index}.jsonc`);
+    const listen = [`127.0.0.1:${project.port}`];
+    await project.write(`${index}.jsonc`, JSON.stringify({ app: "./app.ts", listen, runtime }));
+    lines.push({ args: ["start", "--config", file] });
+  }
+  using _taken = Deno.listen({ hostname: "127.0.0.1", port: project.port });
+  const results = await runMany(lines);
+  for (const [index, runtime] of unusable.entries()) {
+    const { code, stderr } = results[index]!;
     assertEquals(code, 71, stderr);
     assertStringIncludes(stderr, runtime);
     assertStringIncludes(stderr, "hint: ");
   }
   assertEquals(await Deno.readTextFile(project.path("a_file")), "text");
-  // Control: a folder that may be used gets as far as the port.
-  using _taken = Deno.listen({ hostname: "127.0.0.1", port: project.port });
-  await project.configure({ runtime: project.path("a_folder") });
-  assertStringIncludes((await runCommand(project, "start")).stderr, "Cannot listen on");
+  assertStringIncludes(results.at(-1)!.stderr, "Cannot listen on");
 });
 
 Deno.test("a runtime folder outside of --allow-write is exit 71 with that as a hint", async () => {
@@ -317,19 +370,6 @@ Deno.test("a runtime folder outside of --allow-write is exit 71 with that as a h
   assertStringIncludes(server.log, `Cannot use the runtime folder ${runtime}`);
   assertStringIncludes(server.log, "--allow-write");
   await Deno.remove(runtime);
-});
-
-Deno.test("only the user reaches the control socket: folder 0700, socket 0600, lock 0600", async () => {
-  const project = await Project.create();
-  // One that was open to everybody is closed.
-  await Deno.mkdir(project.path(".holdfast"));
-  await Deno.chmod(project.path(".holdfast"), 0o777);
-  await using server = await Server.startOn(project);
-  const modeOf = async (path: string) => (await Deno.stat(project.path(path))).mode! & 0o777;
-  assertEquals(await modeOf(".holdfast"), 0o700);
-  assertEquals(await modeOf(".holdfast/control.sock"), 0o600);
-  assertEquals(await modeOf(".holdfast/lock"), 0o600);
-  assertEquals((await Deno.readTextFile(project.path(".holdfast/lock"))).trim(), `${server.pid}`);
 });
 
 Deno.test("a link that lies in the place of the lock leads to no file being changed", async () => {
@@ -359,252 +399,299 @@ Deno.test("two never hold one runtime folder, whenever the first lets go of it",
   await Deno.remove(join(folder, ".."), { recursive: true });
 });
 
-Deno.test("status --json names processes, generations, traffic and the last reload", async () => {
-  await using server = await Server.start({ files: { "app.ts": slowApp(4000) } });
-  const { project } = server;
-  const ask = async () => {
-    const { code, stdout } = await runCommand(project, "status", "--json");
-    assertEquals(code, 0);
-    assertMatch(stdout, /^\{.*\}\n$/);
-    const answer = Answer.parse({ type: "status", status: JSON.parse(stdout) });
-    assert(answer.type === "status");
-    return answer.status;
-  };
-  const first = await ask();
-  assertEquals(first.pid, server.pid);
-  assertEquals(first.config, project.configFile);
-  assertEquals(first.listeners, [`127.0.0.1:${project.port}`]);
-  assertEquals([first.reloads, first.lastReload, first.ended], [0, null, []]);
-  assertEquals(first.generations.map(({ generation, state }) => [generation, state]), [[
-    1,
-    "serving",
-  ]]);
-  assert(isAlive(first.generations[0]!.workers[0]!.process!.pid));
-  assert(first.ageMs >= first.generations[0]!.ageMs);
-  await until("the descriptors as proc(5) lists them", async () => {
-    const { pid, descriptors } = (await ask()).generations[0]!.workers[0]!.process!;
-    return descriptors === [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
+Deno.test("a running supervisor is asked by commands, from its first status to its stop", async (t) => {
+  const project = await Project.create({
+    files: { "app.ts": GATED_APP, "data/keep": "" },
+    config: { unveil: { "./data/": "r" } },
   });
-
-  await server.text("/");
-  const slow = server.text("/slow");
-  const busy = await until("the request in flight", async () => {
-    const worker = (await ask()).generations[0]!.workers[0]!.process;
-    return worker?.inFlight === 1 ? worker : undefined;
-  });
-  assertEquals([busy.accepted, busy.answered, busy.connections], [2, 1, 1]);
-
-  assertEquals((await runCommand(project, "reload")).code, 0);
-  const during = await ask();
-  assertEquals(
-    during.generations.map(({ generation, state }) => [generation, state]),
-    [[1, "draining"], [2, "serving"]],
-  );
-  assertEquals([during.lastReload!.outcome, during.lastReload!.generation], ["done", 2]);
-  assertEquals(await slow, "done");
-  const after = await until("the end of the drain", async () => {
-    const status = await ask();
-    return status.generations.length === 1 && status;
-  });
-  assertEquals(
-    after.ended.map(({ generation, answered, cut, outcome }) => [
-      generation,
-      answered,
-      cut,
-      outcome,
-    ]),
-    [[1, 1, 0, "drained"]],
-  );
-
-  await project.write("app.ts", "export default {");
-  assertEquals((await runCommand(project, "reload")).code, 1);
-  const last = (await ask()).lastReload!;
-  assertEquals([last.outcome, last.generation], ["refused", 2]);
-  assertStringIncludes(last.reason!, "app.ts");
-});
-
-Deno.test("status prints a table whose columns line up, without borders or colours", async () => {
-  await using server = await Server.start();
-  const { project } = server;
-  const pid = (await server.workers())[0]!;
-  const { code, stdout } = await runCommand(project, "status");
-  assertEquals(code, 0);
-  const lines = stdout.trimEnd().split("\n");
-  assertStringIncludes(lines[0]!, project.configFile);
-  assertEquals(lines[1], `listening on 127.0.0.1:${project.port}`);
-  assertEquals(lines[2], "never reloaded");
-  const [head, supervisor, worker, ...more] = lines.slice(4);
-  assertEquals(more, []);
-  for (const name of ["ROLE", "PID", "GENERATION", "STATE", "AGE", "IN FLIGHT", "ACCEPTED"]) {
-    assertStringIncludes(head!, name);
-  }
-  assertMatch(supervisor!, new RegExp(`^supervisor +${server.pid} +\\d+s$`));
-  assertMatch(
-    worker!,
-    new RegExp(
-      `^worker +${pid} +1 +serving +\\d+s +native +kernel +0 +0 +0 +0 +0 +\\d+ MiB +\\d+$`,
-    ),
-  );
-  const column = (name: string) => head!.indexOf(name);
-  assertEquals(supervisor!.indexOf(`${server.pid}`), column("PID"));
-  assertEquals(worker!.indexOf("serving"), column("STATE"));
-  assertEquals(worker!.indexOf("native"), column("ENGINE"));
-  // deno-lint-ignore no-control-regex
-  assert(!/[\u001b\u2500-\u257f|]/.test(stdout), stdout);
-  assert(lines.every((line) => line === line.trimEnd()));
-});
-
-Deno.test("reload waits for its outcome: 0 and the generation, or 1 and the reason", async () => {
-  await using server = await Server.start();
-  const { project } = server;
-  const slowly = "export const open = () => new Promise((resolve) => setTimeout(resolve, 1500));";
-  await project.write("app.ts", version("two") + slowly);
-  const done = await runCommand(project, "reload");
-  assertEquals([done.code, done.stderr], [0, ""]);
-  assertMatch(done.stdout, /^Generation 2 serves, after \d+ ms\n$/);
-  assert(Number(/after (\d+) ms/.exec(done.stdout)![1]) >= 1500, done.stdout);
-  assertEquals(await server.text("/"), "two /");
-  await project.write("app.ts", "throw new Error('out of luck');");
-  const { code, stdout, stderr } = await runCommand(project, "reload");
-  assertEquals([code, stdout], [1, ""]);
-  assertStringIncludes(stderr, "The new version was refused, generation 2 goes on: ");
-  assertStringIncludes(stderr, "out of luck");
-  assertEquals(await server.text("/"), "two /");
-});
-
-Deno.test("a reload goes on when the one who asked for it hangs up", async () => {
-  await using server = await Server.start();
-  await server.project.write("app.ts", version("two"));
-  const connection = await dial(server.project);
-  await connection.write(encodeFrame({ type: "reload" }));
-  connection.close();
-  assertEquals((await server.waitFor("reload_done")).generation, 2);
-  assertEquals(await server.text("/"), "two /");
-});
-
-Deno.test("stop lets requests in flight finish, waits until all is gone, and exits 0", async () => {
-  await using server = await Server.start({ files: { "app.ts": slowApp(2000) } });
-  const { project } = server;
-  const pids = [server.pid, ...await server.workers()];
-  const slow = server.text("/slow");
-  await until("the request in flight", async () => {
-    return (await server.status()).generations[0]!.workers[0]!.process!.inFlight === 1;
-  });
-  const stops = await Promise.all([runCommand(project, "stop"), runCommand(project, "stop")]);
-  // The worker is gone, and so are the port and the runtime folder's files, when stop says so.
-  assertEquals(processesIn(project.folder), []);
-  assertEquals([...Deno.readDirSync(project.path(".holdfast"))], []);
-  Deno.listen({ hostname: "127.0.0.1", port: project.port }).close();
-  assertEquals(stops.map(({ code, stderr }) => [code, stderr]), [[0, ""], [0, ""]]);
-  assertEquals(await slow, "done");
-  assertEquals((await server.exited()).code, 0);
-  assertEquals(pids.filter(isAlive), []);
-  assertEquals((await runCommand(project, "stop")).code, 69);
-});
-
-Deno.test("stop is answered each time: ten starts, ten stops, ten times exit 0", async () => {
-  const project = await Project.create();
-  const codes: number[] = [];
-  for (let round = 0; round < 9; round++) {
-    const server = await Server.startOn(project);
-    codes.push((await runCommand(project, "stop")).code, (await server.exited()).code);
-  }
+  // One that was open to everybody is closed.
+  await Deno.mkdir(project.path(".holdfast"));
+  await Deno.chmod(project.path(".holdfast"), 0o777);
   await using server = await Server.startOn(project);
-  codes.push((await runCommand(project, "stop")).code, (await server.exited()).code);
-  assertEquals(codes, Array(20).fill(0));
-});
 
-Deno.test("what is no question on the control socket is refused with the reason", async () => {
-  await using server = await Server.start();
-  const wrong: Record<string, [Uint8Array, RegExp]> = {
-    garbage: [new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"), /allowed are 1024/],
-    "an oversized frame": [new Uint8Array([255, 255, 255, 255, 1]), /allowed are 1024/],
-    "no JSON": [new Uint8Array([0, 0, 0, 3, 255, 254, 253]), /3 bytes/],
-    "an unknown question": [encodeFrame({ type: "exec" }), /Invalid/],
-    "a question with more in it": [encodeFrame({ type: "status", path: "/etc" }), /path/],
-    "a list": [encodeFrame(["stop"]), /Invalid/],
-  };
-  for (const [what, [bytes, reason]] of Object.entries(wrong)) {
-    const connection = await dial(server.project);
-    await connection.write(bytes);
-    const [answer, ...more] = await readToEnd(connection) as { type: string; reason: string }[];
-    connection.close();
-    assertEquals([answer?.type, more], ["refused", []], what);
-    assertMatch(answer!.reason, reason);
-  }
-  // Control: the same words, as they should be.
-  const connection = await dial(server.project);
-  await connection.write(encodeFrame({ type: "status" }));
-  const answer = Answer.parse((await readToEnd(connection))[0]);
-  connection.close();
-  assertEquals(answer.type, "status");
-  assertEquals(server.eventsOf("reload_done").length, 0);
-  assertEquals(await server.text("/"), "one /");
-});
-
-Deno.test("a silent, a half-asking and a dripping client are hung up on by the deadline", async () => {
-  await using server = await Server.start();
-  const clients = await Promise.all([1, 2, 3].map(() => dial(server.project)));
-  const [silent, half, dripping] = clients;
-  await half!.write(encodeFrame({ type: "status" }).subarray(0, 7));
-  const drops = new Uint8Array(1000).fill(32);
-  new DataView(drops.buffer).setUint32(0, 996);
-  let dripped = 0;
-  const drip = setInterval(() => {
-    dripping!.write(drops.subarray(dripped, ++dripped)).catch(() => clearInterval(drip));
-  }, 250);
-  const [silentEnds, halfEnds, drippingEnds] = await Promise.all(
-    [silent!, half!, dripping!].map((each) => ends(each)),
+  await t.step(
+    "only the user reaches the control socket: folder 0700, socket 0600, lock 0600",
+    async () => {
+      const modeOf = async (path: string) => (await Deno.stat(project.path(path))).mode! & 0o777;
+      assertEquals(await modeOf(".holdfast"), 0o700);
+      assertEquals(await modeOf(".holdfast/control.sock"), 0o600);
+      assertEquals(await modeOf(".holdfast/lock"), 0o600);
+      assertEquals(
+        (await Deno.readTextFile(project.path(".holdfast/lock"))).trim(),
+        `${server.pid}`,
+      );
+    },
   );
-  clearInterval(drip);
-  clients.forEach(closeQuietly);
-  assertEquals({ silentEnds, halfEnds, drippingEnds }, {
-    silentEnds: true,
-    halfEnds: true,
-    drippingEnds: true,
+
+  await t.step(
+    "status prints a table whose columns line up, without borders or colours",
+    async () => {
+      const pid = (await server.workers())[0]!;
+      const { code, stdout } = await runCommand(project, "status");
+      assertEquals(code, 0);
+      const lines = stdout.trimEnd().split("\n");
+      assertStringIncludes(lines[0]!, project.configFile);
+      assertEquals(lines[1], `listening on 127.0.0.1:${project.port}`);
+      assertEquals(lines[2], "never reloaded");
+      const [head, supervisor, worker, ...more] = lines.slice(4);
+      assertEquals(more, []);
+      for (const name of ["ROLE", "PID", "GENERATION", "STATE", "AGE", "IN FLIGHT", "ACCEPTED"]) {
+        assertStringIncludes(head!, name);
+      }
+      assertMatch(supervisor!, new RegExp(`^supervisor +${server.pid} +\\d+s$`));
+      assertMatch(
+        worker!,
+        new RegExp(
+          `^worker +${pid} +1 +serving +\\d+s +native +kernel +0 +0 +0 +0 +0 +\\d+ MiB +\\d+$`,
+        ),
+      );
+      const column = (name: string) => head!.indexOf(name);
+      assertEquals(supervisor!.indexOf(`${server.pid}`), column("PID"));
+      assertEquals(worker!.indexOf("serving"), column("STATE"));
+      assertEquals(worker!.indexOf("native"), column("ENGINE"));
+      // deno-lint-ignore no-control-regex
+      assert(!/[\u001b\u2500-\u257f|]/.test(stdout), stdout);
+      assert(lines.every((line) => line === line.trimEnd()));
+    },
+  );
+
+  await t.step(
+    "status --json names processes, generations, traffic and the last reload",
+    async () => {
+      const ask = async () => {
+        const { code, stdout } = await runCommand(project, "status", "--json");
+        assertEquals(code, 0);
+        assertMatch(stdout, /^\{.*\}\n$/);
+        const answer = Answer.parse({ type: "status", status: JSON.parse(stdout) });
+        assert(answer.type === "status");
+        return answer.status;
+      };
+      const first = await ask();
+      assertEquals(first.pid, server.pid);
+      assertEquals(first.config, project.configFile);
+      assertEquals(first.listeners, [`127.0.0.1:${project.port}`]);
+      assertEquals([first.reloads, first.lastReload, first.ended], [0, null, []]);
+      assertEquals(first.generations.map(({ generation, state }) => [generation, state]), [[
+        1,
+        "serving",
+      ]]);
+      assert(isAlive(first.generations[0]!.workers[0]!.process!.pid));
+      assert(first.ageMs >= first.generations[0]!.ageMs);
+      await until("the descriptors as proc(5) lists them", async () => {
+        const { pid, descriptors } = (await server.status()).generations[0]!.workers[0]!.process!;
+        return descriptors === [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
+      });
+
+      await server.text("/");
+      const slow = server.text("/slow");
+      const busy = await until("the request in flight", async () => {
+        const worker = (await server.status()).generations[0]!.workers[0]!.process;
+        return worker?.inFlight === 1 ? worker : undefined;
+      });
+      assertEquals([busy.accepted, busy.answered, busy.connections], [2, 1, 1]);
+
+      assertEquals((await server.reload()).outcome, "done");
+      const during = await ask();
+      assertEquals(
+        during.generations.map(({ generation, state }) => [generation, state]),
+        [[1, "draining"], [2, "serving"]],
+      );
+      assertEquals([during.lastReload!.outcome, during.lastReload!.generation], ["done", 2]);
+      await project.write("data/go", "");
+      assertEquals(await slow, "done");
+      const after = await until("the end of the drain", async () => {
+        const status = await server.status();
+        return status.generations.length === 1 && status;
+      });
+      assertEquals(
+        after.ended.map(({ generation, answered, cut, outcome }) => [
+          generation,
+          answered,
+          cut,
+          outcome,
+        ]),
+        [[1, 1, 0, "drained"]],
+      );
+
+      await project.write("app.ts", "export default {");
+      assertEquals((await server.reload()).outcome, "refused");
+      const last = (await ask()).lastReload!;
+      assertEquals([last.outcome, last.generation], ["refused", 2]);
+      assertStringIncludes(last.reason!, "app.ts");
+    },
+  );
+
+  await t.step(
+    "a second start is exit 71 and names the pid of the first, which is untouched",
+    async () => {
+      await project.write("app.ts", PLAIN_APP);
+      assertEquals((await server.reload()).outcome, "done");
+      const before = await until("one generation", async () => {
+        const status = await server.status();
+        return status.generations.length === 1 && status;
+      });
+      const { code, stderr } = await runCommand(project, "start");
+      assertEquals(code, 71);
+      assertStringIncludes(stderr, `Already running, pid ${server.pid}:`);
+      assertEquals(await server.text("/"), "one /");
+      const after = await server.status();
+      const pidsOf = ({ generations }: typeof before) =>
+        generations.flatMap(({ workers }) => workers.map(({ process }) => process?.pid));
+      assertEquals(pidsOf(after), pidsOf(before));
+      assertEquals(after.reloads, before.reloads);
+      assertEquals((await server.reload()).outcome, "done");
+    },
+  );
+
+  await t.step(
+    "reload waits for its outcome: 0 and the generation, or 1 and the reason",
+    async () => {
+      const current = (await server.status()).lastReload!.generation;
+      const slowly =
+        "export const open = () => new Promise((resolve) => setTimeout(resolve, 1500));";
+      await project.write("app.ts", version("two") + slowly);
+      const done = await runCommand(project, "reload");
+      assertEquals([done.code, done.stderr], [0, ""]);
+      const [, generation, ms] = /^Generation (\d+) serves, after (\d+) ms\n$/.exec(done.stdout) ??
+        [];
+      assertEquals(Number(generation), current + 1, done.stdout);
+      assert(Number(ms) >= 1500, done.stdout);
+      assertEquals(await server.text("/"), "two /");
+      await project.write("app.ts", "throw new Error('out of luck');");
+      const { code, stdout, stderr } = await runCommand(project, "reload");
+      assertEquals([code, stdout], [1, ""]);
+      assertStringIncludes(
+        stderr,
+        `The new version was refused, generation ${generation} goes on: `,
+      );
+      assertStringIncludes(stderr, "out of luck");
+      assertEquals(await server.text("/"), "two /");
+    },
+  );
+
+  await t.step("a reload goes on when the one who asked for it hangs up", async () => {
+    const before = server.eventsOf("reload_done").length;
+    await project.write("app.ts", version("three"));
+    const connection = await dial(project);
+    await connection.write(encodeFrame({ type: "reload" }));
+    connection.close();
+    await server.waitFor("reload_done", before + 1);
+    assertEquals(await server.text("/"), "three /");
   });
-  assertEquals((await server.status()).pid, server.pid);
-});
 
-Deno.test("100 idle connections to the control socket do not block status for ever", async () => {
-  await using server = await Server.start();
-  const connections: Deno.Conn[] = [];
-  for (let index = 0; index < 100; index++) connections.push(await dial(server.project));
-  assertEquals(await server.text("/"), "one /");
-  await until("an answer to status", async () => {
-    return (await runCommand(server.project, "status")).code === 0;
-  }, DEADLINE_PATIENCE_MS);
-  connections.forEach(closeQuietly);
-});
-
-Deno.test("100 clients that ask and never hang up do not block status for ever", async () => {
-  await using server = await Server.start();
-  const connections: Deno.Conn[] = [];
-  for (let index = 0; index < 100; index++) {
+  await t.step("what is no question on the control socket is refused with the reason", async () => {
+    const reloads = server.eventsOf("reload_done").length;
+    const wrong: Record<string, [Uint8Array, RegExp]> = {
+      garbage: [new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"), /allowed are 1024/],
+      "an oversized frame": [new Uint8Array([255, 255, 255, 255, 1]), /allowed are 1024/],
+      "no JSON": [new Uint8Array([0, 0, 0, 3, 255, 254, 253]), /3 bytes/],
+      "an unknown question": [encodeFrame({ type: "exec" }), /Invalid/],
+      "a question with more in it": [encodeFrame({ type: "status", path: "/etc" }), /path/],
+      "a list": [encodeFrame(["stop"]), /Invalid/],
+    };
+    for (const [what, [bytes, reason]] of Object.entries(wrong)) {
+      const connection = await dial(server.project);
+      await connection.write(bytes);
+      const [answer, ...more] = await readToEnd(connection) as { type: string; reason: string }[];
+      connection.close();
+      assertEquals([answer?.type, more], ["refused", []], what);
+      assertMatch(answer!.reason, reason);
+    }
+    // Control: the same words, as they should be.
     const connection = await dial(server.project);
-    await connection.write(encodeFrame({ type: "status" })).catch(() => {});
-    connections.push(connection);
-  }
-  await sleep(500);
-  await until("an answer to status", async () => {
-    return (await runCommand(server.project, "status")).code === 0;
-  }, DEADLINE_PATIENCE_MS);
-  connections.forEach(closeQuietly);
-});
+    await connection.write(encodeFrame({ type: "status" }));
+    const answer = Answer.parse((await readToEnd(connection))[0]);
+    connection.close();
+    assertEquals(answer.type, "status");
+    assertEquals(server.eventsOf("reload_done").length, reloads);
+    assertEquals(await server.text("/"), "three /");
+  });
 
-Deno.test("status and stop reach the supervisor while the config on disk is broken", async () => {
-  await using server = await Server.start();
-  const { project } = server;
-  const texts = [
-    `{ "app": "./gone.ts", "listen": ["127.0.0.1:${project.port}"] }`,
-    `{ "app": "./app.ts", "listne": [] }`,
-    `{ "app": "./app.ts", `,
-  ];
-  const codes: number[] = [];
-  for (const text of texts) {
-    await project.write("holdfast.jsonc", text);
-    codes.push((await runCommand(project, "status")).code);
-  }
-  codes.push((await runCommand(project, "stop")).code);
-  assertEquals(codes, [0, 0, 0, 0]);
+  await t.step(
+    "clients that are silent, drip, or never hang up are cut off by the deadline, and block nobody for ever",
+    async () => {
+      const clients = await Promise.all([1, 2, 3].map(() => dial(project)));
+      const [silent, half, dripping] = clients;
+      await half!.write(encodeFrame({ type: "status" }).subarray(0, 7));
+      const drops = new Uint8Array(1000).fill(32);
+      new DataView(drops.buffer).setUint32(0, 996);
+      let dripped = 0;
+      const drip = setInterval(() => {
+        dripping!.write(drops.subarray(dripped, ++dripped)).catch(() => clearInterval(drip));
+      }, 250);
+      // More than may be connected at once, some of which ask and do not hang up.
+      for (let index = 0; index < 200; index++) {
+        const connection = await dial(project);
+        if (index % 2 === 1) {
+          await connection.write(encodeFrame({ type: "status" })).catch(() => {});
+        }
+        clients.push(connection);
+      }
+      assertEquals(await server.text("/"), "three /");
+      const [silentEnds, halfEnds, drippingEnds] = await Promise.all(
+        [silent!, half!, dripping!].map((each) => ends(each)),
+      );
+      clearInterval(drip);
+      assertEquals({ silentEnds, halfEnds, drippingEnds }, {
+        silentEnds: true,
+        halfEnds: true,
+        drippingEnds: true,
+      });
+      await until(
+        "an answer to status",
+        () => server.status().then(({ pid }) => pid === server.pid, () => false),
+        DEADLINE_PATIENCE_MS,
+      );
+      clients.forEach(closeQuietly);
+    },
+  );
+
+  await t.step("status reaches the supervisor while the config on disk is broken", async () => {
+    const texts = [
+      `{ "app": "./gone.ts", "listen": ["127.0.0.1:${project.port}"] }`,
+      `{ "app": "./app.ts", "listne": [] }`,
+      `{ "app": "./app.ts", `,
+    ];
+    const lines: CommandLine[] = [];
+    for (const [index, text] of texts.entries()) {
+      await project.write(`broken_${index}.jsonc`, text);
+      lines.push({ args: ["status", "--config", project.path(`broken_${index}.jsonc`)] });
+    }
+    assertEquals((await runMany(lines)).map(({ code }) => code), [0, 0, 0]);
+  });
+
+  await t.step(
+    "stop, with a broken config too, lets requests in flight finish, waits until all is gone, and exits 0",
+    async () => {
+      await Deno.remove(project.path("data/go"));
+      await project.write("app.ts", GATED_APP);
+      assertEquals((await server.reload()).outcome, "done");
+      const pids = [server.pid, ...await server.workers()];
+      const slow = server.text("/slow");
+      await until("the request in flight", async () => {
+        const { generations } = await server.status();
+        return generations.some(({ workers }) =>
+          workers.some(({ process }) => process?.inFlight === 1)
+        );
+      });
+      const broken = project.path("broken_2.jsonc");
+      const stopping = Promise.all([
+        runCommand(project, "stop"),
+        holdfast(["stop", "--config", broken]),
+      ]);
+      await until("both to be connected", () => countClients(project) === 2);
+      assert(isAlive(pids.at(-1)!));
+      await project.write("data/go", "");
+      const stops = await stopping;
+      // The worker is gone, and so are the port and the runtime folder's files, when stop says so.
+      assertEquals(processesIn(project.folder), []);
+      assertEquals([...Deno.readDirSync(project.path(".holdfast"))], []);
+      Deno.listen({ hostname: "127.0.0.1", port: project.port }).close();
+      assertEquals(stops.map(({ code, stderr }) => [code, stderr]), [[0, ""], [0, ""]]);
+      assertEquals(await slow, "done");
+      assertEquals((await server.exited()).code, 0);
+      assertEquals(pids.filter(isAlive), []);
+      assertEquals((await runCommand(project, "stop")).code, 69);
+    },
+  );
 });

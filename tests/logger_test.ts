@@ -20,7 +20,8 @@ import {
 } from "../lib/protocol/access.ts";
 import { encodeFrame } from "../lib/protocol/frame.ts";
 import { Violation } from "../lib/protocol/violation.ts";
-import { mountSmall } from "./harness/small_disk.ts";
+import { mountSmall, whyNoSmallDisk } from "./harness/small_disk.ts";
+import { testWith } from "./harness/needs.ts";
 import { REPOSITORY } from "./harness/project.ts";
 import { sleep, until } from "./harness/wait.ts";
 
@@ -379,7 +380,7 @@ Deno.test("reading and writing the folder is all the permission that it takes", 
 
 // ---- a full disk ----
 
-/** A file system of 1 MiB; nothing if this user may not mount one. */
+const DISK = { missing: whyNoSmallDisk() };
 
 interface DroppedLine {
   event: string;
@@ -403,82 +404,88 @@ for (
     }],
   ] as [string, (folder: Folder, files: LogFiles) => Promise<void>][]
 ) {
-  Deno.test(`a full disk costs counted lines and tears none; it goes on when ${how}`, async () => {
-    await using folder = new Folder();
-    await using disk = await mountSmall(folder.path);
-    if (disk === undefined) return;
-    await Deno.writeFile(folder.file("ballast"), new Uint8Array(300 * 1024));
-    const files = await folder.open();
-    // Twice what the queue holds, at a length that no page and no batch is a multiple of.
-    const [count, length] = [24_000, 333];
-    let [taken, refused] = [0, 0];
-    for (let line = 0; line < count; line++) {
-      if (files.access(numbered(line, length))) taken++;
-      else refused++;
-      if (line % 500 === 0) await sleep(1);
-    }
-    await until("the trouble", () => folder.troubles.length > 0);
-    assertMatch(folder.troubles[0]!, /ENOSPC|No space left/i);
-    assert(refused > 1000, `${refused} refused`);
-    const full = folder.read("access.log");
-    assert(!full.endsWith("\n"), "the disk was full in the middle of a line, or this tests less");
-    await sleep(500); // some tries that fail
-    assertEquals(folder.troubles.length, 1, "one outage is told once");
+  testWith(
+    DISK,
+    `a full disk costs counted lines and tears none; it goes on when ${how}`,
+    async () => {
+      await using folder = new Folder();
+      await using _disk = await mountSmall(folder.path);
+      await Deno.writeFile(folder.file("ballast"), new Uint8Array(300 * 1024));
+      const files = await folder.open();
+      // Twice what the queue holds, at a length that no page and no batch is a multiple of.
+      const [count, length] = [24_000, 333];
+      let [taken, refused] = [0, 0];
+      for (let line = 0; line < count; line++) {
+        if (files.access(numbered(line, length))) taken++;
+        else refused++;
+        if (line % 500 === 0) await sleep(1);
+      }
+      await until("the trouble", () => folder.troubles.length > 0);
+      assertMatch(folder.troubles[0]!, /ENOSPC|No space left/i);
+      assert(refused > 1000, `${refused} refused`);
+      const full = folder.read("access.log");
+      assert(!full.endsWith("\n"), "the disk was full in the middle of a line, or this tests less");
+      await sleep(500); // some tries that fail; that nothing is told has no event
+      assertEquals(folder.troubles.length, 1, "one outage is told once");
 
-    await makeRoom(folder, files);
-    // There is room for a part of what waits: the rest waits on, and again nothing is torn.
-    await until(
-      "the count",
-      () => droppedLines(folder.read("holdfast.log")).some(({ file }) => file === "access.log"),
-    );
-    const written = folder.read("access.log");
-    numbersOf(written.slice(0, written.lastIndexOf("\n") + 1));
-    for (let more = 0; more < 10; more++) {
+      await makeRoom(folder, files);
+      // There is room for a part of what waits: the rest waits on, and again nothing is torn.
+      await until(
+        "the count",
+        () => droppedLines(folder.read("holdfast.log")).some(({ file }) => file === "access.log"),
+      );
+      const written = folder.read("access.log");
+      numbersOf(written.slice(0, written.lastIndexOf("\n") + 1));
+      for (let more = 0; more < 10; more++) {
+        await Deno.truncate(folder.file("access.log"), 0);
+        await files.flush(500);
+      }
+      await files.flush(CLOSE_MS);
       await Deno.truncate(folder.file("access.log"), 0);
-      await files.flush(500);
-    }
-    await files.flush(CLOSE_MS);
-    await Deno.truncate(folder.file("access.log"), 0);
-    assert(files.access(numbered(count)));
-    await files.close(CLOSE_MS);
-    assertEquals(numbersOf(folder.read("access.log")), [count]);
-    const dropped = droppedLines(folder.read("holdfast.log"));
-    const lines = dropped.reduce((sum, { lines }) => sum + lines, 0);
-    assertEquals([...new Set(dropped.map(({ file, level }) => `${file} ${level}`))], [
-      "access.log warn",
-    ]);
-    // Lines whose beginning was removed with the file were taken, and are counted too.
-    assert(lines >= refused && lines <= refused + 20, `${lines} counted, ${refused} refused`);
-    assertEquals(taken + refused, count);
-  });
+      assert(files.access(numbered(count)));
+      await files.close(CLOSE_MS);
+      assertEquals(numbersOf(folder.read("access.log")), [count]);
+      const dropped = droppedLines(folder.read("holdfast.log"));
+      const lines = dropped.reduce((sum, { lines }) => sum + lines, 0);
+      assertEquals([...new Set(dropped.map(({ file, level }) => `${file} ${level}`))], [
+        "access.log warn",
+      ]);
+      // Lines whose beginning was removed with the file were taken, and are counted too.
+      assert(lines >= refused && lines <= refused + 20, `${lines} counted, ${refused} refused`);
+      assertEquals(taken + refused, count);
+    },
+  );
 }
 
-Deno.test("a full disk that holdfast.log is on is told in holdfast.log itself, once there is room", async () => {
-  await using folder = new Folder();
-  await using disk = await mountSmall(folder.path);
-  if (disk === undefined) return;
-  await Deno.writeFile(folder.file("ballast"), new Uint8Array(900 * 1024));
-  const files = await folder.open();
-  const written: number[] = [];
-  for (let line = 0; line < 20_000; line++) {
-    if (files.event(numbered(line, 300))) written.push(line);
-    if (line % 500 === 0) await sleep(1);
-  }
-  const refused = 20_000 - written.length;
-  assert(refused > 1000, `${refused} refused`);
-  const before = folder.read("holdfast.log");
-  await Deno.remove(folder.file("ballast"));
-  await until("the count", () => droppedLines(folder.read("holdfast.log")).length > 0);
-  const after = folder.read("holdfast.log");
-  // The line that was torn by the full disk was finished in its place.
-  assertEquals(after.slice(0, before.length), before);
-  const whole = numbersOf(after.slice(0, after.lastIndexOf("\n") + 1));
-  assertEquals(whole, written.slice(0, whole.length));
-  assertEquals(droppedLines(after), [
-    { ...droppedLines(after)[0]!, event: "log_dropped", file: "holdfast.log", lines: refused },
-  ]);
-  await files.close(100);
-});
+testWith(
+  DISK,
+  "a full disk that holdfast.log is on is told in holdfast.log itself, once there is room",
+  async () => {
+    await using folder = new Folder();
+    await using _disk = await mountSmall(folder.path);
+    await Deno.writeFile(folder.file("ballast"), new Uint8Array(900 * 1024));
+    const files = await folder.open();
+    const written: number[] = [];
+    for (let line = 0; line < 20_000; line++) {
+      if (files.event(numbered(line, 300))) written.push(line);
+      if (line % 500 === 0) await sleep(1);
+    }
+    const refused = 20_000 - written.length;
+    assert(refused > 1000, `${refused} refused`);
+    const before = folder.read("holdfast.log");
+    await Deno.remove(folder.file("ballast"));
+    await until("the count", () => droppedLines(folder.read("holdfast.log")).length > 0);
+    const after = folder.read("holdfast.log");
+    // The line that was torn by the full disk was finished in its place.
+    assertEquals(after.slice(0, before.length), before);
+    const whole = numbersOf(after.slice(0, after.lastIndexOf("\n") + 1));
+    assertEquals(whole, written.slice(0, whole.length));
+    assertEquals(droppedLines(after), [
+      { ...droppedLines(after)[0]!, event: "log_dropped", file: "holdfast.log", lines: refused },
+    ]);
+    await files.close(100);
+  },
+);
 
 Deno.test("writing costs its caller microseconds whether the disk is full or not", async () => {
   await using folder = new Folder();

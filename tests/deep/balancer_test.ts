@@ -14,6 +14,7 @@ import { Server } from "../harness/server.ts";
 import { sleep, until } from "../harness/wait.ts";
 import { isAllOk, type LoadReport, rowsOf, runLoad, sampleLinesOf } from "../load/client.ts";
 import { freePort } from "../harness/ports.ts";
+import { testWith } from "../harness/needs.ts";
 
 const RELOADS = 10;
 const PAUSE_BETWEEN_RELOADS_MS = 250;
@@ -104,7 +105,7 @@ for (const name of BALANCERS) {
     assert(silenceMs! > reload.drainDeadlineMs, `${silenceMs} ms`);
   });
 
-  Deno.test(`${name} itself finds nothing wrong with its sample`, async () => {
+  testWith({ programs: [name] }, `${name} itself finds nothing wrong with its sample`, async () => {
     await using balancer = await Balancer.place(name);
     const { code, stdout, stderr } = await balancer.check();
     assertEquals(code, 0, stdout + stderr);
@@ -112,54 +113,62 @@ for (const name of BALANCERS) {
   });
 
   for (const upstream of ["tcp", "unix"] as const) {
-    Deno.test(`${name} loses nothing over ${RELOADS} reloads, with the app on ${upstream}`, async () => {
-      await using server = await startApp();
-      const port = freePort();
-      await using balancer = await Balancer.start(
-        name,
-        edits(name, upstream, server.project, port),
-        port,
-      );
-      await until("the app behind it", async () => {
-        const answer = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
-        await answer?.body?.cancel();
-        return answer?.ok;
-      });
-      const report = await loadOverReloads(server, `127.0.0.1:${port}`);
-      const seen = Object.entries(rowsOf(report)).map((row) => JSON.stringify(row)).join("\n");
-      assert(
-        isAllOk(report),
-        `${seen}\n${sampleLinesOf(report).join("\n")}\n${balancer.log.slice(-2000)}`,
-      );
-      assert(Object.keys(report.total.generations).length > RELOADS, seen);
-      // deno-lint-ignore no-console
-      console.log(`${name}, ${upstream}: ${report.total.sent} requests, all answered well`);
-    });
+    testWith(
+      { programs: [name] },
+      `${name} loses nothing over ${RELOADS} reloads, with the app on ${upstream}`,
+      async () => {
+        await using server = await startApp();
+        const port = freePort();
+        await using balancer = await Balancer.start(
+          name,
+          edits(name, upstream, server.project, port),
+          port,
+        );
+        await until("the app behind it", async () => {
+          const answer = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
+          await answer?.body?.cancel();
+          return answer?.ok;
+        });
+        const report = await loadOverReloads(server, `127.0.0.1:${port}`);
+        const seen = Object.entries(rowsOf(report)).map((row) => JSON.stringify(row)).join("\n");
+        assert(
+          isAllOk(report),
+          `${seen}\n${sampleLinesOf(report).join("\n")}\n${balancer.log.slice(-2000)}`,
+        );
+        assert(Object.keys(report.total.generations).length > RELOADS, seen);
+        // deno-lint-ignore no-console
+        console.log(`${name}, ${upstream}: ${report.total.sent} requests, all answered well`);
+      },
+    );
   }
 
-  Deno.test(`${name} tells the app who asks, and passes WebSockets on`, async () => {
-    await using server = await startApp();
-    const port = freePort();
-    await using _balancer = await Balancer.start(
-      name,
-      edits(name, "tcp", server.project, port),
-      port,
-    );
-    const headers = await until("the app behind it", async () => {
-      const answer = await fetch(`http://127.0.0.1:${port}/headers`).catch(() => undefined);
-      return answer?.ok ? await answer.json() : await answer?.body?.cancel();
-    });
-    assertEquals(headers["x-forwarded-for"], "127.0.0.1");
-    assertEquals(headers["x-forwarded-proto"], "http");
-    assertStringIncludes(headers["x-forwarded-host"], "127.0.0.1");
-    const socket = new WebSocket(`ws://127.0.0.1:${port}/ws`);
-    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    socket.onopen = () => socket.send("through");
-    socket.onmessage = ({ data }) => resolve(data);
-    socket.onerror = () => reject(new Error("the WebSocket failed"));
-    assertEquals(await promise, "through");
-    const closed = new Promise((resolve) => socket.onclose = resolve);
-    socket.close();
-    await closed;
-  });
+  testWith(
+    { programs: [name] },
+    `${name} tells the app who asks, and passes WebSockets on`,
+    async () => {
+      await using server = await startApp();
+      const port = freePort();
+      await using _balancer = await Balancer.start(
+        name,
+        edits(name, "tcp", server.project, port),
+        port,
+      );
+      const headers = await until("the app behind it", async () => {
+        const answer = await fetch(`http://127.0.0.1:${port}/headers`).catch(() => undefined);
+        return answer?.ok ? await answer.json() : await answer?.body?.cancel();
+      });
+      assertEquals(headers["x-forwarded-for"], "127.0.0.1");
+      assertEquals(headers["x-forwarded-proto"], "http");
+      assertStringIncludes(headers["x-forwarded-host"], "127.0.0.1");
+      const socket = new WebSocket(`ws://127.0.0.1:${port}/ws`);
+      const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+      socket.onopen = () => socket.send("through");
+      socket.onmessage = ({ data }) => resolve(data);
+      socket.onerror = () => reject(new Error("the WebSocket failed"));
+      assertEquals(await promise, "through");
+      const closed = new Promise((resolve) => socket.onclose = resolve);
+      socket.close();
+      await closed;
+    },
+  );
 }

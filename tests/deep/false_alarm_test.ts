@@ -3,13 +3,12 @@
  * meanwhile is written down by strace, and must be what the runtime is known to do without.
  */
 import { assert, assertEquals } from "@std/assert";
-import puppeteer, { type Page } from "puppeteer-core";
 import { guestbookProject } from "../harness/guestbook.ts";
+import { testWith } from "../harness/needs.ts";
+import { packageProgram } from "../harness/packages.ts";
 import { Server } from "../harness/server.ts";
-import { until } from "../harness/wait.ts";
 
-const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-const STRACE = "/usr/bin/strace";
+const CHROMIUM = "/usr/bin/chromium";
 
 /** Refusals that are no alarm, each with what the runtime does instead. */
 const KNOWN: readonly [pattern: RegExp, why: string][] = [
@@ -36,27 +35,15 @@ const PNG = Uint8Array.from(
   (character) => character.charCodeAt(0),
 );
 
-const browserPath = CHROMIUM.find(isThere);
-const missing = [
-  ...browserPath === undefined ? ["chromium"] : [],
-  ...isThere(STRACE) ? [] : ["strace"],
-  ...Deno.uid() === 0 ? [] : ["root, for strace"],
-];
-
-Deno.test({
-  name: missing.length === 0
-    ? "in a browser, with SQLite and over reloads, the wall refuses nothing that the guestbook needs"
-    : `SKIPPED, since there is no ${missing.join(", no ")}: the guestbook in a browser`,
-  ignore: missing.length > 0,
-  // The browser's driver keeps timers and sockets of its own until after its close.
-  sanitizeOps: false,
-  sanitizeResources: false,
-  async fn() {
+testWith(
+  { programs: ["chromium", "strace"], root: true },
+  "in a browser, with SQLite and over reloads, the wall refuses nothing that the guestbook needs",
+  async () => {
     const project = await guestbookProject();
     const trace = `${await Deno.makeTempDir()}/trace`;
     await using server = await Server.startOn(project, { wait: "nothing" });
     // Fast enough: its first worker is spawned a bundling later.
-    const strace = new Deno.Command(STRACE, {
+    const strace = new Deno.Command("strace", {
       args: ["-f", "-qq", "-Z", "-s", "256", "-o", trace, "-p", `${server.pid}`],
       stdin: "null",
       stderr: "null",
@@ -77,59 +64,33 @@ Deno.test({
       assertEquals(server.eventsOf(alarm), []);
     }
   },
-});
+);
 
-/** Reads, signs with and without a photo, watches live entries come, and goes on over reloads. */
+/** Has a browser use the guestbook, and reloads where that wants it. */
 async function useGuestbook(server: Server): Promise<void> {
-  const browser = await puppeteer.launch({
-    executablePath: browserPath!,
-    args: ["--no-sandbox", "--disable-gpu"],
-  });
-  try {
-    const watching = await browser.newPage();
-    await watching.goto(server.project.origin);
-    const signing = await browser.newPage();
-    await sign(server, signing, "Ada", "Hello from a browser");
-    await cardOf(watching, "Ada");
+  const photo = server.project.path("photo.png");
+  await Deno.writeFile(photo, PNG);
+  const [command, ...args] = packageProgram(
+    "browse_guestbook.ts",
+    server.project.origin,
+    CHROMIUM,
+    photo,
+  );
+  const child = new Deno.Command(command, {
+    args,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const complaints = new Response(child.stderr).text();
+  const orders = child.stdin.getWriter();
+  let reloads = 0;
+  for await (const _line of child.stdout) {
     assertEquals((await server.hangUp()).event, "reload_done");
-    const photo = server.project.path("photo.png");
-    await Deno.writeFile(photo, PNG);
-    await sign(server, signing, "Grace", "With a photo", photo);
-    await cardOf(watching, "Grace");
-    const loaded = await signing.$$eval(
-      "li.card img",
-      (images) =>
-        images.map((image) => (image as unknown as { naturalWidth: number }).naturalWidth),
-    );
-    assertEquals(loaded, [1]);
-    assertEquals((await server.hangUp()).event, "reload_done");
-    await signing.reload();
-    await cardOf(signing, "Ada");
-  } finally {
-    await browser.close();
+    reloads++;
+    await orders.write(new TextEncoder().encode("done\n"));
   }
-}
-
-async function sign(server: Server, page: Page, name: string, message: string, photo?: string) {
-  await page.goto(server.project.origin);
-  await page.type('input[name="name"]', name);
-  await page.type('textarea[name="message"]', message);
-  if (photo !== undefined) {
-    const input = await page.$('input[name="photo"]');
-    await (input as unknown as { uploadFile(path: string): Promise<void> }).uploadFile(photo);
-  }
-  await Promise.all([page.waitForNavigation(), page.click('button[type="submit"]')]);
-  await cardOf(page, name);
-}
-
-async function cardOf(page: Page, name: string): Promise<void> {
-  await until(`the entry of ${name}`, () => page.$(`li.card[data-name="${name}"]`).then(Boolean));
-}
-
-function isThere(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false;
-  }
+  await orders.close().catch(() => {});
+  assertEquals((await child.status).code, 0, await complaints);
+  assertEquals(reloads, 2);
 }

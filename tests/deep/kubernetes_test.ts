@@ -1,45 +1,93 @@
 /** The manifest in deploy/kubernetes: its schemas, and that its times and names agree. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { parse as parseJsonc } from "jsonc-parser";
-import { Deployment } from "kubernetes-models/apps/v1";
-import { ConfigMap, PersistentVolumeClaim, Service } from "kubernetes-models/v1";
 import { join } from "node:path";
-import { parseAllDocuments } from "yaml";
 import { OVERRIDABLE } from "../../lib/config/override.ts";
 import { type ConfigFile, ConfigSchema } from "../../lib/config/schema.ts";
 import { readDockerfile } from "../harness/container.ts";
+import { packageProgram } from "../harness/packages.ts";
 import { REPOSITORY } from "../harness/project.ts";
 
 const SECOND_MS = 1000;
 /** What is left for the end itself, after preStop and the drain. */
 const SPARE_MS = 5_000;
 
-interface Objects {
-  readonly deployment: Deployment;
-  readonly configMap: ConfigMap;
-  readonly claim: PersistentVolumeClaim;
-  readonly service: Service;
+interface Labels {
+  readonly [name: string]: string;
 }
 
-/** The objects of the manifest, each held against the schema of its kind. */
-async function readManifest(alter = (text: string) => text): Promise<Objects> {
-  const path = join(REPOSITORY, "deploy/kubernetes/guestbook.yaml");
-  const documents = parseAllDocuments(alter(await Deno.readTextFile(path)));
-  const objects = new Map(documents.map((document) => {
-    assertEquals(document.errors, []);
-    const object = document.toJS();
-    return [object.kind, object];
-  }));
-  assertEquals(objects.size, documents.length);
-  const found = {
-    deployment: new Deployment(objects.get("Deployment")),
-    configMap: new ConfigMap(objects.get("ConfigMap")),
-    claim: new PersistentVolumeClaim(objects.get("PersistentVolumeClaim")),
-    service: new Service(objects.get("Service")),
+interface Probe {
+  readonly httpGet: { readonly path: string; readonly port: string };
+  readonly periodSeconds: number;
+  readonly failureThreshold: number;
+}
+
+/** What these tests read of a pod. */
+interface Pod {
+  readonly terminationGracePeriodSeconds: number;
+  readonly securityContext: Readonly<Record<string, unknown>>;
+  readonly containers: readonly {
+    readonly lifecycle: {
+      readonly preStop: { readonly exec: { readonly command: readonly string[] } };
+    };
+    readonly securityContext: unknown;
+    readonly volumeMounts: readonly { readonly mountPath: string; readonly name: string }[];
+    readonly ports: readonly { readonly name: string; readonly containerPort: number }[];
+    readonly startupProbe: Probe;
+    readonly readinessProbe: Probe;
+  }[];
+  readonly volumes: readonly {
+    readonly name: string;
+    readonly configMap?: { readonly name: string };
+    readonly persistentVolumeClaim?: { readonly claimName: string };
+  }[];
+}
+
+/** The objects of the manifest, and what these tests read of them. */
+interface Objects {
+  readonly Deployment: {
+    readonly spec: {
+      readonly selector: { readonly matchLabels: Labels };
+      readonly template: { readonly metadata: { readonly labels: Labels }; readonly spec: Pod };
+    };
   };
-  for (const object of Object.values(found)) object.validate();
-  assertEquals(documents.length, Object.keys(found).length);
-  return found;
+  readonly ConfigMap: {
+    readonly metadata: { readonly name: string };
+    readonly data: { readonly "guestbook.jsonc": string };
+  };
+  readonly PersistentVolumeClaim: { readonly metadata: { readonly name: string } };
+  readonly Service: {
+    readonly spec: {
+      readonly selector: Labels;
+      readonly ports: readonly { readonly targetPort: string }[];
+    };
+  };
+}
+
+const KINDS = ["ConfigMap", "Deployment", "PersistentVolumeClaim", "Service"];
+
+/**
+ * The objects of the manifest, each held against the schema of its kind.
+ *
+ * @throws {Error} with what is wrong
+ */
+async function readManifest(alter = (text: string) => text): Promise<Objects> {
+  const text = await Deno.readTextFile(join(REPOSITORY, "deploy/kubernetes/guestbook.yaml"));
+  const [command, ...args] = packageProgram("read_manifest.ts");
+  const child = new Deno.Command(command, {
+    args,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const output = child.output();
+  await new Blob([alter(text)]).stream().pipeTo(child.stdin);
+  const { success, stdout, stderr } = await output;
+  const decoder = new TextDecoder();
+  if (!success) throw new Error(decoder.decode(stderr));
+  const objects = JSON.parse(decoder.decode(stdout));
+  assertEquals(Object.keys(objects).sort(), KINDS);
+  return objects;
 }
 
 /** The config that the image's executable was built with. */
@@ -50,69 +98,72 @@ async function readPacked(): Promise<ConfigFile> {
 
 Deno.test("the Kubernetes manifest is valid, and one with a wrong value is not", async () => {
   await readManifest();
-  let refused = "";
-  try {
-    await readManifest((text) => text.replace("replicas: 1", 'replicas: "many"'));
-  } catch (error) {
-    refused = String(error);
-  }
-  assert(refused.includes("replicas"), refused);
+  await assertRejects(
+    () => readManifest((text) => text.replace("replicas: 1", 'replicas: "many"')),
+    Error,
+    "replicas",
+  );
 });
 
 Deno.test("the Kubernetes manifest gives a pod time for its announcement and its whole drain", async () => {
-  const { deployment, configMap } = await readManifest();
-  const override = parseJsonc(configMap.data!["guestbook.jsonc"]!);
+  const { Deployment: deployment, ConfigMap: configMap } = await readManifest();
+  const override = parseJsonc(configMap.data["guestbook.jsonc"]);
   assertEquals(Object.keys(override).filter((key) => !OVERRIDABLE.includes(key as never)), []);
   const { reload } = ConfigSchema.parse({ ...await readPacked(), ...override });
-  const pod = deployment.spec!.template!.spec!;
+  const pod = deployment.spec.template.spec;
   const [container] = pod.containers;
-  const [program, seconds] = container!.lifecycle!.preStop!.exec!.command!;
+  const [program, seconds] = container!.lifecycle.preStop.exec.command;
   assertEquals(program, "sleep");
   const preStopMs = Number(seconds) * SECOND_MS;
-  const graceMs = pod.terminationGracePeriodSeconds! * SECOND_MS;
+  const graceMs = pod.terminationGracePeriodSeconds * SECOND_MS;
   assertEquals(graceMs, preStopMs + reload.announceMs + reload.drainDeadlineMs + SPARE_MS);
   // A pod that goes is no longer asked when it leaves its listener.
   const { periodSeconds, failureThreshold } = container!.readinessProbe!;
-  assert(preStopMs > periodSeconds! * failureThreshold! * SECOND_MS);
+  assert(preStopMs > periodSeconds * failureThreshold * SECOND_MS);
 });
 
 Deno.test("the Kubernetes manifest runs the Dockerfile's image as its user, on its volumes, without a right", async () => {
-  const { deployment, configMap, claim, service } = await readManifest();
+  const {
+    Deployment: deployment,
+    ConfigMap: configMap,
+    PersistentVolumeClaim: claim,
+    Service: service,
+  } = await readManifest();
   const image = await readDockerfile();
-  const pod = deployment.spec!.template!.spec!;
+  const pod = deployment.spec.template.spec;
   const [container, ...others] = pod.containers;
   assertEquals(others, []);
   const { securityContext: ofPod } = pod;
   assertEquals(
-    [ofPod!.runAsNonRoot, ofPod!.runAsUser, ofPod!.runAsGroup, ofPod!.fsGroup],
+    [ofPod.runAsNonRoot, ofPod.runAsUser, ofPod.runAsGroup, ofPod.fsGroup],
     [true, image.user, image.user, image.user],
   );
-  assertEquals(ofPod!.seccompProfile, { type: "RuntimeDefault" });
+  assertEquals(ofPod.seccompProfile, { type: "RuntimeDefault" });
   assertEquals(container!.securityContext, {
     allowPrivilegeEscalation: false,
     readOnlyRootFilesystem: true,
     capabilities: { drop: ["ALL"] },
   });
-  const mounts = new Map(container!.volumeMounts!.map(({ mountPath, name }) => [mountPath, name]));
-  const volumes = pod.volumes!.map(({ name }) => name);
+  const mounts = new Map(container!.volumeMounts.map(({ mountPath, name }) => [mountPath, name]));
+  const volumes = pod.volumes.map(({ name }) => name);
   for (const path of [...image.volumes, "/app/guestbook.jsonc"]) {
     assert(volumes.includes(mounts.get(path)!), `${path} is no volume`);
   }
   assertEquals(
-    pod.volumes!.map(({ configMap, persistentVolumeClaim }) =>
+    pod.volumes.map(({ configMap, persistentVolumeClaim }) =>
       configMap?.name ?? persistentVolumeClaim?.claimName
     ).filter((name) => name !== undefined).sort(),
-    [claim.metadata!.name, configMap.metadata!.name],
+    [claim.metadata.name, configMap.metadata.name],
   );
-  const { labels } = deployment.spec!.template!.metadata!;
-  assertEquals(deployment.spec!.selector.matchLabels, labels);
-  assertEquals(service.spec!.selector, labels);
-  const [port] = container!.ports!;
-  assertEquals(parseJsonc(configMap.data!["guestbook.jsonc"]!).listen, [
+  const { labels } = deployment.spec.template.metadata;
+  assertEquals(deployment.spec.selector.matchLabels, labels);
+  assertEquals(service.spec.selector, labels);
+  const [port] = container!.ports;
+  assertEquals(parseJsonc(configMap.data["guestbook.jsonc"]).listen, [
     `0.0.0.0:${port!.containerPort}`,
   ]);
   for (const probe of [container!.startupProbe, container!.readinessProbe]) {
-    assertEquals(probe!.httpGet, { path: (await readPacked()).readiness!, port: port!.name! });
+    assertEquals(probe.httpGet, { path: (await readPacked()).readiness!, port: port!.name });
   }
-  assertEquals(service.spec!.ports![0]!.targetPort, port!.name);
+  assertEquals(service.spec.ports[0]!.targetPort, port!.name);
 });

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { Wire } from "../harness/http.ts";
-import { hasProgram } from "../../tools/programs.ts";
+import { testWith } from "../harness/needs.ts";
 import { Project, REPOSITORY } from "../harness/project.ts";
 import { type CommandResult, Server } from "../harness/server.ts";
 import { sleep, until } from "../harness/wait.ts";
@@ -37,9 +37,6 @@ async function configOfSample(): Promise<Record<string, unknown>> {
 }
 
 async function logrotate(project: Project, ...options: string[]): Promise<CommandResult> {
-  if (!hasProgram("logrotate")) {
-    throw new Error("Cannot test the sample: no logrotate. Run: apt-get install logrotate");
-  }
   const args = [...options, "--state", project.path("state"), project.path("logrotate.conf")];
   const output = await new Deno.Command("logrotate", { args }).output();
   const [stdout, stderr] = [output.stdout, output.stderr].map((bytes) =>
@@ -72,39 +69,43 @@ async function ask(client: number, port: number, signal: AbortSignal): Promise<s
   return asked;
 }
 
-Deno.test("logrotate, on the sample, loses no line while requests go on", async () => {
-  const project = await Project.create({ config: await configOfSample() });
-  await using server = await Server.startOn(project);
-  await place(project);
-  const dry = await logrotate(project, "--debug");
-  assertEquals(dry.code, 0, dry.stderr);
-  assert(!/error/i.test(dry.stderr), dry.stderr);
-  assertMatch(dry.stderr, /access\.log/);
+testWith(
+  { programs: ["logrotate"] },
+  "logrotate, on the sample, loses no line while requests go on",
+  async () => {
+    const project = await Project.create({ config: await configOfSample() });
+    await using server = await Server.startOn(project);
+    await place(project);
+    const dry = await logrotate(project, "--debug");
+    assertEquals(dry.code, 0, dry.stderr);
+    assert(!/error/i.test(dry.stderr), dry.stderr);
+    assertMatch(dry.stderr, /access\.log/);
 
-  const enough = new AbortController();
-  const asking = Promise.all(
-    Array.from({ length: CLIENTS }, (_, client) => ask(client, project.port, enough.signal)),
-  );
-  asking.catch(() => {}); // it is awaited below; until then its failure must not end the test
-  try {
-    for (let rotation = 0; rotation < ROTATIONS; rotation++) {
+    const enough = new AbortController();
+    const asking = Promise.all(
+      Array.from({ length: CLIENTS }, (_, client) => ask(client, project.port, enough.signal)),
+    );
+    asking.catch(() => {}); // it is awaited below; until then its failure must not end the test
+    try {
+      for (let rotation = 0; rotation < ROTATIONS; rotation++) {
+        await sleep(300);
+        const { code, stderr } = await logrotate(project, "--force");
+        assertEquals([code, stderr], [0, ""]);
+      }
       await sleep(300);
-      const { code, stderr } = await logrotate(project, "--force");
-      assertEquals([code, stderr], [0, ""]);
+    } finally {
+      enough.abort();
+      await asking;
     }
-    await sleep(300);
-  } finally {
-    enough.abort();
-    await asking;
-  }
-  const asked = (await asking).flat().sort();
-  await until("the last line", () => linesOf(project, "access.log").length >= asked.length);
-  const logged = linesOf(project, "access.log").map((line) => /"GET (\S+) /.exec(line)![1]!);
-  assertEquals(logged.sort(), asked);
-  const names = [...Deno.readDirSync(project.path("log"))].map(({ name }) => name);
-  const old = names.filter((name) => name.startsWith("access.log.")).sort();
-  assertEquals(old, ["access.log.1", ...[2, 3, 4, 5].map((number) => `access.log.${number}.gz`)]);
-  assertEquals(server.eventsOf("log_trouble"), []);
-  // deno-lint-ignore no-console
-  console.log(`${asked.length} requests over ${ROTATIONS} rotations, each one line`);
-});
+    const asked = (await asking).flat().sort();
+    await until("the last line", () => linesOf(project, "access.log").length >= asked.length);
+    const logged = linesOf(project, "access.log").map((line) => /"GET (\S+) /.exec(line)![1]!);
+    assertEquals(logged.sort(), asked);
+    const names = [...Deno.readDirSync(project.path("log"))].map(({ name }) => name);
+    const old = names.filter((name) => name.startsWith("access.log.")).sort();
+    assertEquals(old, ["access.log.1", ...[2, 3, 4, 5].map((number) => `access.log.${number}.gz`)]);
+    assertEquals(server.eventsOf("log_trouble"), []);
+    // deno-lint-ignore no-console
+    console.log(`${asked.length} requests over ${ROTATIONS} rotations, each one line`);
+  },
+);

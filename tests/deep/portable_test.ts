@@ -19,7 +19,8 @@ import { build, canIsolate, Executable, reloadUnderLoad } from "../harness/execu
 import { copyGuestbook } from "../harness/guestbook.ts";
 import { freePort } from "../harness/ports.ts";
 import { Project, REPOSITORY } from "../harness/project.ts";
-import { mountSmall } from "../harness/small_disk.ts";
+import { testWith } from "../harness/needs.ts";
+import { mountSmall, whyNoSmallDisk } from "../harness/small_disk.ts";
 import { until } from "../harness/wait.ts";
 
 /** Only a hang makes it matter. */
@@ -29,6 +30,8 @@ const RELOADS = 50;
 const CONFIG = join(REPOSITORY, "examples/guestbook/holdfast.jsonc");
 /** The project in the image: it imports what lies beside it in the repository. */
 const PROJECT = "app/examples/guestbook";
+/** The one place that says which attempts the executable is audited with: all of them. */
+const AUDIT = ["audit", "--json"];
 const isolation = canIsolate() ? "isolated" : "none";
 
 function print(line: string): void {
@@ -138,7 +141,7 @@ Deno.test({
       executable: await builds.first(),
       isolation,
     });
-    const { code, stdout, stderr } = await executable.run(["audit", "--json"], {
+    const { code, stdout, stderr } = await executable.run(AUDIT, {
       patienceMs: AUDIT_MS,
     });
     assertEquals(stderr, "");
@@ -494,19 +497,22 @@ Deno.test("a first start that was killed half-way is made good by the next one",
   assertEquals((await executable.run(["check"])).code, 0);
 });
 
-Deno.test("a full disk is said, and leaves nothing behind", async () => {
-  await using executable = await place(await builds.first());
-  await Deno.mkdir(executable.cache, { mode: 0o700 });
-  await using small = await mountSmall(executable.cache);
-  if (!small) return;
-  await Deno.chmod(executable.cache, 0o700);
-  const { code, stderr } = await executable.run(["check"]);
-  assertEquals(code, 71);
-  assertStringIncludes(stderr, "nothing is left there");
-  assertStringIncludes(stderr, "No space left on device");
-  const left = Array.from(Deno.readDirSync(executable.cache), ({ name }) => name);
-  assertEquals(left, ["lock"]);
-});
+testWith(
+  { missing: whyNoSmallDisk() },
+  "a full disk is said, and leaves nothing behind",
+  async () => {
+    await using executable = await place(await builds.first());
+    await Deno.mkdir(executable.cache, { mode: 0o700 });
+    await using _small = await mountSmall(executable.cache);
+    await Deno.chmod(executable.cache, 0o700);
+    const { code, stderr } = await executable.run(["check"]);
+    assertEquals(code, 71);
+    assertStringIncludes(stderr, "nothing is left there");
+    assertStringIncludes(stderr, "No space left on device");
+    const left = Array.from(Deno.readDirSync(executable.cache), ({ name }) => name);
+    assertEquals(left, ["lock"]);
+  },
+);
 
 Deno.test("a cache folder that cannot be used is an error that says which were tried", async () => {
   await using executable = await place(await builds.first());

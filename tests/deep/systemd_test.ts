@@ -6,9 +6,13 @@ import { takeServiceEnvironment } from "../../lib/supervisor/service_environment
 import { ServiceManager, statusLine, storedName } from "../../lib/supervisor/service_manager.ts";
 import { countDescriptors, processesIn } from "../harness/process.ts";
 import { PLAIN_APP } from "../harness/project.ts";
+import { testWith } from "../harness/needs.ts";
 import { ServiceManagerDouble } from "../harness/service_manager.ts";
 import { sleep, until } from "../harness/wait.ts";
 import { freePort } from "../harness/ports.ts";
+
+/** What plays the manager. */
+const PYTHON = { programs: ["python3"] } as const;
 
 const HUP = 1;
 const KILL = 9;
@@ -131,45 +135,52 @@ Deno.test("listen takes systemd and systemd:NAME, and no name of our own store",
 
 // ---- a real supervisor under a manager that takes real datagrams ----
 
-Deno.test("a service manager hears of the start, of each reload done or refused, and of the end", async () => {
-  await using manager = await ServiceManagerDouble.create();
-  const { project } = manager;
-  const pid = await manager.start();
-  const [before, ready] = [manager.messages(), manager.messages().find((each) => each.READY)!];
-  assert(before.some((each) => Number(each.EXTEND_TIMEOUT_USEC) > 10_000_000));
-  assertEquals(ready.MAINPID, String(pid));
-  assertEquals(ready.STATUS, `Generation 1 serves on 127.0.0.1:${project.port}`);
-  assertEquals(await manager.get(), "one /");
+testWith(
+  PYTHON,
+  "a service manager hears of the start, of each reload done or refused, and of the end",
+  async () => {
+    await using manager = await ServiceManagerDouble.create();
+    const { project } = manager;
+    const pid = await manager.start();
+    const [before, ready] = [manager.messages(), manager.messages().find((each) => each.READY)!];
+    assert(before.some((each) => Number(each.EXTEND_TIMEOUT_USEC) > 10_000_000));
+    assertEquals(ready.MAINPID, String(pid));
+    assertEquals(ready.STATUS, `Generation 1 serves on 127.0.0.1:${project.port}`);
+    assertEquals(await manager.get(), "one /");
 
-  for (
-    const [app, status] of [
-      [version("two"), /^Generation 2 serves on .*; last reload done at 20/],
-      ["throw new Error('no good');", /^Generation 2 serves on .*; last reload refused at .*good/],
-    ] as const
-  ) {
-    await project.write("app.ts", app);
+    for (
+      const [app, status] of [
+        [version("two"), /^Generation 2 serves on .*; last reload done at 20/],
+        [
+          "throw new Error('no good');",
+          /^Generation 2 serves on .*; last reload refused at .*good/,
+        ],
+      ] as const
+    ) {
+      await project.write("app.ts", app);
+      const from = manager.sights.length;
+      const { at } = await manager.signal(HUP);
+      await manager.until("READY=1 again", ({ message }) => message?.READY === "1", from);
+      const messages = manager.messages(from).filter((each) => each.RELOADING ?? each.READY);
+      assertEquals(messages.map((each) => each.RELOADING ? "reloading" : "ready"), [
+        "reloading",
+        "ready",
+      ]);
+      assert(Number(messages[0]!.MONOTONIC_USEC) >= at - 1_000, `${at}`);
+      assertMatch(messages[1]!.STATUS!, status);
+    }
+    assertEquals(await manager.get(), "two /");
+
     const from = manager.sights.length;
-    const { at } = await manager.signal(HUP);
-    await manager.until("READY=1 again", ({ message }) => message?.READY === "1", from);
-    const messages = manager.messages(from).filter((each) => each.RELOADING ?? each.READY);
-    assertEquals(messages.map((each) => each.RELOADING ? "reloading" : "ready"), [
-      "reloading",
-      "ready",
-    ]);
-    assert(Number(messages[0]!.MONOTONIC_USEC) >= at - 1_000, `${at}`);
-    assertMatch(messages[1]!.STATUS!, status);
-  }
-  assertEquals(await manager.get(), "two /");
+    await manager.end(TERM);
+    const last = manager.messages(from);
+    assertEquals(last[0]!.STOPPING, "1");
+    assert(Number(last[1]!.EXTEND_TIMEOUT_USEC) > 30_000_000);
+    assertEquals(new Set(manager.sights.flatMap(({ sender }) => sender ?? [])), new Set([pid]));
+  },
+);
 
-  const from = manager.sights.length;
-  await manager.end(TERM);
-  const last = manager.messages(from);
-  assertEquals(last[0]!.STOPPING, "1");
-  assert(Number(last[1]!.EXTEND_TIMEOUT_USEC) > 30_000_000);
-  assertEquals(new Set(manager.sights.flatMap(({ sender }) => sender ?? [])), new Set([pid]));
-});
-
-Deno.test("nothing of the manager's is in a worker's environment or hands", async () => {
+testWith(PYTHON, "nothing of the manager's is in a worker's environment or hands", async () => {
   await using manager = await ServiceManagerDouble.create();
   await manager.listen("http", { port: freePort() });
   await manager.project.configure({ listen: ["systemd:http"] });
@@ -181,13 +192,13 @@ Deno.test("nothing of the manager's is in a worker's environment or hands", asyn
   assertEquals(/NOTIFY_SOCKET|WATCHDOG_|LISTEN_/.exec(environment), null);
 });
 
-Deno.test("a notify socket in the abstract namespace is heard as well", async () => {
+testWith(PYTHON, "a notify socket in the abstract namespace is heard as well", async () => {
   await using manager = await ServiceManagerDouble.create({ abstract: true });
   await manager.start();
   assertEquals(await manager.get(), "one /");
 });
 
-Deno.test("a manager that is not there is missed once, and nothing stops", async () => {
+testWith(PYTHON, "a manager that is not there is missed once, and nothing stops", async () => {
   await using manager = await ServiceManagerDouble.create();
   const pid = await manager.launch({ NOTIFY_SOCKET: manager.project.path("nobody.sock") });
   await until("serving", () => manager.eventsOf("serving").length === 1);
@@ -197,7 +208,7 @@ Deno.test("a manager that is not there is missed once, and nothing stops", async
   assertEquals(manager.eventsOf("notify_failed").length, 1);
 });
 
-Deno.test("the watchdog hears a supervisor that lives, and none that hangs", async () => {
+testWith(PYTHON, "the watchdog hears a supervisor that lives, and none that hangs", async () => {
   await using manager = await ServiceManagerDouble.create();
   const beats = () => manager.messages().filter((each) => each.WATCHDOG === "1").length;
   await manager.start({ WATCHDOG_USEC: "400000" });
@@ -213,28 +224,32 @@ Deno.test("the watchdog hears a supervisor that lives, and none that hangs", asy
 
 // ---- the store ----
 
-Deno.test("listeners are stored as they are bound, and removed as a reload closes them", async () => {
-  await using manager = await ServiceManagerDouble.create();
-  const { port } = manager.project;
-  const [one, two] = [`127.0.0.1:${port}`, `unix:${manager.project.path("app.sock")}`];
-  await manager.start();
-  assertEquals(manager.stored, [storedName(one)]);
-  const [stored] = manager.sights.filter(({ message }) => message?.FDSTORE);
-  assertEquals([stored!.sent, stored!.message!.FDPOLL], [1, "0"]);
-  for (
-    const [listen, names] of [
-      [[one, "unix:app.sock"], [one, two]],
-      [["unix:app.sock"], [two]],
-      [[one], [one]],
-    ] as const
-  ) {
-    const from = manager.sights.length;
-    await manager.project.configure({ listen });
-    await manager.signal(HUP);
-    await manager.until("READY=1 again", ({ message }) => message?.READY === "1", from);
-    assertEquals(manager.stored, names.map(storedName));
-  }
-});
+testWith(
+  PYTHON,
+  "listeners are stored as they are bound, and removed as a reload closes them",
+  async () => {
+    await using manager = await ServiceManagerDouble.create();
+    const { port } = manager.project;
+    const [one, two] = [`127.0.0.1:${port}`, `unix:${manager.project.path("app.sock")}`];
+    await manager.start();
+    assertEquals(manager.stored, [storedName(one)]);
+    const [stored] = manager.sights.filter(({ message }) => message?.FDSTORE);
+    assertEquals([stored!.sent, stored!.message!.FDPOLL], [1, "0"]);
+    for (
+      const [listen, names] of [
+        [[one, "unix:app.sock"], [one, two]],
+        [["unix:app.sock"], [two]],
+        [[one], [one]],
+      ] as const
+    ) {
+      const from = manager.sights.length;
+      await manager.project.configure({ listen });
+      await manager.signal(HUP);
+      await manager.until("READY=1 again", ({ message }) => message?.READY === "1", from);
+      assertEquals(manager.stored, names.map(storedName));
+    }
+  },
+);
 
 /** Asks again and again, each time on a new connection, until told to stop; gives what went wrong. */
 function load(port: number, signal: AbortSignal, answers: string[]): Promise<string[]> {
@@ -257,45 +272,49 @@ function load(port: number, signal: AbortSignal, answers: string[]): Promise<str
   return Promise.all(Array.from({ length: 4 }, client)).then(() => faults);
 }
 
-Deno.test("a supervisor killed under load and started anew refuses and loses no connection", async () => {
-  await using manager = await ServiceManagerDouble.create();
-  const { project } = manager;
-  await project.configure({ listen: [`127.0.0.1:${project.port}`, "unix:app.sock"] });
-  const socket = project.path("app.sock");
-  await manager.start();
-  const inode = Deno.lstatSync(socket).ino;
-  const stored = manager.stored;
-  const enough = new AbortController();
-  const answers: string[] = [];
-  const faults = load(project.port, enough.signal, answers);
-  await until("answers", () => answers.length > 50);
-  for (let round = 1; round <= 2; round++) {
-    await project.write("app.ts", version(round === 1 ? "two" : "one"));
-    const wanted = round === 1 ? "two" : "one";
-    await manager.end(KILL);
-    const from = manager.sights.length;
+testWith(
+  PYTHON,
+  "a supervisor killed under load and started anew refuses and loses no connection",
+  async () => {
+    await using manager = await ServiceManagerDouble.create();
+    const { project } = manager;
+    await project.configure({ listen: [`127.0.0.1:${project.port}`, "unix:app.sock"] });
+    const socket = project.path("app.sock");
     await manager.start();
-    // What came back is in the store already, and not given again.
-    assertEquals(manager.messages(from).filter((each) => each.FDSTORE ?? each.FDSTOREREMOVE), []);
-    assertEquals(manager.stored, stored);
-    const before = answers.length;
-    await until(
-      "new answers",
-      () => answers.slice(before).filter((each) => each === wanted).length > 50,
-    );
-  }
-  enough.abort();
-  assertEquals(await faults, []);
-  await until("three starts in the log", () => manager.eventsOf("serving").length === 3);
-  assertEquals(manager.eventsOf("bind_failed"), []);
-  assertEquals(Deno.lstatSync(socket).ino, inode);
-  const client = Deno.createHttpClient({ proxy: { transport: "unix", path: socket } });
-  const response = await fetch("http://localhost/u", { client });
-  assertEquals(await response.text(), "one /u");
-  client.close();
-});
+    const inode = Deno.lstatSync(socket).ino;
+    const stored = manager.stored;
+    const enough = new AbortController();
+    const answers: string[] = [];
+    const faults = load(project.port, enough.signal, answers);
+    await until("answers", () => answers.length > 50);
+    for (let round = 1; round <= 2; round++) {
+      await project.write("app.ts", version(round === 1 ? "two" : "one"));
+      const wanted = round === 1 ? "two" : "one";
+      await manager.end(KILL);
+      const from = manager.sights.length;
+      await manager.start();
+      // What came back is in the store already, and not given again.
+      assertEquals(manager.messages(from).filter((each) => each.FDSTORE ?? each.FDSTOREREMOVE), []);
+      assertEquals(manager.stored, stored);
+      const before = answers.length;
+      await until(
+        "new answers",
+        () => answers.slice(before).filter((each) => each === wanted).length > 50,
+      );
+    }
+    enough.abort();
+    assertEquals(await faults, []);
+    await until("three starts in the log", () => manager.eventsOf("serving").length === 3);
+    assertEquals(manager.eventsOf("bind_failed"), []);
+    assertEquals(Deno.lstatSync(socket).ino, inode);
+    const client = Deno.createHttpClient({ proxy: { transport: "unix", path: socket } });
+    const response = await fetch("http://localhost/u", { client });
+    assertEquals(await response.text(), "one /u");
+    client.close();
+  },
+);
 
-Deno.test("what comes back and is not listened on any more is let go", async () => {
+testWith(PYTHON, "what comes back and is not listened on any more is let go", async () => {
   await using manager = await ServiceManagerDouble.create();
   await manager.start();
   await manager.end(KILL);
@@ -313,7 +332,7 @@ Deno.test("what comes back and is not listened on any more is let go", async () 
   });
 });
 
-Deno.test("a stored Unix socket whose file is gone is bound anew", async () => {
+testWith(PYTHON, "a stored Unix socket whose file is gone is bound anew", async () => {
   await using manager = await ServiceManagerDouble.create({
     config: { listen: ["unix:app.sock"] },
   });
@@ -328,74 +347,82 @@ Deno.test("a stored Unix socket whose file is gone is bound anew", async () => {
 
 // ---- socket activation ----
 
-Deno.test("sockets that are passed are served by name, over reloads, and are not stored", async () => {
-  await using manager = await ServiceManagerDouble.create();
-  const { project } = manager;
-  const path = project.path("passed.sock");
-  await manager.listen("http", { port: project.port });
-  await manager.listen("local", { path });
-  await project.configure({ listen: ["systemd:http"] });
-  const pid = await manager.start();
-  assertEquals(await manager.get(), "one /");
-  const both = [`127.0.0.1:${project.port}`, `unix:${path}`];
-  for (
-    const [listen, texts] of [
-      [["systemd:http", "systemd"], both],
-      [["systemd:local"], [both[1]]],
-      [["systemd:http"], [both[0]]],
-      [["systemd"], both],
-    ] as const
-  ) {
-    const from = manager.sights.length;
-    await project.configure({ listen });
-    await manager.signal(HUP);
-    const { message } = await manager.until("READY=1", ({ message }) => message?.READY, from);
-    const [, listeners] = /serves on ([^;]*);/.exec(message!.STATUS!)!;
-    assertEquals(listeners!.split(", ").sort(), [...texts].sort() as string[]);
-  }
-  assertEquals(await manager.get(), "one /");
-  assertEquals(manager.stored, []);
-  assert(countDescriptors(pid) < 100);
-  await manager.end(TERM);
-  // They are the manager's: the file stays, and a connection waits for the next start.
-  assertEquals(Deno.lstatSync(path).isSocket, true);
-  const answer = manager.get();
-  await manager.start();
-  assertEquals(await answer, "one /");
-});
+testWith(
+  PYTHON,
+  "sockets that are passed are served by name, over reloads, and are not stored",
+  async () => {
+    await using manager = await ServiceManagerDouble.create();
+    const { project } = manager;
+    const path = project.path("passed.sock");
+    await manager.listen("http", { port: project.port });
+    await manager.listen("local", { path });
+    await project.configure({ listen: ["systemd:http"] });
+    const pid = await manager.start();
+    assertEquals(await manager.get(), "one /");
+    const both = [`127.0.0.1:${project.port}`, `unix:${path}`];
+    for (
+      const [listen, texts] of [
+        [["systemd:http", "systemd"], both],
+        [["systemd:local"], [both[1]]],
+        [["systemd:http"], [both[0]]],
+        [["systemd"], both],
+      ] as const
+    ) {
+      const from = manager.sights.length;
+      await project.configure({ listen });
+      await manager.signal(HUP);
+      const { message } = await manager.until("READY=1", ({ message }) => message?.READY, from);
+      const [, listeners] = /serves on ([^;]*);/.exec(message!.STATUS!)!;
+      assertEquals(listeners!.split(", ").sort(), [...texts].sort() as string[]);
+    }
+    assertEquals(await manager.get(), "one /");
+    assertEquals(manager.stored, []);
+    assert(countDescriptors(pid) < 100);
+    await manager.end(TERM);
+    // They are the manager's: the file stays, and a connection waits for the next start.
+    assertEquals(Deno.lstatSync(path).isSocket, true);
+    const answer = manager.get();
+    await manager.start();
+    assertEquals(await answer, "one /");
+  },
+);
 
-Deno.test("a start without the socket that its config names says so", async () => {
+testWith(PYTHON, "a start without the socket that its config names says so", async () => {
   await using manager = await ServiceManagerDouble.create({ config: { listen: ["systemd:http"] } });
   await manager.launch();
   await manager.until("the end", ({ ended }) => ended !== undefined);
   assertStringIncludes(manager.log, "Cannot listen on systemd:http");
 });
 
-Deno.test("an upgrade keeps the manager's view: the process, the watchdog, what is passed and stored", async () => {
-  await using manager = await ServiceManagerDouble.create();
-  const { project } = manager;
-  const path = project.path("passed.sock");
-  await manager.listen("local", { path });
-  await project.configure({ listen: [`127.0.0.1:${project.port}`, "systemd:local"] });
-  const pid = await manager.start({ WATCHDOG_USEC: "2000000" });
-  const stored = manager.stored;
-  assertEquals(stored.length, 1);
-  await project.write("app.ts", version("two"));
-  const from = manager.sights.length;
-  await manager.signal(USR2);
-  const { message, sender } = await manager.until(
-    "READY=1 of the next one",
-    ({ message }) => message?.READY,
-    from,
-  );
-  assertEquals([sender, message!.MAINPID], [pid, String(pid)]);
-  assertMatch(message!.STATUS!, /^Generation 2 serves on .*passed\.sock/);
-  assertEquals(await manager.get(), "two /");
-  const beats = () => manager.messages(from).filter((each) => each.WATCHDOG === "1").length;
-  const before = beats();
-  await until("signs of life", () => beats() >= before + 2);
-  assertEquals(manager.stored, stored);
-  // What is the manager's is not removed by the one that was upgraded either.
-  await manager.end(TERM);
-  assertEquals(Deno.lstatSync(path).isSocket, true);
-});
+testWith(
+  PYTHON,
+  "an upgrade keeps the manager's view: the process, the watchdog, what is passed and stored",
+  async () => {
+    await using manager = await ServiceManagerDouble.create();
+    const { project } = manager;
+    const path = project.path("passed.sock");
+    await manager.listen("local", { path });
+    await project.configure({ listen: [`127.0.0.1:${project.port}`, "systemd:local"] });
+    const pid = await manager.start({ WATCHDOG_USEC: "2000000" });
+    const stored = manager.stored;
+    assertEquals(stored.length, 1);
+    await project.write("app.ts", version("two"));
+    const from = manager.sights.length;
+    await manager.signal(USR2);
+    const { message, sender } = await manager.until(
+      "READY=1 of the next one",
+      ({ message }) => message?.READY,
+      from,
+    );
+    assertEquals([sender, message!.MAINPID], [pid, String(pid)]);
+    assertMatch(message!.STATUS!, /^Generation 2 serves on .*passed\.sock/);
+    assertEquals(await manager.get(), "two /");
+    const beats = () => manager.messages(from).filter((each) => each.WATCHDOG === "1").length;
+    const before = beats();
+    await until("signs of life", () => beats() >= before + 2);
+    assertEquals(manager.stored, stored);
+    // What is the manager's is not removed by the one that was upgraded either.
+    await manager.end(TERM);
+    assertEquals(Deno.lstatSync(path).isSocket, true);
+  },
+);

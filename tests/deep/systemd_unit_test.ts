@@ -4,6 +4,7 @@ import { processesIn, readStatus } from "../harness/process.ts";
 import { Project, REPOSITORY } from "../harness/project.ts";
 import { supervisorPermissions } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
+import { testWith } from "../harness/needs.ts";
 
 const UNITS = join(REPOSITORY, "deploy/systemd");
 
@@ -13,12 +14,10 @@ const MAX_EXPOSURE = 2;
 /** Since when there is Type=notify-reload. */
 const NOTIFY_RELOAD_SINCE = 253;
 
-/** Runs systemd-analyze(1); a machine without it fails the test. */
+/** Runs systemd-analyze(1). */
 async function analyze(...args: string[]): Promise<{ code: number; text: string }> {
   const command = new Deno.Command("systemd-analyze", { args: ["--no-pager", ...args] });
-  const output = await command.output().catch((error) => {
-    throw new Error("This test needs systemd-analyze, of the package systemd", { cause: error });
-  });
+  const output = await command.output();
   const [stdout, stderr] = [output.stdout, output.stderr].map((bytes) =>
     new TextDecoder().decode(bytes)
   );
@@ -48,36 +47,49 @@ async function copyUnits(folder: string, change = (text: string) => text): Promi
   return paths;
 }
 
-Deno.test("systemd takes the units without a complaint, and complains of a mistake in one", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    const good = await analyze("verify", "--man=no", ...await copyUnits(folder));
-    assertEquals(good, { code: 0, text: "" });
-    const broken = await copyUnits(folder, (text) => text.replace("LockPersonality", "LockPerson"));
-    assertStringIncludes((await analyze("verify", "--man=no", ...broken)).text, "LockPerson");
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+testWith(
+  { programs: ["systemd-analyze"] },
+  "systemd takes the units without a complaint, and complains of a mistake in one",
+  async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const good = await analyze("verify", "--man=no", ...await copyUnits(folder));
+      assertEquals(good, { code: 0, text: "" });
+      const broken = await copyUnits(
+        folder,
+        (text) => text.replace("LockPersonality", "LockPerson"),
+      );
+      assertStringIncludes((await analyze("verify", "--man=no", ...broken)).text, "LockPerson");
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
 
-Deno.test("the service's exposure is low, and that of one without its walls is not", async () => {
-  const folder = await Deno.makeTempDir();
-  const exposure = async (change?: (text: string) => string) => {
-    const [service] = await copyUnits(folder, change);
-    const { text } = await analyze("security", "--offline=true", service!);
-    return Number(/exposure level for guestbook.service: ([\d.]+)/.exec(text)?.[1]);
-  };
-  try {
-    const found = await exposure();
-    // deno-lint-ignore no-console
-    console.log(`exposure of guestbook.service: ${found}`);
-    assert(found <= MAX_EXPOSURE, `${found}`);
-    const bare = await exposure((text) => text.replace(/^(Protect|Restrict|System|Cap).*$/gm, ""));
-    assert(bare > MAX_EXPOSURE, `${bare}`);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+testWith(
+  { programs: ["systemd-analyze"] },
+  "the service's exposure is low, and that of one without its walls is not",
+  async () => {
+    const folder = await Deno.makeTempDir();
+    const exposure = async (change?: (text: string) => string) => {
+      const [service] = await copyUnits(folder, change);
+      const { text } = await analyze("security", "--offline=true", service!);
+      return Number(/exposure level for guestbook.service: ([\d.]+)/.exec(text)?.[1]);
+    };
+    try {
+      const found = await exposure();
+      // deno-lint-ignore no-console
+      console.log(`exposure of guestbook.service: ${found}`);
+      assert(found <= MAX_EXPOSURE, `${found}`);
+      const bare = await exposure((text) =>
+        text.replace(/^(Protect|Restrict|System|Cap).*$/gm, "")
+      );
+      assert(bare > MAX_EXPOSURE, `${bare}`);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
 
 Deno.test("the samples name the user of the service", async () => {
   const service = await Deno.readTextFile(join(UNITS, "guestbook.service"));
@@ -86,31 +98,35 @@ Deno.test("the samples name the user of the service", async () => {
   assertMatch(users, new RegExp(`^u ${user} `, "m"));
 });
 
-Deno.test("without any capability and with no new privileges, workers are behind the kernel's wall", async () => {
-  await using project = await Project.create();
-  const process = new Deno.Command("setpriv", {
-    args: [
-      ...["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", Deno.execPath(), "run"],
-      ...supervisorPermissions(project),
-      ...[join(REPOSITORY, "main.ts"), "start", "--config", project.configFile],
-    ],
-    cwd: REPOSITORY,
-    stdin: "null",
-    stdout: "null",
-    stderr: "null",
-  }).spawn();
-  try {
-    const answer = await until("an answer", async () => {
-      const response = await fetch(`${project.origin}/x`).catch(() => undefined);
-      return await response?.text();
-    });
-    assertEquals(answer, "one /x");
-    const supervisor = readStatus(process.pid)!;
-    assertEquals([supervisor.CapEff, supervisor.NoNewPrivs], ["0000000000000000", "1"]);
-    const [worker] = processesIn(project.folder);
-    assertEquals(readStatus(worker!)!.Seccomp, "2");
-  } finally {
-    Deno.kill(process.pid, "SIGTERM");
-    await process.status;
-  }
-});
+testWith(
+  { programs: ["setpriv"], root: true },
+  "without any capability and with no new privileges, workers are behind the kernel's wall",
+  async () => {
+    await using project = await Project.create();
+    const process = new Deno.Command("setpriv", {
+      args: [
+        ...["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", Deno.execPath(), "run"],
+        ...supervisorPermissions(project),
+        ...[join(REPOSITORY, "main.ts"), "start", "--config", project.configFile],
+      ],
+      cwd: REPOSITORY,
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    try {
+      const answer = await until("an answer", async () => {
+        const response = await fetch(`${project.origin}/x`).catch(() => undefined);
+        return await response?.text();
+      });
+      assertEquals(answer, "one /x");
+      const supervisor = readStatus(process.pid)!;
+      assertEquals([supervisor.CapEff, supervisor.NoNewPrivs], ["0000000000000000", "1"]);
+      const [worker] = processesIn(project.folder);
+      assertEquals(readStatus(worker!)!.Seccomp, "2");
+    } finally {
+      Deno.kill(process.pid, "SIGTERM");
+      await process.status;
+    }
+  },
+);

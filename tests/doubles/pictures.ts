@@ -134,6 +134,43 @@ export function repairPng(png: Uint8Array): void {
   }
 }
 
+/** Files that are small, and say that they are huge. */
+export async function drawHuge(): Promise<(readonly [name: string, photo: Uint8Array])[]> {
+  const patched = (["jpg", "webp", "avif", "gif"] as const).map(async (kind) =>
+    [kind, await declareHuge(kind)] as const
+  );
+  return [
+    ["50,000 x 50,000", forgePng({ width: 50_000, height: 50_000 }, 100)],
+    ["6,400 x 6,400, just above 40 megapixels", forgePng({ width: 6400, height: 6400 }, 100)],
+    ["one long line", forgePng({ width: 2_000_000, height: 1 }, 100)],
+    ["16,385 x 1", forgePng({ width: 16_385, height: 1 }, 16_386)],
+    ["2^31 - 1 on each side", forgePng({ width: 2 ** 31 - 1, height: 2 ** 31 - 1 }, 100)],
+    ...await Promise.all(patched),
+  ];
+}
+
+/** A small picture whose header says that it is huge. */
+async function declareHuge(kind: Exclude<Kind, "png">): Promise<Uint8Array> {
+  const photo = await drawPicture(kind, { width: 16, height: 16 });
+  const view = new DataView(photo.buffer);
+  if (kind === "jpg") {
+    const frame = indexOfText(photo, "\xff\xc0");
+    view.setUint32(frame + 5, 0xea60_ea60); // 60,000 lines of 60,000 pixels
+  } else if (kind === "webp") {
+    const frame = indexOfText(photo, "\x9d\x01\x2a");
+    view.setUint32(frame + 3, 0x3fff_3fff, true); // 16,383 x 16,383
+  } else if (kind === "avif") {
+    const size = indexOfText(photo, "ispe") + 8;
+    view.setUint32(size, 20_000);
+    view.setUint32(size + 4, 20_000);
+  } else {
+    view.setUint32(6, 0xffff_ffff);
+    const frame = indexOfText(photo, ",\0\0\0\0");
+    view.setUint32(frame + 5, 0xffff_ffff);
+  }
+  return photo;
+}
+
 /** A GIF whose only frame comes over and over. */
 export function repeatGifFrame(gif: Uint8Array, times: number): Uint8Array<ArrayBuffer> {
   const tableEntries = gif[10]! & 0x80 ? 2 << (gif[10]! & 7) : 0;

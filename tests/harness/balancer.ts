@@ -1,9 +1,10 @@
 /** A real HAProxy, nginx or Caddy, on its sample in deploy/ with addresses and paths replaced. */
 import { join } from "node:path";
 import { hasProgram } from "../../tools/programs.ts";
+import { ProcessLog } from "./process_log.ts";
 import { REPOSITORY } from "./project.ts";
 import type { CommandResult } from "./server.ts";
-import { until } from "./wait.ts";
+import { PATIENCE_MS, until } from "./wait.ts";
 
 export const BALANCERS = ["haproxy", "nginx", "caddy"] as const;
 export type BalancerName = typeof BALANCERS[number];
@@ -71,10 +72,7 @@ export async function editSample(name: BalancerName, edits: readonly Edit[]): Pr
 export class Balancer implements AsyncDisposable {
   readonly name: BalancerName;
   readonly folder: string;
-  #child: Deno.ChildProcess | undefined;
-  #reading: Promise<void> = Promise.resolve();
-  #ended = false;
-  #log = "";
+  #process: ProcessLog | undefined;
 
   constructor(name: BalancerName, folder: string) {
     this.name = name;
@@ -110,7 +108,7 @@ export class Balancer implements AsyncDisposable {
     try {
       balancer.#serve(prefix);
       await until(`${name} to listen`, async () => {
-        if (balancer.#ended) throw new Error(`${name} has ended:\n${balancer.log}`);
+        if (balancer.#process?.exit) throw new Error(`${name} has ended:\n${balancer.log}`);
         return await connects(place);
       });
     } catch (error) {
@@ -122,7 +120,7 @@ export class Balancer implements AsyncDisposable {
 
   /** What it wrote to its standard error. */
   get log(): string {
-    return this.#log;
+    return this.#process?.text ?? "";
   }
 
   /** Has the program judge the config without running it. */
@@ -138,11 +136,8 @@ export class Balancer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#child) {
-      if (!this.#ended) Deno.kill(this.#child.pid, this.name === "haproxy" ? "SIGINT" : "SIGTERM");
-      await this.#reading;
-      await this.#child.status;
-    }
+    this.#process?.signal(this.name === "haproxy" ? "SIGINT" : "SIGTERM");
+    await this.#process?.ended(PATIENCE_MS);
     await Deno.remove(this.folder, { recursive: true });
   }
 
@@ -155,22 +150,8 @@ export class Balancer implements AsyncDisposable {
   }
 
   #serve(prefix: readonly string[]): void {
-    const [program, ...args] = [
-      ...prefix,
-      ...PROGRAMS[this.name].serve(this.#file, this.folder),
-    ];
-    const child = new Deno.Command(program!, {
-      args,
-      env: this.#env,
-      stdin: "null",
-      stdout: "null",
-      stderr: "piped",
-    }).spawn();
-    this.#child = child;
-    child.status.then(() => this.#ended = true);
-    this.#reading = (async () => {
-      for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) this.#log += text;
-    })();
+    const command = [...prefix, ...PROGRAMS[this.name].serve(this.#file, this.folder)];
+    this.#process = ProcessLog.spawn(command, { env: this.#env });
   }
 }
 

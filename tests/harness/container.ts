@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { hasProgram } from "../../tools/programs.ts";
 import { isAlive } from "./process.ts";
+import { killQuietly, ProcessLog } from "./process_log.ts";
 import { REPOSITORY } from "./project.ts";
 import { type CommandResult, resultOf } from "./server.ts";
 import { PATIENCE_MS, until } from "./wait.ts";
@@ -55,18 +56,13 @@ export async function readDockerfile(): Promise<Image> {
 export class Container implements AsyncDisposable {
   readonly image: Image;
   readonly folder: string;
-  readonly #process: Deno.ChildProcess;
-  readonly #reading: Promise<void>;
-  #text = "";
-  #exited = false;
+  readonly #process: ProcessLog;
   #pid: number | undefined;
 
-  constructor(image: Image, folder: string, process: Deno.ChildProcess) {
+  constructor(image: Image, folder: string, process: ProcessLog) {
     this.image = image;
     this.folder = folder;
     this.#process = process;
-    this.#reading = this.#readLog();
-    process.status.then(() => this.#exited = true);
   }
 
   /** Builds the root file system of an executable, lets it listen on `port`, and starts it. */
@@ -91,29 +87,25 @@ export class Container implements AsyncDisposable {
       await must("cp", "-a", join(root, volume), join(folder, volume));
       binds.push("--bind", join(folder, volume), volume);
     }
-    const process = new Deno.Command("setpriv", {
-      args: [
-        ...[`--reuid=${image.user}`, `--regid=${image.user}`, "--clear-groups", "bwrap"],
-        ...["--clearenv", ...Object.entries(image.env).flatMap((pair) => ["--setenv", ...pair])],
-        ...["--ro-bind", root, "/", "--proc", "/proc", "--dev", "/dev", ...binds],
-        ...["--chdir", image.folder, "--unshare-pid", "--unshare-ipc", "--unshare-uts"],
-        ...["--as-pid-1", "--cap-drop", "ALL", "--die-with-parent", ...image.start],
-      ],
-      stdin: "null",
-      stdout: "null",
-      stderr: "piped",
-    }).spawn();
+    const process = ProcessLog.spawn([
+      "setpriv",
+      ...[`--reuid=${image.user}`, `--regid=${image.user}`, "--clear-groups", "bwrap"],
+      ...["--clearenv", ...Object.entries(image.env).flatMap((pair) => ["--setenv", ...pair])],
+      ...["--ro-bind", root, "/", "--proc", "/proc", "--dev", "/dev", ...binds],
+      ...["--chdir", image.folder, "--unshare-pid", "--unshare-ipc", "--unshare-uts"],
+      ...["--as-pid-1", "--cap-drop", "ALL", "--die-with-parent", ...image.start],
+    ]);
     return new Container(image, folder, process);
   }
 
   get log(): string {
-    return this.#text;
+    return this.#process.text;
   }
 
   /** Its process 1, as it is known out here. */
   async pid(): Promise<number> {
     return this.#pid ??= await until("process 1 of the container", async () => {
-      if (this.#exited) throw new Error(`The container has ended:\n${this.#text}`);
+      if (this.#process.exit) throw new Error(`The container has ended:\n${this.log}`);
       const { stdout } = await new Deno.Command("ps", {
         args: ["--ppid", String(this.#process.pid), "-o", "pid="],
       }).output();
@@ -146,12 +138,8 @@ export class Container implements AsyncDisposable {
 
   /** Sends its stop signal and gives its exit status. */
   async stop(): Promise<number> {
-    if (!this.#exited) Deno.kill(await this.pid(), this.image.stopSignal);
-    const late = setTimeout(() => this.#kill(), 45_000);
-    await this.#reading;
-    const { code } = await this.#process.status;
-    clearTimeout(late);
-    return code;
+    if (!this.#process.exit) killQuietly(await this.pid(), this.image.stopSignal);
+    return (await this.#process.ended(45_000, () => this.#kill())).status.code;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -165,13 +153,7 @@ export class Container implements AsyncDisposable {
 
   #kill(): void {
     for (const pid of [this.#pid, this.#process.pid]) {
-      if (pid !== undefined && isAlive(pid)) Deno.kill(pid, "SIGKILL");
-    }
-  }
-
-  async #readLog(): Promise<void> {
-    for await (const text of this.#process.stderr.pipeThrough(new TextDecoderStream())) {
-      this.#text += text;
+      if (pid !== undefined && isAlive(pid)) killQuietly(pid);
     }
   }
 }

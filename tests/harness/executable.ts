@@ -3,12 +3,17 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { buildPortable, type BuildReport } from "../../lib/compile/portable.ts";
 import type { Status } from "../../lib/protocol/control.ts";
+import { findMissing, recordSkip } from "./needs.ts";
 import type { PageAccount } from "./page_load.ts";
 import { isAlive, processesIn } from "./process.ts";
+import { hangUp, killQuietly, type LogEvent, ProcessLog, waitForEvent } from "./process_log.ts";
 import { REPOSITORY } from "./project.ts";
-import { type CommandResult, type LogEvent, resultOf } from "./server.ts";
-import { PATIENCE_MS, until } from "./wait.ts";
+import { type CommandResult, resultOf } from "./server.ts";
+import { PATIENCE_MS } from "./wait.ts";
 import { freePort } from "./ports.ts";
+
+/** How long the end may take; the default drain takes up to 32 s. */
+const STOP_PATIENCE_MS = 45_000;
 
 /** Builds an executable of a config's app. */
 export async function build(
@@ -20,21 +25,18 @@ export async function build(
   return await buildPortable(alterStage ? { ...options, alterStage } : options);
 }
 
-/** Whether this machine lets the tests take everything else away; what they say if not. */
+/** Whether this machine lets the tests take everything else away; the run says why if not. */
 export function canIsolate(): boolean {
-  if (Deno.uid() !== 0) {
-    // deno-lint-ignore no-console
-    console.log("NOT ISOLATED: only root may make namespaces, so deno and the network were there");
-    return false;
-  }
+  const why = findMissing({ programs: ["curl", "ip", "nsenter"], root: true }) ?? tryIsolation();
+  if (why !== undefined) recordSkip({ name: "that an executable is all it needs", why });
+  return why === undefined;
+}
+
+function tryIsolation(): string | undefined {
   const { success, stderr } = new Deno.Command("unshare", {
     args: ["--net", "--mount", "ip", "link", "set", "lo", "up"],
   }).outputSync();
-  if (!success) {
-    // deno-lint-ignore no-console
-    console.log(`NOT ISOLATED: ${new TextDecoder().decode(stderr).trim()}`);
-  }
-  return success;
+  return success ? undefined : new TextDecoder().decode(stderr).trim();
 }
 
 /** What is covered: every program that could stand in for what the executable brings. */
@@ -84,14 +86,14 @@ export class Executable implements AsyncDisposable {
   readonly port: number;
   readonly path: string;
   readonly cache: string;
-  readonly #isolation: PlaceOptions["isolation"];
+  readonly isolation: PlaceOptions["isolation"];
 
   constructor(folder: string, port: number, isolation: PlaceOptions["isolation"]) {
     this.folder = folder;
     this.port = port;
     this.path = join(folder, "alone/guestbook");
     this.cache = join(folder, "cache");
-    this.#isolation = isolation;
+    this.isolation = isolation;
   }
 
   static async place(options: PlaceOptions): Promise<Executable> {
@@ -122,7 +124,7 @@ export class Executable implements AsyncDisposable {
     args: readonly string[],
     env: Readonly<Record<string, string>> = {},
   ): { program: string; options: Deno.CommandOptions } {
-    const [program, ...more] = this.#isolation === "isolated"
+    const [program, ...more] = this.isolation === "isolated"
       ? ["unshare", "--net", "--mount", "sh", "-c", takeAway(), "sh", this.path, ...args]
       : [this.path, ...args];
     return {
@@ -155,7 +157,8 @@ export class Executable implements AsyncDisposable {
 
   async start(args: readonly string[] = []): Promise<RunningExecutable> {
     const { program, options } = this.command(["start", ...args]);
-    const running = new RunningExecutable(this, new Deno.Command(program, options).spawn());
+    const { args: more = [], stdout: _stdout, stderr: _stderr, ...rest } = options;
+    const running = new RunningExecutable(this, ProcessLog.spawn([program, ...more], rest));
     try {
       await running.waitFor("serving");
     } catch (error) {
@@ -173,54 +176,44 @@ export class Executable implements AsyncDisposable {
 /** One that serves. */
 export class RunningExecutable implements AsyncDisposable {
   readonly place: Executable;
-  readonly events: LogEvent[] = [];
-  readonly #process: Deno.ChildProcess;
-  readonly #reading: Promise<unknown>;
-  #text = "";
-  #exit: Deno.CommandStatus | undefined;
+  readonly #process: ProcessLog;
 
-  constructor(place: Executable, process: Deno.ChildProcess) {
+  constructor(place: Executable, process: ProcessLog) {
     this.place = place;
     this.#process = process;
-    this.#reading = Promise.all([this.#readLog(), process.stdout.pipeTo(new WritableStream())]);
-    process.status.then((status) => this.#exit = status);
   }
 
   get pid(): number {
     return this.#process.pid;
   }
 
+  get events(): LogEvent[] {
+    return this.#process.events;
+  }
+
   get log(): string {
-    return this.#text;
+    return this.#process.text;
   }
 
   /** Waits until the log has `count` events of that name, and gives the last of them. */
   async waitFor(event: string, count = 1): Promise<LogEvent> {
-    return await until(`${count} ${event} in the log`, () => {
-      const found = this.events.filter((each) => each.event === event);
-      if (this.#exit && found.length < count) {
-        throw new Error(`It ended before it logged ${event}:\n${this.#text.slice(-4000)}`);
-      }
-      return found[count - 1];
-    });
+    return await waitForEvent(this.#process, event, count);
   }
 
   /** Sends HUP and waits for the outcome of that reload. */
   async hangUp(): Promise<LogEvent> {
-    const outcomes = () =>
-      this.events.filter(({ event }) => event === "reload_done" || event === "reload_refused");
-    const before = outcomes().length;
-    Deno.kill(this.pid, "SIGHUP");
-    return await until("the outcome of the reload", () => outcomes()[before]);
+    return await hangUp(this.#process);
   }
 
   /** A program that sees the network, and the files, that this one sees. */
   beside(program: string, args: readonly string[]): [program: string, args: string[]] {
+    if (this.place.isolation === "none") return [program, [...args]];
     return ["nsenter", [`--net=/proc/${this.pid}/ns/net`, program, ...args]];
   }
 
   /** The text of the front page, by a client in the network of the server. */
   async page(): Promise<string> {
+    if (this.place.isolation === "none") return await this.#fetchPage();
     const [program, args] = this.beside("curl", [
       ...["--silent", "--show-error", "--fail", "--max-time", "10"],
       `http://127.0.0.1:${this.place.port}/`,
@@ -228,6 +221,16 @@ export class RunningExecutable implements AsyncDisposable {
     const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
     if (!success) throw new Error(new TextDecoder().decode(stderr));
     return new TextDecoder().decode(stdout);
+  }
+
+  async #fetchPage(): Promise<string> {
+    const response = await fetch(`http://127.0.0.1:${this.place.port}/`, {
+      headers: { connection: "close" },
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${response.status} ${text}`);
+    return text;
   }
 
   async status(): Promise<Status> {
@@ -238,12 +241,8 @@ export class RunningExecutable implements AsyncDisposable {
 
   /** Sends TERM and waits for the end. */
   async stop(): Promise<number> {
-    if (!this.#exit) Deno.kill(this.pid, "SIGTERM");
-    const late = setTimeout(() => this.#killAll(), 45_000);
-    await this.#reading;
-    const { code } = await this.#process.status;
-    clearTimeout(late);
-    return code;
+    this.#process.signal("SIGTERM");
+    return (await this.#process.ended(STOP_PATIENCE_MS, () => this.#killAll())).status.code;
   }
 
   /** Stops, and fails if anything is left. */
@@ -251,33 +250,12 @@ export class RunningExecutable implements AsyncDisposable {
     await this.stop();
     const left = processesIn(this.place.folder).filter(isAlive);
     this.#killAll();
-    if (left.length > 0) throw new Error(`Left behind: processes ${left}\n${this.#text}`);
+    if (left.length > 0) throw new Error(`Left behind: processes ${left}\n${this.log}`);
   }
 
   #killAll(): void {
-    for (const pid of [...processesIn(this.place.folder), ...this.#exit ? [] : [this.pid]]) {
-      try {
-        Deno.kill(pid, "SIGKILL");
-      } catch {
-        // Gone by now.
-      }
-    }
-  }
-
-  async #readLog(): Promise<void> {
-    let held = "";
-    for await (const chunk of this.#process.stderr.pipeThrough(new TextDecoderStream())) {
-      this.#text += chunk;
-      const lines = (held + chunk).split("\n");
-      held = lines.pop()!;
-      for (const line of lines) {
-        try {
-          this.events.push(JSON.parse(line));
-        } catch {
-          // The header's own errors are for people.
-        }
-      }
-    }
+    processesIn(this.place.folder).forEach((pid) => killQuietly(pid));
+    this.#process.kill();
   }
 }
 

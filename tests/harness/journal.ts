@@ -1,8 +1,9 @@
 /** A journal that a test owns, and the namespace in which it, or nothing, is systemd's. */
 import { join } from "node:path";
 import { readStatus } from "./process.ts";
+import { ProcessLog } from "./process_log.ts";
 import { REPOSITORY } from "./project.ts";
-import { until } from "./wait.ts";
+import { PATIENCE_MS } from "./wait.ts";
 
 const PROGRAM = join(REPOSITORY, "tests/harness/journal.py");
 
@@ -11,27 +12,24 @@ export type Field = readonly [name: string, value: string];
 
 export class JournalDouble implements AsyncDisposable {
   /** What came, as it came. */
-  readonly entries: (readonly Field[])[] = [];
+  readonly entries: (readonly Field[])[];
   readonly folder: string;
-  readonly #process: Deno.ChildProcess;
-  readonly #reading: Promise<void>;
-  #ended = false;
+  readonly #process: ProcessLog<readonly Field[]>;
 
-  constructor(folder: string, process: Deno.ChildProcess) {
+  constructor(folder: string, process: ProcessLog<readonly Field[]>) {
     this.folder = folder;
+    this.entries = process.events;
     this.#process = process;
-    this.#reading = this.#read();
   }
 
   static async create(): Promise<JournalDouble> {
     const folder = await Deno.makeTempDir({ prefix: "holdfast_journal_" });
     // Whoever is another user is to reach it, as it is with systemd's.
     await Deno.chmod(folder, 0o755);
-    const process = new Deno.Command("python3", {
-      args: [PROGRAM, join(folder, "socket")],
-      stdin: "null",
-      stdout: "piped",
-    }).spawn();
+    const process = ProcessLog.spawn<readonly Field[]>(
+      ["python3", PROGRAM, join(folder, "socket")],
+      { reads: "stdout" },
+    );
     const journal = new JournalDouble(folder, process);
     await journal.until("the journal", () => journal.entries.length > 0);
     // It says that it listens by an entry without a field.
@@ -45,10 +43,7 @@ export class JournalDouble implements AsyncDisposable {
 
   /** Waits until `look` gives a value; an end of the journal is a failure. */
   async until<T>(what: string, look: () => T | undefined | false): Promise<T> {
-    return await until(what, () => {
-      if (this.#ended) throw new Error(`The journal ended while the test waited for ${what}`);
-      return look();
-    });
+    return await this.#process.until(what, look);
   }
 
   /** The entries of an event so far, each by its fields' names. */
@@ -59,29 +54,18 @@ export class JournalDouble implements AsyncDisposable {
 
   /** Leaves datagrams in its queue until it goes on. */
   async stop(): Promise<void> {
-    this.#process.kill("SIGSTOP");
+    this.#process.signal("SIGSTOP");
     const { pid } = this.#process;
     await this.until("the journal to stop", () => readStatus(pid)?.["State"]?.startsWith("T"));
   }
 
   continue(): void {
-    this.#process.kill("SIGCONT");
-  }
-
-  async #read(): Promise<void> {
-    let held = "";
-    for await (const chunk of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (held + chunk).split("\n");
-      held = lines.pop()!;
-      for (const line of lines) this.entries.push(JSON.parse(line));
-    }
-    this.#ended = true;
+    this.#process.signal("SIGCONT");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#ended) this.#process.kill("SIGKILL");
-    await this.#process.status;
-    await this.#reading;
+    this.#process.kill();
+    await this.#process.ended(PATIENCE_MS);
     await Deno.remove(this.folder, { recursive: true });
   }
 }

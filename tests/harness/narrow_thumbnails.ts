@@ -1,10 +1,14 @@
 /** The guestbook's maker of thumbnails in a process that may do nothing at all. */
+import { assert } from "@std/assert";
 import { join } from "node:path";
 import {
   type Made,
   thumbnailsContract,
 } from "../../examples/guestbook/helpers/thumbnails_contract.ts";
 import { REPOSITORY } from "./project.ts";
+
+/** Of processor time in a second, as proc(5) counts (USER_HZ). */
+const TICKS = 100;
 
 /** Every kind of permission that there is. */
 const NOTHING = [
@@ -13,6 +17,17 @@ const NOTHING = [
   "--frozen",
   ...["read", "write", "net", "env", "run", "ffi", "sys", "import"].map((kind) => `--deny-${kind}`),
 ];
+
+/** What was made, where it must be a picture. */
+export function pictureOf(made: Made): Extract<Made, { outcome: "picture" }> {
+  assert(made.outcome === "picture", JSON.stringify(made));
+  return made;
+}
+
+/** Why a photo was refused, or "picture". */
+export function reasonOf(made: Made): string {
+  return made.outcome === "refused" ? made.reason : made.outcome;
+}
 
 export class NarrowThumbnails implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
@@ -51,6 +66,13 @@ export class NarrowThumbnails implements AsyncDisposable {
   peakBytes(): number {
     const status = Deno.readTextFileSync(`/proc/${this.#child.pid}/status`);
     return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+  }
+
+  /** The time that a processor has spent on it: a busy machine does not change it. */
+  processorSeconds(): number {
+    const stat = Deno.readTextFileSync(`/proc/${this.#child.pid}/stat`);
+    const [, , , , , , , , , , , user, system] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return (Number(user) + Number(system)) / TICKS;
   }
 
   /** What it makes of a photo, judged as the app judges it. */

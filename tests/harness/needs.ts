@@ -35,6 +35,18 @@ export function testWith(needs: Needs, name: string, fn: Deno.TestDefinition["fn
   Deno.test({ name, ignore: why !== undefined, fn });
 }
 
+/** Why no mount namespace can be made here, or nothing if one can: only a try tells. */
+export function whyNoNamespaces(): string | undefined {
+  const user = Deno.uid() === 0 ? [] : ["--user", "--map-root-user"];
+  const args = [...user, "--mount", "sh", "-c", "mount -t tmpfs tmpfs /run"];
+  try {
+    const { success, stderr } = new Deno.Command("unshare", { args, stdout: "null" }).outputSync();
+    return success ? undefined : new TextDecoder().decode(stderr).trim();
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 /** Has the run say that a test, or a part of one, was skipped. */
 export function recordSkip(skip: Skip): void {
   const file = Deno.env.get(SKIPS_VARIABLE);

@@ -3,14 +3,21 @@ import { join } from "node:path";
 import { askSupervisor } from "../../lib/cli/control_client.ts";
 import type { ReloadResult, Status } from "../../lib/protocol/control.ts";
 import { isAlive, processesIn } from "./process.ts";
+import {
+  eventsOf,
+  hangUp,
+  killQuietly,
+  type LogEvent,
+  ProcessLog,
+  waitForEvent,
+} from "./process_log.ts";
 import { HOLDFAST, Project, type ProjectOptions } from "./project.ts";
-import { PATIENCE_MS, until } from "./wait.ts";
+import { PATIENCE_MS } from "./wait.ts";
 
 /** How long the end of a supervisor may take; the default drain takes up to 32 s. */
 const EXIT_PATIENCE_MS = 45_000;
 
-/** One line of the log. */
-export type LogEvent = { readonly event: string } & Readonly<Record<string, unknown>>;
+export type { LogEvent } from "./process_log.ts";
 
 /** How a command ended. */
 export interface CommandResult {
@@ -83,17 +90,14 @@ export interface ServerOptions extends ProjectOptions {
 
 export class Server implements AsyncDisposable {
   readonly project: Project;
-  readonly events: LogEvent[] = [];
-  readonly #process: Deno.ChildProcess;
-  readonly #reading: Promise<void>;
-  #text = "";
-  #exit: Deno.CommandStatus | undefined;
+  readonly #process: ProcessLog;
 
-  constructor(project: Project, process: Deno.ChildProcess) {
+  /** @param process its standard error is a pipe, or is read already */
+  constructor(project: Project, process: Deno.ChildProcess | ProcessLog) {
     this.project = project;
-    this.#process = process;
-    this.#reading = this.#readLog();
-    process.status.then((status) => this.#exit = status);
+    this.#process = process instanceof ProcessLog
+      ? process
+      : new ProcessLog(process, process.stderr);
   }
 
   static async start(options: ServerOptions = {}): Promise<Server> {
@@ -106,15 +110,10 @@ export class Server implements AsyncDisposable {
     const { entry, prefix = [], env = {}, wait = "serving" } = options;
     const program = entry ?? [join(HOLDFAST, "main.ts"), "start", "--config"];
     const run = ["run", ...supervisorPermissions(project), ...program, project.configFile];
-    const [command, ...args] = [...prefix, Deno.execPath(), ...run];
-    const process = new Deno.Command(command!, {
-      args,
+    const process = ProcessLog.spawn([...prefix, Deno.execPath(), ...run], {
       cwd: HOLDFAST,
       env: { ...env },
-      stdin: "null",
-      stdout: "null",
-      stderr: "piped",
-    }).spawn();
+    });
     const server = new Server(project, process);
     try {
       if (wait === "serving") await server.waitFor("serving");
@@ -132,27 +131,26 @@ export class Server implements AsyncDisposable {
 
   /** How it ended, when it has. */
   get ended(): Promise<Deno.CommandStatus> {
-    return this.#process.status;
+    return this.#process.child.status;
+  }
+
+  get events(): LogEvent[] {
+    return this.#process.events;
   }
 
   /** All of the log, as it was written. */
   get log(): string {
-    return this.#text;
+    return this.#process.text;
   }
 
   /** The events of that name so far. */
   eventsOf(event: string): LogEvent[] {
-    return this.events.filter((each) => each.event === event);
+    return eventsOf(this.events, event);
   }
 
   /** Waits until the log has `count` events of that name, and gives the last of them. */
   async waitFor(event: string, count = 1): Promise<LogEvent> {
-    return await until(`${count} ${event} in the log`, () => {
-      if (this.#exit && this.eventsOf(event).length < count) {
-        throw new Error(`It ended before it logged ${event}:\n${this.#text.slice(-4000)}`);
-      }
-      return this.eventsOf(event)[count - 1];
-    });
+    return await waitForEvent(this.#process, event, count);
   }
 
   signal(signal: Deno.Signal): void {
@@ -161,11 +159,7 @@ export class Server implements AsyncDisposable {
 
   /** Sends HUP and waits for the outcome of that reload. */
   async hangUp(): Promise<LogEvent> {
-    const outcomes = () =>
-      this.events.filter(({ event }) => event === "reload_done" || event === "reload_refused");
-    const before = outcomes().length;
-    this.signal("SIGHUP");
-    return await until("the outcome of the reload", () => outcomes()[before]);
+    return await hangUp(this.#process);
   }
 
   /** What the supervisor says of itself, asked over its control socket. */
@@ -202,65 +196,33 @@ export class Server implements AsyncDisposable {
 
   /** Waits for the end of the supervisor. */
   async exited(): Promise<Deno.CommandStatus> {
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
-      this.#killAll();
-    }, EXIT_PATIENCE_MS);
-    await this.#reading;
-    const status = await this.#process.status;
-    clearTimeout(timer);
-    if (late) throw new Error(`It did not end by itself:\n${this.#text.slice(-4000)}`);
+    const { status, late } = await this.#process.ended(EXIT_PATIENCE_MS, () => this.#killAll());
+    if (late) throw new Error(`It did not end by itself:\n${this.log.slice(-4000)}`);
     return status;
   }
 
   /** Sends TERM and waits for the end. */
   async stop(): Promise<Deno.CommandStatus> {
-    if (!this.#exit) this.signal("SIGTERM");
+    this.#process.signal("SIGTERM");
     return await this.exited();
   }
 
   /** Stops, and fails if anything is left: a process, a socket, a lock. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const late = setTimeout(() => this.#killAll(), 45_000);
     await this.stop();
-    clearTimeout(late);
     const left = processesIn(this.project.folder).filter(isAlive);
     const files = [...readFolder(this.project.path(".holdfast"))];
     const listens = await connects(this.project.port);
     this.#killAll();
     await this.project[Symbol.asyncDispose]();
-    if (left.length > 0) throw new Error(`Left behind: processes ${left}\n${this.#text}`);
+    if (left.length > 0) throw new Error(`Left behind: processes ${left}\n${this.log}`);
     if (listens) throw new Error(`Left behind: somebody listens on ${this.project.port}`);
-    if (files.length > 0) throw new Error(`Left behind: ${files} in .holdfast\n${this.#text}`);
+    if (files.length > 0) throw new Error(`Left behind: ${files} in .holdfast\n${this.log}`);
   }
 
   #killAll(): void {
-    const left = processesIn(this.project.folder);
-    if (!this.#exit) left.push(this.pid);
-    for (const pid of left) {
-      try {
-        Deno.kill(pid, "SIGKILL");
-      } catch {
-        // Gone by now.
-      }
-    }
-  }
-
-  async #readLog(): Promise<void> {
-    let held = "";
-    for await (const chunk of this.#process.stderr.pipeThrough(new TextDecoderStream())) {
-      this.#text += chunk;
-      const lines = (held + chunk).split("\n");
-      held = lines.pop()!;
-      for (const line of lines) {
-        try {
-          this.events.push(JSON.parse(line));
-        } catch {
-          // Not every line is an event: the CLI's own errors are for people.
-        }
-      }
-    }
+    processesIn(this.project.folder).forEach((pid) => killQuietly(pid));
+    this.#process.kill();
   }
 }
 

@@ -1,6 +1,7 @@
 /** A service manager that a test owns, and a real Holdfast under it; the datagrams are real. */
 import { join } from "node:path";
 import { isAlive, processesIn } from "./process.ts";
+import { ProcessLog } from "./process_log.ts";
 import { Project, type ProjectOptions, REPOSITORY } from "./project.ts";
 import { type LogEvent, supervisorPermissions } from "./server.ts";
 import { until } from "./wait.ts";
@@ -34,39 +35,28 @@ export interface ManagerOptions extends ProjectOptions {
 
 export class ServiceManagerDouble implements AsyncDisposable {
   readonly project: Project;
-  readonly sights: Sight[] = [];
-  readonly #process: Deno.ChildProcess;
+  readonly sights: readonly Sight[];
+  readonly #process: ProcessLog<Sight>;
   readonly #orders: WritableStreamDefaultWriter<Uint8Array>;
-  readonly #reading: Promise<void>;
 
-  constructor(project: Project, process: Deno.ChildProcess) {
+  constructor(project: Project, process: ProcessLog<Sight>) {
     this.project = project;
+    this.sights = process.events;
     this.#process = process;
-    this.#orders = process.stdin.getWriter();
-    this.#reading = this.#read();
+    this.#orders = process.child.stdin.getWriter();
   }
 
   static async create(options: ManagerOptions = {}): Promise<ServiceManagerDouble> {
     const project = await Project.create(options);
     const path = project.path("notify.sock");
     const address = options.abstract ? `@holdfast-test-${Deno.pid}-${project.port}` : path;
-    const process = new Deno.Command("python3", {
-      args: [PROGRAM, address],
+    const process = ProcessLog.spawn<Sight>(["python3", PROGRAM, address], {
       stdin: "piped",
-      stdout: "piped",
-    }).spawn();
+      reads: "stdout",
+    });
     const manager = new ServiceManagerDouble(project, process);
     await manager.until("the notify socket", ({ listens }) => listens === "notify");
     return manager;
-  }
-
-  async #read(): Promise<void> {
-    let held = "";
-    for await (const chunk of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (held + chunk).split("\n");
-      held = lines.pop()!;
-      for (const line of lines) this.sights.push(JSON.parse(line));
-    }
   }
 
   async #order(order: Readonly<Record<string, unknown>>): Promise<void> {
@@ -171,8 +161,7 @@ export class ServiceManagerDouble implements AsyncDisposable {
     const running = this.sights.findLast(({ started, ended }) => started ?? ended)?.started;
     if (running !== undefined && isAlive(running)) await this.end(15);
     await this.#orders.close();
-    await this.#reading;
-    await this.#process.status;
+    await this.#process.ended(END_PATIENCE_MS);
     let left: number[] = [];
     try {
       await until("the workers' end", () => {

@@ -18,3 +18,20 @@ export async function mountSmall(folder: string): Promise<AsyncDisposable | unde
   );
   return undefined;
 }
+
+/** Why no test can mount one here, or nothing if it can: only a try tells. */
+export function whyNoSmallDisk(): string | undefined {
+  const folder = Deno.makeTempDirSync({ prefix: "holdfast_test_disk_" });
+  const run = (command: string, ...args: string[]) =>
+    new Deno.Command(command, { args: [...args, folder], stdout: "null" }).outputSync();
+  try {
+    const { success, stderr } = run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs");
+    if (!success) return `cannot mount a tmpfs: ${new TextDecoder().decode(stderr).trim()}`;
+    run("umount", "--lazy");
+    return undefined;
+  } catch (error) {
+    return `cannot mount a tmpfs: ${(error as Error).message}`;
+  } finally {
+    Deno.removeSync(folder);
+  }
+}

@@ -198,7 +198,7 @@ Deno.test("each of these new workers is refused, and the old one goes on serving
 
 const DRAIN_WELL = `
   await goTo('draining');
-  await say({ type: 'drained', answered: 0, cut: 0 });
+  await say({ type: 'stopped' }, { type: 'drained', answered: 0, cut: 0 });
   channel.end(() => Deno.exit(0));
 `;
 
@@ -225,7 +225,7 @@ const HARMLESS: Record<string, string> = {
     await goTo('serving');
     for (let count = 0; count < 1000; count++) process.send({ late: 'x'.repeat(1000) });
     await hear('drain');
-    await say({ type: 'drained', answered: 0, cut: 0 });
+    await say({ type: 'stopped' }, { type: 'drained', answered: 0, cut: 0 });
     channel.end(() => Deno.exit(0));
   `,
 };
@@ -259,7 +259,7 @@ Deno.test("lines that a worker prints too many of are counted in the log", async
   await using server = await Server.start({ entry: ENTRY });
   await bringInHostile(
     server,
-    hostileProgram(`for (let n = 0; n < 5000; n++) print('x\\n'); ${DRAIN_WELL}`),
+    `for (let n = 0; n < 5000; n++) print('x\\n'); ${DRAIN_WELL}`,
   );
   assertEquals((await server.hangUp()).event, "reload_done", server.log);
   const sum = (events: LogEvent[]) => events.reduce((all, { lines }) => all + Number(lines), 0);
@@ -350,7 +350,7 @@ Deno.test("each of these serving workers is replaced, each time after a longer w
 Deno.test("a serving worker whose replacements give up at once does not stop the tries", async () => {
   await using server = await Server.start({
     entry: ENTRY,
-    config: { ...HOSTILE, reload: { readyDeadlineMs: 20_000 } },
+    config: { ...HOSTILE, reload: { readyDeadlineMs: 5_000 } },
     files: { "program_hostile.js": hostileProgram("await goTo('serving'); print('here\\n');") },
   });
   const [{ pid }] = [await server.waitFor("worker_output")];
@@ -370,7 +370,8 @@ Deno.test("a serving worker whose replacements give up at once does not stop the
 const STUBBORN: Record<string, { program: string; interfere?: (pid: number) => unknown }> = {
   "ignores the word to drain": { program: "await goTo('draining');" },
   "says that it has drained and stays": {
-    program: "await goTo('draining'); await say({ type: 'drained', answered: 9e15, cut: 0 });",
+    program:
+      "await goTo('draining'); await say({ type: 'stopped' }, { type: 'drained', answered: 9e15, cut: 0 });",
   },
   "hangs up and stays": { program: "await goTo('serving'); channel.destroy();" },
   "never reads the word to drain": {

@@ -1,12 +1,11 @@
 import { bundle, WORKER_ENTRY } from "../lib/supervisor/prepare.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { testWith } from "./harness/needs.ts";
 import { isAlive, readStatus } from "./harness/process.ts";
 import { Project, type ProjectOptions, REPOSITORY } from "./harness/project.ts";
 import { resultOf, runCommand, Server, supervisorPermissions } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
-
-const IS_ROOT = Deno.uid() === 0;
 
 /** A deno program and its caches where everybody may read them; root's own are often not. */
 class OpenDeno implements AsyncDisposable {
@@ -110,18 +109,18 @@ const APP = `export default {
   },
 };`;
 
-function rootTest(name: string, fn: () => Promise<void>): void {
-  Deno.test({
-    name: IS_ROOT ? name : `SKIPPED, since it needs root: ${name}`,
-    ignore: !IS_ROOT,
-    fn,
-  });
+type Case = (deno: OpenDeno) => Promise<void>;
+
+/** What is tried as root, with one deno that everybody may run. */
+const CASES: [name: string, run: Case][] = [];
+
+function rootCase(name: string, run: Case): void {
+  CASES.push([name, run]);
 }
 
-rootTest(
+rootCase(
   "a worker of user nobody has its ids alone: no group, no capability; the supervisor stays root",
-  async () => {
-    await using deno = await OpenDeno.create();
+  async (deno) => {
     const project = await createOpenProject({
       files: { "app.ts": APP, "data/open": "for all", "data/closed": "for root" },
       config: { user: "nobody", unveil: { "./data": "r" } },
@@ -164,10 +163,9 @@ rootTest(
   },
 );
 
-rootTest(
+rootCase(
   "a supervisor that is root can end a worker of user nobody that does not react",
-  async () => {
-    await using deno = await OpenDeno.create();
+  async (deno) => {
     const project = await createOpenProject({
       config: { user: "nobody", reload: { idleGraceMs: 0, drainDeadlineMs: 0 } },
     });
@@ -181,8 +179,7 @@ rootTest(
   },
 );
 
-rootTest("group sets the worker's group, and user and group may be decimal ids", async () => {
-  await using deno = await OpenDeno.create();
+rootCase("group sets the worker's group, and user and group may be decimal ids", async (deno) => {
   const project = await createOpenProject({ config: { user: "12345", group: "23456" } });
   await using server = startAsRoot(project, deno);
   await server.waitFor("serving");
@@ -194,10 +191,9 @@ rootTest("group sets the worker's group, and user and group may be decimal ids",
   ]);
 });
 
-rootTest(
+rootCase(
   "a project that the user cannot enter is refused with the reason, at start and at reload",
-  async () => {
-    await using deno = await OpenDeno.create();
+  async (deno) => {
     const project = await createOpenProject({ config: { user: "nobody" } });
     {
       await using server = startAsRoot(project, deno);
@@ -270,10 +266,9 @@ async function runAsNobody(deno: OpenDeno, project: Project, command: string) {
   return resultOf(output);
 }
 
-rootTest(
+rootCase(
   "a config that names a user is exit 78 for everybody but root, and fine without the user",
-  async () => {
-    await using deno = await OpenDeno.create();
+  async (deno) => {
     await using project = await createOpenProject({});
     const fine = await runAsNobody(deno, project, "check");
     assertEquals([fine.code, fine.stdout], [0, `${project.configFile}: ok\n`], fine.stderr);
@@ -289,10 +284,9 @@ rootTest(
   },
 );
 
-rootTest(
+rootCase(
   "an ordinary user's workers are behind the whole wall, and nobody of that user looks into the supervisor",
-  async () => {
-    await using deno = await OpenDeno.create();
+  async (deno) => {
     const { uid, gid } = await nobody();
     await run("chown", "-R", `${uid}:${gid}`, deno.denoDir);
     const project = await createOpenProject({ config: { limits: { descriptors: 500 } } });
@@ -331,7 +325,7 @@ rootTest(
   },
 );
 
-rootTest("the runtime folder of another user is refused", async () => {
+rootCase("the runtime folder of another user is refused", async () => {
   await using project = await Project.create();
   const { uid, gid } = await nobody();
   await Deno.mkdir(project.path(".holdfast"));
@@ -341,10 +335,9 @@ rootTest("the runtime folder of another user is refused", async () => {
   assertStringIncludes(stderr, `${project.path(".holdfast")} is no folder of this user`);
 });
 
-rootTest(
+rootCase(
   "a helper runs as the workers' user, and the logger as whoever starts Holdfast",
-  async () => {
-    await using deno = await OpenDeno.create();
+  async (deno) => {
     const anything = `const anything = {
     "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) },
   };`;
@@ -381,3 +374,9 @@ rootTest(
     assertEquals([log.uid, (log.mode ?? 0) & 0o777], [0, 0o640]);
   },
 );
+
+const needs = { root: true, programs: ["setpriv"] } as const;
+testWith(needs, "workers run as whom the config names, and as nobody else", async (t) => {
+  await using deno = await OpenDeno.create();
+  for (const [name, run] of CASES) await t.step(name, () => run(deno));
+});

@@ -500,6 +500,71 @@ Deno.test("the reason for a refusal stays short, whatever was sent", () => {
   assert(message.length <= 2 * MAX_EVENT_BYTES, `${message.length} characters`);
 });
 
+// ---- what hostile workers say ----
+
+const { hello, received, ready, accepting, drained, pulse } = MESSAGES;
+
+/** What is said in which phase, a frame each or bytes as they are, and the rule that it breaks. */
+const HOSTILE: Record<string, [rule: Rule, phase: Phase, said: (object | Uint8Array)[]]> = {
+  "says ready before hello": ["not_permitted", "starting", [ready]],
+  "says hello twice": ["not_permitted", "starting", [hello, hello]],
+  "says that it accepts before it is told to": ["not_permitted", "loading", [ready, accepting]],
+  "says drained before it serves": ["not_permitted", "starting", [hello, drained]],
+  "says drained though nobody asked": ["not_permitted", "serving", [drained]],
+  "skips its listeners": ["not_permitted", "starting", [hello, ready]],
+  "says it received before it was handed anything": [
+    "not_permitted",
+    "starting",
+    [hello, received],
+  ],
+  "says all that it will ever say at once": [
+    "not_permitted",
+    "starting",
+    [hello, received, ready, accepting],
+  ],
+  "says ready again while it serves": ["not_permitted", "serving", [ready]],
+  "floods with hello": ["not_permitted", "starting", Array.from({ length: 1000 }, () => hello)],
+  "floods with pulses": [
+    "too_many_messages",
+    "serving",
+    Array.from({ length: 1000 }, () => pulse),
+  ],
+  "lies about its figures": ["bad_message", "serving", [{ ...pulse, inFlight: -1 }]],
+  "sends a shell command as a message": [
+    "bad_message",
+    "starting",
+    [{ type: "exec", command: ["/bin/sh", "-c", "touch /tmp/owned"] }],
+  ],
+  "sends terminal escapes as its version": [
+    "bad_message",
+    "starting",
+    [{ ...hello, deno: `\x1b[2J\n${"x".repeat(100)}`, "\x1b]0;evil\n": 1 }],
+  ],
+  "sends a key __proto__": [
+    "bad_message",
+    "starting",
+    [
+      rawFrame(
+        `{"type":"hello","version":${PROTOCOL_VERSION},"deno":"x","__proto__":{"polluted":1}}`,
+      ),
+    ],
+  ],
+  "sends a frame of 16 MiB": ["frame_too_long", "starting", [rawFrame(new Uint8Array(2 ** 24))]],
+  "sends garbage": ["frame_too_long", "loading", [new TextEncoder().encode("garbage")]],
+  "sends nonsense while it serves": ["frame_not_json", "serving", [rawFrame("nonsense")]],
+  "sends an empty frame": ["frame_not_json", "starting", [rawFrame("")]],
+};
+
+for (const [what, [rule, phase, said]] of Object.entries(HOSTILE)) {
+  Deno.test(`a worker that ${what} breaks the rule ${rule}, in one chunk as in many`, () => {
+    const frames = said.map((each) => each instanceof Uint8Array ? each : encodeFrame(each));
+    assertViolation(rule, () => hear(peerIn(phase, () => 0), join(frames)));
+    const peer = peerIn(phase, () => 0);
+    assertViolation(rule, () => frames.forEach((frame) => hear(peer, frame)));
+    assertEquals(({} as Record<string, unknown>).polluted, undefined);
+  });
+}
+
 // ---- time ----
 
 Deno.test("a flood of pulses is a violation, a pulse a second is not", () => {

@@ -1,30 +1,55 @@
 /** Deno's layer of the wall, tried from inside: the app runs what the test tells it to. */
 import { assert, assertEquals } from "@std/assert";
 import { countDescriptors, isAlive, readArguments } from "./harness/process.ts";
-import { Project } from "./harness/project.ts";
 import { denial, OBEYING_APP, tell } from "./harness/obeying_app.ts";
-import { Server, type ServerOptions } from "./harness/server.ts";
+import { Server } from "./harness/server.ts";
 import { freePort } from "./harness/ports.ts";
+import { until } from "./harness/wait.ts";
 
-const FOLDERS = { readable: "r", writable: "w", creatable: "c", data: "rwc" };
+const FOLDERS = { readable: "r", writable: "w", creatable: "c", data: "rwc", "with space": "r" };
 
-async function start(options: ServerOptions = {}): Promise<Server> {
-  const { files, config, ...more } = options;
-  return await Server.start({
-    files: {
-      "app.ts": OBEYING_APP,
-      "secret.ts": "export default 'secret';",
-      ...Object.fromEntries(Object.keys(FOLDERS).map((name) => [`${name}/file.txt`, name])),
-      ...files,
-    },
+type Listed = ReturnType<typeof serveText>;
+type Case = (server: Server, listed: Listed) => Promise<void>;
+
+/** What is tried on one and the same server, in this order. */
+const CASES: [name: string, run: Case][] = [];
+
+function shared(name: string, run: Case): void {
+  CASES.push([name, run]);
+}
+
+/** A server that grants something of every kind. */
+async function start({ port }: Listed): Promise<Server> {
+  const server = await Server.start({
+    files: { "app.ts": OBEYING_APP, ...files() },
     config: {
       unveil: Object.fromEntries(
         Object.entries(FOLDERS).map(([name, rights]) => [`./${name}`, rights]),
       ),
-      ...config,
+      net: [`127.0.0.1:${port}`],
+      env: ["GREETING", "TOKEN", "NOT_SET"],
     },
-    ...more,
+    env: { GREETING: "hello", TOKEN: "hunter2", SECRET: "do not pass", HTTP_PROXY: "http://a" },
   });
+  return server;
+}
+
+function files(): Record<string, string> {
+  return {
+    "secret.ts": "export default 'secret';",
+    ...Object.fromEntries(Object.keys(FOLDERS).map((name) => [`${name}/file.txt`, name])),
+  };
+}
+
+/** Puts everything back that a case has changed. */
+async function restore({ project }: Server): Promise<void> {
+  for (const name of Object.keys(FOLDERS)) {
+    // The folder itself stays: the wall is about it, and not about its name.
+    for (const entry of Deno.readDirSync(project.path(name))) {
+      await Deno.remove(project.path(`${name}/${entry.name}`), { recursive: true });
+    }
+  }
+  for (const [path, text] of Object.entries(files())) await project.write(path, text);
 }
 
 /** Fails unless the worker that was there at the start is still there. */
@@ -39,46 +64,47 @@ async function workerPid(server: Server): Promise<number> {
   return pid;
 }
 
-Deno.test("an app reads what is unveiled with r, and neither reads nor lists anything else", async () => {
-  await using server = await start();
-  const { project } = server;
-  const read = (path: string) => `return await Deno.readTextFile(${JSON.stringify(path)})`;
-  assertEquals(await tell(server, read("./readable/file.txt")), { ok: "readable" });
-  assertEquals(await tell(server, read(project.path("data/file.txt"))), { ok: "data" });
-  const denoDir = (await environmentOf(server)).DENO_DIR!;
-  const forbidden = [
-    "/etc/passwd",
-    "/proc/self/environ",
-    "/proc/self/cmdline",
-    `/proc/${server.pid}/environ`,
-    `${denoDir}/gen`,
-    Deno.execPath(),
-    project.configFile,
-    project.path("app.ts"),
-    project.path("secret.ts"),
-    project.path(".holdfast/lock"),
-    project.path("writable/file.txt"),
-    project.path("creatable/file.txt"),
-    project.path("readable/../secret.ts"),
-  ];
-  for (const path of forbidden) {
-    const text = JSON.stringify(path);
-    const ways = {
-      [read(path)]: "NotCapable",
-      [`return await Deno.stat(${text})`]: "NotCapable",
-      [`return [...Deno.readDirSync(${text})]`]: "NotCapable",
-      [`return (await import("node:fs")).readFileSync(${text}, "utf8")`]: "NotCapable",
-      [`return await (await fetch("file://" + ${text})).text()`]: "NotCapable",
-    };
-    for (const [code, name] of Object.entries(ways)) {
-      assertEquals(await denial(server, code), name, code);
+shared(
+  "an app reads what is unveiled with r, and neither reads nor lists anything else",
+  async (server) => {
+    const { project } = server;
+    const read = (path: string) => `return await Deno.readTextFile(${JSON.stringify(path)})`;
+    assertEquals(await tell(server, read("./readable/file.txt")), { ok: "readable" });
+    assertEquals(await tell(server, read(project.path("data/file.txt"))), { ok: "data" });
+    const denoDir = (await environmentOf(server)).DENO_DIR!;
+    const forbidden = [
+      "/etc/passwd",
+      "/proc/self/environ",
+      "/proc/self/cmdline",
+      `/proc/${server.pid}/environ`,
+      `${denoDir}/gen`,
+      Deno.execPath(),
+      project.configFile,
+      project.path("app.ts"),
+      project.path("secret.ts"),
+      project.path(".holdfast/lock"),
+      project.path("writable/file.txt"),
+      project.path("creatable/file.txt"),
+      project.path("readable/../secret.ts"),
+    ];
+    for (const path of forbidden) {
+      const text = JSON.stringify(path);
+      const ways = {
+        [read(path)]: "NotCapable",
+        [`return await Deno.stat(${text})`]: "NotCapable",
+        [`return [...Deno.readDirSync(${text})]`]: "NotCapable",
+        [`return (await import("node:fs")).readFileSync(${text}, "utf8")`]: "NotCapable",
+        [`return await (await fetch("file://" + ${text})).text()`]: "NotCapable",
+      };
+      for (const [code, name] of Object.entries(ways)) {
+        assertEquals(await denial(server, code), name, code);
+      }
     }
-  }
-  await assertStillThere(server);
-});
+    await assertStillThere(server);
+  },
+);
 
-Deno.test("an app writes where w or c is unveiled, and nowhere else", async () => {
-  await using server = await start();
+shared("an app writes where w or c is unveiled, and nowhere else", async (server) => {
   const { project } = server;
   const write = (path: string) =>
     `await Deno.writeTextFile(${JSON.stringify(project.path(path))}, "new")`;
@@ -100,34 +126,37 @@ Deno.test("an app writes where w or c is unveiled, and nowhere else", async () =
   await assertStillThere(server);
 });
 
-Deno.test("an app renames and links within its folders, and neither out of them nor into them", async () => {
-  await using server = await start();
-  const { project } = server;
-  const data = (name: string) => JSON.stringify(project.path(`data/${name}`));
-  const outside = JSON.stringify(project.path("outside.txt"));
-  assertEquals(await tell(server, `Deno.renameSync(${data("file.txt")}, ${data("moved.txt")})`), {
-    ok: null,
-  });
-  for (
-    const code of [
-      `Deno.renameSync(${data("moved.txt")}, ${outside})`,
-      `Deno.renameSync(${JSON.stringify(project.path("secret.ts"))}, ${data("secret.ts")})`,
-      `Deno.copyFileSync(${JSON.stringify(project.path("secret.ts"))}, ${data("secret.ts")})`,
-      `Deno.linkSync("/etc/passwd", ${data("passwd")})`,
-      `Deno.symlinkSync("/etc/passwd", ${data("passwd")})`,
-      `(await import("node:fs")).symlinkSync("/etc/passwd", ${data("passwd")})`,
-      `Deno.chdir("/")`,
-      `await Deno.makeTempFile()`,
-    ]
-  ) {
-    assertEquals(await denial(server, code), "NotCapable", code);
-  }
-  assertEquals([...Deno.readDirSync(project.path("data"))].map(({ name }) => name), ["moved.txt"]);
-  await assertStillThere(server);
-});
+shared(
+  "an app renames and links within its folders, and neither out of them nor into them",
+  async (server) => {
+    const { project } = server;
+    const data = (name: string) => JSON.stringify(project.path(`data/${name}`));
+    const outside = JSON.stringify(project.path("outside.txt"));
+    assertEquals(await tell(server, `Deno.renameSync(${data("file.txt")}, ${data("moved.txt")})`), {
+      ok: null,
+    });
+    for (
+      const code of [
+        `Deno.renameSync(${data("moved.txt")}, ${outside})`,
+        `Deno.renameSync(${JSON.stringify(project.path("secret.ts"))}, ${data("secret.ts")})`,
+        `Deno.copyFileSync(${JSON.stringify(project.path("secret.ts"))}, ${data("secret.ts")})`,
+        `Deno.linkSync("/etc/passwd", ${data("passwd")})`,
+        `Deno.symlinkSync("/etc/passwd", ${data("passwd")})`,
+        `(await import("node:fs")).symlinkSync("/etc/passwd", ${data("passwd")})`,
+        `Deno.chdir("/")`,
+        `await Deno.makeTempFile()`,
+      ]
+    ) {
+      assertEquals(await denial(server, code), "NotCapable", code);
+    }
+    assertEquals([...Deno.readDirSync(project.path("data"))].map(({ name }) => name), [
+      "moved.txt",
+    ]);
+    await assertStillThere(server);
+  },
+);
 
-Deno.test("an app starts no program, by whatever name the call goes", async () => {
-  await using server = await start();
+shared("an app starts no program, by whatever name the call goes", async (server) => {
   const mark = server.project.path("data/mark");
   const program = `"/bin/touch", [${JSON.stringify(mark)}]`;
   assertEquals(await tell(server, `Deno.writeTextFileSync(${JSON.stringify(mark)}, "control")`), {
@@ -161,8 +190,7 @@ Deno.test("an app starts no program, by whatever name the call goes", async () =
   await assertStillThere(server);
 });
 
-Deno.test("an app loads no native library and learns nothing of the machine", async () => {
-  await using server = await start();
+shared("an app loads no native library and learns nothing of the machine", async (server) => {
   assertEquals(await tell(server, "return typeof Deno.memoryUsage().rss"), { ok: "number" });
   for (
     const code of [
@@ -184,35 +212,35 @@ Deno.test("an app loads no native library and learns nothing of the machine", as
   await assertStillThere(server);
 });
 
-Deno.test("an app imports built-in modules, and none from a path that is not unveiled or from afar", async () => {
-  await using server = await start({
-    files: { "readable/module.ts": "export default 'a module';" },
-  });
-  const { project } = server;
-  const load = (name: string) => `return (await import(${JSON.stringify(name)})).default`;
-  const url = (path: string) => `file://${project.path(path)}`;
-  assertEquals(await tell(server, load(url("readable/module.ts"))), { ok: "a module" });
-  assertEquals((await tell(server, `return (await import("node:path")).sep`)).ok, "/");
-  const refused: [string, RegExp][] = [
-    [url("secret.ts"), /Requires read access/],
-    [url("app.ts?again"), /Requires read access/],
-    ["/etc/passwd", /Requires read access/],
-    ["https://deno.land/x/mod.ts", /Requires import access/],
-    ["https://raw.githubusercontent.com/a/b/c.ts", /Requires import access/],
-    ["http://127.0.0.1:1/mod.ts", /Requires import access/],
-    ["jsr:@std/assert@1", /Requires import access/],
-    ["npm:left-pad@1.3.0", /--cached-only/],
-  ];
-  for (const [name, why] of refused) {
-    const { denied, message } = await tell(server, load(name));
-    assertEquals(denied, "TypeError", name);
-    assert(why.test(message!), `${name}: ${message}`);
-  }
-  await assertStillThere(server);
-});
+shared(
+  "an app imports built-in modules, and none from a path that is not unveiled or from afar",
+  async (server) => {
+    await server.project.write("readable/module.ts", "export default 'a module';");
+    const { project } = server;
+    const load = (name: string) => `return (await import(${JSON.stringify(name)})).default`;
+    const url = (path: string) => `file://${project.path(path)}`;
+    assertEquals(await tell(server, load(url("readable/module.ts"))), { ok: "a module" });
+    assertEquals((await tell(server, `return (await import("node:path")).sep`)).ok, "/");
+    const refused: [string, RegExp][] = [
+      [url("secret.ts"), /Requires read access/],
+      [url("app.ts?again"), /Requires read access/],
+      ["/etc/passwd", /Requires read access/],
+      ["https://deno.land/x/mod.ts", /Requires import access/],
+      ["https://raw.githubusercontent.com/a/b/c.ts", /Requires import access/],
+      ["http://127.0.0.1:1/mod.ts", /Requires import access/],
+      ["jsr:@std/assert@1", /Requires import access/],
+      ["npm:left-pad@1.3.0", /--cached-only/],
+    ];
+    for (const [name, why] of refused) {
+      const { denied, message } = await tell(server, load(name));
+      assertEquals(denied, "TypeError", name);
+      assert(why.test(message!), `${name}: ${message}`);
+    }
+    await assertStillThere(server);
+  },
+);
 
-Deno.test("a Worker thread of an app may do no more than the app", async () => {
-  await using server = await start();
+shared("a Worker thread of an app may do no more than the app", async (server) => {
   const inThread = (code: string) => {
     const source = `postMessage(await (async () => { ${code} })().catch((error) => error.name))`;
     const module = JSON.stringify(`data:text/javascript,${encodeURIComponent(source)}`);
@@ -262,10 +290,8 @@ const DIALS = {
      })`,
 };
 
-Deno.test("an app dials exactly what net lists, and no other port or host", async () => {
-  await using listed = serveText();
+shared("an app dials exactly what net lists, and no other port or host", async (server, listed) => {
   await using other = serveText();
-  await using server = await start({ config: { net: [`127.0.0.1:${listed.port}`] } });
   for (const [way, dial] of Object.entries(DIALS)) {
     assertEquals(await tell(server, dial(listed.port)), { ok: null }, way);
     assertEquals(await denial(server, dial(other.port)), "NotCapable", way);
@@ -278,16 +304,13 @@ Deno.test("an app dials exactly what net lists, and no other port or host", asyn
   await assertStillThere(server);
 });
 
-Deno.test("an app dials nothing without net, and listens nowhere even with it", async () => {
-  await using listed = serveText();
-  for (const net of [[], [`127.0.0.1:${listed.port}`]]) {
-    await using server = await start({ config: { net } });
-    const listens = [
-      `Deno.listen({ hostname: "127.0.0.1", port: ${freePort()} })`,
-      `Deno.serve({ port: 0 }, () => new Response())`,
-      `Deno.listen({ transport: "unix", path: "data/socket" })`,
-      `await Deno.connect({ transport: "unix", path: ".holdfast/control.sock" })`,
-      `const net = await import("node:net");
+function listenings(): string[] {
+  return [
+    `Deno.listen({ hostname: "127.0.0.1", port: ${freePort()} })`,
+    `Deno.serve({ port: 0 }, () => new Response())`,
+    `Deno.listen({ transport: "unix", path: "data/socket" })`,
+    `await Deno.connect({ transport: "unix", path: ".holdfast/control.sock" })`,
+    `const net = await import("node:net");
        await new Promise((resolve, reject) => {
          try {
            net.createServer().on("error", reject).listen(0, resolve);
@@ -295,17 +318,15 @@ Deno.test("an app dials nothing without net, and listens nowhere even with it", 
            reject(error);
          }
        })`,
-    ];
-    const dials = net.length === 0 ? Object.values(DIALS).map((dial) => dial(listed.port)) : [];
-    for (const code of [...listens, ...dials]) {
-      assertEquals(await denial(server, code), "NotCapable", code);
-    }
-    await assertStillThere(server);
-  }
+  ];
+}
+
+shared("an app listens nowhere even with net", async (server) => {
+  for (const code of listenings()) assertEquals(await denial(server, code), "NotCapable", code);
+  await assertStillThere(server);
 });
 
-Deno.test("what an app may not do is refused at once: nobody is asked", async () => {
-  await using server = await start();
+shared("what an app may not do is refused at once: nobody is asked", async (server) => {
   for (const name of ["read", "write", "net", "run", "ffi", "sys", "env"]) {
     const code = `return (await Deno.permissions.request({ name: "${name}" })).state`;
     const { ok } = await tell(server, code);
@@ -318,13 +339,14 @@ Deno.test("what an app may not do is refused at once: nobody is asked", async ()
   await assertStillThere(server);
 });
 
-Deno.test("what an app says over the runtime's IPC reaches nobody, and costs the supervisor nothing", async () => {
-  await using server = await start();
-  const fd = (await tell(server, `return Deno.env.get("NODE_CHANNEL_FD") ?? null`)).ok;
-  assertEquals(fd, null);
-  const before = countDescriptors(server.pid);
-  const port = freePort();
-  const say = `
+shared(
+  "what an app says over the runtime's IPC reaches nobody, and costs the supervisor nothing",
+  async (server) => {
+    const fd = (await tell(server, `return Deno.env.get("NODE_CHANNEL_FD") ?? null`)).ok;
+    assertEquals(fd, null);
+    const before = countDescriptors(server.pid);
+    const port = freePort();
+    const say = `
     const net = await import("node:net");
     const lines = [
       { cmd: "NODE_HANDLE", type: "net.Server", msg: {} },
@@ -337,17 +359,18 @@ Deno.test("what an app says over the runtime's IPC reaches nobody, and costs the
     writeSync(3, '{"cmd":"NODE_HANDLE","type":"net.Server","msg":{}}\\nno JSON\\n');
     return sent;
   `;
-  // Positive control: they do go out.
-  assertEquals((await tell(server, say)).ok, 3);
-  const bound = await Deno.connect({ hostname: "127.0.0.1", port }).then(() => true, () => false);
-  assertEquals(bound, false);
-  assertEquals(countDescriptors(server.pid), before);
-  assertEquals((await server.hangUp()).event, "reload_done");
-  await assertStillThere(server);
-});
+    // Positive control: they do go out.
+    assertEquals((await tell(server, say)).ok, 3);
+    const bound = await Deno.connect({ hostname: "127.0.0.1", port }).then(() => true, () => false);
+    assertEquals(bound, false);
+    await until("what it had open and no more", () => countDescriptors(server.pid) <= before);
+    assertEquals((await server.hangUp()).event, "reload_done");
+    await server.waitFor("generation_ended");
+    await assertStillThere(server);
+  },
+);
 
-Deno.test("an app cannot use Deno's own open files by their numbers", async () => {
-  await using server = await start();
+shared("an app cannot use Deno's own open files by their numbers", async (server) => {
   const code = `
     const fs = await import("node:fs");
     const own = fs.openSync(${JSON.stringify(server.project.path("data/file.txt"))}, "r+");
@@ -382,50 +405,48 @@ async function environmentOf(server: Server): Promise<Record<string, string>> {
   ]));
 }
 
-Deno.test("a worker's environment is what env lists and what Deno needs, and the app sees the list alone", async () => {
-  await using server = await start({
-    config: { env: ["GREETING", "TOKEN", "NOT_SET"] },
-    env: { GREETING: "hello", TOKEN: "hunter2", SECRET: "do not pass", HTTP_PROXY: "http://a" },
-  });
-  const environment = await environmentOf(server);
-  assertEquals(
-    Object.keys(environment).sort(),
-    ["DENO_DIR", "DENO_NO_UPDATE_CHECK", "GREETING", "NO_COLOR", "TOKEN", ...RUNTIME_NAMES].sort(),
-  );
-  assertEquals([environment.GREETING, environment.TOKEN], ["hello", "hunter2"]);
-  const seen = { GREETING: "hello", TOKEN: "hunter2" };
-  assertEquals((await tell(server, "return Deno.env.toObject()")).ok, seen);
-  assertEquals((await tell(server, "return { ...process.env }")).ok, seen);
-  for (const name of ["SECRET", "HOME", "PATH", "DENO_DIR", "HTTP_PROXY", ...RUNTIME_NAMES]) {
-    const code =
-      `return [Deno.env.get("${name}"), process.env["${name}"], Deno.env.has("${name}")]`;
-    assertEquals((await tell(server, code)).ok, [null, null, false], name);
-  }
-});
+shared(
+  "a worker's environment is what env lists and what Deno needs, and the app sees the list alone",
+  async (server) => {
+    const environment = await environmentOf(server);
+    assertEquals(
+      Object.keys(environment).sort(),
+      ["DENO_DIR", "DENO_NO_UPDATE_CHECK", "GREETING", "NO_COLOR", "TOKEN", ...RUNTIME_NAMES]
+        .sort(),
+    );
+    assertEquals([environment.GREETING, environment.TOKEN], ["hello", "hunter2"]);
+    const seen = { GREETING: "hello", TOKEN: "hunter2" };
+    assertEquals((await tell(server, "return Deno.env.toObject()")).ok, seen);
+    assertEquals((await tell(server, "return { ...process.env }")).ok, seen);
+    for (const name of ["SECRET", "HOME", "PATH", "DENO_DIR", "HTTP_PROXY", ...RUNTIME_NAMES]) {
+      const code =
+        `return [Deno.env.get("${name}"), process.env["${name}"], Deno.env.has("${name}")]`;
+      assertEquals((await tell(server, code)).ok, [null, null, false], name);
+    }
+  },
+);
 
-Deno.test("a worker's command line carries no value of a variable, and grants what the config says", async () => {
+shared(
+  "a worker's command line carries no value of a variable, and grants what the config says",
+  async (server, listed) => {
+    const { project } = server;
+    const given = readArguments(await workerPid(server));
+    assert(!given.join(" ").includes("hunter2"), given.join(" "));
+    const folders = (...names: string[]) => names.map((name) => project.path(name)).join(",");
+    assertEquals(given.filter((argument) => /^(-A|--allow)/.test(argument)), [
+      `--allow-read=${folders("readable", "data", "with space")}`,
+      `--allow-write=${folders("writable", "creatable", "data")}`,
+      `--allow-net=127.0.0.1:${listed.port}`,
+      "--allow-env=GREETING,TOKEN,NOT_SET",
+    ]);
+    for (const flag of ["--no-prompt", "--cached-only", "--deny-run", "--deny-ffi", "--deny-sys"]) {
+      assert(given.includes(flag), flag);
+    }
+  },
+);
+
+Deno.test("an app with no entry at all in its config is granted nothing, and dials and listens nowhere", async () => {
   await using listed = serveText();
-  const net = [`127.0.0.1:${listed.port}`];
-  await using server = await start({
-    config: { env: ["TOKEN"], net },
-    env: { TOKEN: "hunter2" },
-  });
-  const { project } = server;
-  const given = readArguments(await workerPid(server));
-  assert(!given.join(" ").includes("hunter2"), given.join(" "));
-  const folders = (...names: string[]) => names.map((name) => project.path(name)).join(",");
-  assertEquals(given.filter((argument) => /^(-A|--allow)/.test(argument)), [
-    `--allow-read=${folders("readable", "data")}`,
-    `--allow-write=${folders("writable", "creatable", "data")}`,
-    `--allow-net=${net[0]}`,
-    "--allow-env=TOKEN",
-  ]);
-  for (const flag of ["--no-prompt", "--cached-only", "--deny-run", "--deny-ffi", "--deny-sys"]) {
-    assert(given.includes(flag), flag);
-  }
-});
-
-Deno.test("an app with no entry at all in its config is granted nothing", async () => {
   await using server = await Server.start({ files: { "app.ts": OBEYING_APP } });
   const given = readArguments(await workerPid(server));
   assertEquals(given.filter((argument) => /^(-A|--allow)/.test(argument)), []);
@@ -434,18 +455,29 @@ Deno.test("an app with no entry at all in its config is granted nothing", async 
     assertEquals((await tell(server, code)).ok, "denied", name);
   }
   assertEquals((await tell(server, "return Deno.env.toObject()")).ok, {});
+  const dials = Object.values(DIALS).map((dial) => dial(listed.port));
+  for (const code of [...listenings(), ...dials]) {
+    assertEquals(await denial(server, code), "NotCapable", code);
+  }
+  await assertStillThere(server);
 });
 
-Deno.test("a path with a space is unveiled as itself", async () => {
-  const project = await Project.create({
-    files: { "app.ts": OBEYING_APP, "with space/file.txt": "spaced", "other/file.txt": "other" },
-    config: { unveil: { "./with space": "r" } },
-  });
-  await using server = await Server.startOn(project);
+shared("a path with a space is unveiled as itself", async (server) => {
+  const { project } = server;
+  await project.write("other/file.txt", "other");
   const read = (path: string) =>
     `return await Deno.readTextFile(${JSON.stringify(project.path(path))})`;
-  assertEquals((await tell(server, read("with space/file.txt"))).ok, "spaced");
+  assertEquals((await tell(server, read("with space/file.txt"))).ok, "with space");
   assertEquals(await denial(server, read("other/file.txt")), "NotCapable");
+});
+
+Deno.test("a worker may do what its config says and no more, tried from inside", async (t) => {
+  await using listed = serveText();
+  await using server = await start(listed);
+  for (const [name, run] of CASES) {
+    await t.step(name, () => run(server, listed));
+    await restore(server);
+  }
 });
 
 /** A server of the test's own, for an app to dial. */

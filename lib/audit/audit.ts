@@ -35,6 +35,8 @@ export interface AuditOptions {
   readonly attempts?: readonly Attempt[];
   /** Which modes; the default is all, and for helpers the selection of {@linkcode OF_A_HELPER}. */
   readonly modes?: readonly Mode[];
+  /** Which of them in which place; the default is all in each. */
+  readonly chosen?: (attempt: Attempt, place: Place) => boolean;
   /** In whose places; the default is everybody's. */
   readonly places?: readonly Place[];
   /** Told of each result as it comes. */
@@ -102,7 +104,7 @@ export async function audit(options: AuditOptions): Promise<Result[]> {
 
 /** What is tried where. The longest acts come first, so that none is left to be waited for at the end. */
 function plan(
-  { attempts = ATTEMPTS, modes, places }: AuditOptions,
+  { attempts = ATTEMPTS, chosen = () => true, modes, places }: AuditOptions,
   all: readonly Place[],
 ): Act[] {
   const acts = (places ?? all).flatMap((place) =>
@@ -110,7 +112,7 @@ function plan(
       const selected = place === "worker" || modes !== undefined || mode.name === "both"
         ? attempts
         : attempts.filter(isOfAHelper);
-      return { place, mode, attempts: selected };
+      return { place, mode, attempts: selected.filter((attempt) => chosen(attempt, place)) };
     })
   );
   return acts.toSorted((a, b) => b.attempts.length - a.attempts.length);

@@ -1,5 +1,5 @@
 /** Runs attempts in real processes, and sees from outside what came of them. */
-import type { Attempt, Order } from "./attempt.ts";
+import type { Attempt, Order, Report } from "./attempt.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { bringUp, killWorker } from "../supervisor/bring_up.ts";
@@ -22,14 +22,14 @@ import {
   type Result,
 } from "./verdict.ts";
 
-/** What the proofs from outside may need to arrive: a datagram, a signal. */
+/** What a proof from outside may need to arrive where none is expected: a datagram, a signal. */
 const SETTLE_MS = 30;
 
-/** How often an attempt is made that fails otherwise than expected. */
-const TRIES = 3;
+/** How long one may take that is expected: a busy machine takes its time. */
+const PROOF_MS = 10_000;
 
 /** How long a suspect may take to be ended, or to end. */
-const ENDING_MS = 3_000;
+const ENDING_MS = 30_000;
 
 export interface AuditorOptions {
   readonly place: Place;
@@ -117,20 +117,8 @@ export class Auditor implements AsyncDisposable {
     }));
   }
 
-  /**
-   * Makes one attempt. Never fails: what goes wrong is part of the result. One that failed otherwise
-   * than expected is made again, in a fresh process, since a busy machine may make it late; one that
-   * got through never is.
-   */
+  /** Makes one attempt. Never fails: what goes wrong is part of the result. */
   async make(attempt: Attempt): Promise<Result> {
-    for (let left = TRIES - 1;; left--) {
-      const result = await this.#try(attempt);
-      if (result.asExpected || result.outcome === "through" || left === 0) return result;
-      await this.#dismiss();
-    }
-  }
-
-  async #try(attempt: Attempt): Promise<Result> {
     const { place, mode, stress } = this.#options;
     const result = (outcome: Result["outcome"], detail: string, asExpected: boolean): Result => ({
       ...{ attempt, place, mode, outcome, detail, asExpected },
@@ -195,15 +183,21 @@ export class Auditor implements AsyncDisposable {
     if (attempt.proof === "ended" && !report?.thrown) {
       await settlesWithin(suspect.exited, ENDING_MS);
     }
+    const seen = {
+      change: () => scene.fingerprint() !== before,
+      contact: () => scene.contacts > contacts,
+      decoy: () => !scene.decoyRuns,
+    };
+    if (attempt.proof in seen && this.#isDue(attempt, report)) {
+      await holdsWithin(seen[attempt.proof as keyof typeof seen], PROOF_MS);
+    }
     const after = scene.fingerprint();
     const death = suspect.alive ? undefined : describeDeath(await suspect.exited);
     const harm = attempt.proof === "bounded" ? await this.#findHarm() : undefined;
     const claims = !["undefined", "null", "false", undefined].includes(report?.returned);
     const proven = {
       secret: () => report?.returned?.includes(scene.secret) === true,
-      change: () => after !== before,
-      contact: () => scene.contacts > contacts,
-      decoy: () => !scene.decoyRuns,
+      ...seen,
       ended: () => death !== undefined && attempt.end?.test(death) === true && this.#allLive(),
       bounded: () => claims && harm === undefined,
       claim: () => claims,
@@ -220,6 +214,14 @@ export class Auditor implements AsyncDisposable {
       ...death !== undefined && { death },
       ...harm !== undefined && { harm },
     };
+  }
+
+  /** Whether a proof from outside must still come, if all is as it should be. */
+  #isDue(attempt: Attempt, report: Report | undefined): boolean {
+    const { mode, dialling } = this.#options;
+    if (expectedOutcome(attempt, mode, dialling) !== "through") return false;
+    // Of a signal nobody but the decoy can tell, whatever the suspect says.
+    return attempt.proof === "decoy" || judge(attempt, { report, proven: false }) !== "refused";
   }
 
   #pids() {
@@ -298,6 +300,14 @@ export class Auditor implements AsyncDisposable {
       spawner.close();
       listener?.close();
     }
+  }
+}
+
+/** Waits until something is so, but not for ever. */
+async function holdsWithin(look: () => boolean, ms: number): Promise<void> {
+  const endMs = performance.now() + ms;
+  while (!look() && performance.now() < endMs) {
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
   }
 }
 

@@ -11,7 +11,10 @@ import type { Mode } from "./mode.ts";
 import { type Scene, SCENE_HELPER } from "./scene.ts";
 
 /** How long a call of a helper may take; longer than any attempt. */
-const CALL_MS = 60_000;
+const CALL_MS = 120_000;
+
+/** How long a process may take to be ready: that it is slow is no finding. */
+const READY_MS = 60_000;
 
 /** One process: what it is granted, and what it is there for. */
 export interface Part {
@@ -80,6 +83,7 @@ export function castOf(
     unveil: [...present(real), ...extra],
     listen: [],
     helpers: [...real.helpers, sceneHelper],
+    reload: { ...real.reload, readyDeadlineMs: READY_MS },
     // Every attempt is to report; that a worker is replaced is tested elsewhere.
     onViolation: "log",
   };

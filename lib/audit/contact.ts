@@ -8,10 +8,10 @@ import { HelperLane } from "../worker/helper_lane.ts";
 import { type Order, Report } from "./attempt.ts";
 
 /** How long the suspect may take to answer; longer than its own patience. */
-const ANSWER_MS = 12_000;
+const ANSWER_MS = 45_000;
 
 /** How long a process may take to show that it answers; a busy machine takes its time. */
-const ALIVE_MS = 6_000;
+const ALIVE_MS = 30_000;
 
 /** A way to speak to a process. */
 export interface Contact {

@@ -17,14 +17,16 @@ export type Argument = number | bigint | Uint8Array<ArrayBuffer> | string;
 
 let library: ReturnType<typeof load> | undefined;
 
+/** A thread's errno stays where it is: a call that looks for it each time may change it on its way. */
 function load() {
-  return Deno.dlopen("libc.so.6", {
+  const { symbols } = Deno.dlopen("libc.so.6", {
     syscall: {
       parameters: ["i64", "u64", "u64", "u64", "u64", "u64", "u64"],
       result: "i64",
     },
     errnoLocation: { name: "__errno_location", parameters: [], result: "pointer" },
   });
+  return { syscall: symbols.syscall, errno: new Deno.UnsafePointerView(symbols.errnoLocation()!) };
 }
 
 /** The result of a raw system call. */
@@ -52,9 +54,11 @@ export function callNumber(number: number, ...args: Argument[]): CallResult {
   const kept: Uint8Array<ArrayBuffer>[] = [];
   const words = Array.from({ length: 6 }, (_, index) => toWord(args[index] ?? 0, kept));
   const [a, b, c, d, e, f] = words as [bigint, bigint, bigint, bigint, bigint, bigint];
-  const value = Number(library.symbols.syscall(BigInt(number), a, b, c, d, e, f));
-  const pointer = library.symbols.errnoLocation()!;
-  return { value, errno: value === -1 ? new Deno.UnsafePointerView(pointer).getInt32() : 0 };
+  const { syscall, errno } = library;
+  const result = syscall(BigInt(number), a, b, c, d, e, f);
+  const told = errno.getInt32();
+  const value = Number(result);
+  return { value, errno: value === -1 ? told : 0 };
 }
 
 /**
@@ -64,7 +68,7 @@ export function callNumber(number: number, ...args: Argument[]): CallResult {
  * @throws if it failed for another reason
  */
 export function must(name: CallName, ...args: Argument[]): number {
-  const { value, errno } = callUntilSure(name, ...args);
+  const { value, errno } = call(name, ...args);
   if (errno === 0) return value;
   throw explain(name, errno);
 }
@@ -76,15 +80,9 @@ export function must(name: CallName, ...args: Argument[]): number {
  * @throws {Refused} if it was refused
  */
 export function reaches(name: CallName, ...args: Argument[]): string {
-  const { value, errno } = callUntilSure(name, ...args);
+  const { value, errno } = call(name, ...args);
   if (errno in REFUSING) throw explain(name, errno);
   return errno === 0 ? `${name} returned ${value}` : `${name} failed with errno ${errno}`;
-}
-
-/** Asks again before it believes that nobody refused: what the engine does in between sets errno too. */
-function callUntilSure(name: CallName, ...args: Argument[]): CallResult {
-  const first = call(name, ...args);
-  return first.errno === 0 || first.errno in REFUSING ? first : call(name, ...args);
 }
 
 function explain(name: string, errno: number): Error {

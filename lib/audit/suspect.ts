@@ -3,7 +3,7 @@ import { type Attempt, Order, type Report } from "./attempt.ts";
 import { ATTEMPTS } from "./attempts/catalogue.ts";
 
 /** How long an attempt may take; a call that blocks for ever got nowhere. */
-const PATIENCE_MS = 8_000;
+const PATIENCE_MS = 30_000;
 
 /** What is told of a value; a secret is short, and stands near the beginning. */
 const MAX_TEXT = 65_536;

@@ -28,19 +28,51 @@ export const explain: Command = async ({ config: file, json, system }) => {
   return EXIT.ok;
 };
 
+/** The columns, with how many characters fit between their paddings. */
+const COLUMNS = { PROCESS: 18, MAY: 8, WHAT: 58, BY: 34 };
+
+/** What closes one block of lines off from the one before it. */
+const BETWEEN = { "top-left": "├", "top-mid": "┼", "top-right": "┤" };
+
+/** Nothing, where the next block draws the line. */
+const NO_BOTTOM = { "bottom": "", "bottom-left": "", "bottom-mid": "", "bottom-right": "" };
+
 function formatExplanation({ commands, rules, kernel }: Explanation): string {
-  const table = new Table({
-    head: ["PROCESS", "MAY", "WHAT", "BY"],
-    style: { head: [], border: [] },
-    colWidths: [20, 10, 60, 36],
-    wordWrap: true,
-    wrapOnWordBoundary: false,
-  });
-  for (const { process, may, what, by } of rules) table.push([process, may, what.join("\n"), by]);
+  const blocks = [
+    Object.keys(COLUMNS),
+    ...rules.map(({ process, may, what, by }) => [process, may, what.join("\n"), by]),
+  ];
+  const drawn = blocks.map((cells, index) =>
+    drawBlock(cells, {
+      ...index > 0 && BETWEEN,
+      ...index < blocks.length - 1 && NO_BOTTOM,
+    })
+  );
   const lines = commands.flatMap(({ process, command }) => [
     `The ${process}'s command:`,
     `  ${command.join(" ")}`,
     "",
   ]);
-  return [table.toString(), "", ...lines, ...kernel].join("\n");
+  return [...drawn, "", ...lines, ...kernel].join("\n");
 }
+
+/** One table a block and one row a line: the time to draw a cell grows with the cube of its length. */
+function drawBlock(cells: readonly string[], chars: Record<string, string>): string {
+  const widths = Object.values(COLUMNS);
+  const columns = cells.map((cell, column) =>
+    cell.split("\n").flatMap((line) =>
+      line.match(new RegExp(`.{1,${widths[column]}}`, "gu")) ?? [""]
+    )
+  );
+  const table = new Table({
+    style: { head: [], border: [] },
+    colWidths: widths.map((width) => width + 2),
+    chars: { ...chars, ...NO_MIDDLE },
+  });
+  for (let row = 0; columns.some((lines) => row < lines.length); row++) {
+    table.push(columns.map((lines) => lines[row] ?? ""));
+  }
+  return table.toString();
+}
+
+const NO_MIDDLE = { "mid": "", "left-mid": "", "mid-mid": "", "right-mid": "" };

@@ -48,8 +48,8 @@ async function tellRaw(bytes: Uint8Array): Promise<void> {
       socket.on("error", reject);
       socket.write(bytes, () => resolve());
     });
-    // Its end would close the number for all threads.
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    // Its end would close the number for all threads: it stays, and the supervisor ends them all.
+    await new Promise(() => setInterval(() => {}, 1_000));
   }, { fd: CHANNEL_FD, bytes });
 }
 

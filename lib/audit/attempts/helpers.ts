@@ -11,7 +11,7 @@ import { inWebWorker } from "./web_worker.ts";
 const HAND_OVER_FD = 3;
 
 /** How long the other end may take to hang up. */
-const HANG_UP_MS = 3_000;
+const HANG_UP_MS = 20_000;
 
 /** How many descriptors are sent at once. */
 const MANY = 64;
@@ -278,12 +278,9 @@ export function takeSockets(): void {
 
 /** A helper's end of its lane to the worker. The first one is the auditor's. */
 async function stealFromHelper(): Promise<Socket> {
-  for (let left = 40; taken.length < 2 && left > 0; left--) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  const socket = taken[1];
-  if (socket === undefined) throw new Error("There is no lane to a worker");
-  return socket;
+  // The worker's comes when the supervisor has handed it over.
+  while (taken.length < 2) await new Promise((resolve) => setTimeout(resolve, 50));
+  return taken[1]!;
 }
 
 /** Writes, and waits until the other end has hung up for it. */

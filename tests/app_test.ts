@@ -1,8 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { formatRequest, Wire } from "./harness/http.ts";
-import { Project } from "./harness/project.ts";
 import { runCommand, Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { until, untilTold } from "./harness/wait.ts";
 
 const ENGINES = ["native", "node"] as const;
 
@@ -42,7 +41,7 @@ async function figuresWhen(
   server: Server,
   settled: (figures: { answered: number; inFlight: number; connections: number }) => boolean,
 ): Promise<void> {
-  await until("the figures to settle", async () => {
+  await untilTold("the figures to settle", async () => {
     const figures = (await server.status()).generations.at(-1)?.workers[0]?.process;
     return figures && settled(figures);
   });
@@ -132,7 +131,7 @@ async function assertClosesLast(server: Server, ask: () => void, generation: num
   await wire.write(formatRequest(`/slow?${generation}`));
   await figuresWhen(server, ({ inFlight }) => inFlight === 1);
   ask();
-  await until("the drain", async () => {
+  await untilTold("the drain", async () => {
     return server.eventsOf("stopping").length > 0 ||
       (await server.status()).generations.some(({ state }) => state === "draining");
   });

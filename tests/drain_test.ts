@@ -5,7 +5,7 @@ import { concat, formatChunk, formatRequest, Wire } from "./harness/http.ts";
 import { findMissing, recordSkip } from "./harness/needs.ts";
 import { processesIn, readArguments } from "./harness/process.ts";
 import { Server } from "./harness/server.ts";
-import { sleep, until } from "./harness/wait.ts";
+import { sleep, until, untilTold } from "./harness/wait.ts";
 
 const ENGINES = ["native", "node"] as const;
 type EngineName = typeof ENGINES[number];
@@ -57,7 +57,7 @@ async function recordOf(server: Server, generation: number) {
 
 /** Waits until the serving worker has so many requests in flight. */
 async function inFlightIs(server: Server, expected: number): Promise<void> {
-  await until(`${expected} in flight`, async () => {
+  await untilTold(`${expected} in flight`, async () => {
     const { generations } = await server.status();
     return generations.at(-1)?.workers[0]?.process?.inFlight === expected;
   });
@@ -234,7 +234,7 @@ async function drainInTurn(t: Deno.TestContext, server: Server, engine: EngineNa
     using uploading = await Wire.open(port);
     for (const wire of [used, uploading]) assertEquals((await wire.ask("/")).text, "three");
     using fresh = await Wire.open(port);
-    await until("all to be accepted", async () => {
+    await untilTold("all to be accepted", async () => {
       return (await server.status()).generations.at(-1)?.workers[0]?.process?.connections === 3;
     });
     const askedMs = performance.now();

@@ -7,7 +7,7 @@ import { findMissing, recordSkip } from "./harness/needs.ts";
 import { isAlive } from "./harness/process.ts";
 import { Project } from "./harness/project.ts";
 import { Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { until, untilTold } from "./harness/wait.ts";
 
 const ENGINES = ["native", "node"] as const;
 type EngineName = typeof ENGINES[number];
@@ -134,7 +134,7 @@ type Figures = ProcessStatus;
 async function figuresWhen(server: Server, settled: (figures: Figures) => boolean) {
   let last: Figures | null | undefined;
   try {
-    return await until("the figures to settle", async () => {
+    return await untilTold("the figures to settle", async () => {
       last = (await server.status()).generations[0]?.workers[0]?.process;
       return last && settled(last) ? last : undefined;
     });

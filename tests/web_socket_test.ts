@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { formatRequest, Wire } from "./harness/http.ts";
 import { Project } from "./harness/project.ts";
 import { Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { until, untilTold } from "./harness/wait.ts";
 
 const ENGINES = ["native", "node"] as const;
 
@@ -112,13 +112,13 @@ class Client implements AsyncDisposable {
 }
 
 async function inFlightIs(server: Server, expected: number): Promise<void> {
-  await until(`${expected} in flight`, async () => {
+  await untilTold(`${expected} in flight`, async () => {
     return (await server.status()).generations.at(-1)?.workers[0]?.process?.inFlight === expected;
   });
 }
 
 async function connectionsAre(server: Server, expected: number): Promise<void> {
-  await until(`${expected} connections`, async () => {
+  await untilTold(`${expected} connections`, async () => {
     const { generations } = await server.status();
     return generations.at(-1)?.workers[0]?.process?.connections === expected;
   });

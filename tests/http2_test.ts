@@ -3,10 +3,12 @@ import { BusyHttp2Client } from "./harness/http2.ts";
 import { Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 
+/** Answers of one connection do not come all at once, or it would be idle between them. */
 const SLOW_APP = `
+let asked = 0;
 export default {
   async fetch() {
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 30 + asked++ % 7 * 10));
     return new Response("slow");
   },
 };
@@ -18,7 +20,7 @@ Deno.test("a busy HTTP/2 connection is asked to go at a reload and loses nothing
     config: { reload: { idleGraceMs: 200, drainDeadlineMs: 60_000 } },
   });
   const clients = await Promise.all(
-    Array.from({ length: 4 }, () => BusyHttp2Client.open(server.project.port, "slow", 4)),
+    Array.from({ length: 4 }, () => BusyHttp2Client.open(server.project.port, "slow", 8)),
   );
   await until("a load on each", () => clients.every(({ answered }) => answered > 20));
   assertEquals((await server.reload()).outcome, "done");

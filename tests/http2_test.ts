@@ -8,7 +8,7 @@ const SLOW_APP = `
 let asked = 0;
 export default {
   async fetch() {
-    await new Promise((resolve) => setTimeout(resolve, 30 + asked++ % 7 * 10));
+    await new Promise((resolve) => setTimeout(resolve, 50 + asked++ % 16 * 20));
     return new Response("slow");
   },
 };
@@ -17,10 +17,10 @@ export default {
 Deno.test("a busy HTTP/2 connection is asked to go at a reload and loses nothing", async () => {
   await using server = await Server.start({
     files: { "app.ts": SLOW_APP },
-    config: { reload: { idleGraceMs: 200, drainDeadlineMs: 60_000 } },
+    config: { reload: { idleGraceMs: 200, drainDeadlineMs: 120_000 } },
   });
   const clients = await Promise.all(
-    Array.from({ length: 4 }, () => BusyHttp2Client.open(server.project.port, "slow", 8)),
+    Array.from({ length: 4 }, () => BusyHttp2Client.open(server.project.port, "slow", 16)),
   );
   await until("a load on each", () => clients.every(({ answered }) => answered > 20));
   assertEquals((await server.reload()).outcome, "done");

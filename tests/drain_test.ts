@@ -3,7 +3,7 @@ import type { AnswerHead } from "./load/answer.ts";
 import { APP, PIECES, WHOLE } from "./harness/drain_app.ts";
 import { concat, formatChunk, formatRequest, Wire } from "./harness/http.ts";
 import { findMissing, recordSkip } from "./harness/needs.ts";
-import { processesIn, readArguments } from "./harness/process.ts";
+import { isWorker, processesIn } from "./harness/process.ts";
 import { Server } from "./harness/server.ts";
 import { sleep, until, untilTold } from "./harness/wait.ts";
 
@@ -361,7 +361,7 @@ Deno.test("a reload whose new worker is killed while it opens is refused, and th
   const reloading = server.reload();
   const pid = await until("the new worker", () => {
     return processesIn(server.project.folder).find((each) =>
-      !known.includes(each) && readArguments(each).includes("--cached-only")
+      !known.includes(each) && isWorker(each)
     );
   });
   Deno.kill(pid, "SIGKILL");

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { APP } from "../harness/drain_app.ts";
-import { processesIn, readArguments, readStatus } from "../harness/process.ts";
+import { isWorker, processesIn, readStatus } from "../harness/process.ts";
 import { Server } from "../harness/server.ts";
 import { sleep, until } from "../harness/wait.ts";
 
@@ -13,7 +13,7 @@ Deno.test("a reload whose new worker is killed at any moment of its start is ref
     const reloading = server.reload();
     const pid = await until("the new worker", () => {
       return processesIn(server.project.folder).find((each) =>
-        !known.includes(each) && readArguments(each).includes("--cached-only")
+        !known.includes(each) && isWorker(each)
       );
     });
     await sleep(delayMs);

@@ -474,7 +474,7 @@ Deno.test("streams go both ways, many windows long, and their bytes are right", 
 });
 
 Deno.test("as many streams as a lane has calls go at once, and none stops the others", async () => {
-  const { wire, client } = connected(echoing());
+  const { wire, client } = connected(echoing(), { timeoutMs: 300_000, concurrency: 16 });
   using _wire = wire;
   const lengths = await Promise.all(
     Array.from({ length: 2 * MAX_LANE_CALLS }, async () => {

@@ -279,7 +279,7 @@ async function drainInTurn(t: Deno.TestContext, server: Server, engine: EngineNa
       Deno.kill(pid!, "SIGSTOP");
       await using waiting = await openMany(port);
       await Promise.all(waiting.wires.map((wire) => wire.write(formatRequest("/"))));
-      await swap(server, "six", { idleGraceMs: 100, drainDeadlineMs: 120_000 });
+      await swap(server, "six", FAR);
       const answers = await Promise.all(waiting.wires.map((wire) => wire.answer()));
       assertEquals(answers.filter(({ text }) => text === "six").length, 200);
       assertEquals(await recordOf(server, 5), { answered: 0, cut: null, outcome: "killed" });

@@ -228,13 +228,6 @@ const CALLS: Record<string, (server: Server) => Promise<void>> = {
       refuses: method((value) => value, {
         input: { "~standard": { version: 1, vendor: "test", validate: () => ({ issues: [{ message: "not this" }] }) } },
       }),
-      peak: method(async () => {
-        globalThis.running = (globalThis.running ?? 0) + 1;
-        globalThis.peak = Math.max(globalThis.peak ?? 0, running);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-        running--;
-        return peak;
-      }),
       wait: method((_, { signal }) => new Promise((resolve) =>
         signal.addEventListener("abort", () => resolve(globalThis.aborted = signal.reason.message)))),
     `;
@@ -265,7 +258,21 @@ const CALLS: Record<string, (server: Server) => Promise<void>> = {
     await until("the abort", async () => await abortedIn() === "It was given up");
     assertEquals(await outcome("helper('job').wait(1, { timeoutMs: 50 })"), "helper_timeout");
     assertEquals(await outcome("helper('job').wait(1)"), "helper_timeout");
-    // No more at once than there may be, and no more waiting.
+    assertEquals(await jobPid(server), pid);
+    assertEquals(lostSince(server, losses), []);
+  },
+
+  async "no more calls run at once than may, and no more wait"(server) {
+    const module = plainHelper(`
+      peak: method(async () => {
+        globalThis.running = (globalThis.running ?? 0) + 1;
+        globalThis.peak = Math.max(globalThis.peak ?? 0, running);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        running--;
+        return peak;
+      }),
+    `);
+    await renewJob(server, { concurrency: 3, timeoutMs: 60_000 }, module);
     const peaks =
       "return Math.max(...await Promise.all(Array.from({ length: 30 }, () => helper('job').peak())))";
     assertEquals((await tell(server, peaks)).ok, 3);
@@ -273,8 +280,6 @@ const CALLS: Record<string, (server: Server) => Promise<void>> = {
       "const all = await Promise.all(Array.from({ length: 258 }, () => outcome(helper('job').sleep(5))));" +
       "return [all.filter((each) => each === 'helper_busy').length, all.filter(Number).length]";
     assertEquals((await tell(server, many)).ok, [2, 256]);
-    assertEquals(await jobPid(server), pid);
-    assertEquals(lostSince(server, losses), []);
   },
 
   async "a photo of 20 MB and streams of 40 MB go through whole"(server) {

@@ -1,8 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { formatRequest, Wire } from "./harness/http.ts";
-import { Project } from "./harness/project.ts";
 import { runCommand, Server } from "./harness/server.ts";
-import { sleep, until } from "./harness/wait.ts";
+import { until, untilTold } from "./harness/wait.ts";
 
 const ENGINES = ["native", "node"] as const;
 
@@ -25,325 +24,37 @@ app.onError((error, c) => c.text("handled: " + error.message, 503));
 export default app;
 `;
 
-const BY_DENO_JSON = {
-  "deno.json": JSON.stringify({ imports: { "hono": `npm:${HONO}` } }),
-};
-
 async function run(folder: string, program: string, ...args: string[]): Promise<void> {
   const command = new Deno.Command(program, { args, cwd: folder, stdin: "null" });
   const { success, stderr } = await command.output();
   assert(success, `${program} ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
 }
 
-/** The lines that the worker wrote so far, once there are as many as `count`. */
-async function linesOf(server: Server, count: number): Promise<string[]> {
-  await server.waitFor("worker_output", count);
-  return server.eventsOf("worker_output").map(({ text }) => String(text));
+/** Brings in what the project's files have become. */
+async function reload(server: Server): Promise<void> {
+  const { outcome, reason } = await server.reload();
+  assertEquals([outcome, reason], ["done", undefined]);
 }
 
-Deno.test("an app's fetch is given the request and where it came from", async () => {
-  await using server = await Server.start({
-    files: {
-      "app.ts": `
-let completed = 0;
-export default {
-  fetch(request, info) {
-    info.completed.then(() => completed++);
-    const { method, url } = request;
-    return Response.json({ method, url, from: info.remoteAddr, completed });
-  },
-};
-`,
-    },
+/** The serving worker's figures, once they are as `settled` wants them. */
+async function figuresWhen(
+  server: Server,
+  settled: (figures: { answered: number; inFlight: number; connections: number }) => boolean,
+): Promise<void> {
+  await untilTold("the figures to settle", async () => {
+    const figures = (await server.status()).generations.at(-1)?.workers[0]?.process;
+    return figures && settled(figures);
   });
+}
+
+/** The JSON of an answer on a connection of its own, and the port that this had on our side. */
+async function askFrom(server: Server, path: string): Promise<{ answer: unknown; port: number }> {
   using client = await Deno.connect({ hostname: "127.0.0.1", port: server.project.port });
-  await client.write(formatRequest("/a?b=c", { headers: { connection: "close" } }));
+  await client.write(formatRequest(path, { headers: { connection: "close" } }));
   const text = await new Response(client.readable).text();
-  assertEquals(JSON.parse(text.slice(text.indexOf("{"))), {
-    method: "GET",
-    url: "http://holdfast.test/a?b=c",
-    from: {
-      transport: "tcp",
-      hostname: "127.0.0.1",
-      port: (client.localAddr as Deno.NetAddr).port,
-    },
-    completed: 0,
-  });
-  await until("the completion", async () => (await (await server.get()).json()).completed > 0);
-});
-
-Deno.test("an app may be an object whose fetch uses this", async () => {
-  await using server = await Server.start({
-    files: {
-      "app.ts": `
-class Counter {
-  #count = 0;
-  fetch() {
-    return new Response(String(++this.#count));
-  }
+  const answer = JSON.parse(text.slice(text.indexOf("{")).split("\r\n")[0]!);
+  return { answer, port: (client.localAddr as Deno.NetAddr).port };
 }
-export default new Counter();
-`,
-    },
-  });
-  assertEquals([await server.text(), await server.text()], ["1", "2"]);
-});
-
-/** An app that takes its time to open, and says whether it was asked before that was over. */
-const SLOW_OPENING_APP = `
-let state = "cold";
-export async function open() {
-  await new Promise((resolve) => setTimeout(resolve, 700));
-  state = "open";
-}
-export default { fetch: () => new Response("one " + state) };
-`;
-
-Deno.test("no request is answered before open() is done, at a start and at a reload", async () => {
-  await using server = await Server.start({
-    files: { "app.ts": SLOW_OPENING_APP },
-    wait: "nothing",
-  });
-  // The listener is there before the app, so that whoever is early waits.
-  const early = await until("the listener", async () => {
-    return await Wire.open(server.project.port).catch(() => undefined);
-  });
-  using wire = early;
-  assertEquals((await wire.ask("/")).text, "one open");
-  await server.waitFor("serving");
-
-  const answers = new Map<string, number>();
-  let reloading = true;
-  const asking = (async () => {
-    while (reloading || !answers.has("two open")) {
-      const text = await server.text();
-      answers.set(text, (answers.get(text) ?? 0) + 1);
-    }
-  })();
-  await server.project.write("app.ts", SLOW_OPENING_APP.replace('"one "', '"two "'));
-  const { event } = await server.hangUp();
-  reloading = false;
-  assertEquals(event, "reload_done");
-  await asking;
-  assertEquals([...answers.keys()].sort(), ["one open", "two open"]);
-});
-
-/** An app whose `close` leaves a note of how many answers came before it. */
-const CLOSING_APP = `
-let answers = 0;
-export default {
-  async fetch(request) {
-    const slow = new URL(request.url).pathname === "/slow";
-    await new Promise((resolve) => setTimeout(resolve, slow ? 1000 : 0));
-    return new Response(String(++answers));
-  },
-};
-export async function close() {
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  await Deno.writeTextFile("./data/closed.txt", "after " + answers);
-}
-`;
-
-for (const engine of ENGINES) {
-  for (const way of ["a reload", "TERM"]) {
-    Deno.test(`close() is awaited after the last answer, at ${way} (${engine})`, async () => {
-      await using server = await Server.start({
-        files: { "app.ts": CLOSING_APP, "data/.keep": "" },
-        config: { engine, unveil: { "./data": "rwc" }, reload: { idleGraceMs: 100 } },
-      });
-      assertEquals(await server.text("/"), "1");
-      using wire = await Wire.open(server.project.port);
-      await wire.write(formatRequest("/slow"));
-      await sleep(100);
-      server.signal(way === "TERM" ? "SIGTERM" : "SIGHUP");
-      assertEquals((await wire.answer()).text, "2");
-      const { outcome } = await server.waitFor("generation_ended");
-      assertEquals(outcome, "drained");
-      assertEquals(await Deno.readTextFile(server.project.path("data/closed.txt")), "after 2");
-      if (way === "TERM") assertEquals((await server.exited()).code, 0);
-    });
-  }
-}
-
-Deno.test("an app whose close() throws ends all the same, and the log says why", async () => {
-  await using server = await Server.start({
-    files: {
-      "app.ts": `export default { fetch: () => new Response("x") };
-export function close() {
-  throw new Error("the database is gone");
-}`,
-    },
-  });
-  assertEquals((await server.stop()).code, 0);
-  const [line] = await linesOf(server, 1);
-  assertStringIncludes(line!, "close() threw: Error: the database is gone");
-  assertEquals(server.eventsOf("generation_ended")[0]!.outcome, "drained");
-});
-
-for (const engine of ENGINES) {
-  Deno.test(`a Hono app is served as it is, by its own deno.json (${engine})`, async () => {
-    await using server = await Server.start({
-      files: { ...BY_DENO_JSON, "app.ts": HONO_APP },
-      config: { engine },
-    });
-    assertEquals(await server.text("/"), "from Hono");
-    const hello = await server.get("/hello/you");
-    assertEquals([hello.status, await hello.json()], [201, { hello: "you" }]);
-    const form = await server.get("/form", {
-      method: "POST",
-      body: new URLSearchParams({ a: "1" }),
-    });
-    assertEquals(await form.json(), { a: "1" });
-    const missing = await server.get("/missing");
-    assertEquals([missing.status, await missing.text()], [404, "404 Not Found"]);
-    const broken = await server.get("/throw");
-    assertEquals([broken.status, await broken.text()], [503, "handled: a route broke"]);
-    assertEquals(server.eventsOf("worker_output"), []);
-  });
-
-  Deno.test(`Hono's getConnInfo tells the client's address and port (${engine})`, async () => {
-    await using server = await Server.start({
-      files: { ...BY_DENO_JSON, "app.ts": HONO_APP },
-      config: { engine },
-    });
-    using client = await Deno.connect({ hostname: "127.0.0.1", port: server.project.port });
-    await client.write(formatRequest("/address", { headers: { connection: "close" } }));
-    const text = await new Response(client.readable).text();
-    const { address, port, transport } = JSON.parse(
-      text.slice(text.indexOf("{")).split("\r\n")[0]!,
-    );
-    assertEquals({ address, port, transport }, {
-      address: "127.0.0.1",
-      port: (client.localAddr as Deno.NetAddr).port,
-      transport: "tcp",
-    });
-  });
-}
-
-Deno.test("an app's imports resolve by package.json and node_modules alone", async () => {
-  const project = await Project.create({
-    files: {
-      "app.ts": HONO_APP,
-      "package.json": JSON.stringify({ private: true, type: "module", dependencies: {} }),
-    },
-  });
-  await run(project.folder, "npm", "install", "--no-audit", "--no-fund", HONO);
-  await using server = await Server.startOn(project);
-  assertEquals(await server.text("/"), "from Hono");
-  assertEquals((await server.hangUp()).event, "reload_done");
-  assertEquals(await server.text("/"), "from Hono");
-});
-
-Deno.test("an app in a subfolder belongs to the project above it, and runs in its folder", async () => {
-  await using server = await Server.start({
-    files: {
-      ...BY_DENO_JSON,
-      "src/main.ts": `
-import { Hono } from "hono";
-import { greeting } from "./lib/greeting.ts";
-const app = new Hono();
-app.get("/", (c) => c.text(greeting));
-app.get("/cwd", (c) => c.text(Deno.cwd()));
-app.get("/file", async (c) => c.text(await Deno.readTextFile("./public/file.txt")));
-export default app;
-`,
-      "src/lib/greeting.ts": `export const greeting: string = "from below";`,
-      "public/file.txt": "a file of the project",
-    },
-    config: { app: "./src/main.ts", unveil: { "./public": "r" } },
-  });
-  const { project } = server;
-  assertEquals(await server.text("/"), "from below");
-  assertEquals(await server.text("/cwd"), project.folder);
-  assertEquals(await server.text("/file"), "a file of the project");
-  const [pid] = await server.workers();
-  assertEquals(await Deno.readLink(`/proc/${pid}/cwd`), project.folder);
-  await project.write("src/lib/greeting.ts", `export const greeting: string = "from below, anew";`);
-  assertEquals((await server.hangUp()).event, "reload_done");
-  assertEquals(await server.text("/"), "from below, anew");
-});
-
-Deno.test("an app without any project file runs in its own folder", async () => {
-  await using server = await Server.start({
-    files: { "src/main.ts": `export default { fetch: () => new Response(Deno.cwd()) };` },
-    config: { app: "./src/main.ts" },
-  });
-  assertEquals(await server.text(), server.project.path("src"));
-});
-
-Deno.test("an app of TypeScript and JSX is compiled by its own settings", async () => {
-  await using server = await Server.start({
-    files: {
-      "deno.json": JSON.stringify({
-        imports: { "hono": `npm:${HONO}`, "hono/jsx/jsx-runtime": `npm:${HONO}/jsx/jsx-runtime` },
-        compilerOptions: { jsx: "react-jsx", jsxImportSource: "hono/jsx" },
-      }),
-      "app.tsx": `
-import { Hono } from "hono";
-const Page = ({ name }: { name: string }) => <p>{name}</p>;
-const app = new Hono();
-app.get("/", (c) => c.html(<Page name="<you>" />));
-export default app;
-`,
-    },
-    config: { app: "./app.tsx" },
-  });
-  assertEquals(await server.text(), "<p>&lt;you&gt;</p>");
-});
-
-Deno.test("an app is held to its deno.lock, and check says how to bring it up to date", async () => {
-  const project = await Project.create({
-    files: {
-      "deno.json": JSON.stringify({ imports: { "hono": `npm:${HONO}` } }),
-      "app.ts": HONO_APP,
-    },
-  });
-  await run(project.folder, Deno.execPath(), "cache", "--frozen=false", "app.ts");
-  const lock = await Deno.readTextFile(project.path("deno.lock"));
-  assertStringIncludes(lock, HONO);
-  await using server = await Server.startOn(project);
-  assertEquals(await server.text("/"), "from Hono");
-  assertEquals((await runCommand(project, "check")).code, 0);
-
-  await project.write(
-    "deno.json",
-    JSON.stringify({ imports: { "hono": `npm:${HONO}`, "zod": "npm:zod@4.6.7" } }),
-  );
-  await project.write("app.ts", `import "zod";${HONO_APP}`);
-  const { code, stderr } = await runCommand(project, "check");
-  assertEquals(code, 78);
-  assertMatch(stderr, /lockfile is out of date/);
-  assertStringIncludes(stderr, `deno cache ${project.path("app.ts")}`);
-  assertStringIncludes(stderr, project.path("deno.lock"));
-  assertEquals((await server.hangUp()).event, "reload_refused");
-  assertEquals(await Deno.readTextFile(project.path("deno.lock")), lock, "nobody rewrote it");
-  assertEquals(await server.text("/"), "from Hono");
-});
-
-Deno.test("an app sees the variables that env lists, and of the others not even the names", async () => {
-  await using server = await Server.start({
-    files: {
-      "app.ts": `
-export default {
-  fetch() {
-    return Response.json({
-      all: Deno.env.toObject(),
-      secret: [Deno.env.get("SECRET") ?? "undefined", process.env.SECRET ?? "undefined"],
-      path: Deno.env.has("PATH"),
-    });
-  },
-};
-`,
-    },
-    config: { env: ["DATABASE_URL", "NOT_SET"] },
-    env: { DATABASE_URL: "sqlite:a", SECRET: "b" },
-  });
-  assertEquals(await (await server.get()).json(), {
-    all: { DATABASE_URL: "sqlite:a" },
-    secret: ["undefined", "undefined"],
-    path: false,
-  });
-});
 
 /** Apps that break in their handlers, and what the log must say of it. */
 const BROKEN: Record<string, { handler: string; says: RegExp }> = {
@@ -371,83 +82,421 @@ const BROKEN: Record<string, { handler: string; says: RegExp }> = {
   },
 };
 
-for (const engine of ENGINES) {
-  for (const [how, { handler, says }] of Object.entries(BROKEN)) {
-    Deno.test(`an app that ${how} is answered for with 500 and a line in the log (${engine})`, async () => {
-      await using server = await Server.start({
-        files: {
-          "app.ts": `const broken = ${handler};
+/** Breaks in the way that the path says, by its place in {@link BROKEN}; and answers that are rare. */
+const BREAKING_APP = `
+const BROKEN = [${Object.values(BROKEN).map(({ handler }) => handler).join(",\n")}];
+async function* breaking() {
+  yield new TextEncoder().encode("the beginning");
+  while (!globalThis.broken) await new Promise((resolve) => setTimeout(resolve, 10));
+  throw new Error("the disk is gone");
+}
 export default {
-  fetch: (request) => request.url.endsWith("/fine") ? new Response("fine") : broken(request),
-};`,
-        },
-        config: { engine },
-      });
-      using wire = await Wire.open(server.project.port);
-      const { status, text } = await wire.ask("/");
-      assertEquals([status, text], [500, "Internal Server Error"]);
-      const [line] = await linesOf(server, 1);
-      assertMatch(line!, says);
-      assertEquals((await wire.ask("/fine")).text, "fine");
-      await until("nothing in flight", async () => {
-        const worker = (await server.status()).generations[0]!.workers[0]!.process!;
-        return worker.answered === 2 && worker.inFlight === 0;
-      });
-      assertEquals(server.eventsOf("worker_lost"), []);
-    });
-  }
+  fetch(request) {
+    const path = new URL(request.url).pathname.slice(1);
+    if (path === "fine") return new Response("fine");
+    if (path === "midway") return new Response(ReadableStream.from(breaking()));
+    if (path === "break") return new Response(String(globalThis.broken = true));
+    if (path === "redirect") return Response.redirect("http://example.com/", 303);
+    if (path === "fetched") return fetch("data:text/plain,fetched");
+    return BROKEN[Number(path)](request);
+  },
+};
+`;
 
-  Deno.test(`an answer whose body breaks midway is cut, never ended as if it were whole (${engine})`, async () => {
+/** An app whose `close` leaves a note of how many answers came before it. */
+const CLOSING_APP = `
+let answers = 0;
+export default {
+  async fetch(request) {
+    const { pathname, search } = new URL(request.url);
+    while (pathname === "/slow") {
+      if (await Deno.stat("./data/" + search.slice(1)).then(() => true, () => false)) break;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    return new Response(String(++answers));
+  },
+};
+export async function close() {
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await Deno.writeTextFile("./data/closed.txt", "after " + answers);
+}
+`;
+
+/** Sees that `close` comes after the last answer, in whatever way the worker is asked to go. */
+async function assertClosesLast(server: Server, ask: () => void, generation: number) {
+  const { project } = server;
+  await Deno.remove(project.path("data/closed.txt")).catch(() => {});
+  assertEquals(await server.text("/"), "1");
+  using wire = await Wire.open(project.port);
+  await wire.write(formatRequest(`/slow?${generation}`));
+  await figuresWhen(server, ({ inFlight }) => inFlight === 1);
+  ask();
+  await untilTold("the drain", async () => {
+    return server.eventsOf("stopping").length > 0 ||
+      (await server.status()).generations.some(({ state }) => state === "draining");
+  });
+  await project.write(`data/${generation}`, "");
+  assertEquals((await wire.answer()).text, "2");
+  assertEquals((await server.waitFor("generation_ended", generation)).outcome, "drained");
+  assertEquals(await Deno.readTextFile(project.path("data/closed.txt")), "after 2");
+}
+
+for (const engine of ENGINES) {
+  Deno.test(`apps on the ${engine} engine`, async (t) => {
     await using server = await Server.start({
       files: {
-        "app.ts": `
-export default {
-  fetch: () => new Response(ReadableStream.from((async function* () {
-    yield new TextEncoder().encode("the beginning");
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    throw new Error("the disk is gone");
-  })())),
-};
-`,
+        "deno.json": JSON.stringify({ imports: { "hono": `npm:${HONO}` } }),
+        "app.ts": HONO_APP,
+        "data/.keep": "",
       },
-      config: { engine },
+      config: { engine, unveil: { "./data": "rwc" }, reload: { idleGraceMs: 100 } },
     });
-    using wire = await Wire.open(server.project.port);
-    await wire.write(formatRequest("/"));
-    const pieces = wire.body(await wire.head());
-    assertEquals(new TextDecoder().decode((await pieces.next()).value!), "the beginning");
-    assertEquals(await pieces.next().then(() => "ended", () => "cut"), "cut");
-    await until("nothing in flight", async () => {
-      const worker = (await server.status()).generations[0]!.workers[0]!.process!;
-      return worker.answered === 1 && worker.inFlight === 0 && worker.connections === 0;
+    const { project } = server;
+
+    await t.step("a Hono app is served as it is, by its own deno.json", async () => {
+      assertEquals(await server.text("/"), "from Hono");
+      const hello = await server.get("/hello/you");
+      assertEquals([hello.status, await hello.json()], [201, { hello: "you" }]);
+      const form = await server.get("/form", {
+        method: "POST",
+        body: new URLSearchParams({ a: "1" }),
+      });
+      assertEquals(await form.json(), { a: "1" });
+      const missing = await server.get("/missing");
+      assertEquals([missing.status, await missing.text()], [404, "404 Not Found"]);
+      const broken = await server.get("/throw");
+      assertEquals([broken.status, await broken.text()], [503, "handled: a route broke"]);
+      assertEquals(server.eventsOf("worker_output"), []);
+    });
+
+    await t.step("Hono's getConnInfo tells the client's address and port", async () => {
+      const { answer, port } = await askFrom(server, "/address");
+      const { address, port: told, transport } = answer as Record<string, unknown>;
+      assertEquals([address, told, transport], ["127.0.0.1", port, "tcp"]);
+    });
+
+    await project.write("app.ts", BREAKING_APP);
+    await project.configure({ reload: { idleGraceMs: 60_000, drainDeadlineMs: 60_000 } });
+    await reload(server);
+    await server.waitFor("generation_ended");
+
+    let answered = 0;
+    for (const [index, [how, { says }]] of Object.entries(BROKEN).entries()) {
+      await t.step(
+        `an app that ${how} is answered for with 500 and a line in the log`,
+        async () => {
+          using wire = await Wire.open(project.port);
+          const before = server.eventsOf("worker_output").length;
+          const { status, text } = await wire.ask(`/${index}`);
+          assertEquals([status, text], [500, "Internal Server Error"]);
+          const { text: line } = await server.waitFor("worker_output", before + 1);
+          assertMatch(String(line), says);
+          assertEquals((await wire.ask("/fine")).text, "fine");
+          answered += 2;
+        },
+      );
+    }
+    const lines = server.eventsOf("worker_output").length;
+    await figuresWhen(server, (now) => now.answered === answered && now.inFlight === 0);
+    assertEquals(lines, Object.keys(BROKEN).length, "one line each");
+
+    await t.step("an answer whose body breaks midway is cut, never ended as if whole", async () => {
+      using wire = await Wire.open(project.port);
+      await wire.write(formatRequest("/midway"));
+      const pieces = wire.body(await wire.head());
+      assertEquals(new TextDecoder().decode((await pieces.next()).value!), "the beginning");
+      assertEquals(await server.text("/break"), "true");
+      assertEquals(await pieces.next().then(() => "ended", () => "cut"), "cut");
+      await figuresWhen(
+        server,
+        (now) => now.answered === answered + 2 && now.inFlight + now.connections === 0,
+      );
+    });
+
+    await t.step(
+      "a Response with headers that cannot be changed is sent, during a drain too",
+      async () => {
+        const before = server.eventsOf("worker_output").length;
+        using first = await Wire.open(project.port);
+        using second = await Wire.open(project.port);
+        for (const wire of [first, second]) {
+          assertEquals((await wire.ask("/fetched")).text, "fetched");
+        }
+        await project.write("app.ts", CLOSING_APP);
+        await project.configure({ reload: { idleGraceMs: 100 } });
+        await reload(server);
+        const fetched = await first.ask("/fetched");
+        assertEquals([fetched.text, fetched.headers.get("connection")], ["fetched", "close"]);
+        const redirect = await second.ask("/redirect");
+        assertEquals([redirect.status, redirect.headers.get("connection")], [303, "close"]);
+        assertEquals(redirect.headers.get("location"), "http://example.com/");
+        assertEquals(server.eventsOf("worker_output").length, before);
+        await server.waitFor("generation_ended", 2);
+      },
+    );
+
+    await t.step("close() is awaited after the last answer, at a reload", async () => {
+      await assertClosesLast(server, () => server.signal("SIGHUP"), 3);
+      await server.waitFor("reload_done", 3);
+    });
+
+    await t.step("close() is awaited after the last answer, at TERM", async () => {
+      await assertClosesLast(server, () => server.signal("SIGTERM"), 4);
+      assertEquals((await server.exited()).code, 0);
     });
     assertEquals(server.eventsOf("worker_lost"), []);
   });
+}
 
-  Deno.test(`a Response with headers that cannot be changed is sent, during a drain too (${engine})`, async () => {
-    await using server = await Server.start({
-      files: {
-        "app.ts": `
+/** An app that takes its time to open, and says whether it was asked before that was over. */
+const SLOW_OPENING_APP = `
+let state = "cold";
+export async function open() {
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  state = "open";
+}
+export default { fetch: () => new Response("one " + state) };
+`;
+
+/** What one server serves in turn; the files of one step are there in the next. */
+const KINDS: Record<string, (server: Server) => Promise<void>> = {
+  async "an app's fetch is given the request and where it came from"(server) {
+    await server.project.write(
+      "app.ts",
+      `
+let completed = 0;
 export default {
-  fetch(request) {
-    return request.url.endsWith("/redirect")
-      ? Response.redirect("http://example.com/", 303)
-      : fetch("data:text/plain,fetched");
+  fetch(request, info) {
+    info.completed.then(() => completed++);
+    const { method, url } = request;
+    return Response.json({ method, url, from: info.remoteAddr, completed });
   },
 };
 `,
-      },
-      config: { engine, reload: { idleGraceMs: 10_000 } },
+    );
+    await reload(server);
+    const { answer, port } = await askFrom(server, "/a?b=c");
+    assertEquals(answer, {
+      method: "GET",
+      url: "http://holdfast.test/a?b=c",
+      from: { transport: "tcp", hostname: "127.0.0.1", port },
+      completed: 0,
     });
-    using first = await Wire.open(server.project.port);
-    using second = await Wire.open(server.project.port);
-    for (const wire of [first, second]) assertEquals((await wire.ask("/")).text, "fetched");
-    assertEquals((await server.hangUp()).event, "reload_done");
-    const fetched = await first.ask("/");
-    assertEquals([fetched.text, fetched.headers.get("connection")], ["fetched", "close"]);
-    const redirect = await second.ask("/redirect");
-    assertEquals([redirect.status, redirect.headers.get("connection")], [303, "close"]);
-    assertEquals(redirect.headers.get("location"), "http://example.com/");
-    assertEquals(server.eventsOf("worker_output"), []);
-  });
+    await until("the completion", async () => (await (await server.get()).json()).completed > 0);
+  },
+
+  async "an app may be an object whose fetch uses this"(server) {
+    await server.project.write(
+      "app.ts",
+      `
+class Counter {
+  #count = 0;
+  fetch() {
+    return new Response(String(++this.#count));
+  }
 }
+export default new Counter();
+`,
+    );
+    await reload(server);
+    assertEquals([await server.text(), await server.text()], ["1", "2"]);
+  },
+
+  async "an app sees the variables that env lists, and of the others not even the names"(server) {
+    await server.project.write(
+      "app.ts",
+      `
+export default {
+  fetch() {
+    return Response.json({
+      all: Deno.env.toObject(),
+      secret: [Deno.env.get("SECRET") ?? "undefined", process.env.SECRET ?? "undefined"],
+      path: Deno.env.has("PATH"),
+    });
+  },
+};
+`,
+    );
+    await server.project.configure({ env: ["DATABASE_URL", "NOT_SET"] });
+    await reload(server);
+    assertEquals(await (await server.get()).json(), {
+      all: { DATABASE_URL: "sqlite:a" },
+      secret: ["undefined", "undefined"],
+      path: false,
+    });
+  },
+
+  async "an app without any project file runs in its own folder"(server) {
+    await server.project.write(
+      "src/main.ts",
+      `export default { fetch: () => new Response(Deno.cwd()) };`,
+    );
+    await server.project.configure({ app: "./src/main.ts" });
+    await reload(server);
+    assertEquals(await server.text(), server.project.path("src"));
+  },
+
+  async "an app's imports resolve by package.json and node_modules alone"(server) {
+    const { project } = server;
+    const files = {
+      "package.json": JSON.stringify({ private: true, type: "module" }),
+      "node_modules/greeter/package.json": JSON.stringify({
+        name: "greeter",
+        version: "1.0.0",
+        type: "module",
+        exports: { "./polite": "./lib/polite.js" },
+      }),
+      "node_modules/greeter/lib/polite.js": `export const greeting = "from a package";`,
+      "app.ts": `
+import { greeting } from "greeter/polite";
+export default { fetch: () => new Response(greeting) };
+`,
+    };
+    for (const [path, text] of Object.entries(files)) await project.write(path, text);
+    await project.configure({ app: "./app.ts" });
+    await reload(server);
+    assertEquals(await server.text("/"), "from a package");
+    for (const name of ["package.json", "node_modules"]) {
+      await Deno.remove(project.path(name), { recursive: true });
+    }
+  },
+
+  async "an app in a subfolder belongs to the project above it, and runs in its folder"(server) {
+    const { project } = server;
+    const files = {
+      "deno.json": JSON.stringify({ imports: { "hono": `npm:${HONO}` } }),
+      "src/main.ts": `
+import { Hono } from "hono";
+import { greeting } from "./lib/greeting.ts";
+const app = new Hono();
+app.get("/", (c) => c.text(greeting));
+app.get("/cwd", (c) => c.text(Deno.cwd()));
+app.get("/file", async (c) => c.text(await Deno.readTextFile("./public/file.txt")));
+export default app;
+`,
+      "src/lib/greeting.ts": `export const greeting: string = "from below";`,
+      "public/file.txt": "a file of the project",
+    };
+    for (const [path, text] of Object.entries(files)) await project.write(path, text);
+    await project.configure({ app: "./src/main.ts", unveil: { "./public": "r" } });
+    await reload(server);
+    assertEquals(await server.text("/"), "from below");
+    assertEquals(await server.text("/cwd"), project.folder);
+    assertEquals(await server.text("/file"), "a file of the project");
+    const { generations } = await server.status();
+    const { pid } = generations.at(-1)!.workers[0]!.process!;
+    assertEquals(await Deno.readLink(`/proc/${pid}/cwd`), project.folder);
+    await project.write(
+      "src/lib/greeting.ts",
+      `export const greeting: string = "from below, anew";`,
+    );
+    await reload(server);
+    assertEquals(await server.text("/"), "from below, anew");
+  },
+
+  async "an app of TypeScript and JSX is compiled by its own settings"(server) {
+    const { project } = server;
+    await project.write(
+      "deno.json",
+      JSON.stringify({
+        imports: { "hono": `npm:${HONO}`, "hono/jsx/jsx-runtime": `npm:${HONO}/jsx/jsx-runtime` },
+        compilerOptions: { jsx: "react-jsx", jsxImportSource: "hono/jsx" },
+      }),
+    );
+    await project.write(
+      "app.tsx",
+      `
+import { Hono } from "hono";
+const Page = ({ name }: { name: string }) => <p>{name}</p>;
+const app = new Hono();
+app.get("/", (c) => c.html(<Page name="<you>" />));
+export default app;
+`,
+    );
+    await project.configure({ app: "./app.tsx" });
+    await reload(server);
+    assertEquals(await server.text(), "<p>&lt;you&gt;</p>");
+  },
+
+  async "an app is held to its deno.lock, and check says how to bring it up to date"(server) {
+    const { project } = server;
+    await project.write("deno.json", JSON.stringify({ imports: { "hono": `npm:${HONO}` } }));
+    await project.write("app.ts", HONO_APP);
+    await project.configure({ app: "./app.ts" });
+    await run(project.folder, Deno.execPath(), "cache", "--frozen=false", "app.ts");
+    const lock = await Deno.readTextFile(project.path("deno.lock"));
+    assertStringIncludes(lock, HONO);
+    await reload(server);
+    assertEquals(await server.text("/"), "from Hono");
+    assertEquals((await runCommand(project, "check")).code, 0);
+
+    await project.write(
+      "deno.json",
+      JSON.stringify({ imports: { "hono": `npm:${HONO}`, "zod": "npm:zod@4.6.7" } }),
+    );
+    await project.write("app.ts", `import "zod";${HONO_APP}`);
+    const { code, stderr } = await runCommand(project, "check");
+    assertEquals(code, 78);
+    assertMatch(stderr, /lockfile is out of date/);
+    assertStringIncludes(stderr, `deno cache ${project.path("app.ts")}`);
+    assertStringIncludes(stderr, project.path("deno.lock"));
+    assertEquals((await server.reload()).outcome, "refused");
+    assertEquals(await Deno.readTextFile(project.path("deno.lock")), lock, "nobody rewrote it");
+    assertEquals(await server.text("/"), "from Hono");
+  },
+
+  async "an app whose close() throws ends all the same, and the log says why"(server) {
+    const { project } = server;
+    for (const name of ["deno.json", "deno.lock"]) await Deno.remove(project.path(name));
+    await project.write(
+      "app.ts",
+      `export default { fetch: () => new Response("x") };
+export function close() {
+  throw new Error("the database is gone");
+}`,
+    );
+    await reload(server);
+    const ended = server.eventsOf("reload_done").length;
+    await server.waitFor("generation_ended", ended);
+    assertEquals(server.eventsOf("worker_output"), []);
+    assertEquals((await server.stop()).code, 0);
+    const { text } = await server.waitFor("worker_output");
+    assertStringIncludes(String(text), "close() threw: Error: the database is gone");
+    assertEquals(server.eventsOf("generation_ended").at(-1)!.outcome, "drained");
+  },
+};
+
+Deno.test("apps of every kind", async (t) => {
+  await using server = await Server.start({
+    files: { "app.ts": SLOW_OPENING_APP },
+    config: { reload: { idleGraceMs: 100 } },
+    env: { DATABASE_URL: "sqlite:a", SECRET: "b" },
+    wait: "nothing",
+  });
+  await t.step(
+    "no request is answered before open() is done, at a start and at a reload",
+    async () => {
+      // The listener is there before the app, so that whoever is early waits.
+      using wire = await until("the listener", async () => {
+        return await Wire.open(server.project.port).catch(() => undefined);
+      });
+      assertEquals((await wire.ask("/")).text, "one open");
+      await server.waitFor("serving");
+
+      const answers = new Set<string>();
+      let reloading = true;
+      const asking = (async () => {
+        while (reloading) answers.add(await server.text());
+      })();
+      await server.project.write("app.ts", SLOW_OPENING_APP.replace('"one "', '"two "'));
+      await reload(server);
+      reloading = false;
+      await asking;
+      answers.add(await server.text());
+      assertEquals([...answers].sort(), ["one open", "two open"]);
+    },
+  );
+  for (const [promise, keep] of Object.entries(KINDS)) {
+    if (!await t.step(promise, () => keep(server))) break;
+  }
+});

@@ -1,102 +1,66 @@
 import { assert, assertEquals } from "@std/assert";
 import type { AnswerHead } from "./load/answer.ts";
+import { APP, PIECES, WHOLE } from "./harness/drain_app.ts";
 import { concat, formatChunk, formatRequest, Wire } from "./harness/http.ts";
-import { hasProgram } from "../tools/programs.ts";
-import { processesIn, readArguments } from "./harness/process.ts";
+import { findMissing, recordSkip } from "./harness/needs.ts";
+import { isWorker, processesIn } from "./harness/process.ts";
 import { Server } from "./harness/server.ts";
-import { sleep, until } from "./harness/wait.ts";
+import { sleep, until, untilTold } from "./harness/wait.ts";
 
 const ENGINES = ["native", "node"] as const;
 type EngineName = typeof ENGINES[number];
 
-/** What the pieces of an upload, or of a streamed answer, add up to. */
-const PIECES = Array.from({ length: 20 }, (_, index) => `piece ${index} `.repeat(100));
-const WHOLE = PIECES.join("");
+/** Keys of `reload` in the config. */
+interface Limits {
+  readonly idleGraceMs: number;
+  readonly drainDeadlineMs: number;
+}
 
-/** How long a sender waits between two pieces: twenty of them outlast a reload. */
-const PIECE_MS = 100;
+/** Limits that nothing in these tests waits for. */
+const FAR: Limits = { idleGraceMs: 120_000, drainDeadlineMs: 120_000 };
 
-/** An app whose every answer begins with its version. */
-const APP = `
-const VERSION = "one";
-const PIECES = Array.from({ length: 20 }, (_, index) => ("piece " + index + " ").repeat(100));
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-function stream(pieces, type = "text/plain") {
-  const encoder = new TextEncoder();
-  return new Response(ReadableStream.from(pieces).pipeThrough(new TextEncoderStream()), {
-    headers: { "content-type": type, "x-version": VERSION },
+async function start(engine: EngineName, reload: Limits): Promise<Server> {
+  return await Server.start({
+    files: { "app.ts": APP, "gates/.keep": "" },
+    config: { engine, reload, unveil: { "./gates": "r" } },
   });
 }
 
-async function* paced() {
-  for (const piece of PIECES) {
-    await sleep(100);
-    yield piece;
-  }
+/** Lets the answers go on that wait behind a gate. */
+async function open(server: Server, gate: string): Promise<void> {
+  await server.project.write(`gates/${gate}`, "");
 }
 
-async function* forever() {
-  for (let index = 0;; index++) {
-    yield "id: " + index + "\\ndata: " + VERSION + "\\n\\n";
-    await sleep(50);
-  }
+/** What the next generation says it is. */
+async function prepare(server: Server, version: string, reload: Limits): Promise<void> {
+  await server.project.write("app.ts", APP.replace('"one"', JSON.stringify(version)));
+  await server.project.configure({ reload });
 }
 
-export default {
-  async fetch(request) {
-    switch (new URL(request.url).pathname) {
-      case "/upload":
-        return new Response(VERSION + " " + await request.text());
-      case "/slow":
-        await sleep(2000);
-        return new Response(VERSION);
-      case "/stream":
-        return stream(paced());
-      case "/events":
-        return stream(forever(), "text/event-stream");
-      case "/endless":
-        return stream(forever());
-      case "/large":
-        return new Response(new Uint8Array(20_000_000).fill(7));
-      default:
-        return new Response(VERSION);
-    }
-  },
-};
-`;
-
-interface Reload {
-  readonly idleGraceMs?: number;
-  readonly drainDeadlineMs?: number;
+/** Brings in that version, with limits for its own drain; when it returns, the one before drains. */
+async function swap(server: Server, version: string, reload: Limits): Promise<void> {
+  await prepare(server, version, reload);
+  assertEquals((await server.reload()).outcome, "done");
+  assertEquals(await server.text(), version);
 }
 
-async function start(engine: EngineName, reload: Reload = {}): Promise<Server> {
-  return await Server.start({ files: { "app.ts": APP }, config: { engine, reload } });
+/** The record of a generation, from the log and from `status`, which must agree. */
+async function recordOf(server: Server, generation: number) {
+  const logged = await server.waitFor("generation_ended", generation);
+  const { ended } = await server.status();
+  const shown = ended.find((each) => each.generation === generation);
+  const pick = ({ answered, cut, outcome }: typeof logged) => ({ answered, cut, outcome });
+  assertEquals(logged["generation"], generation);
+  assertEquals(pick(logged), pick({ event: "", ...shown }));
+  return pick(logged);
 }
 
-/** Brings in version two; when it returns, the first generation drains. */
-async function swap(server: Server): Promise<void> {
-  await server.project.write("app.ts", APP.replace('"one"', '"two"'));
-  assertEquals((await server.hangUp()).event, "reload_done");
-  assertEquals(await server.text(), "two");
-}
-
-/** The record of the first generation, from the log and from `status`, which must agree. */
-async function recordOf(server: Server) {
-  const { generation, answered, cut, outcome } = await server.waitFor("generation_ended");
-  const [record] = (await server.status()).ended;
-  assertEquals(
-    { generation, answered, cut, outcome },
-    {
-      generation: record?.generation,
-      answered: record?.answered,
-      cut: record?.cut,
-      outcome: record?.outcome,
-    },
-  );
-  assertEquals(generation, 1);
-  return { answered, cut, outcome };
+/** Waits until the serving worker has so many requests in flight. */
+async function inFlightIs(server: Server, expected: number): Promise<void> {
+  await untilTold(`${expected} in flight`, async () => {
+    const { generations } = await server.status();
+    return generations.at(-1)?.workers[0]?.process?.inFlight === expected;
+  });
 }
 
 async function askFor(wire: Wire, path: string): Promise<AnswerHead> {
@@ -106,6 +70,20 @@ async function askFor(wire: Wire, path: string): Promise<AnswerHead> {
 
 async function textOf(pieces: AsyncIterable<Uint8Array>): Promise<string> {
   return new TextDecoder().decode(concat(await Array.fromAsync(pieces)));
+}
+
+async function curl(server: Server, path: string): Promise<[code: number, text: string]> {
+  const { code, stdout } = await new Deno.Command("curl", {
+    args: ["--silent", "--fail", "--http2-prior-knowledge", `${server.project.origin}${path}`],
+    stdout: "piped",
+  }).output();
+  return [code, new TextDecoder().decode(stdout)];
+}
+
+interface Upload {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly format: (piece: string) => Uint8Array;
+  readonly end: Uint8Array;
 }
 
 const UPLOADS = {
@@ -119,242 +97,248 @@ const UPLOADS = {
     format: formatChunk,
     end: formatChunk(""),
   },
-};
+} satisfies Record<string, Upload>;
 
-Deno.test("a reload whose new worker is killed at any moment of its start is refused, and never stuck", async () => {
-  await using server = await start("native");
-  const moments = Array.from({ length: 12 }, (_, index) => index * 8);
-  for (const delayMs of moments) {
-    const known = processesIn(server.project.folder);
-    const refused = server.eventsOf("reload_refused").length;
-    const done = server.eventsOf("reload_done").length;
-    server.signal("SIGHUP");
-    const pid = await until("the new worker", () => {
-      return processesIn(server.project.folder).find((each) =>
-        !known.includes(each) && readArguments(each).includes("--cached-only")
-      );
-    });
-    await sleep(delayMs);
-    // Stopped first, so that what the supervisor sends it at that moment stays unread.
-    Deno.kill(pid, "SIGSTOP");
-    await sleep(150);
-    Deno.kill(pid, "SIGKILL");
-    // One that is ready by then is in charge, and is replaced.
-    await until(`the outcome of the reload with a death after ${delayMs} ms`, () => {
-      return server.eventsOf("reload_refused").length > refused ||
-        server.eventsOf("reload_done").length > done;
-    });
-    await until("an answer", () => server.text().then((text) => text === "one", () => false));
-  }
-  assert(server.eventsOf("reload_refused").length > 0, "none was killed early enough");
-});
+/** An upload whose client sends the second half when it likes. */
+async function beginUpload(wire: Wire, { headers, format, end }: Upload) {
+  const half = PIECES.length / 2;
+  const send = async (pieces: readonly string[]) => {
+    for (const piece of pieces) await wire.write(format(piece));
+  };
+  await wire.write(formatRequest("/upload", { method: "POST", headers }));
+  await send(PIECES.slice(0, half));
+  return async () => {
+    await send(PIECES.slice(half));
+    await wire.write(end);
+    return await wire.answer();
+  };
+}
 
-Deno.test({
-  name: "answers under way over HTTP/2 at a reload arrive whole",
-  ignore: !hasProgram("curl"),
-  async fn() {
-    await using server = await start("native", { idleGraceMs: 100 });
-    const curls = ["/slow", "/stream"].map((path) =>
-      new Deno.Command("curl", {
-        args: ["--silent", "--fail", "--http2-prior-knowledge", `${server.project.origin}${path}`],
-        stdout: "piped",
-      }).spawn().output()
+/** Every drain of one server after the other: the steps build on each other. */
+async function drainInTurn(t: Deno.TestContext, server: Server, engine: EngineName) {
+  const { port } = server.project;
+  const step = async (name: string, fn: (t: Deno.TestContext) => Promise<void>) => {
+    // Without the one before, the next has another generation before it than it thinks.
+    if (!await t.step(name, fn)) throw new Error(`The drains end here: ${name}`);
+  };
+
+  // Generation 1: everything that can be under way.
+  await step("what is under way at a reload", async (t) => {
+    const noCurl = engine === "native" ? findMissing({ programs: ["curl"] }) : "no HTTP/2 in it";
+    if (engine === "native" && noCurl !== undefined) {
+      recordSkip({ name: "answers under way over HTTP/2 at a reload arrive whole", why: noCurl });
+    }
+    using known = await Wire.open(port);
+    using chunked = await Wire.open(port);
+    using slow = await Wire.open(port);
+    using stream = await Wire.open(port);
+    using large = await Wire.open(port);
+    using events = await Wire.open(port);
+    const uploads = [
+      { kind: "of known length", wire: known },
+      { kind: "in chunks", wire: chunked },
+    ] as const;
+    const finishes = await Promise.all(
+      uploads.map(({ kind, wire }) => beginUpload(wire, UPLOADS[kind])),
     );
-    await sleep(500);
-    await swap(server);
-    assertEquals(server.eventsOf("generation_ended"), [], "both outlast the reload");
-    const [slow, stream] = await Promise.all(curls);
-    assertEquals([slow!.code, stream!.code], [0, 0]);
-    assertEquals(new TextDecoder().decode(slow!.stdout), "one");
-    assertEquals(new TextDecoder().decode(stream!.stdout), WHOLE);
-    assertEquals(await recordOf(server), { answered: 2, cut: 0, outcome: "drained" });
-  },
-});
-
-for (const engine of ENGINES) {
-  for (const [kind, { headers, format, end }] of Object.entries(UPLOADS)) {
-    Deno.test(`an upload ${kind} under way at a reload is answered whole by the old generation (${engine})`, async () => {
-      await using server = await start(engine, { idleGraceMs: 100 });
-      using wire = await Wire.open(server.project.port);
-      await wire.write(formatRequest("/upload", { method: "POST", headers }));
-      const sending = (async () => {
-        for (const piece of PIECES) {
-          await wire.write(format(piece));
-          await sleep(PIECE_MS);
-        }
-        await wire.write(end);
-      })();
-      await sleep(3 * PIECE_MS);
-      await swap(server);
-      assertEquals(server.eventsOf("generation_ended"), [], "the upload outlasts the reload");
-      await sending;
-      const { status, text, headers: answered } = await wire.answer();
-      assertEquals([status, text], [200, `one ${WHOLE}`]);
-      assertEquals(answered.get("connection"), "close");
-      assertEquals(await wire.ended(), "closed");
-      assertEquals(await recordOf(server), { answered: 1, cut: 0, outcome: "drained" });
-    });
-  }
-
-  Deno.test(`a slow answer under way at a reload arrives (${engine})`, async () => {
-    await using server = await start(engine, { idleGraceMs: 100 });
-    using wire = await Wire.open(server.project.port);
-    await wire.write(formatRequest("/slow"));
-    await sleep(100);
-    await swap(server);
-    const { text, headers } = await wire.answer();
-    assertEquals([text, headers.get("connection")], ["one", "close"]);
-    assertEquals(await wire.ended(), "closed");
-    assertEquals(await recordOf(server), { answered: 1, cut: 0, outcome: "drained" });
-  });
-
-  Deno.test(`a streamed answer under way at a reload arrives whole (${engine})`, async () => {
-    await using server = await start(engine, { idleGraceMs: 100 });
-    using wire = await Wire.open(server.project.port);
-    const head = await askFor(wire, "/stream");
-    await swap(server);
-    assertEquals(server.eventsOf("generation_ended"), [], "the stream outlasts the reload");
-    assertEquals(await textOf(wire.body(head)), WHOLE);
-    assertEquals(await wire.ended(), "closed");
-    assertEquals(await recordOf(server), { answered: 1, cut: 0, outcome: "drained" });
-  });
-
-  Deno.test(`every connection made after a reload meets the new generation while the old one drains (${engine})`, async () => {
-    await using server = await start(engine);
-    using wire = await Wire.open(server.project.port);
-    const head = await askFor(wire, "/stream");
-    await swap(server);
-    for (let index = 0; index < 50; index++) assertEquals(await server.text(), "two");
-    assertEquals(server.eventsOf("generation_ended"), [], "the old one drains still");
-    assertEquals(await textOf(wire.body(head)), WHOLE);
-  });
-
-  Deno.test(`a large answer that is read slowly over a reload arrives whole (${engine})`, async () => {
-    await using server = await start(engine, { idleGraceMs: 100 });
-    using wire = await Wire.open(server.project.port);
-    const head = await askFor(wire, "/large");
-    let bytes = 0;
-    let pausing = true;
-    const swapped = swap(server).finally(() => pausing = false);
-    for await (const piece of wire.body(head)) {
-      bytes += piece.length;
-      if (pausing) await sleep(20);
-    }
-    await swapped;
-    assertEquals(bytes, 20_000_000);
-    assertEquals((await recordOf(server)).cut, 0);
-  });
-
-  Deno.test(`a kept connection that writes within the idle grace is answered, told that it ends, and ended (${engine})`, async () => {
-    await using server = await start(engine, { idleGraceMs: 60_000, drainDeadlineMs: 60_000 });
-    using wire = await Wire.open(server.project.port);
-    const before = await wire.ask("/");
-    assertEquals([before.text, before.persistence], ["one", "keep_alive"]);
-    await swap(server);
-    const { text, headers } = await wire.ask("/");
-    assertEquals([text, headers.get("connection")], ["one", "close"]);
-    // RFC 9112, 9.6: who says close must close; the grace is longer than this test waits.
-    assertEquals(await wire.ended(), "closed");
-    assertEquals(await recordOf(server), { answered: 1, cut: 0, outcome: "drained" });
-  });
-
-  Deno.test(`an upload that begins within the idle grace is answered whole (${engine})`, async () => {
-    await using server = await start(engine, { idleGraceMs: 1000 });
-    using wire = await Wire.open(server.project.port);
-    assertEquals((await wire.ask("/")).text, "one");
-    await swap(server);
-    const headers = { "content-length": String(WHOLE.length) };
-    await wire.write(formatRequest("/upload", { method: "POST", headers }));
-    for (const piece of PIECES) {
-      await wire.write(piece);
-      await sleep(PIECE_MS);
-    }
-    assertEquals((await wire.answer()).text, `one ${WHOLE}`);
-    assertEquals((await recordOf(server)).cut, 0);
-  });
-
-  Deno.test(`an idle connection ends in order after the idle grace, and not before it (${engine})`, async () => {
-    const idleGraceMs = 1500;
-    await using server = await start(engine, { idleGraceMs });
-    using used = await Wire.open(server.project.port);
-    assertEquals((await used.ask("/")).text, "one");
-    using fresh = await Wire.open(server.project.port);
-    await until("both to be accepted", async () => {
-      return (await server.status()).generations[0]?.workers[0]?.process?.connections === 2;
-    });
-    const hungUpMs = performance.now();
-    await server.hangUp();
-    const ends = await Promise.all([used, fresh].map(async (wire) => {
-      assertEquals(await wire.ended(), "closed");
-      return performance.now() - hungUpMs;
-    }));
-    for (const afterMs of ends) assert(afterMs >= idleGraceMs, `closed after ${afterMs} ms`);
-    assertEquals(await recordOf(server), { answered: 0, cut: 0, outcome: "drained" });
-  });
-
-  Deno.test(`an event stream ends whole at a reload, and the next one meets the new generation (${engine})`, async () => {
-    await using server = await start(engine, { idleGraceMs: 100 });
-    using wire = await Wire.open(server.project.port);
-    const head = await askFor(wire, "/events");
-    assertEquals([head.headers.get("x-version"), head.framing.kind], ["one", "chunked"]);
+    await slow.write(formatRequest("/slow?first"));
+    const streamHead = await askFor(stream, "/stream?first");
+    const largeHead = await askFor(large, "/large");
+    const largePieces = large.body(largeHead);
+    let largeBytes = (await largePieces.next()).value!.length;
+    const eventsHead = await askFor(events, "/events");
+    assertEquals(eventsHead.headers.get("x-version"), "one");
+    assertEquals(eventsHead.framing.kind, "chunked");
     // It fails unless the last chunk comes.
-    const reading = textOf(wire.body(head)).catch((error) => `not whole: ${error}`);
-    await swap(server);
-    const events = await reading;
-    assert(events.endsWith("data: one\n\n"), events.slice(-100));
-    using again = await Wire.open(server.project.port);
-    assertEquals((await askFor(again, "/events")).headers.get("x-version"), "two");
-    assertEquals(await recordOf(server), { answered: 1, cut: 0, outcome: "drained" });
+    const eventsRead = textOf(events.body(eventsHead)).catch((error) => `not whole: ${error}`);
+    const curls = noCurl === undefined
+      ? [curl(server, "/slow?first"), curl(server, "/stream?first")]
+      : [];
+    // What leaves the native engine whole, as the large one does, is never in flight there.
+    const count = (engine === "native" ? 5 : 6) + curls.length;
+    await inFlightIs(server, count);
+
+    await swap(server, "two", FAR);
+
+    await t.step("keeps no connection made after it from the new generation", async () => {
+      for (let index = 0; index < 50; index++) assertEquals(await server.text(), "two");
+      assertEquals(server.eventsOf("generation_ended"), [], "the old one drains still");
+    });
+    await t.step("an event stream ends whole, and the next one meets the new one", async () => {
+      const read = await eventsRead;
+      assert(read.endsWith("data: one\n\n"), read.slice(-100));
+      using again = await Wire.open(port);
+      assertEquals((await askFor(again, "/events")).headers.get("x-version"), "two");
+    });
+    for (const [index, { wire, kind }] of uploads.entries()) {
+      await t.step(`an upload ${kind} is answered whole by the old generation`, async () => {
+        const { status, text, headers } = await finishes[index]!();
+        assertEquals([status, text], [200, `one ${WHOLE}`]);
+        assertEquals(headers.get("connection"), "close");
+        assertEquals(await wire.ended(), "closed");
+      });
+    }
+    assertEquals(server.eventsOf("generation_ended"), [], "the rest outlasts the reload");
+    await open(server, "first");
+    await t.step("a slow answer arrives", async () => {
+      const { text, headers } = await slow.answer();
+      assertEquals([text, headers.get("connection")], ["one", "close"]);
+      assertEquals(await slow.ended(), "closed");
+    });
+    await t.step("a streamed answer arrives whole", async () => {
+      assertEquals(await textOf(stream.body(streamHead)), WHOLE);
+      assertEquals(await stream.ended(), "closed");
+    });
+    await t.step("a large answer that is read slowly arrives whole", async () => {
+      for await (const piece of largePieces) largeBytes += piece.length;
+      assertEquals(largeBytes, 20_000_000);
+    });
+    if (curls.length > 0) {
+      await t.step("answers over HTTP/2 arrive whole", async () => {
+        assertEquals(await Promise.all(curls), [[0, "one"], [0, WHOLE]]);
+      });
+    }
+    assertEquals(await recordOf(server, 1), { answered: count, cut: 0, outcome: "drained" });
   });
 
-  Deno.test(`a connection whose answer began before the drain stays usable through the grace (${engine})`, async () => {
-    await using server = await start(engine, { idleGraceMs: 60_000, drainDeadlineMs: 60_000 });
-    using wire = await Wire.open(server.project.port);
-    const head = await askFor(wire, "/stream");
+  // Generation 2: within a grace that is longer than any test waits.
+  await step("within the idle grace", async (t) => {
+    using kept = await Wire.open(port);
+    const before = await kept.ask("/");
+    assertEquals([before.text, before.persistence], ["two", "keep_alive"]);
+    using streaming = await Wire.open(port);
+    const head = await askFor(streaming, "/stream?second");
     assertEquals(head.persistence, "keep_alive");
-    await swap(server);
-    assertEquals(await textOf(wire.body(head)), WHOLE);
-    await sleep(500);
-    const { text, headers } = await wire.ask("/");
-    assertEquals([text, headers.get("connection")], ["one", "close"]);
-    assertEquals(await wire.ended(), "closed");
-    assertEquals(await recordOf(server), { answered: 2, cut: 0, outcome: "drained" });
+    await swap(server, "three", { idleGraceMs: 3_000, drainDeadlineMs: 120_000 });
+    await t.step("a kept connection is answered, told that it ends, and ended", async () => {
+      const { text, headers } = await kept.ask("/");
+      assertEquals([text, headers.get("connection")], ["two", "close"]);
+      // RFC 9112, 9.6: who says close must close; the grace is longer than this test waits.
+      assertEquals(await kept.ended(), "closed");
+    });
+    await t.step("a connection whose answer began before the drain stays usable", async () => {
+      await open(server, "second");
+      assertEquals(await textOf(streaming.body(head)), WHOLE);
+      // Many looks of the drain at its connections.
+      await sleep(300);
+      const { text, headers } = await streaming.ask("/");
+      assertEquals([text, headers.get("connection")], ["two", "close"]);
+      assertEquals(await streaming.ended(), "closed");
+    });
+    assertEquals(await recordOf(server, 2), { answered: 3, cut: 0, outcome: "drained" });
   });
 
-  Deno.test(`what exceeds the drain deadline is cut and counted (${engine})`, async () => {
-    await using server = await start(engine, { idleGraceMs: 100, drainDeadlineMs: 1000 });
-    using endless = await Wire.open(server.project.port);
+  // Generation 3: a grace that ends.
+  await step("at the end of the idle grace", async (t) => {
+    using used = await Wire.open(port);
+    using uploading = await Wire.open(port);
+    for (const wire of [used, uploading]) assertEquals((await wire.ask("/")).text, "three");
+    using fresh = await Wire.open(port);
+    await untilTold("all to be accepted", async () => {
+      return (await server.status()).generations.at(-1)?.workers[0]?.process?.connections === 3;
+    });
+    const askedMs = performance.now();
+    await swap(server, "four", { idleGraceMs: 100, drainDeadlineMs: 1_000 });
+    const finish = await beginUpload(uploading, UPLOADS["of known length"]);
+    await t.step("an idle connection ends in order, and not before it", async () => {
+      await Promise.all([used, fresh].map(async (wire) => {
+        assertEquals(await wire.ended(), "closed");
+        const afterMs = performance.now() - askedMs;
+        assert(afterMs >= 3_000, `closed after ${afterMs} ms`);
+      }));
+    });
+    await t.step("an upload that began within it is answered whole", async () => {
+      assertEquals((await finish()).text, `three ${WHOLE}`);
+    });
+    assertEquals(await recordOf(server, 3), { answered: 1, cut: 0, outcome: "drained" });
+  });
+
+  // Generation 4: a deadline that passes.
+  await step("what exceeds the drain deadline is cut and counted", async () => {
+    using endless = await Wire.open(port);
     const head = await askFor(endless, "/endless");
-    using stuck = await Wire.open(server.project.port);
+    using stuck = await Wire.open(port);
     const headers = { "content-length": "100" };
     await stuck.write(formatRequest("/upload", { method: "POST", headers, body: "a part" }));
-    using finishing = await Wire.open(server.project.port);
-    const whole = await finishing.ask("/");
-    assertEquals(whole.text, "one");
+    using finishing = await Wire.open(port);
+    assertEquals((await finishing.ask("/")).text, "four");
+    await inFlightIs(server, 2);
     const reading = textOf(endless.body(head)).then(() => "whole", () => "cut");
-    await swap(server);
+    await swap(server, "five", { idleGraceMs: 100, drainDeadlineMs: 500 });
     assertEquals(await reading, "cut");
     assert(["closed", "reset"].includes(await stuck.ended()));
-    assertEquals(await recordOf(server), { answered: 0, cut: 2, outcome: "cut" });
-    assertEquals(await server.text(), "two");
+    assertEquals(await recordOf(server, 4), { answered: 0, cut: 2, outcome: "cut" });
+    assertEquals(await server.text(), "five");
   });
 
-  Deno.test(`TERM lets an answer in flight finish, and exits 0 (${engine})`, async () => {
-    await using server = await start(engine, { idleGraceMs: 100 });
-    using slow = await Wire.open(server.project.port);
-    await slow.write(formatRequest("/slow"));
-    using stream = await Wire.open(server.project.port);
-    const head = await askFor(stream, "/stream");
+  // Generation 5: a worker that does nothing any more.
+  await step(
+    "a reload answers all 200 that wait while the only worker is suspended",
+    async () => {
+      const [pid] = await server.workers();
+      Deno.kill(pid!, "SIGSTOP");
+      await using waiting = await openMany(port);
+      await Promise.all(waiting.wires.map((wire) => wire.write(formatRequest("/"))));
+      await swap(server, "six", FAR);
+      const answers = await Promise.all(waiting.wires.map((wire) => wire.answer()));
+      assertEquals(answers.filter(({ text }) => text === "six").length, 200);
+      assertEquals(await recordOf(server, 5), { answered: 0, cut: null, outcome: "killed" });
+    },
+  );
+
+  // Generation 6: one that comes back in the middle.
+  await step("a worker that is suspended over a reload loses no connection", async () => {
+    const [pid] = await server.workers();
+    Deno.kill(pid!, "SIGSTOP");
+    await using waiting = await openMany(port);
+    await prepare(server, "seven", { idleGraceMs: 100, drainDeadlineMs: 120_000 });
+    const reloading = server.reload();
+    await server.waitFor("worker_ready", 7);
+    Deno.kill(pid!, "SIGCONT");
+    const answers = await Promise.all(waiting.wires.map((wire) => wire.ask("/")));
+    assertEquals(answers.filter(({ text }) => ["six", "seven"].includes(text)).length, 200);
+    assertEquals((await reloading).outcome, "done");
+    assertEquals((await recordOf(server, 6)).cut, 0);
+  });
+
+  // Generation 7: the last one.
+  await step("TERM lets an answer in flight finish, and exits 0", async () => {
+    using slow = await Wire.open(port);
+    await slow.write(formatRequest("/slow?last"));
+    using stream = await Wire.open(port);
+    const head = await askFor(stream, "/stream?last");
+    await inFlightIs(server, 2);
     server.signal("SIGTERM");
+    await server.waitFor("stopping");
+    await open(server, "last");
     assertEquals(await textOf(stream.body(head)), WHOLE);
-    assertEquals((await slow.answer()).text, "one");
+    assertEquals((await slow.answer()).text, "seven");
     assertEquals((await server.exited()).code, 0);
-    const { answered, cut, outcome } = server.eventsOf("generation_ended")[0]!;
+    const { answered, cut, outcome } = server.eventsOf("generation_ended")[6]!;
     assertEquals({ answered, cut, outcome }, { answered: 2, cut: 0, outcome: "drained" });
+  });
+}
+
+/** Two hundred clients that have connected and said nothing. */
+async function openMany(port: number) {
+  const wires = await Promise.all(Array.from({ length: 200 }, () => Wire.open(port)));
+  return {
+    wires,
+    [Symbol.asyncDispose]() {
+      for (const wire of wires) wire[Symbol.dispose]();
+      return Promise.resolve();
+    },
+  };
+}
+
+for (const engine of ENGINES) {
+  Deno.test(`drains of the ${engine} engine`, async (t) => {
+    await using server = await start(engine, { idleGraceMs: 100, drainDeadlineMs: 120_000 });
+    await drainInTurn(t, server, engine);
   });
 
   Deno.test(`a second TERM cuts what the first one waits for (${engine})`, async () => {
-    await using server = await start(engine, { drainDeadlineMs: 600_000 });
+    await using server = await start(engine, { idleGraceMs: 100, drainDeadlineMs: 600_000 });
     using wire = await Wire.open(server.project.port);
     const head = await askFor(wire, "/endless");
     const reading = textOf(wire.body(head)).then(() => "whole", () => "cut");
@@ -367,42 +351,20 @@ for (const engine of ENGINES) {
     const { cut, outcome } = server.eventsOf("generation_ended")[0]!;
     assertEquals({ cut, outcome }, { cut: null, outcome: "killed" });
   });
-
-  Deno.test(`a reload answers all 200 connections that wait while the only worker is suspended (${engine})`, async () => {
-    await using server = await start(engine, { idleGraceMs: 100, drainDeadlineMs: 500 });
-    const [pid] = await server.workers();
-    Deno.kill(pid!, "SIGSTOP");
-    const waiting = await Promise.all(
-      Array.from({ length: 200 }, () => Wire.open(server.project.port)),
-    );
-    try {
-      await Promise.all(waiting.map((wire) => wire.write(formatRequest("/"))));
-      await swap(server);
-      const answers = await Promise.all(waiting.map((wire) => wire.answer()));
-      assertEquals(answers.filter(({ text }) => text === "two").length, 200);
-    } finally {
-      for (const wire of waiting) wire[Symbol.dispose]();
-    }
-    assertEquals(await recordOf(server), { answered: 0, cut: null, outcome: "killed" });
-  });
-
-  Deno.test(`a worker that is suspended over a reload loses no connection when it goes on (${engine})`, async () => {
-    await using server = await start(engine, { idleGraceMs: 100 });
-    const [pid] = await server.workers();
-    Deno.kill(pid!, "SIGSTOP");
-    const waiting = await Promise.all(
-      Array.from({ length: 200 }, () => Wire.open(server.project.port)),
-    );
-    try {
-      await server.project.write("app.ts", APP.replace('"one"', '"two"'));
-      server.signal("SIGHUP");
-      await server.waitFor("worker_ready", 2);
-      Deno.kill(pid!, "SIGCONT");
-      const answers = await Promise.all(waiting.map((wire) => wire.ask("/")));
-      assertEquals(answers.filter(({ text }) => text === "one" || text === "two").length, 200);
-    } finally {
-      for (const wire of waiting) wire[Symbol.dispose]();
-    }
-    assertEquals((await recordOf(server)).cut, 0);
-  });
 }
+
+Deno.test("a reload whose new worker is killed while it opens is refused, and the old one serves on", async () => {
+  await using server = await start("native", FAR);
+  const opening = APP + "export const open = () => new Promise(() => {});";
+  await server.project.write("app.ts", opening.replace('"one"', '"two"'));
+  const known = processesIn(server.project.folder);
+  const reloading = server.reload();
+  const pid = await until("the new worker", () => {
+    return processesIn(server.project.folder).find((each) =>
+      !known.includes(each) && isWorker(each)
+    );
+  });
+  Deno.kill(pid, "SIGKILL");
+  assertEquals((await reloading).outcome, "refused");
+  assertEquals(await server.text(), "one");
+});

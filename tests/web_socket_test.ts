@@ -1,55 +1,59 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { formatRequest, Wire } from "./harness/http.ts";
+import { Project } from "./harness/project.ts";
 import { Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { until, untilTold } from "./harness/wait.ts";
 
 const ENGINES = ["native", "node"] as const;
 
-/** Apps that say their version, echo, and close when asked to; `/closes` tells of ended sockets. */
-const APPS: Record<string, Record<string, string>> = {
-  "Deno.upgradeWebSocket": {
-    "app.ts": `
-const VERSION = "one";
-const closes = [];
-export default {
-  fetch(request) {
-    if (new URL(request.url).pathname === "/closes") return Response.json(closes);
-    const asked = request.headers.get("sec-websocket-protocol");
-    const { socket, response } = Deno.upgradeWebSocket(request, asked ? { protocol: "chat" } : {});
-    socket.addEventListener("open", () => socket.send(VERSION));
-    socket.addEventListener("message", ({ data }) => {
-      if (data === "please close") socket.close(4001, "as you wish");
-      else socket.send(data);
-    });
-    socket.addEventListener("close", ({ code, reason }) => closes.push({ code, reason }));
-    return response;
-  },
-};
-`,
-  },
-  "Hono's upgradeWebSocket": {
-    "deno.json": JSON.stringify({ imports: { "hono": "npm:hono@4.13.19" } }),
-    "app.ts": `
+/** The ways in which an app upgrades, by their paths. */
+const WAYS = { deno: "Deno.upgradeWebSocket", hono: "Hono's upgradeWebSocket" } as const;
+type Way = keyof typeof WAYS;
+
+/**
+ * Says its version, echoes, and closes when asked to, in either way; `/deno/closes` and `/hono/closes`
+ * tell of the sockets that have ended.
+ */
+const APP = `
 import { Hono } from "hono";
 import { upgradeWebSocket } from "hono/deno";
 const VERSION = "one";
-const closes = [];
-const app = new Hono();
-app.get("/closes", (c) => c.json(closes));
+
+const denoCloses = [];
+function upgrade(request) {
+  const asked = request.headers.get("sec-websocket-protocol");
+  const { socket, response } = Deno.upgradeWebSocket(request, asked ? { protocol: "chat" } : {});
+  socket.addEventListener("open", () => socket.send(VERSION));
+  socket.addEventListener("message", ({ data }) => {
+    if (data === "please close") socket.close(4001, "as you wish");
+    else socket.send(data);
+  });
+  socket.addEventListener("close", ({ code, reason }) => denoCloses.push({ code, reason }));
+  return response;
+}
+
+const app = new Hono().basePath("/hono");
+const honoCloses = [];
+app.get("/closes", (c) => c.json(honoCloses));
 const handlers = {
   onOpen: (_event, socket) => socket.send(VERSION),
   onMessage({ data }, socket) {
     if (data === "please close") socket.close(4001, "as you wish");
     else socket.send(data);
   },
-  onClose: ({ code, reason }) => closes.push({ code, reason }),
+  onClose: ({ code, reason }) => honoCloses.push({ code, reason }),
 };
 app.get("/chat", upgradeWebSocket(() => handlers, { protocol: "chat" }));
 app.get("/", upgradeWebSocket(() => handlers));
-export default app;
-`,
+
+export default {
+  fetch(request, info) {
+    const { pathname } = new URL(request.url);
+    if (pathname.startsWith("/hono")) return app.fetch(request, info);
+    return pathname === "/deno/closes" ? Response.json(denoCloses) : upgrade(request);
   },
 };
+`;
 
 /** A client's WebSocket with what came over it, in order; no wait on it is endless. */
 class Client implements AsyncDisposable {
@@ -69,9 +73,9 @@ class Client implements AsyncDisposable {
   }
 
   /** Opens a socket and waits for the version of the app that serves it. */
-  static async open(server: Server, path = "/", protocols: string[] = []) {
+  static async open(server: Server, way: Way, more = "", protocols: string[] = []) {
     const { origin } = server.project;
-    const url = `${origin.replace("http", "ws")}${path}`;
+    const url = `${origin.replace("http", "ws")}/${way}${more}`;
     const client = new Client(new WebSocket(url, protocols));
     return { client, version: await client.next() };
   }
@@ -108,15 +112,22 @@ class Client implements AsyncDisposable {
 }
 
 async function inFlightIs(server: Server, expected: number): Promise<void> {
-  await until(`${expected} in flight`, async () => {
+  await untilTold(`${expected} in flight`, async () => {
     return (await server.status()).generations.at(-1)?.workers[0]?.process?.inFlight === expected;
   });
 }
 
-/** Each promise, kept with either engine and either way to upgrade. */
-const PROMISES: Record<string, (server: Server) => Promise<void>> = {
-  async "echoes text and bytes"(server) {
-    const { client, version } = await Client.open(server);
+async function connectionsAre(server: Server, expected: number): Promise<void> {
+  await untilTold(`${expected} connections`, async () => {
+    const { generations } = await server.status();
+    return generations.at(-1)?.workers[0]?.process?.connections === expected;
+  });
+}
+
+/** Each promise, kept with either engine and either way to upgrade, on a server that others used. */
+const PROMISES: Record<string, (server: Server, way: Way) => Promise<void>> = {
+  async "echoes text and bytes"(server, way) {
+    const { client, version } = await Client.open(server, way);
     await using _closing = client;
     assertEquals(version, "one");
     client.send("hello");
@@ -125,8 +136,8 @@ const PROMISES: Record<string, (server: Server) => Promise<void>> = {
     assertEquals(await client.next(), new Uint8Array([0, 1, 255]));
   },
 
-  async "carries messages of 1 MB, text and bytes"(server) {
-    const { client } = await Client.open(server);
+  async "carries messages of 1 MB, text and bytes"(server, way) {
+    const { client } = await Client.open(server, way);
     await using _closing = client;
     const text = "0123456789abcdef".repeat(65_536);
     client.send(text);
@@ -136,8 +147,8 @@ const PROMISES: Record<string, (server: Server) => Promise<void>> = {
     assertEquals(await client.next(), bytes);
   },
 
-  async "carries 2000 messages in order"(server) {
-    const { client } = await Client.open(server);
+  async "carries 2000 messages in order"(server, way) {
+    const { client } = await Client.open(server, way);
     await using _closing = client;
     for (let index = 0; index < 2000; index++) client.send(`message ${index}`);
     for (let index = 0; index < 2000; index++) {
@@ -145,34 +156,34 @@ const PROMISES: Record<string, (server: Server) => Promise<void>> = {
     }
   },
 
-  async "passes on the code with which the app closes"(server) {
-    const { client } = await Client.open(server);
+  async "passes on the code with which the app closes"(server, way) {
+    const { client } = await Client.open(server, way);
     client.send("please close");
     assertEquals(await client.closed(), { code: 4001, reason: "as you wish" });
   },
 
-  async "passes on the code with which the client closes"(server) {
-    const { client } = await Client.open(server);
+  async "passes on the code with which the client closes"(server, way) {
+    const { client } = await Client.open(server, way);
     client.close(4002, "that is all");
     await client.closed();
-    const closes = await until("the app to hear of it", async () => {
-      const found = await (await server.get("/closes")).json();
-      return found.length > 0 && found;
+    await until("the app to hear of it", async () => {
+      const closes: { code: number; reason: string }[] = await (await server.get(`/${way}/closes`))
+        .json();
+      return closes.some(({ code, reason }) => code === 4002 && reason === "that is all");
     });
-    assertEquals(closes, [{ code: 4002, reason: "that is all" }]);
   },
 
-  async "agrees on a subprotocol"(server) {
-    const { client } = await Client.open(server, "/chat", ["chat"]);
+  async "agrees on a subprotocol"(server, way) {
+    const { client } = await Client.open(server, way, "/chat", ["chat"]);
     await using _closing = client;
     assertEquals(client.protocol, "chat");
   },
 
-  async "keeps two sockets apart, and counts both as in flight"(server) {
+  async "keeps two sockets apart, and counts both as in flight"(server, way) {
     {
-      const { client: first } = await Client.open(server);
+      const { client: first } = await Client.open(server, way);
       await using _first = first;
-      const { client: second } = await Client.open(server);
+      const { client: second } = await Client.open(server, way);
       await using _second = second;
       first.send("to the first");
       second.send("to the second");
@@ -183,105 +194,130 @@ const PROMISES: Record<string, (server: Server) => Promise<void>> = {
     await inFlightIs(server, 0);
   },
 
-  async "forgets a socket whose client goes away without a word"(server) {
+  async "forgets a socket whose client goes away without a word"(server, way) {
     {
-      using wire = await shakeHands(server);
+      using wire = await shakeHands(server, way);
       await inFlightIs(server, 1);
       assertEquals(await wire.ended(), "more");
     }
     await inFlightIs(server, 0);
-    assertEquals((await server.status()).generations[0]?.workers[0]?.process?.connections, 0);
-  },
-
-  async "is closed with 1001 at a reload, and the next one meets the new generation"(server) {
-    const { client } = await Client.open(server);
-    const { client: other } = await Client.open(server);
-    const old = await Deno.readTextFile(server.project.path("app.ts"));
-    await server.project.write("app.ts", old.replace('"one"', '"two"'));
-    assertEquals((await server.hangUp()).event, "reload_done");
-    assertEquals((await client.closed()).code, 1001);
-    assertEquals((await other.closed()).code, 1001);
-    const { client: again, version } = await Client.open(server);
-    await using _closing = again;
-    assertEquals(version, "two");
-    const { answered, cut, outcome } = await server.waitFor("generation_ended");
-    assertEquals({ answered, cut, outcome }, { answered: 2, cut: 0, outcome: "drained" });
+    await connectionsAre(server, 0);
   },
 };
 
+/** A handshake, as a client sends it. */
+const HANDSHAKE = {
+  "connection": "Upgrade",
+  "upgrade": "websocket",
+  "sec-websocket-version": "13",
+  "sec-websocket-key": btoa("sixteen bytes..."),
+};
+
 /** A WebSocket of a client that will say nothing more. */
-async function shakeHands(server: Server, place?: number | string): Promise<Wire> {
-  const wire = await Wire.open(place ?? server.project.port);
-  const { status } = await wire.ask("/", {
-    headers: {
-      "connection": "Upgrade",
-      "upgrade": "websocket",
-      "sec-websocket-version": "13",
-      "sec-websocket-key": btoa("sixteen bytes..."),
-    },
-  });
+async function shakeHands(server: Server, way: Way): Promise<Wire> {
+  const wire = await Wire.open(server.project.port);
+  const { status } = await wire.ask(`/${way}`, { headers: HANDSHAKE });
   assertEquals(status, 101);
   return wire;
 }
 
+/** Reloads with another version and with limits for its own drain. */
+async function swap(server: Server, version: string, reload: Record<string, number>) {
+  await server.project.write("app.ts", APP.replace('"one"', JSON.stringify(version)));
+  await server.project.configure({ reload });
+  assertEquals((await server.reload()).outcome, "done");
+}
+
 for (const engine of ENGINES) {
-  for (const [upgrade, files] of Object.entries(APPS)) {
-    for (const [promise, keep] of Object.entries(PROMISES)) {
-      Deno.test(`a WebSocket of ${upgrade} ${promise} (${engine})`, async () => {
-        await using server = await Server.start({ files, config: { engine } });
-        await keep(server);
-        assertEquals(server.eventsOf("worker_lost"), []);
-        assertEquals(server.eventsOf("worker_output"), []);
-      });
-    }
-  }
-
-  const files = APPS["Deno.upgradeWebSocket"]!;
-
-  Deno.test(`a WebSocket whose client does not answer the close is cut at the deadline (${engine})`, async () => {
-    await using server = await Server.start({
-      files,
-      config: { engine, reload: { idleGraceMs: 100, drainDeadlineMs: 500 } },
-    });
-    using _silent = await shakeHands(server);
-    assertEquals((await server.hangUp()).event, "reload_done");
-    const { cut, outcome } = await server.waitFor("generation_ended");
-    assertEquals({ cut, outcome }, { cut: 1, outcome: "cut" });
-  });
-
-  Deno.test(`a handshake that is none is answered 500, and the connection is forgotten (${engine})`, async () => {
-    await using server = await Server.start({ files, config: { engine } });
-    {
-      using wire = await Wire.open(server.project.port);
-      const headers = { connection: "Upgrade", upgrade: "websocket" };
-      assertEquals((await wire.ask("/", { headers })).status, 500);
-    }
-    const { client } = await Client.open(server);
-    await using _closing = client;
-    await inFlightIs(server, 1);
-  });
-
-  Deno.test(`an upgrade on a Unix listener is answered 501, and the log says what to set (${engine})`, async () => {
-    await using server = await Server.start({ files, config: { engine } });
-    const { project } = server;
-    await project.configure({ listen: [`127.0.0.1:${project.port}`, "unix:./http.sock"] });
-    assertEquals((await server.hangUp()).event, "reload_done");
-    using wire = await Wire.open(project.path("http.sock"));
-    await wire.write(formatRequest("/", {
-      headers: {
-        "connection": "Upgrade",
-        "upgrade": "websocket",
-        "sec-websocket-version": "13",
-        "sec-websocket-key": btoa("sixteen bytes..."),
+  Deno.test(`WebSockets of the ${engine} engine`, async (t) => {
+    const project = await Project.create({
+      files: {
+        "app.ts": APP,
+        "deno.json": JSON.stringify({ imports: { "hono": "npm:hono@4.13.19" } }),
       },
-    }));
-    assertEquals((await wire.answer()).status, 501);
-    assertEquals(await wire.ended(), "closed");
-    const { text } = await server.waitFor("worker_output");
-    assertStringIncludes(String(text), "host:port for WebSockets");
-    // The same app at the same time on TCP.
-    const { client, version } = await Client.open(server);
-    await using _closing = client;
-    assertEquals(version, "one");
+      config: { engine },
+    });
+    await project.configure({ listen: [`127.0.0.1:${project.port}`, "unix:./http.sock"] });
+    await using server = await Server.startOn(project);
+    const [pid] = await server.workers();
+
+    for (const way of ["deno", "hono"] as const) {
+      for (const [promise, keep] of Object.entries(PROMISES)) {
+        await t.step(`a WebSocket of ${WAYS[way]} ${promise}`, async () => {
+          await keep(server, way);
+          assertEquals(server.eventsOf("worker_output"), []);
+        });
+      }
+    }
+
+    await t.step(
+      "a handshake that is none is answered 500, and its connection forgotten",
+      async () => {
+        await inFlightIs(server, 0);
+        {
+          using wire = await Wire.open(project.port);
+          const headers = { connection: "Upgrade", upgrade: "websocket" };
+          assertEquals((await wire.ask("/deno", { headers })).status, 500);
+        }
+        const { client } = await Client.open(server, "deno");
+        await using _closing = client;
+        await inFlightIs(server, 1);
+        await connectionsAre(server, 1);
+      },
+    );
+
+    await t.step(
+      "an upgrade on a Unix listener is answered 501, and the log says what to set",
+      async () => {
+        using wire = await Wire.open(project.path("http.sock"));
+        await wire.write(formatRequest("/deno", { headers: HANDSHAKE }));
+        assertEquals((await wire.answer()).status, 501);
+        assertEquals(await wire.ended(), "closed");
+        await until("a line in the log", () => {
+          return server.eventsOf("worker_output").some(({ text }) =>
+            String(text).includes("host:port for WebSockets")
+          );
+        });
+        // The same app at the same time on TCP.
+        const { client, version } = await Client.open(server, "deno");
+        await using _closing = client;
+        assertEquals(version, "one");
+      },
+    );
+
+    assertEquals(await server.workers(), [pid]);
+    await inFlightIs(server, 0);
+    await connectionsAre(server, 0);
+
+    await t.step(
+      "a WebSocket is closed with 1001 at a reload, and the next meets new code",
+      async () => {
+        const ways: Way[] = ["deno", "deno", "hono", "hono"];
+        const old = await Promise.all(ways.map((way) => Client.open(server, way)));
+        await swap(server, "two", { idleGraceMs: 100, drainDeadlineMs: 500 });
+        for (const { client } of old) assertEquals((await client.closed()).code, 1001);
+        for (const way of ["deno", "hono"] as const) {
+          const { client: again, version } = await Client.open(server, way);
+          await using _closing = again;
+          assertEquals(version, "two");
+        }
+        const { answered, cut, outcome } = await server.waitFor("generation_ended");
+        assertEquals({ answered, cut, outcome }, { answered: 4, cut: 0, outcome: "drained" });
+      },
+    );
+
+    await t.step(
+      "a WebSocket whose client does not answer the close is cut at the deadline",
+      async () => {
+        await inFlightIs(server, 0);
+        using _silent = await shakeHands(server, "deno");
+        await inFlightIs(server, 1);
+        await swap(server, "three", {});
+        const { cut, outcome } = await server.waitFor("generation_ended", 2);
+        assertEquals({ cut, outcome }, { cut: 1, outcome: "cut" });
+      },
+    );
+
+    assertEquals(server.eventsOf("worker_lost"), []);
   });
 }

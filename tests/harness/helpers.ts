@@ -25,6 +25,7 @@ export default {
     return Deno.pid;
   }),
   hang: method(() => { for (;;); }),
+  stall: method(() => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)),
   run: method((code, { signal }) => new AsyncFunction("signal", code)(signal)),
 };
 `;

@@ -46,18 +46,21 @@ const PRIO_PROCESS = 0;
 const SHUT_WR = 1;
 const MSG_FASTOPEN = 0x20000000;
 const SOL_SOCKET = 1;
+const IPPROTO_IP = 0;
 const IPPROTO_TCP = 6;
 const IPPROTO_IPV6 = 41;
 
 /**
  * Options by level that a server or a client sets: SO_REUSEADDR and SO_KEEPALIVE; TCP_NODELAY and the
- * three of TCP_KEEP*; IPV6_V6ONLY. A filter, a buffer's size or a linger time on a listener would
+ * three of TCP_KEEP*; IPV6_V6ONLY; and IP_RECVERR and IPV6_RECVERR, without which the resolver of
+ * glibc 2.34 and later gives up on every name server. A filter, a buffer's size or a linger time on a listener would
  * outlive its worker, and every connection would inherit it.
  */
 const SOCKET_OPTIONS: readonly [level: number, names: readonly number[]][] = [
   [SOL_SOCKET, [2, 9]],
+  [IPPROTO_IP, [11]],
   [IPPROTO_TCP, [1, 4, 5, 6]],
-  [IPPROTO_IPV6, [26]],
+  [IPPROTO_IPV6, [25, 26]],
 ];
 
 /** F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY: signals to others by way of a descriptor. */

@@ -2,6 +2,7 @@
 import type { Fetcher, ServeInfo } from "./app.ts";
 import { HelperError } from "../helper/mod.ts";
 import { describeError, report } from "../child/report.ts";
+import { copyResponse } from "./response_body.ts";
 import type { Traffic } from "./traffic.ts";
 
 /** The answer when the app's handler throws; the client learns nothing of why. */
@@ -49,7 +50,7 @@ function withHeader(response: Response, name: string, value: string): Response {
     return response;
   } catch {
     // The headers of a Response that came from fetch() cannot be changed.
-    const copy = new Response(response.body, response);
+    const copy = copyResponse(response, response.body);
     copy.headers.set(name, value);
     return copy;
   }
@@ -68,12 +69,12 @@ export function endEventsAtDrain(response: Response, traffic: Traffic): Response
   // The body last: asking for it makes the runtime build a stream around what it has whole.
   if (!isEventStream(response) || response.body === null) return response;
   const { body } = response;
-  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>();
   // preventAbort leaves it to us how the answer ends: whole at a drain, broken if the app's stream broke.
   body.pipeTo(writable, { signal: traffic.drainSignal, preventAbort: true })
     .catch((error) => traffic.draining ? writable.close() : writable.abort(error))
     .catch(() => {});
-  return new Response(readable, response);
+  return copyResponse(response, readable);
 }
 
 function isEventStream(response: Response): boolean {

@@ -3,7 +3,6 @@
  * accepted from a handed-over listener. Everything in here that is internal to Deno is looked up by
  * `detectNative`; where it is missing, the node engine serves.
  */
-import { Buffer } from "node:buffer";
 import { type AccessLog, type OpenRecord, remoteName } from "./access_log.ts";
 import type { Fetcher, ServeInfo } from "./app.ts";
 import {
@@ -14,7 +13,9 @@ import {
   withConnectionClose,
 } from "./answer.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
+import { keepAccepting } from "./keep_accepting.ts";
 import type { Connection, Traffic } from "./traffic.ts";
+import { copyResponse, findSlot, innerOf, isWhole, lengthOfBody } from "./response_body.ts";
 import { watchBody } from "./watched_body.ts";
 
 /** The part of `TCPWrap` (the handle behind `net.Socket`) that is used. */
@@ -78,39 +79,7 @@ export function isNativeHandle(handle: unknown): handle is TcpHandle {
   return typeof candidate?.takeStream === "function" && typeof candidate.accept === "function";
 }
 
-/** A response's own slots by their names; what is in them tells of its body without unfolding it. */
-function findSlot(name: string, of: object = new Response("x")): symbol {
-  const slots = Object.getOwnPropertySymbols(of);
-  return slots.find((slot) => slot.description === name) ?? Symbol(name);
-}
-
-const TEXT_SLOT = findSlot("serve fast body");
-const BYTES_SLOT = findSlot("serve native response");
-const INNER_SLOT = findSlot("response");
 const BACKING_SLOT = findSlot("[[resourceBacking]]", new ReadableStream());
-
-/** Whether the runtime has the whole answer at hand and sends it in one go. */
-function isWhole(response: Response): boolean {
-  const slots = response as unknown as Record<symbol, unknown>;
-  return (slots[TEXT_SLOT] ?? slots[BYTES_SLOT] ?? null) !== null;
-}
-
-function innerOf(response: Response): { body?: { source?: unknown } | null } | null | undefined {
-  return (response as unknown as Record<symbol, never>)[INNER_SLOT];
-}
-
-/** The length of a body, in bytes, as far as it can be told without unfolding it. */
-function lengthOfBody(response: Response): number | null {
-  const slots = response as unknown as Record<symbol, unknown>;
-  const inner = innerOf(response);
-  const body = slots[TEXT_SLOT] ?? inner?.body?.source;
-  if (typeof body === "string") return Buffer.byteLength(body);
-  if (body instanceof Uint8Array) return body.byteLength;
-  if (body instanceof Blob) return body.size;
-  if (inner?.body === null) return 0;
-  const text = isWhole(response) ? null : response.headers.get("content-length");
-  return text !== null && /^\d{1,15}$/.test(text) ? Number(text) : null;
-}
 
 /**
  * Serves as `handle` does and records each answer. Of an answer that leaves whole at once nothing is
@@ -159,7 +128,7 @@ function recordAnswer(
     info.completed.then(() => record.end("whole", bytes), () => record.end("cut", null));
     return response;
   }
-  return new Response(watchBody(stream, (how, taken) => record.end(how, taken)), response);
+  return copyResponse(response, watchBody(stream, (how, taken) => record.end(how, taken)));
 }
 
 /**
@@ -293,7 +262,13 @@ export function createNativeEngine(internals: Internals): Engine {
       };
       const status = listener.listen(BACKLOG);
       if (status !== 0) throw new Error(`Cannot accept: listen returned ${status}`);
-      return { stop: () => listener.close() };
+      const rest = keepAccepting(listener, BACKLOG);
+      return {
+        stop: () => {
+          rest();
+          listener.close();
+        },
+      };
     },
   };
 }

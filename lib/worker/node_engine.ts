@@ -15,7 +15,15 @@ import {
 } from "./answer.ts";
 import type { ServeInfo } from "./app.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
+import { keepAccepting, type ListeningHandle } from "./keep_accepting.ts";
+import { headersOf, lengthOfBody } from "./response_body.ts";
 import type { Connection, Traffic } from "./traffic.ts";
+
+/** What the kernel keeps for us while no worker accepts; `net.core.somaxconn` caps it. */
+const BACKLOG = 511;
+
+/** Answers that never have a body. */
+const NO_LENGTH: ReadonlySet<number> = new Set([101, 204, 304]);
 
 /** How long an idle connection is kept, as nginx has it; browsers give up earlier. */
 const KEEP_ALIVE_MS = 75_000;
@@ -157,7 +165,14 @@ function serve(
     server.emit("connection", socket);
   });
   acceptor.listen(options.handle as net.Server);
-  return { stop: () => void acceptor.close() };
+  const { _handle } = acceptor as unknown as { _handle: ListeningHandle };
+  const rest = keepAccepting(_handle, BACKLOG);
+  return {
+    stop: () => {
+      rest();
+      acceptor.close();
+    },
+  };
 }
 
 /** Counts a request in; the promise is done, and the request counted out, with `done`. */
@@ -270,9 +285,15 @@ async function send(
   outgoing: http.ServerResponse,
   sent: { bytes: number },
 ): Promise<void> {
+  const length = lengthOfBody(response);
   // A body that the app has read already throws here, while another answer can still be given.
   const reader = response.body?.getReader();
-  for (const [name, value] of response.headers) outgoing.appendHeader(name, value);
+  for (const [name, value] of headersOf(response)) {
+    if (!isOfAnotherConnection(name, value)) outgoing.appendHeader(name, value);
+  }
+  if (length !== null && !NO_LENGTH.has(response.status)) {
+    outgoing.setHeader("content-length", length);
+  }
   outgoing.writeHead(response.status);
   if (reader === undefined || incoming.method === "HEAD") {
     await reader?.cancel();
@@ -291,6 +312,11 @@ async function send(
   const finished = eventOf(outgoing, "finish");
   outgoing.end();
   await finished;
+}
+
+/** Whether a header is about a connection of the app's: a client's ends or stays for other reasons. */
+function isOfAnotherConnection(name: string, value: string): boolean {
+  return name === "keep-alive" || name === "connection" && value.toLowerCase() !== "close";
 }
 
 /** Waits for an event, or for the end of the connection. */

@@ -21,8 +21,6 @@ const VICTIMS = [
   ...["helper job.0", "worker", "helper job.1"],
 ];
 
-/** How long after a kill its victim may still have taken a request. */
-const DYING_MS = 100;
 const RELOADS = 20;
 
 const APP = `
@@ -121,10 +119,16 @@ function countsOf(ended: readonly Ended[]): Record<string, number> {
   );
 }
 
+/** A kill: its victim may have taken requests until the supervisor knew that it was gone. */
+interface Kill {
+  readonly killMs: number;
+  readonly goneMs: number;
+}
+
 /** What was in flight while one of those kills took effect. */
-function inFlightAt(ended: readonly Ended[], killsMs: readonly number[]): Ended[] {
+function inFlightAt(ended: readonly Ended[], kills: readonly Kill[]): Ended[] {
   return ended.filter(({ sentMs, endMs }) =>
-    killsMs.some((ms) => sentMs <= ms + DYING_MS && ms <= endMs)
+    kills.some(({ killMs, goneMs }) => sentMs <= goneMs && killMs <= endMs)
   );
 }
 
@@ -141,7 +145,7 @@ async function findRole(server: Server, role: string): Promise<number> {
 }
 
 /** Kills the process that has this role, while requests are answered, and returns when. */
-async function killRole(server: Server, role: string): Promise<number> {
+async function killRole(server: Server, role: string): Promise<Kill> {
   const deaths = server.eventsOf("worker_lost").length;
   await findRole(server, "worker");
   const pid = await findRole(server, role);
@@ -150,7 +154,7 @@ async function killRole(server: Server, role: string): Promise<number> {
   const killMs = performance.now();
   Deno.kill(pid, "SIGKILL");
   await server.waitFor("worker_lost", deaths + 1);
-  return killMs;
+  return { killMs, goneMs: performance.now() };
 }
 
 Deno.test("a hundred kills of workers, helpers and the logger in turn cost only what was in flight on the killed", async () => {
@@ -160,14 +164,14 @@ Deno.test("a hundred kills of workers, helpers and the logger in turn cost only 
     ...["/helped", "/helped", "/helped", "/safe", "/safe"],
     ...["/plain", "/plain"],
   ]);
-  const helperKillsMs: number[] = [];
-  const workerKillsMs: number[] = [];
+  const helperKills: Kill[] = [];
+  const workerKills: Kill[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     for (const role of VICTIMS) {
-      const killMs = await killRole(server, role);
+      const kill = await killRole(server, role);
       // The death of the logger is nothing to any request.
-      if (role === "worker") workerKillsMs.push(killMs);
-      else if (role !== "logger") helperKillsMs.push(killMs);
+      if (role === "worker") workerKills.push(kill);
+      else if (role !== "logger") helperKills.push(kill);
     }
     // A worker that is to be replaced still is, so that it is none of the reload's doing.
     await until("a worker", async () => await server.text("/plain") === "whole plain");
@@ -185,15 +189,15 @@ Deno.test("a hundred kills of workers, helpers and the logger in turn cost only 
   assertEquals(wrongs, [], account);
   // Cut off: only what a killed worker had, or what asked it in that moment.
   assertEquals(
-    resets!.filter((each) => inFlightAt([each], workerKillsMs).length === 0),
+    resets!.filter((each) => inFlightAt([each], workerKills).length === 0),
     [],
     account,
   );
-  assert(resets!.length <= inFlightAt(ended, workerKillsMs).length, account);
+  assert(resets!.length <= inFlightAt(ended, workerKills).length, account);
   // Busy: only calls that a killed helper had and that may not be made twice.
   assertEquals(busies!.filter(({ path }) => path !== "/helped"), [], account);
   assertEquals(
-    busies!.filter((each) => inFlightAt([each], helperKillsMs).length === 0),
+    busies!.filter((each) => inFlightAt([each], helperKills).length === 0),
     [],
     account,
   );

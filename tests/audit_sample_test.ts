@@ -17,7 +17,14 @@ import { Project } from "./harness/project.ts";
 const SAMPLE = [
   ...["FR1.deno", "FR1.node", "FR1.native", "FR2.twin", "FR3.absolute", "FR8.decoy_environ"],
   ...["FR8.supervisor_mem", "FR12.json", "FR17.open", "FR19.file", "FR24.inotify", "FR21.race"],
-  ...["FW1.write", "FW1.node_rename", "FW1.native_open", "FW1.native_unlink", "FW3.create"],
+  ...[
+    "FW1.write",
+    "FW1.node_rename",
+    "FW1.native_open",
+    "FW1.native_unlink",
+    "FW2.write",
+    "FW3.create",
+  ],
   ...["FW5.write", "FW6.native", "FW8.native_chmod_readable", "FW9.setxattr", "FW14.move_in"],
   ...["EX1.output", "EX1.node_spawn", "EX4.shell", "EX7.clone3", "EX3.library"],
   ...["NW1.connect", "NW1.native", "NW2.datagram", "NW2.net", "NW7.listen", "NW8.native"],

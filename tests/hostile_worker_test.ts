@@ -10,7 +10,6 @@ import {
   type Candidate,
   ENTRY,
   GOOD,
-  residentKib,
   violating,
 } from "./harness/besieged.ts";
 import { Server } from "./harness/server.ts";
@@ -50,7 +49,6 @@ Deno.test("a serving worker that floods with pulses is replaced, and a reload en
     entry: ENTRY,
     config: { reload: { readyDeadlineMs: 20_000, drainDeadlineMs: 300, idleGraceMs: 100 } },
   });
-  const kib = residentKib(server.pid);
   await bringInHostile(
     server,
     "await goTo('serving'); for (;;) await say(...Array.from({ length: 99 }, () => PULSE));",
@@ -58,7 +56,7 @@ Deno.test("a serving worker that floods with pulses is replaced, and a reload en
   assertEquals((await server.hangUp()).event, "reload_done");
   assertMatch(String((await server.waitFor("worker_lost")).how), BROKE("too_many_messages"));
   await server.waitFor("worker_ready", 3);
-  await assertUnharmed(server, { kib });
+  await assertUnharmed(server);
   await server.project.configure(GOOD);
   assertEquals((await server.hangUp()).event, "reload_done");
   assertEquals(await ask(server, "/"), "one /");
@@ -66,7 +64,6 @@ Deno.test("a serving worker that floods with pulses is replaced, and a reload en
 
 Deno.test("an app that asks for a shell on the worker's channel is refused, and the old one goes on", async () => {
   await using server = await Server.start();
-  const kib = residentKib(server.pid);
   await server.project.write(
     "app.ts",
     `import net from "node:net";
@@ -86,5 +83,5 @@ Deno.test("an app that asks for a shell on the worker's channel is refused, and 
   assertMatch(String(refused.reason), BROKE("bad_message"));
   assertEquals(server.eventsOf("worker_violation").map((event) => event.rule), ["bad_message"]);
   assertEquals(await ask(server, "/"), "one /");
-  await assertUnharmed(server, { kib });
+  await assertUnharmed(server);
 });

@@ -1,4 +1,5 @@
 /** The kernel's layer of the wall as data: Landlock's rights, seccomp's programs, the limits. */
+import { testWith } from "./harness/needs.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { Config } from "../lib/config/config.ts";
 import {
@@ -847,25 +848,21 @@ function readHeader(arch: Arch): Map<string, number> | undefined {
 for (const arch of ARCHES) {
   const header = readHeader(arch);
   const name = `the numbers of calls on ${arch} are those of the kernel's headers`;
-  Deno.test({
-    name: header ? name : `SKIPPED, since linux-libc-dev is not installed: ${name}`,
-    ignore: header === undefined,
-    fn() {
-      const newest = Math.max(...header!.values());
-      const calls = [...ASKED, ...REFUSED, ...JUDGED];
-      const wrong = calls.filter((call) => {
-        const number = numberOf(call, arch);
-        // What is newer than the headers is not in them.
-        return number !== header!.get(call) && !(number !== undefined && number > newest);
-      });
-      assertEquals(wrong.map((call) => [call, numberOf(call, arch), header!.get(call)]), []);
-      const index = arch === "x86_64" ? 0 : 1;
-      const needed = Object.entries(NEEDED)
-        .filter(([, numbers]) => numbers[index] !== undefined)
-        .filter(([call, numbers]) => header!.get(call) !== numbers[index]);
-      assertEquals(needed, []);
-      assert(calls.length > 100, `${calls.length} calls`);
-    },
+  testWith({ missing: header ? undefined : "linux-libc-dev is not installed" }, name, () => {
+    const newest = Math.max(...header!.values());
+    const calls = [...ASKED, ...REFUSED, ...JUDGED];
+    const wrong = calls.filter((call) => {
+      const number = numberOf(call, arch);
+      // What is newer than the headers is not in them.
+      return number !== header!.get(call) && !(number !== undefined && number > newest);
+    });
+    assertEquals(wrong.map((call) => [call, numberOf(call, arch), header!.get(call)]), []);
+    const index = arch === "x86_64" ? 0 : 1;
+    const needed = Object.entries(NEEDED)
+      .filter(([, numbers]) => numbers[index] !== undefined)
+      .filter(([call, numbers]) => header!.get(call) !== numbers[index]);
+    assertEquals(needed, []);
+    assert(calls.length > 100, `${calls.length} calls`);
   });
 }
 

@@ -187,7 +187,7 @@ for (const [phase, message] of Object.entries(WAITED_FOR)) {
 }
 
 Deno.test("each of these new workers is refused, and the old one goes on serving", async (t) => {
-  await using besieged = await Besieged.start();
+  await using besieged = await Besieged.start({ weighed: true });
   for (const [what, candidate] of Object.entries(CANDIDATES)) {
     await t.step(`a new worker that ${what}`, () => besieged.meet(candidate));
   }

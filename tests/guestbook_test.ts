@@ -325,12 +325,10 @@ Deno.test("nobody waits for a telling that hangs, and only so many of them hang 
   });
   await using telling = notifyAt(`http://127.0.0.1:${server.addr.port}/`);
   await using book = await openBook({ notify: telling.notify! });
-  const startMs = performance.now();
+  // Whoever waited for the first one would never see sixteen of them under way.
   for (let each = 0; each < 20; each++) {
     assertEquals((await book.sign({ name: "Ada", message: "m" })).status, 303);
   }
-  const tookMs = performance.now() - startMs;
-  assert(tookMs < 2500, `signing took ${tookMs} ms`);
   await until("sixteen have arrived", () => Promise.resolve(arrived === 16));
   assertEquals(book.errors.length, 4);
   assertMatch(String(book.errors[0]), /Cannot tell of entry 17: 16 others wait/);

@@ -313,7 +313,8 @@ Deno.test("a log that nobody reads stops nothing; what was dropped is counted wh
     assertEquals(await ask(project), "one /x");
     const status = await statusOf(project);
     assertEquals([status.pid, status.lastReload!.outcome], [process.pid, "done"]);
-    assert(status.reloads > LOUD_RELOADS, `${status.reloads} reloads`);
+    // Those by signal may have become one with the first of the others.
+    assert(status.reloads >= LOUD_RELOADS, `${status.reloads} reloads`);
 
     let text = "";
     const [reader, stderr] = [new TextDecoder(), process.stderr.getReader()];

@@ -383,18 +383,20 @@ function connected(methods: Methods, limits = LIMITS) {
 }
 
 /** Two socket pairs, joined: what is between them can be seen, and cut. */
-class Wire implements Disposable {
+class Wire implements AsyncDisposable {
   readonly left: unknown;
   readonly right: unknown;
   /** What went from left to right. */
   bytes = 0;
   readonly #sockets: net.Socket[];
+  readonly #closed: Promise<unknown>;
 
   constructor() {
     const [left, innerLeft] = handlePair();
     const [innerRight, right] = handlePair();
     this.left = left;
     this.right = right;
+    this.#closed = Promise.all([whenClosed(left), whenClosed(right)]);
     this.#sockets = [innerLeft, innerRight].map((handle) =>
       new net.Socket({ handle, readable: true, writable: true } as never)
     );
@@ -405,9 +407,24 @@ class Wire implements Disposable {
     second.pipe(first);
   }
 
-  [Symbol.dispose](): void {
+  /** Cuts it, and waits until both ends have seen that: the lanes on them have timers till then. */
+  async [Symbol.asyncDispose](): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
+    await this.#closed;
   }
+}
+
+/** Settles when the socket around a handle has closed it, and has told who listens. */
+function whenClosed(handle: unknown): Promise<void> {
+  const closing = handle as { close(callback?: () => void): void };
+  const close = closing.close.bind(closing);
+  return new Promise((resolve) => {
+    closing.close = (callback) =>
+      close(() => {
+        callback?.();
+        setTimeout(resolve);
+      });
+  });
 }
 
 async function failureOf(call: Promise<unknown>): Promise<string> {
@@ -451,7 +468,7 @@ async function countOf(stream: ReadableStream<Uint8Array>, pieceBytes: number): 
 
 Deno.test("a call goes over a socket and its answer comes back, bytes and nothing too", async () => {
   const { wire, client } = connected(echoing());
-  using _wire = wire;
+  await using _wire = wire;
   const photo = patternOf(20_000_000);
   const back = await client["echo"]!({ photo, at: 1 }) as { photo: Uint8Array };
   assertEquals(Buffer.compare(back.photo, photo), 0);
@@ -467,7 +484,7 @@ Deno.test("a call goes over a socket and its answer comes back, bytes and nothin
 
 Deno.test("streams go both ways, many windows long, and their bytes are right", async () => {
   const { wire, client } = connected(echoing());
-  using _wire = wire;
+  await using _wire = wire;
   const pieces = Math.ceil(40 * STREAM_WINDOW_BYTES / 50_000);
   const back = await client["echo"]!(streamOf(pieces, 50_000)) as ReadableStream<Uint8Array>;
   assertEquals(await countOf(back, 50_000), pieces * 50_000);
@@ -475,7 +492,7 @@ Deno.test("streams go both ways, many windows long, and their bytes are right", 
 
 Deno.test("as many streams as a lane has calls go at once, and none stops the others", async () => {
   const { wire, client } = connected(echoing(), { timeoutMs: 300_000, concurrency: 16 });
-  using _wire = wire;
+  await using _wire = wire;
   const lengths = await Promise.all(
     Array.from({ length: 2 * MAX_LANE_CALLS }, async () => {
       const back = await client["echo"]!(streamOf(20, 50_000)) as ReadableStream<Uint8Array>;
@@ -494,7 +511,7 @@ Deno.test("a reader that does not read stops the writer within a window", async 
       handle: () => streamOf(2_000, 10_000, (index) => sent.push(index)),
     },
   }));
-  using _wire = wire;
+  await using _wire = wire;
   const stream = await client["pour"]!(null) as ReadableStream<Uint8Array>;
   await until("the first pieces", () => sent.length > 10);
   let before;
@@ -516,7 +533,7 @@ Deno.test("many short pieces count for more than their bytes", async () => {
       handle: () => streamOf(5_000, 1, (index) => sent.push(index)),
     },
   }));
-  using _wire = wire;
+  await using _wire = wire;
   const stream = await client["drip"]!(null) as ReadableStream<Uint8Array>;
   await sleep(300);
   assert(sent.length <= STREAM_WINDOW_BYTES / 1024 + 2, `${sent.length} pieces`);
@@ -538,7 +555,7 @@ Deno.test("a stream that is read no further ends in the helper, and its call wit
       ],
     },
   });
-  using _wire = wire;
+  await using _wire = wire;
   const [short, long] = await client["pour"]!(null) as ReadableStream<Uint8Array>[];
   await long!.cancel();
   // The other one of the same call goes on.
@@ -558,7 +575,7 @@ Deno.test("a stream that is cut at the deadline does not look whole", async () =
     },
     { timeoutMs: 300, concurrency: 16 },
   );
-  using _wire = wire;
+  await using _wire = wire;
   const stream = await client["pour"]!(null) as ReadableStream<Uint8Array>;
   assertEquals(await failureOf(new Response(stream).bytes()), "helper_failed");
   await until("the end of the call", () => server.figures().inFlight === 0);
@@ -566,7 +583,7 @@ Deno.test("a stream that is cut at the deadline does not look whole", async () =
 
 Deno.test("a stream that breaks at its source breaks at its reader, with its message", async () => {
   const { wire, client } = connected(echoing());
-  using _wire = wire;
+  await using _wire = wire;
   const broken = new ReadableStream<Uint8Array>({
     start: (controller) => controller.enqueue(new Uint8Array(9)),
     pull: (controller) => controller.error(new Error("the disk is full")),
@@ -587,7 +604,7 @@ Deno.test("a stream fails with helper_lost when its helper is gone", async () =>
     pour: { input: ANYTHING, output: ANYTHING, handle: () => new ReadableStream() },
   });
   const stream = await client["pour"]!(null) as ReadableStream<Uint8Array>;
-  wire[Symbol.dispose]();
+  await wire[Symbol.asyncDispose]();
   assertEquals(await failureOf(new Response(stream).bytes()), "helper_lost");
 });
 
@@ -622,7 +639,7 @@ Deno.test("whatever a method throws, the helper goes on, and the caller is told 
       },
     },
   }));
-  using _wire = wire;
+  await using _wire = wire;
   for (const name of Object.keys(thrown)) {
     const call = client["fail"]!(name);
     assertEquals(await textOf(call), name.trim());
@@ -636,7 +653,7 @@ Deno.test("whatever a method throws, the helper goes on, and the caller is told 
 
 Deno.test("an input that cannot cross fails its call alone", async () => {
   const { wire, client } = connected(echoing());
-  using _wire = wire;
+  await using _wire = wire;
   for (const input of [1n, new Float32Array(2), new Uint8Array(MAX_CALL_BYTES)]) {
     assertEquals(await failureOf(client["echo"]!(input)), "helper_bad_input");
   }
@@ -661,7 +678,7 @@ Deno.test("calls over what a lane carries wait in the worker and are answered in
       },
     },
   }));
-  using _wire = wire;
+  await using _wire = wire;
   const calls = Array.from({ length: 256 }, (_, index) => client["wait"]!(index));
   assertEquals(await failureOf(client["wait"]!(256)), "helper_busy");
   await until("what a lane carries", () => server.figures().inFlight === MAX_LANE_CALLS);
@@ -686,7 +703,7 @@ Deno.test("a call that nobody waits for any more leaves the queue and keeps nobo
     },
     { timeoutMs: 30_000, concurrency: 1 },
   );
-  using _wire = wire;
+  await using _wire = wire;
   const stop = new AbortController();
   const first = client["hold"]!(1, { signal: stop.signal });
   await until("the first to run", () => running.length === 1);
@@ -707,7 +724,7 @@ Deno.test("a call that is held on to counts as overdue, though its worker is gon
   );
   const call = failureOf(client["hang"]!(1, { timeoutMs: 50 }));
   assertEquals(await call, "helper_timeout");
-  wire[Symbol.dispose]();
+  await wire[Symbol.asyncDispose]();
   await until("the time", () => server.figures().overdueMs! > 200);
   assertEquals(server.figures().inFlight, 1);
 });
@@ -717,7 +734,7 @@ Deno.test("a helper that drains serves until its last worker is gone", async () 
   assertEquals(await client["echo"]!(1), 1);
   const drained = server.drain();
   assertEquals(await client["echo"]!(2), 2);
-  wire[Symbol.dispose]();
+  await wire[Symbol.asyncDispose]();
   assertEquals(await drained, { answered: 1, cut: 0 });
 });
 

@@ -482,7 +482,7 @@ const CALLS: Record<string, (server: Server) => Promise<void>> = {
     const losses = server.eventsOf("worker_lost").length;
     const first = (await instancesOf(server))[0]!.generation;
     const versionOf = (ms: number) => outcomeOf(server, `helper('job').version(${ms})`);
-    const old = versionOf(2_500);
+    const old = versionOf(10_000);
     const twice = outcomeOf(
       server,
       "helper('job').sleep(1500).then(() => helper('job').version(0))",

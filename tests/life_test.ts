@@ -3,12 +3,12 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Held, HOLDING_APP } from "./harness/held.ts";
 import {
-  catches,
   GATE,
   GATE_FILES,
   GATE_UNVEIL,
   servingWorkers,
   startAsGroup,
+  untilHeedsSignals,
   untilWorkers,
   version,
 } from "./harness/life.ts";
@@ -195,7 +195,7 @@ Deno.test("HUP before it serves is neither lost nor fatal, and one that serves h
     config: { unveil: GATE_UNVEIL },
     wait: "nothing",
   });
-  await catches(server.pid, "SIGHUP");
+  await untilHeedsSignals(server);
   server.signal("SIGHUP");
   await untilWorkers(server, 1);
   await server.project.write("app.ts", version("two"));
@@ -215,7 +215,7 @@ Deno.test("HUP before a start that fails does not hide why it fails", async () =
     files: { "app.ts": `throw new Error("bad luck");` },
     wait: "nothing",
   });
-  await catches(server.pid, "SIGHUP");
+  await untilHeedsSignals(server);
   server.signal("SIGHUP");
   assertEquals((await server.exited()).code, 75);
   assertStringIncludes(server.log, "bad luck");

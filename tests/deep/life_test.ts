@@ -3,12 +3,12 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Held, HOLDING_APP } from "../harness/held.ts";
 import {
-  catches,
   firstArgument,
   GATE,
   GATE_FILES,
   GATE_UNVEIL,
   startAsGroup,
+  untilHeedsSignals,
   untilWorkers,
   version,
   workersOf,
@@ -108,7 +108,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
 Deno.test("TERM at any moment of the start is exit 0, with nothing left", async () => {
   for (const waitMs of [0, 40, 80, 120, 160, 200, 260]) {
     await using server = await Server.start({ wait: "nothing" });
-    await catches(server.pid, "SIGTERM");
+    await untilHeedsSignals(server);
     await sleep(waitMs);
     server.signal("SIGTERM");
     assertEquals((await server.exited()).code, 0, `${waitMs}: ${server.log}`);
@@ -143,7 +143,7 @@ Deno.test("TERM while a replacement hangs ends all with exit 0", async () => {
 Deno.test("Ctrl-C at any moment of the start or of a reload is exit 0", async () => {
   for (const waitMs of [0, 30, 60, 90, 120, 150, 180, 210, 240]) {
     await using server = startAsGroup(await Project.create());
-    await catches(server.pid, "SIGINT");
+    await untilHeedsSignals(server);
     await sleep(waitMs);
     Deno.kill(-server.pid, "SIGINT");
     assertEquals((await server.exited()).code, 0, `start + ${waitMs}: ${server.log}`);

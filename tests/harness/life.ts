@@ -6,8 +6,6 @@ import { HOLDFAST, PLAIN_APP, Project } from "./project.ts";
 import { Server, supervisorPermissions } from "./server.ts";
 import { until } from "./wait.ts";
 
-const SIGNAL_BITS = { SIGHUP: 1n << 0n, SIGINT: 1n << 1n, SIGTERM: 1n << 14n } as const;
-
 /** {@link PLAIN_APP} by its version. */
 export function version(text: string): string {
   return PLAIN_APP.replace('"one"', JSON.stringify(text));
@@ -33,14 +31,16 @@ export async function open() {
 export const GATE_FILES = { "gate/about": "" };
 
 /**
- * Waits until a supervisor has its own answer to a signal. Before its exec it has that of the test
- * runner, which is lost with it.
+ * Waits until a supervisor has its own answer to signals: it takes its lock after that. The kernel's
+ * word that a signal is caught comes too early, since the runtime may not have the listener yet.
  */
-export async function catches(pid: number, signal: keyof typeof SIGNAL_BITS): Promise<void> {
-  await until(`${signal} to be caught`, () => {
-    const caught = readStatus(pid)?.["SigCgt"];
-    return caught !== undefined && firstArgument(pid) === "run" &&
-      (BigInt(`0x${caught}`) & SIGNAL_BITS[signal]) !== 0n;
+export async function untilHeedsSignals({ project }: Server): Promise<void> {
+  await until("the lock", () => {
+    try {
+      return Deno.statSync(join(project.runtime, "lock")).isFile;
+    } catch {
+      return false;
+    }
   });
 }
 

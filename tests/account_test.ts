@@ -1,5 +1,13 @@
 import { bundle, WORKER_ENTRY } from "../lib/supervisor/prepare.ts";
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { loadConfig } from "../lib/config/load.ts";
+import { ConfigError } from "../lib/config/problem.ts";
 import { join } from "node:path";
 import { testWith } from "./harness/needs.ts";
 import { isAlive, readStatus } from "./harness/process.ts";
@@ -225,16 +233,24 @@ const WRONG_USERS: Record<string, [Record<string, string>, string]> = {
 };
 
 for (const [what, [config, message]] of Object.entries(WRONG_USERS)) {
-  Deno.test(`${what} as the workers' account is exit 78, and the file's place is named`, async () => {
+  Deno.test(`${what} as the workers' account is refused, and the file's place is named`, async () => {
     await using project = await Project.create({ config });
-    for (const command of ["check", "start"]) {
-      const { code, stderr } = await runCommand(project, command);
-      assertEquals(code, 78, stderr);
-      assertStringIncludes(stderr, message);
-      assertStringIncludes(stderr, `${project.configFile}:1:`);
-    }
+    const error = await assertRejects(() => loadConfig(project.configFile), ConfigError);
+    assertStringIncludes(error.message, message);
+    assertStringIncludes(error.message, `${project.configFile}:1:`);
   });
 }
+
+Deno.test("check and start of a config with such an account are exit 78, and say why", async () => {
+  const [config, message] = WRONG_USERS["root"]!;
+  await using project = await Project.create({ config });
+  for (const command of ["check", "start"]) {
+    const { code, stderr } = await runCommand(project, command);
+    assertEquals(code, 78, stderr);
+    assertStringIncludes(stderr, message);
+    assertStringIncludes(stderr, `${project.configFile}:1:`);
+  }
+});
 
 /** Runs a command as nobody, with nothing of root left. */
 async function runAsNobody(deno: OpenDeno, project: Project, command: string) {

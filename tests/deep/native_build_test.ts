@@ -96,8 +96,8 @@ export const probe = ({ union, secret, outside }) => ({
 `;
 
 const APP = `
-import { helper } from "../holdfast.ts";
-import { probe } from "../probe.js";
+import { helper } from "./holdfast.ts";
+import { probe } from "./probe.js";
 const keeper = helper("keeper");
 export default {
   async fetch(request) {
@@ -108,7 +108,7 @@ export default {
 `;
 
 const HELPER = `
-import { probe } from "../probe.js";
+import { probe } from "./probe.js";
 const any = { "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) } };
 export default { probe: { input: any, output: any, handle: (value) => probe(value) } };
 `;

@@ -354,7 +354,7 @@ export default { shout: { input: text, output: text, handle: (value) => value.to
 
 const APP = `
 import { readFileSync } from "node:fs";
-import { helper } from "../holdfast.ts";
+import { helper } from "./holdfast.ts";
 const loud = helper("loud");
 export default {
   async fetch(request) {

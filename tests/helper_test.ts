@@ -478,6 +478,8 @@ const CALLS: Record<string, (server: Server) => Promise<void>> = {
           return ${JSON.stringify(version)};
         }),
       `);
+    // The call below outlasts a reload, and the drain that begins with it outlasts the call.
+    await server.project.configure({ reload: { ...QUICK, drainDeadlineMs: 30_000 } });
     await renewJob(server, {}, versioned("one"));
     const losses = server.eventsOf("worker_lost").length;
     const first = (await instancesOf(server))[0]!.generation;
@@ -498,6 +500,7 @@ const CALLS: Record<string, (server: Server) => Promise<void>> = {
     assertEquals(await old, "one");
     assertEquals(await twice, "one");
     await onlyNewest(server);
+    await server.project.configure({ reload: QUICK });
     assertEquals((await instancesOf(server)).map(({ generation }) => generation), [first + 1]);
     // Another grant, another number, and none at all.
     await server.project.configure({

@@ -175,14 +175,17 @@ for (const [phase, message] of Object.entries(WAITED_FOR)) {
       program: `await goTo('${phase}'); Deno.exit(${code});`,
       // What it said right before it exited may be lost with it.
       reason: new RegExp(
-        `ended before it said .*(exited with status ${code}|Cannot hand over a listener)`,
+        `ended before (it said|its wall was looked at).*` +
+          `(exited with status ${code}|Cannot hand over a listener)`,
       ),
     };
   }
   CANDIDATES[`is killed while ${phase}`] = {
     program: `await goTo('${phase}'); print('here\\n');`,
     interfere: (pid) => Deno.kill(pid, "SIGKILL"),
-    reason: new RegExp(`ended before it said ${message}: killed by SIGKILL`),
+    reason: new RegExp(
+      `ended before (it said ${message}|its wall was looked at): killed by SIGKILL`,
+    ),
   };
 }
 

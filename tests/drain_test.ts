@@ -307,15 +307,18 @@ async function drainInTurn(t: Deno.TestContext, server: Server, engine: EngineNa
     await slow.write(formatRequest("/slow?last"));
     using stream = await Wire.open(port);
     const head = await askFor(stream, "/stream?last");
-    await inFlightIs(server, 2);
+    using events = await Wire.open(port);
+    const eventsHead = await askFor(events, "/events");
+    await inFlightIs(server, 3);
     server.signal("SIGTERM");
-    await server.waitFor("stopping");
+    // Its end says that the drain has begun in the worker, too.
+    assert((await textOf(events.body(eventsHead))).endsWith("data: seven\n\n"));
     await open(server, "last");
     assertEquals(await textOf(stream.body(head)), WHOLE);
     assertEquals((await slow.answer()).text, "seven");
     assertEquals((await server.exited()).code, 0);
     const { answered, cut, outcome } = server.eventsOf("generation_ended")[6]!;
-    assertEquals({ answered, cut, outcome }, { answered: 2, cut: 0, outcome: "drained" });
+    assertEquals({ answered, cut, outcome }, { answered: 3, cut: 0, outcome: "drained" });
   });
 }
 

@@ -47,6 +47,15 @@ async function onlyNewest(server: Server): Promise<void> {
   });
 }
 
+/** Waits until both instances are there, after so many replacements. */
+async function replaced(server: Server, count: number): Promise<void> {
+  await untilTold(`both, after ${count} replacements`, async () => {
+    const instances = await instancesOf(server);
+    return instances.length === 2 &&
+      instances.reduce((sum, { replacements }) => sum + replacements, 0) === count;
+  });
+}
+
 /** The instances that were lost since `before` was taken by `server.eventsOf("worker_lost").length`. */
 function lostSince(server: Server, before: number) {
   return server.eventsOf("worker_lost").slice(before);
@@ -377,10 +386,10 @@ const CALLS: Record<string, (server: Server) => Promise<void>> = {
     const losses = server.eventsOf("worker_lost").length;
     assertEquals(await outcomeOf(server, "helper('job').safe('a')"), "answered");
     await server.waitFor("worker_lost", losses + 1);
-    await untilTold("both", async () => (await instancesOf(server)).length === 2);
+    await replaced(server, 1);
     assertEquals(await outcomeOf(server, "helper('job').unsafe('b')"), "helper_lost");
     await server.waitFor("worker_lost", losses + 2);
-    await untilTold("both", async () => (await instancesOf(server)).length === 2);
+    await replaced(server, 2);
     // A plain app says what a client is to do.
     const answer = await server.get("/sleep?nonsense");
     await answer.body?.cancel();
@@ -397,11 +406,8 @@ const CALLS: Record<string, (server: Server) => Promise<void>> = {
     const [other] = (await instancesOf(server)).filter(({ pid }) => pid !== busy.pid);
     assert(other);
     assertEquals(await jobPid(server) > 0, true);
-    await untilTold("its replacement", async () => (await instancesOf(server)).length === 2);
-    assertEquals(
-      (await instancesOf(server)).reduce((sum, { replacements }) => sum + replacements, 0),
-      3,
-    );
+    await server.waitFor("worker_lost", losses + 3);
+    await replaced(server, 3);
   },
 
   async "an instance that is not to be replaced stays gone, and its calls are unavailable"(server) {
@@ -473,30 +479,35 @@ const CALLS: Record<string, (server: Server) => Promise<void>> = {
   ) {
     const versioned = (version: string) =>
       plainHelper(`
-        version: method(async (ms) => {
-          await new Promise((resolve) => setTimeout(resolve, ms));
+        version: method(async (gate) => {
+          const path = import.meta.dirname + "/gates/" + gate;
+          while (gate && !await Deno.stat(path).then(() => true, () => false)) {
+            await new Promise((resolve) => setTimeout(resolve, 20));
+          }
           return ${JSON.stringify(version)};
         }),
       `);
-    // The call below outlasts a reload, and the drain that begins with it outlasts the call.
-    await server.project.configure({ reload: { ...QUICK, drainDeadlineMs: 30_000 } });
-    await renewJob(server, {}, versioned("one"));
+    const { project } = server;
+    await project.write("gates/.keep", "");
+    // What the drain waits for ends when the test says so.
+    await project.configure({ reload: { ...QUICK, drainDeadlineMs: 120_000 } });
+    await renewJob(server, { unveil: { "./gates": "r" } }, versioned("one"));
     const losses = server.eventsOf("worker_lost").length;
     const first = (await instancesOf(server))[0]!.generation;
-    const versionOf = (ms: number) => outcomeOf(server, `helper('job').version(${ms})`);
-    const old = versionOf(10_000);
+    const old = outcomeOf(server, "helper('job').version('open')");
     const twice = outcomeOf(
       server,
-      "helper('job').sleep(1500).then(() => helper('job').version(0))",
+      "helper('job').version('open').then(() => helper('job').version(''))",
     );
     await untilTold("both calls", async () => (await instancesOf(server))[0]?.inFlight === 2);
     await server.project.write("job.ts", versioned("two"));
     await reload(server);
-    assertEquals(await versionOf(0), "two");
+    assertEquals(await outcomeOf(server, "helper('job').version('')"), "two");
     assertEquals((await instancesOf(server)).map(({ generation }) => generation).sort(), [
       first,
       first + 1,
     ]);
+    await project.write("gates/open", "");
     assertEquals(await old, "one");
     assertEquals(await twice, "one");
     await onlyNewest(server);
@@ -524,8 +535,16 @@ const CALLS: Record<string, (server: Server) => Promise<void>> = {
   },
 
   async "the status shows every instance, what waits in it, and what it takes of memory"(server) {
-    await renewJob(server, { instances: 2, concurrency: 1 });
-    const calls = Array.from({ length: 6 }, () => jobAnswer(server, "/sleep?1500"));
+    const gate = server.project.path("gates/status");
+    await server.project.write("gates/.keep", "");
+    await renewJob(server, { instances: 2, concurrency: 1, unveil: { "./gates": "r" } });
+    const wait = `
+      while (!await Deno.stat(${JSON.stringify(gate)}).then(() => true, () => false)) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      return Deno.pid;
+    `;
+    const calls = Array.from({ length: 6 }, () => tellHelper(server, wait));
     await untilTold(
       "the calls",
       async () =>
@@ -533,8 +552,9 @@ const CALLS: Record<string, (server: Server) => Promise<void>> = {
     );
     const { stdout } = await runCommand(server.project, "status");
     for (const instance of [0, 1]) assertMatch(stdout, new RegExp(`job[. ]${instance}`));
+    await server.project.write("gates/status", "");
     const pids = await Promise.all(calls);
-    assertEquals(new Set(pids).size, 2);
+    assertEquals(new Set(pids.map(({ ok }) => ok)).size, 2);
     const instances = await untilTold("the figures", async () => {
       const all = await instancesOf(server);
       return all.every(({ inFlight, answered }) => inFlight === 0 && answered === 3) && all;

@@ -99,7 +99,8 @@ Deno.test("the collector is for spans alone, whatever the app does", async (t) =
   await using server = await start(collector.address);
   await t.step("the app itself does not reach it, and explain says who does", async () => {
     assertEquals(await server.text(`/dial?to=http://${collector.address}/`), "NotCapable");
-    const { stdout } = await runCommand(server.project, "explain");
+    const { code, stdout, stderr } = await runCommand(server.project, "explain");
+    assertEquals(code, EXIT.ok, stderr);
     assertStringIncludes(stdout, "trace to");
     assertStringIncludes(stdout, collector.address);
   });

@@ -360,6 +360,16 @@ for (const [what, listen] of Object.entries(NOT_OURS)) {
   });
 }
 
+/** Whether a connection to a socket's file is taken. */
+async function listens(path: string): Promise<boolean> {
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 Deno.test("a Unix socket has its mode before anybody can connect to it", async () => {
   const waiting = `
     export async function open() {
@@ -374,7 +384,8 @@ Deno.test("a Unix socket has its mode before anybody can connect to it", async (
     wait: "nothing",
   });
   const socket = server.project.path("app.sock");
-  await until("the socket", () => exists(socket));
+  // Between bind(2) and listen(2) the file is there, and who connects is refused.
+  await until("it to listen", () => listens(socket));
   assertEquals(modeOf(socket), 0o600);
   // Nobody is served before the app is open, and the mode is what it was.
   await until("the worker", () => processesIn(server.project.folder).length > 0);

@@ -46,9 +46,12 @@ async function bundleInto(
 ): Promise<void> {
   const work = await Deno.makeTempDir({ prefix: "holdfast_bundle_" });
   try {
-    await Promise.all(entries.map(async (entry) => {
+    const bundleEntry = async (entry: string) =>
       await write(prebuiltPath(folder, entry), await bundle(work, entry));
-    }));
+    const [first, ...others] = entries;
+    // The first one alone: it may fetch the bundler, and two that do so get in each other's way.
+    await bundleEntry(first!);
+    await Promise.all(others.map(bundleEntry));
     await more(work);
   } finally {
     await Deno.remove(work, { recursive: true });

@@ -2,7 +2,7 @@
  * Whatever an app answers, the client gets what Deno's own server would have sent it: from both
  * engines, while they serve and while they drain.
  */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { createServer } from "node:http";
 import { gzipSync } from "node:zlib";
 import { formatRequest } from "./harness/http.ts";
@@ -58,6 +58,9 @@ const ANSWERS = {
   ),
   "/vary": () => new Response("vary", { headers: { vary: "accept", "cache-control": "no-transform" } }),
   "/type": () => new Response("<p>", { headers: { "content-type": "text/html" } }),
+  "/length": (request) => new Response(request.method === "HEAD" ? null : "length", {
+    headers: { "content-length": "6" },
+  }),
   "/promise": async () => { await null; return new Response("later"); },
   "/fetched": () => fetched("/plain"),
   "/fetched/gzip": () => fetched("/gzip"),
@@ -70,7 +73,7 @@ const ANSWERS = {
 };
 export default {
   fetch: (request) =>
-    ANSWERS[new URL(request.url).pathname]?.() ?? Response.json(Object.keys(ANSWERS)),
+    ANSWERS[new URL(request.url).pathname]?.(request) ?? Response.json(Object.keys(ANSWERS)),
 };
 `;
 
@@ -210,6 +213,16 @@ async function compareAll(t: Deno.TestContext): Promise<void> {
       await t.step("while it serves", async () => {
         assertEquals(await askAll(connect, paths), expected);
       });
+      await t.step(
+        "a length that the app tells of a body that HEAD leaves out is its own",
+        async () => {
+          using connection = await connect();
+          await connection.write(
+            formatRequest("/length", { method: "HEAD", headers: { connection: "close" } }),
+          );
+          assertMatch(await readAll(connection, "HEAD /length"), /^content-length: 6\r$/im);
+        },
+      );
       await t.step("while it drains", async () => {
         // An event stream ends at once in a drain, so that its client comes back to a new worker.
         const whole = paths.filter((path) => path !== "/fetched/events");

@@ -291,7 +291,8 @@ async function send(
   for (const [name, value] of headersOf(response)) {
     if (!isOfAnotherConnection(name, value)) outgoing.appendHeader(name, value);
   }
-  if (length !== null && !NO_LENGTH.has(response.status)) {
+  // What the app tells itself stands: an answer to HEAD may tell the length of a body that it leaves out.
+  if (length !== null && !NO_LENGTH.has(response.status) && !outgoing.hasHeader("content-length")) {
     outgoing.setHeader("content-length", length);
   }
   outgoing.writeHead(response.status);

@@ -395,6 +395,31 @@ function droppedLines(text: string): DroppedLine[] {
     .filter(({ event }) => event === "log_dropped");
 }
 
+Deno.test("a log that is emptied between the halves of a line begins with a whole line", async () => {
+  await using folder = new Folder();
+  const files = await folder.open();
+  const { write } = Deno.FsFile.prototype;
+  let writes = 0;
+  // A disk that is nearly full takes a part; then somebody makes room just before the next write.
+  Deno.FsFile.prototype.write = function (bytes) {
+    writes++;
+    if (writes === 1) return write.call(this, bytes.subarray(0, bytes.length - 20));
+    if (writes === 2) Deno.truncateSync(folder.file("access.log"), 0);
+    return write.call(this, bytes);
+  };
+  try {
+    for (let line = 1; line <= 3; line++) files.access(numbered(line, 100));
+    await files.flush(CLOSE_MS);
+    files.access(numbered(4, 100));
+    await files.close(CLOSE_MS);
+  } finally {
+    Deno.FsFile.prototype.write = write;
+  }
+  assert(writes >= 3, `${writes} writes`);
+  assertEquals(numbersOf(folder.read("access.log")), [4]);
+  assertEquals(droppedLines(folder.read("holdfast.log")).map(({ lines }) => lines), [1]);
+});
+
 for (
   const [how, makeRoom] of [
     ["another file is removed", (folder: Folder) => Deno.remove(folder.file("ballast"))],

@@ -216,6 +216,8 @@ export class LogFile {
         continue;
       }
       if (written === 0) throw new Error(`Cannot write ${this.#options.path}: nothing was taken`);
+      // Somebody who makes room on a full disk may empty the file between the halves of a line.
+      if (this.#torn && await this.#wasEmptied(written)) continue;
       this.#size += written;
       this.#torn = rest[written - 1] !== LINE_END;
       this.#rest = written < rest.length ? rest.subarray(written) : undefined;
@@ -231,6 +233,19 @@ export class LogFile {
     const emptied = size < this.#size;
     this.#size = size;
     if (emptied) this.#skipTorn();
+  }
+
+  /**
+   * After a write that went on with a torn line: if the file was emptied before it, what was written
+   * begins in the middle of a line. That is taken back, and only whole lines are written again.
+   */
+  async #wasEmptied(written: number): Promise<boolean> {
+    const { size } = await this.#file.stat();
+    if (size !== written) return false;
+    await this.#file.truncate(0);
+    this.#size = 0;
+    this.#skipTorn();
+    return true;
   }
 
   /** Gives up the end of a line whose beginning is elsewhere. */

@@ -39,7 +39,7 @@ const MAY_USE: Record<string, string[]> = {
   audit: ["zod/mini"],
   compile: ["zod", "jsonc-parser"],
   native: ["holdfast:app"],
-  cli: ["zod/mini", "cli-table3", "log-update"],
+  cli: ["zod/mini", "markdown-table"],
 };
 
 /** What an auditor must read. */

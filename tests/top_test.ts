@@ -41,7 +41,6 @@ Deno.test("top draws anew every second until q or Ctrl-C, and leaves the termina
       await t.step(`until ${name}`, async () => {
         const { code, text, stderr } = await topInTerminal(server, keys);
         assertEquals({ code, stderr }, { code: 0, stderr: "" });
-        // Only lines that differ are drawn again; the age of the supervisor does.
         assert(text.split("supervisor").length > 3);
         assertStringIncludes(text, "requests/s");
         assertStringIncludes(text, String(server.pid));

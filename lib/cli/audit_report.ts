@@ -1,8 +1,8 @@
 /** An audit for people: a table in a terminal, a page for the docs. */
-import Table from "cli-table3";
 import { AREAS } from "../audit/attempt.ts";
 import { MODES } from "../audit/mode.ts";
 import type { Line, Summary } from "../audit/summary.ts";
+import { formatTable } from "./table.ts";
 
 const WORDS = {
   through: "got through",
@@ -41,32 +41,23 @@ function verdictsOf({ verdicts }: Row, processes: readonly string[]): string[] {
 /** A table, and what there is to say about whatever is not held. */
 export function formatSummary(summary: Summary): string {
   const processes = processesOf(summary.lines);
-  const table = new Table({
-    head: [
-      "ATTEMPT",
-      "WHAT",
-      ...[...MODES.map(({ title }) => title), ...processes]
-        .map((title) => title.toUpperCase()),
-    ],
-    style: { head: [], border: [], "padding-left": 0, "padding-right": 2, compact: true },
-    chars: Object.fromEntries(BORDERS.map((border) => [border, ""])),
-  });
-  for (const row of toRows(summary.lines)) {
-    const { line } = row;
-    table.push([
-      ...[line.id, line.title.slice(0, 70), ...outcomesOf(line)],
-      ...verdictsOf(row, processes),
-    ]);
-  }
-  const lines = table.toString().replace(/ +$/gm, "");
-  return [lines, ...summary.lines.filter(needsWords).map(explain), formatCounts(summary)]
+  const head = [
+    "ATTEMPT",
+    "WHAT",
+    ...[...MODES.map(({ title }) => title), ...processes]
+      .map((title) => title.toUpperCase()),
+  ];
+  const rows = toRows(summary.lines).map((row) => [
+    ...[row.line.id, row.line.title.slice(0, 70), ...outcomesOf(row.line)],
+    ...verdictsOf(row, processes),
+  ]);
+  return [
+    formatTable(head, rows),
+    ...summary.lines.filter(needsWords).map(explain),
+    formatCounts(summary),
+  ]
     .join("\n");
 }
-
-const BORDERS = [
-  ...["top", "top-mid", "top-left", "top-right", "bottom", "bottom-mid", "bottom-left"],
-  ...["bottom-right", "left", "left-mid", "mid", "mid-mid", "right", "right-mid", "middle"],
-];
 
 function outcomesOf({ outcomes }: Line): string[] {
   return MODES.map(({ name }) => outcomes[name] === undefined ? "-" : WORDS[outcomes[name]]);

@@ -45,6 +45,7 @@ Options
   --config FILE   The config (default: ./holdfast.jsonc)
   --json          status, explain, audit: print JSON
   --markdown      audit: print the page of the docs
+  --only IDS      audit: make these attempts only, such as FR1,EX4.shell
   --stress        audit: also make the attempts that use up what the machine has
   --output FILE   compile: the executable to be made
   --portable      compile: a file that brings the deno program with it
@@ -91,7 +92,7 @@ async function dispatch(
   const commands: Record<string, CommandLoader> = { ...COMMANDS, ...extra };
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
-    string: ["config", "output", "state"],
+    string: ["config", "only", "output", "state"],
     boolean: ["json", "markdown", "stress", "portable", "rehearse", "help", "version"],
     alias: { h: "help", V: "version" },
     default: { config: "holdfast.jsonc" },
@@ -126,11 +127,17 @@ async function dispatch(
     config,
     json: json === true,
     markdown: markdown === true,
+    only: textOf(parsed.only),
     stress: stress === true,
     portable: parsed.portable === true,
-    state: typeof parsed.state === "string" && parsed.state !== "" ? parsed.state : undefined,
+    state: textOf(parsed.state),
     rehearse: parsed.rehearse === true,
-    output: typeof parsed.output === "string" && parsed.output !== "" ? parsed.output : undefined,
+    output: textOf(parsed.output),
     system,
   });
+}
+
+/** An option's text, if there is one. */
+function textOf(option: unknown): string | undefined {
+  return typeof option === "string" && option !== "" ? option : undefined;
 }

@@ -8,6 +8,8 @@ export interface CommandOptions {
   readonly json: boolean;
   readonly markdown: boolean;
   readonly stress: boolean;
+  /** `audit`: which attempts, by the beginnings of their ids, with commas between. */
+  readonly only: string | undefined;
   /** `compile`: the file to be made. */
   readonly output: string | undefined;
   readonly portable: boolean;

@@ -1,10 +1,10 @@
 import { join } from "node:path";
-import Table from "cli-table3";
 import { EXIT } from "../base/exit_code.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { explainPolicy, type Explanation } from "./explanation.ts";
 import { HOLDFAST_FOLDER } from "../supervisor/prepare.ts";
 import type { Command } from "./command.ts";
+import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
 /** Says what each process may do, in words and in flags. */
@@ -28,51 +28,33 @@ export const explain: Command = async ({ config: file, json, system }) => {
   return EXIT.ok;
 };
 
-/** The columns, with how many characters fit between their paddings. */
+/** The columns, with how many characters fit. */
 const COLUMNS = { PROCESS: 18, MAY: 8, WHAT: 58, BY: 34 };
 
-/** What closes one block of lines off from the one before it. */
-const BETWEEN = { "top-left": "├", "top-mid": "┼", "top-right": "┤" };
-
-/** Nothing, where the next block draws the line. */
-const NO_BOTTOM = { "bottom": "", "bottom-left": "", "bottom-mid": "", "bottom-right": "" };
-
 function formatExplanation({ commands, rules, kernel }: Explanation): string {
-  const blocks = [
-    Object.keys(COLUMNS),
-    ...rules.map(({ process, may, what, by }) => [process, may, what.join("\n"), by]),
-  ];
-  const drawn = blocks.map((cells, index) =>
-    drawBlock(cells, {
-      ...index > 0 && BETWEEN,
-      ...index < blocks.length - 1 && NO_BOTTOM,
-    })
+  const rows = rules.flatMap(({ process, may, what, by }) =>
+    wrap([process, may, what.join("\n"), by])
   );
+  const table = formatTable(Object.keys(COLUMNS), rows);
   const lines = commands.flatMap(({ process, command }) => [
     `The ${process}'s command:`,
     `  ${command.join(" ")}`,
     "",
   ]);
-  return [...drawn, "", ...lines, ...kernel].join("\n");
+  return [table, "", ...lines, ...kernel].join("\n");
 }
 
-/** One table a block and one row a line: the time to draw a cell grows with the cube of its length. */
-function drawBlock(cells: readonly string[], chars: Record<string, string>): string {
+/** The rows of the lines of cells, each of which is as wide as its column at the most. */
+function wrap(cells: readonly string[]): string[][] {
   const widths = Object.values(COLUMNS);
   const columns = cells.map((cell, column) =>
     cell.split("\n").flatMap((line) =>
       line.match(new RegExp(`.{1,${widths[column]}}`, "gu")) ?? [""]
     )
   );
-  const table = new Table({
-    style: { head: [], border: [] },
-    colWidths: widths.map((width) => width + 2),
-    chars: { ...chars, ...NO_MIDDLE },
-  });
-  for (let row = 0; columns.some((lines) => row < lines.length); row++) {
-    table.push(columns.map((lines) => lines[row] ?? ""));
-  }
-  return table.toString();
+  const height = Math.max(...columns.map((lines) => lines.length));
+  return Array.from(
+    { length: height },
+    (_, row) => columns.map((lines) => lines[row] ?? ""),
+  );
 }
-
-const NO_MIDDLE = { "mid": "", "left-mid": "", "mid-mid": "", "right-mid": "" };

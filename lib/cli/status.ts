@@ -1,8 +1,8 @@
-import Table from "cli-table3";
 import { EXIT } from "../base/exit_code.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./command.ts";
+import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
 type Generation = Status["generations"][number];
@@ -35,14 +35,11 @@ const BLANK = HEAD.slice(5).map(() => "");
 
 /** Status for a person. */
 export function formatStatus(status: Status): string {
-  const table = new Table({
-    head: HEAD,
-    style: { head: [], border: [], "padding-left": 0, "padding-right": 2, compact: true },
-    chars: Object.fromEntries(BORDERS.map((border) => [border, ""])),
-  });
-  table.push(["supervisor", status.pid, "", "", formatAge(status.ageMs), ...BLANK]);
+  const rows: unknown[][] = [
+    ["supervisor", status.pid, "", "", formatAge(status.ageMs), ...BLANK],
+  ];
   const add = (role: string, process: ProcessStatus | null, generation?: Generation) =>
-    table.push([
+    rows.push([
       process ? role : `(no ${role})`,
       process?.pid ?? "",
       generation?.generation ?? "",
@@ -79,14 +76,9 @@ export function formatStatus(status: Status): string {
     ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
     formatReload(status),
     "",
-    table.toString().replace(/ +$/gm, ""),
+    formatTable(HEAD, rows),
   ].join("\n");
 }
-
-const BORDERS = [
-  ...["top", "top-mid", "top-left", "top-right", "bottom", "bottom-mid", "bottom-left"],
-  ...["bottom-right", "left", "left-mid", "mid", "mid-mid", "right", "right-mid", "middle"],
-];
 
 function formatReload({ reload, ...status }: Status): string {
   const last = formatLastReload(status);

@@ -1,5 +1,6 @@
 /** `holdfast top`: the status, live, in a terminal of its own. */
-import logUpdate from "log-update";
+import { clearLine, clearScreenDown, cursorTo } from "node:readline";
+import process from "node:process";
 import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import type { Status } from "../protocol/control.ts";
@@ -10,9 +11,9 @@ import { formatStatus } from "./status.ts";
 /** How often the screen is brought up to date. */
 const REFRESH_INTERVAL_MS = 1_000;
 
-/** The alternate screen of xterm, so that what was there before comes back. */
-const ENTER_SCREEN = "\x1b[?1049h\x1b[H";
-const LEAVE_SCREEN = "\x1b[?1049l";
+/** The alternate screen of xterm, so that what was there before comes back; and no cursor on it. */
+const ENTER_SCREEN = "\x1b[?1049h\x1b[?25l";
+const LEAVE_SCREEN = "\x1b[?25h\x1b[?1049l";
 
 /** Control-C, which is a byte like any other while the terminal is raw. */
 const QUIT = new Set(["q", "Q", "\x03"]);
@@ -47,14 +48,13 @@ export const top: Command = async ({ config, system }) => {
   try {
     let before: Sample | undefined;
     while (!quit.signal.aborted) {
-      logUpdate(clip(formatTop(last, before)));
+      draw(formatTop(last, before));
       await pause(quit.signal);
       if (quit.signal.aborted) break;
       before = last;
       last = await sample(runtime);
     }
   } finally {
-    logUpdate.done();
     write(LEAVE_SCREEN);
     Deno.stdin.setRaw(false);
   }
@@ -94,10 +94,19 @@ export function ratesOf(now: Sample, before: Sample): { answered: number; accept
   return { answered: rate("answered"), accepted: rate("accepted") };
 }
 
-/** Lines that are too long are cut: wrapped, a table is no table. */
-function clip(text: string): string {
-  const { columns } = Deno.consoleSize();
-  return text.split("\n").map((line) => line.slice(0, columns)).join("\n");
+/** Overwrites what is there, so that nothing flickers. */
+function draw(text: string): void {
+  const { stdout } = process;
+  const { columns, rows } = Deno.consoleSize();
+  // Wrapped, a table is no table; and a screen that scrolls has lost its first line.
+  const lines = text.split("\n").slice(0, rows).map((line) => line.slice(0, columns));
+  cursorTo(stdout, 0, 0);
+  for (const [row, line] of lines.entries()) {
+    stdout.write(line);
+    clearLine(stdout, 1);
+    if (row < lines.length - 1) stdout.write("\r\n");
+  }
+  clearScreenDown(stdout);
 }
 
 async function readKeys(quit: AbortController): Promise<void> {

@@ -152,7 +152,13 @@ async function killRole(server: Server, role: string): Promise<Kill> {
   // Clients are to have begun again.
   await sleep(60);
   const killMs = performance.now();
-  Deno.kill(pid, "SIGKILL");
+  try {
+    Deno.kill(pid, "SIGKILL");
+  } catch (error) {
+    // Whoever ended before it was killed is a fault of its own: its last events say which.
+    const events = server.events.slice(-30).map((event) => JSON.stringify(event)).join("\n");
+    throw new Error(`The ${role}, pid ${pid}, had ended by itself:\n${events}`, { cause: error });
+  }
   await server.waitFor("worker_lost", deaths + 1);
   return { killMs, goneMs: performance.now() };
 }

@@ -21,6 +21,7 @@ import { freePort } from "../harness/ports.ts";
 import { Project, REPOSITORY } from "../harness/project.ts";
 import { testWith } from "../harness/needs.ts";
 import { mountSmall, whyNoSmallDisk } from "../harness/small_disk.ts";
+import { SAMPLE } from "../harness/audit_sample.ts";
 import { until } from "../harness/wait.ts";
 
 /** Only a hang makes it matter. */
@@ -30,11 +31,8 @@ const RELOADS = 50;
 const CONFIG = join(REPOSITORY, "examples/guestbook/holdfast.jsonc");
 /** The project in the image: it imports what lies beside it in the repository. */
 const PROJECT = "app/examples/guestbook";
-/** Of each area a kind: deep/audit_test.ts makes all attempts, in processes that run from source. */
-const AUDIT = [
-  ...["audit", "--json", "--only"],
-  "FR1,FR3,FW1,FW2,EX1,EX4,NW1,NW2,SP1,SP4,SP13,SE1,SE11,PE1,PE4,IP1,IP3,IP17,HG1,HG2,HG3,HP2,HL4,HO1,RE5",
-];
+/** A sample: deep/audit_test.ts makes all attempts, in processes that run from source. */
+const AUDIT = ["audit", "--json", "--only", SAMPLE.join(",")];
 const isolation = canIsolate() ? "isolated" : "none";
 
 function print(line: string): void {

@@ -1,5 +1,7 @@
 /** The supervisor's own program is replaced while it serves: in its place, and with nothing lost. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { roleText } from "../lib/protocol/role.ts";
+import { Inheritance } from "../lib/supervisor/inheritance.ts";
 import { Held, HOLDING_APP } from "./harness/held.ts";
 import { Wire } from "./harness/http.ts";
 import { GATE, GATE_FILES, GATE_UNVEIL, untilWorkers } from "./harness/life.ts";
@@ -104,4 +106,40 @@ Deno.test("an upgrade keeps process, listener and what is in flight, is refused 
     assert(!isAlive(server.pid));
     await until("nothing to be left", () => processesIn(project.folder).length === 0);
   });
+});
+
+Deno.test("of several workers too, an old one says after an upgrade that somebody serves here", async () => {
+  await using server = await Server.start({
+    files: { "app.ts": HOLDING_APP },
+    config: {
+      workers: 2,
+      readiness: "/ready",
+      reload: { drainDeadlineMs: 60_000, idleGraceMs: 30_000 },
+    },
+  });
+  // Enough for each of the two to have some.
+  const kept = await Promise.all(Array.from({ length: 12 }, () => Wire.open(server.project.port)));
+  try {
+    for (const wire of kept) assertEquals((await wire.ask("/ready")).status, 200);
+    const done = await runLongCommand(LONG_MS, server.project, "upgrade");
+    assertEquals(done.code, 0, done.stderr);
+    const statuses = await Promise.all(kept.map(async (wire) => (await wire.ask("/ready")).status));
+    assertEquals(statuses, kept.map(() => 200));
+  } finally {
+    for (const wire of kept) wire[Symbol.dispose]();
+  }
+});
+
+Deno.test("what a release left behind that named roles by texts is understood", () => {
+  const parse = (role: unknown) =>
+    Inheritance.shape.residents.parse([{ pid: 2, role, ends: [] }])[0]!.role;
+  for (
+    const role of [
+      { kind: "worker" },
+      { kind: "worker", index: 11 },
+      { kind: "helper", name: "job", index: 0 },
+      { kind: "logger" },
+      { kind: "metrics" },
+    ] as const
+  ) assertEquals([parse(roleText(role)), parse(role)], [role, role]);
 });

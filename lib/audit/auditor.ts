@@ -258,7 +258,9 @@ export class Auditor implements AsyncDisposable {
         id: ++this.#processes,
         generation: 0,
         onViolation: config.onViolation,
-        ...part.duty?.role === "helper" && { role: `helper ${part.duty.name}` },
+        role: part.duty?.role === "helper"
+          ? { kind: "helper", name: part.duty.name, index: 0 }
+          : { kind: "worker" },
       },
       spawner,
       requestOf(part),

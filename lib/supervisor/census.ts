@@ -1,7 +1,8 @@
 /** The processes that were spawned and live, of every generation: what outlives this program. */
+import type { Role } from "../protocol/role.ts";
+
 export interface Resident {
-  /** `worker`, `logger` or a helper's. */
-  readonly role: string;
+  readonly role: Role;
   /** This process's ends of what it is spoken to by. */
   readonly ends: readonly number[];
 }

@@ -6,6 +6,7 @@ import { log } from "../base/log.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { killChild, readAvailable, reap } from "../os/exec.ts";
 import { sendBytes } from "../os/socket.ts";
+import { roleText } from "../protocol/role.ts";
 import { attempt } from "./attempt.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { OutputLines } from "./output.ts";
@@ -47,7 +48,7 @@ export class Former {
   retire(): void {
     this.#retired = true;
     for (const resident of this.#residents.values()) {
-      if (resident.role === "worker") this.#dismiss(resident);
+      if (resident.role.kind === "worker") this.#dismiss(resident);
     }
     this.#lookAround();
   }
@@ -79,10 +80,10 @@ export class Former {
       if (!reap(pid)) continue;
       this.#residents.delete(pid);
       letGo(resident);
-      log.info("former_process_ended", { pid, role: resident.role });
+      log.info("former_process_ended", { pid, role: roleText(resident.role) });
     }
     const left = [...this.#residents.values()];
-    if (this.#retired && !left.some(({ role }) => role === "worker")) left.forEach(letGo);
+    if (this.#retired && !left.some(({ role }) => role.kind === "worker")) left.forEach(letGo);
     if (left.length > 0) return;
     clearInterval(this.#look);
     this.#read();

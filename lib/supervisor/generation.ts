@@ -78,7 +78,7 @@ export class Generation {
       slot: new Slot({
         ...common,
         ...spawning,
-        role: `helper ${helper.name}.${instance}`,
+        role: { kind: "helper", name: helper.name, index: instance },
         restart: helper.restart,
         bringUp: async (process, signal) => {
           await bringUpHelper(process, helper, config, signal);
@@ -88,15 +88,11 @@ export class Generation {
       }),
     }));
     this.#notReady = options.workers.length;
-    const workers = options.workers.map((spawning, index) => ({
-      spawning,
-      role: options.workers.length === 1 ? "worker" as const : `worker.${index}` as const,
-    }));
-    this.workers = workers.map(({ spawning, role }) =>
+    this.workers = options.workers.map((spawning, index) =>
       new Slot({
         ...common,
         ...spawning,
-        role,
+        role: { kind: "worker", ...options.workers.length > 1 && { index } },
         restart: "always",
         bringUp: (process, signal) =>
           bringUp(process, {

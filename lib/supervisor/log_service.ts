@@ -44,7 +44,7 @@ export class LogService {
     this.log = log;
     this.#slot = new Slot({
       ...options,
-      role: "logger",
+      role: { kind: "logger" },
       generation: 0,
       restart: "always",
       bringUp: async (process, signal) => {

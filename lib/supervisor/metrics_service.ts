@@ -40,7 +40,7 @@ export class MetricsService {
     this.#status = status;
     this.#slot = new Slot({
       ...options,
-      role: "metrics",
+      role: { kind: "metrics" },
       generation: 0,
       restart: "always",
       bringUp: async (process, signal) => {

@@ -4,6 +4,7 @@
  */
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
+import { type Role, roleText } from "../protocol/role.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import { backoffMs, FAILING_DEATHS, LIVED_MS } from "./backoff.ts";
@@ -14,7 +15,7 @@ import { settlesWithin, sleep } from "./patience.ts";
 import { LOOK_INTERVAL_MS } from "./silence.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
-import { describeDeath, type Role, WorkerProcess } from "./worker_process.ts";
+import { describeDeath, WorkerProcess } from "./worker_process.ts";
 
 /** What a process may take over its own deadline before it is killed. */
 const DRAIN_MARGIN_MS = 2_000;
@@ -112,7 +113,7 @@ export class Slot {
    * @returns how each of them left, the process of the slot first
    */
   async drain(reason: DrainReason): Promise<Departure[]> {
-    this.#stop.abort(new Error(`The ${this.role} is draining`));
+    this.#stop.abort(new Error(`The ${roleText(this.role)} is draining`));
     await this.#respawning;
     await this.#renewal;
     const ends = [this.#end(this.#process, reason), ...this.#leaving.values()];
@@ -123,7 +124,7 @@ export class Slot {
 
   /** Ends the process now. */
   cut(): void {
-    this.#stop.abort(new Error(`The ${this.role} was cut`));
+    this.#stop.abort(new Error(`The ${roleText(this.role)} was cut`));
     for (const process of [this.#process, ...this.#leaving.keys()]) {
       attempt("signal", () => process?.signal("SIGKILL"));
     }
@@ -137,7 +138,7 @@ export class Slot {
 
   /** Lets go of what no process has used. To be called when the process is gone. */
   close(): void {
-    this.#stop.abort(new Error(`The ${this.role} is gone`));
+    this.#stop.abort(new Error(`The ${roleText(this.role)} is gone`));
     attempt("close the spawner", () => this.#spare?.close());
     this.#spare = undefined;
   }
@@ -242,7 +243,7 @@ export class Slot {
   #startFailed(error: Error): number {
     const nextTryMs = backoffMs(++this.#deaths);
     log.error("worker_start_failed", {
-      role: this.role,
+      role: roleText(this.role),
       generation: this.#options.generation,
       reason: error.message,
       nextTryMs,

@@ -3,6 +3,7 @@ import { HoldfastError } from "../base/error.ts";
 import { escapeStranger } from "../base/escape.ts";
 import { log } from "../base/log.ts";
 import { enter, leave } from "./census.ts";
+import { type Role, roleText } from "../protocol/role.ts";
 import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { Silence } from "./silence.ts";
@@ -17,9 +18,6 @@ export interface Death {
   /** After how many milliseconds. */
   readonly livedMs: number;
 }
-
-/** What a process is there for: `worker`, `worker.INDEX`, `logger`, `metrics`, or `helper NAME.INSTANCE`. */
-export type Role = "worker" | `worker.${number}` | "logger" | "metrics" | `helper ${string}`;
 
 type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
 
@@ -66,7 +64,7 @@ export class WorkerProcess {
   constructor(
     identity: {
       readonly id: number;
-      readonly role?: Role;
+      readonly role: Role;
       readonly generation: number;
       readonly onViolation: "replace" | "log";
     },
@@ -74,7 +72,7 @@ export class WorkerProcess {
     request: SpawnRequest,
   ) {
     this.id = identity.id;
-    this.role = identity.role ?? "worker";
+    this.role = identity.role;
     this.generation = identity.generation;
     this.#onViolation = identity.onViolation;
     this.exited = this.#exit.promise;
@@ -113,13 +111,13 @@ export class WorkerProcess {
 
   /** Who it is, in a message. */
   get title(): string {
-    return this.role.startsWith("worker") ? `Worker ${this.id}` : `The ${this.role}`;
+    return this.role.kind === "worker" ? `Worker ${this.id}` : `The ${roleText(this.role)}`;
   }
 
   /** Who it is, for the log. */
   get names() {
     const { id, role, generation } = this;
-    return { role, generation, worker: id, pid: this.#pid };
+    return { role: roleText(role), generation, worker: id, pid: this.#pid };
   }
 
   get alive(): boolean {

@@ -1,0 +1,25 @@
+/** What a process is there for. */
+import * as z from "zod/mini";
+
+const Index = z.int().check(z.minimum(0));
+
+export const Role = z.discriminatedUnion("kind", [
+  /** Without an index where it is the only one. */
+  z.strictObject({ kind: z.literal("worker"), index: z.optional(Index) }),
+  z.strictObject({ kind: z.literal("helper"), name: z.string(), index: Index }),
+  z.strictObject({ kind: z.literal("logger") }),
+  z.strictObject({ kind: z.literal("metrics") }),
+]);
+export type Role = z.infer<typeof Role>;
+
+/** As logs and `status` have it: `worker`, `worker.INDEX`, `helper NAME.INDEX`, `logger`, `metrics`. */
+export function roleText(role: Role): string {
+  switch (role.kind) {
+    case "worker":
+      return role.index === undefined ? "worker" : `worker.${role.index}`;
+    case "helper":
+      return `helper ${role.name}.${role.index}`;
+    default:
+      return role.kind;
+  }
+}

@@ -291,6 +291,43 @@ Deno.test("a reload brings, keeps and ends the metrics process, and without one 
   assertEquals((await server.status()).metrics, null);
 });
 
+Deno.test("logger and metrics process get the wall that a reload brings, and are kept where nothing of theirs changes", async () => {
+  const port = freePort();
+  const metrics = { listen: `127.0.0.1:${port}` };
+  await using server = await Server.start({
+    config: { wall: "deno", metrics, log: { folder: "./log" } },
+  });
+  const { project } = server;
+  const both = async () => {
+    const { logger, metrics } = await server.status();
+    return [logger!.process!.pid, metrics!.process!.pid] as const;
+  };
+  const seccomp = async () => (await both()).map((pid) => readStatus(pid)!["Seccomp"]);
+  const before = await both();
+  assertEquals(await seccomp(), ["0", "0"]);
+
+  // One that is refused takes neither process nor address away.
+  await project.write("app.ts", "export default 1;");
+  await project.configure({ wall: "kernel" });
+  assertEquals((await server.reload()).outcome, "refused");
+  assertEquals(await both(), before);
+  assertStringIncludes(await scrape(port), "holdfast_info");
+
+  await project.write("app.ts", PLAIN_APP);
+  assertEquals((await server.reload()).outcome, "done");
+  assertEquals(await seccomp(), ["2", "2"]);
+  assertStringIncludes(await scrape(port), "holdfast_info");
+  await until("the old ones to leave", () => before.every((pid) => !isAlive(pid)));
+  assertStringIncludes(await scrape(port), "holdfast_info");
+
+  const walled = await both();
+  await project.write("app.ts", `${PLAIN_APP}\n// another version`);
+  assertEquals((await server.reload()).outcome, "done");
+  assertEquals(await both(), walled);
+  const log = await Deno.readTextFile(project.path("log/holdfast.log"));
+  assertEquals(log.match(/"event":"reload_done"/g)?.length, 2);
+});
+
 Deno.test("an address that other machines reach is refused", async () => {
   await using project = await Project.create({ files: { "app.ts": PLAIN_APP } });
   for (const listen of ["0.0.0.0:9464", "[::]:9464", "192.0.2.1:9464"]) {

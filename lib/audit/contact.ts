@@ -3,6 +3,7 @@ import process from "node:process";
 import { socketPair } from "../os/socket.ts";
 import { takeApart } from "../protocol/call.ts";
 import { HoldfastError } from "../base/error.ts";
+import { roleText } from "../protocol/role.ts";
 import type { WorkerProcess } from "../supervisor/worker_process.ts";
 import { HelperLane } from "../worker/helper_lane.ts";
 import { type Order, Report } from "./attempt.ts";
@@ -61,7 +62,7 @@ export async function byCalls(helper: WorkerProcess): Promise<Contact> {
   const { Pipe } = (process as unknown as Bindings).binding("pipe_wrap");
   const handle = new Pipe(/* a stream */ 0);
   handle.open(own);
-  const lane = new HelperLane(helper.role, handle, {
+  const lane = new HelperLane(roleText(helper.role), handle, {
     opened: opened.resolve,
     freed: () => {},
     closed: () => ended.abort(new Error("The lane was closed")),

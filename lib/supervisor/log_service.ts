@@ -25,11 +25,14 @@ const SILENCE_MS = 10_000;
 export interface LogServiceOptions
   extends Pick<SlotOptions, "spawner" | "startSpawner" | "request" | "nextWorker" | "config"> {
   readonly log: Config["log"] & { readonly folder: string };
+  /** What it is started with; it is kept over a reload that asks for the same. */
+  readonly plan: string;
   readonly grants: Parameters<typeof bringUp>[1]["grants"];
 }
 
 export class LogService {
   readonly log: LogServiceOptions["log"];
+  readonly plan: string;
   readonly #slot: Slot;
   readonly #workers = new Set<WorkerProcess>();
   #logger: WorkerProcess | undefined;
@@ -40,8 +43,9 @@ export class LogService {
   #dropped = 0;
   #droppedInAll = 0;
 
-  constructor({ log, grants, ...options }: LogServiceOptions) {
+  constructor({ log, plan, grants, ...options }: LogServiceOptions) {
     this.log = log;
+    this.plan = plan;
     this.#slot = new Slot({
       ...options,
       role: { kind: "logger" },

@@ -3,7 +3,7 @@
  * wall and with nothing granted. It is told the status every second, and nothing waits for it.
  */
 import type net from "node:net";
-import type { Config, ListenAddress } from "../config/config.ts";
+import type { ListenAddress } from "../config/config.ts";
 import type { Status } from "../protocol/control.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import { attempt } from "./attempt.ts";
@@ -22,20 +22,24 @@ const SILENCE_MS = 10_000;
 
 export interface MetricsServiceOptions
   extends Pick<SlotOptions, "spawner" | "startSpawner" | "request" | "nextWorker" | "config"> {
-  /** The service's own from here on. */
+  /** What it is started with; it is kept over a reload that asks for the same. */
+  readonly plan: string;
+  /** Whoever has it closes it. */
   readonly listener: Listener;
   readonly grants: Parameters<typeof bringUp>[1]["grants"];
   readonly status: () => Status;
 }
 
 export class MetricsService {
+  readonly plan: string;
   readonly #slot: Slot;
   readonly #listener: Listener;
   readonly #status: () => Status;
   #feed: net.Socket | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  constructor({ listener, grants, status, ...options }: MetricsServiceOptions) {
+  constructor({ plan, listener, grants, status, ...options }: MetricsServiceOptions) {
+    this.plan = plan;
     this.#listener = listener;
     this.#status = status;
     this.#slot = new Slot({
@@ -84,7 +88,7 @@ export class MetricsService {
     try {
       await this.#slot.start(signal);
     } catch (error) {
-      this.#letGo();
+      this.#slot.close();
       throw error;
     }
     this.#timer = setInterval(() => this.#tell(), FEED_INTERVAL_MS);
@@ -99,12 +103,7 @@ export class MetricsService {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.#slot.drain("stopping");
-    this.#letGo();
-  }
-
-  #letGo(): void {
     this.#slot.close();
-    attempt(`close ${this.listen}`, () => this.#listener.close());
   }
 
   #connectFeed(process: WorkerProcess): void {
@@ -118,9 +117,4 @@ export class MetricsService {
   #tell(): void {
     if (this.#feed?.writableLength === 0) this.#feed.write(encodeFrame(this.#status()));
   }
-}
-
-/** Whether a config asks for the same as before. */
-export function sameMetrics(a: Config["metrics"], b: Config["metrics"]): boolean {
-  return a?.listen.text === b?.listen.text;
 }

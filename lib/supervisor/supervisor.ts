@@ -29,7 +29,7 @@ import { Generation, type GenerationRecord, type SlotSpawning } from "./generati
 import type { Inheritance } from "./inheritance.ts";
 import type { Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
-import { MetricsService, sameMetrics } from "./metrics_service.ts";
+import { MetricsService } from "./metrics_service.ts";
 import { abortion, settlesWithin } from "./patience.ts";
 import { allModules, LOGGER_ENTRY, METRICS_ENTRY, PREPARE_DEADLINE_MS } from "./prepare.ts";
 import { rehearse } from "./rehearsal.ts";
@@ -75,6 +75,18 @@ interface Planned {
   readonly compartment: Walled;
   readonly bundle: string;
   readonly modules: readonly string[];
+}
+
+/** How a process is to be started: all that it is, besides what it is told when it lives. */
+interface Launch {
+  readonly request: SpawnRequest;
+  readonly wall: Wall | undefined;
+}
+
+/** By this a logger, or a metrics process, is known to be the one that another config asks for. */
+function planText(launch: Launch, duty: unknown): string {
+  const plain = (_: string, value: unknown) => typeof value === "bigint" ? `${value}` : value;
+  return JSON.stringify([launch, duty], plain);
 }
 
 export class Supervisor {
@@ -395,7 +407,9 @@ export class Supervisor {
         })),
       ];
       const spawnings = await Promise.all(
-        planned.map((each, index) => this.#prepareSpawning(config, each, spawners[index]!)),
+        planned.map(async (each, index) =>
+          this.#prepareSpawning(await this.#launchOf(config, each), spawners[index]!)
+        ),
       );
       const helpers = spawnings.slice(config.workers);
       const listeners: Listener[] = [];
@@ -415,7 +429,7 @@ export class Supervisor {
       if (candidate) this.#generations.delete(candidate);
       else for (const spawner of spawners) attempt("close the spawner", () => spawner.close());
       for (const listener of added) attempt(`close ${listener.text}`, () => listener.close());
-      if (metrics !== this.#metrics) await metrics?.close();
+      if (metrics && metrics !== this.#metrics) await this.#endMetrics(metrics);
       await this.#endUnusedLogs();
       throw error;
     }
@@ -424,8 +438,8 @@ export class Supervisor {
     this.#forgetPrograms(brought);
     this.#logs = logs;
     logToFiles(logs && ((line) => logs.write(line)));
-    this.#keepListeners(config, added);
     this.#keepMetrics(config, metrics);
+    this.#keepListeners(config, added);
     if (incumbent) this.#retire(incumbent, "replaced");
     this.#former?.retire();
     if (incumbent) await this.#untilStopped(incumbent);
@@ -480,20 +494,20 @@ export class Supervisor {
     const { folder } = config.log;
     if (folder === undefined) return undefined;
     const log = { ...config.log, folder };
-    if (this.#logs && JSON.stringify(this.#logs.log) === JSON.stringify(log)) return this.#logs;
     const module = join((await this.#programsOf(config)).holdfast, LOGGER_ENTRY);
     const compartment = logCompartment(config, folder, module);
     const bundle = await this.#bundleOf(config, "bundleLogger");
+    const launch = await this.#launchOf(config, {
+      ...{ who: "logger", compartment, bundle, modules: [] },
+    });
+    const plan = planText(launch, log);
+    if (this.#logs?.plan === plan) return this.#logs;
     const spawner = this.#system.startSpawner();
     let service: LogService;
     try {
       service = new LogService({
-        ...await this.#prepareOwn(
-          config,
-          { who: "logger", compartment, bundle, modules: [] },
-          spawner,
-        ),
-        ...{ log, config },
+        ...await this.#prepareOwn(launch, compartment, spawner),
+        ...{ log, config, plan },
       });
     } catch (error) {
       attempt("close the spawner", () => spawner.close());
@@ -508,50 +522,66 @@ export class Supervisor {
   async #metricsFor(config: Config, signal: AbortSignal): Promise<MetricsService | undefined> {
     const { metrics } = config;
     if (metrics === undefined) return undefined;
-    if (sameMetrics(metrics, this.#incumbent?.config.metrics)) return this.#metrics;
     const module = join((await this.#programsOf(config)).holdfast, METRICS_ENTRY);
     const compartment = metricsCompartment(config, metrics.listen, module);
     const bundle = await this.#bundleOf(config, "bundleMetrics");
     const { text } = metrics.listen;
-    // The one before this in the same process may have left it.
-    const left = config.listen.some((each) => each.text === text)
+    const launch = await this.#launchOf(config, {
+      ...{ who: "metrics", compartment, bundle, modules: [] },
+    });
+    const plan = planText(launch, text);
+    if (this.#metrics?.plan === plan) return this.#metrics;
+    // The one that runs may have it, or the program before this one in the same process.
+    const held = this.#metrics?.listen === text
+      ? this.#metrics.listener
+      : config.listen.some((each) => each.text === text)
       ? undefined
       : this.#listeners.get(text);
-    if (left) this.#listeners.delete(text);
-    const listener = left ?? await this.#system.bindListener(metrics.listen);
+    const listener = held ?? await this.#system.bindListener(metrics.listen);
     const spawner = this.#system.startSpawner();
     let service: MetricsService;
     try {
       service = new MetricsService({
-        ...await this.#prepareOwn(
-          config,
-          { who: "metrics", compartment, bundle, modules: [] },
-          spawner,
-        ),
-        ...{ config, listener },
+        ...await this.#prepareOwn(launch, compartment, spawner),
+        ...{ config, listener, plan },
         status: () => this.status(),
       });
     } catch (error) {
       attempt("close the spawner", () => spawner.close());
-      attempt(`close ${listener.text}`, () => listener.close());
+      if (!held) attempt(`close ${text}`, () => listener.close());
       throw error;
     }
-    await service.start(signal);
+    try {
+      await service.start(signal);
+    } catch (error) {
+      if (!held) attempt(`close ${text}`, () => listener.close());
+      throw error;
+    }
     return service;
   }
 
   #keepMetrics({ metrics }: Config, service: MetricsService | undefined): void {
     const old = this.#metrics;
     this.#metrics = service;
-    if (old !== service) void old?.close();
-    else if (metrics) service?.update(metrics.listen);
+    if (service) this.#listeners.delete(service.listen);
+    if (old && old !== service) void this.#endMetrics(old);
+    if (metrics) service?.update(metrics.listen);
+  }
+
+  /** Ends a metrics process, with its listener where nobody else has it. */
+  async #endMetrics(service: MetricsService): Promise<void> {
+    await service.close();
+    const { listener } = service;
+    if (listener === this.#metrics?.listener) return;
+    if (listener === this.#listeners.get(listener.text)) return;
+    attempt(`close ${listener.text}`, () => listener.close());
   }
 
   /** What a program of Holdfast's own is spawned with. */
-  async #prepareOwn(config: Config, planned: Planned, spawner: Spawner) {
+  async #prepareOwn(launch: Launch, compartment: Walled, spawner: Spawner) {
     return {
-      ...await this.#prepareSpawning(config, planned, spawner),
-      grants: workerGrants(planned.compartment),
+      ...await this.#prepareSpawning(launch, spawner),
+      grants: workerGrants(compartment),
       nextWorker: () => ++this.#lastWorker,
     };
   }
@@ -580,16 +610,18 @@ export class Supervisor {
     await this.#endUnusedLogs();
   }
 
-  /** Builds the wall of a process around a spawner, and around each that comes after it. */
-  async #prepareSpawning(
-    config: Config,
-    planned: Planned,
-    spawner: Spawner,
-  ): Promise<SlotSpawning> {
+  /** How a process is to be started. */
+  async #launchOf(config: Config, planned: Planned): Promise<Launch> {
     const { denoDir } = await this.#programsOf(config);
     const command = this.#system.commandOf(config, planned.who, planned.compartment);
-    const request = this.#spawnRequest(command, planned, denoDir);
-    const wall = this.#wallOf(config, command, planned, denoDir);
+    return {
+      request: this.#spawnRequest(command, planned, denoDir),
+      wall: this.#wallOf(config, command, planned, denoDir),
+    };
+  }
+
+  /** Builds the wall of a process around a spawner, and around each that comes after it. */
+  async #prepareSpawning({ request, wall }: Launch, spawner: Spawner): Promise<SlotSpawning> {
     await spawner.confine(wall);
     return {
       spawner,
@@ -712,7 +744,9 @@ export class Supervisor {
       if (this.#incumbent) this.#retire(this.#incumbent, "stopping");
       this.#former?.retire();
       await Promise.all([...this.#retiring, this.#former?.gone]);
-      await this.#metrics?.close();
+      const metrics = this.#metrics;
+      this.#metrics = undefined;
+      if (metrics) await this.#endMetrics(metrics);
       this.#letGo();
       log.info("stopped");
       await this.#endLogs();

@@ -81,12 +81,14 @@ interface Planned {
 interface Launch {
   readonly request: SpawnRequest;
   readonly wall: Wall | undefined;
+  /** The same without the names of Deno's caches, which come and go with every command of Deno's. */
+  readonly lasting: unknown;
 }
 
 /** By this a logger, or a metrics process, is known to be the one that another config asks for. */
-function planText(launch: Launch, duty: unknown): string {
+function planText({ lasting }: Launch, duty: unknown): string {
   const plain = (_: string, value: unknown) => typeof value === "bigint" ? `${value}` : value;
-  return JSON.stringify([launch, duty], plain);
+  return JSON.stringify([lasting, duty], plain);
 }
 
 export class Supervisor {
@@ -614,9 +616,12 @@ export class Supervisor {
   async #launchOf(config: Config, planned: Planned): Promise<Launch> {
     const { denoDir } = await this.#programsOf(config);
     const command = this.#system.commandOf(config, planned.who, planned.compartment);
+    const request = this.#spawnRequest(command, planned, denoDir);
+    const wallWith = (caches: string[]) => this.#wallOf(config, command, planned, caches);
     return {
-      request: this.#spawnRequest(command, planned, denoDir),
-      wall: this.#wallOf(config, command, planned, denoDir),
+      request,
+      wall: wallWith(this.#system.findCaches(denoDir)),
+      lasting: [request, wallWith([])],
     };
   }
 
@@ -652,12 +657,11 @@ export class Supervisor {
     config: Config,
     { program: denoProgram, files }: Command,
     { compartment, modules }: Planned,
-    denoDir: string,
+    caches: string[],
   ): Wall | undefined {
     if (config.wall === "deno") return undefined;
     const abi = this.#system.landlockAbi();
     requireWall(abi);
-    const caches = this.#system.findCaches(denoDir);
     const forbidden = this.#runtime!.lockFile;
     return workerWall(compartment, {
       arch: Deno.build.arch,

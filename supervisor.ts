@@ -43,10 +43,11 @@ export async function supervise(file: string, system: System = realSystem): Prom
 /**
  * Brings up a generation that nobody can reach, beside a supervisor that runs, and ends it.
  *
+ * @param used the runtime folder of that supervisor; empty if it does not say
  * @throws {HoldfastError} if it does not come up
  */
-export async function rehearse(file: string, system: System = realSystem): Promise<void> {
-  const supervisor = new Supervisor(file, rehearsalSystem(system));
+export async function rehearse(file: string, used: string, system: System): Promise<void> {
+  const supervisor = new Supervisor(file, rehearsalSystem(system, used));
   // The supervisor that asked for it gives it up: what it has started goes with it.
   const stop = () => void supervisor.stop();
   Deno.addSignalListener("SIGTERM", stop);

@@ -405,6 +405,7 @@ Deno.test("loadConfig makes every path absolute from the folder of the real conf
   const placeOf = (part: string) => ({ line: 1, column: text.indexOf(part) + 1 });
   assertEquals(config, {
     file: project.config,
+    named: `${elsewhere.folder}/link.jsonc`,
     folder,
     app: { module: `${folder}/main.ts`, project: folder, lockfile: undefined },
     listen: [

@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import type { Config } from "../lib/config/config.ts";
-import { fakeHelper, FakeWorld } from "./doubles/fake_world.ts";
+import { FakeWorld } from "./doubles/fake_world.ts";
 import type { FaultName } from "./doubles/fault_name.ts";
 import { faultsThat } from "./doubles/fault_outcomes.ts";
 import { settle } from "./harness/fake_time.ts";
@@ -23,12 +23,6 @@ const MORE = { kind: "tcp", host: "127.0.0.1", port: 1, text: "127.0.0.1:1" } as
 /** What a config must have for an effect to be used. */
 function configFor(fault: FaultName, config: Config): Partial<Config> {
   switch (fault) {
-    case "bundleHelper":
-      return { helpers: [fakeHelper(config, "echo")] };
-    case "bundleLogger":
-      return { log: { ...config.log, folder: join(config.folder, "log") } };
-    case "bundleMetrics":
-      return { metrics: { listen: { ...MORE, port: 2, text: "127.0.0.1:2" } } };
     case "landlockAbi":
     case "findCaches":
       return { wall: "kernel" };

@@ -126,6 +126,7 @@ Deno.test("what an older ABI cannot rule is said, and the least one has no hole 
 
 const CONFIG: Config = {
   file: "/srv/site/holdfast.jsonc",
+  named: "/srv/site/holdfast.jsonc",
   folder: "/srv/site",
   app: { module: "/srv/site/app/main.ts", project: "/srv/site", lockfile: undefined },
   listen: [{ kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],

@@ -3,6 +3,7 @@ import { parseArgs } from "@std/cli";
 import { HoldfastError, toHoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { VERSION } from "../base/version.ts";
+import { spelledPath } from "../config/spelled_path.ts";
 import { realSystem, type System } from "../supervisor/system.ts";
 import type { Command } from "./command.ts";
 import { printError, printLine } from "./terminal.ts";
@@ -91,8 +92,8 @@ async function dispatch(
   const commands: Record<string, CommandLoader> = { ...COMMANDS, ...extra };
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
-    string: ["config", "output", "state"],
-    boolean: ["json", "markdown", "stress", "portable", "rehearse", "help", "version"],
+    string: ["config", "output", "state", "rehearse"],
+    boolean: ["json", "markdown", "stress", "portable", "help", "version"],
     alias: { h: "help", V: "version" },
     default: { config: "holdfast.jsonc" },
     unknown: (argument, option) => {
@@ -123,13 +124,13 @@ async function dispatch(
   if (typeof config !== "string" || config === "") throw usageError("--config wants one file");
   const command = await load();
   return await command({
-    config,
+    config: spelledPath(config),
     json: json === true,
     markdown: markdown === true,
     stress: stress === true,
     portable: parsed.portable === true,
     state: typeof parsed.state === "string" && parsed.state !== "" ? parsed.state : undefined,
-    rehearse: parsed.rehearse === true,
+    rehearse: typeof parsed.rehearse === "string" ? parsed.rehearse : undefined,
     output: typeof parsed.output === "string" && parsed.output !== "" ? parsed.output : undefined,
     system,
   });

@@ -3,13 +3,14 @@ import { EXIT } from "../base/exit_code.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./command.ts";
+import { findSupervisor } from "./find_supervisor.ts";
 import { printLine } from "./terminal.ts";
 
 type Generation = Status["generations"][number];
 
 /** Shows processes and generations. */
 export const status: Command = async ({ config, json, system }) => {
-  const { status } = await askSupervisor(await system.locateRuntime(config), "status", "status");
+  const { status } = await askSupervisor(await findSupervisor(config, system), "status", "status");
   printLine(json ? JSON.stringify(status) : formatStatus(status));
   return status.state === "failing" ? EXIT.failing : EXIT.ok;
 };
@@ -70,7 +71,7 @@ export function formatStatus(status: Status): string {
     }
   }
   return [
-    `holdfast ${status.holdfast} (deno ${status.deno})  ${status.config}`,
+    `holdfast ${status.holdfast} (deno ${status.deno})  ${status.config}${formatName(status)}`,
     `listening on ${status.listeners.join(", ")}`,
     ...status.logger
       ? [`log in ${status.logger.folder}, ${status.logger.dropped} events dropped`]
@@ -81,6 +82,11 @@ export function formatStatus(status: Status): string {
     "",
     table.toString().replace(/ +$/gm, ""),
   ].join("\n");
+}
+
+/** A link may lead to another release than the one that serves. */
+function formatName({ named, config }: Status): string {
+  return named === undefined || named === config ? "" : ` (by ${named})`;
 }
 
 const BORDERS = [

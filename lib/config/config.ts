@@ -103,6 +103,8 @@ export interface HelperConfig extends Compartment {
 export interface Config extends Compartment {
   /** Absolute real path of the config file. */
   readonly file: string;
+  /** The same as it was named, with links that may be moved; absolute. */
+  readonly named: string;
   /** The folder of {@link Config.file}; relative paths of the config start here. */
   readonly folder: string;
   readonly listen: readonly ListenAddress[];

@@ -25,13 +25,16 @@ const PROJECT_FILES = ["deno.json", "deno.jsonc", "package.json"];
  */
 export async function loadConfig(file: string, override?: Override): Promise<Config> {
   const { real, text } = await readConfig(file);
-  return await resolveConfig({ file: real, folder: dirname(real), text, placeApp }, override);
+  const source = { file: real, named: file, folder: dirname(real), text, placeApp };
+  return await resolveConfig(source, override);
 }
 
 /** A config's text, and what its paths mean. */
 export interface ConfigSource {
   /** For the messages. */
   readonly file: string;
+  /** By which name it was found, if by another. */
+  readonly named?: string;
   /** Where relative paths start. */
   readonly folder: string;
   readonly text: string;
@@ -51,7 +54,7 @@ export async function resolveConfig(
   source: ConfigSource,
   override?: Override,
 ): Promise<Config> {
-  const { file: real, folder, text, placeApp, unveilFrom = () => folder } = source;
+  const { file: real, named = real, folder, text, placeApp, unveilFrom = () => folder } = source;
   const { values, positionOf, fileOf } = parseConfig(text, real, override);
   const problems: Problem[] = [];
   /** Passes on what is no refusal; a refusal becomes a problem of the key at `path`. */
@@ -110,6 +113,7 @@ export async function resolveConfig(
   return deepFreeze({
     ...{
       file: real,
+      named,
       folder,
       app,
       listen,

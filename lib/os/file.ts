@@ -38,12 +38,23 @@ export function canOpen(path: string): boolean {
 
 /** Text of a process or a thread, such as `stat` or `status` (proc(5)); nothing if it is gone. */
 export function readProcess(id: number, name: string): string | undefined {
-  const fd = open(`/proc/${id}/${name}`);
+  return readProc(`${id}/${name}`, MAX_BYTES);
+}
+
+/** Text of proc(5), up to a size; nothing if it cannot be read. */
+export function readProc(name: string, maxBytes: number): string | undefined {
+  const fd = open(`/proc/${name}`);
   if (fd < 0) return undefined;
-  const bytes = new Uint8Array(MAX_BYTES);
-  const length = Number(libc.symbols.read(fd, bytes, BigInt(bytes.length)));
+  const bytes = new Uint8Array(maxBytes);
+  let end = 0;
+  let length: number;
+  do {
+    const rest = bytes.subarray(end);
+    length = Number(libc.symbols.read(fd, rest, BigInt(rest.length)));
+    end += Math.max(0, length);
+  } while (length > 0 && end < maxBytes);
   libc.symbols.close(fd);
-  return length < 0 ? undefined : new TextDecoder().decode(bytes.subarray(0, length));
+  return length < 0 ? undefined : new TextDecoder().decode(bytes.subarray(0, end));
 }
 
 /**

@@ -87,7 +87,10 @@ export const Status = z.strictObject({
   descriptors: Count,
   holdfast: z.string(),
   deno: z.string(),
+  /** The file that the newest generation has read. */
   config: z.string(),
+  /** Its name as the supervisor was given it, with links that may be moved. */
+  named: z.optional(z.string()),
   ageMs: Milliseconds,
   listeners: z.array(z.string()),
   /** The logger; `null` if the config has none. */

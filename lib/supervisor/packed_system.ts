@@ -74,11 +74,13 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
     holdfastOf,
     ownProgram: () => ({ program: place.executable, args: place.args }),
     findDenoDir: (config) => Promise.resolve(join(imageOf(config).folder, IMAGE_FOLDERS.denoDir)),
-    bundleWorker: (config) => programOf(config, WORKER_ENTRY),
-    bundleHelper: (config) => programOf(config, HELPER_ENTRY),
-    bundleLogger: (config) => programOf(config, LOGGER_ENTRY),
-    bundleMetrics: (config) => programOf(config, METRICS_ENTRY),
-    prepareApp: (config, denoDir) => {
+    loadPrograms: async (config) => ({
+      worker: await programOf(config, WORKER_ENTRY),
+      helper: await programOf(config, HELPER_ENTRY),
+      logger: await programOf(config, LOGGER_ENTRY),
+      metrics: await programOf(config, METRICS_ENTRY),
+    }),
+    prepareApp: (config, denoDir, _, runtime) => {
       const image = imageOf(config);
       const modules = imageModules(image);
       requireGoodConfig(config, {
@@ -86,6 +88,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
         holdfast: holdfastOf(config),
         // What decides which code runs after the next reload.
         modules: [...allModules(modules), place.executable, place.override],
+        ...runtime !== undefined && { runtime },
       });
       return Promise.resolve(modules);
     },

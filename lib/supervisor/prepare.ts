@@ -1,13 +1,15 @@
 /** What must be known and cached before a worker can be spawned; `deno` itself finds it out. */
-import { basename, join } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as z from "zod";
 import { HoldfastError } from "../base/error.ts";
 import { escapeStranger } from "../base/escape.ts";
 import { checkConfig, type CheckFacts } from "../config/check.ts";
+import { covers } from "../config/paths.ts";
 import type { Account, AppPlace, Config } from "../config/config.ts";
 import { realPlace } from "../config/real_place.ts";
 import { ConfigError } from "../config/problem.ts";
+import { denoProgram } from "./deno_program.ts";
 
 /** Holdfast's own folder. */
 export const HOLDFAST_FOLDER = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
@@ -17,6 +19,7 @@ export const WORKER_ENTRY = "worker.ts";
 export const HELPER_ENTRY = "lib/helper/main.ts";
 export const LOGGER_ENTRY = "lib/logger/main.ts";
 export const METRICS_ENTRY = "lib/metrics/main.ts";
+export const SPAWNER_ENTRY = "lib/supervisor/spawner_thread.ts";
 
 /** How long `deno` may take to fetch and compile what the cache lacks. */
 export const PREPARE_DEADLINE_MS = 120_000;
@@ -50,7 +53,7 @@ interface RunOptions {
 
 /** Runs this deno program, and gives what it printed. */
 export async function runDeno(args: string[], options: RunOptions): Promise<string> {
-  return await runProgram(Deno.execPath(), args, options);
+  return await runProgram(denoProgram(), args, options);
 }
 
 /** Runs a program, and gives what it printed. */
@@ -118,19 +121,30 @@ export function findCaches(denoDir: string): string[] {
  * @param entry relative to {@link HOLDFAST_FOLDER}
  */
 export async function bundle(folder: string, entry: string): Promise<string> {
-  const prebuilt = await readPrebuilt(entry);
-  if (prebuilt !== undefined) return prebuilt;
+  return (await bundleAll(folder, [entry]))[0]!;
+}
+
+/** The same for several, in one go. */
+async function bundleAll(folder: string, entries: readonly string[]): Promise<string[]> {
+  const prebuilt = await Promise.all(entries.map((entry) => readPrebuilt(entry)));
+  const known = prebuilt.filter((text) => text !== undefined);
+  if (known.length === entries.length) return known;
   // A folder of its own: nothing can lie in it from before.
   const place = await Deno.makeTempDir({ dir: folder });
-  const output = join(place, "program.js");
   try {
-    const flags = ["--quiet", "--platform=deno", "--external=holdfast:app", `--output=${output}`];
-    await runDeno(["bundle", ...flags, join(HOLDFAST_FOLDER, entry)], {
+    // Where each text comes to lie depends on the folder that all of them are in.
+    const root = entries.map(dirname).reduce((above, each) => covers(above, each) ? above : ".");
+    const flags = ["--quiet", "--platform=deno", "--external=holdfast:app", `--outdir=${place}`];
+    await runDeno(["bundle", ...flags, ...entries.map((each) => join(HOLDFAST_FOLDER, each))], {
       cwd: HOLDFAST_FOLDER,
     });
-    return await Deno.readTextFile(output);
+    const texts = entries.map((entry) =>
+      prebuiltPath(join(place, relative(root, dirname(entry))), basename(entry))
+    );
+    return await Promise.all(texts.map((path) => Deno.readTextFile(path)));
   } catch (error) {
-    throw new HoldfastError(`Cannot bundle ${entry}: ${(error as Error).message}`, {
+    const message = `Cannot bundle ${entries.join(", ")}: ${(error as Error).message}`;
+    throw new HoldfastError(message, {
       kind: "environment",
       code: "bundle_failed",
       hint: "The first start needs the npm registry, for the bundler that Deno brings",
@@ -159,24 +173,31 @@ export async function readPrebuilt(
   }
 }
 
-/** Bundles Holdfast's own part of a worker. */
-export function bundleWorker({ runtime }: Config): Promise<string> {
-  return bundle(runtime, WORKER_ENTRY);
+/** Holdfast's own part of each process, and of a spawner thread that comes from no file. */
+export interface OwnPrograms {
+  readonly worker: string;
+  readonly helper: string;
+  readonly logger: string;
+  readonly metrics: string;
+  readonly spawner?: string;
 }
 
-/** Bundles Holdfast's own part of a helper. */
-export function bundleHelper({ runtime }: Config): Promise<string> {
-  return bundle(runtime, HELPER_ENTRY);
-}
-
-/** Bundles Holdfast's own logger. */
-export function bundleLogger({ runtime }: Config): Promise<string> {
-  return bundle(runtime, LOGGER_ENTRY);
-}
-
-/** Bundles Holdfast's own metrics process. */
-export function bundleMetrics({ runtime }: Config): Promise<string> {
-  return bundle(runtime, METRICS_ENTRY);
+/**
+ * Takes all of Holdfast's own programs into memory: whatever becomes of its folder, what runs stays
+ * what was started until an upgrade.
+ *
+ * @param folder where they may lie while they are made
+ */
+export async function loadPrograms(folder: string): Promise<OwnPrograms> {
+  const entries = [WORKER_ENTRY, HELPER_ENTRY, LOGGER_ENTRY, METRICS_ENTRY, SPAWNER_ENTRY];
+  const [worker, helper, logger, metrics, spawner] = await bundleAll(folder, entries);
+  return {
+    worker: worker!,
+    helper: helper!,
+    logger: logger!,
+    metrics: metrics!,
+    spawner: spawner!,
+  };
 }
 
 /** The local files of the module graphs of a config. */
@@ -196,12 +217,14 @@ export function allModules({ app, helpers }: Modules): string[] {
  * checks the config against them: nothing that a worker or a helper can write may come back to life
  * at the next reload.
  *
+ * @param runtime the runtime folder in use, where it is not the config's own
  * @throws {HoldfastError} if a module is missing or broken, or if the config is refused
  */
 export async function prepareApp(
   config: Config,
   denoDir: string,
   signal?: AbortSignal,
+  runtime?: string,
 ): Promise<Modules> {
   const [app, ...helpers] = await Promise.all([
     prepareModule("the app's modules", config.app, signal),
@@ -213,7 +236,10 @@ export async function prepareApp(
     app: app!,
     helpers: Object.fromEntries(config.helpers.map(({ name }, index) => [name, helpers[index]!])),
   };
-  requireGoodConfig(config, { denoDir, modules: allModules(modules), holdfast: HOLDFAST_FOLDER });
+  requireGoodConfig(config, {
+    ...{ denoDir, modules: allModules(modules), holdfast: HOLDFAST_FOLDER },
+    ...runtime !== undefined && { runtime },
+  });
   return modules;
 }
 
@@ -226,7 +252,7 @@ export function requireGoodConfig(
   config: Config,
   facts: Omit<CheckFacts, "denoProgram">,
 ): void {
-  const problems = checkConfig(config, { ...facts, denoProgram: Deno.execPath() });
+  const problems = checkConfig(config, { ...facts, denoProgram: denoProgram() });
   if (problems.length > 0) throw new ConfigError(config.file, problems);
 }
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { descriptorTarget } from "../os/exec.ts";
+import { identityOf } from "./listener.ts";
 
 /** Where the control socket of a runtime folder is. */
 export function controlSocketPath(folder: string): string {
@@ -13,6 +14,8 @@ export function controlSocketPath(folder: string): string {
 export interface RuntimeFolder {
   readonly controlSocket: string;
   readonly lockFile: string;
+  /** What tells the lock file from a later one at its path. */
+  readonly made: string | undefined;
   close(): void;
 }
 
@@ -57,15 +60,15 @@ export async function openRuntimeFolder(folder: string): Promise<RuntimeFolder> 
 
 function runtimeFolder(folder: string, unlock: () => void): RuntimeFolder {
   const path = join(folder, "lock");
+  const made = identityOf(path);
   return {
     controlSocket: controlSocketPath(folder),
     lockFile: path,
+    made,
     close() {
       try {
-        Deno.removeSync(path);
-      } catch (error) {
-        // Somebody cleaned up; the lock itself is the kernel's.
-        if (!(error instanceof Deno.errors.NotFound)) throw error;
+        // Somebody may have cleaned up, and another may hold one there; the lock itself is the kernel's.
+        if (made !== undefined && identityOf(path) === made) Deno.removeSync(path);
       } finally {
         unlock();
       }
@@ -152,7 +155,8 @@ async function readPid(lock: Deno.FsFile): Promise<string> {
   return /^\d+$/.test(text) ? text : "unknown";
 }
 
-async function removeIfThere(path: string): Promise<void> {
+/** Removes what may be there. */
+export async function removeIfThere(path: string): Promise<void> {
   try {
     await Deno.remove(path);
   } catch (error) {

@@ -28,15 +28,17 @@ export interface Spawner {
   close(): void;
 }
 
-/** Starts a spawner thread. */
-export function startSpawner(): Spawner {
-  return new SpawnerThread();
+/**
+ * Starts a spawner thread.
+ *
+ * @param program what it runs, where that is not to be read from Holdfast's folder
+ */
+export function startSpawner(program?: string): Spawner {
+  return new SpawnerThread(program);
 }
 
 class SpawnerThread implements Spawner {
-  readonly #thread = new Worker(new URL("./spawner_thread.ts", import.meta.url), {
-    type: "module",
-  });
+  readonly #thread: Worker;
   readonly #receivers = new Map<number, (event: SpawnerEvent) => void>();
   /** Workers by the number of their process. */
   readonly #workers = new Map<number, number>();
@@ -45,7 +47,11 @@ class SpawnerThread implements Spawner {
   #wall: Wall | undefined;
   #failed = false;
 
-  constructor() {
+  constructor(program?: string) {
+    const url = program === undefined
+      ? new URL("./spawner_thread.ts", import.meta.url)
+      : URL.createObjectURL(new Blob([program], { type: "text/javascript" }));
+    this.#thread = new Worker(url, { type: "module" });
     this.#confined.promise.catch(() => {});
     this.#thread.onmessage = ({ data }: MessageEvent<FromSpawner | SpawnerState>) =>
       this.#receive(data);

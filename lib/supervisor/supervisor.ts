@@ -7,6 +7,8 @@ import { toHoldfastError } from "../base/error.ts";
 import { countEvents, flushLog, log, logToFiles } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import type { Compartment, Config, ListenAddress } from "../config/config.ts";
+import { realPlace } from "../config/real_place.ts";
+import { keepsRuntime, type RuntimePlace } from "../config/runtime_place.ts";
 import { countDescriptors } from "../os/file.ts";
 import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
@@ -27,15 +29,21 @@ import { stampFiles } from "./file_stamp.ts";
 import { Former } from "./former.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Inheritance } from "./inheritance.ts";
-import type { Listener } from "./listener.ts";
+import { identityOf, type Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService, sameMetrics } from "./metrics_service.ts";
 import { abortion, settlesWithin } from "./patience.ts";
-import { allModules, LOGGER_ENTRY, METRICS_ENTRY, PREPARE_DEADLINE_MS } from "./prepare.ts";
-import { rehearse } from "./rehearsal.ts";
+import {
+  allModules,
+  LOGGER_ENTRY,
+  METRICS_ENTRY,
+  type OwnPrograms,
+  PREPARE_DEADLINE_MS,
+} from "./prepare.ts";
+import { movedRuntime, rehearse } from "./rehearsal.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
-import { adoptRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
+import { adoptRuntimeFolder, removeIfThere, type RuntimeFolder } from "./runtime_folder.ts";
 import type { ServiceManager, ServiceState } from "./service_manager.ts";
 import { LOOK_INTERVAL_MS } from "./silence.ts";
 import type { DrainReason } from "./slot.ts";
@@ -56,17 +64,11 @@ const STOP_MARGIN_MS = 15_000;
 /** How many ended generations `status` remembers. */
 const MAX_RECORDS = 10;
 
-/** Programs that not every config needs. */
-type BundleKind = "bundleHelper" | "bundleLogger" | "bundleMetrics";
-
 /** What Holdfast brings for the processes of a config. */
-interface Programs {
+interface Programs extends OwnPrograms {
   /** The folder of the Holdfast that brings them. */
   readonly holdfast: string;
   readonly denoDir: string;
-  readonly worker: string;
-  /** Programs that not every config needs, made for the first one that does. */
-  readonly more: Map<BundleKind, string>;
 }
 
 /** A process to be: what it is granted, what it runs, and the files of its module graph. */
@@ -115,9 +117,12 @@ export class Supervisor {
   #former: Former | undefined;
   #busy: Promise<unknown> = Promise.resolve();
   #failing = false;
+  #runtimeChange: Promise<void> = Promise.resolve();
+  #runtimeTrouble: string | undefined;
   readonly #look = setInterval(() => {
     this.#lookAtListeners();
     this.#lookAtIncumbent();
+    void this.#changeRuntime(() => this.#restoreRuntime());
   }, LOOK_INTERVAL_MS);
 
   /**
@@ -163,21 +168,11 @@ export class Supervisor {
     this.#manager = this.#system.openServiceManager(inheritance?.service);
     const config = this.#manager.resolve(await this.#system.loadConfig(this.#file));
     // The lock first: a second supervisor must learn that it is one before it does anything else.
-    const runtime = this.#runtime ??= await this.#system.openRuntimeFolder(config.runtime);
+    const runtime = this.#runtime ??= await this.#system.openRuntimeFolder(
+      realPlace(config.runtime),
+    );
     await this.#programsOf(config);
-    this.#control = await this.#system.openControl(runtime.controlSocket, {
-      status: () => ({ type: "status", status: this.status() }),
-      reload: async (): Promise<Answer> => ({ type: "reloaded", result: await this.reload() }),
-      upgrade: async (): Promise<Answer> => ({
-        type: "upgrade_refused",
-        reason: await this.upgrade(),
-      }),
-      reopen: () => this.#reopenLogs(),
-      stop: async (): Promise<Answer> => {
-        await this.stop();
-        return { type: "stopped" };
-      },
-    }, inheritance?.control);
+    this.#control = await this.#openControl(runtime, inheritance?.control);
     this.#system.giveUpPermissions();
     try {
       await this.#switchTo(config);
@@ -201,6 +196,106 @@ export class Supervisor {
       generation: this.#incumbent?.number,
       ms: Math.round(performance.now() - this.#startedMs),
     });
+  }
+
+  #openControl(runtime: RuntimeFolder, fd?: number): Promise<ControlServer> {
+    return this.#system.openControl(runtime.controlSocket, {
+      status: () => ({ type: "status", status: this.status() }),
+      reload: async (): Promise<Answer> => ({ type: "reloaded", result: await this.reload() }),
+      upgrade: async (): Promise<Answer> => ({
+        type: "upgrade_refused",
+        reason: await this.upgrade(),
+      }),
+      reopen: () => this.#reopenLogs(),
+      stop: async (): Promise<Answer> => {
+        await this.stop();
+        return { type: "stopped" };
+      },
+    }, fd);
+  }
+
+  /** The runtime folder in use. */
+  get #runtimeFolder(): string {
+    return dirname(this.#runtime!.lockFile);
+  }
+
+  /** A config may not move the runtime folder; a link to it may be moved. */
+  #requireRuntime(after: RuntimePlace): void {
+    const before = this.#incumbent?.config;
+    if (!before) return;
+    const place = ({ folder, runtime }: RuntimePlace) => ({ folder, runtime: realPlace(runtime) });
+    if (keepsRuntime(place(before), place(after))) return;
+    throw movedRuntime(
+      `A running supervisor cannot move its runtime folder, from ${before.runtime} to ${after.runtime}`,
+    );
+  }
+
+  /** Takes another runtime folder into use, or the same one once more. */
+  async #useRuntime(folder: string): Promise<void> {
+    const [oldControl, oldRuntime] = [this.#control, this.#runtime];
+    const runtime = await this.#system.openRuntimeFolder(folder);
+    try {
+      this.#control = await this.#openControl(runtime);
+    } catch (error) {
+      attempt("close the runtime folder", () => runtime.close());
+      throw error;
+    }
+    this.#runtime = runtime;
+    attempt("close the control socket", () => oldControl?.close());
+    attempt("close the runtime folder", () => oldRuntime?.close());
+    log.info("runtime_opened", { folder });
+  }
+
+  /** Follows a link to the runtime folder that was moved. The switch has happened: it goes on without. */
+  async #followRuntime({ runtime }: Config): Promise<void> {
+    const folder = realPlace(runtime);
+    if (this.#stopping.signal.aborted || folder === this.#runtimeFolder) return;
+    try {
+      await this.#useRuntime(folder);
+    } catch (error) {
+      log.error("runtime_stays", {
+        folder: this.#runtimeFolder,
+        reason: (error as Error).message,
+        hint: "Set runtime in the config to a folder that stays, such as /run/holdfast",
+      });
+    }
+  }
+
+  /** Makes the lock and the control socket anew where somebody has removed them. */
+  async #restoreRuntime(): Promise<void> {
+    const [runtime, control] = [this.#runtime, this.#control];
+    if (!runtime || !control || this.#stopping.signal.aborted) return;
+    const locked = identityOf(runtime.lockFile) === runtime.made;
+    if (locked && identityOf(runtime.controlSocket) === control.made) return;
+    try {
+      if (locked) {
+        control.close();
+        await removeIfThere(runtime.controlSocket);
+        this.#control = await this.#openControl(runtime);
+      } else {
+        // With an old release its runtime folder went: the next one has another.
+        const folder = identityOf(dirname(this.#runtimeFolder)) === undefined
+          ? (await this.#system.locateRuntime(this.#file)).runtime
+          : this.#runtimeFolder;
+        await this.#useRuntime(folder);
+      }
+      this.#runtimeTrouble = undefined;
+      log.warn("control_restored", { socket: this.#runtime!.controlSocket });
+    } catch (error) {
+      const reason = (error as Error).message;
+      if (reason !== this.#runtimeTrouble) {
+        log.error("control_lost", {
+          ...{ socket: runtime.controlSocket, reason },
+          hint: "Commands cannot reach it; HUP, USR2 and TERM can",
+        });
+      }
+      this.#runtimeTrouble = reason;
+    }
+  }
+
+  /** One change of the runtime folder after the other. */
+  #changeRuntime(change: () => Promise<void>): Promise<void> {
+    return this.#runtimeChange = this.#runtimeChange.then(change);
   }
 
   #takeOver(inheritance: Inheritance): void {
@@ -257,12 +352,15 @@ export class Supervisor {
     if (!this.#incumbent || !this.#runtime || !this.#control) {
       throw new Error("it does not serve yet");
     }
-    await rehearse(this.#system.ownProgram(), signal);
+    await this.#changeRuntime(() => this.#restoreRuntime());
+    this.#requireRuntime(await this.#system.locateRuntime(this.#file));
+    const own = this.#system.ownProgram(this.#file);
+    await rehearse(own, this.#runtimeFolder, signal);
     log.info("upgrading", { generation: this.#lastGeneration });
     await flushLog();
     signal.throwIfAborted();
-    handToNext(this.#system.ownProgram(), {
-      folder: dirname(this.#runtime.lockFile),
+    handToNext(own, {
+      folder: this.#runtimeFolder,
       runtime: this.#runtime,
       control: this.#control,
       listeners: this.#heldListeners(),
@@ -327,7 +425,9 @@ export class Supervisor {
     this.#stopping.signal.throwIfAborted();
     this.#logs?.reopen();
     const config = await this.#system.loadConfig(this.#file);
+    this.#requireRuntime(config);
     await this.#switchTo(this.#manager?.resolve(config) ?? config);
+    await this.#changeRuntime(() => this.#followRuntime(config));
   }
 
   /**
@@ -366,23 +466,22 @@ export class Supervisor {
     let metrics: MetricsService | undefined;
     let brought = "";
     try {
+      const { holdfast, denoDir, spawner, ...bundles } = await this.#programsOf(config);
+      brought = holdfast;
       // Their threads start while the modules are looked at; both take their time.
       for (let left = config.workers + instances.length; left > 0; left--) {
-        spawners.push(this.#system.startSpawner());
+        spawners.push(this.#system.startSpawner(spawner));
       }
-      const { holdfast, denoDir, worker: bundle } = await this.#programsOf(config);
-      brought = holdfast;
-      const modules = await this.#system.prepareApp(config, denoDir, signal);
+      const modules = await this.#system.prepareApp(config, denoDir, signal, this.#runtimeFolder);
       onModules(allModules(modules));
       await this.#system.makeFolders(config);
       logs = await this.#logsFor(config, signal);
       metrics = await this.#metricsFor(config, signal);
-      const helperBundle = instances.length > 0 ? await this.#bundleOf(config, "bundleHelper") : "";
       this.#warnOfMissingWall(config);
       const worker: Planned = {
         who: "worker",
         compartment: config,
-        bundle,
+        bundle: bundles.worker,
         modules: modules.app,
       };
       const planned: Planned[] = [
@@ -390,7 +489,7 @@ export class Supervisor {
         ...instances.map(({ helper }): Planned => ({
           who: `helper ${helper.name}`,
           compartment: helper,
-          bundle: helperBundle,
+          bundle: bundles.helper,
           modules: modules.helpers[helper.name]!,
         })),
       ];
@@ -451,9 +550,11 @@ export class Supervisor {
     const holdfast = this.#system.holdfastOf(config);
     const known = this.#programs.get(holdfast);
     if (known !== undefined) return known;
-    const denoDir = await this.#system.findDenoDir(config);
-    const worker = await this.#system.bundleWorker(config);
-    const programs = { holdfast, denoDir, worker, more: new Map() };
+    const [denoDir, own] = await Promise.all([
+      this.#system.findDenoDir(config),
+      this.#system.loadPrograms(config, this.#runtimeFolder),
+    ]);
+    const programs = { holdfast, denoDir, ...own };
     this.#programs.set(holdfast, programs);
     return programs;
   }
@@ -465,26 +566,15 @@ export class Supervisor {
     }
   }
 
-  /** A program that not every config needs. */
-  async #bundleOf(config: Config, kind: BundleKind): Promise<string> {
-    const { more } = await this.#programsOf(config);
-    const known = more.get(kind);
-    if (known !== undefined) return known;
-    const bundle = await this.#system[kind](config);
-    more.set(kind, bundle);
-    return bundle;
-  }
-
   /** The logger of a config: the one that runs, if the config asks for no other. */
   async #logsFor(config: Config, signal: AbortSignal): Promise<LogService | undefined> {
     const { folder } = config.log;
     if (folder === undefined) return undefined;
     const log = { ...config.log, folder };
     if (this.#logs && JSON.stringify(this.#logs.log) === JSON.stringify(log)) return this.#logs;
-    const module = join((await this.#programsOf(config)).holdfast, LOGGER_ENTRY);
-    const compartment = logCompartment(config, folder, module);
-    const bundle = await this.#bundleOf(config, "bundleLogger");
-    const spawner = this.#system.startSpawner();
+    const { holdfast, logger: bundle, spawner: program } = await this.#programsOf(config);
+    const compartment = logCompartment(config, folder, join(holdfast, LOGGER_ENTRY));
+    const spawner = this.#system.startSpawner(program);
     let service: LogService;
     try {
       service = new LogService({
@@ -509,9 +599,8 @@ export class Supervisor {
     const { metrics } = config;
     if (metrics === undefined) return undefined;
     if (sameMetrics(metrics, this.#incumbent?.config.metrics)) return this.#metrics;
-    const module = join((await this.#programsOf(config)).holdfast, METRICS_ENTRY);
-    const compartment = metricsCompartment(config, metrics.listen, module);
-    const bundle = await this.#bundleOf(config, "bundleMetrics");
+    const { holdfast, metrics: bundle, spawner: program } = await this.#programsOf(config);
+    const compartment = metricsCompartment(config, metrics.listen, join(holdfast, METRICS_ENTRY));
     const { text } = metrics.listen;
     // The one before this in the same process may have left it.
     const left = config.listen.some((each) => each.text === text)
@@ -519,7 +608,7 @@ export class Supervisor {
       : this.#listeners.get(text);
     if (left) this.#listeners.delete(text);
     const listener = left ?? await this.#system.bindListener(metrics.listen);
-    const spawner = this.#system.startSpawner();
+    const spawner = this.#system.startSpawner(program);
     let service: MetricsService;
     try {
       service = new MetricsService({
@@ -586,7 +675,7 @@ export class Supervisor {
     planned: Planned,
     spawner: Spawner,
   ): Promise<SlotSpawning> {
-    const { denoDir } = await this.#programsOf(config);
+    const { denoDir, spawner: program } = await this.#programsOf(config);
     const command = this.#system.commandOf(config, planned.who, planned.compartment);
     const request = this.#spawnRequest(command, planned, denoDir);
     const wall = this.#wallOf(config, command, planned, denoDir);
@@ -595,7 +684,7 @@ export class Supervisor {
       spawner,
       request,
       startSpawner: async () => {
-        const another = this.#system.startSpawner();
+        const another = this.#system.startSpawner(program);
         try {
           await another.confine(wall);
           return another;
@@ -796,6 +885,7 @@ export class Supervisor {
       holdfast: VERSION,
       deno: Deno.version.deno,
       config: this.#incumbent?.config.file ?? this.#file,
+      named: this.#file,
       ageMs: Math.round(performance.now() - this.#startedMs),
       listeners: [...this.#listeners.keys()],
       logger: this.#logs

@@ -408,7 +408,7 @@ export class FakeWorld implements AsyncDisposable {
       openServiceManager: () => new ServiceManager({ passed: [] }),
       giveUpPermissions: () => {},
       loadConfig: () => Promise.resolve(this.config),
-      locateRuntime: () => Promise.resolve(config.runtime),
+      locateRuntime: () => Promise.resolve(config),
       holdfastOf: () => "/holdfast",
       findDenoDir: () => Promise.resolve("/deno"),
       findCaches: () => [],
@@ -417,18 +417,18 @@ export class FakeWorld implements AsyncDisposable {
         return Promise.resolve({
           controlSocket: `${folder}/control.sock`,
           lockFile: `${folder}/lock`,
+          made: undefined,
           close: () => void (this.runtime = "closed"),
         });
       },
-      bundleWorker: () => Promise.resolve(BUNDLE),
-      bundleHelper: () => Promise.resolve(BUNDLE),
-      bundleLogger: () => Promise.resolve(""),
-      bundleMetrics: () => Promise.resolve(""),
+      loadPrograms: () =>
+        Promise.resolve({ worker: BUNDLE, helper: BUNDLE, logger: "", metrics: "" }),
       openControl: (_, handlers) => {
         this.control = "open";
         this.handlers = handlers;
         return Promise.resolve({
           duplicate: () => -1,
+          made: undefined,
           close: () => void (this.control = "closed"),
         });
       },

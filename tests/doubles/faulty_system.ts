@@ -55,6 +55,7 @@ export function faultySystem(system: System, strike: Strike): System {
 
   const faultyControl = (control: ControlServer): ControlServer => ({
     duplicate: () => control.duplicate(),
+    made: control.made,
     close: () => doAndStrike("control close", () => control.close()),
   });
 
@@ -101,21 +102,9 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("openRuntimeFolder");
       return faultyRuntime(await system.openRuntimeFolder(...all));
     },
-    async bundleWorker(...all) {
-      strike("bundleWorker");
-      return await system.bundleWorker(...all);
-    },
-    async bundleHelper(...all) {
-      strike("bundleHelper");
-      return await system.bundleHelper(...all);
-    },
-    async bundleMetrics(...all) {
-      strike("bundleMetrics");
-      return await system.bundleMetrics(...all);
-    },
-    async bundleLogger(...all) {
-      strike("bundleLogger");
-      return await system.bundleLogger(...all);
+    async loadPrograms(...all) {
+      strike("loadPrograms");
+      return await system.loadPrograms(...all);
     },
     async openControl(...all) {
       strike("openControl");
@@ -137,10 +126,10 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("bindListener");
       return faultyListener(await system.bindListener(...all));
     },
-    ownProgram: () => system.ownProgram(),
-    startSpawner() {
+    ownProgram: (...all) => system.ownProgram(...all),
+    startSpawner(...all) {
       strike("startSpawner");
-      return faultySpawner(system.startSpawner());
+      return faultySpawner(system.startSpawner(...all));
     },
   };
 }

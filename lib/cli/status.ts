@@ -74,7 +74,12 @@ export function formatStatus(status: Status): string {
     `holdfast ${status.holdfast} (deno ${status.deno})  ${status.config}${formatName(status)}`,
     `listening on ${status.listeners.join(", ")}`,
     ...status.logger
-      ? [`log in ${status.logger.folder}, ${status.logger.dropped} events dropped`]
+      ? [
+        `log in ${status.logger.folder}, ${status.logger.dropped} events dropped`,
+        ...status.logger.trouble === undefined
+          ? []
+          : [`NOTHING IS LOGGED: ${status.logger.trouble}`],
+      ]
       : [],
     ...status.state === "failing" ? ["FAILING: no worker lives for long; see the log"] : [],
     ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],

@@ -99,6 +99,8 @@ export const Status = z.strictObject({
     /** Events that it did not take, since it was slow or gone. */
     dropped: Count,
     replacements: Count,
+    /** Why nothing is written, while that is so. */
+    trouble: z.optional(z.string()),
     process: z.nullable(Process),
   })),
   /** The process that answers `GET /metrics`; `null` if the config has none. */

@@ -52,17 +52,24 @@ const MACHINE: readonly [path: string, rights: readonly FsRight[]][] = [
   ["/dev/random", READ],
 ];
 
-/** What dialling needs: names, and whom to trust. */
-const DIALLING = [
-  "/etc/resolv.conf",
-  "/etc/hosts",
-  "/etc/host.conf",
-  "/etc/nsswitch.conf",
-  "/etc/gai.conf",
-  "/etc/services",
-  "/etc/ssl/certs",
-  "/usr/share/ca-certificates",
+/** Whom to trust, for whoever dials. */
+const TRUST = ["/etc/ssl/certs", "/usr/share/ca-certificates"];
+
+/**
+ * Where what the C library resolves names by lies: hosts, resolv.conf, nsswitch.conf and more. Folders,
+ * since a rule holds the file that is there when it is made, and these files are replaced by a rename
+ * while workers run. No folder is listed: READ_FILE alone.
+ */
+const NAME_FOLDERS = [
+  "/etc",
+  "/run/systemd/resolve",
+  "/run/resolvconf",
+  "/run/NetworkManager",
+  "/run/connman",
 ];
+
+/** Where resolv.conf leads elsewhere still. */
+const NAME_FILES = ["/etc/resolv.conf", "/etc/hosts"];
 
 /** Where Deno looks for an app's settings, from a module upwards. */
 const SETTINGS = ["deno.json", "deno.jsonc", "package.json", "deno.lock", ".npmrc", "node_modules"];
@@ -100,7 +107,9 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
       paths: [
         required(facts.denoProgram, RUN),
         ...MACHINE.map(([path, rights]) => optional(path, rights)),
-        ...network !== "none" ? DIALLING.map((path) => optional(path, READ)) : [],
+        ...network !== "none" ? TRUST.map((path) => optional(path, READ)) : [],
+        ...network === "names" ? NAME_FOLDERS.map((path) => optional(path, ["readFile"])) : [],
+        ...network === "names" ? NAME_FILES.map((path) => optional(path, ["readFile"])) : [],
         ...facts.caches.map((path) => optional(path, READ)),
         ...modules.map((path) => optional(path, READ)),
         ...folders.flatMap((folder) => SETTINGS.map((name) => optional(join(folder, name), READ))),

@@ -20,6 +20,7 @@ export function adoptListener(fd: number, address: BoundAddress): Listener {
   const made = identityOf(address.path);
   return {
     ...held,
+    file: { path: address.path, made },
     update: (next) => updateMode(next, made),
     close: () => {
       // Whatever else lies there by now is not ours to remove.

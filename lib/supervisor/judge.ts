@@ -13,7 +13,7 @@ export type Verdict =
   | { readonly act: "kill"; readonly reason: string }
   /** Another one is to take its place; one that is only worn out loses nothing. */
   | { readonly act: "renew"; readonly cause: "worn_out"; readonly facts: WornOut }
-  | { readonly act: "renew"; readonly cause: "stuck" };
+  | { readonly act: "renew"; readonly cause: "stuck" | "unfit" };
 
 export type Renewal = Extract<Verdict, { act: "renew" }>;
 

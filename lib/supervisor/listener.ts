@@ -11,6 +11,8 @@ const BACKLOG = 511;
 export interface Listener {
   /** The canonical spelling of its address: its identity over reloads. */
   readonly text: string;
+  /** The file of a Unix socket, and what tells it from a later one at its path. */
+  readonly file?: { readonly path: string; readonly made: string | undefined };
   /** A descriptor of its own for whoever takes it over. */
   duplicate(): number;
   /**
@@ -99,6 +101,7 @@ async function bindUnixListener(
   const held = holding(address.text, handle);
   return {
     ...held,
+    file: { path: address.path, made },
     update: (next) => updateMode(next, made),
     close: () => {
       // Closing the handle removes whatever lies at the path. Where somebody has put another file
@@ -107,6 +110,11 @@ async function bindUnixListener(
       if (found === undefined || found === made) held.close();
     },
   };
+}
+
+/** Whether nobody can reach a listener any more, since its file was removed or replaced. */
+export function isLost({ file }: Listener): boolean {
+  return file !== undefined && identityOf(file.path) !== file.made;
 }
 
 /** Gives a socket's file its mode. Whatever else lies there, a link above all, is not ours to open up. */

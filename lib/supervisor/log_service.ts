@@ -6,10 +6,12 @@ import type net from "node:net";
 import type { Config } from "../config/config.ts";
 import { type Feed, MAX_FEED_LINE, MAX_FEED_LINES } from "../protocol/feed.ts";
 import { encodeFrame } from "../protocol/frame.ts";
+import { realPlace } from "../config/real_place.ts";
 import { attempt } from "./attempt.ts";
 import { bringUp } from "./bring_up.ts";
 import { judgeSilence } from "./judge.ts";
 import { connect, openFeed } from "./lane.ts";
+import { identityOf } from "./listener.ts";
 import { Slot, type SlotOptions } from "./slot.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
@@ -39,6 +41,8 @@ export class LogService {
   readonly #onTheWay = new Set<readonly string[]>();
   #dropped = 0;
   #droppedInAll = 0;
+  /** The folder that the wall of its process is built around. */
+  #folder: string | undefined;
 
   constructor({ log, grants, ...options }: LogServiceOptions) {
     this.log = log;
@@ -48,6 +52,7 @@ export class LogService {
       generation: 0,
       restart: "always",
       bringUp: async (process, signal) => {
+        this.#folder = this.#identify();
         await bringUp(process, {
           config: options.config,
           listeners: [],
@@ -68,6 +73,26 @@ export class LogService {
 
   get replacements(): number {
     return this.#slot.replacements;
+  }
+
+  /** Whether its process may write the folder that lies there now: the kernel's wall holds another out. */
+  get fits(): boolean {
+    return this.#folder !== undefined && this.#folder === this.#identify();
+  }
+
+  #identify(): string | undefined {
+    return identityOf(realPlace(this.log.folder));
+  }
+
+  /** Why nothing is written, if it says so. */
+  get trouble(): string | undefined {
+    const unwritten = this.process?.figures.unwritten;
+    if (unwritten === "gone") {
+      return "its folder or a file of it was removed or replaced; run holdfast logs reopen, or HUP";
+    }
+    return unwritten === "failing"
+      ? "the disk refuses; see worker_output of the logger on stderr, which goes on when it can"
+      : undefined;
   }
 
   /** How many lines nobody took. */
@@ -109,6 +134,15 @@ export class LogService {
     this.#send({ type: "reopen" });
   }
 
+  /**
+   * Has another process take over, which is behind a wall around the folder that lies there now.
+   *
+   * @throws {Error} if it does not come up; the one before goes on then
+   */
+  async renew(): Promise<void> {
+    await this.#slot.renew();
+  }
+
   /** Writes what is left, and ends the logger. Never fails. */
   async close(): Promise<void> {
     this.#flush();
@@ -128,6 +162,7 @@ export class LogService {
   }
 
   #connectFeed(process: WorkerProcess): void {
+    this.#feed?.end();
     this.#feed = openFeed(process, (feed) => {
       if (this.#feed !== feed) return;
       this.#feed = undefined;

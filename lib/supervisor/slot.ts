@@ -121,6 +121,22 @@ export class Slot {
     return await Promise.all(ends);
   }
 
+  /**
+   * Has another process take the place of the one that serves, now.
+   *
+   * @throws {Error} if it does not come up
+   */
+  async renew(): Promise<void> {
+    const process = this.#process;
+    if (!process?.alive) return;
+    this.#renewalFromMs = 0;
+    this.#renew(process, { act: "renew", cause: "unfit" });
+    await this.#renewal;
+    if (this.#process === process) {
+      throw new Error(`Another ${this.role} did not start: see worker_start_failed in the log`);
+    }
+  }
+
   /** Ends the process now. */
   cut(): void {
     this.#stop.abort(new Error(`The ${this.role} was cut`));
@@ -282,7 +298,10 @@ export class Slot {
     this.#fill(next);
     const names = { ...old.names, next: next.id };
     if (renewal.cause === "stuck") log.info("worker_replaced", names);
-    else log.info("worker_recycled", { ...names, ...renewal.facts });
+    else {log.info("worker_recycled", {
+        ...names,
+        ...renewal.cause === "worn_out" && renewal.facts,
+      });}
     this.#leaving.set(old, this.#leave(old, renewal.cause));
   }
 

@@ -29,7 +29,7 @@ import { stampFiles } from "./file_stamp.ts";
 import { Former } from "./former.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Inheritance } from "./inheritance.ts";
-import { identityOf, type Listener } from "./listener.ts";
+import { identityOf, isLost, type Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService, sameMetrics } from "./metrics_service.ts";
 import { abortion, settlesWithin } from "./patience.ts";
@@ -118,10 +118,12 @@ export class Supervisor {
   #busy: Promise<unknown> = Promise.resolve();
   #failing = false;
   #runtimeChange: Promise<void> = Promise.resolve();
-  #runtimeTrouble: string | undefined;
+  /** What was told of each thing that is amiss. */
+  readonly #troubles = new Map<string, string>();
   readonly #look = setInterval(() => {
     this.#lookAtListeners();
     this.#lookAtIncumbent();
+    this.#lookAtLogs();
     void this.#changeRuntime(() => this.#restoreRuntime());
   }, LOOK_INTERVAL_MS);
 
@@ -279,17 +281,24 @@ export class Supervisor {
           : this.#runtimeFolder;
         await this.#useRuntime(folder);
       }
-      this.#runtimeTrouble = undefined;
+      this.#told("runtime", undefined);
       log.warn("control_restored", { socket: this.#runtime!.controlSocket });
     } catch (error) {
-      const reason = (error as Error).message;
-      if (reason !== this.#runtimeTrouble) {
+      this.#told("runtime", (error as Error).message, (reason) => {
         log.error("control_lost", {
           ...{ socket: runtime.controlSocket, reason },
           hint: "Commands cannot reach it; HUP, USR2 and TERM can",
         });
-      }
-      this.#runtimeTrouble = reason;
+      });
+    }
+  }
+
+  /** Tells of what is amiss once, and again when it is another thing. */
+  #told(what: string, reason: string | undefined, tell: (reason: string) => void = () => {}): void {
+    if (reason === undefined) this.#troubles.delete(what);
+    else if (this.#troubles.get(what) !== reason) {
+      this.#troubles.set(what, reason);
+      tell(reason);
     }
   }
 
@@ -343,7 +352,9 @@ export class Supervisor {
       ...metrics && this.#metrics
         ? [{ listener: this.#metrics.listener, address: metrics.listen }]
         : [],
-    ].flatMap(({ listener, address }) => address.kind === "systemd" ? [] : { listener, address });
+    ].flatMap(({ listener, address }) =>
+      address.kind === "systemd" || isLost(listener) ? [] : { listener, address }
+    );
   }
 
   async #tryUpgrade(): Promise<void> {
@@ -423,7 +434,7 @@ export class Supervisor {
 
   async #tryReload(): Promise<void> {
     this.#stopping.signal.throwIfAborted();
-    this.#logs?.reopen();
+    if (this.#logs?.fits) this.#logs.reopen();
     const config = await this.#system.loadConfig(this.#file);
     this.#requireRuntime(config);
     await this.#switchTo(this.#manager?.resolve(config) ?? config);
@@ -571,7 +582,10 @@ export class Supervisor {
     const { folder } = config.log;
     if (folder === undefined) return undefined;
     const log = { ...config.log, folder };
-    if (this.#logs && JSON.stringify(this.#logs.log) === JSON.stringify(log)) return this.#logs;
+    if (this.#logs && JSON.stringify(this.#logs.log) === JSON.stringify(log)) {
+      if (!this.#logs.fits) await this.#logs.renew();
+      return this.#logs;
+    }
     const { holdfast, logger: bundle, spawner: program } = await this.#programsOf(config);
     const compartment = logCompartment(config, folder, join(holdfast, LOGGER_ENTRY));
     const spawner = this.#system.startSpawner(program);
@@ -598,7 +612,8 @@ export class Supervisor {
   async #metricsFor(config: Config, signal: AbortSignal): Promise<MetricsService | undefined> {
     const { metrics } = config;
     if (metrics === undefined) return undefined;
-    if (sameMetrics(metrics, this.#incumbent?.config.metrics)) return this.#metrics;
+    const same = sameMetrics(metrics, this.#incumbent?.config.metrics);
+    if (same && this.#metrics && !isLost(this.#metrics.listener)) return this.#metrics;
     const { holdfast, metrics: bundle, spawner: program } = await this.#programsOf(config);
     const compartment = metricsCompartment(config, metrics.listen, join(holdfast, METRICS_ENTRY));
     const { text } = metrics.listen;
@@ -645,10 +660,15 @@ export class Supervisor {
     };
   }
 
-  /** Has the log files opened anew. */
-  #reopenLogs(): Answer {
-    if (!this.#logs) return { type: "refused", reason: "the config has no log.folder" };
-    this.#logs.reopen();
+  /** Has the log files opened anew; where the folder is another one, by a logger whose wall has that. */
+  async #reopenLogs(): Promise<Answer> {
+    const [logs, config] = [this.#logs, this.#incumbent?.config];
+    if (!logs || !config) return { type: "refused", reason: "the config has no log.folder" };
+    if (logs.fits) logs.reopen();
+    else {
+      await this.#system.makeFolders({ ...config, unveil: [], helpers: [] });
+      await logs.renew();
+    }
     return { type: "reopened" };
   }
 
@@ -728,7 +748,8 @@ export class Supervisor {
 
   async #listenerFor(address: ListenAddress, added: Listener[]): Promise<Listener> {
     const held = this.#listeners.get(address.text);
-    if (held) return held;
+    // A socket whose file is gone is bound anew; what waits in the old one is its workers'.
+    if (held && !isLost(held)) return held;
     const listener = this.#manager?.adopt(address) ?? await this.#system.bindListener(address);
     added.push(listener);
     return listener;
@@ -736,6 +757,11 @@ export class Supervisor {
 
   #keepListeners(config: Config, added: readonly Listener[]): void {
     for (const listener of added) {
+      const old = this.#listeners.get(listener.text);
+      if (old) {
+        attempt(`close ${old.text}`, () => old.close());
+        this.#manager?.closes(old.text);
+      }
       this.#listeners.set(listener.text, listener);
       attempt(`store ${listener.text}`, () => this.#manager?.listens(listener));
     }
@@ -842,6 +868,13 @@ export class Supervisor {
       this.#manager?.goes(this.#serviceState());
     }
     for (const [text, listener] of this.#listeners) {
+      this.#told(
+        text,
+        isLost(listener) ? "its file was removed or replaced" : undefined,
+        (reason) => {
+          log.error("listener_lost", { listen: text, reason, hint: "HUP binds it anew" });
+        },
+      );
       attempt(`listen on ${text} again`, () => {
         if (!listener.listenAgain()) return;
         log.error("listener_stopped", { listen: text, generation: this.#incumbent?.number });
@@ -850,6 +883,11 @@ export class Supervisor {
         }
       });
     }
+  }
+
+  #lookAtLogs(): void {
+    const { log: { folder }, trouble } = this.#logs ?? { log: { folder: "" } };
+    this.#told("log", trouble, (reason) => log.error("log_unwritten", { folder, reason }));
   }
 
   /** Tells when the incumbent begins to fail, and when that is over. */
@@ -893,6 +931,7 @@ export class Supervisor {
           folder: this.#logs.log.folder,
           dropped: this.#logs.dropped,
           replacements: this.#logs.replacements,
+          ...this.#logs.trouble !== undefined && { trouble: this.#logs.trouble },
           process: describeProcess(this.#logs.process),
         }
         : null,

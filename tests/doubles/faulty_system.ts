@@ -38,6 +38,7 @@ export function faultySystem(system: System, strike: Strike): System {
 
   const faultyListener = (listener: Listener): Listener => ({
     text: listener.text,
+    ...listener.file && { file: listener.file },
     duplicate() {
       strike("listener duplicate");
       return listener.duplicate();

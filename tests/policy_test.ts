@@ -286,9 +286,11 @@ for (const [net, network, connect] of NETS) {
     const { landlock, seccomp } = workerWall({ ...CONFIG, net }, FACTS);
     assertEquals(seccomp.network, network);
     assertEquals(landlock.connect, connect);
-    // Who dials nobody needs neither names nor certificates.
-    for (const path of ["/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs"]) {
-      assertEquals(landlock.paths.some((rule) => rule.path === path), network !== "none", path);
+    // Who dials nobody needs no certificates, and who dials addresses alone needs no names.
+    const rightsOf = (path: string) => landlock.paths.find((rule) => rule.path === path)?.rights;
+    assertEquals(rightsOf("/etc/ssl/certs") !== undefined, network !== "none");
+    for (const path of ["/etc/resolv.conf", "/etc", "/run/systemd/resolve"]) {
+      assertEquals(rightsOf(path), network === "names" ? ["readFile"] : undefined, path);
     }
   });
 }

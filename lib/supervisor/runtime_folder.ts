@@ -5,6 +5,9 @@ import { closeDescriptor } from "../os/descriptor.ts";
 import { descriptorTarget } from "../os/exec.ts";
 import { identityOf } from "./listener.ts";
 
+/** Asked once: a supervisor that serves may not ask any more. */
+const OWN_UID = Deno.uid();
+
 /** Where the control socket of a runtime folder is. */
 export function controlSocketPath(folder: string): string {
   return join(folder, "control.sock");
@@ -138,7 +141,7 @@ async function makePrivateFolder(folder: string): Promise<void> {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
   }
   const found = await Deno.lstat(folder);
-  if (!found.isDirectory || found.uid !== Deno.uid()) {
+  if (!found.isDirectory || found.uid !== OWN_UID) {
     throw environmentError(
       `The runtime folder ${folder} is no folder of this user`,
       "runtime_folder",

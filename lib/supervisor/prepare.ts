@@ -7,7 +7,7 @@ import { escapeStranger } from "../base/escape.ts";
 import { checkConfig, type CheckFacts } from "../config/check.ts";
 import { covers } from "../config/paths.ts";
 import type { Account, AppPlace, Config } from "../config/config.ts";
-import { realPlace } from "../config/real_place.ts";
+import { realPlace, unlessAbsent } from "../config/real_place.ts";
 import { ConfigError } from "../config/problem.ts";
 import { denoProgram } from "./deno_program.ts";
 
@@ -107,8 +107,9 @@ export async function findDenoDir(): Promise<string> {
 /** The packages' code, and what Deno knows of it; as opposed to what programs store in DENO_DIR. */
 const CACHES = /^(npm|remote|gen|\w+_cache_v\d+(-shm|-wal)?)$/;
 
-/** Finds what of DENO_DIR a worker's runtime reads. */
+/** Finds what of DENO_DIR a worker's runtime reads; nothing where somebody has removed it. */
 export function findCaches(denoDir: string): string[] {
+  if (unlessAbsent(() => Deno.statSync(denoDir)).isDirectory !== true) return [];
   const names = Array.from(Deno.readDirSync(denoDir), ({ name }) => name);
   return names.filter((name) => CACHES.test(name)).sort().map((name) => join(denoDir, name));
 }

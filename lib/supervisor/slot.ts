@@ -30,7 +30,8 @@ export interface SlotOptions {
   readonly spawner: Spawner;
   /** Starts another spawner, confined to what is there at that time. */
   readonly startSpawner: () => Promise<Spawner>;
-  readonly request: SpawnRequest;
+  /** How a process is spawned at that time. */
+  readonly request: () => SpawnRequest;
   /** Numbers processes over all generations. */
   readonly nextWorker: () => number;
   /** Brings up a process that was spawned, until it serves; it is gone if that fails. */
@@ -190,7 +191,7 @@ export class Slot {
     let process: WorkerProcess;
     try {
       const identity = { id: nextWorker(), role, generation, onViolation: config.onViolation };
-      process = new WorkerProcess(identity, spawner, request);
+      process = new WorkerProcess(identity, spawner, request());
     } catch (error) {
       close();
       throw error;

@@ -696,23 +696,23 @@ export class Supervisor {
     spawner: Spawner,
   ): Promise<SlotSpawning> {
     const { denoDir, spawner: program } = await this.#programsOf(config);
-    const command = this.#system.commandOf(config, planned.who, planned.compartment);
-    const request = this.#spawnRequest(command, planned, denoDir);
-    const wall = this.#wallOf(config, command, planned, denoDir);
-    await spawner.confine(wall);
+    const generation = this.#lastGeneration + 1;
+    // What lies at a name is asked each time: the deno program above all may be another one by then.
+    const command = () => this.#system.commandOf(config, planned.who, planned.compartment);
+    const confine = async (another: Spawner) => {
+      try {
+        await another.confine(this.#wallOf(config, command(), planned, denoDir));
+        return another;
+      } catch (error) {
+        if (another !== spawner) attempt("close the spawner", () => another.close());
+        throw error;
+      }
+    };
+    await confine(spawner);
     return {
       spawner,
-      request,
-      startSpawner: async () => {
-        const another = this.#system.startSpawner(program);
-        try {
-          await another.confine(wall);
-          return another;
-        } catch (error) {
-          attempt("close the spawner", () => another.close());
-          throw error;
-        }
-      },
+      request: () => this.#spawnRequest(command(), planned, denoDir, generation),
+      startSpawner: () => confine(this.#system.startSpawner(program)),
     };
   }
 
@@ -784,6 +784,7 @@ export class Supervisor {
     { program, args, env, input }: Command,
     { who, compartment, bundle }: Planned,
     denoDir: string,
+    generation: number,
   ): SpawnRequest {
     const { account, app }: Compartment = compartment;
     // What is Holdfast's own imports no module of the app's project.
@@ -792,7 +793,7 @@ export class Supervisor {
     return {
       ...{ program, args },
       env: {
-        ...workerEnvironment(compartment, this.#environment, denoDir, this.#lastGeneration + 1),
+        ...workerEnvironment(compartment, this.#environment, denoDir, generation),
         ...env,
       },
       cwd: app.project,

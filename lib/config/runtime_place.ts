@@ -1,6 +1,6 @@
 /** Finds the runtime folder of a config, even of one that is being edited and wrong just now. */
 import { parse } from "jsonc-parser";
-import { dirname, relative, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import * as z from "zod";
 import { readConfig } from "./load.ts";
 import { realPlace } from "./real_place.ts";
@@ -23,7 +23,13 @@ export async function locateRuntime(file: string): Promise<RuntimePlace> {
   // jsonc-parser makes the best of broken text; what it found is judged like any other value.
   const found = z.looseObject({ runtime: ConfigSchema.shape.runtime }).safeParse(parse(text) ?? {});
   const runtime = found.success ? found.data.runtime : ConfigSchema.shape.runtime.parse(undefined);
-  return { folder: dirname(real), runtime: realPlace(resolve(dirname(real), runtime)) };
+  const folder = dirname(real);
+  return { folder, runtime: realRuntime({ runtime: resolve(folder, runtime) }) };
+}
+
+/** Where a runtime folder lies. That it is a link itself is for its user to refuse. */
+export function realRuntime({ runtime }: Pick<RuntimePlace, "runtime">): string {
+  return join(realPlace(dirname(runtime)), basename(runtime));
 }
 
 /**

@@ -7,8 +7,7 @@ import { toHoldfastError } from "../base/error.ts";
 import { countEvents, flushLog, log, logToFiles } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import type { Compartment, Config, ListenAddress } from "../config/config.ts";
-import { realPlace } from "../config/real_place.ts";
-import { keepsRuntime, type RuntimePlace } from "../config/runtime_place.ts";
+import { keepsRuntime, realRuntime, type RuntimePlace } from "../config/runtime_place.ts";
 import { countDescriptors } from "../os/file.ts";
 import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
@@ -171,7 +170,7 @@ export class Supervisor {
     const config = this.#manager.resolve(await this.#system.loadConfig(this.#file));
     // The lock first: a second supervisor must learn that it is one before it does anything else.
     const runtime = this.#runtime ??= await this.#system.openRuntimeFolder(
-      realPlace(config.runtime),
+      realRuntime(config),
     );
     await this.#programsOf(config);
     this.#control = await this.#openControl(runtime, inheritance?.control);
@@ -225,7 +224,7 @@ export class Supervisor {
   #requireRuntime(after: RuntimePlace): void {
     const before = this.#incumbent?.config;
     if (!before) return;
-    const place = ({ folder, runtime }: RuntimePlace) => ({ folder, runtime: realPlace(runtime) });
+    const place = (of: RuntimePlace) => ({ folder: of.folder, runtime: realRuntime(of) });
     if (keepsRuntime(place(before), place(after))) return;
     throw movedRuntime(
       `A running supervisor cannot move its runtime folder, from ${before.runtime} to ${after.runtime}`,
@@ -249,8 +248,8 @@ export class Supervisor {
   }
 
   /** Follows a link to the runtime folder that was moved. The switch has happened: it goes on without. */
-  async #followRuntime({ runtime }: Config): Promise<void> {
-    const folder = realPlace(runtime);
+  async #followRuntime(config: Config): Promise<void> {
+    const folder = realRuntime(config);
     if (this.#stopping.signal.aborted || folder === this.#runtimeFolder) return;
     try {
       await this.#useRuntime(folder);

@@ -332,7 +332,8 @@ export const ConfigSchema = z.strictObject({
   ),
   runtime: PathText.default("./.holdfast").describe(
     "Folder of the control socket and the lock, relative to the folder of the config file. Move it " +
-      "to /run when that folder is read-only. No unveil may reach it.",
+      "to /run when that folder is read-only, or is another one for each release of the app. To " +
+      "change it takes a restart. No unveil may reach it.",
   ),
 }).check(({ value, issues }) => {
   if (value.reload.announceMs === 0 || value.readiness !== undefined) return;

@@ -66,6 +66,7 @@ const NAME_FOLDERS = [
   "/run/resolvconf",
   "/run/NetworkManager",
   "/run/connman",
+  "/run/netconfig",
 ];
 
 /** Where resolv.conf leads elsewhere still. */

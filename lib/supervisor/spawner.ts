@@ -99,7 +99,7 @@ class SpawnerThread implements Spawner {
         new HoldfastError(`The kernel does not hold the wall: ${event.error}`, {
           kind: "environment",
           code: "wall_failed",
-          hint: 'Set "wall": "deno" to accept Deno\'s permissions alone',
+          hint: event.hint,
         }),
       );
     } else this.#deliver(event);

@@ -230,17 +230,19 @@ function explainSpawn({ program, cwd, account }: SpawnRequest, error: Error): st
 // every call of this function must be made here, synchronously, before anything is spawned. The
 // program comes last, since it refuses some of the calls before it.
 function confine(wall: Wall | undefined): void {
+  let hint = 'Set "wall": "deno" to accept Deno\'s permissions alone';
   try {
     if (wall === undefined) return thread.postMessage({ type: "confined", questions: undefined });
     setNoNewPrivileges();
     restrictSelf(wall.landlock, wall.abi);
     if (canOpen(wall.forbidden)) {
+      hint = "Something unveiled leads there, such as a bind mount: unveil less, or move runtime";
       throw new Error(`Landlock is on, and ${wall.forbidden} can be opened still`);
     }
     const questions = installProgram(wall.program);
     thread.postMessage({ type: "confined", questions });
   } catch (error) {
-    thread.postMessage({ type: "not_confined", error: (error as Error).message });
+    thread.postMessage({ type: "not_confined", error: (error as Error).message, hint });
   }
 }
 

@@ -154,6 +154,7 @@ export class Supervisor {
     } catch (error) {
       this.#former?.retire();
       await this.#former?.gone;
+      await this.#runtimeChange;
       this.#letGo();
       await this.#endLogs();
       this.#stopped.resolve();
@@ -366,6 +367,7 @@ export class Supervisor {
     this.#requireRuntime(await this.#system.locateRuntime(this.#file));
     const own = this.#system.ownProgram(this.#file);
     await rehearse(own, this.#runtimeFolder, signal);
+    await this.#changeRuntime(() => this.#restoreRuntime());
     log.info("upgrading", { generation: this.#lastGeneration });
     await flushLog();
     signal.throwIfAborted();
@@ -828,6 +830,7 @@ export class Supervisor {
       this.#former?.retire();
       await Promise.all([...this.#retiring, this.#former?.gone]);
       await this.#metrics?.close();
+      await this.#runtimeChange;
       this.#letGo();
       log.info("stopped");
       await this.#endLogs();

@@ -37,6 +37,16 @@ export function startSpawner(program?: string): Spawner {
   return new SpawnerThread(program);
 }
 
+/** One for each program: what has an address is kept for good. */
+const addresses = new Map<string, string>();
+
+function addressOf(program: string): string {
+  const known = addresses.get(program) ??
+    URL.createObjectURL(new Blob([program], { type: "text/javascript" }));
+  addresses.set(program, known);
+  return known;
+}
+
 class SpawnerThread implements Spawner {
   readonly #thread: Worker;
   readonly #receivers = new Map<number, (event: SpawnerEvent) => void>();
@@ -50,7 +60,7 @@ class SpawnerThread implements Spawner {
   constructor(program?: string) {
     const url = program === undefined
       ? new URL("./spawner_thread.ts", import.meta.url)
-      : URL.createObjectURL(new Blob([program], { type: "text/javascript" }));
+      : addressOf(program);
     this.#thread = new Worker(url, { type: "module" });
     this.#confined.promise.catch(() => {});
     this.#thread.onmessage = ({ data }: MessageEvent<FromSpawner | SpawnerState>) =>

@@ -21,7 +21,7 @@ const QUICK = { drainDeadlineMs: 300, idleGraceMs: 100 };
 const MORE = { kind: "tcp", host: "127.0.0.1", port: 1, text: "127.0.0.1:1" } as const;
 
 /** What a config must have for an effect to be used. */
-function configFor(fault: FaultName, config: Config): Partial<Config> {
+function configFor(fault: FaultName): Partial<Config> {
   switch (fault) {
     case "landlockAbi":
     case "findCaches":
@@ -47,7 +47,7 @@ for (const fault of faultsThat("start", "fails")) {
     const fuse = new Fuse();
     const world = await FakeWorld.create({ strike: fuse.strike });
     using _ = world.time;
-    world.configure(configFor(fault, world.config));
+    world.configure(configFor(fault));
     fuse.armed = fault;
     let failure: Error | undefined;
     void world.supervisor.start().catch((error) => failure = error);
@@ -65,7 +65,7 @@ for (const fault of faultsThat("reload", "refused")) {
     await using world = await FakeWorld.start({ strike: fuse.strike });
     const before = world.config;
     const [old] = world.living();
-    const more = configFor(fault, before);
+    const more = configFor(fault);
     world.configure({ listen: [...before.listen, MORE], ...more });
     fuse.armed = fault;
     const refused = await world.reload();

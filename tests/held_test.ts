@@ -12,8 +12,8 @@ import { realSystem } from "../lib/supervisor/system.ts";
 import { testWith, whyNoNamespaces } from "./harness/needs.ts";
 import { startIn } from "./harness/start_in.ts";
 import { freePort } from "./harness/ports.ts";
-import { PLAIN_APP, Project } from "./harness/project.ts";
-import { Server } from "./harness/server.ts";
+import { PLAIN_APP, Project, REPOSITORY } from "./harness/project.ts";
+import { resultOf, Server } from "./harness/server.ts";
 import { mountSmall, whyNoSmallDisk } from "./harness/small_disk.ts";
 import { until, untilTold } from "./harness/wait.ts";
 
@@ -308,17 +308,16 @@ testWith(
   { root: true, missing: whyNoNamespaces() },
   "names are found by a running worker after /etc/hosts was replaced, and no file of /etc can be opened by the app",
   async () => {
-    const answering = Deno.serve(
-      { port: 0, hostname: "127.0.0.1", onListen: () => {} },
-      () => new Response("ok"),
-    );
+    using answering = Deno.listen({ port: 0, hostname: "127.0.0.1" });
     const { port } = answering.addr;
     const project = await Project.create({
       files: {
         "app.ts": `export default {
           async fetch() {
             const read = await Deno.readTextFile("/etc/hosts").catch(({ name }) => name);
-            const found = await fetch("http://backend.test:${port}/").then((it) => it.text(), String);
+            // A connection that is kept would need no name.
+            const found = await Deno.connect({ hostname: "backend.test", port: ${port} })
+              .then((connection) => (connection.close(), "ok"), String);
             return new Response(read + " " + found);
           },
         };`,
@@ -340,6 +339,18 @@ testWith(
       await replace(`# ${round}\n127.0.0.1 localhost backend.test\n`);
     }
     assertEquals(server.eventsOf("worker_lost"), []);
-    await answering.shutdown();
   },
 );
+
+Deno.test("a spawner thread that fails is an event, and nothing that the runtime prints", async () => {
+  const { stdout, stderr } = resultOf(
+    await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", join(REPOSITORY, "tests/doubles/failing_spawner.ts")],
+      stdin: "null",
+    }).output(),
+  );
+  assertEquals(stderr, "");
+  const { type, worker, error } = JSON.parse(stdout);
+  assertEquals([type, worker], ["exited", 1]);
+  assertStringIncludes(error, "The spawner failed: ");
+});

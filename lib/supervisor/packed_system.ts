@@ -20,6 +20,7 @@ import {
   prebuiltPath,
   readPrebuilt,
   requireGoodConfig,
+  SPAWNER_ENTRY,
   WORKER_ENTRY,
 } from "./prepare.ts";
 import { realSystem, type System } from "./system.ts";
@@ -49,6 +50,8 @@ export interface PackedPlace {
 /** The effects of an executable. */
 export async function packedSystem(place: PackedPlace): Promise<System> {
   const first = await readImage(place.image);
+  // Of this supervisor, whatever image a reload takes.
+  const spawner = await readPrebuilt(SPAWNER_ENTRY, join(first.folder, IMAGE_FOLDERS.holdfast));
   const images = new Map<string, Image>([[first.folder, first]]);
   let current = first;
   let loads = 0;
@@ -79,6 +82,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
       helper: await programOf(config, HELPER_ENTRY),
       logger: await programOf(config, LOGGER_ENTRY),
       metrics: await programOf(config, METRICS_ENTRY),
+      ...spawner !== undefined && { spawner },
     }),
     prepareApp: (config, denoDir, _, runtime) => {
       const image = imageOf(config);

@@ -112,7 +112,8 @@ class SpawnerThread implements Spawner {
           hint: event.hint,
         }),
       );
-    } else this.#deliver(event);
+    } else if (event.type === "failed") this.#fail(event.error);
+    else this.#deliver(event);
   }
 
   #deliver(event: FromSpawner): void {

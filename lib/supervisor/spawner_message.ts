@@ -50,7 +50,9 @@ export type ToSpawner =
 export type SpawnerState =
   /** Questions of the kernel come by this descriptor, if there is a wall. */
   | { readonly type: "confined"; readonly questions: number | undefined }
-  | { readonly type: "not_confined"; readonly error: string; readonly hint: string };
+  | { readonly type: "not_confined"; readonly error: string; readonly hint: string }
+  /** It cannot go on; the thread ends. */
+  | { readonly type: "failed"; readonly error: string };
 
 export type FromSpawner =
   | {

@@ -269,4 +269,15 @@ function handle(message: ToSpawner | Confine): void {
   else child?.signal(message.signal);
 }
 
+// The runtime would print such an error by itself, past the log.
+const fail = (event: Event, error: unknown) => {
+  event.preventDefault();
+  thread.postMessage({
+    type: "failed",
+    error: error instanceof Error ? error.message : String(error),
+  });
+  self.close();
+};
+self.addEventListener("error", (event) => fail(event, event.error ?? event.message));
+self.addEventListener("unhandledrejection", (event) => fail(event, event.reason));
 thread.onmessage = ({ data }) => handle(data);

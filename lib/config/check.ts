@@ -171,8 +171,10 @@ function listGuards(
         "who reads the log learns what every client asked for, and who writes it hides a break-in",
       hint: 'unveil a folder beside it, or move "log.folder" away, such as to /var/log/holdfast',
     }],
-    // As it was named: who replaces a link on the way chooses the next config.
-    guard("unveil_over_config", "the config", config.named, "path"),
+    // As it was named, too: who replaces a link on the way chooses the next config.
+    ...[...new Set([config.file, config.named])].map((path) =>
+      guard("unveil_over_config", "the config", path, "path")
+    ),
     ...modules.map((path) => guard("unveil_over_module", "the app's code", path, "path")),
     ...[...new Set(places.map(({ project }) => project))].map((project) =>
       guard("unveil_over_project", "the app's project folder", project, "path")

@@ -562,11 +562,11 @@ export class Supervisor {
     const holdfast = this.#system.holdfastOf(config);
     const known = this.#programs.get(holdfast);
     if (known !== undefined) return known;
-    const [denoDir, own] = await Promise.all([
-      this.#system.findDenoDir(config),
-      this.#system.loadPrograms(config, this.#runtimeFolder),
-    ]);
-    const programs = { holdfast, denoDir, ...own };
+    const loading = this.#system.loadPrograms(config, this.#runtimeFolder);
+    // What is being made in the runtime folder is removed before a failure is told.
+    const settled = loading.then(() => {}, () => {});
+    const denoDir = await this.#system.findDenoDir(config).finally(() => settled);
+    const programs = { holdfast, denoDir, ...await loading };
     this.#programs.set(holdfast, programs);
     return programs;
   }

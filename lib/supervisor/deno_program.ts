@@ -14,7 +14,9 @@ let first: string | undefined;
  */
 export function denoProgram(): string {
   first ??= Deno.execPath().replace(DELETED, "");
-  return [first, calledBy()].find((path) => path !== undefined && isUsable(path)) ?? first;
+  if (isUsable(first)) return first;
+  const called = calledBy();
+  return called !== undefined && isUsable(called) ? called : first;
 }
 
 /** What an upgrade starts: what lies at the name by which this program was called. */

@@ -68,13 +68,17 @@ async function createOpenProject(options: ProjectOptions): Promise<Project> {
 }
 
 /** Starts as root, with two more groups than root has, that no worker may inherit. */
-function startAsRoot(project: Project, deno: OpenDeno): Server {
+function startAsRoot(project: Project, deno: OpenDeno, prefix: readonly string[] = []): Server {
   const permissions = supervisorPermissions(project).map((permission) =>
     permission.startsWith("--allow-run=") ? `--allow-run=${deno.program}` : permission
   );
   const start = [join(REPOSITORY, "main.ts"), "start", "--config", project.configFile];
-  const process = new Deno.Command("setpriv", {
-    args: ["--groups=4,27", deno.program, "run", ...permissions, ...start],
+  const [program, ...args] = [
+    ...[...prefix, "setpriv", "--groups=4,27", deno.program, "run"],
+    ...[...permissions, ...start],
+  ];
+  const process = new Deno.Command(program!, {
+    args,
     cwd: REPOSITORY,
     env: { DENO_DIR: deno.denoDir },
     stdin: "null",
@@ -168,6 +172,27 @@ rootCase(
     assertEquals(credentials((await server.workers())[0]!), expected);
     assertEquals(await server.text("/"), "serves");
     assertEquals(server.eventsOf("workers_run_as_root"), []);
+  },
+);
+
+rootCase(
+  "a worker of user nobody comes up where /proc shows the supervisor no process but its own",
+  async (deno) => {
+    const recycle = { maxMemoryBytes: 16 * 2 ** 30 };
+    const project = await createOpenProject({ config: { user: "nobody", recycle } });
+    const seen = "mount -t proc -o hidepid=ptraceable,subset=pid proc /proc";
+    const bound = 'exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$0" "$@"';
+    const prefix = ["unshare", "--mount", "sh", "-c", `${seen} && ${bound}`];
+    await using server = startAsRoot(project, deno, prefix);
+    await server.waitFor("serving");
+    const [worker] = await server.workers();
+    assertEquals(credentials(worker!).uids, Array(4).fill((await nobody()).uid));
+    assertEquals(readStatus(worker!)!.Seccomp, "2");
+    assertEquals((await server.hangUp()).event, "reload_done");
+    assertEquals(await server.text("/"), "one /");
+    // What it cannot do then, it says.
+    const { hint } = await server.waitFor("memory_not_seen");
+    assertStringIncludes(`${hint}`, "ProtectProc=");
   },
 );
 

@@ -41,6 +41,7 @@ SELF=${own_folder%/}/${0##*/}
   *) fail "$LISTEN_FDS sockets are passed" 'pass and store at most 5 in all; from source there may be more' ;;
 esac
 exec 9<"$SELF" || fail "cannot read $SELF" 'let this user read it'
+[ -e /proc/self/fd/9 ] || fail 'no /proc is mounted here' 'mount it: mount -t proc proc /proc'
 
 # Where data lies. All other arguments are for the program.
 STATE=$own_folder

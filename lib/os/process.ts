@@ -9,11 +9,21 @@ const PIDFD_SIGNAL_PROCESS_GROUP = 4;
 const SIGKILL = 9;
 const EINVAL = 22;
 const PR_SET_DUMPABLE = 4;
+const TGKILL = Deno.build.arch === "aarch64" ? 131n : 234n;
+const P_PID = 1;
+const WNOHANG = 1;
+const WEXITED = 4;
+const WNOWAIT = 0x01000000;
+const SIGINFO_BYTES = 128;
+const SI_PID_AT = 16;
 
 const libc = loadLibc({
   close: { parameters: ["i32"], result: "i32" },
   kill: { parameters: ["i32", "i32"], result: "i32" },
+  getpgid: { parameters: ["i32"], result: "i32" },
   setpgid: { parameters: ["i32", "i32"], result: "i32" },
+  waitid: { parameters: ["i32", "u32", "buffer", "i32"], result: "i32" },
+  tgkill: { name: "syscall", parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
   prlimit: { parameters: ["i32", "i32", "buffer", "buffer"], result: "i32" },
   getuid: { parameters: [], result: "u32" },
   getgid: { parameters: [], result: "u32" },
@@ -26,6 +36,34 @@ const libc = loadLibc({
 /** Hides this process's memory and /proc files from others of its user, and from core dumps. */
 export function becomeUndumpable(): void {
   if (libc.symbols.prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n) !== 0) fail("become undumpable");
+}
+
+/**
+ * The process group of a thread (getpgid(2)); nothing if it is gone, or in a pid namespace that this
+ * process does not see. 0 is a group whose leader is outside of this namespace, as that of process 1
+ * often is. Asked of the kernel and not of proc(5), which may hide processes.
+ */
+export function groupOf(tid: number): number | undefined {
+  if (tid <= 0) return undefined;
+  const group = libc.symbols.getpgid(tid);
+  return group >= 0 ? group : undefined;
+}
+
+/** Whether a thread is one of this process: the signal 0 is never sent (tgkill(2)). */
+export function isOwnThread(tid: number): boolean {
+  return tid > 0 && libc.symbols.tgkill(TGKILL, BigInt(Deno.pid), BigInt(tid), 0n) === 0n;
+}
+
+/**
+ * Whether a process is a child of this one, and whether it has ended (waitid(2)). Its status stays
+ * to be taken by who waits for it.
+ */
+export function childState(pid: number): "none" | "lives" | "ended" {
+  if (pid <= 0) return "none";
+  const info = new Uint8Array(SIGINFO_BYTES);
+  const options = WEXITED | WNOHANG | WNOWAIT;
+  if (libc.symbols.waitid(P_PID, pid, info, options) !== 0) return "none";
+  return new DataView(info.buffer).getInt32(SI_PID_AT, true) === pid ? "ended" : "lives";
 }
 
 /**

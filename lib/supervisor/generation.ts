@@ -1,4 +1,5 @@
 /** One config snapshot, and the processes started from it: its workers and their helpers. */
+import { log } from "../base/log.ts";
 import type { Config, HelperConfig } from "../config/config.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { LIVED_MS } from "./backoff.ts";
@@ -161,6 +162,19 @@ export class Generation {
       throw failed.signal.reason;
     }
     this.#state = "serving";
+    this.#warnOfUnseenMemory();
+  }
+
+  /** A limit that is never reached, since nobody sees it, is worth a line. */
+  #warnOfUnseenMemory(): void {
+    const [process] = this.workers.flatMap(({ process }) => process?.alive ? [process] : []);
+    if (this.config.recycle.maxMemoryBytes === undefined || process?.pid === undefined) return;
+    if (residentBytes(process.pid) > 0) return;
+    log.warn("memory_not_seen", {
+      ...process.names,
+      setting: "recycle.maxMemoryBytes",
+      hint: "/proc hides the worker: take hidepid= off it, or ProtectProc= out of the unit",
+    });
   }
 
   /** Lets the workers finish what they have, until the deadline, and then the helpers. Never fails. */

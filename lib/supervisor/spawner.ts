@@ -6,8 +6,12 @@ import type { Wall } from "../sandbox/wall.ts";
 import { type Denial, Guard } from "./guard.ts";
 import type { Confine, FromSpawner, SpawnerState, ToSpawner } from "./spawner_message.ts";
 
-/** What a spawner tells of one worker. */
-export type SpawnerEvent = FromSpawner;
+type Spawned = Extract<FromSpawner, { type: "spawned" }>;
+
+/** What a spawner tells of one worker; of a new one, also whether the kernel holds it. */
+export type SpawnerEvent =
+  | Exclude<FromSpawner, Spawned>
+  | Spawned & { readonly confined: boolean };
 
 /** A thread from which workers are spawned. */
 export interface Spawner {
@@ -44,6 +48,8 @@ class SpawnerThread implements Spawner {
   #guard: Guard | undefined;
   #wall: Wall | undefined;
   #failed = false;
+  /** Why the last exec of a process that was just forked was refused. */
+  #refusal: string | undefined;
 
   constructor() {
     this.#confined.promise.catch(() => {});
@@ -111,13 +117,20 @@ class SpawnerThread implements Spawner {
         if (!this.#failed) this.#guard?.forget(pid);
       }
     }
-    receive?.(event);
+    if (event.type === "spawned") {
+      receive?.({ ...event, confined: this.#guard?.holds(event.pid) === true });
+    } else if (event.type === "exited" && event.error !== undefined && this.#refusal) {
+      receive?.({ ...event, error: `${event.error} (its exec was refused: ${this.#refusal})` });
+    } else receive?.(event);
   }
 
-  #report({ worker: pid, call, path }: Denial): void {
-    const worker = this.#workers.get(pid);
-    if (worker === undefined) log.error("call_denied", { pid, call });
-    else this.#deliver({ type: "denied", worker, call, path });
+  #report({ worker: pid, tid, call, reason, path }: Denial): void {
+    const worker = pid === undefined ? undefined : this.#workers.get(pid);
+    // As one that the supervisor has just forked, and that may not become a worker then.
+    if (worker === undefined) {
+      this.#refusal = reason;
+      log.error("call_denied", { pid: pid ?? tid, call, reason });
+    } else this.#deliver({ type: "denied", worker, call, path });
   }
 
   #fail(message: string): void {

@@ -51,6 +51,7 @@ export class WorkerProcess {
   readonly #stop = Promise.withResolvers<void>();
   readonly #onViolation: "replace" | "log";
   #pid: number | undefined;
+  #confined = false;
   #denied = 0;
   #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   readonly #silence = new Silence();
@@ -86,6 +87,11 @@ export class WorkerProcess {
 
   get pid(): number | undefined {
     return this.#pid;
+  }
+
+  /** Whether the kernel's wall is around it: the kernel itself asked about its exec. */
+  get confined(): boolean {
+    return this.#confined;
   }
 
   get figures(): WorkerFigures {
@@ -207,6 +213,7 @@ export class WorkerProcess {
     switch (event.type) {
       case "spawned":
         this.#pid = event.pid;
+        this.#confined = event.confined;
         enter(event.pid, { role: this.role, ends: event.ends });
         break;
       case "message":

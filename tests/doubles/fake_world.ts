@@ -187,7 +187,8 @@ export class FakeProcess {
 
   async #live(): Promise<void> {
     await undefined;
-    this.#tell({ type: "spawned", worker: this.id, pid: this.pid, ends: [] });
+    const pid = { pid: this.pid, ends: [], confined: true };
+    this.#tell({ type: "spawned", worker: this.id, ...pid });
     this.#step({ type: "hello", version: 1, deno: "fake" });
   }
 
@@ -210,7 +211,7 @@ export class FakeProcess {
     this.#tell({ type: "message", worker: this.id, message });
   }
 
-  #tell(event: FromSpawner): void {
+  #tell(event: SpawnerEvent): void {
     queueMicrotask(() => this.#receive(event));
   }
 

@@ -266,6 +266,7 @@ Deno.test("an account changes nothing of a wall but whom the limits are for", ()
   assertEquals(workerWall(CONFIGS["folders unveiled"]!, FACTS).owner, undefined);
 });
 
+// With names the port 53 is open too: a name server answers there what has no room in a datagram.
 const NETS: [net: string[], network: SeccompPolicy["network"], connect: number[] | "all"][] = [
   [[], "none", []],
   [["10.0.0.5:5432"], "tcp", [5432]],
@@ -274,9 +275,9 @@ const NETS: [net: string[], network: SeccompPolicy["network"], connect: number[]
   [["[::1]"], "tcp", "all"],
   [["[2001:db8::443]"], "tcp", "all"],
   [["10.0.0.5:80", "[::1]:81"], "tcp", [80, 81]],
-  [["localhost:8000"], "names", [8000]],
+  [["localhost:8000"], "names", [8000, 53]],
   [["api.example.com"], "names", "all"],
-  [["api.example.com:443", "10.0.0.5:80"], "names", [443, 80]],
+  [["api.example.com:443", "10.0.0.5:80"], "names", [443, 80, 53]],
   [["api.example.com", "10.0.0.5:80"], "names", "all"],
 ];
 

@@ -60,8 +60,14 @@ const DIALLING = [
   "/etc/nsswitch.conf",
   "/etc/gai.conf",
   "/etc/services",
+  // Where distributions keep the certificates of authorities; links lead from one to another.
   "/etc/ssl/certs",
+  "/etc/ssl/cert.pem",
+  "/etc/pki/tls/certs",
+  "/etc/pki/ca-trust/extracted",
   "/usr/share/ca-certificates",
+  "/usr/local/share/ca-certificates",
+  "/var/lib/ca-certificates",
 ];
 
 /** Where Deno looks for an app's settings, from a module upwards. */
@@ -96,7 +102,7 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     owner: config.account,
     forbidden: facts.forbidden,
     landlock: {
-      connect: connectPorts(dialled),
+      connect: connectPorts(dialled, network),
       paths: [
         required(facts.denoProgram, RUN),
         ...MACHINE.map(([path, rights]) => optional(path, rights)),
@@ -110,10 +116,17 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
   };
 }
 
+/** Where name servers answer by TCP what has no room in a datagram. */
+const NAME_SERVER_PORT = 53;
+
 /** The ports of `net`; an entry without one leaves all of them open. */
-function connectPorts(net: readonly string[]): LandlockPolicy["connect"] {
+function connectPorts(
+  net: readonly string[],
+  network: SeccompPolicy["network"],
+): LandlockPolicy["connect"] {
   const ports = net.map((entry) => entry.replace(/^\[[^\]]*\]/, "").match(/:(\d+)$/)?.[1]);
-  return ports.includes(undefined) ? "all" : ports.map(Number);
+  if (ports.includes(undefined)) return "all";
+  return [...new Set([...ports.map(Number), ...network === "names" ? [NAME_SERVER_PORT] : []])];
 }
 
 /** An app that dials addresses alone needs no names. */

@@ -1,7 +1,8 @@
 /** The listeners: bound once, held for the supervisor's whole life, duplicated for each worker. */
 import type { ListenAddress } from "../config/config.ts";
 import { HoldfastError } from "../base/error.ts";
-import { listenAndClose, listensAndClose } from "../os/descriptor.ts";
+import { closeDescriptor, listenAndClose, listensAndClose } from "../os/descriptor.ts";
+import { readOptions, restoreOptions, type SocketOption } from "../os/socket_options.ts";
 import { bindTcp, bindUnix, type ListenerHandle } from "./listener_handle.ts";
 
 /** What the kernel keeps while no worker accepts; `net.core.somaxconn` caps it. */
@@ -20,6 +21,12 @@ export interface Listener {
    * @returns whether it had stopped
    */
   listenAgain(): boolean;
+  /**
+   * Sets back what a worker changed of the shared socket, and what every connection would inherit.
+   *
+   * @returns what it was
+   */
+  setBack(): SocketOption[];
   /** Applies what may change without binding anew: the mode of a Unix socket. */
   update(address: ListenAddress): void;
   /** Lets go; a Unix socket's file goes with it. */
@@ -75,7 +82,15 @@ function bindTcpListener(address: Extract<ListenAddress, { kind: "tcp" }>): List
         "CAP_NET_BIND_SERVICE",
     );
   }
-  return { ...holding(address.text, handle), update: () => {} };
+  return { ...holding(address.text, handle, optionsOf(handle)), update: () => {} };
+}
+
+/** The options that a TCP listener has now. */
+export function optionsOf(handle: Pick<ListenerHandle, "fdForIpc">): SocketOption[] {
+  const fd = handle.fdForIpc();
+  const options = readOptions(fd);
+  closeDescriptor(fd);
+  return options;
 }
 
 async function bindUnixListener(
@@ -116,14 +131,31 @@ export function updateMode(next: ListenAddress, made: string | undefined): void 
   Deno.chmodSync(next.path, next.mode);
 }
 
-/** What is done with a listener of either kind; a handle's `close` decides what goes with it. */
+/**
+ * What is done with a listener of either kind; a handle's `close` decides what goes with it.
+ *
+ * @param options those that a TCP listener is to have, whatever a worker does
+ */
 export function holding(
   text: string,
   handle: Pick<ListenerHandle, "fdForIpc" | "close">,
+  options: readonly SocketOption[] = [],
 ): Omit<Listener, "update"> {
   return {
     text,
-    duplicate: () => handle.fdForIpc(),
+    duplicate: () => {
+      const fd = handle.fdForIpc();
+      // Not by the look of a second ago: whoever takes it over finds it as it was bound.
+      restoreOptions(fd, options);
+      return fd;
+    },
+    setBack: () => {
+      if (options.length === 0) return [];
+      const fd = handle.fdForIpc();
+      const changed = restoreOptions(fd, options);
+      closeDescriptor(fd);
+      return changed;
+    },
     listenAgain: () => {
       if (listensAndClose(handle.fdForIpc())) return false;
       if (!listenAndClose(handle.fdForIpc(), BACKLOG)) throw new Error("the kernel refuses");

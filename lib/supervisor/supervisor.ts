@@ -753,6 +753,14 @@ export class Supervisor {
       this.#manager?.goes(this.#serviceState());
     }
     for (const [text, listener] of this.#listeners) {
+      attempt(`set the options of ${text} back`, () => {
+        const options = listener.setBack();
+        if (options.length === 0) return;
+        // Which worker it was nobody can tell, and nobody is worse off now.
+        const generation = this.#incumbent?.number;
+        const changed = options.map(({ level, name }) => `${level}:${name}`);
+        log.error("listener_changed", { listen: text, generation, options: changed });
+      });
       attempt(`listen on ${text} again`, () => {
         if (!listener.listenAgain()) return;
         log.error("listener_stopped", { listen: text, generation: this.#incumbent?.number });

@@ -278,6 +278,10 @@ class FakeListener implements Listener {
     return halted;
   }
 
+  setBack(): [] {
+    return [];
+  }
+
   update(): void {}
 
   close(): void {

@@ -49,6 +49,7 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   "spawner close": { start: "unused", reload: "done", stop: "ends" },
   "listener duplicate": BRINGS_UP,
   "listener listenAgain": { start: "unused", reload: "unused", stop: "unused" },
+  "listener setBack": { start: "unused", reload: "unused", stop: "unused" },
   "listener update": { start: "fails", reload: "done", stop: "unused" },
   "listener close": { start: "unused", reload: "done", stop: "ends" },
   ownProgram: { start: "unused", reload: "unused", stop: "unused" },

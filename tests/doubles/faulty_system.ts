@@ -46,6 +46,10 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("listener listenAgain");
       return listener.listenAgain();
     },
+    setBack() {
+      strike("listener setBack");
+      return listener.setBack();
+    },
     update(address) {
       strike("listener update");
       listener.update(address);

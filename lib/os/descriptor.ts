@@ -6,7 +6,7 @@ const libc = loadLibc({
   close: { parameters: ["i32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
-  close_range: { parameters: ["u32", "u32", "i32"], result: "i32" },
+  closeRange: { name: "syscall", parameters: ["i64", "u64", "u64", "u64"], result: "i64" },
   listen: { parameters: ["i32", "i32"], result: "i32" },
 });
 
@@ -74,7 +74,9 @@ export function listensAndClose(fd: number): boolean {
   return value[0] !== 0;
 }
 
-const CLOSE_RANGE_CLOEXEC = 4;
+/** By its number, the same on every architecture: glibc before 2.34 and musl have no function for it. */
+const CLOSE_RANGE = 436n;
+const CLOSE_RANGE_CLOEXEC = 4n;
 
 /**
  * Keeps every descriptor but the three standard ones from the programs that this process starts
@@ -82,5 +84,6 @@ const CLOSE_RANGE_CLOEXEC = 4;
  * nothing happens.
  */
 export function keepDescriptors(): void {
-  if (Deno.build.os === "linux") libc.symbols.close_range(3, 0xffffffff, CLOSE_RANGE_CLOEXEC);
+  if (Deno.build.os !== "linux") return;
+  libc.symbols.closeRange(CLOSE_RANGE, 3n, 0xffffffffn, CLOSE_RANGE_CLOEXEC);
 }

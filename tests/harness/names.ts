@@ -13,7 +13,7 @@ export const NAME_FILES: Readonly<Record<string, string>> = {
 };
 
 /** Starts the name server in a network namespace, and then the rest of the command. */
-function withServer(): string[] {
+export function withServer(): string[] {
   const script = [
     "set -e",
     "ip link set lo up",

@@ -15,7 +15,7 @@ import {
 } from "../harness/names.ts";
 import { recordSkip, testWith } from "../harness/needs.ts";
 import { HOLDFAST, Project, REPOSITORY } from "../harness/project.ts";
-import { Server } from "../harness/server.ts";
+import { Server, type ServerOptions } from "../harness/server.ts";
 
 /** Debian 11, 12 and 13: glibc 2.31, 2.36 and 2.41. */
 const RELEASES = ["bullseye", "bookworm", "trixie"];
@@ -82,10 +82,7 @@ testWith(
         for (const [path, text] of Object.entries(NAME_FILES)) {
           await Deno.writeTextFile(join(made, path), text);
         }
-        const start = async (
-          app: string,
-          entry: Pick<Parameters<typeof Server.startOn>[1] & {}, "entry"> = {},
-        ) => {
+        const start = async (app: string, entry: Pick<ServerOptions, "entry"> = {}) => {
           const project = await Project.create({
             files: { "app.ts": app },
             config: { net: ASKING_NET },

@@ -84,6 +84,8 @@ for folder in "${HOLDFAST_CACHE:-}" "${XDG_CACHE_HOME:+$XDG_CACHE_HOME/holdfast}
 done
 [ -n "$ROOT" ] || fail "no cache folder can be used; tried:${tried:- none}" \
   "set HOLDFAST_CACHE to a folder of uid $(id -u) with the mode $MODE, or to one that can be made"
+# Its real place, as those of the executable and the state: links may lie on the way to it.
+ROOT=$(cd "$ROOT" && pwd -P) || fail "cannot enter $ROOT" 'let this user enter it'
 case $SELF$STATE$ROOT$RUNTIME$SOCKETS in
   *,*) fail "a comma is in one of $SELF, $STATE, $ROOT" 'Deno cannot tell it from the end of a path' ;;
 esac

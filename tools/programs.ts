@@ -24,6 +24,7 @@ export const PROGRAMS = {
   setpriv: "util-linux",
   strace: "strace",
   "systemd-analyze": "systemd",
+  tar: "tar",
   unshare: "util-linux",
 } as const;
 

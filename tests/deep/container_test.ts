@@ -22,7 +22,10 @@ testWith(
       const { denoDir } = JSON.parse(new TextDecoder().decode(info));
       const root = await runBuildStage(folder, denoDir);
       const port = freePort();
-      await using container = await Container.start(root, port);
+      await using container = await Container.start(
+        root,
+        JSON.stringify({ listen: [`127.0.0.1:${port}`] }),
+      );
       await container.healthy();
       const page = await fetch(`http://127.0.0.1:${port}/`);
       assertStringIncludes(await page.text(), "You were here.");

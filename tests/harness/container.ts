@@ -64,8 +64,17 @@ export class Container implements AsyncDisposable {
     this.#process = process;
   }
 
-  /** Starts one of a root file system, which the container takes over; it listens on `port`. */
-  static async start(root: string, port: number): Promise<Container> {
+  /**
+   * Starts one of a root file system.
+   *
+   * @param config what lies over the packed config
+   * @param network whether it has one of its own, in which nobody else is
+   */
+  static async start(
+    root: string,
+    config: string,
+    network: "own" | "shared" = "shared",
+  ): Promise<Container> {
     for (const [program, apt] of Object.entries(NEEDED)) {
       if (!hasProgram(program)) {
         throw new Error(`Cannot run a container: no ${program}. Run: apt-get install ${apt}`);
@@ -74,10 +83,7 @@ export class Container implements AsyncDisposable {
     const image = await readDockerfile();
     const folder = await Deno.makeTempDir({ prefix: "holdfast_test_container_" });
     await Deno.chmod(folder, 0o755);
-    await Deno.writeTextFile(
-      join(root, "app/guestbook.jsonc"),
-      JSON.stringify({ listen: [`127.0.0.1:${port}`] }),
-    );
+    await Deno.writeTextFile(join(root, "app/guestbook.jsonc"), config);
     const binds: string[] = [];
     for (const volume of image.volumes) {
       // As Docker does with a new volume: it is as the image has that folder.
@@ -90,6 +96,7 @@ export class Container implements AsyncDisposable {
       ...["--clearenv", ...Object.entries(image.env).flatMap((pair) => ["--setenv", ...pair])],
       ...["--ro-bind", root, "/", "--proc", "/proc", "--dev", "/dev", ...binds],
       ...["--chdir", image.folder, "--unshare-pid", "--unshare-ipc", "--unshare-uts"],
+      ...network === "own" ? ["--unshare-net"] : [],
       ...["--as-pid-1", "--cap-drop", "ALL", "--die-with-parent", ...image.start],
     ]);
     return new Container(image, folder, process);

@@ -31,3 +31,18 @@ testWith(
     assertEquals(answersIn(text, RESOLVED), RESOLVED);
   },
 );
+
+testWith(
+  NAMES,
+  "names resolve behind the wall where the name server has an IPv6 address",
+  async () => {
+    const project = await Project.create({
+      files: { "app.ts": ASKING_APP },
+      config: { net: ASKING_NET },
+    });
+    const prefix = await withNames(project.folder, "::1");
+    await using server = await Server.startOn(project, { prefix });
+    const { text } = await server.waitFor("worker_output");
+    assertEquals(answersIn(text, ANSWERED), ANSWERED);
+  },
+);

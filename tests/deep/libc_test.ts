@@ -8,7 +8,7 @@ import {
   answersIn,
   ASKING_APP,
   ASKING_NET,
-  NAME_FILES,
+  nameFiles,
   NAMES,
   withNames,
   withServer,
@@ -79,7 +79,7 @@ testWith(
           recordSkip({ name: `the C library of ${release}`, why: made.message });
           continue;
         }
-        for (const [path, text] of Object.entries(NAME_FILES)) {
+        for (const [path, text] of Object.entries(nameFiles())) {
           await Deno.writeTextFile(join(made, path), text);
         }
         const start = async (app: string, entry: Pick<ServerOptions, "entry"> = {}) => {

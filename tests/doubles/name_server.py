@@ -1,4 +1,4 @@
-"""name_server.py: a name server on 127.0.0.1:53, by UDP and by TCP, for names that end in .test.
+"""name_server.py: a name server on port 53 of 127.0.0.1 and ::1, by UDP and by TCP, for names that end in .test.
 
 small.test is 127.0.0.1 and ::1, large.test has so many addresses that UDP has no room for them: there
 the answer is cut short, and a client asks again by TCP. Every other name does not exist.
@@ -62,10 +62,16 @@ def by_tcp(connection):
             pass
 
 
-udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-udp.bind(("127.0.0.1", 53))
-tcp = socket.create_server(("127.0.0.1", 53))
+def accept(server):
+    while True:
+        threading.Thread(target=by_tcp, args=(server.accept()[0],), daemon=True).start()
+
+
+for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    udp = socket.socket(family, socket.SOCK_DGRAM)
+    udp.bind((host, 53))
+    tcp = socket.create_server((host, 53), family=family)
+    threading.Thread(target=by_udp, args=(udp,), daemon=True).start()
+    threading.Thread(target=accept, args=(tcp,), daemon=True).start()
 print("ready", flush=True)
-threading.Thread(target=by_udp, args=(udp,), daemon=True).start()
-while True:
-    threading.Thread(target=by_tcp, args=(tcp.accept()[0],), daemon=True).start()
+threading.Event().wait()

@@ -6,11 +6,13 @@ import { REPOSITORY } from "./project.ts";
 export const NAMES = { programs: ["ip", "python3", "setpriv", "unshare"], root: true } as const;
 
 /** Where the C library finds the name server, by path. */
-export const NAME_FILES: Readonly<Record<string, string>> = {
-  "/etc/resolv.conf": "nameserver 127.0.0.1\noptions attempts:1 timeout:5\n",
-  "/etc/nsswitch.conf": "passwd: files\nhosts: files dns\n",
-  "/etc/hosts": "127.0.0.1 localhost\n",
-};
+export function nameFiles(server = "127.0.0.1"): Readonly<Record<string, string>> {
+  return {
+    "/etc/resolv.conf": `nameserver ${server}\noptions attempts:1 timeout:5\n`,
+    "/etc/nsswitch.conf": "passwd: files\nhosts: files dns\n",
+    "/etc/hosts": "127.0.0.1 localhost\n",
+  };
+}
 
 /** Starts the name server in a network namespace, and then the rest of the command. */
 export function withServer(): string[] {
@@ -29,9 +31,9 @@ export function withServer(): string[] {
 }
 
 /** The same, with the files of this machine that say so covered by others, in `folder`. */
-export async function withNames(folder: string): Promise<string[]> {
+export async function withNames(folder: string, server?: string): Promise<string[]> {
   const mounts: string[] = [];
-  for (const [path, text] of Object.entries(NAME_FILES)) {
+  for (const [path, text] of Object.entries(nameFiles(server))) {
     const file = join(folder, path.slice(1).replaceAll("/", "_"));
     await Deno.writeTextFile(file, text);
     mounts.push(`mount --bind ${file} ${path}`);

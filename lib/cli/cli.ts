@@ -3,6 +3,7 @@ import { parseArgs } from "@std/cli";
 import { HoldfastError, toHoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { VERSION } from "../base/version.ts";
+import { resetSignals } from "../os/signals.ts";
 import { realSystem, type System } from "../supervisor/system.ts";
 import type { Command } from "./command.ts";
 import { printError, printLine } from "./terminal.ts";
@@ -56,6 +57,11 @@ Exit status
   0 done   1 reload refused, audit failed   2 status: no worker lives for long   64 wrong usage
   69 not running   70 fault of Holdfast   71 refused by the machine   75 the app did not start
   78 wrong config`;
+
+/** What asks a supervisor only needs no such right. */
+function mayCallLibc(): boolean {
+  return Deno.permissions.querySync({ name: "ffi" }).state === "granted";
+}
 
 function usageError(message: string): HoldfastError {
   return new HoldfastError(message, {
@@ -122,6 +128,8 @@ async function dispatch(
   const { config, json, markdown, stress } = parsed;
   if (typeof config !== "string" || config === "") throw usageError("--config wants one file");
   const command = await load();
+  // `start` does it when it listens to signals.
+  if (name !== "start" && mayCallLibc()) resetSignals();
   return await command({
     config,
     json: json === true,

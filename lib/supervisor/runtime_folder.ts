@@ -112,8 +112,8 @@ async function openLock(folder: string, path: string): Promise<Deno.FsFile> {
     throw environmentError(
       `Cannot use the runtime folder ${folder}: ${(error as Error).message}`,
       "runtime_folder",
-      "Set runtime in the config to a folder that you may write, and grant it to Holdfast " +
-        "with --allow-write",
+      `Grant it to Holdfast with --allow-write=${folder}, or set runtime in the config to a folder ` +
+        "that you may write",
       error,
     );
   }

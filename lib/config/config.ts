@@ -145,6 +145,10 @@ export interface Config extends Compartment {
     /** How many old files of each log are kept. */
     readonly keep: number;
     readonly compress: boolean;
+    /** What of a process's output is logged: {@link OutputLimits}. */
+    readonly outputLineBytes: number;
+    readonly outputBytesPerSecond: number;
+    readonly outputBurstBytes: number;
   };
   /** Where figures are told; `undefined` for nowhere, and then no such process runs. */
   readonly metrics?: { readonly listen: ListenAddress } | undefined;

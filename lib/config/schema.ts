@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { parseCollector, parseListen, parseNet, refusePath, unixText } from "./address.ts";
 import { parseEnvName } from "./env_name.ts";
+import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../base/output_limits.ts";
 import { quote, Refusal } from "./problem.ts";
 
 // 64 paths of 1024 characters stay below the 128 KiB that Linux allows one argument of a program.
@@ -220,6 +221,35 @@ const LogSchema = z.strictObject({
     "How many old files of each log are kept, the newest ones.",
   ),
   compress: z.boolean().default(true).describe("Whether old files are compressed, with gzip."),
+  outputLineBytes: z.int().min(256).max(131_072).default(DEFAULT_OUTPUT_LIMITS.lineBytes).describe(
+    "The longest line of what the app and the helpers print that is logged whole, in bytes; the rest " +
+      "of a longer one is left out, and the line says so.",
+  ),
+  outputBytesPerSecond: z.int().min(1_024).max(67_108_864)
+    .default(DEFAULT_OUTPUT_LIMITS.bytesPerSecond).describe(
+      "How much of what a process prints is logged in the long run, in bytes a second, for each of " +
+        `its standard output and standard error. A line counts its bytes and ${LINE_COST} more. What is beyond ` +
+        "that is dropped, and `worker_output_dropped` says how many lines it was. Raise it for an app " +
+        "that logs a line a request under load; every line costs the supervisor some time.",
+    ),
+  outputBurstBytes: z.int().min(1_024).max(67_108_864).default(DEFAULT_OUTPUT_LIMITS.burstBytes)
+    .describe(
+      "How much of what a process prints is logged at once, in bytes, counted as for " +
+        `outputBytesPerSecond. At least outputLineBytes and ${LINE_COST}.`,
+    ),
+}).check(({ value, issues }) => {
+  const least = value.outputLineBytes + LINE_COST;
+  if (value.outputBurstBytes >= least) return;
+  issues.push(asIssue(
+    value.outputBurstBytes,
+    new Refusal(
+      "burst_below_line",
+      `${value.outputBurstBytes} is less than one line of outputLineBytes (${value.outputLineBytes}) ` +
+        `and ${LINE_COST}: the longest lines would never be logged`,
+      `set it to ${least} or more, or lower outputLineBytes`,
+    ),
+    ["outputBurstBytes"],
+  ));
 });
 
 const MetricsSchema = z.strictObject({

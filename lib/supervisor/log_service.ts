@@ -3,9 +3,9 @@
  * events, which are dropped and counted while it is slow or gone: nothing here ever waits for it.
  */
 import type net from "node:net";
-import type { Config } from "../config/config.ts";
 import { type Feed, MAX_FEED_LINE, MAX_FEED_LINES } from "../protocol/feed.ts";
 import { encodeFrame } from "../protocol/frame.ts";
+import type { Duty } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import { bringUp } from "./bring_up.ts";
 import { judgeSilence } from "./judge.ts";
@@ -16,15 +16,18 @@ import type { WorkerProcess } from "./worker_process.ts";
 /** What may wait for the logger to read it, in bytes. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 
-/** How many lines wait for the next logger while none lives. */
-const MAX_HELD_LINES = 4_096;
+/** What waits for the next logger while none lives, in UTF-16 code units. */
+const MAX_HELD_UNITS = 4 * 1024 * 1024;
+
+/** How much goes into one frame, in UTF-16 code units, if it is more than one line. */
+const BATCH_UNITS = 128 * 1024;
 
 /** A logger that tells nothing of itself for so long is stuck, in milliseconds. */
 const SILENCE_MS = 10_000;
 
 export interface LogServiceOptions
   extends Pick<SlotOptions, "spawner" | "startSpawner" | "request" | "nextWorker" | "config"> {
-  readonly log: Config["log"] & { readonly folder: string };
+  readonly log: Omit<Extract<Duty, { role: "logger" }>, "role">;
   readonly grants: Parameters<typeof bringUp>[1]["grants"];
 }
 
@@ -35,6 +38,8 @@ export class LogService {
   #logger: WorkerProcess | undefined;
   #feed: net.Socket | undefined;
   #lines: string[] = [];
+  /** The length of all of {@link LogService.#lines}. */
+  #units = 0;
   /** Lines that the kernel has not taken yet, in their order. */
   readonly #onTheWay = new Set<readonly string[]>();
   #dropped = 0;
@@ -99,9 +104,8 @@ export class LogService {
 
   /** Adds a line to the log. */
   write(line: string): void {
-    if (this.#lines.length >= MAX_HELD_LINES) return this.#drop(1);
     if (this.#lines.length === 0) queueMicrotask(() => this.#flush());
-    this.#lines.push(line.slice(0, MAX_FEED_LINE));
+    this.#keep(line.slice(0, MAX_FEED_LINE));
   }
 
   /** Has the files opened anew. */
@@ -132,9 +136,11 @@ export class LogService {
       if (this.#feed !== feed) return;
       this.#feed = undefined;
       // What the kernel had taken is lost with the process; the rest is for the next one.
-      this.#lines.unshift(...[...this.#onTheWay].flat());
+      const lines = [...[...this.#onTheWay].flat(), ...this.#lines];
       this.#onTheWay.clear();
-      this.#drop(this.#lines.splice(MAX_HELD_LINES).length);
+      this.#lines = [];
+      this.#units = 0;
+      for (const line of lines) this.#keep(line);
     });
   }
 
@@ -142,6 +148,7 @@ export class LogService {
   #flush(): void {
     while (this.#feed && this.#lines.length > 0) {
       const lines = this.#lines.splice(0, batchLength(this.#lines));
+      this.#units -= lines.reduce((sum, { length }) => sum + length, 0);
       this.#onTheWay.add(lines);
       const sent = this.#send(
         { type: "lines", lines, dropped: this.#dropped },
@@ -155,6 +162,12 @@ export class LogService {
         this.#drop(lines.length);
       }
     }
+  }
+
+  #keep(line: string): void {
+    if (this.#units >= MAX_HELD_UNITS) return this.#drop(1);
+    this.#lines.push(line);
+    this.#units += line.length;
   }
 
   #drop(lines: number): void {
@@ -175,7 +188,7 @@ function batchLength(lines: readonly string[]): number {
   let units = 0;
   const end = lines.slice(0, MAX_FEED_LINES).findIndex((line) => {
     units += line.length;
-    return units > 2 * MAX_FEED_LINE;
+    return units > BATCH_UNITS;
   });
   return end < 0 ? MAX_FEED_LINES : Math.max(1, end);
 }

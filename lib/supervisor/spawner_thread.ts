@@ -57,7 +57,7 @@ class Child {
   readonly #process: ChildProcess;
   readonly #channel: net.Socket;
   readonly #peer = new WorkerPeer();
-  readonly #streams = { stdout: new OutputLines(), stderr: new OutputLines() };
+  readonly #streams: Record<"stdout" | "stderr", OutputLines>;
   readonly #look = setInterval(() => this.#lookAround(), LOOK_INTERVAL_MS);
   #violated = false;
   readonly #outputEnds: Promise<unknown>;
@@ -68,6 +68,10 @@ class Child {
 
   constructor(worker: number, request: SpawnRequest) {
     this.#worker = worker;
+    this.#streams = {
+      stdout: new OutputLines(request.output),
+      stderr: new OutputLines(request.output),
+    };
     const [own, theirs] = socketPair();
     const [channel, channelTheirs] = socketPair();
     this.#handOverEnd = own;
@@ -196,8 +200,11 @@ class Child {
 
   #lookAround(): void {
     this.#guard(() => this.#peer.checkDeadline());
-    const lines = this.#streams.stdout.takeDropped() + this.#streams.stderr.takeDropped();
-    if (lines > 0) thread.postMessage({ type: "output_dropped", worker: this.#worker, lines });
+    for (const stream of ["stdout", "stderr"] as const) {
+      const dropped = this.#streams[stream].takeDropped();
+      if (dropped.lines === 0) continue;
+      thread.postMessage({ type: "output_dropped", worker: this.#worker, stream, ...dropped });
+    }
   }
 
   #giveUp(error: string): void {

@@ -479,7 +479,8 @@ export class Supervisor {
   async #logsFor(config: Config, signal: AbortSignal): Promise<LogService | undefined> {
     const { folder } = config.log;
     if (folder === undefined) return undefined;
-    const log = { ...config.log, folder };
+    const { access, rotateBytes, rotateHours, keep, compress } = config.log;
+    const log = { folder, access, rotateBytes, rotateHours, keep, compress };
     if (this.#logs && JSON.stringify(this.#logs.log) === JSON.stringify(log)) return this.#logs;
     const module = join((await this.#programsOf(config)).holdfast, LOGGER_ENTRY);
     const compartment = logCompartment(config, folder, module);
@@ -588,7 +589,7 @@ export class Supervisor {
   ): Promise<SlotSpawning> {
     const { denoDir } = await this.#programsOf(config);
     const command = this.#system.commandOf(config, planned.who, planned.compartment);
-    const request = this.#spawnRequest(command, planned, denoDir);
+    const request = this.#spawnRequest(config, command, planned, denoDir);
     const wall = this.#wallOf(config, command, planned, denoDir);
     await spawner.confine(wall);
     return {
@@ -666,6 +667,7 @@ export class Supervisor {
   }
 
   #spawnRequest(
+    { log }: Config,
     { program, args, env, input }: Command,
     { who, compartment, bundle }: Planned,
     denoDir: string,
@@ -682,6 +684,11 @@ export class Supervisor {
       },
       cwd: app.project,
       source,
+      output: {
+        lineBytes: log.outputLineBytes,
+        bytesPerSecond: log.outputBytesPerSecond,
+        burstBytes: log.outputBurstBytes,
+      },
       account: account && { uid: account.uid, gid: account.gid },
     };
   }

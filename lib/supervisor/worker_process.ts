@@ -238,7 +238,12 @@ export class WorkerProcess {
         log.info("worker_output", { ...who, stream: event.stream, text: event.text });
         break;
       case "output_dropped":
-        log.warn("worker_output_dropped", { ...who, lines: event.lines });
+        log.warn("worker_output_dropped", {
+          ...who,
+          stream: event.stream,
+          lines: event.lines,
+          bytes: event.bytes,
+        });
         break;
       case "exited":
         if (this.#pid !== undefined) leave(this.#pid);

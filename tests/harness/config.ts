@@ -1,4 +1,5 @@
 /** A config for tests of what is computed from one. */
+import { DEFAULT_OUTPUT_LIMITS } from "../../lib/base/output_limits.ts";
 import type { Config } from "../../lib/config/config.ts";
 
 /** What the schema fills in. */
@@ -16,6 +17,9 @@ export const DEFAULTS = {
     rotateHours: 24,
     keep: 14,
     compress: true,
+    outputLineBytes: DEFAULT_OUTPUT_LIMITS.lineBytes,
+    outputBytesPerSecond: DEFAULT_OUTPUT_LIMITS.bytesPerSecond,
+    outputBurstBytes: DEFAULT_OUTPUT_LIMITS.burstBytes,
   },
   workers: 1,
   recycle: {},

@@ -65,13 +65,22 @@ const SO_ACCEPTCONN = 30;
  * @param fd a duplicate, which is the caller's to give away
  */
 export function listensAndClose(fd: number): boolean {
-  const value = new Int32Array([1]);
-  const bytes = new Uint8Array(value.buffer);
-  if (Deno.build.os === "linux") {
-    libc.symbols.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, bytes, Uint8Array.of(4, 0, 0, 0));
-  }
+  const listens = Deno.build.os !== "linux" || isListener(fd) !== false;
   closeDescriptor(fd);
-  return value[0] !== 0;
+  return listens;
+}
+
+/**
+ * Whether a descriptor is of a socket that listens (socket(7)). Linux only.
+ *
+ * @returns nothing if it is of no socket
+ */
+export function isListener(fd: number): boolean | undefined {
+  const value = new Int32Array(1);
+  const bytes = new Uint8Array(value.buffer);
+  const length = Uint8Array.of(4, 0, 0, 0);
+  const status = libc.symbols.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, bytes, length);
+  return status === 0 ? value[0] !== 0 : undefined;
 }
 
 const CLOSE_RANGE_CLOEXEC = 4;

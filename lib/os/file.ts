@@ -38,12 +38,21 @@ export function canOpen(path: string): boolean {
 
 /** Text of a process or a thread, such as `stat` or `status` (proc(5)); nothing if it is gone. */
 export function readProcess(id: number, name: string): string | undefined {
-  const fd = open(`/proc/${id}/${name}`);
+  return readSmall(`/proc/${id}/${name}`);
+}
+
+function readSmall(path: string): string | undefined {
+  const fd = open(path);
   if (fd < 0) return undefined;
   const bytes = new Uint8Array(MAX_BYTES);
   const length = Number(libc.symbols.read(fd, bytes, BigInt(bytes.length)));
   libc.symbols.close(fd);
   return length < 0 ? undefined : new TextDecoder().decode(bytes.subarray(0, length));
+}
+
+/** What tells this run of the machine from every other (proc_sys_kernel(5)). */
+export function readBootId(): string {
+  return readSmall("/proc/sys/kernel/random/boot_id")?.trim() ?? "";
 }
 
 /**

@@ -43,6 +43,8 @@ export function rehearsalSystem(system: System): System {
         close: () => {},
       });
     },
+    // That of the supervisor which runs says what would be left of it.
+    openProcessRecord: () => ({ left: () => [], write: () => {}, close: () => {} }),
     openControl: () => Promise.resolve({ duplicate: () => -1, close: () => {} }),
     bindListener: (address) => Promise.resolve(bindElsewhere(address, folder)),
   };

@@ -21,6 +21,7 @@ import {
 } from "../sandbox/worker_command.ts";
 import { adoptListener } from "./adopted_listener.ts";
 import { attempt } from "./attempt.ts";
+import { census, observeCensus } from "./census.ts";
 import type { ControlServer } from "./control_server.ts";
 import { describeGeneration, describeProcess, residentBytes } from "./describe.ts";
 import { stampFiles } from "./file_stamp.ts";
@@ -30,6 +31,7 @@ import type { Inheritance } from "./inheritance.ts";
 import type { Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService, sameMetrics } from "./metrics_service.ts";
+import { Orphans } from "./orphans.ts";
 import { abortion, settlesWithin } from "./patience.ts";
 import { allModules, LOGGER_ENTRY, METRICS_ENTRY, PREPARE_DEADLINE_MS } from "./prepare.ts";
 import { rehearse } from "./rehearsal.ts";
@@ -92,6 +94,8 @@ export class Supervisor {
   #listeners = new Map<string, Listener>();
   readonly #addresses = new Map<string, ListenAddress>();
   #runtime: RuntimeFolder | undefined;
+  #orphans = new Orphans([]);
+  #closeRecord: (() => void) | undefined;
   #manager: ServiceManager | undefined;
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
   readonly #programs = new Map<string, Programs>();
@@ -164,6 +168,7 @@ export class Supervisor {
     const config = this.#manager.resolve(await this.#system.loadConfig(this.#file));
     // The lock first: a second supervisor must learn that it is one before it does anything else.
     const runtime = this.#runtime ??= await this.#system.openRuntimeFolder(config.runtime);
+    this.#keepRecord(dirname(runtime.lockFile), inheritance);
     await this.#programsOf(config);
     this.#control = await this.#system.openControl(runtime.controlSocket, {
       status: () => ({ type: "status", status: this.status() }),
@@ -195,12 +200,33 @@ export class Supervisor {
       log.warn("workers_run_as_root", { hint: "Set user in the config" });
     }
     this.#manager.serving(this.#serviceState());
+    this.#orphans.endAfter(this.#stopMs());
     log.info("serving", {
       pid: Deno.pid,
       listen: [...this.#listeners.keys()],
       generation: this.#incumbent?.number,
       ms: Math.round(performance.now() - this.#startedMs),
     });
+  }
+
+  /** Has it on record what this supervisor starts, and learns what one that was killed has left. */
+  #keepRecord(folder: string, inheritance: Inheritance | undefined): void {
+    const record = this.#system.openProcessRecord(folder);
+    const own = new Set(inheritance?.residents.map(({ pid }) => pid));
+    this.#orphans = new Orphans(record.left().filter(({ pid }) => !own.has(pid)));
+    const write = () => {
+      const started = [...census].map(([pid, { role }]) => ({ pid, role }));
+      const all = [...started, ...this.#former?.residents ?? [], ...this.#orphans.living];
+      attempt("record the processes", () => record.write(all));
+    };
+    const endObserving = observeCensus(write);
+    this.#closeRecord = () => {
+      endObserving();
+      this.#orphans.letGo();
+      // The next start is to know of those that are left.
+      if (this.#orphans.living.length === 0) record.close();
+      else write();
+    };
   }
 
   #takeOver(inheritance: Inheritance): void {
@@ -519,7 +545,7 @@ export class Supervisor {
       ? undefined
       : this.#listeners.get(text);
     if (left) this.#listeners.delete(text);
-    const listener = left ?? await this.#system.bindListener(metrics.listen);
+    const listener = left ?? await this.#bind(metrics.listen);
     const spawner = this.#system.startSpawner();
     let service: MetricsService;
     try {
@@ -641,9 +667,13 @@ export class Supervisor {
   async #listenerFor(address: ListenAddress, added: Listener[]): Promise<Listener> {
     const held = this.#listeners.get(address.text);
     if (held) return held;
-    const listener = this.#manager?.adopt(address) ?? await this.#system.bindListener(address);
+    const listener = this.#manager?.adopt(address) ?? await this.#bind(address);
     added.push(listener);
     return listener;
+  }
+
+  #bind(address: ListenAddress): Promise<Listener> {
+    return this.#orphans.bind(() => this.#system.bindListener(address), this.#stopping.signal);
   }
 
   #keepListeners(config: Config, added: readonly Listener[]): void {
@@ -787,6 +817,8 @@ export class Supervisor {
     this.#listeners.clear();
     attempt("close the control socket", () => this.#control?.close());
     this.#control = undefined;
+    attempt("close the record of processes", () => this.#closeRecord?.());
+    this.#closeRecord = undefined;
     attempt("close the runtime folder", () => this.#runtime?.close());
     this.#runtime = undefined;
     this.#manager?.close();

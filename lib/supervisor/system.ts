@@ -24,6 +24,7 @@ import {
   type Modules,
   prepareApp,
 } from "./prepare.ts";
+import { openProcessRecord, type ProcessRecord } from "./process_record.ts";
 import { openRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
 import { ServiceManager } from "./service_manager.ts";
 import { type Spawner, startSpawner } from "./spawner.ts";
@@ -41,6 +42,7 @@ export interface System {
   findDenoDir(config: Config): Promise<string>;
   findCaches(denoDir: string): string[];
   openRuntimeFolder(folder: string): Promise<RuntimeFolder>;
+  openProcessRecord(folder: string): ProcessRecord;
   bundleWorker(config: Config): Promise<string>;
   bundleHelper(config: Config): Promise<string>;
   bundleLogger(config: Config): Promise<string>;
@@ -80,6 +82,7 @@ export const realSystem: System = {
   findDenoDir,
   findCaches,
   openRuntimeFolder,
+  openProcessRecord,
   bundleWorker,
   bundleHelper,
   bundleLogger,

@@ -420,6 +420,7 @@ export class FakeWorld implements AsyncDisposable {
           close: () => void (this.runtime = "closed"),
         });
       },
+      openProcessRecord: () => ({ left: () => [], write: () => {}, close: () => {} }),
       bundleWorker: () => Promise.resolve(BUNDLE),
       bundleHelper: () => Promise.resolve(BUNDLE),
       bundleLogger: () => Promise.resolve(""),

@@ -26,6 +26,7 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   holdfastOf: BRINGS_UP,
   findDenoDir: ONCE,
   openRuntimeFolder: ONCE,
+  openProcessRecord: ONCE,
   bundleWorker: ONCE,
   bundleHelper: BRINGS_UP,
   bundleLogger: BRINGS_UP,

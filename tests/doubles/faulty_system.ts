@@ -101,6 +101,10 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("openRuntimeFolder");
       return faultyRuntime(await system.openRuntimeFolder(...all));
     },
+    openProcessRecord(...all) {
+      strike("openProcessRecord");
+      return system.openProcessRecord(...all);
+    },
     async bundleWorker(...all) {
       strike("bundleWorker");
       return await system.bundleWorker(...all);

@@ -299,18 +299,36 @@ export async function makeFolders(config: Config, make = makeFolder): Promise<vo
       throw new HoldfastError(`Cannot make the folder ${path}: ${(error as Error).message}`, {
         kind: "environment",
         code: "folder_failed",
-        hint: `Make it, and let ${
-          account ? "the workers' user" : "this user"
-        } write to it; ${file} ${why}`,
+        hint: hintOfFolder(path, account, error as Error, `${file} ${why}`),
         cause: error,
       });
     }
   }
 }
 
+function hintOfFolder(
+  path: string,
+  account: Account | undefined,
+  { message }: Error,
+  why: string,
+): string {
+  if (account === undefined) return `Try: mkdir -p '${path}', as this user; ${why}`;
+  const { user, gid } = account;
+  if (message.includes("Failed to spawn")) {
+    return `${user} is to run this deno program: put it where everybody may enter, such as ` +
+      "/usr/local/bin";
+  }
+  return `Try: install -d -m 0700 -o ${user} -g ${gid} '${path}'; ${why}`;
+}
+
 /** Makes one folder, by a process that may do nothing else. */
 async function makeFolder(path: string, options: Pick<RunOptions, "cwd" | "account">) {
-  const program = `Deno.mkdirSync(${JSON.stringify(path)}, { mode: 0o700 })`;
+  const program = `try {
+    Deno.mkdirSync(${JSON.stringify(path)}, { mode: 0o700 });
+  } catch ({ message }) {
+    Deno.stderr.writeSync(new TextEncoder().encode(message));
+    Deno.exit(1);
+  }`;
   const flags = ["--quiet", "--no-prompt", "--no-config", "--no-lock", `--allow-write=${path}`];
   const source = `data:application/javascript,${encodeURIComponent(program)}`;
   await runDeno(["run", ...flags, source], options);

@@ -24,8 +24,11 @@ const GRANTS = {
       "writable which the next reload would run is an error.",
     env:
       "Names of environment variables the app may see, such as DATABASE_URL; no other variable " +
-      "is passed on. Names that steer the runtime instead of the app, such as `DENO_*`, `LD_*` or " +
-      "`HTTP_PROXY`, are errors. The app may also change what it is given, for itself.",
+      "is passed on, `TZ` neither: without it in this list the app's local time is the machine's, from " +
+      "/etc/localtime. Names that steer the runtime instead of the app, such as `DENO_*`, `LD_*` or " +
+      "`HTTP_PROXY`, are errors. The values are those that Holdfast was started with: a reload and an " +
+      "upgrade bring in names that were added here, but no new values, for which Holdfast is to be " +
+      "restarted. The app may also change what it is given, for itself.",
     net:
       'Hosts the app may connect to: "api.example.com", "api.example.com:443", "10.0.0.5:5432" ' +
       'or "[::1]:5432". None by default, so that a hijacked app cannot send anything out. No ' +
@@ -68,8 +71,9 @@ const ReloadSchema = z.strictObject({
   idleGraceMs: z.int().min(0).max(120_000).default(5_000)
     .describe(
       "How long an old worker leaves idle keep-alive connections open, in milliseconds, so that a " +
-        "client that is about to send a request is answered. Raise it for clients that think long " +
-        "between requests, lower it for quicker reloads.",
+        "client that is about to send a request is answered. A request counts from when its head is " +
+        "complete: a client that takes longer than this to send one is closed without an answer. Raise " +
+        "it for clients that think long between requests or send slowly, lower it for quicker reloads.",
     ),
   drainDeadlineMs: z.int().min(0).max(3_600_000).default(30_000)
     .describe(
@@ -354,7 +358,9 @@ export const ConfigSchema = z.strictObject({
   ),
   user: accountName().optional().describe(
     "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
-      "never root. An error when Holdfast does not start as root.",
+      "never root. An error when Holdfast does not start as root. The workers get no supplementary group, " +
+      "neither root's nor the user's own from /etc/group: what they are to reach must belong to `user` " +
+      "or `group`, or be open to everybody.",
   ),
   group: accountName().optional().describe(
     "The workers' group: a name of /etc/group or a decimal id. The default is the primary group of " +

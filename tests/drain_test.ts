@@ -348,7 +348,7 @@ for (const engine of ENGINES) {
     server.signal("SIGTERM");
     await server.waitFor("stopping");
     assertEquals(server.eventsOf("generation_ended"), []);
-    server.signal("SIGTERM");
+    await server.cut();
     assertEquals(await reading, "cut");
     assertEquals((await server.exited()).code, 0);
     const { cut, outcome } = server.eventsOf("generation_ended")[0]!;

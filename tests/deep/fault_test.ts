@@ -148,7 +148,7 @@ for (const fault of faultsThat("stop", "ends")) {
     server.signal("SIGTERM");
     await until("the fault to strike", async () => !await isArmed(server));
     // Whoever waits too long says it again.
-    if (fault === "post signal" && isAlive(server.pid)) server.signal("SIGTERM");
+    if (fault === "post signal" && isAlive(server.pid)) await server.cut();
     await until("the end", () => !isAlive(server.pid));
     await asked;
     await until("the worker's end", () => !isAlive(worker!));

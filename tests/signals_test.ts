@@ -175,21 +175,16 @@ Deno.test("an app that handles TERM by itself answers what is in flight when all
   });
 });
 
-/** The files that a file imports when it is loaded, and those that they import. */
+/** The files that a file imports when it is loaded, those that they import, and packages. */
 function loadedWith(path: string, found = new Set<string>()): Set<string> {
   if (found.has(path)) return found;
   found.add(path);
-  const text = Deno.readTextFileSync(path);
-  for (const [, specifier] of text.matchAll(/^(?:import|export) [^;]*?from "([^"]+)"/gm)) {
-    if (text.includes(`import type`) && /^import type/.test(lineOf(text, specifier!))) continue;
+  const text = Deno.readTextFileSync(path).replace(/^import type [^;]*;/gm, "");
+  for (const [, specifier] of text.matchAll(/^(?:import|export)\b[^;(]*?"([^"]+)";/gm)) {
     if (specifier!.startsWith(".")) loadedWith(join(path, "..", specifier!), found);
     else found.add(specifier!);
   }
   return found;
-}
-
-function lineOf(text: string, specifier: string): string {
-  return text.split("\n").find((line) => line.includes(`from "${specifier}"`))!;
 }
 
 // A HUP before a line of Holdfast has run ends the deno program as it ends any other: nothing here can

@@ -103,8 +103,8 @@ function callOne(handler: CallableFunction, signal: keyof typeof NUMBERS): void 
 /** From here on an exit is what comes anyway, once what is in flight is answered. */
 function putOffExits(): void {
   const putOff = (() => {}) as (code?: unknown) => never;
+  // What `process.exit()` comes down to, however it was imported.
   Deno.exit = putOff;
+  // It would call the app's listeners of `exit` before that.
   process.exit = putOff;
-  // What a named import of `exit` comes down to.
-  (process as unknown as { reallyExit: typeof putOff }).reallyExit = putOff;
 }

@@ -6,6 +6,7 @@ import { holdsListener, killProcess, startOf } from "../lib/os/process.ts";
 import { Orphans } from "../lib/supervisor/orphans.ts";
 import { openProcessRecord } from "../lib/supervisor/process_record.ts";
 import { isAlive } from "./harness/process.ts";
+import { killQuietly } from "./harness/process_log.ts";
 import { Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 
@@ -94,6 +95,7 @@ Deno.test("a number that is another process's by now is left alone, and so is al
     assertEquals((await sleeping.status).signal, "SIGKILL");
     assertEquals(killProcess(pid, start), false);
   } finally {
+    killQuietly(sleeping.pid);
     await sleeping.status;
   }
 });
@@ -110,18 +112,14 @@ Deno.test("one that holds no listener is not killed for an address that somebody
       throw new HoldfastError("taken", { kind: "environment", code: "bind_failed" });
     };
     const { signal } = new AbortController();
-    let error: unknown;
-    await orphans.bind(() => Promise.resolve().then(taken), signal).catch((each) => error = each);
-    assertThrows(
-      () => {
-        throw error;
-      },
+    await assertRejects(
+      () => orphans.bind(() => Promise.resolve().then(taken), signal),
       HoldfastError,
       "taken",
     );
     assert(isAlive(pid));
   } finally {
-    sleeping.kill("SIGKILL");
+    killQuietly(sleeping.pid);
     await sleeping.status;
   }
 });

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { HoldfastError } from "../lib/base/error.ts";
+import { errno } from "../lib/os/errno.ts";
 import { holdsListener, killProcess, startOf } from "../lib/os/process.ts";
 import { Orphans } from "../lib/supervisor/orphans.ts";
 import { openProcessRecord } from "../lib/supervisor/process_record.ts";
@@ -26,6 +27,7 @@ export default {
 // The C library stays loaded: here, so that it is of no test.
 startOf(Deno.pid);
 holdsListener(Deno.pid);
+errno();
 
 function spawnSleep(): Deno.ChildProcess {
   return new Deno.Command("sleep", { args: ["1000"], stdin: "null" }).spawn();

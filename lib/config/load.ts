@@ -154,7 +154,8 @@ export async function readConfig(file: string): Promise<{ real: string; text: st
     const text = new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(real));
     return { real, text };
   } catch (error) {
-    if (error instanceof ConfigError) throw error;
+    // A flag of deno's that is missing is no fault of the file.
+    if (error instanceof ConfigError || error instanceof Deno.errors.NotCapable) throw error;
     if (error instanceof TypeError) refuse("this is no UTF-8 text", "save it as UTF-8", error);
     const why = error instanceof Error ? error.message : String(error);
     refuse(`cannot read it: ${quote(why)}`, "is the path right, and may this user read it?", error);

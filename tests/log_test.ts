@@ -231,14 +231,21 @@ for (let n = 0; n < 100; n++) console.log("z".repeat(500));`,
     "an app that prints without end has its lines limited, and each one counted",
     async () => {
       const before = outputs(server).length;
-      const most = DEFAULT_OUTPUT_LIMITS.burstBytes / LINE_COST;
-      const count = Math.ceil(3 * most);
+      const drops = server.eventsOf("worker_output_dropped").length;
+      const most = 200;
+      const count = 5000;
+      await server.project.configure({
+        log: {
+          outputLineBytes: 256,
+          outputBurstBytes: most * LINE_COST,
+          outputBytesPerSecond: 20 * LINE_COST,
+        },
+      });
       const app =
         `${PLAIN_APP}for (let line = 0; line < ${count}; line++) console.log("line " + line);`;
       await server.project.write("app.ts", app);
       assertEquals((await server.hangUp()).event, "reload_done");
       const logged = () => outputs(server).slice(before);
-      const drops = server.eventsOf("worker_output_dropped").length;
       const dropped = () =>
         server.eventsOf("worker_output_dropped").slice(drops)
           .reduce((sum, { lines }) => sum + Number(lines), 0);

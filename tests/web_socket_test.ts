@@ -1,5 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
-import { formatRequest, Wire } from "./harness/http.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { concat, formatRequest, Wire } from "./harness/http.ts";
 import { Project } from "./harness/project.ts";
 import { Server } from "./harness/server.ts";
 import { until, untilTold } from "./harness/wait.ts";
@@ -156,6 +156,20 @@ const PROMISES: Record<string, (server: Server, way: Way) => Promise<void>> = {
     }
   },
 
+  async "hears what its client says before it has the answer to the handshake"(server, way) {
+    // A masked text of five bytes; a mask of zeros changes nothing.
+    const frame = [0x81, 0x85, 0, 0, 0, 0, ...new TextEncoder().encode("hello")];
+    const bytes = concat([
+      formatRequest(`/${way}`, { headers: HANDSHAKE }),
+      Uint8Array.from(frame),
+    ]);
+    for (let count = 0; count < 40; count++) {
+      // In one piece, and in two that follow each other.
+      const cut = bytes.length - (count % 2) * frame.length;
+      assertMatch(await echoOf(server, [bytes.subarray(0, cut), bytes.subarray(cut)]), /hello$/);
+    }
+  },
+
   async "passes on the code with which the app closes"(server, way) {
     const { client } = await Client.open(server, way);
     client.send("please close");
@@ -212,6 +226,26 @@ const HANDSHAKE = {
   "sec-websocket-version": "13",
   "sec-websocket-key": btoa("sixteen bytes..."),
 };
+
+/** All that comes until there is an echo; a client that gets none waits no longer than `until` does. */
+async function echoOf(server: Server, pieces: readonly Uint8Array[]): Promise<string> {
+  using connection = await Deno.connect({ hostname: "127.0.0.1", port: server.project.port });
+  connection.setNoDelay();
+  for (const piece of pieces) await connection.write(piece);
+  let text = "";
+  const reading = (async () => {
+    const buffer = new Uint8Array(1_024);
+    while (!text.endsWith("hello")) {
+      const size = await connection.read(buffer);
+      if (size === null) break;
+      text += String.fromCharCode(...buffer.subarray(0, size));
+    }
+  })();
+  let over = false;
+  reading.catch(() => {}).finally(() => over = true);
+  await until(`an echo, after ${JSON.stringify(text)}`, () => over);
+  return text;
+}
 
 /** A WebSocket of a client that will say nothing more. */
 async function shakeHands(server: Server, way: Way): Promise<Wire> {

@@ -1,4 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { formatStatus } from "../lib/cli/status.ts";
+import { Figures } from "../lib/metrics/figures.ts";
 import { Server } from "./harness/server.ts";
 import { sleep, until } from "./harness/wait.ts";
 
@@ -20,10 +22,23 @@ for (const engine of ["native", "node"]) {
     await until("the worker to have no descriptor left", () => {
       return [...Deno.readDirSync(`/proc/${pid}/fd`)].length >= DESCRIPTORS;
     });
+    const { waiting, descriptorLimit, hint } = await server.waitFor("accepting_stalled");
+    assertEquals([Number(waiting) > 0, descriptorLimit], [true, DESCRIPTORS]);
+    assertStringIncludes(String(hint), "limits.descriptors");
+    const status = await server.status();
+    assertEquals([status.accepting, status.waiting[status.listeners[0]!]! > 0], [false, true]);
+    assertStringIncludes(formatStatus(status), "NOT ACCEPTING");
+    const figures = new Figures();
+    figures.observe(status);
+    assertMatch(await figures.text(), /^holdfast_accepting 0$/m);
+    assertMatch(await figures.text(), /^holdfast_waiting\{listen="[^"]+"\} [1-9]/m);
     for (const connection of held) connection.close();
     // Nothing but the clients' leaving brings it back.
     assertEquals(await server.text("/after"), "one /after");
     assertEquals(await server.workers(), [pid]);
+    await server.waitFor("accepting_again");
+    assertEquals((await server.status()).accepting, true);
+    assertEquals(server.eventsOf("accepting_stalled").length, 1);
   });
 }
 

@@ -76,6 +76,9 @@ export function formatStatus(status: Status): string {
       ? [`log in ${status.logger.folder}, ${status.logger.dropped} events dropped`]
       : [],
     ...status.state === "failing" ? ["FAILING: no worker lives for long; see the log"] : [],
+    ...status.accepting ? [] : [
+      `NOT ACCEPTING: ${formatWaiting(status)} wait, and no worker accepts any; see the log`,
+    ],
     ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
     formatReload(status),
     "",
@@ -87,6 +90,11 @@ const BORDERS = [
   ...["top", "top-mid", "top-left", "top-right", "bottom", "bottom-mid", "bottom-left"],
   ...["bottom-right", "left", "left-mid", "mid", "mid-mid", "right", "right-mid", "middle"],
 ];
+
+function formatWaiting({ waiting }: Status): string {
+  const counts = Object.values(waiting);
+  return `${counts.reduce((sum, count) => sum + count, 0)} connections or more`;
+}
 
 function formatReload({ reload, ...status }: Status): string {
   const last = formatLastReload(status);

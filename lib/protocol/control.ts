@@ -90,6 +90,10 @@ export const Status = z.strictObject({
   config: z.string(),
   ageMs: Milliseconds,
   listeners: z.array(z.string()),
+  /** How many connections wait on each listener to be accepted; 1 for any number on a Unix socket. */
+  waiting: z.record(z.string(), Count),
+  /** Not while connections wait and no worker accepts any. */
+  accepting: z.boolean(),
   /** The logger; `null` if the config has none. */
   logger: z.nullable(z.strictObject({
     folder: z.string(),

@@ -3,8 +3,12 @@ import type { Config, HelperConfig } from "../config/config.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { LIVED_MS } from "./backoff.ts";
 import { bringUp } from "./bring_up.ts";
+import { log } from "../base/log.ts";
+import { readProcess } from "../os/file.ts";
+import { PULSE_INTERVAL_MS } from "../protocol/limits.ts";
 import { residentBytes } from "./describe.ts";
-import { judgeHelper, type Verdict, wornOut } from "./judge.ts";
+import { Acceptance } from "./acceptance.ts";
+import { isFull, judgeHelper, type Verdict, wornOut } from "./judge.ts";
 import type { Listener } from "./listener.ts";
 import type { LogService } from "./log_service.ts";
 import { type Departure, type DrainReason, Slot, type SlotOptions } from "./slot.ts";
@@ -64,6 +68,7 @@ export class Generation {
   readonly #allReady = Promise.withResolvers<void>();
   #notReady: number;
   #state: GenerationState = "starting";
+  readonly #acceptance = new Acceptance();
   #cut = false;
 
   constructor(options: GenerationOptions) {
@@ -186,12 +191,50 @@ export class Generation {
     // One that is worn out from the start, or says so, is not to be replaced without end.
     if (process.servedMs < LIVED_MS) return undefined;
     if (this.workers.some(({ renewing }) => renewing)) return undefined;
+    const deadlinePulses = pulseDeadlineMs / PULSE_INTERVAL_MS;
+    if (pulseDeadlineMs > 0 && this.#acceptance.idlePulses > deadlinePulses) {
+      const full = isFull(figures.connections, descriptorLimit(process, this.config));
+      if (!full) return { act: "renew", cause: "not_accepting" };
+    }
     const facts = wornOut(recycle, {
       maxRequests: figures.answered,
       maxAgeMs: ageMs,
       maxMemoryBytes: recycle.maxMemoryBytes === undefined ? 0 : residentBytes(pid),
     }, chance);
     return facts && { act: "renew", cause: "worn_out", facts };
+  }
+
+  /**
+   * Looks whether connections that wait are accepted; to be called every second, of the incumbent.
+   *
+   * @param waiting how many wait on all listeners
+   */
+  lookAtAcceptance(waiting: number): void {
+    const { stalled } = this.#acceptance;
+    const workers = this.workers.flatMap(({ process }) => process?.alive ? [process] : []);
+    this.#acceptance.look(
+      waiting,
+      workers.map(({ id, pulses, figures: { accepted } }) => ({ id, pulses, accepted })),
+    );
+    if (this.#acceptance.stalled === stalled) return;
+    const facts = { generation: this.number, waiting };
+    if (stalled) return log.info("accepting_again", facts);
+    const limits = workers.map((each) => descriptorLimit(each, this.config));
+    const full = workers.some(({ figures }, index) => isFull(figures.connections, limits[index]!));
+    log.warn("accepting_stalled", {
+      ...facts,
+      connections: workers.reduce((sum, { figures }) => sum + figures.connections, 0),
+      descriptorLimit: Math.min(...limits),
+      hint: full
+        ? "Clients hold every descriptor that a worker may have: raise limits.descriptors and the " +
+          "limit of open files that Holdfast is started with, or have more workers"
+        : "See docs/operating.md#more-connections-than-descriptors",
+    });
+  }
+
+  /** Whether connections wait and no worker accepts them. */
+  get stalled(): boolean {
+    return this.#acceptance.stalled;
   }
 
   /** Settles during a drain: none of its workers accepts from then on. */
@@ -208,6 +251,12 @@ export class Generation {
   get #slots(): Slot[] {
     return [...this.workers, ...this.helpers.map(({ slot }) => slot)];
   }
+}
+
+/** How many descriptors a worker may have: what the config says, or less where Holdfast itself may not. */
+function descriptorLimit({ pid = 0 }: WorkerProcess, { limits }: Config): number {
+  const [, soft] = readProcess(pid, "limits")?.match(/^Max open files\s+(\d+)/m) ?? [];
+  return Math.min(limits.descriptors, Number(soft ?? Infinity));
 }
 
 async function bringUpHelper(

@@ -1,7 +1,7 @@
 /** The listeners: bound once, held for the supervisor's whole life, duplicated for each worker. */
 import type { ListenAddress } from "../config/config.ts";
 import { HoldfastError } from "../base/error.ts";
-import { listenAndClose, listensAndClose } from "../os/descriptor.ts";
+import { countWaitingAndClose, listenAndClose, listensAndClose } from "../os/descriptor.ts";
 import { bindTcp, bindUnix, type ListenerHandle } from "./listener_handle.ts";
 
 /** What the kernel keeps while no worker accepts; `net.core.somaxconn` caps it. */
@@ -20,6 +20,8 @@ export interface Listener {
    * @returns whether it had stopped
    */
   listenAgain(): boolean;
+  /** How many connections wait to be accepted; 1 for any number on a Unix socket. */
+  waiting(): number;
   /** Applies what may change without binding anew: the mode of a Unix socket. */
   update(address: ListenAddress): void;
   /** Lets go; a Unix socket's file goes with it. */
@@ -129,6 +131,7 @@ export function holding(
       if (!listenAndClose(handle.fdForIpc(), BACKLOG)) throw new Error("the kernel refuses");
       return true;
     },
+    waiting: () => countWaitingAndClose(handle.fdForIpc()),
     close: () => handle.close(),
   };
 }

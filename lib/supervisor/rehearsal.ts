@@ -71,6 +71,7 @@ function bindElsewhere(address: ListenAddress, folder: string): Listener {
     text: address.text,
     duplicate: () => handle.fdForIpc(),
     listenAgain: () => false,
+    waiting: () => 0,
     update: () => {},
     close: () => handle.close(),
   };

@@ -4,6 +4,7 @@
  */
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
+import { countDescriptors } from "../os/file.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import { backoffMs, FAILING_DEATHS, LIVED_MS } from "./backoff.ts";
@@ -268,6 +269,15 @@ export class Slot {
         hint: "Something keeps its event loop busy; see docs/operating.md#the-watchdog",
       });
     }
+    if (renewal.cause === "not_accepting") {
+      log.error("worker_not_accepting", {
+        ...old.names,
+        connections: old.figures.connections,
+        descriptors: countDescriptors(old.pid ?? 0),
+        hint: "Something in it keeps descriptors, or closed its listener; see " +
+          "docs/operating.md#more-connections-than-descriptors",
+      });
+    }
     let next: WorkerProcess;
     try {
       next = await this.#bringUp(signal);
@@ -281,7 +291,7 @@ export class Slot {
     else this.#deaths = 0;
     this.#fill(next);
     const names = { ...old.names, next: next.id };
-    if (renewal.cause === "stuck") log.info("worker_replaced", names);
+    if (renewal.cause !== "worn_out") log.info("worker_replaced", names);
     else log.info("worker_recycled", { ...names, ...renewal.facts });
     this.#leaving.set(old, this.#leave(old, renewal.cause));
   }

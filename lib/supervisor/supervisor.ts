@@ -115,6 +115,8 @@ export class Supervisor {
   #former: Former | undefined;
   #busy: Promise<unknown> = Promise.resolve();
   #failing = false;
+  /** How many connections waited on each listener at the last look. */
+  #waiting: Record<string, number> = {};
   readonly #look = setInterval(() => {
     this.#lookAtListeners();
     this.#lookAtIncumbent();
@@ -752,7 +754,9 @@ export class Supervisor {
     if (this.#incumbent && !this.#stopping.signal.aborted) {
       this.#manager?.goes(this.#serviceState());
     }
+    this.#waiting = {};
     for (const [text, listener] of this.#listeners) {
+      attempt(`look at what waits on ${text}`, () => this.#waiting[text] = listener.waiting());
       attempt(`listen on ${text} again`, () => {
         if (!listener.listenAgain()) return;
         log.error("listener_stopped", { listen: text, generation: this.#incumbent?.number });
@@ -761,6 +765,7 @@ export class Supervisor {
         }
       });
     }
+    this.#incumbent?.lookAtAcceptance(sumOf(this.#waiting));
   }
 
   /** Tells when the incumbent begins to fail, and when that is over. */
@@ -798,6 +803,8 @@ export class Supervisor {
       config: this.#incumbent?.config.file ?? this.#file,
       ageMs: Math.round(performance.now() - this.#startedMs),
       listeners: [...this.#listeners.keys()],
+      waiting: this.#waiting,
+      accepting: !this.#incumbent?.stalled,
       logger: this.#logs
         ? {
           folder: this.#logs.log.folder,
@@ -824,4 +831,8 @@ export class Supervisor {
       ended: this.#ended,
     };
   }
+}
+
+function sumOf(counts: Readonly<Record<string, number>>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }

@@ -53,6 +53,7 @@ export class WorkerProcess {
   #pid: number | undefined;
   #denied = 0;
   #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
+  #pulses = 0;
   readonly #silence = new Silence();
   #drained: MessageOf<"drained"> | undefined;
   #acceptingMs: number | undefined;
@@ -99,6 +100,11 @@ export class WorkerProcess {
   /** How often it asked the kernel for what it may not do. */
   get denied(): number {
     return this.#denied;
+  }
+
+  /** How often it has told its figures. */
+  get pulses(): number {
+    return this.#pulses;
   }
 
   /** How long it has not told its figures, as of the last look, in milliseconds. */
@@ -253,6 +259,7 @@ export class WorkerProcess {
     if (message.type === "pulse") {
       const { type: _, ...figures } = message;
       this.#figures = figures;
+      this.#pulses++;
       this.#silence.heard();
       return;
     }

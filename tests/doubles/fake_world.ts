@@ -277,6 +277,10 @@ class FakeListener implements Listener {
     return halted;
   }
 
+  waiting(): number {
+    return 0;
+  }
+
   update(): void {}
 
   close(): void {

@@ -48,6 +48,7 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   "spawner subscribe": BRINGS_UP,
   "spawner close": { start: "unused", reload: "done", stop: "ends" },
   "listener duplicate": BRINGS_UP,
+  "listener waiting": { start: "unused", reload: "unused", stop: "unused" },
   "listener listenAgain": { start: "unused", reload: "unused", stop: "unused" },
   "listener update": { start: "fails", reload: "done", stop: "unused" },
   "listener close": { start: "unused", reload: "done", stop: "ends" },

@@ -42,6 +42,10 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("listener duplicate");
       return listener.duplicate();
     },
+    waiting() {
+      strike("listener waiting");
+      return listener.waiting();
+    },
     listenAgain() {
       strike("listener listenAgain");
       return listener.listenAgain();

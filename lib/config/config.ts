@@ -10,6 +10,8 @@ export type BoundAddress =
     readonly host: string;
     /** 1..65535. */
     readonly port: number;
+    /** Of `[::]` beside an IPv4 address with the same port: it takes IPv6 alone then. */
+    readonly ipv6Only?: true | undefined;
   }
   | {
     readonly kind: "unix";

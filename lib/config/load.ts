@@ -64,7 +64,7 @@ export async function resolveConfig(
   }
 
   const app = accept(["app"], await placeApp(resolve(folder, values.app)));
-  const listen = values.listen.map((text) => placeListen(text, folder));
+  const listen = values.listen.map((text) => placeListen(text, folder)).map(besideIpv4);
   for (const index of listen.keys()) accept(["listen", index], refuseListen(listen, index));
   /** The unveils below a key. */
   async function placeUnveils(key: readonly string[], paths: Readonly<Record<string, string>>) {
@@ -198,10 +198,47 @@ function placeListen(
   return { kind: "unix", text: `unix:${path}`, path, mode: spelled.mode };
 }
 
+function isIpv4({ host }: { readonly host: string }): boolean {
+  return !host.includes(":");
+}
+
+/**
+ * `[::]` takes IPv4 as well, unless an address of IPv4 with its port is beside it: two sockets cannot
+ * both have that (ipv6(7), IPV6_V6ONLY).
+ */
+function besideIpv4(
+  address: ListenAddress,
+  _index: number,
+  all: readonly ListenAddress[],
+): ListenAddress {
+  if (address.kind !== "tcp" || address.host !== "::") return address;
+  const beside = all.some((each) =>
+    each.kind === "tcp" && each.port === address.port && isIpv4(each)
+  );
+  return beside ? { ...address, ipv6Only: true } : address;
+}
+
+/** Whether a wildcard has all that the other address is for. */
+function covers(wildcard: ListenAddress, address: ListenAddress): boolean {
+  if (wildcard.kind !== "tcp" || address.kind !== "tcp" || wildcard.port !== address.port) {
+    return false;
+  }
+  const host = isIpv4(address) ? "0.0.0.0" : "::";
+  return wildcard.host === host && address.host !== host;
+}
+
 function refuseListen(listen: readonly ListenAddress[], index: number): Refusal | undefined {
   const address = listen[index]!;
   if (listen.findIndex(({ text }) => text === address.text) < index) {
     return new Refusal("listen_repeated", `${quote(address.text)} again`, "write it once");
+  }
+  const covering = listen.find((each) => covers(each, address));
+  if (covering) {
+    return new Refusal(
+      "listen_covered",
+      `${quote(covering.text)} takes the connections of ${quote(address.text)} already`,
+      "write one of them",
+    );
   }
   if (address.kind !== "unix") return undefined;
   const bytes = new TextEncoder().encode(address.path).length;

@@ -4,6 +4,7 @@ import net from "node:net";
 import * as z from "zod/mini";
 import type { Handed } from "../child/hand_over.ts";
 import type { Equipment, Service } from "../child/life.ts";
+import { keepAccepting, type ListeningHandle } from "../base/keep_accepting.ts";
 import { MAX_ANSWER_BYTES, Status } from "../protocol/control.ts";
 import { FrameReader } from "../protocol/frame.ts";
 import { Figures } from "./figures.ts";
@@ -40,6 +41,7 @@ class Teller {
   readonly #figures = new Figures();
   readonly #sockets = new Set<net.Socket>();
   readonly #acceptors: net.Server[] = [];
+  readonly #rests: (() => void)[] = [];
   #accepted = 0;
   #answered = 0;
   #fed = false;
@@ -78,6 +80,8 @@ class Teller {
       server.emit("connection", socket);
     });
     acceptor.listen(handle as net.Server);
+    const { _handle } = acceptor as unknown as { _handle: ListeningHandle };
+    this.#rests.push(keepAccepting(_handle));
     this.#acceptors.push(acceptor);
   }
 
@@ -93,6 +97,7 @@ class Teller {
   /** Nothing of this is worth waiting for. */
   stop(): { answered: number; cut: number } {
     const cut = this.#sockets.size;
+    for (const rest of this.#rests) rest();
     for (const acceptor of this.#acceptors) acceptor.close();
     for (const socket of this.#sockets) socket.destroy();
     return { answered: 0, cut };

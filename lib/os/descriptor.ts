@@ -1,5 +1,5 @@
 /** Descriptors of listeners: the system calls that Deno does not offer. */
-import { fail } from "./errno.ts";
+import { errno, fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const libc = loadLibc({
@@ -16,6 +16,7 @@ export function closeDescriptor(fd: number): void {
   libc.symbols.close(fd);
 }
 
+const STDERR = 2;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 const F_DUPFD_CLOEXEC = 1030;
@@ -30,6 +31,23 @@ export function duplicateDescriptor(fd: number, least = 3): number {
   const copy = libc.symbols.fcntl(fd, F_DUPFD_CLOEXEC, least);
   if (copy < 0) fail(`duplicate descriptor ${fd}`);
   return copy;
+}
+
+const EMFILE = 24;
+
+/** Whether this process may open so many more descriptors: it tries. Linux only; elsewhere, yes. */
+export function mayOpen(count: number): boolean {
+  if (Deno.build.os !== "linux") return true;
+  const copies: number[] = [];
+  let few = false;
+  while (copies.length < count && !few) {
+    const copy = libc.symbols.fcntl(STDERR, F_DUPFD_CLOEXEC, 3);
+    if (copy >= 0) copies.push(copy);
+    else if (errno() === EMFILE) few = true;
+    else break;
+  }
+  copies.forEach(closeDescriptor);
+  return !few;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Puts another program in the place of this one, with its number, its children and what is kept for it. */
 import { duplicateDescriptor, setOverExec } from "./descriptor.ts";
-import { errno, fail } from "./errno.ts";
+import { describeErrno, errno, fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const SIG_BLOCK = 0;
@@ -53,7 +53,7 @@ export function replaceProgram(
   libc.symbols.execve(text(program), argv, envp);
   const code = errno();
   maskSignals(SIG_UNBLOCK);
-  throw new Error(`Cannot execute ${program}: errno ${code}, ${kept.length} arguments`);
+  throw new Error(`Cannot execute ${program}: ${describeErrno(code)}, ${kept.length} arguments`);
 }
 
 /** Takes the signals that came since {@link replaceProgram}. To be called when they are listened to. */

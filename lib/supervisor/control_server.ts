@@ -1,6 +1,7 @@
 /** The control socket: answers what commands ask. Its folder keeps everybody else out. */
 import net from "node:net";
 import * as z from "zod/mini";
+import { keepAccepting, type ListeningHandle } from "../base/keep_accepting.ts";
 import { log } from "../base/log.ts";
 import { type Answer, Ask, MAX_ASK_BYTES } from "../protocol/control.ts";
 import { encodeFrame, FrameReader } from "../protocol/frame.ts";
@@ -40,10 +41,13 @@ export async function openControl(
     else server.listen({ fd }, resolve);
   });
   await Deno.chmod(path, 0o600);
+  // What `node:net` has behind it, as listener_handle.ts uses it.
+  const { _handle } = server as unknown as { _handle: ListenerHandle & ListeningHandle };
+  const rest = keepAccepting(_handle);
   return {
-    // What `node:net` has behind it, as listener_handle.ts uses it.
-    duplicate: () => (server as unknown as { _handle: ListenerHandle })._handle.fdForIpc(),
+    duplicate: () => _handle.fdForIpc(),
     close: () => {
+      rest();
       server.close();
       // Whoever did not bind it does not remove it either.
       if (fd !== undefined) Deno.removeSync(path);

@@ -69,6 +69,8 @@ export class Generation {
   #notReady: number;
   #state: GenerationState = "starting";
   readonly #acceptance = new Acceptance();
+  /** The same, while no worker is full of clients. */
+  readonly #unfilled = new Acceptance();
   #cut = false;
 
   constructor(options: GenerationOptions) {
@@ -192,9 +194,8 @@ export class Generation {
     if (process.servedMs < LIVED_MS) return undefined;
     if (this.workers.some(({ renewing }) => renewing)) return undefined;
     const deadlinePulses = pulseDeadlineMs / PULSE_INTERVAL_MS;
-    if (pulseDeadlineMs > 0 && this.#acceptance.idlePulses > deadlinePulses) {
-      const full = isFull(figures.connections, descriptorLimit(process, this.config));
-      if (!full) return { act: "renew", cause: "not_accepting" };
+    if (pulseDeadlineMs > 0 && this.#unfilled.idlePulses > deadlinePulses) {
+      return { act: "renew", cause: "not_accepting" };
     }
     const facts = wornOut(recycle, {
       maxRequests: figures.answered,
@@ -211,20 +212,22 @@ export class Generation {
    */
   lookAtAcceptance(waiting: number): void {
     const { stalled } = this.#acceptance;
-    const workers = this.workers.flatMap(({ process }) => process?.alive ? [process] : []);
-    this.#acceptance.look(
-      waiting,
-      workers.map(({ id, pulses, figures: { accepted } }) => ({ id, pulses, accepted })),
+    const processes = this.workers.flatMap(({ process }) => process?.alive ? [process] : []);
+    const workers = processes.map(({ id, pulses, figures }) => ({ id, pulses, ...figures }));
+    this.#acceptance.look(waiting, workers);
+    // Where none waits, nobody needs to know.
+    const limit = waiting === 0 ? Infinity : Math.min(
+      ...processes.map((process) => descriptorLimit(process, this.config)),
     );
+    const full = workers.some(({ connections }) => isFull(connections, limit));
+    this.#unfilled.look(full ? 0 : waiting, workers);
     if (this.#acceptance.stalled === stalled) return;
     const facts = { generation: this.number, waiting };
     if (stalled) return log.info("accepting_again", facts);
-    const limits = workers.map((each) => descriptorLimit(each, this.config));
-    const full = workers.some(({ figures }, index) => isFull(figures.connections, limits[index]!));
     log.warn("accepting_stalled", {
       ...facts,
-      connections: workers.reduce((sum, { figures }) => sum + figures.connections, 0),
-      descriptorLimit: Math.min(...limits),
+      connections: workers.reduce((sum, { connections }) => sum + connections, 0),
+      descriptorLimit: limit,
       hint: full
         ? "Clients hold every descriptor that a worker may have: raise limits.descriptors and the " +
           "limit of open files that Holdfast is started with, or have more workers"

@@ -2,7 +2,7 @@
 import type { ListenAddress } from "../config/config.ts";
 import { HoldfastError } from "../base/error.ts";
 import { countWaitingAndClose, listenAndClose, listensAndClose } from "../os/descriptor.ts";
-import { bindTcp, bindUnix, type ListenerHandle } from "./listener_handle.ts";
+import { bindIpv6, bindTcp, bindUnix, type ListenerHandle } from "./listener_handle.ts";
 
 /** What the kernel keeps while no worker accepts; `net.core.somaxconn` caps it. */
 const BACKLOG = 511;
@@ -56,7 +56,7 @@ function bindTcpListener(address: Extract<ListenAddress, { kind: "tcp" }>): List
   const host = address.host === "localhost" ? "127.0.0.1" : address.host;
   let handle: ListenerHandle;
   try {
-    handle = bindTcp(host, address.port);
+    handle = address.ipv6Only ? bindIpv6(address.port) : bindTcp(host, address.port);
   } catch (error) {
     throw bindError(
       address,
@@ -66,7 +66,7 @@ function bindTcpListener(address: Extract<ListenAddress, { kind: "tcp" }>): List
     );
   }
   // A bind that fails because the port is taken shows only here: libuv puts that error off.
-  const bound: { port?: number } = {};
+  const bound: { port?: number } = address.ipv6Only ? { port: address.port } : {};
   handle.getsockname?.(bound);
   if (bound.port !== address.port || !listenAndClose(handle.fdForIpc(), BACKLOG)) {
     handle.close();

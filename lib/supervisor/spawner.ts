@@ -1,7 +1,7 @@
 /** The main thread's side of a spawner thread. */
 import { HoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
-import { keepDescriptors } from "../os/descriptor.ts";
+import { keepDescriptors, mayOpen } from "../os/descriptor.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { type Denial, Guard } from "./guard.ts";
 import type { Confine, FromSpawner, SpawnerState, ToSpawner } from "./spawner_message.ts";
@@ -28,8 +28,25 @@ export interface Spawner {
   close(): void;
 }
 
-/** Starts a spawner thread. */
+/** What a thread of the runtime opens, and what a process is spawned with. */
+const DESCRIPTORS_EACH = 20;
+
+/** Threads that have not come up yet. */
+let starting = 0;
+
+/**
+ * Starts a spawner thread. A runtime that finds no descriptor for a thread ends the whole process.
+ *
+ * @throws {HoldfastError} if there are not enough descriptors for it
+ */
 export function startSpawner(): Spawner {
+  if (!mayOpen(DESCRIPTORS_EACH * (starting + 1))) {
+    throw new HoldfastError("Cannot start another process: too many open files", {
+      kind: "environment",
+      code: "descriptors_few",
+      hint: "Raise the limit of open files that Holdfast is started with (ulimit -n, LimitNOFILE=)",
+    });
+  }
   return new SpawnerThread();
 }
 
@@ -44,8 +61,10 @@ class SpawnerThread implements Spawner {
   #guard: Guard | undefined;
   #wall: Wall | undefined;
   #failed = false;
+  #starting = true;
 
   constructor() {
+    starting++;
     this.#confined.promise.catch(() => {});
     this.#thread.onmessage = ({ data }: MessageEvent<FromSpawner | SpawnerState>) =>
       this.#receive(data);
@@ -77,11 +96,18 @@ class SpawnerThread implements Spawner {
   }
 
   close(): void {
+    this.#started();
     this.#thread.terminate();
     this.#guard?.close();
   }
 
+  #started(): void {
+    if (this.#starting) starting--;
+    this.#starting = false;
+  }
+
   #receive(event: FromSpawner | SpawnerState): void {
+    this.#started();
     if (event.type === "confined") {
       if (event.questions !== undefined) {
         const report = (denial: Denial) => this.#report(denial);

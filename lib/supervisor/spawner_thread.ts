@@ -93,17 +93,21 @@ class Child {
       void this.#readLastWords().then(() => this.#exited());
     });
     // A worker that is gone shows in its exit; what a pipe says of it adds nothing.
-    for (const stream of [this.#channel, this.#process.stdin!]) stream.on("error", () => {});
+    this.#channel.on("error", () => {});
+    if (this.#process.pid === undefined) {
+      // It has no streams; the event that comes says why.
+      this.#outputEnds = Promise.resolve();
+      return;
+    }
+    this.#process.stdin!.on("error", () => {});
     this.#channel.on("data", (chunk: Uint8Array) => this.#receive(chunk));
     this.#outputEnds = Promise.all([
       this.#read("stdout", this.#process.stdout!),
       this.#read("stderr", this.#process.stderr!),
     ]);
     this.#process.stdin!.end(request.source);
-    if (this.#process.pid !== undefined) {
-      const ends = [channel, own];
-      thread.postMessage({ type: "spawned", worker, pid: this.#process.pid, ends });
-    }
+    const ends = [channel, own];
+    thread.postMessage({ type: "spawned", worker, pid: this.#process.pid, ends });
   }
 
   /** Sends descriptors, and lets go of them. */
@@ -223,6 +227,15 @@ class Child {
 
 function explainSpawn({ program, cwd, account }: SpawnRequest, error: Error): string {
   const who = account ? ` as uid ${account.uid}` : "";
+  // Whichever layer met the limit, and in whatever words.
+  if (/EMFILE|ENFILE|errno 2[34]|os error 2[34]/.test(error.message)) {
+    return `Cannot start ${program}${who}: too many open files; raise the limit of open files that ` +
+      `Holdfast is started with (ulimit -n, LimitNOFILE=). ${error.message}`;
+  }
+  if (/EAGAIN|errno 11|os error 11/.test(error.message)) {
+    return `Cannot start ${program}${who}: too many processes; raise limits.processes, or the limit ` +
+      `of processes that Holdfast is started with (ulimit -u, TasksMax=). ${error.message}`;
+  }
   return `Cannot start ${program}${who}; may it run that, and enter ${cwd}? ${error.message}`;
 }
 

@@ -3,7 +3,7 @@
  * HTTP, imports no app and believes no worker.
  */
 import { dirname, join } from "node:path";
-import { toHoldfastError } from "../base/error.ts";
+import { HoldfastError, toHoldfastError } from "../base/error.ts";
 import { countEvents, flushLog, log, logToFiles } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import type { Compartment, Config, ListenAddress } from "../config/config.ts";
@@ -641,7 +641,10 @@ export class Supervisor {
 
   async #listenerFor(address: ListenAddress, added: Listener[]): Promise<Listener> {
     const held = this.#listeners.get(address.text);
-    if (held) return held;
+    if (held) {
+      requireSameKind(this.#addresses.get(address.text), address);
+      return held;
+    }
     const listener = this.#manager?.adopt(address) ?? await this.#system.bindListener(address);
     added.push(listener);
     return listener;
@@ -831,6 +834,22 @@ export class Supervisor {
       ended: this.#ended,
     };
   }
+}
+
+/** What a socket takes is settled when it is bound. */
+function requireSameKind(bound: ListenAddress | undefined, wanted: ListenAddress): void {
+  const alone = (address: ListenAddress | undefined) =>
+    address?.kind === "tcp" && address.ipv6Only === true;
+  if (alone(bound) === alone(wanted)) return;
+  const [is, shall] = alone(bound) ? ["IPv6 alone", "IPv4 too"] : ["IPv4 too", "IPv6 alone"];
+  throw new HoldfastError(
+    `${wanted.text} was bound to take ${is}, and is to take ${shall} by the new config`,
+    {
+      kind: "environment",
+      code: "listener_rebind",
+      hint: "Restart Holdfast; beside an IPv4 address with its port, [::] takes IPv6 alone",
+    },
+  );
 }
 
 function sumOf(counts: Readonly<Record<string, number>>): number {

@@ -13,7 +13,7 @@ import {
   withConnectionClose,
 } from "./answer.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
-import { keepAccepting } from "./keep_accepting.ts";
+import { keepAccepting } from "../base/keep_accepting.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 import { copyResponse, findSlot, innerOf, isWhole, lengthOfBody } from "./response_body.ts";
 import { watchBody } from "./watched_body.ts";
@@ -285,7 +285,7 @@ export function createNativeEngine(internals: Internals): Engine {
       };
       const status = listener.listen(BACKLOG);
       if (status !== 0) throw new Error(`Cannot accept: listen returned ${status}`);
-      const rest = keepAccepting(listener, BACKLOG);
+      const rest = keepAccepting(listener);
       return {
         stop: () => {
           rest();

@@ -16,12 +16,9 @@ import {
 } from "./answer.ts";
 import type { ServeInfo } from "./app.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
-import { keepAccepting, type ListeningHandle } from "./keep_accepting.ts";
+import { keepAccepting, type ListeningHandle } from "../base/keep_accepting.ts";
 import { headersOf, lengthOfBody } from "./response_body.ts";
 import type { Connection, Traffic } from "./traffic.ts";
-
-/** What the kernel keeps for us while no worker accepts; `net.core.somaxconn` caps it. */
-const BACKLOG = 511;
 
 /** As long as the native engine takes a request's line and headers, and as many header lines. */
 const MAX_HEAD_BYTES = 65_536;
@@ -236,7 +233,7 @@ function serve(
   });
   acceptor.listen(options.handle as net.Server);
   const { _handle } = acceptor as unknown as { _handle: ListeningHandle };
-  const rest = keepAccepting(_handle, BACKLOG);
+  const rest = keepAccepting(_handle);
   return {
     stop: () => {
       rest();

@@ -1,6 +1,9 @@
 /** A runtime whose accept fails does not try again by itself. */
 
-/** What both engines accept with. */
+/** What the kernel keeps for us while nobody accepts; `net.core.somaxconn` caps it. */
+const BACKLOG = 511;
+
+/** What `node:net` accepts with. */
 export interface ListeningHandle {
   /** Begins to accept, if it does not: on a listener that was handed over this makes no listen(2). */
   listen(backlog: number): number;
@@ -15,7 +18,7 @@ const INTERVAL_MS = 1_000;
  *
  * @returns ends it
  */
-export function keepAccepting(handle: ListeningHandle, backlog: number): () => void {
-  const timer = setInterval(() => handle.listen(backlog), INTERVAL_MS);
+export function keepAccepting(handle: ListeningHandle): () => void {
+  const timer = setInterval(() => handle.listen(BACKLOG), INTERVAL_MS);
   return () => clearInterval(timer);
 }

@@ -469,6 +469,29 @@ Deno.test("loadConfig reports what is missing or double on this machine at once"
   assert(problems.every(({ at }) => at?.line === 1 && at.column > 1));
 });
 
+Deno.test("what a wildcard covers is refused, and [::] beside IPv4 takes IPv6 alone", async () => {
+  const load = async (...listen: string[]) => {
+    await using project = new Project({ app: "./app.ts", listen });
+    await project.write("app.ts", "");
+    return (await loadConfig(project.config)).listen;
+  };
+  for (
+    const listen of [
+      ["0.0.0.0:8000", "127.0.0.1:8000"],
+      ["localhost:8000", "0.0.0.0:8000"],
+      ["[::]:8000", "[::1]:8000"],
+    ]
+  ) {
+    const { problems } = await assertRejects(() => load(...listen), ConfigError);
+    assertEquals(problems.map(({ code }) => code), ["listen_covered"], String(listen));
+  }
+  const alone = { kind: "tcp", text: "[::]:8000", host: "::", port: 8000 } as const;
+  assertEquals((await load("[::]:8000", "0.0.0.0:8001"))[0], alone);
+  for (const beside of ["0.0.0.0:8000", "127.0.0.1:8000", "localhost:8000"]) {
+    assertEquals((await load("[::]:8000", beside))[0], { ...alone, ipv6Only: true });
+  }
+});
+
 Deno.test("the config must be a regular UTF-8 file of at most 1 MiB that exists", async () => {
   await using project = new Project();
   const { folder, config } = project;

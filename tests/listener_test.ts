@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import net from "node:net";
 import { processesIn } from "./harness/process.ts";
 import { PLAIN_APP, Project } from "./harness/project.ts";
@@ -393,4 +399,41 @@ Deno.test("a Unix socket has its mode before anybody can connect to it", async (
   await server.project.write("gate/open", "");
   await server.waitFor("serving");
   assertEquals(modeOf(socket), 0o600);
+});
+
+Deno.test("both wildcards of a port are listened on, each for its own addresses", async (t) => {
+  const project = await Project.create({});
+  const { port } = project;
+  const [ipv4, ipv6] = [`0.0.0.0:${port}`, `[::]:${port}`];
+  await project.configure({ listen: [ipv4, ipv6] });
+  await using server = await Server.startOn(project);
+  const answerBoth = async () => {
+    assertEquals(await askPort(port), "one /x");
+    assertEquals(await askPort(port, "::1"), "one /x");
+  };
+  await t.step("both answer, over a reload and an upgrade too", async () => {
+    await answerBoth();
+    assertEquals((await server.reload()).outcome, "done");
+    await answerBoth();
+    server.signal("SIGUSR2");
+    await server.waitFor("serving", 2);
+    await answerBoth();
+    assertEquals((await server.reload()).outcome, "done");
+    await answerBoth();
+  });
+  await t.step("a reload that would need another socket is refused with the reason", async () => {
+    await project.configure({ listen: [ipv6] });
+    const { outcome, reason, hint } = await server.reload();
+    assertEquals(outcome, "refused");
+    assertStringIncludes(reason!, "IPv6 alone");
+    assertStringIncludes(hint!, "Restart");
+    await answerBoth();
+  });
+  await t.step("each of them alone is what it was", async () => {
+    await project.configure({ listen: [ipv4] });
+    assertEquals((await server.reload()).outcome, "done");
+    await server.waitFor("listener_closed");
+    assertEquals(await askPort(port), "one /x");
+    await assertRejects(() => askPort(port, "::1"), Deno.errors.ConnectionRefused);
+  });
 });

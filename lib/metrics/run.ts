@@ -4,7 +4,7 @@ import net from "node:net";
 import * as z from "zod/mini";
 import type { Handed } from "../child/hand_over.ts";
 import type { Equipment, Service } from "../child/life.ts";
-import { keepAccepting, type ListeningHandle } from "../base/keep_accepting.ts";
+import { keepServing } from "../base/keep_accepting.ts";
 import { MAX_ANSWER_BYTES, Status } from "../protocol/control.ts";
 import { FrameReader } from "../protocol/frame.ts";
 import { Figures } from "./figures.ts";
@@ -66,22 +66,23 @@ class Teller {
     // It never listens itself, and Deno destroys a connection after the answer when the server does
     // not (denoland/deno#35609).
     Object.defineProperty(server, "listening", { value: true });
-    const acceptor = net.createServer((socket) => {
-      if (this.#sockets.size >= MAX_CONNECTIONS) return void socket.destroy();
-      this.#accepted++;
-      this.#sockets.add(socket);
-      // One deadline for the whole exchange, however slowly it drips.
-      const deadline = setTimeout(() => socket.destroy(), CONNECTION_DEADLINE_MS);
-      socket.on("close", () => {
-        clearTimeout(deadline);
-        this.#sockets.delete(socket);
+    const make = () =>
+      net.createServer((socket) => {
+        if (this.#sockets.size >= MAX_CONNECTIONS) return void socket.destroy();
+        this.#accepted++;
+        this.#sockets.add(socket);
+        // One deadline for the whole exchange, however slowly it drips.
+        const deadline = setTimeout(() => socket.destroy(), CONNECTION_DEADLINE_MS);
+        socket.on("close", () => {
+          clearTimeout(deadline);
+          this.#sockets.delete(socket);
+        });
+        socket.on("error", () => {});
+        server.emit("connection", socket);
       });
-      socket.on("error", () => {});
-      server.emit("connection", socket);
-    });
+    const acceptor = make();
     acceptor.listen(handle as net.Server);
-    const { _handle } = acceptor as unknown as { _handle: ListeningHandle };
-    this.#rests.push(keepAccepting(_handle));
+    this.#rests.push(keepServing(acceptor, make));
     this.#acceptors.push(acceptor);
   }
 

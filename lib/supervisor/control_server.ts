@@ -1,7 +1,7 @@
 /** The control socket: answers what commands ask. Its folder keeps everybody else out. */
 import net from "node:net";
 import * as z from "zod/mini";
-import { keepAccepting, type ListeningHandle } from "../base/keep_accepting.ts";
+import { keepServing } from "../base/keep_accepting.ts";
 import { log } from "../base/log.ts";
 import { type Answer, Ask, MAX_ASK_BYTES } from "../protocol/control.ts";
 import { encodeFrame, FrameReader } from "../protocol/frame.ts";
@@ -33,8 +33,12 @@ export async function openControl(
   handlers: ControlHandlers,
   fd?: number,
 ): Promise<ControlServer> {
-  const server = net.createServer((socket) => serveClient(socket, handlers));
-  server.maxConnections = MAX_CLIENTS;
+  const make = () => {
+    const server = net.createServer((socket) => serveClient(socket, handlers));
+    server.maxConnections = MAX_CLIENTS;
+    return server;
+  };
+  const server = make();
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     if (fd === undefined) server.listen(path, resolve);
@@ -42,8 +46,8 @@ export async function openControl(
   });
   await Deno.chmod(path, 0o600);
   // What `node:net` has behind it, as listener_handle.ts uses it.
-  const { _handle } = server as unknown as { _handle: ListenerHandle & ListeningHandle };
-  const rest = keepAccepting(_handle);
+  const { _handle } = server as unknown as { _handle: ListenerHandle };
+  const rest = keepServing(server, make);
   return {
     duplicate: () => _handle.fdForIpc(),
     close: () => {

@@ -16,7 +16,7 @@ import {
 } from "./answer.ts";
 import type { ServeInfo } from "./app.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
-import { keepAccepting, type ListeningHandle } from "../base/keep_accepting.ts";
+import { keepServing } from "../base/keep_accepting.ts";
 import { headersOf, lengthOfBody } from "./response_body.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 
@@ -218,22 +218,23 @@ function serve(
   });
 
   // This one accepts and the other parses, so that a drain can stop the one without the other.
-  const acceptor = net.createServer({ allowHalfOpen: true }, (socket) => {
-    // Header and body are two writes: Nagle's algorithm would hold the second one back.
-    socket.setNoDelay(true);
-    const connection = new NodeConnection(socket, traffic);
-    connections.set(socket, connection);
-    traffic.accepted++;
-    traffic.connections.add(connection);
-    socket.on("close", () => connection.release());
-    socket.on("error", () => {});
-    // Each request that waits for its turn listens too.
-    socket.setMaxListeners(0);
-    server.emit("connection", socket);
-  });
+  const makeAcceptor = () =>
+    net.createServer({ allowHalfOpen: true }, (socket) => {
+      // Header and body are two writes: Nagle's algorithm would hold the second one back.
+      socket.setNoDelay(true);
+      const connection = new NodeConnection(socket, traffic);
+      connections.set(socket, connection);
+      traffic.accepted++;
+      traffic.connections.add(connection);
+      socket.on("close", () => connection.release());
+      socket.on("error", () => {});
+      // Each request that waits for its turn listens too.
+      socket.setMaxListeners(0);
+      server.emit("connection", socket);
+    });
+  const acceptor = makeAcceptor();
   acceptor.listen(options.handle as net.Server);
-  const { _handle } = acceptor as unknown as { _handle: ListeningHandle };
-  const rest = keepAccepting(_handle);
+  const rest = keepServing(acceptor, makeAcceptor);
   return {
     stop: () => {
       rest();

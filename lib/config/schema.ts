@@ -135,7 +135,8 @@ const WatchdogSchema = z.strictObject({
 
 const LimitsSchema = z.strictObject({
   descriptors: z.int().min(64).max(1_048_576).default(65_536).describe(
-    "Open files and connections of a worker (RLIMIT_NOFILE).",
+    "Open files and connections of a worker (RLIMIT_NOFILE). Connections beyond it wait in the " +
+      "kernel until others end; the log says `accepting_stalled`.",
   ),
   processes: z.int().min(32).max(4_194_304).default(16_384).describe(
     "Threads and processes that the workers' user may have in all (RLIMIT_NPROC); the kernel does " +
@@ -256,7 +257,8 @@ export const ConfigSchema = z.strictObject({
       '"unix:/run/app.sock", { "unix": "/run/app.sock", "mode": "0660" }, or sockets that systemd ' +
       'passes: "systemd" for all, "systemd:NAME" for one by its FileDescriptorName. Other host ' +
       'names are errors, since they may stand for several addresses; "0.0.0.0:8000" is every IPv4 ' +
-      "address of the machine. The socket stays open over reloads.",
+      'address of the machine. "[::]:8000" alone is every IPv6 and IPv4 address; beside an IPv4 ' +
+      "address with the same port it is IPv6 alone. The socket stays open over reloads.",
   ),
   ...grantKeys("app"),
   workers: z.union([z.int().min(1).max(MAX_WORKERS), z.literal("auto")]).default(1).describe(
@@ -278,7 +280,8 @@ export const ConfigSchema = z.strictObject({
   engine: z.enum(["native", "node"]).default("native").describe(
     "What speaks HTTP in the worker. `native` is Deno's own server, reached over an internal API; " +
       "where that is missing, and on Unix sockets, `node` takes over. `node` is node:http: public " +
-      "API throughout, about a third as fast, and without HTTP/2. Both serve WebSockets.",
+      "API nearly throughout, about a third as fast, and without HTTP/2. Both serve WebSockets; " +
+      "docs/architecture.md says where they differ.",
   ),
   wall: z.enum(["kernel", "deno"]).default("kernel").describe(
     "What holds a worker back. `kernel`: Deno's permissions, and below them Landlock and seccomp, " +

@@ -256,10 +256,10 @@ export class Generation {
   }
 }
 
-/** How many descriptors a worker may have: what the config says, or less where Holdfast itself may not. */
+/** How many descriptors a worker may have: by the kernel, or by the config where that says nothing. */
 function descriptorLimit({ pid = 0 }: WorkerProcess, { limits }: Config): number {
   const [, soft] = readProcess(pid, "limits")?.match(/^Max open files\s+(\d+)/m) ?? [];
-  return Math.min(limits.descriptors, Number(soft ?? Infinity));
+  return Number(soft ?? limits.descriptors);
 }
 
 async function bringUpHelper(

@@ -407,6 +407,8 @@ const STATUS: Status = {
   events: {},
   drains: { outcomes: { drained: 0, cut: 0, killed: 0, died: 0 }, ms: 0, cut: 0 },
   listeners: ["127.0.0.1:8000", "unix:/run/app.sock"],
+  waiting: {},
+  accepting: true,
   logger: null,
   generations: [
     {

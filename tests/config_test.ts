@@ -406,7 +406,10 @@ Deno.test("loadConfig makes every path absolute from the folder of the real conf
   assertEquals(config, {
     file: project.config,
     folder,
-    app: { module: `${folder}/main.ts`, project: folder, lockfile: undefined },
+    app: {
+      ...{ module: `${folder}/main.ts`, project: folder, lockfile: undefined },
+      ...{ settings: [`${folder}/deno.lock`], listed: [] },
+    },
     listen: [
       { kind: "unix", text: `unix:${folder}/web.sock`, path: `${folder}/web.sock`, mode: 0o600 },
       { kind: "tcp", text: "[::1]:8000", host: "::1", port: 8000 },

@@ -171,6 +171,8 @@ function listGuards(
     }],
     guard("unveil_over_config", "the config", config.file, "path"),
     ...modules.map((path) => guard("unveil_over_module", "the app's code", path, "path")),
+    ...[...new Set(places.flatMap(({ settings = [], listed = [] }) => [...settings, ...listed]))]
+      .map((path) => guard("unveil_over_settings", "settings of the app", path, "path")),
     ...[...new Set(places.map(({ project }) => project))].map((project) =>
       guard("unveil_over_project", "the app's project folder", project, "path")
     ),

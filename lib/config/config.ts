@@ -54,8 +54,18 @@ export interface AppPlace {
    * module's own folder. It is the worker's working folder.
    */
   readonly project: string;
-  /** `deno.lock` of the project, if there is one. */
+  /**
+   * The lock file that Deno uses there, if it is there: the workspace's where the project is a member
+   * of one, by the name that `lock` in its deno.json gives it.
+   */
   readonly lockfile: string | undefined;
+  /**
+   * Further files that decide which code runs, there or not: an import map, and the settings of the
+   * other members of the workspace and of linked packages.
+   */
+  readonly settings?: readonly string[];
+  /** Folders whose names decide it, by a pattern of the workspace. */
+  readonly listed?: readonly string[];
 }
 
 /** Who the workers run as, when Holdfast starts as root. */

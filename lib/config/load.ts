@@ -1,10 +1,11 @@
-import { dirname, join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { resolveAccount } from "./account.ts";
 import { refusePath, type SystemdText, type TcpText, type UnixText } from "./address.ts";
 import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } from "./config.ts";
 import type { Override } from "./override.ts";
 import { parseConfig } from "./parse.ts";
 import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
+import { placeModule } from "./project.ts";
 import { type ConfigFile, MAX_WORKERS } from "./schema.ts";
 
 export { parseConfig } from "./parse.ts";
@@ -12,7 +13,6 @@ export { parseConfig } from "./parse.ts";
 const MAX_FILE_BYTES = 1024 * 1024;
 // sockaddr_un has 108 bytes for the path and its NUL.
 const MAX_SOCKET_PATH_BYTES = 107;
-const PROJECT_FILES = ["deno.json", "deno.jsonc", "package.json"];
 
 /**
  * Loads a config: reads the file, validates it, and resolves every path and account on this
@@ -171,22 +171,7 @@ async function placeApp(module: string): Promise<AppPlace | Refusal> {
       "name the module, from the config's folder on",
     );
   }
-  let project = dirname(module);
-  while (!await holdsProjectFile(project)) {
-    const parent = dirname(project);
-    if (parent === project) {
-      project = dirname(module);
-      break;
-    }
-    project = parent;
-  }
-  const lockfile = join(project, "deno.lock");
-  return { module, project, lockfile: await kindOf(lockfile) === "file" ? lockfile : undefined };
-}
-
-async function holdsProjectFile(folder: string): Promise<boolean> {
-  for (const name of PROJECT_FILES) if (await kindOf(join(folder, name)) === "file") return true;
-  return false;
+  return placeModule(module);
 }
 
 function placeListen(

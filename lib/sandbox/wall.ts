@@ -65,7 +65,15 @@ const DIALLING = [
 ];
 
 /** Where Deno looks for an app's settings, from a module upwards. */
-const SETTINGS = ["deno.json", "deno.jsonc", "package.json", "deno.lock", ".npmrc", "node_modules"];
+const SETTINGS = [
+  "deno.json",
+  "deno.jsonc",
+  "package.json",
+  "deno.lock",
+  "tsconfig.json",
+  ".npmrc",
+  "node_modules",
+];
 
 /** A helper has no listeners, and sends no traces. */
 export type Walled = Compartment & Partial<Pick<Config, "listen" | "traces">>;
@@ -84,6 +92,7 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
   });
   const modules = [...new Set([config.app.module, ...facts.modules])];
   const folders = [...new Set(modules.flatMap(foldersAbove))];
+  const { settings = [], listed = [] } = config.app;
   // Deno's own exporter asks no permission of Deno's; the kernel does not tell it from the app.
   const dialled = [...config.net, ...config.traces ? [config.traces.collector] : []];
   const network = networkOf(dialled);
@@ -104,6 +113,8 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
         ...facts.caches.map((path) => optional(path, READ)),
         ...modules.map((path) => optional(path, READ)),
         ...folders.flatMap((folder) => SETTINGS.map((name) => optional(join(folder, name), READ))),
+        ...settings.map((path) => optional(path, READ)),
+        ...listed.map((path) => optional(path, ["readDir"])),
         ...config.unveil.map(({ path, rights }) => required(path, unveilRights(rights))),
       ],
     },

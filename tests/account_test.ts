@@ -105,6 +105,9 @@ async function nobody(): Promise<{ uid: number; gid: number }> {
   return { uid: Number(uid), gid: Number(gid) };
 }
 
+/** A package that is cached. */
+const HONO = "hono@4.13.19";
+
 /** Says what it can do to files. */
 const APP = `export default {
   async fetch(request) {
@@ -197,6 +200,77 @@ rootCase("group sets the worker's group, and user and group may be decimal ids",
     Array(4).fill(23456),
     [],
   ]);
+});
+
+rootCase(
+  "an error of TypeScript names its line under a user, after each reload; the control socket stays out of reach",
+  async (deno) => {
+    const app = (line: number) =>
+      `interface Order { readonly price: number }
+${"\n".repeat(line - 4)}type Price = (order: Order) => number;
+const total: Price = ({ price }: Order): number => {
+  if (price * 1.2 + 3 > 0) throw new Error("too much");
+  return price;
+};
+export default {
+  fetch(request: Request): Response {
+    try {
+      return new Response(String(total({ price: request.url.length })));
+    } catch (error) {
+      return new Response((error as Error).stack + " in " + Deno.pid);
+    }
+  },
+};`;
+    const project = await createOpenProject({
+      files: { "app.ts": app(10) },
+      config: { user: "nobody" },
+    });
+    await using server = startAsRoot(project, deno);
+    await server.waitFor("serving");
+    const assertThrows = async (line: number) => {
+      const [pid] = (await server.workers()).slice(-1);
+      const text = await server.text("/");
+      assertStringIncludes(text, `app.ts:${line}:`);
+      assertStringIncludes(text, ` in ${pid}`);
+    };
+    await project.write("app.ts", "not a program");
+    assertEquals((await server.hangUp()).event, "reload_refused");
+    await assertThrows(10);
+    await project.write("app.ts", app(20));
+    assertEquals((await server.hangUp()).event, "reload_done");
+    await until("one generation alone", async () => (await server.workers()).length === 1);
+    await assertThrows(20);
+    const { gid } = await nobody();
+    const modes = await Promise.all(["", "/control.sock", "/lock"].map(async (name) => {
+      const { mode, uid, gid } = await Deno.lstat(project.runtime + name);
+      return [(mode ?? 0) & 0o777, uid, gid];
+    }));
+    assertEquals(modes, [[0o710, 0, gid], [0o600, 0, 0], [0o600, 0, 0]]);
+  },
+);
+
+rootCase("code that the user cannot read is refused, and what closes it is named", async (deno) => {
+  const project = await createOpenProject({
+    files: {
+      "deno.json": JSON.stringify({ imports: { hono: `npm:${HONO}` } }),
+      "app.ts": `import { Hono } from "hono"; export default new Hono();`,
+    },
+    config: { user: "nobody" },
+  });
+  await using server = startAsRoot(project, deno);
+  await server.waitFor("serving");
+  const packages = join(deno.denoDir, "npm");
+  await Deno.chmod(packages, 0o700);
+  const refused = await server.hangUp();
+  await Deno.chmod(packages, 0o755);
+  assertEquals(refused.event, "reload_refused");
+  assertMatch(String(refused.reason), /The user nobody \(uid \d+\) cannot read .*npm.*hono/);
+  assertStringIncludes(String(refused.hint), "DENO_DIR");
+  await Deno.chmod(project.path("app.ts"), 0o600);
+  const again = await server.hangUp();
+  assertMatch(String(again.reason), /cannot read .*app\.ts/);
+  await Deno.chmod(project.path("app.ts"), 0o644);
+  assertEquals((await server.hangUp()).event, "reload_done");
 });
 
 rootCase(

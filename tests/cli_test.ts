@@ -307,7 +307,8 @@ Deno.test("a control socket and a lock that a killed supervisor left are replace
   const [worker] = await first.workers();
   first.signal("SIGKILL");
   await first.exited();
-  const left = [...Deno.readDirSync(project.path(".holdfast"))].map(({ name }) => name).sort();
+  const left = [...Deno.readDirSync(project.path(".holdfast"))].map(({ name }) => name)
+    .filter((name) => !name.startsWith("deno_dir_")).sort();
   const { code } = await runCommand(project, "status");
   await until("the worker to leave", () => !isAlive(worker!));
   await using server = await Server.startOn(project);

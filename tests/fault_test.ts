@@ -31,6 +31,7 @@ function configFor(fault: FaultName, config: Config): Partial<Config> {
       return { metrics: { listen: { ...MORE, port: 2, text: "127.0.0.1:2" } } };
     case "landlockAbi":
     case "findCaches":
+    case "openCodeCache":
       return { wall: "kernel" };
     default:
       return {};

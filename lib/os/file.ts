@@ -2,12 +2,14 @@
  * Opens files past Deno's permissions: with the rights of the calling thread, which may be confined,
  * and those of proc(5), for which Deno asks for every permission there is.
  */
+import { fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const libc = loadLibc({
   open: { parameters: ["buffer", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  symlink: { parameters: ["buffer", "buffer"], result: "i32" },
   statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
 });
 
@@ -34,6 +36,16 @@ export function canOpen(path: string): boolean {
   const fd = open(path);
   if (fd >= 0) libc.symbols.close(fd);
   return fd >= 0;
+}
+
+/**
+ * Makes a symbolic link, for which Deno asks for the right to write everywhere.
+ *
+ * @throws {Error} if there is something at `path`, or no room
+ */
+export function makeLink(target: string, path: string): void {
+  if (libc.symbols.symlink(asText(target), asText(path)) === 0) return;
+  fail(`make the link ${path}`);
 }
 
 /** Text of a process or a thread, such as `stat` or `status` (proc(5)); nothing if it is gone. */

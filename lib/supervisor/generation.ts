@@ -5,6 +5,7 @@ import { LIVED_MS } from "./backoff.ts";
 import { bringUp } from "./bring_up.ts";
 import { residentBytes } from "./describe.ts";
 import { judgeHelper, type Verdict, wornOut } from "./judge.ts";
+import type { GenerationCode } from "./generation_code.ts";
 import type { Listener } from "./listener.ts";
 import type { LogService } from "./log_service.ts";
 import { type Departure, type DrainReason, Slot, type SlotOptions } from "./slot.ts";
@@ -26,11 +27,13 @@ export interface GenerationRecord {
 }
 
 /** What a slot of a generation is spawned from and with. */
-export type SlotSpawning = Pick<SlotOptions, "spawner" | "startSpawner" | "request">;
+export type SlotSpawning = Pick<SlotOptions, "first" | "next">;
 
 export interface GenerationOptions {
   readonly number: number;
   readonly config: Config;
+  /** What its processes run; its own from here on. */
+  readonly code: GenerationCode;
   readonly listeners: readonly Listener[];
   /** Where its workers' access records go, if they go anywhere. */
   readonly logs: LogService | undefined;
@@ -55,6 +58,7 @@ export interface HelperSlot {
 export class Generation {
   readonly number: number;
   readonly config: Config;
+  readonly code: GenerationCode;
   readonly startedMs = performance.now();
   readonly helpers: readonly HelperSlot[];
   readonly logs: LogService | undefined;
@@ -70,6 +74,7 @@ export class Generation {
     const { number, config, listeners, nextWorker } = options;
     this.number = number;
     this.config = config;
+    this.code = options.code;
     this.logs = options.logs;
     const common = { generation: number, config, nextWorker };
     this.helpers = options.helpers.map(({ helper, instance, ...spawning }) => ({
@@ -171,6 +176,7 @@ export class Generation {
     await Promise.all(this.helpers.map(({ slot }) => slot.drain(reason)));
     this.#state = "gone";
     for (const slot of this.#slots) slot.close();
+    this.code.close();
     return {
       generation: this.number,
       drainMs: Math.round(performance.now() - startMs),

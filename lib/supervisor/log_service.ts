@@ -23,7 +23,7 @@ const MAX_HELD_LINES = 4_096;
 const SILENCE_MS = 10_000;
 
 export interface LogServiceOptions
-  extends Pick<SlotOptions, "spawner" | "startSpawner" | "request" | "nextWorker" | "config"> {
+  extends Pick<SlotOptions, "first" | "next" | "nextWorker" | "config"> {
   readonly log: Config["log"] & { readonly folder: string };
   readonly grants: Parameters<typeof bringUp>[1]["grants"];
 }

@@ -21,7 +21,7 @@ const FEED_INTERVAL_MS = 1_000;
 const SILENCE_MS = 10_000;
 
 export interface MetricsServiceOptions
-  extends Pick<SlotOptions, "spawner" | "startSpawner" | "request" | "nextWorker" | "config"> {
+  extends Pick<SlotOptions, "first" | "next" | "nextWorker" | "config"> {
   /** The service's own from here on. */
   readonly listener: Listener;
   readonly grants: Parameters<typeof bringUp>[1]["grants"];

@@ -43,6 +43,8 @@ export function rehearsalSystem(system: System): System {
         close: () => {},
       });
     },
+    // The one that runs, and its workers, have theirs in the same folder.
+    listCodeCaches: () => [],
     openControl: () => Promise.resolve({ duplicate: () => -1, close: () => {} }),
     bindListener: (address) => Promise.resolve(bindElsewhere(address, folder)),
   };

@@ -22,15 +22,20 @@ const DRAIN_MARGIN_MS = 2_000;
 /** What a process that seems stuck may take to show that it is not, before it is killed. */
 const STUCK_GRACE_MS = 2_000;
 
+/** A spawner that is confined, and what it is to spawn. */
+export interface ConfinedSpawner {
+  readonly spawner: Spawner;
+  readonly request: SpawnRequest;
+}
+
 export interface SlotOptions {
   readonly role: Role;
   readonly generation: number;
   readonly config: Config;
-  /** The spawner of the first process, confined; the slot's own from here on. */
-  readonly spawner: Spawner;
+  /** For the first process; the slot's own from here on. */
+  readonly first: ConfinedSpawner;
   /** Starts another spawner, confined to what is there at that time. */
-  readonly startSpawner: () => Promise<Spawner>;
-  readonly request: SpawnRequest;
+  readonly next: () => Promise<ConfinedSpawner>;
   /** Numbers processes over all generations. */
   readonly nextWorker: () => number;
   /** Brings up a process that was spawned, until it serves; it is gone if that fails. */
@@ -57,7 +62,7 @@ export class Slot {
   /** Those whose place another one has taken, until they are gone. */
   readonly #leaving = new Map<WorkerProcess, Promise<Departure>>();
   readonly #stopped = Promise.withResolvers<void>();
-  #spare: Spawner | undefined;
+  #spare: ConfinedSpawner | undefined;
   #process: WorkerProcess | undefined;
   #deaths = 0;
   #replacements = 0;
@@ -67,7 +72,7 @@ export class Slot {
 
   constructor(options: SlotOptions) {
     this.#options = options;
-    this.#spare = options.spawner;
+    this.#spare = options.first;
     this.role = options.role;
   }
 
@@ -138,7 +143,7 @@ export class Slot {
   /** Lets go of what no process has used. To be called when the process is gone. */
   close(): void {
     this.#stop.abort(new Error(`The ${this.role} is gone`));
-    attempt("close the spawner", () => this.#spare?.close());
+    attempt("close the spawner", () => this.#spare?.spawner.close());
     this.#spare = undefined;
   }
 
@@ -164,11 +169,11 @@ export class Slot {
   }
 
   async #bringUp(signal: AbortSignal): Promise<WorkerProcess> {
-    const { role, generation, config, startSpawner, request, nextWorker, bringUp } = this.#options;
+    const { role, generation, config, next, nextWorker, bringUp } = this.#options;
     signal.throwIfAborted();
     // A wall is made of what was there when it was built: a file that was put in the place of
     // another since then is behind it. So each process has a spawner of its own, as long as it lives.
-    const spawner = this.#spare ?? await startSpawner();
+    const { spawner, request } = this.#spare ?? await next();
     this.#spare = undefined;
     const close = () => attempt("close the spawner", () => spawner.close());
     let process: WorkerProcess;

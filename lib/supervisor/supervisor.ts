@@ -23,8 +23,10 @@ import { adoptListener } from "./adopted_listener.ts";
 import { attempt } from "./attempt.ts";
 import type { ControlServer } from "./control_server.ts";
 import { describeGeneration, describeProcess, residentBytes } from "./describe.ts";
+import { removeCodeCaches } from "./code_cache.ts";
 import { stampFiles } from "./file_stamp.ts";
 import { Former } from "./former.ts";
+import { type Code, GenerationCode } from "./generation_code.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Inheritance } from "./inheritance.ts";
 import type { Listener } from "./listener.ts";
@@ -38,7 +40,7 @@ import { requireWall } from "./require_wall.ts";
 import { adoptRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
 import type { ServiceManager, ServiceState } from "./service_manager.ts";
 import { LOOK_INTERVAL_MS } from "./silence.ts";
-import type { DrainReason } from "./slot.ts";
+import type { ConfinedSpawner, DrainReason } from "./slot.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
@@ -74,7 +76,7 @@ interface Planned {
   readonly who: Commanded;
   readonly compartment: Walled;
   readonly bundle: string;
-  readonly modules: readonly string[];
+  readonly modulesOf: (code: Code) => readonly string[];
 }
 
 export class Supervisor {
@@ -179,6 +181,7 @@ export class Supervisor {
       },
     }, inheritance?.control);
     this.#system.giveUpPermissions();
+    this.#removeLeftCode(runtime);
     try {
       await this.#switchTo(config);
     } catch (error) {
@@ -201,6 +204,14 @@ export class Supervisor {
       generation: this.#incumbent?.number,
       ms: Math.round(performance.now() - this.#startedMs),
     });
+  }
+
+  /** What the one before this one left compiled, which its processes may still run. */
+  #removeLeftCode({ lockFile }: RuntimeFolder): void {
+    const folder = dirname(lockFile);
+    const left = this.#system.listCodeCaches(folder);
+    if (this.#former) void this.#former.gone.then(() => removeCodeCaches(left));
+    else removeCodeCaches(left);
   }
 
   #takeOver(inheritance: Inheritance): void {
@@ -364,6 +375,7 @@ export class Supervisor {
     let candidate: Generation | undefined;
     let logs: LogService | undefined;
     let metrics: MetricsService | undefined;
+    let code: GenerationCode | undefined;
     let brought = "";
     try {
       // Their threads start while the modules are looked at; both take their time.
@@ -372,8 +384,13 @@ export class Supervisor {
       }
       const { holdfast, denoDir, worker: bundle } = await this.#programsOf(config);
       brought = holdfast;
-      const modules = await this.#system.prepareApp(config, denoDir, signal);
-      onModules(allModules(modules));
+      code = new GenerationCode({
+        ...{ system: this.#system, config, denoDir, signal },
+        runtime: dirname(this.#runtime!.lockFile),
+        earlier: this.#incumbent?.code,
+      });
+      const first = await code.prepare();
+      onModules(allModules(first.modules));
       await this.#system.makeFolders(config);
       logs = await this.#logsFor(config, signal);
       metrics = await this.#metricsFor(config, signal);
@@ -383,7 +400,7 @@ export class Supervisor {
         who: "worker",
         compartment: config,
         bundle,
-        modules: modules.app,
+        modulesOf: ({ modules }) => modules.app,
       };
       const planned: Planned[] = [
         ...Array.from({ length: config.workers }, () => worker),
@@ -391,11 +408,11 @@ export class Supervisor {
           who: `helper ${helper.name}`,
           compartment: helper,
           bundle: helperBundle,
-          modules: modules.helpers[helper.name]!,
+          modulesOf: ({ modules }) => modules.helpers[helper.name]!,
         })),
       ];
       const spawnings = await Promise.all(
-        planned.map((each, index) => this.#prepareSpawning(config, each, spawners[index]!)),
+        planned.map((each, index) => this.#prepareSpawning(config, each, spawners[index]!, code)),
       );
       const helpers = spawnings.slice(config.workers);
       const listeners: Listener[] = [];
@@ -403,6 +420,7 @@ export class Supervisor {
       candidate = new Generation({
         number: ++this.#lastGeneration,
         config,
+        code,
         listeners,
         logs,
         workers: spawnings.slice(0, config.workers),
@@ -415,6 +433,7 @@ export class Supervisor {
       if (candidate) this.#generations.delete(candidate);
       else for (const spawner of spawners) attempt("close the spawner", () => spawner.close());
       for (const listener of added) attempt(`close ${listener.text}`, () => listener.close());
+      code?.close();
       if (metrics !== this.#metrics) await metrics?.close();
       await this.#endUnusedLogs();
       throw error;
@@ -490,7 +509,7 @@ export class Supervisor {
       service = new LogService({
         ...await this.#prepareOwn(
           config,
-          { who: "logger", compartment, bundle, modules: [] },
+          { who: "logger", compartment, bundle, modulesOf: () => [] },
           spawner,
         ),
         ...{ log, config },
@@ -525,7 +544,7 @@ export class Supervisor {
       service = new MetricsService({
         ...await this.#prepareOwn(
           config,
-          { who: "metrics", compartment, bundle, modules: [] },
+          { who: "metrics", compartment, bundle, modulesOf: () => [] },
           spawner,
         ),
         ...{ config, listener },
@@ -585,20 +604,24 @@ export class Supervisor {
     config: Config,
     planned: Planned,
     spawner: Spawner,
+    own?: GenerationCode,
   ): Promise<SlotSpawning> {
     const { denoDir } = await this.#programsOf(config);
     const command = this.#system.commandOf(config, planned.who, planned.compartment);
-    const request = this.#spawnRequest(command, planned, denoDir);
-    const wall = this.#wallOf(config, command, planned, denoDir);
-    await spawner.confine(wall);
+    const generation = this.#lastGeneration + 1;
+    const confine = async (around: Spawner, code: Code): Promise<ConfinedSpawner> => {
+      await around.confine(this.#wallOf(config, command, planned, code));
+      const request = this.#spawnRequest(command, planned, code.denoDir, generation);
+      return { spawner: around, request };
+    };
+    const first = own?.code ?? { denoDir, modules: { app: [], helpers: {} } };
     return {
-      spawner,
-      request,
-      startSpawner: async () => {
+      first: await confine(spawner, first),
+      next: async () => {
+        const code = await own?.renew() ?? first;
         const another = this.#system.startSpawner();
         try {
-          await another.confine(wall);
-          return another;
+          return await confine(another, code);
         } catch (error) {
           attempt("close the spawner", () => another.close());
           throw error;
@@ -619,20 +642,20 @@ export class Supervisor {
   #wallOf(
     config: Config,
     { program: denoProgram, files }: Command,
-    { compartment, modules }: Planned,
-    denoDir: string,
+    { compartment, modulesOf }: Planned,
+    code: Code,
   ): Wall | undefined {
     if (config.wall === "deno") return undefined;
     const abi = this.#system.landlockAbi();
     requireWall(abi);
-    const caches = this.#system.findCaches(denoDir);
+    const caches = this.#system.findCaches(code.denoDir);
     const forbidden = this.#runtime!.lockFile;
     return workerWall(compartment, {
       arch: Deno.build.arch,
       abi,
       caches,
       denoProgram,
-      modules: [...files, ...modules],
+      modules: [...files, ...modulesOf(code)],
       forbidden,
     });
   }
@@ -669,6 +692,7 @@ export class Supervisor {
     { program, args, env, input }: Command,
     { who, compartment, bundle }: Planned,
     denoDir: string,
+    generation: number,
   ): SpawnRequest {
     const { account, app }: Compartment = compartment;
     // What is Holdfast's own imports no module of the app's project.
@@ -677,7 +701,7 @@ export class Supervisor {
     return {
       ...{ program, args },
       env: {
-        ...workerEnvironment(compartment, this.#environment, denoDir, this.#lastGeneration + 1),
+        ...workerEnvironment(compartment, this.#environment, denoDir, generation),
         ...env,
       },
       cwd: app.project,

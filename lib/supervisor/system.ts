@@ -8,6 +8,12 @@ import { locateRuntime } from "../config/runtime_place.ts";
 import { readProcess } from "../os/file.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { type Command, type Commanded, denoCommand } from "../sandbox/worker_command.ts";
+import {
+  type CodeCache,
+  type CodeCacheOptions,
+  listCodeCaches,
+  openCodeCache,
+} from "./code_cache.ts";
 import { type ControlHandlers, type ControlServer, openControl } from "./control_server.ts";
 import { closeIn, giveUpPermissions } from "./narrow.ts";
 import type { ServiceBequest } from "./inheritance.ts";
@@ -46,7 +52,16 @@ export interface System {
   bundleLogger(config: Config): Promise<string>;
   bundleMetrics(config: Config): Promise<string>;
   openControl(path: string, handlers: ControlHandlers, fd?: number): Promise<ControlServer>;
-  prepareApp(config: Config, denoDir: string, signal?: AbortSignal): Promise<Modules>;
+  /** @param openCache not called where the code is compiled beforehand, as in an executable */
+  prepareApp(
+    config: Config,
+    denoDir: string,
+    signal?: AbortSignal,
+    openCache?: () => CodeCache,
+  ): Promise<Modules>;
+  openCodeCache(options: CodeCacheOptions): CodeCache;
+  /** Those that are in a runtime folder. */
+  listCodeCaches(runtime: string): string[];
   makeFolders(config: Config): Promise<void>;
   /** How a process of a config is started. */
   commandOf(config: Config, who: Commanded, compartment: Compartment): Command;
@@ -86,6 +101,8 @@ export const realSystem: System = {
   bundleMetrics,
   openControl,
   prepareApp,
+  openCodeCache,
+  listCodeCaches,
   makeFolders,
   commandOf: (_, who, compartment) => denoCommand(Deno.execPath(), who, compartment),
   landlockAbi,

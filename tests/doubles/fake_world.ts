@@ -8,6 +8,7 @@ import type { Config, ListenAddress } from "../../lib/config/config.ts";
 import { countDescriptors } from "../../lib/os/file.ts";
 import { socketPair } from "../../lib/os/socket.ts";
 import { loadConfig } from "../../lib/config/load.ts";
+import type { CodeCache } from "../../lib/supervisor/code_cache.ts";
 import type { ControlHandlers } from "../../lib/supervisor/control_server.ts";
 import type { Listener } from "../../lib/supervisor/listener.ts";
 import type { ReloadResult } from "../../lib/protocol/control.ts";
@@ -298,6 +299,7 @@ export class FakeWorld implements AsyncDisposable {
   readonly listeners: FakeListener[] = [];
   /** Effects that happen once, and whether what they opened was closed. */
   runtime: "none" | "open" | "closed" = "none";
+  readonly codeCaches = new Set<CodeCache>();
   control: "none" | "open" | "closed" = "none";
   handlers: ControlHandlers | undefined;
   /** How the next processes behave, by their number. */
@@ -384,6 +386,7 @@ export class FakeWorld implements AsyncDisposable {
       ...this.processes.filter(({ alive }) => alive).map(({ pid }) => `process ${pid}`),
       ...this.spawners.filter(({ closed }) => !closed).map(() => "a spawner"),
       ...this.listeners.filter(({ closed }) => !closed).map(({ text }) => `listener ${text}`),
+      ...Array.from(this.codeCaches, ({ denoDir }) => `compiled code in ${denoDir}`),
       ...this.runtime === "open" ? ["the runtime folder"] : [],
       ...this.control === "open" ? ["the control socket"] : [],
     ];
@@ -432,11 +435,22 @@ export class FakeWorld implements AsyncDisposable {
           close: () => void (this.control = "closed"),
         });
       },
-      prepareApp: ({ helpers }) =>
-        Promise.resolve({
-          app: [],
-          helpers: Object.fromEntries(helpers.map(({ name }) => [name, []])),
-        }),
+      // deno-lint-ignore require-await
+      prepareApp: async ({ helpers }, _, __, openCache) => {
+        openCache?.();
+        return { app: [], helpers: Object.fromEntries(helpers.map(({ name }) => [name, []])) };
+      },
+      openCodeCache: () => {
+        const cache = {
+          denoDir: "/deno",
+          seed: () => {},
+          finish: () => {},
+          remove: () => void this.codeCaches.delete(cache),
+        };
+        this.codeCaches.add(cache);
+        return cache;
+      },
+      listCodeCaches: () => [],
       makeFolders: () => Promise.resolve(),
       commandOf: () => ({ program: "deno", args: [], env: {}, files: [], input: "program" }),
       landlockAbi: () => 6,

@@ -32,6 +32,8 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   bundleMetrics: BRINGS_UP,
   openControl: ONCE,
   prepareApp: BRINGS_UP,
+  openCodeCache: BRINGS_UP,
+  listCodeCaches: ONCE,
   makeFolders: BRINGS_UP,
   landlockAbi: BRINGS_UP,
   findCaches: BRINGS_UP,

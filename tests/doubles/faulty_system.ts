@@ -125,6 +125,14 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("prepareApp");
       return await system.prepareApp(...all);
     },
+    openCodeCache(...all) {
+      strike("openCodeCache");
+      return system.openCodeCache(...all);
+    },
+    listCodeCaches(...all) {
+      strike("listCodeCaches");
+      return system.listCodeCaches(...all);
+    },
     async makeFolders(...all) {
       strike("makeFolders");
       await system.makeFolders(...all);

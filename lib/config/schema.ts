@@ -249,7 +249,8 @@ export const ConfigSchema = z.strictObject({
   app: PathText.describe(
     "The app's module, relative to the folder of the config file. Its project is the nearest " +
       "folder at or above it with a deno.json, deno.jsonc or package.json; that is also the folder " +
-      "the app runs in.",
+      "the app runs in. Settings, import map, workspace and lock file are those that `deno run` finds " +
+      "there; the app is held to the lock file.",
   ),
   listen: z.array(ListenSchema).min(1).max(16).describe(
     'Where the server listens: "127.0.0.1:8000", "[::1]:8000", "localhost:8000", ' +
@@ -324,15 +325,17 @@ export const ConfigSchema = z.strictObject({
   ),
   user: accountName().optional().describe(
     "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
-      "never root. An error when Holdfast does not start as root.",
+      "never root. An error when Holdfast does not start as root. It must be able to read the app's " +
+      "modules and Deno's cache, and to enter the folder of `runtime`.",
   ),
   group: accountName().optional().describe(
     "The workers' group: a name of /etc/group or a decimal id. The default is the primary group of " +
       "`user`. Set it when data belongs to another group.",
   ),
   runtime: PathText.default("./.holdfast").describe(
-    "Folder of the control socket and the lock, relative to the folder of the config file. Move it " +
-      "to /run when that folder is read-only. No unveil may reach it.",
+    "Folder of the control socket, the lock, and the compiled code of each generation, relative to " +
+      "the folder of the config file. Move it to /run when that folder is read-only. No unveil may " +
+      "reach it.",
   ),
 }).check(({ value, issues }) => {
   if (value.reload.announceMs === 0 || value.readiness !== undefined) return;

@@ -1,6 +1,28 @@
-/** The command line of Holdfast. */
-import { runCli } from "./lib/cli/cli.ts";
+/**
+ * The command line of Holdfast. Everything else is loaded from here, so that signals are heard and a
+ * missing flag, or a Deno that is too old, is named before it.
+ */
+// First, since the others cannot be loaded without it.
+import "./lib/cli/require_proc.ts";
+import { toHoldfastError } from "./lib/base/error.ts";
+import { EXIT } from "./lib/base/exit_code.ts";
+import { holdOrders } from "./lib/base/orders.ts";
+import { loadFailed, requireDeno } from "./lib/base/runtime.ts";
+import { printError } from "./lib/cli/terminal.ts";
 
 const compile = async () => (await import("./lib/cli/compile.ts")).compile;
 
-if (import.meta.main) Deno.exit(await runCli(Deno.args, { more: { compile } }));
+async function run(): Promise<number> {
+  if (Deno.args.includes("start")) holdOrders();
+  try {
+    requireDeno();
+    const { runCli } = await import("./lib/cli/cli.ts");
+    return await runCli(Deno.args, { more: { compile } });
+  } catch (error) {
+    const failure = toHoldfastError(loadFailed(error));
+    printError(failure);
+    return EXIT[failure.kind];
+  }
+}
+
+if (import.meta.main) Deno.exit(await run());

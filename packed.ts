@@ -2,6 +2,12 @@
  * The command line of an executable that `holdfast compile --portable` made. Its header, which is a
  * shell script, starts this with three arguments of its own before those of the user.
  */
-import { runPacked } from "./lib/cli/packed.ts";
+// First, since the others cannot be loaded without it.
+import "./lib/cli/require_proc.ts";
+import { holdOrders } from "./lib/base/orders.ts";
 
-if (import.meta.main) Deno.exit(await runPacked(Deno.args));
+if (import.meta.main) {
+  if (Deno.args.includes("start")) holdOrders();
+  const { runPacked } = await import("./lib/cli/packed.ts");
+  Deno.exit(await runPacked(Deno.args));
+}

@@ -1,59 +1,65 @@
 /** The supervisor: the signals of its process, and nothing that a test could not also call. */
 import { log } from "./lib/base/log.ts";
-import { unblockSignals } from "./lib/os/exec.ts";
+import { type Order, takeOrders } from "./lib/base/orders.ts";
+import { ignoreInspectorSignal, resetSignals } from "./lib/os/signals.ts";
 import { takeInheritance } from "./lib/supervisor/inheritance.ts";
 import { reapOrphans } from "./lib/supervisor/init.ts";
 import { rehearsalSystem } from "./lib/supervisor/rehearsal.ts";
+import { StopOrders } from "./lib/supervisor/stop_orders.ts";
 import { Supervisor } from "./lib/supervisor/supervisor.ts";
 import { realSystem, type System } from "./lib/supervisor/system.ts";
 
 /**
- * Serves until told to stop: HUP reloads, USR2 upgrades, TERM and INT drain, a second one of these cuts.
+ * Serves until told to stop: HUP reloads, USR2 upgrades, TERM and INT drain, a second one of these cuts;
+ * USR1 is ignored.
  *
  * @param file the config's path
  * @throws {HoldfastError} if the first generation does not come up
  */
 export async function supervise(file: string, system: System = realSystem): Promise<void> {
-  const inheritance = takeInheritance();
-  const supervisor = new Supervisor(file, system, inheritance);
-  let stops = 0;
-  const listeners: [Deno.Signal, () => void][] = [
-    ["SIGHUP", () => void supervisor.reload()],
-    ["SIGUSR2", () => void supervisor.upgrade()],
-    ["SIGTERM", stop],
-    ["SIGINT", stop],
-  ];
-  function stop() {
-    log.info("stop_asked", { by: "signal" });
-    if (++stops > 1) supervisor.cut();
-    else void supervisor.stop();
-  }
-  for (const [signal, listener] of listeners) Deno.addSignalListener(signal, listener);
-  if (inheritance) unblockSignals();
+  const supervisor = new Supervisor(file, system, takeInheritance());
+  const stops = new StopOrders();
+  const stop = (signal: Order) => {
+    const order = stops.take();
+    log.info("stop_asked", { by: "signal", signal, again: order === "same" });
+    if (order === "stop") void supervisor.stop();
+    if (order === "cut") supervisor.cut();
+  };
+  const endOrders = takeOrders((order) => {
+    if (order === "SIGHUP") void supervisor.reload();
+    else if (order === "SIGUSR2") void supervisor.upgrade();
+    else if (order !== "SIGUSR1") stop(order);
+  });
+  // Whoever started this may have blocked signals; an upgrade has, until they are listened to.
+  resetSignals();
+  ignoreInspectorSignal();
   const endReaping = reapOrphans();
   try {
     await supervisor.start();
     await supervisor.stopped;
   } finally {
     endReaping();
-    for (const [signal, listener] of listeners) Deno.removeSignalListener(signal, listener);
+    endOrders();
   }
 }
 
 /**
  * Brings up a generation that nobody can reach, beside a supervisor that runs, and ends it.
  *
+ * @param used the runtime folder of that supervisor; empty if it does not say
  * @throws {HoldfastError} if it does not come up
  */
-export async function rehearse(file: string, system: System = realSystem): Promise<void> {
-  const supervisor = new Supervisor(file, rehearsalSystem(system));
+export async function rehearse(file: string, used: string, system: System): Promise<void> {
+  const supervisor = new Supervisor(file, rehearsalSystem(system, used));
   // The supervisor that asked for it gives it up: what it has started goes with it.
-  const stop = () => void supervisor.stop();
-  Deno.addSignalListener("SIGTERM", stop);
+  const endOrders = takeOrders((order) => {
+    if (order === "SIGTERM") void supervisor.stop();
+  });
+  resetSignals();
   try {
     await supervisor.start();
     await supervisor.stop();
   } finally {
-    Deno.removeSignalListener("SIGTERM", stop);
+    endOrders();
   }
 }

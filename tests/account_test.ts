@@ -68,13 +68,17 @@ async function createOpenProject(options: ProjectOptions): Promise<Project> {
 }
 
 /** Starts as root, with two more groups than root has, that no worker may inherit. */
-function startAsRoot(project: Project, deno: OpenDeno): Server {
+function startAsRoot(project: Project, deno: OpenDeno, prefix: readonly string[] = []): Server {
   const permissions = supervisorPermissions(project).map((permission) =>
     permission.startsWith("--allow-run=") ? `--allow-run=${deno.program}` : permission
   );
   const start = [join(REPOSITORY, "main.ts"), "start", "--config", project.configFile];
-  const process = new Deno.Command("setpriv", {
-    args: ["--groups=4,27", deno.program, "run", ...permissions, ...start],
+  const [program, ...args] = [
+    ...[...prefix, "setpriv", "--groups=4,27", deno.program, "run"],
+    ...[...permissions, ...start],
+  ];
+  const process = new Deno.Command(program!, {
+    args,
     cwd: REPOSITORY,
     env: { DENO_DIR: deno.denoDir },
     stdin: "null",
@@ -104,6 +108,9 @@ async function nobody(): Promise<{ uid: number; gid: number }> {
   const [, , uid, gid] = passwd.split("\n").find((line) => line.startsWith("nobody:"))!.split(":");
   return { uid: Number(uid), gid: Number(gid) };
 }
+
+/** A package that is cached. */
+const HONO = "hono@4.13.19";
 
 /** Says what it can do to files. */
 const APP = `export default {
@@ -172,6 +179,27 @@ rootCase(
 );
 
 rootCase(
+  "a worker of user nobody comes up where /proc shows the supervisor no process but its own",
+  async (deno) => {
+    const recycle = { maxMemoryBytes: 16 * 2 ** 30 };
+    const project = await createOpenProject({ config: { user: "nobody", recycle } });
+    const seen = "mount -t proc -o hidepid=ptraceable,subset=pid proc /proc";
+    const bound = 'exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$0" "$@"';
+    const prefix = ["unshare", "--mount", "sh", "-c", `${seen} && ${bound}`];
+    await using server = startAsRoot(project, deno, prefix);
+    await server.waitFor("serving");
+    const [worker] = await server.workers();
+    assertEquals(credentials(worker!).uids, Array(4).fill((await nobody()).uid));
+    assertEquals(readStatus(worker!)!.Seccomp, "2");
+    assertEquals((await server.hangUp()).event, "reload_done");
+    assertEquals(await server.text("/"), "one /");
+    // What it cannot do then, it says.
+    const { hint } = await server.waitFor("memory_not_seen");
+    assertStringIncludes(`${hint}`, "ProtectProc=");
+  },
+);
+
+rootCase(
   "a supervisor that is root can end a worker of user nobody that does not react",
   async (deno) => {
     const project = await createOpenProject({
@@ -197,6 +225,77 @@ rootCase("group sets the worker's group, and user and group may be decimal ids",
     Array(4).fill(23456),
     [],
   ]);
+});
+
+rootCase(
+  "an error of TypeScript names its line under a user, after each reload; the control socket stays out of reach",
+  async (deno) => {
+    const app = (line: number) =>
+      `interface Order { readonly price: number }
+${"\n".repeat(line - 4)}type Price = (order: Order) => number;
+const total: Price = ({ price }: Order): number => {
+  if (price * 1.2 + 3 > 0) throw new Error("too much");
+  return price;
+};
+export default {
+  fetch(request: Request): Response {
+    try {
+      return new Response(String(total({ price: request.url.length })));
+    } catch (error) {
+      return new Response((error as Error).stack + " in " + Deno.pid);
+    }
+  },
+};`;
+    const project = await createOpenProject({
+      files: { "app.ts": app(10) },
+      config: { user: "nobody" },
+    });
+    await using server = startAsRoot(project, deno);
+    await server.waitFor("serving");
+    const assertThrows = async (line: number) => {
+      const [pid] = (await server.workers()).slice(-1);
+      const text = await server.text("/");
+      assertStringIncludes(text, `app.ts:${line}:`);
+      assertStringIncludes(text, ` in ${pid}`);
+    };
+    await project.write("app.ts", "not a program");
+    assertEquals((await server.hangUp()).event, "reload_refused");
+    await assertThrows(10);
+    await project.write("app.ts", app(20));
+    assertEquals((await server.hangUp()).event, "reload_done");
+    await until("one generation alone", async () => (await server.workers()).length === 1);
+    await assertThrows(20);
+    const { gid } = await nobody();
+    const modes = await Promise.all(["", "/control.sock", "/lock"].map(async (name) => {
+      const { mode, uid, gid } = await Deno.lstat(project.runtime + name);
+      return [(mode ?? 0) & 0o777, uid, gid];
+    }));
+    assertEquals(modes, [[0o710, 0, gid], [0o600, 0, 0], [0o600, 0, 0]]);
+  },
+);
+
+rootCase("code that the user cannot read is refused, and what closes it is named", async (deno) => {
+  const project = await createOpenProject({
+    files: {
+      "deno.json": JSON.stringify({ imports: { hono: `npm:${HONO}` } }),
+      "app.ts": `import { Hono } from "hono"; export default new Hono();`,
+    },
+    config: { user: "nobody" },
+  });
+  await using server = startAsRoot(project, deno);
+  await server.waitFor("serving");
+  const packages = join(deno.denoDir, "npm");
+  await Deno.chmod(packages, 0o700);
+  const refused = await server.hangUp();
+  await Deno.chmod(packages, 0o755);
+  assertEquals(refused.event, "reload_refused");
+  assertMatch(String(refused.reason), /The user nobody \(uid \d+\) cannot read .*npm.*hono/);
+  assertStringIncludes(String(refused.hint), "DENO_DIR");
+  await Deno.chmod(project.path("app.ts"), 0o600);
+  const again = await server.hangUp();
+  assertMatch(String(again.reason), /cannot read .*app\.ts/);
+  await Deno.chmod(project.path("app.ts"), 0o644);
+  assertEquals((await server.hangUp()).event, "reload_done");
 });
 
 rootCase(

@@ -4,6 +4,7 @@ import { HoldfastError } from "../lib/base/error.ts";
 import { closeDescriptor, duplicateDescriptor } from "../lib/os/descriptor.ts";
 import { socketPair } from "../lib/os/socket.ts";
 import { listeningName } from "../lib/os/socket_name.ts";
+import { readOptions, restoreOptions } from "../lib/os/socket_options.ts";
 import { adoptListener } from "../lib/supervisor/adopted_listener.ts";
 import { bindListener } from "../lib/supervisor/listener.ts";
 import { freePort } from "./harness/ports.ts";
@@ -12,6 +13,7 @@ import { freePort } from "./harness/ports.ts";
 socketPair().forEach(closeDescriptor);
 assertThrows(() => duplicateDescriptor(-1), Error, "errno 9");
 assertEquals(listeningName(-1), undefined);
+assertEquals(readOptions(-1), []);
 
 function tcp(port: number, host = "127.0.0.1"): Extract<BoundAddress, { kind: "tcp" }> {
   return { kind: "tcp", text: `${host}:${port}`, host, port };
@@ -39,6 +41,24 @@ Deno.test("a TCP listener of another lives on in the one that adopts it", async 
       () => Deno.connect({ hostname, port: address.port }),
       Deno.errors.ConnectionRefused,
     );
+  }
+});
+
+Deno.test("a listener that is adopted has the options of a new one", async () => {
+  for (const host of ["127.0.0.1", "::1"]) {
+    const address = tcp(freePort(), host);
+    const first = await bindListener(address);
+    const fd = first.duplicate();
+    const bound = readOptions(fd);
+    // SO_KEEPALIVE and TCP_KEEPIDLE, as a worker may have left them.
+    const left = [{ level: 1, name: 9, value: 1 }, { level: 6, name: 4, value: 1 }];
+    restoreOptions(fd, left);
+    const adopted = adoptListener(duplicateDescriptor(fd), address);
+    assertEquals(adopted.setBack().map(({ level, name }) => [level, name]), [[1, 9], [6, 4]]);
+    assertEquals(readOptions(fd), bound);
+    adopted.close();
+    first.close();
+    closeDescriptor(fd);
   }
 });
 

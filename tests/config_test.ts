@@ -363,6 +363,11 @@ Deno.test("log takes a folder and keeps each number within its bounds", () => {
     [{ rotateHours: 0.5 }, ["value_type"]],
     [{ keep: 10_001 }, ["value_big"]],
     [{ keep: -1 }, ["value_small"]],
+    [{ outputLineBytes: 256, outputBytesPerSecond: 1_024, outputBurstBytes: 1_024 }, []],
+    [{ outputLineBytes: 131_073 }, ["value_big"]],
+    [{ outputBytesPerSecond: 1_023 }, ["value_small"]],
+    [{ outputLineBytes: 1_000, outputBurstBytes: 1_127 }, ["burst_below_line"]],
+    [{ outputLineBytes: 1_000, outputBurstBytes: 1_128 }, []],
     [{ compress: "yes" }, ["value_type"]],
     [{ access: "apache" }, ["value_unknown"]],
     [{ folder: "" }, ["path_empty"]],
@@ -405,8 +410,12 @@ Deno.test("loadConfig makes every path absolute from the folder of the real conf
   const placeOf = (part: string) => ({ line: 1, column: text.indexOf(part) + 1 });
   assertEquals(config, {
     file: project.config,
+    named: `${elsewhere.folder}/link.jsonc`,
     folder,
-    app: { module: `${folder}/main.ts`, project: folder, lockfile: undefined },
+    app: {
+      ...{ module: `${folder}/main.ts`, project: folder, lockfile: undefined },
+      ...{ settings: [`${folder}/deno.lock`], listed: [] },
+    },
     listen: [
       { kind: "unix", text: `unix:${folder}/web.sock`, path: `${folder}/web.sock`, mode: 0o600 },
       { kind: "tcp", text: "[::1]:8000", host: "::1", port: 8000 },
@@ -467,6 +476,29 @@ Deno.test("loadConfig reports what is missing or double on this machine at once"
     "user user_unknown",
   ]);
   assert(problems.every(({ at }) => at?.line === 1 && at.column > 1));
+});
+
+Deno.test("what a wildcard covers is refused, and [::] beside IPv4 takes IPv6 alone", async () => {
+  const load = async (...listen: string[]) => {
+    await using project = new Project({ app: "./app.ts", listen });
+    await project.write("app.ts", "");
+    return (await loadConfig(project.config)).listen;
+  };
+  for (
+    const listen of [
+      ["0.0.0.0:8000", "127.0.0.1:8000"],
+      ["localhost:8000", "0.0.0.0:8000"],
+      ["[::]:8000", "[::1]:8000"],
+    ]
+  ) {
+    const { problems } = await assertRejects(() => load(...listen), ConfigError);
+    assertEquals(problems.map(({ code }) => code), ["listen_covered"], String(listen));
+  }
+  const alone = { kind: "tcp", text: "[::]:8000", host: "::", port: 8000 } as const;
+  assertEquals((await load("[::]:8000", "0.0.0.0:8001"))[0], alone);
+  for (const beside of ["0.0.0.0:8000", "127.0.0.1:8000", "localhost:8000"]) {
+    assertEquals((await load("[::]:8000", beside))[0], { ...alone, ipv6Only: true });
+  }
 });
 
 Deno.test("the config must be a regular UTF-8 file of at most 1 MiB that exists", async () => {

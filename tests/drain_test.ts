@@ -340,6 +340,38 @@ for (const engine of ENGINES) {
     await drainInTurn(t, server, engine);
   });
 
+  Deno.test(`what comes after an answer that ends the connection is not given to the app (${engine})`, async () => {
+    const app = `export default {
+      async fetch(request) {
+        await request.text();
+        console.error("ran " + new URL(request.url).pathname);
+        return new Response("one");
+      },
+    };`;
+    await using server = await Server.start({
+      files: { "app.ts": app },
+      config: { engine, reload: FAR, log: { folder: "./log", access: "combined" } },
+    });
+    const read = (name: string) => Deno.readTextFileSync(server.project.path(`log/${name}`));
+    using wire = await Wire.open(server.project.port);
+    assertEquals((await wire.ask("/0")).text, "one");
+    assertEquals((await server.reload()).outcome, "done");
+    const posts = Array.from(
+      { length: 5 },
+      (_, index) => formatRequest(`/${index + 1}`, { method: "POST", body: "ab" }),
+    );
+    await wire.write(concat(posts));
+    const { text, headers } = await wire.answer();
+    assertEquals([text, headers.get("connection")], ["one", "close"]);
+    assertEquals(await wire.ended(), "closed");
+    assertEquals(await recordOf(server, 1), { answered: 1, cut: 0, outcome: "drained" });
+    await until("both to be told of", () => read("holdfast.log").includes("ran /1"));
+    assertEquals(read("holdfast.log").match(/ran .\d/g), ["ran /0", "ran /1"]);
+    // Nothing tells of the others: they are for whom the client sends them to next.
+    await until("both to be recorded", () => read("access.log").includes("/1 "));
+    assertEquals(read("access.log").match(/POST .\d|GET .\d/g), ["GET /0", "POST /1"]);
+  });
+
   Deno.test(`a second TERM cuts what the first one waits for (${engine})`, async () => {
     await using server = await start(engine, { idleGraceMs: 100, drainDeadlineMs: 600_000 });
     using wire = await Wire.open(server.project.port);
@@ -348,7 +380,7 @@ for (const engine of ENGINES) {
     server.signal("SIGTERM");
     await server.waitFor("stopping");
     assertEquals(server.eventsOf("generation_ended"), []);
-    server.signal("SIGTERM");
+    await server.cut();
     assertEquals(await reading, "cut");
     assertEquals((await server.exited()).code, 0);
     const { cut, outcome } = server.eventsOf("generation_ended")[0]!;

@@ -205,6 +205,31 @@ const FIRST: Promises = {
 
 /** Each promise, kept by either engine. */
 const PROMISES: Promises = {
+  // As Deno's own server has it: that the client has gone is told by the same sign, and an app that is
+  // told of it at once gives up work for nobody. What a client waits for that has only stopped sending
+  // is rarer.
+  async "takes a client that sends nothing more for one that has gone"(server) {
+    const connection = await Deno.connect({ hostname: "127.0.0.1", port: server.project.port });
+    await connection.write(formatRequest("/endless"));
+    await connection.read(new Uint8Array(1_000));
+    const before = Number(await server.text("/cancelled"));
+    await connection.closeWrite();
+    await untilTold("the app to hear of it", async () => {
+      return Number(await server.text("/cancelled")) === before + 1;
+    });
+    connection.close();
+  },
+
+  async "answers what came whole before what is no request"(server) {
+    using wire = await Wire.open(server.project.port);
+    await wire.write(
+      concat([formatRequest("/slow"), new TextEncoder().encode("no request\r\n\r\n")]),
+    );
+    assertEquals((await wire.answer()).text, "slow");
+    assertEquals((await wire.answer()).status, 400);
+    assertEquals(await wire.ended(), "closed");
+  },
+
   async "sends the app's status and headers"(server) {
     using wire = await Wire.open(server.project.port);
     const text = await wire.ask("/text");

@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import type { Config } from "../lib/config/config.ts";
-import { fakeHelper, FakeWorld } from "./doubles/fake_world.ts";
+import { FakeWorld } from "./doubles/fake_world.ts";
 import type { FaultName } from "./doubles/fault_name.ts";
 import { faultsThat } from "./doubles/fault_outcomes.ts";
 import { settle } from "./harness/fake_time.ts";
@@ -21,16 +21,11 @@ const QUICK = { drainDeadlineMs: 300, idleGraceMs: 100 };
 const MORE = { kind: "tcp", host: "127.0.0.1", port: 1, text: "127.0.0.1:1" } as const;
 
 /** What a config must have for an effect to be used. */
-function configFor(fault: FaultName, config: Config): Partial<Config> {
+function configFor(fault: FaultName): Partial<Config> {
   switch (fault) {
-    case "bundleHelper":
-      return { helpers: [fakeHelper(config, "echo")] };
-    case "bundleLogger":
-      return { log: { ...config.log, folder: join(config.folder, "log") } };
-    case "bundleMetrics":
-      return { metrics: { listen: { ...MORE, port: 2, text: "127.0.0.1:2" } } };
     case "landlockAbi":
     case "findCaches":
+    case "openCodeCache":
       return { wall: "kernel" };
     default:
       return {};
@@ -53,7 +48,7 @@ for (const fault of faultsThat("start", "fails")) {
     const fuse = new Fuse();
     const world = await FakeWorld.create({ strike: fuse.strike });
     using _ = world.time;
-    world.configure(configFor(fault, world.config));
+    world.configure(configFor(fault));
     fuse.armed = fault;
     let failure: Error | undefined;
     void world.supervisor.start().catch((error) => failure = error);
@@ -71,7 +66,7 @@ for (const fault of faultsThat("reload", "refused")) {
     await using world = await FakeWorld.start({ strike: fuse.strike });
     const before = world.config;
     const [old] = world.living();
-    const more = configFor(fault, before);
+    const more = configFor(fault);
     world.configure({ listen: [...before.listen, MORE], ...more });
     fuse.armed = fault;
     const refused = await world.reload();

@@ -408,6 +408,47 @@ wideCase("a worker that may dial nobody cannot make its listener stop", async (s
   assertEquals(await result(server, "return 1"), 1);
 });
 
+/** Sets what the filter lets a worker set, on its listener; gives what came of it. */
+const CHANGE_LISTENER = `
+  const GETSOCKOPT = 55, SETSOCKOPT = 54;
+  const value = new Uint8Array(4), length = Uint8Array.of(4, 0, 0, 0);
+  for (let fd = 3; fd < 64; fd++) {
+    value.fill(0);
+    if (native.call(GETSOCKOPT, fd, 1, 30, value, length) !== 0 || value[0] !== 1) continue;
+    // SO_KEEPALIVE, TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT,
+    // IP_RECVERR
+    const options = [[1, 9], [6, 1], [6, 4], [6, 5], [6, 6], [6, 18], [0, 11]];
+    const look = () => options.map(([level, name]) => {
+      native.call(GETSOCKOPT, fd, level, name, value, length);
+      return new DataView(value.buffer).getInt32(0, true);
+    });
+    const before = look();
+    for (const [level, name] of options) {
+      if (change) native.call(SETSOCKOPT, fd, level, name, Uint8Array.of(1, 0, 0, 0), 4);
+    }
+    // SO_LINGER, SO_RCVBUF, SO_ATTACH_FILTER, TCP_DEFER_ACCEPT, IP_TTL
+    const others = [[1, 13], [1, 8], [1, 26], [6, 9], [0, 2]].map(([level, name]) =>
+      native.call(SETSOCKOPT, fd, level, name, Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0), 8));
+    return { before, after: look(), others };
+  }`;
+
+wideCase("what a worker changes of the shared listener is set back, and told", async (server) => {
+  const log = following(server);
+  const change = async (sets: boolean) =>
+    await result(server, `const change = ${sets}; ${CHANGE_LISTENER}`) as Record<string, number[]>;
+  const { before, after, others } = await change(true);
+  assertEquals(after, Array(7).fill(1));
+  assertEquals(others, Array(5).fill(-EPERM));
+  const { options, listen } = await log.wait("listener_changed");
+  assertEquals(listen, `127.0.0.1:${server.project.port}`);
+  assertEquals(options, ["1:9", "0:11", "6:1", "6:4", "6:5", "6:6", "6:18"]);
+  assertEquals((await change(false)).after, before!);
+  // The next generation's worker finds it as it was bound, however late it was changed.
+  await change(true);
+  assertEquals((await server.hangUp()).event, "reload_done");
+  assertEquals((await change(false)).before, before!);
+});
+
 wideCase("execveat is refused too, and its path is told", async (server) => {
   const log = following(server);
   const args = ["-100", '"/bin/true"', 'native.vector("true")', "native.vector()", "0"];

@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import net from "node:net";
 import { processesIn } from "./harness/process.ts";
 import { PLAIN_APP, Project } from "./harness/project.ts";
@@ -247,12 +253,12 @@ const TURNS: Record<string, (server: Server) => Promise<void>> = {
     await project.write("app.ts", version("one"));
   },
 
-  async "a socket file that somebody removed does not make the reload of its mode fail"(server) {
+  async "a socket file that somebody removed is made again, with the mode of then"(server) {
     const { project } = server;
     const tcp = `127.0.0.1:${project.port}`;
     await Deno.remove(project.path("app.sock"));
     await relisten(server, [tcp, { unix: "./app.sock", mode: "0666" }]);
-    assertEquals((await server.waitFor("effect_failed")).level, "error");
+    assertEquals(modeOf(project.path("app.sock")), 0o666);
     assertEquals(await server.text("/"), "one /");
   },
 
@@ -265,8 +271,11 @@ const TURNS: Record<string, (server: Server) => Promise<void>> = {
     await Deno.chmod(project.path("victim"), 0o600);
     await Deno.remove(socket);
     await Deno.symlink(project.path("victim"), socket);
-    await relisten(server, [tcp, { unix: "./other.sock", mode: "0666" }]);
+    const reason = await refusal(server, [tcp, { unix: "./other.sock", mode: "0666" }]);
+    assertStringIncludes(JSON.stringify(reason), "a file that is no socket is there");
     assertEquals(modeOf(project.path("victim")), 0o600);
+    await relisten(server, [tcp]);
+    assertEquals(await Deno.readTextFile(socket), "precious");
   },
 
   async "a socket file that a dead program left is replaced"(server) {
@@ -393,4 +402,41 @@ Deno.test("a Unix socket has its mode before anybody can connect to it", async (
   await server.project.write("gate/open", "");
   await server.waitFor("serving");
   assertEquals(modeOf(socket), 0o600);
+});
+
+Deno.test("both wildcards of a port are listened on, each for its own addresses", async (t) => {
+  const project = await Project.create({});
+  const { port } = project;
+  const [ipv4, ipv6] = [`0.0.0.0:${port}`, `[::]:${port}`];
+  await project.configure({ listen: [ipv4, ipv6] });
+  await using server = await Server.startOn(project);
+  const answerBoth = async () => {
+    assertEquals(await askPort(port), "one /x");
+    assertEquals(await askPort(port, "::1"), "one /x");
+  };
+  await t.step("both answer, over a reload and an upgrade too", async () => {
+    await answerBoth();
+    assertEquals((await server.reload()).outcome, "done");
+    await answerBoth();
+    server.signal("SIGUSR2");
+    await server.waitFor("serving", 2);
+    await answerBoth();
+    assertEquals((await server.reload()).outcome, "done");
+    await answerBoth();
+  });
+  await t.step("a reload that would need another socket is refused with the reason", async () => {
+    await project.configure({ listen: [ipv6] });
+    const { outcome, reason, hint } = await server.reload();
+    assertEquals(outcome, "refused");
+    assertStringIncludes(reason!, "IPv6 alone");
+    assertStringIncludes(hint!, "Restart");
+    await answerBoth();
+  });
+  await t.step("each of them alone is what it was", async () => {
+    await project.configure({ listen: [ipv4] });
+    assertEquals((await server.reload()).outcome, "done");
+    await server.waitFor("listener_closed");
+    assertEquals(await askPort(port), "one /x");
+    await assertRejects(() => askPort(port, "::1"), Deno.errors.ConnectionRefused);
+  });
 });

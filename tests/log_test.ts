@@ -3,8 +3,8 @@ import { fstatSync } from "node:fs";
 import { join } from "node:path";
 import { isJournal } from "../lib/base/journal.ts";
 import { LineWriter } from "../lib/base/log.ts";
+import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../lib/base/output_limits.ts";
 import { askSupervisor } from "../lib/cli/control_client.ts";
-import { OUTPUT_BURST } from "../lib/supervisor/output.ts";
 import { STDERR_STREAM, withJournal } from "./harness/journal.ts";
 import { testWith, whyNoNamespaces } from "./harness/needs.ts";
 import { OBEYING_APP, tell } from "./harness/obeying_app.ts";
@@ -12,7 +12,7 @@ import { PLAIN_APP, Project, REPOSITORY } from "./harness/project.ts";
 import { type LogEvent, Server, supervisorPermissions } from "./harness/server.ts";
 import { PATIENCE_MS, until } from "./harness/wait.ts";
 
-const MAX_TEXT = 4096;
+const MAX_TEXT = DEFAULT_OUTPUT_LIMITS.lineBytes;
 
 function outputs(server: Server): string[] {
   return server.eventsOf("worker_output").map(({ text }) => String(text));
@@ -131,9 +131,42 @@ Deno.test("what an app prints is logged as what it is: a worker's text", async (
     );
     assertEquals(after, "after it");
     assertEquals(long!.slice(0, MAX_TEXT), "<" + "x".repeat(MAX_TEXT - 1));
-    const more = /^… \((\d+) more\)$/.exec(long!.slice(MAX_TEXT));
-    // What comes after the cut is not even kept until the line ends.
-    assert(more !== null && Number(more[1]) < 500_000, long!.slice(MAX_TEXT));
+    assertEquals(long!.slice(MAX_TEXT), `… (cut at ${MAX_TEXT} bytes)`);
+  });
+
+  await t.step("the config says how much of it", async () => {
+    await server.project.configure({
+      log: { outputLineBytes: 256, outputBurstBytes: 1_024, outputBytesPerSecond: 1_024 },
+    });
+    await server.project.write(
+      "app.ts",
+      `${PLAIN_APP}
+for (let n = 0; n < 100; n++) console.log("z".repeat(500));`,
+    );
+    const before = outputs(server).length;
+    assertEquals((await server.hangUp()).event, "reload_done");
+    const { lines, stream } = await server.waitFor("worker_output_dropped");
+    const logged = outputs(server).slice(before);
+    assertEquals([logged.length > 1, logged.length < 50], [true, true]);
+    assertEquals(logged[0], `${"z".repeat(256)}… (cut at 256 bytes)`);
+    assertEquals([Number(lines) > 50, stream], [true, "stdout"]);
+    await server.project.configure({ log: {} });
+    await server.project.write("app.ts", OBEYING_APP);
+    assertEquals((await server.hangUp()).event, "reload_done");
+  });
+
+  await t.step("what an app logs under load is whole: 600 lines, and 6 KiB of JSON", async () => {
+    const drops = server.eventsOf("worker_output_dropped").length;
+    const json = JSON.stringify({ level: "error", stack: "at app.ts:1 ".repeat(500), id: 77 });
+    const lines = await texts(
+      601,
+      `for (let n = 1; n <= 600; n++) console.log("GET / " + n); console.log(${
+        JSON.stringify(json)
+      });`,
+    );
+    assertEquals(lines.slice(0, 600), Array.from({ length: 600 }, (_, n) => `GET / ${n + 1}`));
+    assertEquals(JSON.parse(lines[600]!).id, 77);
+    assertEquals(server.eventsOf("worker_output_dropped").length, drops);
   });
 
   await t.step(
@@ -198,17 +231,27 @@ Deno.test("what an app prints is logged as what it is: a worker's text", async (
     "an app that prints without end has its lines limited, and each one counted",
     async () => {
       const before = outputs(server).length;
+      const drops = server.eventsOf("worker_output_dropped").length;
+      const most = 200;
       const count = 5000;
+      await server.project.configure({
+        log: {
+          outputLineBytes: 256,
+          outputBurstBytes: most * LINE_COST,
+          outputBytesPerSecond: 20 * LINE_COST,
+        },
+      });
       const app =
         `${PLAIN_APP}for (let line = 0; line < ${count}; line++) console.log("line " + line);`;
       await server.project.write("app.ts", app);
       assertEquals((await server.hangUp()).event, "reload_done");
       const logged = () => outputs(server).slice(before);
       const dropped = () =>
-        server.eventsOf("worker_output_dropped").reduce((sum, { lines }) => sum + Number(lines), 0);
+        server.eventsOf("worker_output_dropped").slice(drops)
+          .reduce((sum, { lines }) => sum + Number(lines), 0);
       await until("every line to be accounted for", () => logged().length + dropped() >= count);
       assertEquals(logged().length + dropped(), count);
-      assert(logged().length >= OUTPUT_BURST, `${logged().length} logged`);
+      assert(logged().length > most / 2, `${logged().length} logged`);
       assert(dropped() > count / 2, `${dropped()} dropped`);
       assertEquals(logged()[0], "line 0");
       assertEquals(server.eventsOf("worker_output_dropped")[0]!.level, "warn");
@@ -300,7 +343,7 @@ testWith(
 const LOUD_APP = `${PLAIN_APP}
 for (let line = 0; line < 300; line++) console.log("x".repeat(4000) + line);`;
 
-/** Reloads of {@link LOUD_APP} that print more than 2,048 lines, which may wait, and 100 besides. */
+/** Reloads of {@link LOUD_APP} that print more than the 8 MiB that may wait. */
 const LOUD_RELOADS = 12;
 
 Deno.test("a log that nobody reads stops nothing; what was dropped is counted when it is read, and its reader may go", async () => {

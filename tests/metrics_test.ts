@@ -324,8 +324,10 @@ Deno.test("logger and metrics process get the wall that a reload brings, and are
   await project.write("app.ts", `${PLAIN_APP}\n// another version`);
   assertEquals((await server.reload()).outcome, "done");
   assertEquals(await both(), walled);
-  const log = await Deno.readTextFile(project.path("log/holdfast.log"));
-  assertEquals(log.match(/"event":"reload_done"/g)?.length, 2);
+  await until("both in the log", async () => {
+    const log = await Deno.readTextFile(project.path("log/holdfast.log"));
+    return log.match(/"event":"reload_done"/g)?.length === 2;
+  });
 });
 
 Deno.test("an address that other machines reach is refused", async () => {

@@ -64,7 +64,7 @@ Deno.test("a second TERM cuts the announcement short", async () => {
   await using server = await Server.start({ config: LONG });
   server.signal("SIGTERM");
   await until("the announcement", async () => await ask(server, "/ready") === "503 draining");
-  server.signal("SIGTERM");
+  await server.cut();
   assertEquals((await server.exited()).code, 0);
   assertEquals(server.eventsOf("generation_ended")[0]?.outcome, "killed");
 });

@@ -1,6 +1,6 @@
 /**
- * Whatever an app answers, the client gets what Deno's own server would have sent it: from both
- * engines, while they serve and while they drain.
+ * Whatever a client asks and an app answers, the app sees and the client gets what Deno's own server
+ * would have given them: on both engines, while they serve and while they drain.
  */
 import { assertEquals, assertMatch } from "@std/assert";
 import { createServer } from "node:http";
@@ -62,6 +62,12 @@ const ANSWERS = {
     headers: { "content-length": "6" },
   }),
   "/promise": async () => { await null; return new Response("later"); },
+  "/echo": async (request) => Response.json([
+    request.method,
+    request.url.length > 500 ? request.url.length : request.url,
+    [...request.headers].filter(([name]) => name !== "x-long"),
+    await request.text(),
+  ]),
   "/fetched": () => fetched("/plain"),
   "/fetched/gzip": () => fetched("/gzip"),
   "/fetched/chunked": () => fetched("/chunked"),
@@ -73,9 +79,111 @@ const ANSWERS = {
 };
 export default {
   fetch: (request) =>
-    ANSWERS[new URL(request.url).pathname]?.(request) ?? Response.json(Object.keys(ANSWERS)),
+    ANSWERS[new URL(request.url).pathname]?.(request) ??
+      (request.headers.has("x-odd") ? ANSWERS["/echo"](request) : Response.json(Object.keys(ANSWERS))),
 };
 `;
+
+/** What makes a request that the app tells of in its answer, after which its connection ends. */
+const END = "Connection: close\r\nX-Odd: 1\r\n";
+const HOST = `Host: h\r\n${END}`;
+const long = (length: number) => "a".repeat(length);
+const lines = (count: number) => Array.from({ length: count }, (_, i) => `X-${i}: 1\r\n`).join("");
+
+/** Requests that clients can make, odd ones too. */
+const REQUESTS: Readonly<Record<string, string>> = {
+  trace: `TRACE /a HTTP/1.1\r\n${HOST}\r\n`,
+  "trace with a body": `TRACE /a HTTP/1.1\r\n${HOST}Content-Length: 2\r\n\r\nab`,
+  connect: `CONNECT h:80 HTTP/1.1\r\n${HOST}\r\n`,
+  "connect to a path": `CONNECT /a HTTP/1.1\r\n${HOST}\r\n`,
+  patch: `PATCH /a HTTP/1.1\r\n${HOST}Content-Length: 2\r\n\r\nab`,
+  propfind: `PROPFIND /a HTTP/1.1\r\n${HOST}\r\n`,
+  query: `QUERY /a HTTP/1.1\r\n${HOST}Content-Length: 2\r\n\r\nab`,
+  "delete with a body": `DELETE /a HTTP/1.1\r\n${HOST}Content-Length: 2\r\n\r\nab`,
+  "options *": `OPTIONS * HTTP/1.1\r\n${HOST}\r\n`,
+  "get *": `GET * HTTP/1.1\r\n${HOST}\r\n`,
+  "get with a body": `GET /a HTTP/1.1\r\n${HOST}Content-Length: 2\r\n\r\nab`,
+  "no path": `GET abc HTTP/1.1\r\n${HOST}\r\n`,
+  "HTTP/0.9": `GET /a\r\n\r\n`,
+  "HTTP/1.0": `GET /a HTTP/1.0\r\nX-Odd: 1\r\n\r\n`,
+  "HTTP/1.0, chunked": `POST /a HTTP/1.0\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+  "HTTP/1.2": `GET /a HTTP/1.2\r\n${HOST}\r\n`,
+  "HTTP/2.0": `GET /a HTTP/2.0\r\n${HOST}\r\n`,
+  "TLS": "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+  "no host": `GET /a HTTP/1.1\r\n${END}\r\n`,
+  "an empty host": `GET /a HTTP/1.1\r\nHost:\r\n${END}\r\n`,
+  "two hosts": `GET /a HTTP/1.1\r\nHost: b\r\n${HOST}\r\n`,
+  "a host twice": `GET /a HTTP/1.1\r\nHost: h\r\n${HOST}\r\n`,
+  "a host in capitals": `GET /a HTTP/1.1\r\nHost: H.Example:8080\r\n${END}\r\n`,
+  "a host with port 80": `GET /a HTTP/1.1\r\nHost: h:80\r\n${END}\r\n`,
+  "a host of IPv6": `GET /a HTTP/1.1\r\nHost: [::1]:80\r\n${END}\r\n`,
+  "a host with %": `GET /a HTTP/1.1\r\nHost: h%41\r\n${END}\r\n`,
+  "a whole URL": `GET http://other/x?y=1 HTTP/1.1\r\n${HOST}\r\n`,
+  "a whole URL without a path": `GET http://other HTTP/1.1\r\n${HOST}\r\n`,
+  "a whole URL in capitals": `GET HTTP://Other:80/x HTTP/1.1\r\n${HOST}\r\n`,
+  "a whole URL of https": `GET https://other/x HTTP/1.1\r\n${HOST}\r\n`,
+  "a whole URL, no host": `GET http://other/x HTTP/1.1\r\n${END}\r\n`,
+  "two slashes": `GET //other/x HTTP/1.1\r\n${HOST}\r\n`,
+  dots: `GET /a/../b/./c HTTP/1.1\r\n${HOST}\r\n`,
+  "a fragment": `GET /a#b HTTP/1.1\r\n${HOST}\r\n`,
+  "odd characters": `GET /a"<>|\\^\`{}?'" HTTP/1.1\r\n${HOST}\r\n`,
+  "odd escapes": `GET /%zz%ff%2e%2E HTTP/1.1\r\n${HOST}\r\n`,
+  "a space": `GET /a b HTTP/1.1\r\n${HOST}\r\n`,
+  "header lines twice": `GET /a HTTP/1.1\r\n${HOST}` +
+    "Cookie: a=1\r\nX-A: 1\r\nCookie: b=2\r\nX-A: 2\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n" +
+    "User-Agent: a\r\nUser-Agent: b\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n",
+  "blanks around a value": `GET /a HTTP/1.1\r\n${HOST}X-A:  a \t \r\nX-B:\r\n\r\n`,
+  "a folded line": `GET /a HTTP/1.1\r\n${HOST}X-A: a\r\n b\r\n\r\n`,
+  "a blank before the colon": `GET /a HTTP/1.1\r\n${HOST}X-A : a\r\n\r\n`,
+  "a name that is none": `GET /a HTTP/1.1\r\n${HOST}X(A: a\r\n\r\n`,
+  "a value of Latin-1": `GET /a HTTP/1.1\r\n${HOST}X-A: caf\xe9\r\n\r\n`,
+  "a value of UTF-8": `GET /a HTTP/1.1\r\n${HOST}X-A: caf\xc3\xa9\r\n\r\n`,
+  "a control character": `GET /a HTTP/1.1\r\n${HOST}X-A: a\x01b\r\n\r\n`,
+  "a NUL": `GET /a HTTP/1.1\r\n${HOST}X-A: a\0b\r\n\r\n`,
+  "a long path": `GET /${long(40_000)} HTTP/1.1\r\n${HOST}\r\n`,
+  "a long header": `GET /a HTTP/1.1\r\n${HOST}X-Long: ${long(64_000)}\r\n\r\n`,
+  "too long a header": `GET /a HTTP/1.1\r\n${HOST}X-Long: ${long(70_000)}\r\n\r\n`,
+  "many header lines": `GET /a HTTP/1.1\r\n${HOST}${lines(125)}\r\n`,
+  "too many header lines": `GET /a HTTP/1.1\r\n${HOST}${lines(126)}\r\n`,
+  "two lengths": `POST /a HTTP/1.1\r\n${HOST}Content-Length: 2\r\nContent-Length: 3\r\n\r\nab`,
+  "a length and chunks": `POST /a HTTP/1.1\r\n${HOST}Content-Length: 5\r\n` +
+    "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+  "a length with a sign": `POST /a HTTP/1.1\r\n${HOST}Content-Length: +2\r\n\r\nab`,
+  chunks: `POST /a HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n` +
+    "2;e=1\r\nab\r\n0\r\nX-T: 1\r\n\r\n",
+  "a chunk that is none": `POST /a HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\nzz\r\n`,
+  "compressed chunks":
+    `POST /a HTTP/1.1\r\n${HOST}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`,
+  "expects to go on":
+    `POST /a HTTP/1.1\r\n${HOST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\nab`,
+  "expects to go on without a body": `GET /a HTTP/1.1\r\n${HOST}Expect: 100-continue\r\n\r\n`,
+  "expects something": `POST /a HTTP/1.1\r\n${HOST}Expect: more\r\nContent-Length: 2\r\n\r\nab`,
+  "offers HTTP/2": "GET /a HTTP/1.1\r\nHost: h\r\nX-Odd: 1\r\nConnection: Upgrade, close\r\n" +
+    "Upgrade: h2c\r\n\r\n",
+  "offers a WebSocket and closes": `GET /a HTTP/1.1\r\n${HOST}Upgrade: websocket\r\n\r\n`,
+  "an empty line first": `\r\n\r\nGET /a HTTP/1.1\r\n${HOST}\r\n`,
+  "one more after the end": `GET /a HTTP/1.1\r\n${HOST}\r\nGET /b HTTP/1.1\r\n${HOST}\r\n`,
+  "one more that is none": `GET /a HTTP/1.1\r\nHost: h\r\nX-Odd: 1\r\n\r\n` +
+    `GET /b HTTP/1.1\r\n${HOST}X A: 1\r\n\r\n`,
+};
+
+/** What Deno's own server takes and both engines refuse: no app could read the URL. */
+const NO_URL: Readonly<Record<string, string>> = {
+  "a host with a blank": `GET /a HTTP/1.1\r\nHost: a b\r\n${END}\r\n`,
+  "a host with a port that is none": `GET /a HTTP/1.1\r\nHost: a:99999\r\n${END}\r\n`,
+};
+
+/** What the node engine refuses, and the native one takes: docs/architecture.md names them. */
+const STRICTER: Readonly<Record<string, string>> = {
+  "a method that node:http does not know": `TRACK /a HTTP/1.1\r\n${HOST}\r\n`,
+  "a method in small letters": `get /a HTTP/1.1\r\n${HOST}\r\n`,
+  "a path with raw UTF-8": `GET /caf\xc3\xa9 HTTP/1.1\r\n${HOST}\r\n`,
+  "a length twice": `POST /a HTTP/1.1\r\n${HOST}Content-Length: 2\r\nContent-Length: 2\r\n\r\nab`,
+  "lines that end without a carriage return": `GET /a HTTP/1.1\n${HOST.replaceAll("\r", "")}\n`,
+  "a host with a user": `GET /a HTTP/1.1\r\nHost: u@h\r\n${END}\r\n`,
+  "a host with a path": `GET /a HTTP/1.1\r\nHost: h/b\r\n${END}\r\n`,
+  "a host with a query": `GET /a HTTP/1.1\r\nHost: h?b\r\n${END}\r\n`,
+};
 
 /** What stands before apps that hand on what they fetched. */
 function startUpstream(port: number): Promise<AsyncDisposable> {
@@ -128,6 +236,8 @@ async function readAll(connection: Deno.Conn, what: string): Promise<string> {
       text += String.fromCharCode(...buffer.subarray(0, size));
     }
   } catch (error) {
+    // What the server left unread when it refused.
+    if (error instanceof Deno.errors.ConnectionReset && text !== "") return text;
     throw new Error(`${what} did not end after ${JSON.stringify(text)}`, { cause: error });
   } finally {
     clearTimeout(late);
@@ -183,6 +293,39 @@ async function askAll(
   return answers;
 }
 
+/** Sends each as it is, on a connection of its own. */
+async function askOdd(
+  connect: () => Promise<Deno.Conn>,
+  requests: Readonly<Record<string, string>>,
+): Promise<Answers> {
+  const answers: Answers = {};
+  for (const [name, request] of Object.entries(requests)) {
+    using connection = await connect();
+    const { port } = connection.remoteAddr as Deno.NetAddr;
+    await connection.write(Uint8Array.from(request, (character) => character.charCodeAt(0)));
+    const parts = (await readAll(connection, name)).split(/(?=HTTP\/1\.[01] )/);
+    const answer = parts.map(readOdd).join("\n");
+    answers[name] = answer.replaceAll(`localhost:${port}`, "localhost:PORT");
+  }
+  return answers;
+}
+
+/** An answer to a request of HTTP/1.0 may tell either version, and an interim one has no body. */
+function readOdd(text: string): string {
+  return text === "" ? "" : readAnswer(text, "GET");
+}
+
+/** The statuses alone. */
+function statusesOf(answers: Answers): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(answers).map(([name, answer]) => [name, answer.slice(0, 3)]),
+  );
+}
+
+function each(requests: Answers, status: string): Record<string, string> {
+  return Object.fromEntries(Object.keys(requests).map((name) => [name, status]));
+}
+
 Deno.test({
   name: "a client gets from both engines, also in a drain, what Deno's own server sends",
   // The bare server's app is in this process, and its fetch() keeps a pool of connections.
@@ -203,6 +346,8 @@ async function compareAll(t: Deno.TestContext): Promise<void> {
   const paths: string[] = await (await fetch(`http://127.0.0.1:${bare}/`)).json();
   const connectTo = (port: number) => () => Deno.connect({ hostname: "127.0.0.1", port });
   const expected = await askAll(connectTo(bare), paths);
+  const expectedOdd = await askOdd(connectTo(bare), REQUESTS);
+  const taken = await askOdd(connectTo(bare), STRICTER);
   for (const engine of ["native", "node"]) {
     await t.step(engine, async (t) => {
       await using server = await Server.start({
@@ -212,6 +357,18 @@ async function compareAll(t: Deno.TestContext): Promise<void> {
       const connect = connectTo(server.project.port);
       await t.step("while it serves", async () => {
         assertEquals(await askAll(connect, paths), expected);
+      });
+      await t.step("whatever is asked", async () => {
+        assertEquals(await askOdd(connect, REQUESTS), expectedOdd);
+      });
+      await t.step("what no app could read is refused, and the app not blamed", async () => {
+        assertEquals(statusesOf(await askOdd(connect, NO_URL)), each(NO_URL, "400"));
+        assertEquals(server.log.includes("The app threw"), false);
+      });
+      await t.step("what node:http does not take", async () => {
+        const answers = await askOdd(connect, STRICTER);
+        if (engine === "native") assertEquals(answers, taken);
+        else assertEquals(statusesOf(answers), each(STRICTER, "400"));
       });
       await t.step(
         "a length that the app tells of a body that HEAD leaves out is its own",
@@ -227,7 +384,7 @@ async function compareAll(t: Deno.TestContext): Promise<void> {
         // An event stream ends at once in a drain, so that its client comes back to a new worker.
         const whole = paths.filter((path) => path !== "/fetched/events");
         const kept: Deno.Conn[] = [];
-        for (let left = 2 * whole.length; left > 0; left--) {
+        for (let left = 2 * whole.length + Object.keys(REQUESTS).length; left > 0; left--) {
           const connection = await connect();
           // An idle one has had an answer: the drain gives it the grace.
           await connection.write(formatRequest("/null"));
@@ -236,7 +393,12 @@ async function compareAll(t: Deno.TestContext): Promise<void> {
         }
         await server.reload();
         const { "GET /fetched/events": _, "HEAD /fetched/events": __, ...same } = expected;
-        assertEquals(await askAll(() => Promise.resolve(kept.shift()!), whole), same);
+        const next = () => Promise.resolve(kept.shift()!);
+        assertEquals(await askAll(next, whole), same);
+        const { "one more that is none": ___, ...odd } = expectedOdd;
+        const { "one more that is none": ____, ...requests } = REQUESTS;
+        assertEquals(await askOdd(next, requests), odd);
+        for (const connection of kept) connection.close();
       });
     });
   }

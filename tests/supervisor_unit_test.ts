@@ -3,10 +3,11 @@ import { join } from "node:path";
 import { HoldfastError } from "../lib/base/error.ts";
 import { escapeStranger, MAX_STRANGER_TEXT } from "../lib/base/escape.ts";
 import { LineWriter } from "../lib/base/log.ts";
+import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../lib/base/output_limits.ts";
 import { formatAge, formatStatus } from "../lib/cli/status.ts";
 import type { Status } from "../lib/protocol/control.ts";
 import { backoffMs } from "../lib/supervisor/backoff.ts";
-import { OUTPUT_BURST, OUTPUT_LINES_PER_SECOND, OutputLines } from "../lib/supervisor/output.ts";
+import { OutputLines } from "../lib/supervisor/output.ts";
 import { type QueueClock, RELOAD_SPACING_MS, ReloadQueue } from "../lib/supervisor/reload_queue.ts";
 import { controlSocketPath, openRuntimeFolder } from "../lib/supervisor/runtime_folder.ts";
 import { cutAtRandom, randomFrom } from "./doubles/random.ts";
@@ -214,7 +215,7 @@ Deno.test("text of strangers is cut, and the cut is told", () => {
 /** Lines without a limit of their rate in the way. */
 function linesOf(...chunks: (string | Uint8Array)[]): string[] {
   let nowMs = 0;
-  const lines = new OutputLines(() => nowMs += 1000);
+  const lines = new OutputLines(DEFAULT_OUTPUT_LIMITS, () => nowMs += 1000);
   const found: string[] = [];
   for (const chunk of chunks) {
     found.push(...lines.push(typeof chunk === "string" ? encoder.encode(chunk) : chunk));
@@ -240,15 +241,23 @@ Deno.test("a line of a worker can carry no escape and no forged line", () => {
 });
 
 Deno.test("a line without an end is cut and the rest of it is skipped, up to the next line", () => {
-  const long = "x".repeat(MAX_STRANGER_TEXT);
-  const lines = linesOf(...Array.from({ length: 50 }, () => long), "tail\nnext\n");
-  assertEquals(lines.length, 2);
-  assert(lines[0]!.startsWith(long) && lines[0]!.length < 2 * MAX_STRANGER_TEXT + 30);
-  assertEquals(lines[1], "next");
+  const { lineBytes } = DEFAULT_OUTPUT_LIMITS;
+  const cut = `… (cut at ${lineBytes} bytes)`;
+  const long = "x".repeat(lineBytes / 4);
+  const whole = long.repeat(4);
+  const chunks = Array.from({ length: 50 }, () => long);
+  assertEquals(linesOf(...chunks, "tail\nnext\n"), [whole + cut, "next"]);
+  // One that is as long as it may be is whole, and one byte more is cut.
+  assertEquals(linesOf(`${whole}\n`, `${whole}x\n`, `${whole}\n`), [whole, whole + cut, whole]);
+  // The limit is of bytes, and half a character is left out.
+  assertEquals(linesOf(`x${"ü".repeat(lineBytes)}\n`), [`x${"ü".repeat(lineBytes / 2 - 1)}${cut}`]);
+  // What is escaped is longer, within limits.
+  const escaped = linesOf("\x1b".repeat(lineBytes) + "\n")[0]!;
+  assertEquals(escaped.length, 2 * lineBytes);
 });
 
 Deno.test("a worker that prints without end and without lines costs no memory", () => {
-  const lines = new OutputLines(() => 0);
+  const lines = new OutputLines(DEFAULT_OUTPUT_LIMITS, () => 0);
   const chunk = encoder.encode("y".repeat(64 * 1024));
   const before = Deno.memoryUsage();
   const found: string[] = [];
@@ -258,15 +267,21 @@ Deno.test("a worker that prints without end and without lines costs no memory", 
   assert(after.heapTotal - before.heapTotal < 64 * 1024 * 1024, "125 MB were printed and kept");
 });
 
-Deno.test("too many lines are dropped and counted, and lines come through again later", () => {
+Deno.test("too much output is dropped and counted, and lines come through again later", () => {
   let nowMs = 0;
-  const lines = new OutputLines(() => nowMs);
-  const flood = encoder.encode("x\n".repeat(OUTPUT_BURST + 500));
-  assertEquals([...lines.push(flood)].length, OUTPUT_BURST);
-  assertEquals(lines.takeDropped(), 500);
-  assertEquals(lines.takeDropped(), 0);
+  const cost = 1 + LINE_COST;
+  const limits = { lineBytes: 1_000, bytesPerSecond: 20 * cost, burstBytes: 200 * cost };
+  const lines = new OutputLines(limits, () => nowMs);
+  const flood = encoder.encode("x\n".repeat(700));
+  assertEquals([...lines.push(flood)].length, 200);
+  assertEquals(lines.takeDropped(), { lines: 500, bytes: 500 });
+  assertEquals(lines.takeDropped(), { lines: 0, bytes: 0 });
   nowMs += 1000;
-  assertEquals([...lines.push(flood)].length, OUTPUT_LINES_PER_SECOND);
+  assertEquals([...lines.push(flood)].length, 20);
+  // It is bytes that count: as much in few long lines as in many short ones.
+  nowMs += 10_000;
+  const long = "y".repeat(5 * cost - LINE_COST);
+  assertEquals([...lines.push(encoder.encode(`${long}\n`.repeat(50)))].length, 40);
 });
 
 // ---- the log's writer ----
@@ -407,6 +422,8 @@ const STATUS: Status = {
   events: {},
   drains: { outcomes: { drained: 0, cut: 0, killed: 0, died: 0 }, ms: 0, cut: 0 },
   listeners: ["127.0.0.1:8000", "unix:/run/app.sock"],
+  waiting: {},
+  accepting: true,
   logger: null,
   generations: [
     {
@@ -533,6 +550,15 @@ Deno.test("a runtime folder is made for its user alone, and left empty", async (
   assertEquals(await Deno.readTextFile(join(place.runtime, "lock")), `${Deno.pid}\n`);
   opened.close();
   assertEquals([...Deno.readDirSync(place.runtime)], []);
+});
+
+Deno.test("the workers' group may pass through a runtime folder, where it is named", async () => {
+  await using place = await temporary();
+  for (const [gid, expected] of [[Deno.gid()!, 0o710], [undefined, 0o700]] as const) {
+    const opened = await openRuntimeFolder(place.runtime, gid);
+    assertEquals(modeOf(place.runtime), expected);
+    opened.close();
+  }
 });
 
 Deno.test("a second supervisor learns who holds the runtime folder", async () => {

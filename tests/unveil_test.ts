@@ -14,6 +14,7 @@ const FACTS: CheckFacts = {
 
 const CONFIG = makeConfig({
   file: "/srv/conf/holdfast.jsonc",
+  named: "/srv/conf/holdfast.jsonc",
   folder: "/srv/conf",
   app: { module: "/srv/app/src/main.ts", project: "/srv/app", lockfile: "/srv/app/deno.lock" },
   listen: [
@@ -223,6 +224,25 @@ Deno.test("protection follows the symbolic links of an unveiled path", () => {
       JSON.stringify(links),
     );
   }
+});
+
+Deno.test("who may replace a link by which the config is found chooses it, and is refused", () => {
+  const named = "/srv/www/current/holdfast.jsonc";
+  const links = { "/srv/www/current": "/srv/conf" };
+  assertEquals(check({ "/srv/www/shared": "rwc" }, { named, links }), []); // control
+  assertEquals(check({ "/srv/www": "rwc" }, { named, links }), ["unveil_over_config"]);
+  assertEquals(check({ "/srv/www": "r" }, { named, links }), []);
+});
+
+Deno.test("the runtime folder in use is out of reach while the config's own lies elsewhere", () => {
+  const judge = (path: string, inUse: string) =>
+    checkConfig(
+      { ...CONFIG, unveil: [{ path, rights: "r", folder: true, exists: true }] },
+      { ...FACTS, runtime: inUse },
+      { uid: 0, readLink: () => undefined, exists: () => true },
+    ).map(({ code }) => code);
+  assertEquals(judge("/srv/old", "/run/other"), []); // control
+  assertEquals(judge("/srv/old", "/srv/old/.holdfast"), ["unveil_over_runtime"]);
 });
 
 Deno.test("protection follows the symbolic links that lead to what is protected", () => {

@@ -1,5 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
-import { formatRequest, Wire } from "./harness/http.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { concat, formatRequest, Wire } from "./harness/http.ts";
 import { Project } from "./harness/project.ts";
 import { Server } from "./harness/server.ts";
 import { until, untilTold } from "./harness/wait.ts";
@@ -46,9 +46,18 @@ const handlers = {
 app.get("/chat", upgradeWebSocket(() => handlers, { protocol: "chat" }));
 app.get("/", upgradeWebSocket(() => handlers));
 
+let goOn;
+
 export default {
-  fetch(request, info) {
+  async fetch(request, info) {
     const { pathname } = new URL(request.url);
+    if (pathname.endsWith("/go_on")) return new Response(String(goOn?.() !== undefined));
+    if (pathname.endsWith("/when_told")) {
+      const told = Promise.withResolvers();
+      goOn = () => (goOn = undefined, told.resolve(), true);
+      await told.promise;
+      return upgrade(request);
+    }
     if (pathname.startsWith("/hono")) return app.fetch(request, info);
     return pathname === "/deno/closes" ? Response.json(denoCloses) : upgrade(request);
   },
@@ -156,6 +165,26 @@ const PROMISES: Record<string, (server: Server, way: Way) => Promise<void>> = {
     }
   },
 
+  async "hears what its client says before the handshake is answered"(server, way) {
+    // A masked text of five bytes; a mask of zeros changes nothing.
+    const hello = Uint8Array.from([0x81, 0x85, 0, 0, 0, 0, ...new TextEncoder().encode("hello")]);
+    const ask = (path: string) => formatRequest(path, { headers: HANDSHAKE });
+    for (let count = 0; count < 20; count++) {
+      using connection = await connect(server);
+      await connection.write(concat([ask(`/${way}`), hello]));
+      assertMatch(await echoOf(connection), /hello$/);
+    }
+    // In the middle, when the worker has read the one and not begun to answer it.
+    for (let count = 0; count < 5; count++) {
+      using connection = await connect(server);
+      await connection.write(ask(`/${way}/when_told`));
+      await server.text(`/${way}/closes`);
+      await connection.write(hello);
+      await untilTold("it to upgrade", async () => await server.text(`/${way}/go_on`) === "true");
+      assertMatch(await echoOf(connection), /hello$/);
+    }
+  },
+
   async "passes on the code with which the app closes"(server, way) {
     const { client } = await Client.open(server, way);
     client.send("please close");
@@ -212,6 +241,25 @@ const HANDSHAKE = {
   "sec-websocket-version": "13",
   "sec-websocket-key": btoa("sixteen bytes..."),
 };
+
+function connect(server: Server): Promise<Deno.Conn> {
+  return Deno.connect({ hostname: "127.0.0.1", port: server.project.port });
+}
+
+/** All that comes until there is an echo; who gets none waits no longer than `until` does. */
+async function echoOf(connection: Deno.Conn): Promise<string> {
+  const buffer = new Uint8Array(1_024);
+  let text = "";
+  let over = false;
+  const read = async () => {
+    for (let size; !text.endsWith("hello") && (size = await connection.read(buffer)) !== null;) {
+      text += String.fromCharCode(...buffer.subarray(0, size));
+    }
+  };
+  read().catch(() => {}).finally(() => over = true);
+  await until("an echo", () => over);
+  return text;
+}
 
 /** A WebSocket of a client that will say nothing more. */
 async function shakeHands(server: Server, way: Way): Promise<Wire> {

@@ -2,11 +2,15 @@
 
 /** The package of each program. Node.js with npx is what brings Deno, and is not in it. */
 export const PROGRAMS = {
+  "apt-get": "apt",
   bwrap: "bubblewrap",
   busybox: "busybox-static",
   caddy: "caddy",
+  chroot: "coreutils",
   chromium: "chromium",
   curl: "curl",
+  "dpkg-deb": "dpkg",
+  gcc: "gcc",
   h2load: "nghttp2-client",
   haproxy: "haproxy",
   ip: "iproute2",
@@ -20,6 +24,7 @@ export const PROGRAMS = {
   setpriv: "util-linux",
   strace: "strace",
   "systemd-analyze": "systemd",
+  tar: "tar",
   unshare: "util-linux",
 } as const;
 

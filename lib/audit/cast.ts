@@ -1,4 +1,5 @@
 /** Who is who in an audit: in whose place the suspect stands, and who lives around it. Pure. */
+import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
 import type { Compartment, Config, HelperConfig, ListenAddress } from "../config/config.ts";
 import type { Duty } from "../protocol/to_worker.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
@@ -157,6 +158,7 @@ export function requestOf(
     env: workerEnvironment(compartment, Deno.env.toObject(), denoDir),
     cwd: app.project,
     source: sources[kind],
+    output: DEFAULT_OUTPUT_LIMITS,
     account: account && { uid: account.uid, gid: account.gid },
   };
 }

@@ -36,7 +36,8 @@ export function toHoldfastError(error: unknown): HoldfastError {
     return new HoldfastError(error.message, {
       kind: "environment",
       code: "not_permitted",
-      hint: "Start Holdfast with the permissions that its README lists",
+      hint: "Start Holdfast with all of --allow-read --allow-write=RUNTIME_FOLDER --allow-net " +
+        "--allow-run=DENO_PROGRAM --allow-env --allow-ffi --allow-sys=uid; see its README",
       cause: error,
     });
   }

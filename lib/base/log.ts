@@ -76,8 +76,11 @@ function formatDropped(lines: number): string {
 
 const LINE_END = 0x0a;
 
-/** Lines that wait for a slow reader of stderr; beyond it they are dropped and counted. */
-const MAX_WAITING_LINES = 2048;
+/**
+ * What waits for a slow reader of stderr, in UTF-16 code units; lines beyond it are dropped and counted.
+ * It takes what several processes may print at once.
+ */
+const MAX_WAITING_UNITS = 8 * 1024 * 1024;
 
 /**
  * Writes lines in order without ever making the caller wait: a full pipe or a full disk behind
@@ -89,6 +92,7 @@ export class LineWriter {
   readonly #write: (bytes: Uint8Array) => Promise<number>;
   readonly #encoder = new TextEncoder();
   #waiting: string[] = [];
+  #waitingUnits = 0;
   #writing: Promise<void> | undefined;
   #dropped = 0;
   /** Whether the last byte that was taken is in the middle of a line. */
@@ -99,11 +103,12 @@ export class LineWriter {
   }
 
   write(line: string): void {
-    if (this.#waiting.length >= MAX_WAITING_LINES) {
+    if (this.#waitingUnits >= MAX_WAITING_UNITS) {
       this.#dropped++;
       return;
     }
     this.#waiting.push(line);
+    this.#waitingUnits += line.length;
     this.#writing ??= this.#run();
   }
 
@@ -122,6 +127,7 @@ export class LineWriter {
       const lines = this.#waiting;
       const dropped = this.#dropped;
       this.#waiting = [];
+      this.#waitingUnits = 0;
       this.#dropped = 0;
       const text = lines.join("") +
         (dropped > 0 ? this.droppedPrefix + formatDropped(dropped) : "");

@@ -3,6 +3,7 @@ import process from "node:process";
 import { MAX_REASON_LENGTH, PULSE_INTERVAL_MS } from "../protocol/limits.ts";
 import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
 import type { Configure, Grants, ToWorker } from "../protocol/to_worker.ts";
+import { type AppSignals, keepAppSignals } from "./app_signals.ts";
 import { Channel, ChannelClosed } from "./channel.ts";
 import { findGrantFaults } from "./grants.ts";
 import { HandOvers } from "./hand_over.ts";
@@ -13,8 +14,12 @@ const FAILED = 1;
 
 // A terminal's Ctrl-C and hang-up, and a service manager's TERM, reach the whole process group. The
 // supervisor gets them too and says what is to be done; a worker that obeyed would drop requests.
+// SIGUSR2, to a whole control group, is the supervisor's too.
 // SIGXFSZ comes with a write past the largest file size: one request fails by it, not the worker.
-const IGNORED_SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM", "SIGXFSZ"] as const;
+const IGNORED_SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM", "SIGUSR2", "SIGXFSZ"] as const;
+
+// The app may put off an exit of its own; this process's own is not the app's to change.
+const exit = Deno.exit;
 
 type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
 
@@ -57,25 +62,27 @@ export interface LifeOptions {
 /** Runs until it has drained, and exits. */
 export async function runLife(options: LifeOptions): Promise<never> {
   for (const signal of IGNORED_SIGNALS) process.on(signal, () => {});
+  const signals = keepAppSignals();
   const channel = new Channel();
   const handOvers = new HandOvers();
   try {
     channel.send({ type: "hello", version: options.version, deno: Deno.version.deno });
-    await live(channel, handOvers, options);
+    await live(channel, handOvers, signals, options);
     await channel.finish();
-    Deno.exit(0);
+    return exit(0);
   } catch (error) {
-    if (error instanceof ChannelClosed) Deno.exit(0);
+    if (error instanceof ChannelClosed) return exit(0);
     const reason = describeError(error).slice(0, MAX_REASON_LENGTH);
     channel.send({ type: "failed", reason });
     await channel.finish();
-    Deno.exit(FAILED);
+    return exit(FAILED);
   }
 }
 
 async function live(
   channel: Channel,
   handOvers: HandOvers,
+  signals: AppSignals,
   { equip, judge = findGrantFaults }: LifeOptions,
 ): Promise<void> {
   const configure = await channel.next("configure");
@@ -102,6 +109,7 @@ async function live(
   const reason = await endOfService(channel);
   await service.stop?.(reason);
   channel.send({ type: "stopped" });
+  signals.call();
   const drained = await service.drain();
   clearInterval(pulse);
   try {

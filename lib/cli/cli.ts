@@ -3,6 +3,8 @@ import { parseArgs } from "@std/cli";
 import { HoldfastError, toHoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { VERSION } from "../base/version.ts";
+import { spelledPath } from "../config/spelled_path.ts";
+import { resetSignals } from "../os/signals.ts";
 import { realSystem, type System } from "../supervisor/system.ts";
 import type { Command } from "./command.ts";
 import { printError, printLine } from "./terminal.ts";
@@ -58,6 +60,11 @@ Exit status
   69 not running   70 fault of Holdfast   71 refused by the machine   75 the app did not start
   78 wrong config`;
 
+/** What asks a supervisor only needs no such right. */
+function mayCallLibc(): boolean {
+  return Deno.permissions.querySync({ name: "ffi" }).state === "granted";
+}
+
 function usageError(message: string): HoldfastError {
   return new HoldfastError(message, {
     kind: "usage",
@@ -92,8 +99,8 @@ async function dispatch(
   const commands: Record<string, CommandLoader> = { ...COMMANDS, ...extra };
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
-    string: ["config", "only", "output", "state"],
-    boolean: ["json", "markdown", "stress", "portable", "rehearse", "help", "version"],
+    string: ["config", "only", "output", "state", "rehearse"],
+    boolean: ["json", "markdown", "stress", "portable", "help", "version"],
     alias: { h: "help", V: "version" },
     default: { config: "holdfast.jsonc" },
     unknown: (argument, option) => {
@@ -123,15 +130,17 @@ async function dispatch(
   const { config, json, markdown, stress } = parsed;
   if (typeof config !== "string" || config === "") throw usageError("--config wants one file");
   const command = await load();
+  // `start` does it when it listens to signals.
+  if (name !== "start" && mayCallLibc()) resetSignals();
   return await command({
-    config,
+    config: spelledPath(config),
     json: json === true,
     markdown: markdown === true,
     only: textOf(parsed.only),
     stress: stress === true,
     portable: parsed.portable === true,
     state: textOf(parsed.state),
-    rehearse: parsed.rehearse === true,
+    rehearse: typeof parsed.rehearse === "string" ? parsed.rehearse : undefined,
     output: textOf(parsed.output),
     system,
   });

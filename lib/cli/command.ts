@@ -3,7 +3,7 @@ import type { System } from "../supervisor/system.ts";
 
 /** What a command gets from the command line. */
 export interface CommandOptions {
-  /** The config's path. */
+  /** The config's path, absolute, with its links. */
   readonly config: string;
   readonly json: boolean;
   readonly markdown: boolean;
@@ -15,8 +15,11 @@ export interface CommandOptions {
   readonly portable: boolean;
   /** `compile`: where the executable and its data will lie. */
   readonly state: string | undefined;
-  /** `start`: try whether it would come up, beside a supervisor that runs; an upgrade asks for it. */
-  readonly rehearse: boolean;
+  /**
+   * `start`: try whether it would come up, beside a supervisor that uses this runtime folder; an
+   * upgrade asks for it. Empty if it does not say.
+   */
+  readonly rehearse: string | undefined;
   /** What the command works with. */
   readonly system: System;
 }

@@ -1,8 +1,9 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { EXIT } from "../base/exit_code.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { explainPolicy, type Explanation } from "./explanation.ts";
 import { HOLDFAST_FOLDER } from "../supervisor/prepare.ts";
+import { realSystem } from "../supervisor/system.ts";
 import type { Command } from "./command.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
@@ -14,7 +15,12 @@ export const explain: Command = async ({ config: file, json, system }) => {
   const explanation = explainPolicy(config, {
     arch: Deno.build.arch,
     abi: landlockAbi(),
-    caches: system.findCaches(denoDir),
+    caches: system.findCaches(denoDir).map((path) =>
+      // Each generation has its own; an executable has all of it beforehand.
+      system.prepareApp === realSystem.prepareApp && basename(path) === "gen"
+        ? join(config.runtime, "deno_dir_*", "gen")
+        : path
+    ),
     denoDir,
     denoProgram: system.commandOf(config, "worker", config).program,
     commandOf: (who, compartment) => system.commandOf(config, who, compartment),

@@ -2,11 +2,16 @@ import { EXIT } from "../base/exit_code.ts";
 import { HoldfastError } from "../base/error.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./command.ts";
+import { findSupervisor } from "./find_supervisor.ts";
 import { printLine } from "./terminal.ts";
 
 /** Reloads and waits for the outcome. */
 export const reload: Command = async ({ config, system }) => {
-  const { result } = await askSupervisor(await system.locateRuntime(config), "reload", "reloaded");
+  const { result } = await askSupervisor(
+    await findSupervisor(config, system),
+    "reload",
+    "reloaded",
+  );
   if (result.outcome === "refused") {
     throw new HoldfastError(
       `The new version was refused, generation ${result.generation} goes on: ${result.reason}`,

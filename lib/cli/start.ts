@@ -12,7 +12,9 @@ export const start: Command = async ({ config, system, rehearse: rehearsal }) =>
     configureLog("journal", (entry) => sendAtOnce(JOURNAL_SOCKET, entry));
   } else configureLog("json");
   try {
-    await (rehearsal ? rehearse(config, system) : supervise(config, system));
+    await (rehearsal === undefined
+      ? supervise(config, system)
+      : rehearse(config, rehearsal, system));
   } finally {
     await flushLog();
   }

@@ -2,6 +2,7 @@ import { EXIT } from "../base/exit_code.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./command.ts";
+import { findSupervisor } from "./find_supervisor.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
@@ -9,7 +10,7 @@ type Generation = Status["generations"][number];
 
 /** Shows processes and generations. */
 export const status: Command = async ({ config, json, system }) => {
-  const { status } = await askSupervisor(await system.locateRuntime(config), "status", "status");
+  const { status } = await askSupervisor(await findSupervisor(config, system), "status", "status");
   printLine(json ? JSON.stringify(status) : formatStatus(status));
   return status.state === "failing" ? EXIT.failing : EXIT.ok;
 };
@@ -67,17 +68,35 @@ export function formatStatus(status: Status): string {
     }
   }
   return [
-    `holdfast ${status.holdfast} (deno ${status.deno})  ${status.config}`,
+    `holdfast ${status.holdfast} (deno ${status.deno})  ${status.config}${formatName(status)}`,
     `listening on ${status.listeners.join(", ")}`,
     ...status.logger
-      ? [`log in ${status.logger.folder}, ${status.logger.dropped} events dropped`]
+      ? [
+        `log in ${status.logger.folder}, ${status.logger.dropped} events dropped`,
+        ...status.logger.trouble === undefined
+          ? []
+          : [`NOTHING IS LOGGED: ${status.logger.trouble}`],
+      ]
       : [],
     ...status.state === "failing" ? ["FAILING: no worker lives for long; see the log"] : [],
+    ...status.accepting ? [] : [
+      `NOT ACCEPTING: ${formatWaiting(status)} wait, and no worker accepts any; see the log`,
+    ],
     ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
     formatReload(status),
     "",
     formatTable(HEAD, rows),
   ].join("\n");
+}
+
+/** A link may lead to another release than the one that serves. */
+function formatName({ named, config }: Status): string {
+  return named === undefined || named === config ? "" : ` (by ${named})`;
+}
+
+function formatWaiting({ waiting }: Status): string {
+  const counts = Object.values(waiting);
+  return `${counts.reduce((sum, count) => sum + count, 0)} connections or more`;
 }
 
 function formatReload({ reload, ...status }: Status): string {

@@ -1,11 +1,42 @@
 /** What commands print for people. */
-import type { HoldfastError } from "../base/error.ts";
+import { HoldfastError } from "../base/error.ts";
 
 const encoder = new TextEncoder();
 
+/** How long to wait for a reader of a pipe that does not block, in milliseconds. */
+const PAUSE_MS = 10;
+
+type Output = Pick<typeof Deno.stdout, "writeSync">;
+
+/**
+ * Writes all of a text. Where whoever read it has gone, as `head` does, the rest is for nobody: what a
+ * command does, and its exit status, are not changed by that.
+ */
+function write(output: Output, text: string): void {
+  let rest = encoder.encode(text);
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(output.writeSync(rest));
+    } catch (error) {
+      if (error instanceof Deno.errors.BrokenPipe) return;
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS);
+    }
+  }
+}
+
 /** One line, or several, on standard output. */
 export function printLine(text: string): void {
-  Deno.stdout.writeSync(encoder.encode(`${text}\n`));
+  try {
+    write(Deno.stdout, `${text}\n`);
+  } catch (error) {
+    throw new HoldfastError(`Cannot print: ${(error as Error).message}`, {
+      kind: "environment",
+      code: "output_failed",
+      hint: "See where standard output goes, and whether there is room",
+      cause: error,
+    });
+  }
 }
 
 /** What went wrong and what to do, on standard error. */
@@ -18,5 +49,9 @@ export function printError({ kind, message, hint, cause }: HoldfastError): void 
       "This is a fault of Holdfast: please report it",
     );
   }
-  Deno.stderr.writeSync(encoder.encode(`${lines.join("\n")}\n`));
+  try {
+    write(Deno.stderr, `${lines.join("\n")}\n`);
+  } catch {
+    // The exit status says it still.
+  }
 }

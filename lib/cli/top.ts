@@ -5,6 +5,7 @@ import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import type { Status } from "../protocol/control.ts";
 import type { Command } from "./command.ts";
+import { findSupervisor } from "./find_supervisor.ts";
 import { askSupervisor } from "./control_client.ts";
 import { formatStatus } from "./status.ts";
 
@@ -34,7 +35,7 @@ export const top: Command = async ({ config, system }) => {
     });
   }
   // Before the screen is taken: without a supervisor there is nothing to show.
-  const runtime = await system.locateRuntime(config);
+  const runtime = await findSupervisor(config, system);
   let last = await sample(runtime);
   const quit = new AbortController();
   const onSignal = () => quit.abort();

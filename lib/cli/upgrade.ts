@@ -3,6 +3,7 @@ import { HoldfastError } from "../base/error.ts";
 import type { Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./command.ts";
+import { findSupervisor } from "./find_supervisor.ts";
 import { printLine } from "./terminal.ts";
 
 /** How long the new supervisor may take to serve, after its rehearsal. */
@@ -13,7 +14,7 @@ const ASK_INTERVAL_MS = 200;
 
 /** Replaces the supervisor's program, and waits for the outcome. */
 export const upgrade: Command = async ({ config, system }) => {
-  const runtime = await system.locateRuntime(config);
+  const runtime = await findSupervisor(config, system);
   const before = (await askSupervisor(runtime, "status", "status")).status;
   try {
     const { reason } = await askSupervisor(runtime, "upgrade", "upgrade_refused");

@@ -51,7 +51,6 @@ const TYPES_AND_MAPS = /\.(d\.[cm]?ts|map)$/;
 
 const ProjectFacts = z.looseObject({
   version: z.string().max(64).optional().catch(undefined),
-  importMap: z.string().optional().catch(undefined),
 });
 
 /** A graph, and whose. */
@@ -88,9 +87,14 @@ export async function collect(options: CollectOptions): Promise<Collection> {
   for (const { graph } of entries) refuseFixed(graph);
   const files = [...new Set(entries.flatMap(({ graph }) => filesOf(graph)))];
   const local = files.filter((path) => !covers(denoDir, path));
+  const settings = await filterAsync(
+    [...new Set(entries.flatMap(({ place }) => place.settings ?? []))],
+    isThere,
+  );
   const root = commonFolder([
     config.folder,
     ...entries.map(({ place }) => place.project),
+    ...settings.map(dirname),
     ...local.map(dirname),
     ...[...written, ...read].map((path) => dirname(resolve(config.folder, path))),
   ]);
@@ -103,12 +107,12 @@ export async function collect(options: CollectOptions): Promise<Collection> {
 
   await Deno.mkdir(join(stage, IMAGE_FOLDERS.denoDir));
   await pack(config.file);
-  for (const path of files) await pack(path);
+  for (const path of [...files, ...settings]) await pack(path);
   const folders = new Set(
     [config.file, ...local, ...entries.map(({ place }) => place.module)].flatMap(foldersAbove)
       .filter((folder) => covers(root, folder)),
   );
-  for (const folder of folders) await packSettings(folder, root, pack, stage, inImage);
+  for (const folder of folders) await packSettings(folder, pack, stage, inImage);
   for (const path of packagesOf(entries)) {
     // A package that is not in the cache is in a node_modules folder, which is packed as a whole.
     if (covers(denoDir, path)) await copyTree(path, join(stage, inImage(path)), TYPES_AND_MAPS);
@@ -181,7 +185,6 @@ async function packRegistries(
 
 async function packSettings(
   folder: string,
-  root: string,
   pack: (path: string) => Promise<void>,
   stage: string,
   inImage: (path: string) => string,
@@ -190,23 +193,9 @@ async function packSettings(
     const path = join(folder, name);
     if (!await isThere(path)) continue;
     await pack(path);
-    if (!/^deno\.jsonc?$/.test(name)) continue;
-    const { importMap } = ProjectFacts.parse(parse(await Deno.readTextFile(path)) ?? {});
-    if (importMap === undefined || /^[a-z]+:/.test(importMap)) continue;
-    const map = resolve(folder, importMap);
-    if (!covers(root, map)) throw outside(map, root);
-    await pack(map);
   }
   const packages = join(folder, "node_modules");
   if (await isThere(packages)) await copyTree(packages, join(stage, inImage(packages)));
-}
-
-function outside(path: string, root: string): HoldfastError {
-  return new HoldfastError(`Cannot pack ${path}: it is outside of ${root}`, {
-    kind: "config",
-    code: "pack_outside",
-    hint: "Keep what the app is made of in one folder",
-  });
 }
 
 /** What is written relative to the config is in the state folder, in the same place. */
@@ -286,6 +275,14 @@ async function copyTree(
     if (kept.length > 0 && LEFT_OUT.includes(name)) continue;
     await copyTree(join(from, name), join(to, name), skip, kept);
   }
+}
+
+async function filterAsync<T>(
+  items: readonly T[],
+  keep: (item: T) => Promise<boolean>,
+): Promise<T[]> {
+  const kept = await Promise.all(items.map(keep));
+  return items.filter((_, index) => kept[index]);
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -41,6 +41,7 @@ SELF=${own_folder%/}/${0##*/}
   *) fail "$LISTEN_FDS sockets are passed" 'pass and store at most 5 in all; from source there may be more' ;;
 esac
 exec 9<"$SELF" || fail "cannot read $SELF" 'let this user read it'
+[ -e /proc/self/fd/9 ] || fail 'no /proc is mounted here' 'mount it: mount -t proc proc /proc'
 
 # Where data lies. All other arguments are for the program.
 STATE=$own_folder
@@ -83,6 +84,8 @@ for folder in "${HOLDFAST_CACHE:-}" "${XDG_CACHE_HOME:+$XDG_CACHE_HOME/holdfast}
 done
 [ -n "$ROOT" ] || fail "no cache folder can be used; tried:${tried:- none}" \
   "set HOLDFAST_CACHE to a folder of uid $(id -u) with the mode $MODE, or to one that can be made"
+# Its real place, as those of the executable and the state: links may lie on the way to it.
+ROOT=$(cd "$ROOT" && pwd -P) || fail "cannot enter $ROOT" 'let this user enter it'
 case $SELF$STATE$ROOT$RUNTIME$SOCKETS in
   *,*) fail "a comma is in one of $SELF, $STATE, $ROOT" 'Deno cannot tell it from the end of a path' ;;
 esac

@@ -6,6 +6,7 @@ import {
   LOGGER_ENTRY,
   METRICS_ENTRY,
   prebuiltPath,
+  SPAWNER_ENTRY,
   WORKER_ENTRY,
 } from "../supervisor/prepare.ts";
 
@@ -18,10 +19,10 @@ export const MAIN_PROGRAM = "lib/supervisor/main.js";
 /** How the sources name the program of a spawner's thread. */
 export const SPAWNER_THREAD = '"./spawner_thread.ts"';
 
-/** Those that a supervisor hands to its processes. */
-const PROCESS_ENTRIES = [WORKER_ENTRY, HELPER_ENTRY, LOGGER_ENTRY, METRICS_ENTRY];
+/** Those that a supervisor hands to its processes, and to its spawner threads. */
+const PROCESS_ENTRIES = [WORKER_ENTRY, HELPER_ENTRY, LOGGER_ENTRY, METRICS_ENTRY, SPAWNER_ENTRY];
 
-/** Bundles into a folder what a supervisor that lies there hands to its processes. */
+/** Bundles into a folder what a supervisor that lies there hands to its processes and threads. */
 export async function bundleProcessPrograms(folder: string): Promise<void> {
   await bundleInto(folder, PROCESS_ENTRIES);
 }
@@ -29,8 +30,7 @@ export async function bundleProcessPrograms(folder: string): Promise<void> {
 /** Bundles all of Holdfast into a folder. */
 export async function bundlePrograms(folder: string): Promise<void> {
   const suspects = ["lib/audit/suspect_worker.ts", "lib/audit/suspect_helper.ts"];
-  const own = ["lib/supervisor/spawner_thread.ts", ...suspects];
-  await bundleInto(folder, [...PROCESS_ENTRIES, ...own], async (work) => {
+  await bundleInto(folder, [...PROCESS_ENTRIES, ...suspects], async (work) => {
     const main = await bundle(work, "packed.ts");
     await write(
       join(folder, MAIN_PROGRAM),

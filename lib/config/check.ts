@@ -1,4 +1,5 @@
 import { dirname, join } from "node:path";
+import { ownUid } from "../base/own_uid.ts";
 import { refusePath } from "./address.ts";
 import type { Config, Unveil } from "./config.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
@@ -17,6 +18,8 @@ export interface CheckFacts {
   readonly modules: readonly string[];
   /** The folder of Holdfast's own code. */
   readonly holdfast: string;
+  /** The runtime folder that is in use, while the config's own lies elsewhere. */
+  readonly runtime?: string;
 }
 
 /** What the check asks of the machine. */
@@ -150,15 +153,15 @@ function listGuards(
   const [own, inside] = [realPath(facts.holdfast), realPath(config.app.project)];
   const except = covers(own, inside) && own !== inside ? { except: inside } : {};
   return [
-    {
+    ...[config.runtime, ...facts.runtime === undefined ? [] : [facts.runtime]].map((path) => ({
       code: "unveil_over_runtime",
       what: "the control socket's folder",
-      path: config.runtime,
-      extent: "tree",
-      against: "anything",
+      path,
+      extent: "tree" as const,
+      against: "anything" as const,
       why: "who reaches the control socket commands the supervisor",
       hint: 'unveil a folder further down, or move "runtime" away, such as to /run/holdfast',
-    },
+    })),
     ...config.log.folder === undefined ? [] : [{
       code: LOG_GUARD,
       what: "the log folder",
@@ -169,8 +172,13 @@ function listGuards(
         "who reads the log learns what every client asked for, and who writes it hides a break-in",
       hint: 'unveil a folder beside it, or move "log.folder" away, such as to /var/log/holdfast',
     }],
-    guard("unveil_over_config", "the config", config.file, "path"),
+    // As it was named, too: who replaces a link on the way chooses the next config.
+    ...[...new Set([config.file, config.named])].map((path) =>
+      guard("unveil_over_config", "the config", path, "path")
+    ),
     ...modules.map((path) => guard("unveil_over_module", "the app's code", path, "path")),
+    ...[...new Set(places.flatMap(({ settings = [], listed = [] }) => [...settings, ...listed]))]
+      .map((path) => guard("unveil_over_settings", "settings of the app", path, "path")),
     ...[...new Set(places.map(({ project }) => project))].map((project) =>
       guard("unveil_over_project", "the app's project folder", project, "path")
     ),
@@ -382,12 +390,9 @@ function isWriting(rights: string): boolean {
   return rights.includes("w") || rights.includes("c");
 }
 
-/** Asked once: a supervisor that serves may not ask any more. */
-const OWN_UID = Deno.uid();
-
 function thisMachine(): CheckSystem {
   return {
-    uid: OWN_UID,
+    uid: ownUid(),
     readLink,
     exists: (path) => unlessAbsent(() => Deno.statSync(path)).isSymlink !== undefined,
   };

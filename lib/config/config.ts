@@ -10,6 +10,8 @@ export type BoundAddress =
     readonly host: string;
     /** 1..65535. */
     readonly port: number;
+    /** Of `[::]` beside an IPv4 address with the same port: it takes IPv6 alone then. */
+    readonly ipv6Only?: true | undefined;
   }
   | {
     readonly kind: "unix";
@@ -54,8 +56,18 @@ export interface AppPlace {
    * module's own folder. It is the worker's working folder.
    */
   readonly project: string;
-  /** `deno.lock` of the project, if there is one. */
+  /**
+   * The lock file that Deno uses there, if it is there: the workspace's where the project is a member
+   * of one, by the name that `lock` in its deno.json gives it.
+   */
   readonly lockfile: string | undefined;
+  /**
+   * Further files that decide which code runs, there or not: an import map, and the settings of the
+   * other members of the workspace and of linked packages.
+   */
+  readonly settings?: readonly string[];
+  /** Folders whose names decide it, by a pattern of the workspace. */
+  readonly listed?: readonly string[];
 }
 
 /** Who the workers run as, when Holdfast starts as root. */
@@ -103,6 +115,8 @@ export interface HelperConfig extends Compartment {
 export interface Config extends Compartment {
   /** Absolute real path of the config file. */
   readonly file: string;
+  /** The same as it was named, with links that may be moved; absolute. */
+  readonly named: string;
   /** The folder of {@link Config.file}; relative paths of the config start here. */
   readonly folder: string;
   readonly listen: readonly ListenAddress[];
@@ -145,6 +159,10 @@ export interface Config extends Compartment {
     /** How many old files of each log are kept. */
     readonly keep: number;
     readonly compress: boolean;
+    /** What of a process's output is logged: {@link OutputLimits}. */
+    readonly outputLineBytes: number;
+    readonly outputBytesPerSecond: number;
+    readonly outputBurstBytes: number;
   };
   /** Where figures are told; `undefined` for nowhere, and then no such process runs. */
   readonly metrics?: { readonly listen: ListenAddress } | undefined;

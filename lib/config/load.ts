@@ -1,10 +1,11 @@
-import { dirname, join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { resolveAccount } from "./account.ts";
 import { refusePath, type SystemdText, type TcpText, type UnixText } from "./address.ts";
 import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } from "./config.ts";
 import type { Override } from "./override.ts";
 import { parseConfig } from "./parse.ts";
 import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
+import { placeModule } from "./project.ts";
 import { type ConfigFile, MAX_WORKERS } from "./schema.ts";
 
 export { parseConfig } from "./parse.ts";
@@ -12,7 +13,6 @@ export { parseConfig } from "./parse.ts";
 const MAX_FILE_BYTES = 1024 * 1024;
 // sockaddr_un has 108 bytes for the path and its NUL.
 const MAX_SOCKET_PATH_BYTES = 107;
-const PROJECT_FILES = ["deno.json", "deno.jsonc", "package.json"];
 
 /**
  * Loads a config: reads the file, validates it, and resolves every path and account on this
@@ -25,13 +25,16 @@ const PROJECT_FILES = ["deno.json", "deno.jsonc", "package.json"];
  */
 export async function loadConfig(file: string, override?: Override): Promise<Config> {
   const { real, text } = await readConfig(file);
-  return await resolveConfig({ file: real, folder: dirname(real), text, placeApp }, override);
+  const source = { file: real, named: file, folder: dirname(real), text, placeApp };
+  return await resolveConfig(source, override);
 }
 
 /** A config's text, and what its paths mean. */
 export interface ConfigSource {
   /** For the messages. */
   readonly file: string;
+  /** By which name it was found, if by another. */
+  readonly named?: string;
   /** Where relative paths start. */
   readonly folder: string;
   readonly text: string;
@@ -51,7 +54,7 @@ export async function resolveConfig(
   source: ConfigSource,
   override?: Override,
 ): Promise<Config> {
-  const { file: real, folder, text, placeApp, unveilFrom = () => folder } = source;
+  const { file: real, named = real, folder, text, placeApp, unveilFrom = () => folder } = source;
   const { values, positionOf, fileOf } = parseConfig(text, real, override);
   const problems: Problem[] = [];
   /** Passes on what is no refusal; a refusal becomes a problem of the key at `path`. */
@@ -64,7 +67,7 @@ export async function resolveConfig(
   }
 
   const app = accept(["app"], await placeApp(resolve(folder, values.app)));
-  const listen = values.listen.map((text) => placeListen(text, folder));
+  const listen = values.listen.map((text) => placeListen(text, folder)).map(besideIpv4);
   for (const index of listen.keys()) accept(["listen", index], refuseListen(listen, index));
   /** The unveils below a key. */
   async function placeUnveils(key: readonly string[], paths: Readonly<Record<string, string>>) {
@@ -110,6 +113,7 @@ export async function resolveConfig(
   return deepFreeze({
     ...{
       file: real,
+      named,
       folder,
       app,
       listen,
@@ -154,7 +158,8 @@ export async function readConfig(file: string): Promise<{ real: string; text: st
     const text = new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(real));
     return { real, text };
   } catch (error) {
-    if (error instanceof ConfigError) throw error;
+    // A flag of deno's that is missing is no fault of the file.
+    if (error instanceof ConfigError || error instanceof Deno.errors.NotCapable) throw error;
     if (error instanceof TypeError) refuse("this is no UTF-8 text", "save it as UTF-8", error);
     const why = error instanceof Error ? error.message : String(error);
     refuse(`cannot read it: ${quote(why)}`, "is the path right, and may this user read it?", error);
@@ -171,22 +176,7 @@ async function placeApp(module: string): Promise<AppPlace | Refusal> {
       "name the module, from the config's folder on",
     );
   }
-  let project = dirname(module);
-  while (!await holdsProjectFile(project)) {
-    const parent = dirname(project);
-    if (parent === project) {
-      project = dirname(module);
-      break;
-    }
-    project = parent;
-  }
-  const lockfile = join(project, "deno.lock");
-  return { module, project, lockfile: await kindOf(lockfile) === "file" ? lockfile : undefined };
-}
-
-async function holdsProjectFile(folder: string): Promise<boolean> {
-  for (const name of PROJECT_FILES) if (await kindOf(join(folder, name)) === "file") return true;
-  return false;
+  return placeModule(module);
 }
 
 function placeListen(
@@ -198,10 +188,47 @@ function placeListen(
   return { kind: "unix", text: `unix:${path}`, path, mode: spelled.mode };
 }
 
+function isIpv4({ host }: { readonly host: string }): boolean {
+  return !host.includes(":");
+}
+
+/**
+ * `[::]` takes IPv4 as well, unless an address of IPv4 with its port is beside it: two sockets cannot
+ * both have that (ipv6(7), IPV6_V6ONLY).
+ */
+function besideIpv4(
+  address: ListenAddress,
+  _index: number,
+  all: readonly ListenAddress[],
+): ListenAddress {
+  if (address.kind !== "tcp" || address.host !== "::") return address;
+  const beside = all.some((each) =>
+    each.kind === "tcp" && each.port === address.port && isIpv4(each)
+  );
+  return beside ? { ...address, ipv6Only: true } : address;
+}
+
+/** Whether a wildcard has all that the other address is for. */
+function covers(wildcard: ListenAddress, address: ListenAddress): boolean {
+  if (wildcard.kind !== "tcp" || address.kind !== "tcp" || wildcard.port !== address.port) {
+    return false;
+  }
+  const host = isIpv4(address) ? "0.0.0.0" : "::";
+  return wildcard.host === host && address.host !== host;
+}
+
 function refuseListen(listen: readonly ListenAddress[], index: number): Refusal | undefined {
   const address = listen[index]!;
   if (listen.findIndex(({ text }) => text === address.text) < index) {
     return new Refusal("listen_repeated", `${quote(address.text)} again`, "write it once");
+  }
+  const covering = listen.find((each) => covers(each, address));
+  if (covering) {
+    return new Refusal(
+      "listen_covered",
+      `${quote(covering.text)} takes the connections of ${quote(address.text)} already`,
+      "write one of them",
+    );
   }
   if (address.kind !== "unix") return undefined;
   const bytes = new TextEncoder().encode(address.path).length;

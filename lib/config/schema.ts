@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { parseCollector, parseListen, parseNet, refusePath, unixText } from "./address.ts";
 import { parseEnvName } from "./env_name.ts";
+import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../base/output_limits.ts";
 import { quote, Refusal } from "./problem.ts";
 
 // 64 paths of 1024 characters stay below the 128 KiB that Linux allows one argument of a program.
@@ -23,8 +24,11 @@ const GRANTS = {
       "writable which the next reload would run is an error.",
     env:
       "Names of environment variables the app may see, such as DATABASE_URL; no other variable " +
-      "is passed on. Names that steer the runtime instead of the app, such as `DENO_*`, `LD_*` or " +
-      "`HTTP_PROXY`, are errors. The app may also change what it is given, for itself.",
+      "is passed on, `TZ` neither: without it in this list the app's local time is the machine's, from " +
+      "/etc/localtime. Names that steer the runtime instead of the app, such as `DENO_*`, `LD_*` or " +
+      "`HTTP_PROXY`, are errors. The values are those that Holdfast was started with: a reload and an " +
+      "upgrade bring in names that were added here, but no new values, for which Holdfast is to be " +
+      "restarted. The app may also change what it is given, for itself.",
     net:
       'Hosts the app may connect to: "api.example.com", "api.example.com:443", "10.0.0.5:5432" ' +
       'or "[::1]:5432". None by default, so that a hijacked app cannot send anything out. No ' +
@@ -67,8 +71,9 @@ const ReloadSchema = z.strictObject({
   idleGraceMs: z.int().min(0).max(120_000).default(5_000)
     .describe(
       "How long an old worker leaves idle keep-alive connections open, in milliseconds, so that a " +
-        "client that is about to send a request is answered. Raise it for clients that think long " +
-        "between requests, lower it for quicker reloads.",
+        "client that is about to send a request is answered. A request counts from when its head is " +
+        "complete: a client that takes longer than this to send one is closed without an answer. Raise " +
+        "it for clients that think long between requests or send slowly, lower it for quicker reloads.",
     ),
   drainDeadlineMs: z.int().min(0).max(3_600_000).default(30_000)
     .describe(
@@ -135,7 +140,8 @@ const WatchdogSchema = z.strictObject({
 
 const LimitsSchema = z.strictObject({
   descriptors: z.int().min(64).max(1_048_576).default(65_536).describe(
-    "Open files and connections of a worker (RLIMIT_NOFILE).",
+    "Open files and connections of a worker (RLIMIT_NOFILE). Connections beyond it wait in the " +
+      "kernel until others end; the log says `accepting_stalled`.",
   ),
   processes: z.int().min(32).max(4_194_304).default(16_384).describe(
     "Threads and processes that the workers' user may have in all (RLIMIT_NPROC); the kernel does " +
@@ -220,6 +226,35 @@ const LogSchema = z.strictObject({
     "How many old files of each log are kept, the newest ones.",
   ),
   compress: z.boolean().default(true).describe("Whether old files are compressed, with gzip."),
+  outputLineBytes: z.int().min(256).max(131_072).default(DEFAULT_OUTPUT_LIMITS.lineBytes).describe(
+    "The longest line of what the app and the helpers print that is logged whole, in bytes; the rest " +
+      "of a longer one is left out, and the line says so.",
+  ),
+  outputBytesPerSecond: z.int().min(1_024).max(67_108_864)
+    .default(DEFAULT_OUTPUT_LIMITS.bytesPerSecond).describe(
+      "How much of what a process prints is logged in the long run, in bytes a second, for each of " +
+        `its standard output and standard error. A line counts its bytes and ${LINE_COST} more. What is beyond ` +
+        "that is dropped, and `worker_output_dropped` says how many lines it was. Raise it for an app " +
+        "that logs a line a request under load; every line costs the supervisor some time.",
+    ),
+  outputBurstBytes: z.int().min(1_024).max(67_108_864).default(DEFAULT_OUTPUT_LIMITS.burstBytes)
+    .describe(
+      "How much of what a process prints is logged at once, in bytes, counted as for " +
+        `outputBytesPerSecond. At least outputLineBytes and ${LINE_COST}.`,
+    ),
+}).check(({ value, issues }) => {
+  const least = value.outputLineBytes + LINE_COST;
+  if (value.outputBurstBytes >= least) return;
+  issues.push(asIssue(
+    value.outputBurstBytes,
+    new Refusal(
+      "burst_below_line",
+      `${value.outputBurstBytes} is less than one line of outputLineBytes (${value.outputLineBytes}) ` +
+        `and ${LINE_COST}: the longest lines would never be logged`,
+      `set it to ${least} or more, or lower outputLineBytes`,
+    ),
+    ["outputBurstBytes"],
+  ));
 });
 
 const MetricsSchema = z.strictObject({
@@ -249,14 +284,16 @@ export const ConfigSchema = z.strictObject({
   app: PathText.describe(
     "The app's module, relative to the folder of the config file. Its project is the nearest " +
       "folder at or above it with a deno.json, deno.jsonc or package.json; that is also the folder " +
-      "the app runs in.",
+      "the app runs in. Settings, import map, workspace and lock file are those that `deno run` finds " +
+      "there; the app is held to the lock file.",
   ),
   listen: z.array(ListenSchema).min(1).max(16).describe(
     'Where the server listens: "127.0.0.1:8000", "[::1]:8000", "localhost:8000", ' +
       '"unix:/run/app.sock", { "unix": "/run/app.sock", "mode": "0660" }, or sockets that systemd ' +
       'passes: "systemd" for all, "systemd:NAME" for one by its FileDescriptorName. Other host ' +
       'names are errors, since they may stand for several addresses; "0.0.0.0:8000" is every IPv4 ' +
-      "address of the machine. The socket stays open over reloads.",
+      'address of the machine. "[::]:8000" alone is every IPv6 and IPv4 address; beside an IPv4 ' +
+      "address with the same port it is IPv6 alone. The socket stays open over reloads.",
   ),
   ...grantKeys("app"),
   workers: z.union([z.int().min(1).max(MAX_WORKERS), z.literal("auto")]).default(1).describe(
@@ -278,7 +315,8 @@ export const ConfigSchema = z.strictObject({
   engine: z.enum(["native", "node"]).default("native").describe(
     "What speaks HTTP in the worker. `native` is Deno's own server, reached over an internal API; " +
       "where that is missing, and on Unix sockets, `node` takes over. `node` is node:http: public " +
-      "API throughout, about a third as fast, and without HTTP/2. Both serve WebSockets.",
+      "API nearly throughout, about a third as fast, and without HTTP/2. Both serve WebSockets; " +
+      "docs/architecture.md says where they differ.",
   ),
   wall: z.enum(["kernel", "deno"]).default("kernel").describe(
     "What holds a worker back. `kernel`: Deno's permissions, and below them Landlock and seccomp, " +
@@ -324,15 +362,19 @@ export const ConfigSchema = z.strictObject({
   ),
   user: accountName().optional().describe(
     "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
-      "never root. An error when Holdfast does not start as root.",
+      "never root. An error when Holdfast does not start as root. It must be able to read the app's " +
+      "modules and Deno's cache, and to enter the folder of `runtime`. The workers get no " +
+      "supplementary group, neither root's nor the user's own from /etc/group: what they are to reach " +
+      "must belong to `user` or `group`, or be open to everybody.",
   ),
   group: accountName().optional().describe(
     "The workers' group: a name of /etc/group or a decimal id. The default is the primary group of " +
       "`user`. Set it when data belongs to another group.",
   ),
   runtime: PathText.default("./.holdfast").describe(
-    "Folder of the control socket and the lock, relative to the folder of the config file. Move it " +
-      "to /run when that folder is read-only. No unveil may reach it.",
+    "Folder of the control socket, the lock, and the compiled code of each generation, relative to " +
+      "the folder of the config file. Move it to /run when that folder is read-only, or is another " +
+      "one for each release of the app. To change it takes a restart. No unveil may reach it.",
   ),
 }).check(({ value, issues }) => {
   if (value.reload.announceMs === 0 || value.readiness !== undefined) return;

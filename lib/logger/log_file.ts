@@ -131,6 +131,20 @@ export class LogFile {
     return promise;
   }
 
+  /** Whether the disk refuses what is to be written. */
+  get failing(): boolean {
+    return this.#pauseMs > 0;
+  }
+
+  /** Whether the file that is written is the one at its path. */
+  async isThere(): Promise<boolean> {
+    try {
+      return isSame(await Deno.lstat(this.#options.path), await this.#file.stat());
+    } catch {
+      return false;
+    }
+  }
+
   /** Waits until all is written, or until `deadlineMs` is over. */
   async flush(deadlineMs: number): Promise<void> {
     if (this.#running !== undefined) await within(this.#running, deadlineMs);

@@ -73,6 +73,16 @@ export class LogFiles {
     await Promise.all([this.#events.reopen(), this.#access?.reopen()]);
   }
 
+  /** Whether the disk refuses what is to be written. */
+  get failing(): boolean {
+    return this.#events.failing || this.#access?.failing === true;
+  }
+
+  /** Whether the files that are written are those at their paths. */
+  async areThere(): Promise<boolean> {
+    return await this.#events.isThere() && await this.#access?.isThere() !== false;
+  }
+
   /** Waits until all is written, or until `deadlineMs` is over. */
   async flush(deadlineMs: number): Promise<void> {
     await Promise.all([this.#events.flush(deadlineMs), this.#access?.flush(deadlineMs)]);

@@ -6,12 +6,16 @@ import type { Equipment, Service } from "../child/life.ts";
 import { report } from "../child/report.ts";
 import { Feed, MAX_FEED_BYTES } from "../protocol/feed.ts";
 import { FrameReader } from "../protocol/frame.ts";
+import type { WorkerFigures } from "../protocol/to_supervisor.ts";
 import type { Duty } from "../protocol/to_worker.ts";
 import { LogFiles } from "./log_files.ts";
 import { Logger, TICK_INTERVAL_MS } from "./logger.ts";
 
 /** How long the end waits for the feed's end, and for the disk. */
 const LAST_LINES_MS = 2_000;
+
+/** How many looks in a row find no file before that is told: whoever rotates renames it for a moment. */
+const MISSED_LOOKS = 3;
 
 const HOUR_MS = 3_600_000;
 
@@ -59,11 +63,15 @@ class Keeper {
   #accepted = 0;
   #lanes = 0;
   #lines = 0;
+  #missed = 0;
 
   constructor(files: LogFiles, access: Extract<Duty, { role: "logger" }>["access"]) {
     this.#files = files;
     this.#logger = new Logger(files, access === "off" ? "json" : access);
-    this.#tick = setInterval(() => this.#logger.tick(), TICK_INTERVAL_MS);
+    this.#tick = setInterval(() => {
+      this.#logger.tick();
+      void this.#look();
+    }, TICK_INTERVAL_MS);
   }
 
   take({ message, handle }: Handed): void {
@@ -107,8 +115,14 @@ class Keeper {
     for (const line of feed.lines) this.#files.event(line);
   }
 
-  figures() {
+  async #look(): Promise<void> {
+    this.#missed = await this.#files.areThere() ? 0 : this.#missed + 1;
+  }
+
+  figures(): WorkerFigures {
     return {
+      ...this.#missed >= MISSED_LOOKS && { unwritten: "gone" },
+      ...this.#files.failing && { unwritten: "failing" },
       accepted: this.#accepted,
       connections: this.#lanes,
       inFlight: 0,

@@ -57,6 +57,8 @@ export class Figures {
       "Workers of the serving generation without a process",
       [],
     );
+    this.#gauge("holdfast_waiting", "Connections that wait to be accepted", ["listen"]);
+    this.#gauge("holdfast_accepting", "0 while connections wait and no worker accepts any", []);
     this.#gauge(
       "holdfast_replacements",
       "Processes of living generations that took another's place",
@@ -92,6 +94,10 @@ export class Figures {
     set("holdfast_info", 1, { holdfast: status.holdfast, deno: status.deno });
     set("holdfast_supervisor_age_seconds", status.ageMs / 1000);
     this.#observeSupervisor(status);
+    set("holdfast_accepting", Number(status.accepting));
+    for (const [listen, count] of Object.entries(status.waiting)) {
+      set("holdfast_waiting", count, { listen });
+    }
     for (const state of STATES) {
       const generations = status.generations.filter((each) => each.state === state);
       const workers = generations.flatMap((each) => each.workers);

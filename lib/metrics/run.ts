@@ -4,6 +4,7 @@ import net from "node:net";
 import * as z from "zod/mini";
 import type { Handed } from "../child/hand_over.ts";
 import type { Equipment, Service } from "../child/life.ts";
+import { keepServing } from "../base/keep_accepting.ts";
 import { MAX_ANSWER_BYTES, Status } from "../protocol/control.ts";
 import { FrameReader } from "../protocol/frame.ts";
 import { Figures } from "./figures.ts";
@@ -40,6 +41,7 @@ class Teller {
   readonly #figures = new Figures();
   readonly #sockets = new Set<net.Socket>();
   readonly #acceptors: net.Server[] = [];
+  readonly #rests: (() => void)[] = [];
   #accepted = 0;
   #answered = 0;
   #fed = false;
@@ -64,20 +66,23 @@ class Teller {
     // It never listens itself, and Deno destroys a connection after the answer when the server does
     // not (denoland/deno#35609).
     Object.defineProperty(server, "listening", { value: true });
-    const acceptor = net.createServer((socket) => {
-      if (this.#sockets.size >= MAX_CONNECTIONS) return void socket.destroy();
-      this.#accepted++;
-      this.#sockets.add(socket);
-      // One deadline for the whole exchange, however slowly it drips.
-      const deadline = setTimeout(() => socket.destroy(), CONNECTION_DEADLINE_MS);
-      socket.on("close", () => {
-        clearTimeout(deadline);
-        this.#sockets.delete(socket);
+    const make = () =>
+      net.createServer((socket) => {
+        if (this.#sockets.size >= MAX_CONNECTIONS) return void socket.destroy();
+        this.#accepted++;
+        this.#sockets.add(socket);
+        // One deadline for the whole exchange, however slowly it drips.
+        const deadline = setTimeout(() => socket.destroy(), CONNECTION_DEADLINE_MS);
+        socket.on("close", () => {
+          clearTimeout(deadline);
+          this.#sockets.delete(socket);
+        });
+        socket.on("error", () => {});
+        server.emit("connection", socket);
       });
-      socket.on("error", () => {});
-      server.emit("connection", socket);
-    });
+    const acceptor = make();
     acceptor.listen(handle as net.Server);
+    this.#rests.push(keepServing(acceptor, make));
     this.#acceptors.push(acceptor);
   }
 
@@ -93,6 +98,7 @@ class Teller {
   /** Nothing of this is worth waiting for. */
   stop(): { answered: number; cut: number } {
     const cut = this.#sockets.size;
+    for (const rest of this.#rests) rest();
     for (const acceptor of this.#acceptors) acceptor.close();
     for (const socket of this.#sockets) socket.destroy();
     return { answered: 0, cut };

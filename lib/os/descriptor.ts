@@ -1,13 +1,14 @@
 /** Descriptors of listeners: the system calls that Deno does not offer. */
-import { fail } from "./errno.ts";
+import { errno, fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const libc = loadLibc({
   close: { parameters: ["i32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
-  close_range: { parameters: ["u32", "u32", "i32"], result: "i32" },
+  closeRange: { name: "syscall", parameters: ["i64", "u64", "u64", "u64"], result: "i64" },
   listen: { parameters: ["i32", "i32"], result: "i32" },
+  poll: { parameters: ["buffer", "u64", "i32"], result: "i32" },
 });
 
 /** Closes a descriptor that nobody took over (close(2)). */
@@ -15,6 +16,7 @@ export function closeDescriptor(fd: number): void {
   libc.symbols.close(fd);
 }
 
+const STDERR = 2;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 const F_DUPFD_CLOEXEC = 1030;
@@ -29,6 +31,23 @@ export function duplicateDescriptor(fd: number, least = 3): number {
   const copy = libc.symbols.fcntl(fd, F_DUPFD_CLOEXEC, least);
   if (copy < 0) fail(`duplicate descriptor ${fd}`);
   return copy;
+}
+
+const EMFILE = 24;
+
+/** Whether this process may open so many more descriptors: it tries. Linux only; elsewhere, yes. */
+export function mayOpen(count: number): boolean {
+  if (Deno.build.os !== "linux") return true;
+  const copies: number[] = [];
+  let few = false;
+  while (copies.length < count && !few) {
+    const copy = libc.symbols.fcntl(STDERR, F_DUPFD_CLOEXEC, 3);
+    if (copy >= 0) copies.push(copy);
+    else if (errno() === EMFILE) few = true;
+    else break;
+  }
+  copies.forEach(closeDescriptor);
+  return !few;
 }
 
 /**
@@ -65,16 +84,55 @@ const SO_ACCEPTCONN = 30;
  * @param fd a duplicate, which is the caller's to give away
  */
 export function listensAndClose(fd: number): boolean {
-  const value = new Int32Array([1]);
-  const bytes = new Uint8Array(value.buffer);
-  if (Deno.build.os === "linux") {
-    libc.symbols.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, bytes, Uint8Array.of(4, 0, 0, 0));
-  }
+  const listens = Deno.build.os !== "linux" || isListener(fd) !== false;
   closeDescriptor(fd);
-  return value[0] !== 0;
+  return listens;
 }
 
-const CLOSE_RANGE_CLOEXEC = 4;
+/**
+ * Whether a descriptor is of a socket that listens (socket(7)). Linux only.
+ *
+ * @returns nothing if it is of no socket
+ */
+export function isListener(fd: number): boolean | undefined {
+  const value = new Int32Array(1);
+  const bytes = new Uint8Array(value.buffer);
+  const length = Uint8Array.of(4, 0, 0, 0);
+  const status = libc.symbols.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, bytes, length);
+  return status === 0 ? value[0] !== 0 : undefined;
+}
+
+const IPPROTO_TCP = 6;
+const TCP_INFO = 11;
+/** struct tcp_info of linux/tcp.h, up to and with what is read. */
+const TCP_INFO_BYTES = 28;
+const TCPI_UNACKED_AT = 24;
+const POLLIN = 1;
+
+/**
+ * How many connections wait on a listening socket to be accepted (tcp(7)), and closes the descriptor
+ * that named it. Of a Unix socket the kernel says only whether any waits (poll(2)): 1, or 0. Linux
+ * only; elsewhere the answer is 0.
+ *
+ * @param fd a duplicate, which is the caller's to give away
+ */
+export function countWaitingAndClose(fd: number): number {
+  if (Deno.build.os !== "linux") {
+    closeDescriptor(fd);
+    return 0;
+  }
+  const info = new Uint8Array(TCP_INFO_BYTES);
+  const size = Uint8Array.of(TCP_INFO_BYTES, 0, 0, 0);
+  const isTcp = libc.symbols.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, size) === 0;
+  const polled = new Int32Array([fd, POLLIN]);
+  const waits = !isTcp && libc.symbols.poll(new Uint8Array(polled.buffer), 1n, 0) > 0;
+  closeDescriptor(fd);
+  return isTcp ? new DataView(info.buffer).getUint32(TCPI_UNACKED_AT, true) : Number(waits);
+}
+
+/** By its number, the same on every architecture: glibc before 2.34 and musl have no function for it. */
+const CLOSE_RANGE = 436n;
+const CLOSE_RANGE_CLOEXEC = 4n;
 
 /**
  * Keeps every descriptor but the three standard ones from the programs that this process starts
@@ -82,5 +140,6 @@ const CLOSE_RANGE_CLOEXEC = 4;
  * nothing happens.
  */
 export function keepDescriptors(): void {
-  if (Deno.build.os === "linux") libc.symbols.close_range(3, 0xffffffff, CLOSE_RANGE_CLOEXEC);
+  if (Deno.build.os !== "linux") return;
+  libc.symbols.closeRange(CLOSE_RANGE, 3n, 0xffffffffn, CLOSE_RANGE_CLOEXEC);
 }

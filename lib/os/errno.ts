@@ -7,13 +7,20 @@ const libc = loadLibc({
     parameters: [],
     result: "pointer",
   },
+  strerror: { parameters: ["i32"], result: "pointer" },
 });
 
 export function errno(): number {
   return new Deno.UnsafePointerView(libc.symbols.errnoLocation()!).getInt32();
 }
 
+/** What a number of errno means, in the C library's words (strerror(3)). */
+export function describeErrno(code: number): string {
+  const words = new Deno.UnsafePointerView(libc.symbols.strerror(code)!).getCString();
+  return `${words} (errno ${code})`;
+}
+
 /** Ends in an error that says what the C library could not do, and why. */
 export function fail(what: string): never {
-  throw new Error(`Cannot ${what}: errno ${errno()}`);
+  throw new Error(`Cannot ${what}: ${describeErrno(errno())}`);
 }

@@ -1,22 +1,16 @@
 /** Puts another program in the place of this one, with its number, its children and what is kept for it. */
 import { duplicateDescriptor, setOverExec } from "./descriptor.ts";
-import { errno, fail } from "./errno.ts";
+import { describeErrno, errno } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
+import { blockOrders, unblockOrders } from "./signals.ts";
 
-const SIG_BLOCK = 0;
-const SIG_UNBLOCK = 1;
-const SIGSET_BYTES = 128;
 const MAX_DESCRIPTOR = 65_536;
 const MAX_LINK_BYTES = 4_096;
 const WNOHANG = 1;
 const ECHILD = 10;
 
-/** What a service is told by signal: HUP, INT, USR2 and TERM. */
-const SIGNALS = [1, 2, 12, 15];
-
 const libc = loadLibc({
   execve: { parameters: ["buffer", "buffer", "buffer"], result: "i32" },
-  pthread_sigmask: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   readlink: { parameters: ["buffer", "buffer", "usize"], result: "isize" },
   poll: { parameters: ["buffer", "u64", "i32"], result: "i32" },
@@ -29,7 +23,8 @@ const text = (value: string) => new TextEncoder().encode(`${value}\0`);
 
 /**
  * Replaces this process's program (execve(2)). Every other thread ends, and every descriptor that is
- * closed on exec. HUP, INT, USR2 and TERM wait until the new program calls {@link unblockSignals}.
+ * closed on exec. HUP, INT, USR1, USR2 and TERM wait until the new program calls
+ * {@link resetSignals}.
  *
  * @throws {Error} if the kernel refuses; everything is as before then
  */
@@ -49,22 +44,11 @@ export function replaceProgram(
   };
   const argv = list([program, ...args]);
   const envp = list(Object.entries(env).map(([name, value]) => `${name}=${value}`));
-  maskSignals(SIG_BLOCK);
+  blockOrders();
   libc.symbols.execve(text(program), argv, envp);
   const code = errno();
-  maskSignals(SIG_UNBLOCK);
-  throw new Error(`Cannot execute ${program}: errno ${code}, ${kept.length} arguments`);
-}
-
-/** Takes the signals that came since {@link replaceProgram}. To be called when they are listened to. */
-export function unblockSignals(): void {
-  maskSignals(SIG_UNBLOCK);
-}
-
-function maskSignals(how: number): void {
-  const set = new Uint8Array(SIGSET_BYTES);
-  for (const signal of SIGNALS) set[(signal - 1) >> 3]! |= 1 << ((signal - 1) & 7);
-  if (libc.symbols.pthread_sigmask(how, set, null) !== 0) fail("change which signals are blocked");
+  unblockOrders();
+  throw new Error(`Cannot execute ${program}: ${describeErrno(code)}, ${kept.length} arguments`);
 }
 
 /** What a descriptor of this process names, such as a path or `pipe:[7]`; nothing if it is closed. */

@@ -2,12 +2,14 @@
  * Opens files past Deno's permissions: with the rights of the calling thread, which may be confined,
  * and those of proc(5), for which Deno asks for every permission there is.
  */
+import { fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const libc = loadLibc({
   open: { parameters: ["buffer", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  symlink: { parameters: ["buffer", "buffer"], result: "i32" },
   statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
 });
 
@@ -36,14 +38,40 @@ export function canOpen(path: string): boolean {
   return fd >= 0;
 }
 
+/**
+ * Makes a symbolic link, for which Deno asks for the right to write everywhere.
+ *
+ * @throws {Error} if there is something at `path`, or no room
+ */
+export function makeLink(target: string, path: string): void {
+  if (libc.symbols.symlink(asText(target), asText(path)) === 0) return;
+  fail(`make the link ${path}`);
+}
+
 /** Text of a process or a thread, such as `stat` or `status` (proc(5)); nothing if it is gone. */
 export function readProcess(id: number, name: string): string | undefined {
-  const fd = open(`/proc/${id}/${name}`);
+  return readProc(`${id}/${name}`, MAX_BYTES);
+}
+
+/** Text of proc(5), up to a size; nothing if it cannot be read. */
+export function readProc(name: string, maxBytes: number): string | undefined {
+  const fd = open(`/proc/${name}`);
   if (fd < 0) return undefined;
-  const bytes = new Uint8Array(MAX_BYTES);
-  const length = Number(libc.symbols.read(fd, bytes, BigInt(bytes.length)));
+  const bytes = new Uint8Array(maxBytes);
+  let end = 0;
+  let length: number;
+  do {
+    const rest = bytes.subarray(end);
+    length = Number(libc.symbols.read(fd, rest, BigInt(rest.length)));
+    end += Math.max(0, length);
+  } while (length > 0 && end < maxBytes);
   libc.symbols.close(fd);
-  return length < 0 ? undefined : new TextDecoder().decode(bytes.subarray(0, length));
+  return length < 0 ? undefined : new TextDecoder().decode(bytes.subarray(0, end));
+}
+
+/** What tells this run of the machine from every other (proc_sys_kernel(5)). */
+export function readBootId(): string {
+  return readProc("sys/kernel/random/boot_id", MAX_BYTES)?.trim() ?? "";
 }
 
 /**

@@ -1,31 +1,74 @@
 /** Other processes: what the supervisor does to a worker from outside. */
 import { errno, fail } from "./errno.ts";
+import { closeDescriptor, isListener } from "./descriptor.ts";
+import { readProcess } from "./file.ts";
 import { loadLibc } from "./libc.ts";
 import type { Limit } from "../sandbox/limits.ts";
 
 const PIDFD_OPEN = 434n;
 const PIDFD_SEND_SIGNAL = 424n;
+const PIDFD_GETFD = 438n;
 const PIDFD_SIGNAL_PROCESS_GROUP = 4;
 const SIGKILL = 9;
+const EBADF = 9;
 const EINVAL = 22;
 const PR_SET_DUMPABLE = 4;
+const TGKILL = Deno.build.arch === "aarch64" ? 131n : 234n;
+const P_PID = 1;
+const WNOHANG = 1;
+const WEXITED = 4;
+const WNOWAIT = 0x01000000;
+const SIGINFO_BYTES = 128;
+const SI_PID_AT = 16;
 
 const libc = loadLibc({
   close: { parameters: ["i32"], result: "i32" },
   kill: { parameters: ["i32", "i32"], result: "i32" },
+  getpgid: { parameters: ["i32"], result: "i32" },
   setpgid: { parameters: ["i32", "i32"], result: "i32" },
+  waitid: { parameters: ["i32", "u32", "buffer", "i32"], result: "i32" },
+  tgkill: { name: "syscall", parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
   prlimit: { parameters: ["i32", "i32", "buffer", "buffer"], result: "i32" },
   getuid: { parameters: [], result: "u32" },
   getgid: { parameters: [], result: "u32" },
   setres: { name: "syscall", parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
   prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
   pidfdOpen: { name: "syscall", parameters: ["i64", "i64", "u64"], result: "i64" },
+  pidfdGetfd: { name: "syscall", parameters: ["i64", "i64", "i64", "u64"], result: "i64" },
   pidfdSignal: { name: "syscall", parameters: ["i64", "i64", "i64", "u64", "u64"], result: "i64" },
 });
 
 /** Hides this process's memory and /proc files from others of its user, and from core dumps. */
 export function becomeUndumpable(): void {
   if (libc.symbols.prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n) !== 0) fail("become undumpable");
+}
+
+/**
+ * The process group of a thread (getpgid(2)); nothing if it is gone, or in a pid namespace that this
+ * process does not see. 0 is a group whose leader is outside of this namespace, as that of process 1
+ * often is. Asked of the kernel and not of proc(5), which may hide processes.
+ */
+export function groupOf(tid: number): number | undefined {
+  if (tid <= 0) return undefined;
+  const group = libc.symbols.getpgid(tid);
+  return group >= 0 ? group : undefined;
+}
+
+/** Whether a thread is one of this process: the signal 0 is never sent (tgkill(2)). */
+export function isOwnThread(tid: number): boolean {
+  return tid > 0 && libc.symbols.tgkill(TGKILL, BigInt(Deno.pid), BigInt(tid), 0n) === 0n;
+}
+
+/**
+ * Whether a process is a child of this one, and whether it has ended (waitid(2)). Its status stays
+ * to be taken by who waits for it.
+ */
+export function childState(pid: number): "none" | "lives" | "ended" {
+  if (pid <= 0) return "none";
+  const info = new Uint8Array(SIGINFO_BYTES);
+  const options = WEXITED | WNOHANG | WNOWAIT;
+  if (libc.symbols.waitid(P_PID, pid, info, options) !== 0) return "none";
+  return new DataView(info.buffer).getInt32(SI_PID_AT, true) === pid ? "ended" : "lives";
 }
 
 /**
@@ -110,5 +153,72 @@ export class ProcessGroup {
   /** Leaves the group to itself. */
   letGo(): void {
     libc.symbols.close(this.#pidfd);
+  }
+}
+
+/** The state, and what comes after it in proc_pid_stat(5); what is before is the process's own text. */
+function statOf(pid: number): string[] | undefined {
+  const text = readProcess(pid, "stat");
+  return text === undefined ? undefined : text.slice(text.lastIndexOf(")") + 2).split(" ");
+}
+
+/**
+ * When a process started, in clock ticks since the machine did: with its number, that is its name.
+ *
+ * @returns nothing if it is gone, or has ended and was not waited for
+ */
+export function startOf(pid: number): string | undefined {
+  const stat = statOf(pid);
+  return stat === undefined || stat[0] === "Z" || stat[0] === "X" ? undefined : stat[19];
+}
+
+/**
+ * Kills a process, with the group that it leads: only the one that started then, never another that has
+ * its number by now.
+ *
+ * @param start as {@link startOf} said
+ * @returns whether it was there to be killed
+ * @throws {Error} if the kernel refuses
+ */
+export function killProcess(pid: number, start: string): boolean {
+  const pidfd = libc.symbols.pidfdOpen(PIDFD_OPEN, BigInt(pid), 0n);
+  if (pidfd < 0n) return false;
+  try {
+    // Looked at after it is held: whoever has the number now and started then is who is held.
+    if (startOf(pid) !== start) return false;
+    const send = (flags: number) =>
+      libc.symbols.pidfdSignal(PIDFD_SEND_SIGNAL, pidfd, BigInt(SIGKILL), 0n, BigInt(flags));
+    // Linux before 6.9 does not know the flag: there the process alone is killed.
+    if (statOf(pid)?.[2] === String(pid)) send(PIDFD_SIGNAL_PROCESS_GROUP);
+    if (send(0) !== 0n && startOf(pid) === start) fail(`kill process ${pid}`);
+    return true;
+  } finally {
+    libc.symbols.close(Number(pidfd));
+  }
+}
+
+/** Listeners are handed over before anything else is opened. */
+const MAX_LISTENER_FD = 256;
+
+/**
+ * Looks whether a process has a socket that listens.
+ *
+ * @returns nothing if the kernel does not say, as of another user's process
+ */
+export function holdsListener(pid: number): boolean | undefined {
+  const pidfd = libc.symbols.pidfdOpen(PIDFD_OPEN, BigInt(pid), 0n);
+  if (pidfd < 0n) return false;
+  try {
+    for (let fd = 3; fd < MAX_LISTENER_FD; fd++) {
+      const copy = Number(libc.symbols.pidfdGetfd(PIDFD_GETFD, pidfd, BigInt(fd), 0n));
+      if (copy < 0 && errno() !== EBADF) return undefined;
+      if (copy < 0) continue;
+      const listens = isListener(copy);
+      closeDescriptor(copy);
+      if (listens) return true;
+    }
+    return false;
+  } finally {
+    libc.symbols.close(Number(pidfd));
   }
 }

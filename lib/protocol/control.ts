@@ -87,15 +87,24 @@ export const Status = z.strictObject({
   descriptors: Count,
   holdfast: z.string(),
   deno: z.string(),
+  /** The file that the newest generation has read. */
   config: z.string(),
+  /** Its name as the supervisor was given it, with links that may be moved. */
+  named: z.optional(z.string()),
   ageMs: Milliseconds,
   listeners: z.array(z.string()),
+  /** How many connections wait on each listener to be accepted; 1 for any number on a Unix socket. */
+  waiting: z.record(z.string(), Count),
+  /** Not while connections wait and no worker accepts any. */
+  accepting: z.boolean(),
   /** The logger; `null` if the config has none. */
   logger: z.nullable(z.strictObject({
     folder: z.string(),
     /** Events that it did not take, since it was slow or gone. */
     dropped: Count,
     replacements: Count,
+    /** Why nothing is written, while that is so. */
+    trouble: z.optional(z.string()),
     process: z.nullable(Process),
   })),
   /** The process that answers `GET /metrics`; `null` if the config has none. */

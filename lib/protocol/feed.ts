@@ -2,10 +2,10 @@
 import * as z from "zod/mini";
 
 /** The longest frame, in bytes of payload. */
-export const MAX_FEED_BYTES = 1024 * 1024;
+export const MAX_FEED_BYTES = 4 * 1024 * 1024;
 
 /** How long one line may be, in UTF-16 code units; no code unit takes more than 3 bytes, or 6 escaped. */
-export const MAX_FEED_LINE = 64 * 1024;
+export const MAX_FEED_LINE = 512 * 1024;
 
 /** How many lines one frame holds at the most. */
 export const MAX_FEED_LINES = 256;

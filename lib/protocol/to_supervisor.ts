@@ -20,6 +20,8 @@ const Figures = {
   answered: Count,
   /** How long the oldest call of a helper is past its deadline, in milliseconds. */
   overdueMs: z.optional(Count),
+  /** Why a logger's lines are not where they should be: the disk refuses, or its files are gone. */
+  unwritten: z.optional(z.enum(["failing", "gone"])),
   /** How long the app took, of a worker that was told to look. */
   latency: z.optional(Latency),
 };

@@ -51,15 +51,16 @@ const IPPROTO_TCP = 6;
 const IPPROTO_IPV6 = 41;
 
 /**
- * Options by level that a server or a client sets: SO_REUSEADDR and SO_KEEPALIVE; TCP_NODELAY and the
- * three of TCP_KEEP*; IPV6_V6ONLY; and IP_RECVERR and IPV6_RECVERR, without which the resolver of
- * glibc 2.34 and later gives up on every name server. A filter, a buffer's size or a linger time on a listener would
- * outlive its worker, and every connection would inherit it.
+ * Options by level that a server or a client sets: SO_REUSEADDR and SO_KEEPALIVE; TCP_NODELAY, the
+ * three of TCP_KEEP* and TCP_USER_TIMEOUT; IPV6_V6ONLY; and IP_RECVERR and IPV6_RECVERR, without
+ * which glibc's resolver gives up on every name server. A filter cannot tell a listener from a
+ * connection: on a shared listener they would outlive the worker, and every connection inherit them.
+ * So each of these is a number, and the supervisor sets it back (`lib/os/socket_options.ts`).
  */
-const SOCKET_OPTIONS: readonly [level: number, names: readonly number[]][] = [
+export const SOCKET_OPTIONS: readonly [level: number, names: readonly number[]][] = [
   [SOL_SOCKET, [2, 9]],
   [IPPROTO_IP, [11]],
-  [IPPROTO_TCP, [1, 4, 5, 6]],
+  [IPPROTO_TCP, [1, 4, 5, 6, 18]],
   [IPPROTO_IPV6, [25, 26]],
 ];
 

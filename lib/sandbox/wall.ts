@@ -52,20 +52,44 @@ const MACHINE: readonly [path: string, rights: readonly FsRight[]][] = [
   ["/dev/random", READ],
 ];
 
-/** What dialling needs: names, and whom to trust. */
-const DIALLING = [
-  "/etc/resolv.conf",
-  "/etc/hosts",
-  "/etc/host.conf",
-  "/etc/nsswitch.conf",
-  "/etc/gai.conf",
-  "/etc/services",
+/** Where distributions keep the certificates of authorities; links lead from one to another. */
+const TRUST = [
   "/etc/ssl/certs",
+  "/etc/ssl/cert.pem",
+  "/etc/pki/tls/certs",
+  "/etc/pki/ca-trust/extracted",
   "/usr/share/ca-certificates",
+  "/usr/local/share/ca-certificates",
+  "/var/lib/ca-certificates",
 ];
 
+/**
+ * Where what the C library resolves names by lies: hosts, resolv.conf, nsswitch.conf and more. Folders,
+ * since a rule holds the file that is there when it is made, and these files are replaced by a rename
+ * while workers run. No folder is listed: READ_FILE alone.
+ */
+const NAME_FOLDERS = [
+  "/etc",
+  "/run/systemd/resolve",
+  "/run/resolvconf",
+  "/run/NetworkManager",
+  "/run/connman",
+  "/run/netconfig",
+];
+
+/** Where resolv.conf leads elsewhere still. */
+const NAME_FILES = ["/etc/resolv.conf", "/etc/hosts"];
+
 /** Where Deno looks for an app's settings, from a module upwards. */
-const SETTINGS = ["deno.json", "deno.jsonc", "package.json", "deno.lock", ".npmrc", "node_modules"];
+const SETTINGS = [
+  "deno.json",
+  "deno.jsonc",
+  "package.json",
+  "deno.lock",
+  "tsconfig.json",
+  ".npmrc",
+  "node_modules",
+];
 
 /** A helper has no listeners, and sends no traces. */
 export type Walled = Compartment & Partial<Pick<Config, "listen" | "traces">>;
@@ -84,6 +108,7 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
   });
   const modules = [...new Set([config.app.module, ...facts.modules])];
   const folders = [...new Set(modules.flatMap(foldersAbove))];
+  const { settings = [], listed = [] } = config.app;
   // Deno's own exporter asks no permission of Deno's; the kernel does not tell it from the app.
   const dialled = [...config.net, ...config.traces ? [config.traces.collector] : []];
   const network = networkOf(dialled);
@@ -96,24 +121,35 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     owner: config.account,
     forbidden: facts.forbidden,
     landlock: {
-      connect: connectPorts(dialled),
+      connect: connectPorts(dialled, network),
       paths: [
         required(facts.denoProgram, RUN),
         ...MACHINE.map(([path, rights]) => optional(path, rights)),
-        ...network !== "none" ? DIALLING.map((path) => optional(path, READ)) : [],
+        ...network !== "none" ? TRUST.map((path) => optional(path, READ)) : [],
+        ...network === "names" ? NAME_FOLDERS.map((path) => optional(path, ["readFile"])) : [],
+        ...network === "names" ? NAME_FILES.map((path) => optional(path, ["readFile"])) : [],
         ...facts.caches.map((path) => optional(path, READ)),
         ...modules.map((path) => optional(path, READ)),
         ...folders.flatMap((folder) => SETTINGS.map((name) => optional(join(folder, name), READ))),
+        ...settings.map((path) => optional(path, READ)),
+        ...listed.map((path) => optional(path, ["readDir"])),
         ...config.unveil.map(({ path, rights }) => required(path, unveilRights(rights))),
       ],
     },
   };
 }
 
+/** Where name servers answer by TCP what has no room in a datagram. */
+const NAME_SERVER_PORT = 53;
+
 /** The ports of `net`; an entry without one leaves all of them open. */
-function connectPorts(net: readonly string[]): LandlockPolicy["connect"] {
+function connectPorts(
+  net: readonly string[],
+  network: SeccompPolicy["network"],
+): LandlockPolicy["connect"] {
   const ports = net.map((entry) => entry.replace(/^\[[^\]]*\]/, "").match(/:(\d+)$/)?.[1]);
-  return ports.includes(undefined) ? "all" : ports.map(Number);
+  if (ports.includes(undefined)) return "all";
+  return [...new Set([...ports.map(Number), ...network === "names" ? [NAME_SERVER_PORT] : []])];
 }
 
 /** An app that dials addresses alone needs no names. */

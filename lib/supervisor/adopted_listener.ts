@@ -2,6 +2,7 @@
 import { HoldfastError } from "../base/error.ts";
 import type { BoundAddress } from "../config/config.ts";
 import { closeDescriptor, duplicateDescriptor, setOverExec } from "../os/descriptor.ts";
+import { freshOptions } from "../os/socket_options.ts";
 import { canonicalHost, listeningName } from "../os/socket_name.ts";
 import { holding, identityOf, type Listener, updateMode } from "./listener.ts";
 
@@ -15,11 +16,14 @@ export function adoptListener(fd: number, address: BoundAddress): Listener {
   requireListening(fd, address);
   setOverExec(fd, "closed");
   const handle = { fdForIpc: () => duplicateDescriptor(fd), close: () => closeDescriptor(fd) };
-  const held = holding(address.text, handle);
+  // It was bound by a Holdfast, and what its workers have done to it is undone.
+  const options = address.kind === "tcp" ? freshOptions(address.host) : [];
+  const held = holding(address.text, handle, options);
   if (address.kind === "tcp") return { ...held, update: () => {} };
   const made = identityOf(address.path);
   return {
     ...held,
+    file: { path: address.path, made },
     update: (next) => updateMode(next, made),
     close: () => {
       // Whatever else lies there by now is not ours to remove.

@@ -2,7 +2,6 @@
 import { HoldfastError } from "../base/error.ts";
 import type { Config } from "../config/config.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
-import { readProcess } from "../os/file.ts";
 import type { Duty, Grants } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import type { Listener } from "./listener.ts";
@@ -43,7 +42,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
   let step = "say hello";
   try {
     await worker.expect("hello", either);
-    if (config.wall === "kernel") await requireConfined(worker, either);
+    if (config.wall === "kernel") requireConfined(worker);
     worker.command({
       type: "configure",
       duty,
@@ -84,12 +83,9 @@ export async function killWorker(worker: WorkerProcess): Promise<void> {
   } while (!await settlesWithin(worker.exited, KILL_AGAIN_MS));
 }
 
-/** Looks from outside whether the kernel holds the worker, before it is given a listener. */
-async function requireConfined(worker: WorkerProcess, signal: AbortSignal): Promise<void> {
-  const text = readProcess(worker.pid ?? 0, "status") ?? "State:\tX";
-  if (/^NoNewPrivs:\s*1$/m.test(text) && /^Seccomp:\s*2$/m.test(text)) return;
-  // Of one that has ended the kernel says nothing more; how it ended is what came of it.
-  if (/^State:\s*[XZ]/m.test(text)) await worker.failed(signal, "its wall was looked at");
+/** Before it is given a listener, or anything else. */
+function requireConfined(worker: WorkerProcess): void {
+  if (worker.confined) return;
   throw new HoldfastError(`${worker.title} is not confined by the kernel`, {
     kind: "bug",
     code: "wall_missing",

@@ -1,9 +1,11 @@
 /** The control socket: answers what commands ask. Its folder keeps everybody else out. */
 import net from "node:net";
 import * as z from "zod/mini";
+import { keepServing } from "../base/keep_accepting.ts";
 import { log } from "../base/log.ts";
 import { type Answer, Ask, MAX_ASK_BYTES } from "../protocol/control.ts";
 import { encodeFrame, FrameReader } from "../protocol/frame.ts";
+import { identityOf } from "./listener.ts";
 import type { ListenerHandle } from "./listener_handle.ts";
 
 /** How many clients may be connected at once; each is a descriptor of the supervisor. */
@@ -18,6 +20,8 @@ export type ControlHandlers = { readonly [Type in Ask["type"]]: () => Answer | P
 export interface ControlServer {
   /** A descriptor of its own of the listening socket, for whoever takes it over. */
   duplicate(): number;
+  /** What tells its socket's file from a later one at its path. */
+  readonly made: string | undefined;
   /** Stops answering and removes the socket. */
   close(): void;
 }
@@ -32,21 +36,34 @@ export async function openControl(
   handlers: ControlHandlers,
   fd?: number,
 ): Promise<ControlServer> {
-  const server = net.createServer((socket) => serveClient(socket, handlers));
-  server.maxConnections = MAX_CLIENTS;
+  const make = () => {
+    const server = net.createServer((socket) => serveClient(socket, handlers));
+    server.maxConnections = MAX_CLIENTS;
+    return server;
+  };
+  const server = make();
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     if (fd === undefined) server.listen(path, resolve);
     else server.listen({ fd }, resolve);
   });
   await Deno.chmod(path, 0o600);
+  const made = identityOf(path);
+  // What `node:net` has behind it, as listener_handle.ts uses it.
+  const { _handle } = server as unknown as { _handle: ListenerHandle };
+  const rest = keepServing(server, make);
   return {
-    // What `node:net` has behind it, as listener_handle.ts uses it.
-    duplicate: () => (server as unknown as { _handle: ListenerHandle })._handle.fdForIpc(),
+    made,
+    duplicate: () => _handle.fdForIpc(),
     close: () => {
+      rest();
+      const found = identityOf(path);
+      // Closing removes whatever lies at the path: where that is another's, ours stays open, and
+      // without a name nobody can reach it.
+      if (found !== undefined && found !== made) return void server.unref();
       server.close();
       // Whoever did not bind it does not remove it either.
-      if (fd !== undefined) Deno.removeSync(path);
+      if (fd !== undefined && found !== undefined) Deno.removeSync(path);
     },
   };
 }

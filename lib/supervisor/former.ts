@@ -3,6 +3,7 @@
  * and serve until they are let go of; Deno knows nothing of them, so that they are waited for here.
  */
 import { log } from "../base/log.ts";
+import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { killChild, readAvailable, reap } from "../os/exec.ts";
 import { sendBytes } from "../os/socket.ts";
@@ -31,7 +32,7 @@ export class Former {
   ) {
     this.#farewell = Uint8Array.fromBase64(farewell);
     this.#residents = new Map(residents.map((resident) => [resident.pid, resident]));
-    this.#outputs = new Map(outputs.map((fd) => [fd, new OutputLines()]));
+    this.#outputs = new Map(outputs.map((fd) => [fd, new OutputLines(DEFAULT_OUTPUT_LIMITS)]));
   }
 
   /** Settles when all have ended. */

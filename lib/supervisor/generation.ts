@@ -1,10 +1,15 @@
 /** One config snapshot, and the processes started from it: its workers and their helpers. */
+import { log } from "../base/log.ts";
 import type { Config, HelperConfig } from "../config/config.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { LIVED_MS } from "./backoff.ts";
 import { bringUp } from "./bring_up.ts";
+import { readProcess } from "../os/file.ts";
+import { PULSE_INTERVAL_MS } from "../protocol/limits.ts";
 import { residentBytes } from "./describe.ts";
-import { judgeHelper, type Verdict, wornOut } from "./judge.ts";
+import { Acceptance } from "./acceptance.ts";
+import { isFull, judgeHelper, type Verdict, wornOut } from "./judge.ts";
+import type { GenerationCode } from "./generation_code.ts";
 import type { Listener } from "./listener.ts";
 import type { LogService } from "./log_service.ts";
 import { type Departure, type DrainReason, Slot, type SlotOptions } from "./slot.ts";
@@ -26,11 +31,13 @@ export interface GenerationRecord {
 }
 
 /** What a slot of a generation is spawned from and with. */
-export type SlotSpawning = Pick<SlotOptions, "spawner" | "startSpawner" | "request">;
+export type SlotSpawning = Pick<SlotOptions, "first" | "next">;
 
 export interface GenerationOptions {
   readonly number: number;
   readonly config: Config;
+  /** What its processes run; its own from here on. */
+  readonly code: GenerationCode;
   readonly listeners: readonly Listener[];
   /** Where its workers' access records go, if they go anywhere. */
   readonly logs: LogService | undefined;
@@ -55,6 +62,7 @@ export interface HelperSlot {
 export class Generation {
   readonly number: number;
   readonly config: Config;
+  readonly code: GenerationCode;
   readonly startedMs = performance.now();
   readonly helpers: readonly HelperSlot[];
   readonly logs: LogService | undefined;
@@ -64,12 +72,16 @@ export class Generation {
   readonly #allReady = Promise.withResolvers<void>();
   #notReady: number;
   #state: GenerationState = "starting";
+  readonly #acceptance = new Acceptance();
+  /** The same, while no worker is full of clients. */
+  readonly #unfilled = new Acceptance();
   #cut = false;
 
   constructor(options: GenerationOptions) {
     const { number, config, listeners, nextWorker } = options;
     this.number = number;
     this.config = config;
+    this.code = options.code;
     this.logs = options.logs;
     const common = { generation: number, config, nextWorker };
     this.helpers = options.helpers.map(({ helper, instance, ...spawning }) => ({
@@ -157,6 +169,19 @@ export class Generation {
       throw failed.signal.reason;
     }
     this.#state = "serving";
+    this.#warnOfUnseenMemory();
+  }
+
+  /** A limit that is never reached, since nobody sees it, is worth a line. */
+  #warnOfUnseenMemory(): void {
+    const [process] = this.workers.flatMap(({ process }) => process?.alive ? [process] : []);
+    if (this.config.recycle.maxMemoryBytes === undefined || process?.pid === undefined) return;
+    if (residentBytes(process.pid) > 0) return;
+    log.warn("memory_not_seen", {
+      ...process.names,
+      setting: "recycle.maxMemoryBytes",
+      hint: "/proc hides the worker: take hidepid= off it, or ProtectProc= out of the unit",
+    });
   }
 
   /** Lets the workers finish what they have, until the deadline, and then the helpers. Never fails. */
@@ -167,6 +192,7 @@ export class Generation {
     await Promise.all(this.helpers.map(({ slot }) => slot.drain(reason)));
     this.#state = "gone";
     for (const slot of this.#slots) slot.close();
+    this.code.close();
     return {
       generation: this.number,
       drainMs: Math.round(performance.now() - startMs),
@@ -182,12 +208,51 @@ export class Generation {
     // One that is worn out from the start, or says so, is not to be replaced without end.
     if (process.servedMs < LIVED_MS) return undefined;
     if (this.workers.some(({ renewing }) => renewing)) return undefined;
+    const deadlinePulses = pulseDeadlineMs / PULSE_INTERVAL_MS;
+    if (pulseDeadlineMs > 0 && this.#unfilled.idlePulses > deadlinePulses) {
+      return { act: "renew", cause: "not_accepting" };
+    }
     const facts = wornOut(recycle, {
       maxRequests: figures.answered,
       maxAgeMs: ageMs,
       maxMemoryBytes: recycle.maxMemoryBytes === undefined ? 0 : residentBytes(pid),
     }, chance);
     return facts && { act: "renew", cause: "worn_out", facts };
+  }
+
+  /**
+   * Looks whether connections that wait are accepted; to be called every second, of the incumbent.
+   *
+   * @param waiting how many wait on all listeners
+   */
+  lookAtAcceptance(waiting: number): void {
+    const { stalled } = this.#acceptance;
+    const processes = this.workers.flatMap(({ process }) => process?.alive ? [process] : []);
+    const workers = processes.map(({ id, pulses, figures }) => ({ id, pulses, ...figures }));
+    this.#acceptance.look(waiting, workers);
+    // Where none waits, nobody needs to know.
+    const limit = waiting === 0 ? Infinity : Math.min(
+      ...processes.map((process) => descriptorLimit(process, this.config)),
+    );
+    const full = workers.some(({ connections }) => isFull(connections, limit));
+    this.#unfilled.look(full ? 0 : waiting, workers);
+    if (this.#acceptance.stalled === stalled) return;
+    const facts = { generation: this.number, waiting };
+    if (stalled) return log.info("accepting_again", facts);
+    log.warn("accepting_stalled", {
+      ...facts,
+      connections: workers.reduce((sum, { connections }) => sum + connections, 0),
+      descriptorLimit: limit,
+      hint: full
+        ? "Clients hold every descriptor that a worker may have: raise limits.descriptors and the " +
+          "limit of open files that Holdfast is started with, or have more workers"
+        : "See docs/operating.md#more-connections-than-descriptors",
+    });
+  }
+
+  /** Whether connections wait and no worker accepts them. */
+  get stalled(): boolean {
+    return this.#acceptance.stalled;
   }
 
   /** Settles during a drain: none of its workers accepts from then on. */
@@ -204,6 +269,12 @@ export class Generation {
   get #slots(): Slot[] {
     return [...this.workers, ...this.helpers.map(({ slot }) => slot)];
   }
+}
+
+/** How many descriptors a worker may have: by the kernel, or by the config where that says nothing. */
+function descriptorLimit({ pid = 0 }: WorkerProcess, { limits }: Config): number {
+  const [, soft] = readProcess(pid, "limits")?.match(/^Max open files\s+(\d+)/m) ?? [];
+  return Number(soft ?? limits.descriptors);
 }
 
 async function bringUpHelper(

@@ -3,14 +3,19 @@
  * process: yes for the supervisor's own spawner, no for everybody else. Who asks is told by the
  * kernel; what is asked for decides nothing.
  */
-import { readProcess } from "../os/file.ts";
-import { limitProcess, type Owner, ProcessGroup } from "../os/process.ts";
+import {
+  childState,
+  groupOf,
+  isOwnThread,
+  limitProcess,
+  type Owner,
+  ProcessGroup,
+} from "../os/process.ts";
 import { readRemoteText } from "../os/remote_text.ts";
 import { answerQuestion, closeQuestions, nextQuestion, type Question } from "../os/seccomp.ts";
 import type { Limit } from "../sandbox/limits.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { type Arch, ASKED, numberOf, type SystemCall } from "../sandbox/seccomp.ts";
-import { attempt } from "./attempt.ts";
 
 /** How long one wait for a question lasts; then the guard looks whether it is still wanted. */
 const WAIT_MS = 500;
@@ -18,22 +23,19 @@ const WAIT_MS = 500;
 /** A call that was refused. */
 export interface Denial {
   /** The worker's process: whoever asked is it, or was forked by it. */
-  readonly worker: number;
+  readonly worker: number | undefined;
+  /** The thread that asked. */
+  readonly tid: number;
   readonly call: SystemCall;
+  /** Why the answer was no. */
+  readonly reason: string;
   /** What was to be executed, if it was an exec; its text is the asker's. */
   readonly path: string | undefined;
 }
 
-/** Who asks, as the kernel knows it. */
-interface Asker {
-  readonly process: number;
-  readonly parent: number;
-  readonly group: number;
-}
-
 export class Guard {
   readonly #fd: number;
-  readonly #ownGroup = findAsker(Deno.pid)?.group;
+  readonly #ownGroup = groupOf(Deno.pid);
   readonly #limits: readonly Limit[];
   readonly #owner: Owner | undefined;
   readonly #onDenial: (denial: Denial) => void;
@@ -51,6 +53,14 @@ export class Guard {
     this.#owner = owner;
     this.#onDenial = onDenial;
     void this.#run();
+  }
+
+  /**
+   * Whether a process was let through by this guard. The kernel asked about its exec by the program
+   * that holds it, which no process can take off again: so that process is behind the wall.
+   */
+  holds(pid: number): boolean {
+    return this.#groups.has(pid);
   }
 
   /** Ends whatever a worker that was reaped has left behind. */
@@ -78,28 +88,39 @@ export class Guard {
 
   #answer(question: Question): void {
     const call = ASKED_BY_NUMBER.get(question.number)!;
-    const asker = findAsker(question.tid);
-    let allowed = false;
-    attempt("judge a call", () => {
-      allowed = asker !== undefined && this.#judge(call, asker);
-    });
-    const path = allowed ? undefined : readPath(call, question);
-    answerQuestion(this.#fd, question.id, allowed ? "continue" : "refuse");
-    if (!allowed && asker) this.#onDenial({ worker: asker.group, call, path });
+    const { id, tid } = question;
+    let reason: string | undefined;
+    try {
+      reason = this.#judge(call, tid);
+    } catch (error) {
+      reason = (error as Error).message;
+    }
+    if (reason === undefined) return answerQuestion(this.#fd, id, "continue");
+    const group = groupOf(tid);
+    const path = readPath(call, question);
+    answerQuestion(this.#fd, id, "refuse");
+    // A group of its own is the worker's: it leads it, and what it forks cannot leave it.
+    const worker = group === this.#ownGroup ? undefined : group;
+    this.#onDenial({ worker, tid, call, reason, path });
   }
 
   /**
    * Everything of a worker is in the worker's own process group, and may not leave it. Whoever is in
    * the supervisor's group is the supervisor's own thread, or a child that it has just forked.
+   *
+   * @returns why not, if not
+   * @throws {Error} if what goes with a yes cannot be done
    */
-  #judge(call: SystemCall, asker: Asker): boolean {
-    if (asker.group !== this.#ownGroup) return false;
-    if (call === "kill") return asker.process === Deno.pid;
-    if (asker.parent !== Deno.pid) return false;
+  #judge(call: SystemCall, tid: number): string | undefined {
+    const group = groupOf(tid);
+    if (group === undefined) return "the kernel shows no such process";
+    if (group !== this.#ownGroup) return "it belongs to a worker";
+    if (call === "kill") return isOwnThread(tid) ? undefined : "it is not the supervisor";
+    if (childState(tid) === "none") return "it is no child of the supervisor";
     // One exec is all it gets: here it leaves the group from which exec is allowed.
-    this.#groups.set(asker.process, new ProcessGroup(asker.process));
-    limitProcess(asker.process, this.#limits, this.#owner);
-    return true;
+    this.#groups.set(tid, new ProcessGroup(tid));
+    limitProcess(tid, this.#limits, this.#owner);
+    return undefined;
   }
 }
 
@@ -109,15 +130,6 @@ const ASKED_BY_NUMBER: ReadonlyMap<number, SystemCall> = new Map(
     return number === undefined ? [] : [[number, call] as const];
   }),
 );
-
-/** Reads proc_pid_stat(5); what comes before the last ")" is the asker's own text. */
-function findAsker(tid: number): Asker | undefined {
-  const text = readProcess(tid, "stat");
-  if (text === undefined) return undefined;
-  const [, parent, group] = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  const process = Number(readProcess(tid, "status")?.match(/^Tgid:\s*(\d+)$/m)?.[1]);
-  return { process, parent: Number(parent), group: Number(group) };
-}
 
 function readPath(call: SystemCall, { tid, args }: Question): string | undefined {
   if (call === "execve") return readRemoteText(tid, args[0]!);

@@ -16,6 +16,7 @@ const Address = z.discriminatedUnion("kind", [
     text: z.string(),
     host: z.string(),
     port: z.int().min(1).max(65_535),
+    ipv6Only: z.optional(z.literal(true)),
   }),
   z.strictObject({ kind: z.literal("unix"), text: z.string(), path: z.string(), mode: Count }),
 ]);

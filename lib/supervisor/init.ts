@@ -4,6 +4,7 @@
  */
 import { readProcess } from "../os/file.ts";
 import { reap } from "../os/exec.ts";
+import { childState } from "../os/process.ts";
 
 /** Deno takes the status of a child of its own in far less: a zombie that is seen twice is an orphan. */
 const LOOK_INTERVAL_MS = 2_000;
@@ -17,7 +18,7 @@ export function reapOrphans(): () => void {
   if (Deno.pid !== 1) return () => {};
   let seen = new Set<number>();
   const look = setInterval(() => {
-    const zombies = childrenOfMain().filter(isZombie);
+    const zombies = childrenOfMain().filter((pid) => childState(pid) === "ended");
     seen = new Set(zombies.filter((pid) => !seen.has(pid) || !reap(pid)));
   }, LOOK_INTERVAL_MS);
   return () => clearInterval(look);
@@ -28,8 +29,4 @@ function childrenOfMain(): number[] {
   const text = readProcess(Deno.pid, `task/${Deno.pid}/children`) ?? "";
   // The last one may be cut where there are very many.
   return text.split(" ").slice(0, -1).map(Number);
-}
-
-function isZombie(pid: number): boolean {
-  return /^State:\s*Z/m.test(readProcess(pid, "status") ?? "");
 }

@@ -13,7 +13,9 @@ export type Verdict =
   | { readonly act: "kill"; readonly reason: string }
   /** Another one is to take its place; one that is only worn out loses nothing. */
   | { readonly act: "renew"; readonly cause: "worn_out"; readonly facts: WornOut }
-  | { readonly act: "renew"; readonly cause: "stuck" };
+  | { readonly act: "renew"; readonly cause: "stuck" | "unfit" }
+  /** Its event loop turns, and connections wait all the same. */
+  | { readonly act: "renew"; readonly cause: "not_accepting" };
 
 export type Renewal = Extract<Verdict, { act: "renew" }>;
 
@@ -55,6 +57,17 @@ export function wornOut(
     if (found >= limit) return { reason, limit, found };
   }
   return undefined;
+}
+
+/** What a worker has open besides its clients' connections. */
+const OWN_DESCRIPTORS = 48;
+
+/**
+ * Whether a worker accepts nothing since its clients have all descriptors that it may have. Another
+ * one would be as full soon, and what its clients do is their own.
+ */
+export function isFull(connections: number, descriptorLimit: number): boolean {
+  return connections + OWN_DESCRIPTORS >= descriptorLimit;
 }
 
 /** A call that its helper does not let go of keeps the others waiting. */

@@ -1,8 +1,14 @@
 /** The listeners: bound once, held for the supervisor's whole life, duplicated for each worker. */
 import type { ListenAddress } from "../config/config.ts";
 import { HoldfastError } from "../base/error.ts";
-import { listenAndClose, listensAndClose } from "../os/descriptor.ts";
-import { bindTcp, bindUnix, type ListenerHandle } from "./listener_handle.ts";
+import {
+  closeDescriptor,
+  countWaitingAndClose,
+  listenAndClose,
+  listensAndClose,
+} from "../os/descriptor.ts";
+import { readOptions, restoreOptions, type SocketOption } from "../os/socket_options.ts";
+import { bindIpv6, bindTcp, bindUnix, type ListenerHandle } from "./listener_handle.ts";
 
 /** What the kernel keeps while no worker accepts; `net.core.somaxconn` caps it. */
 const BACKLOG = 511;
@@ -11,6 +17,8 @@ const BACKLOG = 511;
 export interface Listener {
   /** The canonical spelling of its address: its identity over reloads. */
   readonly text: string;
+  /** The file of a Unix socket, and what tells it from a later one at its path. */
+  readonly file?: { readonly path: string; readonly made: string | undefined };
   /** A descriptor of its own for whoever takes it over. */
   duplicate(): number;
   /**
@@ -20,6 +28,14 @@ export interface Listener {
    * @returns whether it had stopped
    */
   listenAgain(): boolean;
+  /**
+   * Sets back what a worker changed of the shared socket, and what every connection would inherit.
+   *
+   * @returns what it was
+   */
+  setBack(): SocketOption[];
+  /** How many connections wait to be accepted; 1 for any number on a Unix socket. */
+  waiting(): number;
   /** Applies what may change without binding anew: the mode of a Unix socket. */
   update(address: ListenAddress): void;
   /** Lets go; a Unix socket's file goes with it. */
@@ -54,7 +70,7 @@ function bindTcpListener(address: Extract<ListenAddress, { kind: "tcp" }>): List
   const host = address.host === "localhost" ? "127.0.0.1" : address.host;
   let handle: ListenerHandle;
   try {
-    handle = bindTcp(host, address.port);
+    handle = address.ipv6Only ? bindIpv6(address.port) : bindTcp(host, address.port);
   } catch (error) {
     throw bindError(
       address,
@@ -64,7 +80,7 @@ function bindTcpListener(address: Extract<ListenAddress, { kind: "tcp" }>): List
     );
   }
   // A bind that fails because the port is taken shows only here: libuv puts that error off.
-  const bound: { port?: number } = {};
+  const bound: { port?: number } = address.ipv6Only ? { port: address.port } : {};
   handle.getsockname?.(bound);
   if (bound.port !== address.port || !listenAndClose(handle.fdForIpc(), BACKLOG)) {
     handle.close();
@@ -75,7 +91,15 @@ function bindTcpListener(address: Extract<ListenAddress, { kind: "tcp" }>): List
         "CAP_NET_BIND_SERVICE",
     );
   }
-  return { ...holding(address.text, handle), update: () => {} };
+  return { ...holding(address.text, handle, optionsOf(handle)), update: () => {} };
+}
+
+/** The options that a TCP listener has now. */
+export function optionsOf(handle: Pick<ListenerHandle, "fdForIpc">): SocketOption[] {
+  const fd = handle.fdForIpc();
+  const options = readOptions(fd);
+  closeDescriptor(fd);
+  return options;
 }
 
 async function bindUnixListener(
@@ -99,6 +123,7 @@ async function bindUnixListener(
   const held = holding(address.text, handle);
   return {
     ...held,
+    file: { path: address.path, made },
     update: (next) => updateMode(next, made),
     close: () => {
       // Closing the handle removes whatever lies at the path. Where somebody has put another file
@@ -109,6 +134,11 @@ async function bindUnixListener(
   };
 }
 
+/** Whether nobody can reach a listener any more, since its file was removed or replaced. */
+export function isLost({ file }: Listener): boolean {
+  return file !== undefined && identityOf(file.path) !== file.made;
+}
+
 /** Gives a socket's file its mode. Whatever else lies there, a link above all, is not ours to open up. */
 export function updateMode(next: ListenAddress, made: string | undefined): void {
   if (next.kind !== "unix") return;
@@ -116,19 +146,37 @@ export function updateMode(next: ListenAddress, made: string | undefined): void 
   Deno.chmodSync(next.path, next.mode);
 }
 
-/** What is done with a listener of either kind; a handle's `close` decides what goes with it. */
+/**
+ * What is done with a listener of either kind; a handle's `close` decides what goes with it.
+ *
+ * @param options those that a TCP listener is to have, whatever a worker does
+ */
 export function holding(
   text: string,
   handle: Pick<ListenerHandle, "fdForIpc" | "close">,
+  options: readonly SocketOption[] = [],
 ): Omit<Listener, "update"> {
   return {
     text,
-    duplicate: () => handle.fdForIpc(),
+    duplicate: () => {
+      const fd = handle.fdForIpc();
+      // Not by the look of a second ago: whoever takes it over finds it as it was bound.
+      restoreOptions(fd, options);
+      return fd;
+    },
+    setBack: () => {
+      if (options.length === 0) return [];
+      const fd = handle.fdForIpc();
+      const changed = restoreOptions(fd, options);
+      closeDescriptor(fd);
+      return changed;
+    },
     listenAgain: () => {
       if (listensAndClose(handle.fdForIpc())) return false;
       if (!listenAndClose(handle.fdForIpc(), BACKLOG)) throw new Error("the kernel refuses");
       return true;
     },
+    waiting: () => countWaitingAndClose(handle.fdForIpc()),
     close: () => handle.close(),
   };
 }

@@ -2,6 +2,8 @@
  * Handles of listeners: what `node:net` has behind a server that does not accept by itself.
  */
 import net from "node:net";
+import { bindIpv6Only } from "../os/bind_ipv6.ts";
+import { closeDescriptor, duplicateDescriptor } from "../os/descriptor.ts";
 
 /** The part of `TCPWrap` and `PipeWrap` that is used. */
 export interface ListenerHandle {
@@ -28,6 +30,12 @@ function required(handle: ListenerHandle | number, what: string): ListenerHandle
 export function bindTcp(host: string, port: number): ListenerHandle {
   const family = host.includes(":") ? 6 : 4;
   return required(_createServerHandle(host, port, family), `Cannot bind ${host} port ${port}`);
+}
+
+/** Binds `[::]` for IPv6 alone. */
+export function bindIpv6(port: number): ListenerHandle {
+  const fd = bindIpv6Only(port);
+  return { fdForIpc: () => duplicateDescriptor(fd), close: () => closeDescriptor(fd) };
 }
 
 /** Binds a Unix socket at `path`, where nothing may be yet. */

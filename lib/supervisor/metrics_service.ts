@@ -21,7 +21,7 @@ const FEED_INTERVAL_MS = 1_000;
 const SILENCE_MS = 10_000;
 
 export interface MetricsServiceOptions
-  extends Pick<SlotOptions, "spawner" | "startSpawner" | "request" | "nextWorker" | "config"> {
+  extends Pick<SlotOptions, "first" | "next" | "nextWorker" | "config"> {
   /** What it is started with; it is kept over a reload that asks for the same. */
   readonly plan: string;
   /** Whoever has it closes it. */

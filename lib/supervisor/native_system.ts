@@ -54,7 +54,7 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       factsOf.set(config.app, current);
       return config;
     },
-    locateRuntime: () => Promise.resolve(runtimeOf(first)),
+    locateRuntime: () => Promise.resolve({ folder: first.state, runtime: runtimeOf(first) }),
     // Its own code is in the file.
     holdfastOf: (config) => of(config).executable,
     findDenoDir: (config) =>
@@ -63,11 +63,8 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       current.interpreter?.denoDir === denoDir ? realSystem.findCaches(denoDir) : [],
     ownProgram: () => ({ program: first.executable, args: [...override.args] }),
     // What is started has its program in it.
-    bundleWorker: () => Promise.resolve(""),
-    bundleHelper: () => Promise.resolve(""),
-    bundleLogger: () => Promise.resolve(""),
-    bundleMetrics: () => Promise.resolve(""),
-    prepareApp: (config, denoDir) => {
+    loadPrograms: () => Promise.resolve({ worker: "", helper: "", logger: "", metrics: "" }),
+    prepareApp: (config, denoDir, { runtime } = {}) => {
       const { executable, interpreter } = of(config);
       const none = Object.fromEntries(config.helpers.map(({ name }) => [name, []]));
       const modules = interpreter?.modules ?? { app: [], helpers: none };
@@ -75,6 +72,7 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
         denoDir,
         holdfast: executable,
         modules: [...allModules(modules), executable, override.file],
+        ...runtime !== undefined && { runtime },
       });
       return Promise.resolve(modules);
     },

@@ -1,54 +1,93 @@
-/** Cuts what a worker prints into lines that can be logged: bounded, escaped, not too many. */
-import { escapeStranger, MAX_STRANGER_TEXT } from "../base/escape.ts";
+/** Cuts what a process prints into lines that can be logged: bounded, escaped, not too much of it. */
+import { escapeStranger } from "../base/escape.ts";
+import { LINE_COST, type OutputLimits } from "../base/output_limits.ts";
 import { RateLimit } from "../protocol/rate.ts";
 
-/** How many lines of one worker are logged at once, and how many a second in the long run. */
-export const OUTPUT_BURST = 200;
-export const OUTPUT_LINES_PER_SECOND = 20;
+const LINE_END = 0x0a;
+
+/** What is kept for the beginning of a line at first; it grows to the longest one. */
+const FIRST_BYTES = 1024;
+
+/** What was not logged. */
+export interface Dropped {
+  readonly lines: number;
+  readonly bytes: number;
+}
 
 export class OutputLines {
+  readonly #limits: OutputLimits;
   readonly #rate: RateLimit;
-  readonly #decoder = new TextDecoder();
-  #held = "";
+  /** The beginning of a line whose end has not come. */
+  #held = new Uint8Array(FIRST_BYTES);
+  #heldBytes = 0;
   /** The rest of a line whose beginning was long enough is skipped up to its end. */
   #skipping = false;
-  #dropped = 0;
+  #dropped = { lines: 0, bytes: 0 };
 
-  constructor(nowMs?: () => number) {
-    this.#rate = new RateLimit(OUTPUT_BURST, OUTPUT_LINES_PER_SECOND, nowMs);
+  constructor(limits: OutputLimits, nowMs?: () => number) {
+    this.#limits = limits;
+    this.#rate = new RateLimit(limits.burstBytes, limits.bytesPerSecond, nowMs);
   }
 
   /** Yields the lines that `chunk` completes, as far as they are allowed. */
   *push(chunk: Uint8Array): Generator<string, void> {
-    const lines = this.#decoder.decode(chunk, { stream: true }).split("\n");
-    for (const [index, part] of lines.entries()) {
-      const complete = index < lines.length - 1;
+    for (let start = 0; start < chunk.length;) {
+      const found = chunk.indexOf(LINE_END, start);
+      const complete = found >= 0;
+      const end = complete ? found : chunk.length;
       if (!this.#skipping) {
-        this.#held += part;
-        if (complete || this.#held.length > MAX_STRANGER_TEXT) {
+        this.#hold(chunk.subarray(start, end));
+        if (complete || this.#heldBytes > this.#limits.lineBytes) {
           yield* this.#take();
           this.#skipping = !complete;
         }
       } else if (complete) this.#skipping = false;
+      start = end + 1;
     }
   }
 
   /** Yields a last line that has no end. */
   *end(): Generator<string, void> {
-    if (this.#held !== "") yield* this.#take();
+    if (this.#heldBytes > 0) yield* this.#take();
   }
 
-  /** How many lines were dropped since this was asked last. */
-  takeDropped(): number {
+  /** What was dropped since this was asked last. */
+  takeDropped(): Dropped {
     const dropped = this.#dropped;
-    this.#dropped = 0;
+    this.#dropped = { lines: 0, bytes: 0 };
     return dropped;
   }
 
+  /** One byte more than a line may have shows that it is longer. */
+  #hold(part: Uint8Array): void {
+    const room = this.#limits.lineBytes + 1 - this.#heldBytes;
+    if (part.length === 0 || room <= 0) return;
+    const kept = part.subarray(0, room);
+    const wanted = this.#heldBytes + kept.length;
+    if (wanted > this.#held.length) {
+      const larger = new Uint8Array(Math.max(wanted, 2 * this.#held.length));
+      larger.set(this.#held);
+      this.#held = larger;
+    }
+    this.#held.set(kept, this.#heldBytes);
+    this.#heldBytes = wanted;
+  }
+
   *#take(): Generator<string, void> {
-    const text = escapeStranger(this.#held);
-    this.#held = "";
-    if (this.#rate.take()) yield text;
-    else this.#dropped++;
+    const { lineBytes } = this.#limits;
+    const [held, length] = [this.#held, this.#heldBytes];
+    this.#heldBytes = 0;
+    if (!this.#rate.take(Math.min(length, lineBytes) + LINE_COST)) {
+      this.#dropped.lines++;
+      this.#dropped.bytes += length;
+      return;
+    }
+    const cut = length > lineBytes;
+    // Where it is cut, half a character is left out.
+    const text = new TextDecoder("utf-8", { ignoreBOM: true })
+      .decode(held.subarray(0, Math.min(length, lineBytes)), { stream: cut });
+    // An escape is longer than what it stands for.
+    yield escapeStranger(text, Infinity).slice(0, 2 * lineBytes) +
+      (cut ? `… (cut at ${lineBytes} bytes)` : "");
   }
 }

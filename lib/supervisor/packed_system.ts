@@ -20,6 +20,7 @@ import {
   prebuiltPath,
   readPrebuilt,
   requireGoodConfig,
+  SPAWNER_ENTRY,
   WORKER_ENTRY,
 } from "./prepare.ts";
 import { realSystem, type System } from "./system.ts";
@@ -49,6 +50,8 @@ export interface PackedPlace {
 /** The effects of an executable. */
 export async function packedSystem(place: PackedPlace): Promise<System> {
   const first = await readImage(place.image);
+  // Of this supervisor, whatever image a reload takes.
+  const spawner = await readPrebuilt(SPAWNER_ENTRY, join(first.folder, IMAGE_FOLDERS.holdfast));
   const images = new Map<string, Image>([[first.folder, first]]);
   let current = first;
   let loads = 0;
@@ -74,11 +77,14 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
     holdfastOf,
     ownProgram: () => ({ program: place.executable, args: place.args }),
     findDenoDir: (config) => Promise.resolve(join(imageOf(config).folder, IMAGE_FOLDERS.denoDir)),
-    bundleWorker: (config) => programOf(config, WORKER_ENTRY),
-    bundleHelper: (config) => programOf(config, HELPER_ENTRY),
-    bundleLogger: (config) => programOf(config, LOGGER_ENTRY),
-    bundleMetrics: (config) => programOf(config, METRICS_ENTRY),
-    prepareApp: (config, denoDir) => {
+    loadPrograms: async (config) => ({
+      worker: await programOf(config, WORKER_ENTRY),
+      helper: await programOf(config, HELPER_ENTRY),
+      logger: await programOf(config, LOGGER_ENTRY),
+      metrics: await programOf(config, METRICS_ENTRY),
+      ...spawner !== undefined && { spawner },
+    }),
+    prepareApp: (config, denoDir, { runtime } = {}) => {
       const image = imageOf(config);
       const modules = imageModules(image);
       requireGoodConfig(config, {
@@ -86,6 +92,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
         holdfast: holdfastOf(config),
         // What decides which code runs after the next reload.
         modules: [...allModules(modules), place.executable, place.override],
+        ...runtime !== undefined && { runtime },
       });
       return Promise.resolve(modules);
     },

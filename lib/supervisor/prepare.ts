@@ -1,13 +1,16 @@
 /** What must be known and cached before a worker can be spawned; `deno` itself finds it out. */
-import { basename, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { basename, dirname, join, relative } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import * as z from "zod";
 import { HoldfastError } from "../base/error.ts";
 import { escapeStranger } from "../base/escape.ts";
 import { checkConfig, type CheckFacts } from "../config/check.ts";
+import { covers } from "../config/paths.ts";
 import type { Account, AppPlace, Config } from "../config/config.ts";
-import { realPlace } from "../config/real_place.ts";
+import { realPlace, unlessAbsent } from "../config/real_place.ts";
 import { ConfigError } from "../config/problem.ts";
+import { denoProgram } from "./deno_program.ts";
+import type { CodeCache } from "./code_cache.ts";
 
 /** Holdfast's own folder. */
 export const HOLDFAST_FOLDER = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
@@ -17,6 +20,17 @@ export const WORKER_ENTRY = "worker.ts";
 export const HELPER_ENTRY = "lib/helper/main.ts";
 export const LOGGER_ENTRY = "lib/logger/main.ts";
 export const METRICS_ENTRY = "lib/metrics/main.ts";
+export const SPAWNER_ENTRY = "lib/supervisor/spawner_thread.ts";
+
+/** What Deno compiles before it runs it, in the words of `deno info`. */
+const COMPILED_TYPES = ["TypeScript", "Mts", "Cts", "JSX", "TSX"];
+
+/** How much of the names of files one argument of a process holds, encoded as it is. */
+const MAX_SAMPLE_LENGTH = 32 * 1024;
+
+/** Runs a program of a few lines: nothing of the project's has a part in it. */
+const BARE = ["run", "--quiet", "--no-prompt", "--no-config", "--no-lock"];
+const inline = (program: string) => `data:application/javascript,${encodeURIComponent(program)}`;
 
 /** How long `deno` may take to fetch and compile what the cache lacks. */
 export const PREPARE_DEADLINE_MS = 120_000;
@@ -30,9 +44,9 @@ const Graph = z.object({
   modules: z.array(z.object({
     specifier: z.string(),
     local: z.string().nullish(),
-    error: z.string().nullish(),
     /** What its text says. */
     dependencies: z.array(z.object({ specifier: z.string() })).prefault([]),
+    mediaType: z.string().nullish(),
   })),
   npmPackages: z.record(z.string(), z.object({ localPath: z.string().nullish() })).prefault({}),
 });
@@ -50,7 +64,7 @@ interface RunOptions {
 
 /** Runs this deno program, and gives what it printed. */
 export async function runDeno(args: string[], options: RunOptions): Promise<string> {
-  return await runProgram(Deno.execPath(), args, options);
+  return await runProgram(denoProgram(), args, options);
 }
 
 /** Runs a program, and gives what it printed. */
@@ -104,8 +118,9 @@ export async function findDenoDir(): Promise<string> {
 /** The packages' code, and what Deno knows of it; as opposed to what programs store in DENO_DIR. */
 const CACHES = /^(npm|remote|gen|\w+_cache_v\d+(-shm|-wal)?)$/;
 
-/** Finds what of DENO_DIR a worker's runtime reads. */
+/** Finds what of DENO_DIR a worker's runtime reads; nothing where somebody has removed it. */
 export function findCaches(denoDir: string): string[] {
+  if (unlessAbsent(() => Deno.statSync(denoDir)).isDirectory !== true) return [];
   const names = Array.from(Deno.readDirSync(denoDir), ({ name }) => name);
   return names.filter((name) => CACHES.test(name)).sort().map((name) => join(denoDir, name));
 }
@@ -118,19 +133,31 @@ export function findCaches(denoDir: string): string[] {
  * @param entry relative to {@link HOLDFAST_FOLDER}
  */
 export async function bundle(folder: string, entry: string): Promise<string> {
-  const prebuilt = await readPrebuilt(entry);
-  if (prebuilt !== undefined) return prebuilt;
+  return (await bundleAll(folder, [entry]))[0]!;
+}
+
+/** The same for several, in one go. */
+async function bundleAll(folder: string, entries: readonly string[]): Promise<string[]> {
+  const prebuilt = await Promise.all(entries.map((entry) => readPrebuilt(entry)));
+  const known = prebuilt.filter((text) => text !== undefined);
+  if (known.length === entries.length) return known;
   // A folder of its own: nothing can lie in it from before.
   const place = await Deno.makeTempDir({ dir: folder });
-  const output = join(place, "program.js");
   try {
-    const flags = ["--quiet", "--platform=deno", "--external=holdfast:app", `--output=${output}`];
-    await runDeno(["bundle", ...flags, join(HOLDFAST_FOLDER, entry)], {
+    // Where each text comes to lie depends on the folder that all of them are in.
+    const root = entries.map(dirname).reduce((above, each) => covers(above, each) ? above : ".");
+    const flags = ["--quiet", "--platform=deno", "--external=holdfast:app", `--outdir=${place}`];
+    const urls = entries.map((each) => pathToFileURL(join(HOLDFAST_FOLDER, each)).href);
+    await runDeno(["bundle", ...flags, ...urls], {
       cwd: HOLDFAST_FOLDER,
     });
-    return await Deno.readTextFile(output);
+    const texts = entries.map((entry) =>
+      prebuiltPath(join(place, relative(root, dirname(entry))), basename(entry))
+    );
+    return await Promise.all(texts.map((path) => Deno.readTextFile(path)));
   } catch (error) {
-    throw new HoldfastError(`Cannot bundle ${entry}: ${(error as Error).message}`, {
+    const message = `Cannot bundle ${entries.join(", ")}: ${(error as Error).message}`;
+    throw new HoldfastError(message, {
       kind: "environment",
       code: "bundle_failed",
       hint: "The first start needs the npm registry, for the bundler that Deno brings",
@@ -159,24 +186,31 @@ export async function readPrebuilt(
   }
 }
 
-/** Bundles Holdfast's own part of a worker. */
-export function bundleWorker({ runtime }: Config): Promise<string> {
-  return bundle(runtime, WORKER_ENTRY);
+/** Holdfast's own part of each process, and of a spawner thread that comes from no file. */
+export interface OwnPrograms {
+  readonly worker: string;
+  readonly helper: string;
+  readonly logger: string;
+  readonly metrics: string;
+  readonly spawner?: string;
 }
 
-/** Bundles Holdfast's own part of a helper. */
-export function bundleHelper({ runtime }: Config): Promise<string> {
-  return bundle(runtime, HELPER_ENTRY);
-}
-
-/** Bundles Holdfast's own logger. */
-export function bundleLogger({ runtime }: Config): Promise<string> {
-  return bundle(runtime, LOGGER_ENTRY);
-}
-
-/** Bundles Holdfast's own metrics process. */
-export function bundleMetrics({ runtime }: Config): Promise<string> {
-  return bundle(runtime, METRICS_ENTRY);
+/**
+ * Takes all of Holdfast's own programs into memory: whatever becomes of its folder, what runs stays
+ * what was started until an upgrade.
+ *
+ * @param folder where they may lie while they are made
+ */
+export async function loadPrograms(folder: string): Promise<OwnPrograms> {
+  const entries = [WORKER_ENTRY, HELPER_ENTRY, LOGGER_ENTRY, METRICS_ENTRY, SPAWNER_ENTRY];
+  const [worker, helper, logger, metrics, spawner] = await bundleAll(folder, entries);
+  return {
+    worker: worker!,
+    helper: helper!,
+    logger: logger!,
+    metrics: metrics!,
+    spawner: spawner!,
+  };
 }
 
 /** The local files of the module graphs of a config. */
@@ -191,6 +225,14 @@ export function allModules({ app, helpers }: Modules): string[] {
   return [...new Set([...app, ...Object.values(helpers).flat()])];
 }
 
+export interface PrepareOptions {
+  readonly signal?: AbortSignal;
+  /** Makes what the compiled code goes to, if that is not the shared DENO_DIR. */
+  readonly openCache?: (() => CodeCache) | undefined;
+  /** The runtime folder in use, where it is not the config's own. */
+  readonly runtime?: string;
+}
+
 /**
  * Caches the module graphs of the app and the helpers, so that none of them needs a registry, and
  * checks the config against them: nothing that a worker or a helper can write may come back to life
@@ -201,20 +243,55 @@ export function allModules({ app, helpers }: Modules): string[] {
 export async function prepareApp(
   config: Config,
   denoDir: string,
-  signal?: AbortSignal,
+  { signal, openCache, runtime }: PrepareOptions = {},
 ): Promise<Modules> {
-  const [app, ...helpers] = await Promise.all([
-    prepareModule("the app's modules", config.app, signal),
-    ...config.helpers.map(({ name, app }) =>
-      prepareModule(`the modules of the helper ${name}`, app, signal)
-    ),
-  ]);
+  const entries = [
+    { what: "the app's modules", place: config.app },
+    ...config.helpers.map(({ name, app }) => ({
+      what: `the modules of the helper ${name}`,
+      place: app,
+    })),
+  ];
+  const graphs = await Promise.all(
+    entries.map(({ what, place }) => readGraph(what, place, signal)),
+  );
+  const [app, ...helpers] = graphs.map(({ modules }) =>
+    modules.flatMap(({ local }) => local ?? [])
+  );
   const modules = {
     app: app!,
     helpers: Object.fromEntries(config.helpers.map(({ name }, index) => [name, helpers[index]!])),
   };
-  requireGoodConfig(config, { denoDir, modules: allModules(modules), holdfast: HOLDFAST_FOLDER });
+  requireGoodConfig(config, {
+    ...{ denoDir, modules: allModules(modules), holdfast: HOLDFAST_FOLDER },
+    ...runtime !== undefined && { runtime },
+  });
+  const sources = [...new Set(graphs.flatMap(sourcesOf))];
+  if (openCache && await lacksPackages(graphs, denoDir)) {
+    // They would go to the generation's folder, and with it.
+    await Promise.all(entries.map(({ what, place }) => cacheGraph(what, place, signal)));
+  }
+  const cache = openCache?.();
+  cache?.seed(sources);
+  await Promise.all([
+    ...entries.map(({ what, place }) => cacheGraph(what, place, signal, cache?.denoDir)),
+    cache && requireReadable(config, [cache.denoDir, ...samplePaths(graphs)], signal),
+  ]);
+  cache?.finish(sources);
   return modules;
+}
+
+/** Whether a DENO_DIR has no folder yet for the packages of these graphs. */
+async function lacksPackages(graphs: readonly Graph[], denoDir: string): Promise<boolean> {
+  const any = graphs.some(({ npmPackages }) => Object.keys(npmPackages).length > 0);
+  return any && !await isFolder(join(denoDir, "npm"));
+}
+
+/** The modules of a graph that Deno compiles; it runs others as they are. */
+function sourcesOf({ modules }: Graph): string[] {
+  return modules.flatMap(({ local, mediaType }) =>
+    local && COMPILED_TYPES.includes(mediaType ?? "") ? local : []
+  );
 }
 
 /**
@@ -226,18 +303,8 @@ export function requireGoodConfig(
   config: Config,
   facts: Omit<CheckFacts, "denoProgram">,
 ): void {
-  const problems = checkConfig(config, { ...facts, denoProgram: Deno.execPath() });
+  const problems = checkConfig(config, { ...facts, denoProgram: denoProgram() });
   if (problems.length > 0) throw new ConfigError(config.file, problems);
-}
-
-/** Caches one graph; gives its local files. */
-async function prepareModule(
-  what: string,
-  place: AppPlace,
-  signal?: AbortSignal,
-): Promise<string[]> {
-  const graph = await loadGraph(what, place, signal);
-  return graph.modules.flatMap(({ local }) => local ?? []);
 }
 
 /**
@@ -248,29 +315,110 @@ async function prepareModule(
  */
 export async function loadGraph(
   what: string,
-  { module, project, lockfile }: AppPlace,
+  place: AppPlace,
   signal?: AbortSignal,
 ): Promise<Graph> {
+  await cacheGraph(what, place, signal);
+  return await readGraph(what, place, signal);
+}
+
+/** Looks at a module graph. That a module is missing is told, if it is missed, by {@link cacheGraph}. */
+async function readGraph(what: string, place: AppPlace, signal?: AbortSignal): Promise<Graph> {
+  return Graph.parse(JSON.parse(await runOnGraph(["info", "--json"], what, place, { signal })));
+}
+
+/**
+ * Has Deno fetch and compile a module graph. What is imported for its types alone, or by an
+ * `import()` that may fail, may be missing: Deno knows.
+ */
+async function cacheGraph(
+  what: string,
+  place: AppPlace,
+  signal?: AbortSignal,
+  denoDir?: string,
+): Promise<void> {
+  const env = denoDir === undefined ? {} : { DENO_DIR: denoDir };
+  await runOnGraph(["cache", "--quiet"], what, place, { signal, env });
+}
+
+/** Runs a command of `deno` on the module graph of a place. */
+async function runOnGraph(
+  command: readonly string[],
+  what: string,
+  { module, project, lockfile }: AppPlace,
+  options: Pick<RunOptions, "signal" | "env">,
+): Promise<string> {
   const lock = lockfile === undefined ? "--no-lock" : "--frozen";
+  // A path would be read as a part of a URL, in which some characters mean something else.
+  const url = pathToFileURL(module).href;
   try {
-    await runDeno(["cache", "--quiet", lock, module], { cwd: project, signal });
-    const graph = Graph.parse(
-      JSON.parse(await runDeno(["info", "--json", lock, module], { cwd: project, signal })),
-    );
-    const broken = graph.modules.find((each) => each.error);
-    if (broken) throw new Error(escapeLines(broken.error!));
-    return graph;
+    return await runDeno([...command, lock, url], { cwd: project, ...options });
   } catch (error) {
-    signal?.throwIfAborted();
+    options.signal?.throwIfAborted();
+    const plain = new URL(url).pathname === module ? module : url;
+    const again = `cd ${quoteWord(project)} && deno cache ${quoteWord(plain)}`;
     throw new HoldfastError(`Cannot load ${what}: ${(error as Error).message}`, {
       kind: "config",
       code: "modules_failed",
       hint: lockfile === undefined
-        ? `Try: cd ${project} && deno cache ${module}`
-        : `Try: cd ${project} && deno cache ${module}; it brings ${lockfile} up to date`,
+        ? `Try: ${again}`
+        : `Try: ${again} --frozen=false; it brings ${lockfile} up to date`,
       cause: error,
     });
   }
+}
+
+/** A word of a shell's command line. */
+function quoteWord(word: string): string {
+  return /^[\w/.:%@+=-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+/**
+ * Sees to it that the workers' account can read the code, by asking as that account.
+ *
+ * @throws {HoldfastError} that names what it cannot read
+ */
+async function requireReadable(
+  { account, file, runtime }: Config,
+  paths: readonly string[],
+  signal?: AbortSignal,
+): Promise<void> {
+  if (account === undefined) return;
+  const program = `for (const path of ${JSON.stringify(paths)}) {
+    try {
+      Deno.openSync(path).close();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.PermissionDenied)) continue;
+      Deno.stdout.writeSync(new TextEncoder().encode(path));
+      break;
+    }
+  }`;
+  // An account that cannot run Deno is told so when the worker is spawned.
+  const unreadable = await runDeno([...BARE, "--allow-read", inline(program)], {
+    ...{ cwd: "/", account, signal },
+  }).catch(() => "");
+  if (unreadable === "") return;
+  throw new HoldfastError(
+    `The user ${account.user} (uid ${account.uid}) cannot read ${unreadable}, which it is to run`,
+    {
+      kind: "config",
+      code: "code_unreadable",
+      hint: covers(runtime, unreadable)
+        ? `Set runtime in ${file} to a folder that this user may enter, such as /run/holdfast`
+        : "Let this user read it and enter the folders above it. Where that is Deno's cache: set " +
+          "DENO_DIR, in the environment of Holdfast, to a folder such as /var/cache/deno",
+    },
+  );
+}
+
+/** What a process of the workers' account can be asked for in one argument. */
+function samplePaths(graphs: readonly Graph[]): string[] {
+  const paths = graphs.flatMap(({ modules, npmPackages }) => [
+    ...modules.flatMap(({ local }) => local ?? []),
+    ...Object.values(npmPackages).flatMap(({ localPath }) => localPath ?? []),
+  ]);
+  let length = 0;
+  return [...new Set(paths)].filter((path) => (length += path.length) < MAX_SAMPLE_LENGTH);
 }
 
 /**
@@ -299,21 +447,37 @@ export async function makeFolders(config: Config, make = makeFolder): Promise<vo
       throw new HoldfastError(`Cannot make the folder ${path}: ${(error as Error).message}`, {
         kind: "environment",
         code: "folder_failed",
-        hint: `Make it, and let ${
-          account ? "the workers' user" : "this user"
-        } write to it; ${file} ${why}`,
+        hint: hintOfFolder(path, account, error as Error, `${file} ${why}`),
         cause: error,
       });
     }
   }
 }
 
+function hintOfFolder(
+  path: string,
+  account: Account | undefined,
+  { message }: Error,
+  why: string,
+): string {
+  if (account === undefined) return `Try: mkdir -p '${path}', as this user; ${why}`;
+  const { user, gid } = account;
+  if (message.includes("Failed to spawn")) {
+    return `${user} is to run this deno program: put it where everybody may enter, such as ` +
+      "/usr/local/bin";
+  }
+  return `Try: install -d -m 0700 -o ${user} -g ${gid} '${path}'; ${why}`;
+}
+
 /** Makes one folder, by a process that may do nothing else. */
 async function makeFolder(path: string, options: Pick<RunOptions, "cwd" | "account">) {
-  const program = `Deno.mkdirSync(${JSON.stringify(path)}, { mode: 0o700 })`;
-  const flags = ["--quiet", "--no-prompt", "--no-config", "--no-lock", `--allow-write=${path}`];
-  const source = `data:application/javascript,${encodeURIComponent(program)}`;
-  await runDeno(["run", ...flags, source], options);
+  const program = `try {
+    Deno.mkdirSync(${JSON.stringify(path)}, { mode: 0o700 });
+  } catch ({ message }) {
+    Deno.stderr.writeSync(new TextEncoder().encode(message));
+    Deno.exit(1);
+  }`;
+  await runDeno([...BARE, `--allow-write=${path}`, inline(program)], options);
 }
 
 async function isFolder(path: string): Promise<boolean> {

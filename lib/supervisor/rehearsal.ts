@@ -8,7 +8,9 @@ import { HoldfastError } from "../base/error.ts";
 import { escapeStranger } from "../base/escape.ts";
 import type { ListenAddress } from "../config/config.ts";
 import { keepDescriptors, listenAndClose } from "../os/descriptor.ts";
-import type { Listener } from "./listener.ts";
+import { covers } from "../config/paths.ts";
+import { workingFolder } from "../config/spelled_path.ts";
+import { identityOf, type Listener } from "./listener.ts";
 import { bindTcp, bindUnix } from "./listener_handle.ts";
 import type { System } from "./system.ts";
 
@@ -24,42 +26,55 @@ const END_MS = 5_000;
 /** How much of what it says is told. */
 const MAX_REASON = 1_000;
 
-/** The effects of a supervisor that rehearses. */
-export function rehearsalSystem(system: System): System {
-  let folder = "";
+/**
+ * The effects of a supervisor that rehearses.
+ *
+ * @param used the runtime folder that is in use; empty where the old supervisor does not say
+ */
+export function rehearsalSystem(system: System, used: string): System {
+  let folder = used;
+  let beside = "";
   return {
     ...system,
     loadConfig: async (file) => {
       const config = await system.loadConfig(file);
+      beside = config.folder;
       // The logger that is there writes these files.
       return { ...config, log: { ...config.log, folder: undefined } };
     },
     openRuntimeFolder: (path) => {
-      folder = path;
-      requireSameRuntime(path);
+      // One beside a config that a link leads to elsewhere is followed later.
+      if (path !== used && !(used !== "" && covers(beside, path))) requireSameRuntime(path);
+      folder ||= path;
+      const [controlSocket, lockFile] = [join(folder, "control.sock"), join(folder, "lock")];
       return Promise.resolve({
-        controlSocket: join(path, "control.sock"),
-        lockFile: join(path, "lock"),
+        ...{ controlSocket, lockFile, made: identityOf(lockFile) },
         close: () => {},
       });
     },
-    openControl: () => Promise.resolve({ duplicate: () => -1, close: () => {} }),
+    // That of the supervisor which runs says what would be left of it.
+    openProcessRecord: () => ({ left: () => [], write: () => {}, close: () => {} }),
+    // The one that runs, and its workers, have theirs in the same folder.
+    listCodeCaches: () => [],
+    openControl: (path) =>
+      Promise.resolve({ duplicate: () => -1, made: identityOf(path), close: () => {} }),
     bindListener: (address) => Promise.resolve(bindElsewhere(address, folder)),
   };
 }
 
 /** A folder without a lock is no running supervisor's. */
 function requireSameRuntime(path: string): void {
-  try {
-    Deno.lstatSync(join(path, "lock"));
-  } catch (error) {
-    throw new HoldfastError(`An upgrade cannot move the runtime folder to ${path}`, {
-      kind: "config",
-      code: "restart_needed",
-      hint: "Restart Holdfast to move it",
-      cause: error,
-    });
-  }
+  if (identityOf(join(path, "lock")) !== undefined) return;
+  throw movedRuntime(`An upgrade cannot move the runtime folder to ${path}`);
+}
+
+/** What is said of a config that names another runtime folder. */
+export function movedRuntime(found: string): HoldfastError {
+  return new HoldfastError(found, {
+    kind: "config",
+    code: "restart_needed",
+    hint: "Restart Holdfast to move it, or leave runtime in the config as it was",
+  });
 }
 
 /** A listener of the same kind at a place that nobody knows. */
@@ -71,6 +86,8 @@ function bindElsewhere(address: ListenAddress, folder: string): Listener {
     text: address.text,
     duplicate: () => handle.fdForIpc(),
     listenAgain: () => false,
+    setBack: () => [],
+    waiting: () => 0,
     update: () => {},
     close: () => handle.close(),
   };
@@ -79,16 +96,19 @@ function bindElsewhere(address: ListenAddress, folder: string): Listener {
 /**
  * Has the program that lies there now rehearse.
  *
+ * @param used the runtime folder that is in use
  * @throws {HoldfastError} if it does not come up
  * @throws the signal's reason when it aborts
  */
 export async function rehearse(
   { program, args }: ReturnType<System["ownProgram"]>,
+  used: string,
   signal: AbortSignal,
 ): Promise<void> {
   keepDescriptors();
   const child = new Deno.Command(program, {
-    args: [...args, REHEARSE],
+    args: [...args, `${REHEARSE}=${used}`],
+    cwd: workingFolder(),
     stdin: "null",
     stdout: "null",
     stderr: "piped",

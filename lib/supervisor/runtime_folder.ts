@@ -1,8 +1,10 @@
 /** The runtime folder: the control socket and the lock that makes a supervisor the only one. */
 import { join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
+import { ownUid } from "../base/own_uid.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { descriptorTarget } from "../os/exec.ts";
+import { identityOf } from "./listener.ts";
 
 /** Where the control socket of a runtime folder is. */
 export function controlSocketPath(folder: string): string {
@@ -13,6 +15,8 @@ export function controlSocketPath(folder: string): string {
 export interface RuntimeFolder {
   readonly controlSocket: string;
   readonly lockFile: string;
+  /** What tells the lock file from a later one at its path. */
+  readonly made: string | undefined;
   close(): void;
 }
 
@@ -44,11 +48,12 @@ export function adoptRuntimeFolder(folder: string, lock: number): RuntimeFolder 
  * The lock is the kernel's (flock(2)) and ends with the process that holds it: a socket file that
  * is left over cannot be mistaken for a supervisor that lives.
  *
+ * @param gid as in {@link makePrivateFolder}
  * @throws {HoldfastError} `already_running` if another supervisor holds it
  */
-export async function openRuntimeFolder(folder: string): Promise<RuntimeFolder> {
+export async function openRuntimeFolder(folder: string, gid?: number): Promise<RuntimeFolder> {
   const path = join(folder, "lock");
-  const lock = await takeLock(folder, path);
+  const lock = await takeLock(folder, path, gid);
   await lock.truncate();
   await lock.write(new TextEncoder().encode(`${Deno.pid}\n`));
   await removeIfThere(controlSocketPath(folder));
@@ -57,15 +62,15 @@ export async function openRuntimeFolder(folder: string): Promise<RuntimeFolder> 
 
 function runtimeFolder(folder: string, unlock: () => void): RuntimeFolder {
   const path = join(folder, "lock");
+  const made = identityOf(path);
   return {
     controlSocket: controlSocketPath(folder),
     lockFile: path,
+    made,
     close() {
       try {
-        Deno.removeSync(path);
-      } catch (error) {
-        // Somebody cleaned up; the lock itself is the kernel's.
-        if (!(error instanceof Deno.errors.NotFound)) throw error;
+        // Somebody may have cleaned up, and another may hold one there; the lock itself is the kernel's.
+        if (made !== undefined && identityOf(path) === made) Deno.removeSync(path);
       } finally {
         unlock();
       }
@@ -73,9 +78,9 @@ function runtimeFolder(folder: string, unlock: () => void): RuntimeFolder {
   };
 }
 
-async function takeLock(folder: string, path: string): Promise<Deno.FsFile> {
+async function takeLock(folder: string, path: string, gid?: number): Promise<Deno.FsFile> {
   while (true) {
-    const lock = await openLock(folder, path);
+    const lock = await openLock(folder, path, gid);
     if (!await lock.tryLock(true)) {
       const pid = await readPid(lock);
       lock.close();
@@ -101,9 +106,9 @@ async function inodeOf(path: string): Promise<number | null | undefined> {
   }
 }
 
-async function openLock(folder: string, path: string): Promise<Deno.FsFile> {
+async function openLock(folder: string, path: string, gid?: number): Promise<Deno.FsFile> {
   try {
-    await makePrivateFolder(folder);
+    await makePrivateFolder(folder, gid);
     // From here on nobody else can plant a link; one may lie there from before.
     if (await isLink(path)) throw new Error(`${path} is a link`);
     return await Deno.open(path, { create: true, read: true, write: true, mode: 0o600 });
@@ -112,8 +117,8 @@ async function openLock(folder: string, path: string): Promise<Deno.FsFile> {
     throw environmentError(
       `Cannot use the runtime folder ${folder}: ${(error as Error).message}`,
       "runtime_folder",
-      "Set runtime in the config to a folder that you may write, and grant it to Holdfast " +
-        "with --allow-write",
+      `Grant it to Holdfast with --allow-write=${folder}, or set runtime in the config to a folder ` +
+        "that you may write",
       error,
     );
   }
@@ -128,21 +133,31 @@ async function isLink(path: string): Promise<boolean> {
   }
 }
 
-async function makePrivateFolder(folder: string): Promise<void> {
+/**
+ * Makes a folder that is to be a runtime folder, or looks whether it may be one.
+ *
+ * @param gid the workers' group, where it is not this process's: what they run lies in it, so that
+ *   they may pass through
+ * @throws {HoldfastError} if it is another user's, or no folder
+ */
+export async function makePrivateFolder(folder: string, gid?: number): Promise<void> {
   try {
     await Deno.mkdir(folder, { mode: 0o700 });
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
   }
   const found = await Deno.lstat(folder);
-  if (!found.isDirectory || found.uid !== Deno.uid()) {
+  if (!found.isDirectory || found.uid !== ownUid()) {
     throw environmentError(
       `The runtime folder ${folder} is no folder of this user`,
       "runtime_folder",
       "Remove it, or set runtime in the config to another",
     );
   }
-  if (((found.mode ?? 0) & 0o077) !== 0) await Deno.chmod(folder, 0o700);
+  if (gid !== undefined) {
+    await Deno.chown(folder, null, gid);
+    await Deno.chmod(folder, 0o710);
+  } else if (((found.mode ?? 0) & 0o077) !== 0) await Deno.chmod(folder, 0o700);
 }
 
 async function readPid(lock: Deno.FsFile): Promise<string> {
@@ -152,7 +167,8 @@ async function readPid(lock: Deno.FsFile): Promise<string> {
   return /^\d+$/.test(text) ? text : "unknown";
 }
 
-async function removeIfThere(path: string): Promise<void> {
+/** Removes what may be there. */
+export async function removeIfThere(path: string): Promise<void> {
   try {
     await Deno.remove(path);
   } catch (error) {

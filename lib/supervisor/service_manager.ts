@@ -12,7 +12,7 @@ import { monotonicMicroseconds, sendNotification } from "../os/notify_socket.ts"
 import { adoptListener } from "./adopted_listener.ts";
 import { attempt } from "./attempt.ts";
 import type { ServiceBequest } from "./inheritance.ts";
-import { holding, type Listener } from "./listener.ts";
+import { holding, type Listener, optionsOf } from "./listener.ts";
 import {
   type Passed,
   type ServiceEnvironment,
@@ -65,7 +65,7 @@ export class ServiceManager {
   readonly #socket: string | undefined;
   readonly #send: Send;
   /** Sockets that another unit made: they are the manager's for the whole of our life. */
-  readonly #activated: readonly (Passed & { readonly address: BoundAddress })[];
+  readonly #activated: readonly (Passed & { readonly address: BoundAddress; listen(): Listener })[];
   /** What came back of the store and is not yet anybody's, by name. */
   readonly #returned = new Map<string, number>();
   /** The names of what lies in the store. */
@@ -92,7 +92,10 @@ export class ServiceManager {
       this.#stored.add(name);
     }
     this.#activated = passed.filter(({ name }) => !name.startsWith(STORED))
-      .map((each) => ({ ...each, address: passedAddress(each) }));
+      .map((each) => {
+        const address = passedAddress(each);
+        return { ...each, address, listen: passedListener(each, address) };
+      });
     // The timer is as alive as the loop that it runs in, and that is what a watchdog is to watch.
     if (socket !== undefined && watchdogMs !== undefined) {
       // The one before it in this process may have said so nearly that long ago.
@@ -130,7 +133,7 @@ export class ServiceManager {
   /** The listener of an address, if the manager passed it: one of its own, or one that it kept. */
   adopt(address: ListenAddress): Listener | undefined {
     const activated = this.#activated.find((each) => each.address.text === address.text);
-    if (activated) return passedListener(activated);
+    if (activated) return activated.listen();
     if (address.kind === "systemd") return undefined;
     const name = storedName(address.text);
     const fd = this.#returned.get(name);
@@ -250,9 +253,11 @@ export class ServiceManager {
 }
 
 /** Neither its file nor its end is ours: it may be listened on again by a later reload. */
-function passedListener({ fd, address }: Passed & { readonly address: BoundAddress }): Listener {
+function passedListener({ fd }: Passed, address: BoundAddress): () => Listener {
   const handle = { fdForIpc: () => duplicateDescriptor(fd), close: () => {} };
-  return { ...holding(address.text, handle), update: () => {} };
+  // What the manager has set, by KeepAlive= or NoDelay= of its unit, is to stay.
+  const options = address.kind === "tcp" ? optionsOf(handle) : [];
+  return () => ({ ...holding(address.text, handle, options), update: () => {} });
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
+import { countDescriptors } from "../os/file.ts";
 import { type Role, roleText } from "../protocol/role.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
@@ -23,15 +24,20 @@ const DRAIN_MARGIN_MS = 2_000;
 /** What a process that seems stuck may take to show that it is not, before it is killed. */
 const STUCK_GRACE_MS = 2_000;
 
+/** A spawner that is confined, and what it is to spawn. */
+export interface ConfinedSpawner {
+  readonly spawner: Spawner;
+  readonly request: SpawnRequest;
+}
+
 export interface SlotOptions {
   readonly role: Role;
   readonly generation: number;
   readonly config: Config;
-  /** The spawner of the first process, confined; the slot's own from here on. */
-  readonly spawner: Spawner;
+  /** For the first process; the slot's own from here on. */
+  readonly first: ConfinedSpawner;
   /** Starts another spawner, confined to what is there at that time. */
-  readonly startSpawner: () => Promise<Spawner>;
-  readonly request: SpawnRequest;
+  readonly next: () => Promise<ConfinedSpawner>;
   /** Numbers processes over all generations. */
   readonly nextWorker: () => number;
   /** Brings up a process that was spawned, until it serves; it is gone if that fails. */
@@ -58,7 +64,7 @@ export class Slot {
   /** Those whose place another one has taken, until they are gone. */
   readonly #leaving = new Map<WorkerProcess, Promise<Departure>>();
   readonly #stopped = Promise.withResolvers<void>();
-  #spare: Spawner | undefined;
+  #spare: ConfinedSpawner | undefined;
   #process: WorkerProcess | undefined;
   #deaths = 0;
   #replacements = 0;
@@ -68,7 +74,7 @@ export class Slot {
 
   constructor(options: SlotOptions) {
     this.#options = options;
-    this.#spare = options.spawner;
+    this.#spare = options.first;
     this.role = options.role;
   }
 
@@ -122,6 +128,22 @@ export class Slot {
     return await Promise.all(ends);
   }
 
+  /**
+   * Has another process take the place of the one that serves, now.
+   *
+   * @throws {Error} if it does not come up
+   */
+  async renew(): Promise<void> {
+    const process = this.#process;
+    if (!process?.alive) return;
+    this.#renewalFromMs = 0;
+    this.#renew(process, { act: "renew", cause: "unfit" });
+    await this.#renewal;
+    if (this.#process === process) {
+      throw new Error(`Another ${this.role} did not start: see worker_start_failed in the log`);
+    }
+  }
+
   /** Ends the process now. */
   cut(): void {
     this.#stop.abort(new Error(`The ${roleText(this.role)} was cut`));
@@ -139,7 +161,7 @@ export class Slot {
   /** Lets go of what no process has used. To be called when the process is gone. */
   close(): void {
     this.#stop.abort(new Error(`The ${roleText(this.role)} is gone`));
-    attempt("close the spawner", () => this.#spare?.close());
+    attempt("close the spawner", () => this.#spare?.spawner.close());
     this.#spare = undefined;
   }
 
@@ -165,11 +187,11 @@ export class Slot {
   }
 
   async #bringUp(signal: AbortSignal): Promise<WorkerProcess> {
-    const { role, generation, config, startSpawner, request, nextWorker, bringUp } = this.#options;
+    const { role, generation, config, next, nextWorker, bringUp } = this.#options;
     signal.throwIfAborted();
     // A wall is made of what was there when it was built: a file that was put in the place of
     // another since then is behind it. So each process has a spawner of its own, as long as it lives.
-    const spawner = this.#spare ?? await startSpawner();
+    const { spawner, request } = this.#spare ?? await next();
     this.#spare = undefined;
     const close = () => attempt("close the spawner", () => spawner.close());
     let process: WorkerProcess;
@@ -269,6 +291,15 @@ export class Slot {
         hint: "Something keeps its event loop busy; see docs/operating.md#the-watchdog",
       });
     }
+    if (renewal.cause === "not_accepting") {
+      log.error("worker_not_accepting", {
+        ...old.names,
+        connections: old.figures.connections,
+        descriptors: countDescriptors(old.pid ?? 0),
+        hint: "Something in it keeps descriptors, or closed its listener; see " +
+          "docs/operating.md#more-connections-than-descriptors",
+      });
+    }
     let next: WorkerProcess;
     try {
       next = await this.#bringUp(signal);
@@ -282,8 +313,12 @@ export class Slot {
     else this.#deaths = 0;
     this.#fill(next);
     const names = { ...old.names, next: next.id };
-    if (renewal.cause === "stuck") log.info("worker_replaced", names);
-    else log.info("worker_recycled", { ...names, ...renewal.facts });
+    if (renewal.cause === "stuck" || renewal.cause === "not_accepting") {
+      log.info("worker_replaced", names);
+    } else {
+      const facts = renewal.cause === "worn_out" ? renewal.facts : {};
+      log.info("worker_recycled", { ...names, ...facts });
+    }
     this.#leaving.set(old, this.#leave(old, renewal.cause));
   }
 

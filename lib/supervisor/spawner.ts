@@ -1,13 +1,17 @@
 /** The main thread's side of a spawner thread. */
 import { HoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
-import { keepDescriptors } from "../os/descriptor.ts";
+import { keepDescriptors, mayOpen } from "../os/descriptor.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { type Denial, Guard } from "./guard.ts";
 import type { Confine, FromSpawner, SpawnerState, ToSpawner } from "./spawner_message.ts";
 
-/** What a spawner tells of one worker. */
-export type SpawnerEvent = FromSpawner;
+type Spawned = Extract<FromSpawner, { type: "spawned" }>;
+
+/** What a spawner tells of one worker; of a new one, also whether the kernel holds it. */
+export type SpawnerEvent =
+  | Exclude<FromSpawner, Spawned>
+  | Spawned & { readonly confined: boolean };
 
 /** A thread from which workers are spawned. */
 export interface Spawner {
@@ -28,15 +32,41 @@ export interface Spawner {
   close(): void;
 }
 
-/** Starts a spawner thread. */
-export function startSpawner(): Spawner {
-  return new SpawnerThread();
+/** What a thread of the runtime opens, and what a process is spawned with. */
+const DESCRIPTORS_EACH = 20;
+
+/** Threads that have not come up yet. */
+let starting = 0;
+
+/**
+ * Starts a spawner thread. A runtime that finds no descriptor for a thread ends the whole process.
+ *
+ * @param program what it runs, where that is not to be read from Holdfast's folder
+ * @throws {HoldfastError} if there are not enough descriptors for it
+ */
+export function startSpawner(program?: string): Spawner {
+  if (!mayOpen(DESCRIPTORS_EACH * (starting + 1))) {
+    throw new HoldfastError("Cannot start another process: too many open files", {
+      kind: "environment",
+      code: "descriptors_few",
+      hint: "Raise the limit of open files that Holdfast is started with (ulimit -n, LimitNOFILE=)",
+    });
+  }
+  return new SpawnerThread(program);
+}
+
+/** One for each program: what has an address is kept for good. */
+const addresses = new Map<string, string>();
+
+function addressOf(program: string): string {
+  const known = addresses.get(program) ??
+    URL.createObjectURL(new Blob([program], { type: "text/javascript" }));
+  addresses.set(program, known);
+  return known;
 }
 
 class SpawnerThread implements Spawner {
-  readonly #thread = new Worker(new URL("./spawner_thread.ts", import.meta.url), {
-    type: "module",
-  });
+  readonly #thread: Worker;
   readonly #receivers = new Map<number, (event: SpawnerEvent) => void>();
   /** Workers by the number of their process. */
   readonly #workers = new Map<number, number>();
@@ -44,8 +74,16 @@ class SpawnerThread implements Spawner {
   #guard: Guard | undefined;
   #wall: Wall | undefined;
   #failed = false;
+  /** Why the last exec of a process that was just forked was refused. */
+  #refusal: string | undefined;
+  #starting = true;
 
-  constructor() {
+  constructor(program?: string) {
+    starting++;
+    const url = program === undefined
+      ? new URL("./spawner_thread.ts", import.meta.url)
+      : addressOf(program);
+    this.#thread = new Worker(url, { type: "module" });
     this.#confined.promise.catch(() => {});
     this.#thread.onmessage = ({ data }: MessageEvent<FromSpawner | SpawnerState>) =>
       this.#receive(data);
@@ -77,11 +115,18 @@ class SpawnerThread implements Spawner {
   }
 
   close(): void {
+    this.#started();
     this.#thread.terminate();
     this.#guard?.close();
   }
 
+  #started(): void {
+    if (this.#starting) starting--;
+    this.#starting = false;
+  }
+
   #receive(event: FromSpawner | SpawnerState): void {
+    this.#started();
     if (event.type === "confined") {
       if (event.questions !== undefined) {
         const report = (denial: Denial) => this.#report(denial);
@@ -93,10 +138,11 @@ class SpawnerThread implements Spawner {
         new HoldfastError(`The kernel does not hold the wall: ${event.error}`, {
           kind: "environment",
           code: "wall_failed",
-          hint: 'Set "wall": "deno" to accept Deno\'s permissions alone',
+          hint: event.hint,
         }),
       );
-    } else this.#deliver(event);
+    } else if (event.type === "failed") this.#fail(event.error);
+    else this.#deliver(event);
   }
 
   #deliver(event: FromSpawner): void {
@@ -111,13 +157,20 @@ class SpawnerThread implements Spawner {
         if (!this.#failed) this.#guard?.forget(pid);
       }
     }
-    receive?.(event);
+    if (event.type === "spawned") {
+      receive?.({ ...event, confined: this.#guard?.holds(event.pid) === true });
+    } else if (event.type === "exited" && event.error !== undefined && this.#refusal) {
+      receive?.({ ...event, error: `${event.error} (its exec was refused: ${this.#refusal})` });
+    } else receive?.(event);
   }
 
-  #report({ worker: pid, call, path }: Denial): void {
-    const worker = this.#workers.get(pid);
-    if (worker === undefined) log.error("call_denied", { pid, call });
-    else this.#deliver({ type: "denied", worker, call, path });
+  #report({ worker: pid, tid, call, reason, path }: Denial): void {
+    const worker = pid === undefined ? undefined : this.#workers.get(pid);
+    // As one that the supervisor has just forked, and that may not become a worker then.
+    if (worker === undefined) {
+      this.#refusal = reason;
+      log.error("call_denied", { pid: pid ?? tid, call, reason });
+    } else this.#deliver({ type: "denied", worker, call, path });
   }
 
   #fail(message: string): void {

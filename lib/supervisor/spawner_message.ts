@@ -1,4 +1,5 @@
 /** What the supervisor's main thread and a spawner thread say to each other. */
+import type { OutputLimits } from "../base/output_limits.ts";
 import type { DescriptorKind, HandOver } from "../protocol/hand_over.ts";
 import type { ToSupervisor } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
@@ -13,6 +14,8 @@ export interface SpawnRequest {
   readonly cwd: string;
   /** What the worker runs; it comes on its standard input. */
   readonly source: string;
+  /** How much of what it prints is logged. */
+  readonly output: OutputLimits;
   /** Ids to run as; only root may say. */
   readonly account: { readonly uid: number; readonly gid: number } | undefined;
 }
@@ -50,7 +53,9 @@ export type ToSpawner =
 export type SpawnerState =
   /** Questions of the kernel come by this descriptor, if there is a wall. */
   | { readonly type: "confined"; readonly questions: number | undefined }
-  | { readonly type: "not_confined"; readonly error: string };
+  | { readonly type: "not_confined"; readonly error: string; readonly hint: string }
+  /** It cannot go on; the thread ends. */
+  | { readonly type: "failed"; readonly error: string };
 
 export type FromSpawner =
   | {
@@ -80,7 +85,13 @@ export type FromSpawner =
     readonly call: string;
     readonly path: string | undefined;
   }
-  | { readonly type: "output_dropped"; readonly worker: number; readonly lines: number }
+  | {
+    readonly type: "output_dropped";
+    readonly worker: number;
+    readonly stream: "stdout" | "stderr";
+    readonly lines: number;
+    readonly bytes: number;
+  }
   | {
     readonly type: "exited";
     readonly worker: number;

@@ -57,7 +57,7 @@ class Child {
   readonly #process: ChildProcess;
   readonly #channel: net.Socket;
   readonly #peer = new WorkerPeer();
-  readonly #streams = { stdout: new OutputLines(), stderr: new OutputLines() };
+  readonly #streams: Record<"stdout" | "stderr", OutputLines>;
   readonly #look = setInterval(() => this.#lookAround(), LOOK_INTERVAL_MS);
   #violated = false;
   readonly #outputEnds: Promise<unknown>;
@@ -68,6 +68,10 @@ class Child {
 
   constructor(worker: number, request: SpawnRequest) {
     this.#worker = worker;
+    this.#streams = {
+      stdout: new OutputLines(request.output),
+      stderr: new OutputLines(request.output),
+    };
     const [own, theirs] = socketPair();
     const [channel, channelTheirs] = socketPair();
     this.#handOverEnd = own;
@@ -93,17 +97,21 @@ class Child {
       void this.#readLastWords().then(() => this.#exited());
     });
     // A worker that is gone shows in its exit; what a pipe says of it adds nothing.
-    for (const stream of [this.#channel, this.#process.stdin!]) stream.on("error", () => {});
+    this.#channel.on("error", () => {});
+    if (this.#process.pid === undefined) {
+      // It has no streams; the event that comes says why.
+      this.#outputEnds = Promise.resolve();
+      return;
+    }
+    this.#process.stdin!.on("error", () => {});
     this.#channel.on("data", (chunk: Uint8Array) => this.#receive(chunk));
     this.#outputEnds = Promise.all([
       this.#read("stdout", this.#process.stdout!),
       this.#read("stderr", this.#process.stderr!),
     ]);
     this.#process.stdin!.end(request.source);
-    if (this.#process.pid !== undefined) {
-      const ends = [channel, own];
-      thread.postMessage({ type: "spawned", worker, pid: this.#process.pid, ends });
-    }
+    const ends = [channel, own];
+    thread.postMessage({ type: "spawned", worker, pid: this.#process.pid, ends });
   }
 
   /** Sends descriptors, and lets go of them. */
@@ -196,8 +204,11 @@ class Child {
 
   #lookAround(): void {
     this.#guard(() => this.#peer.checkDeadline());
-    const lines = this.#streams.stdout.takeDropped() + this.#streams.stderr.takeDropped();
-    if (lines > 0) thread.postMessage({ type: "output_dropped", worker: this.#worker, lines });
+    for (const stream of ["stdout", "stderr"] as const) {
+      const dropped = this.#streams[stream].takeDropped();
+      if (dropped.lines === 0) continue;
+      thread.postMessage({ type: "output_dropped", worker: this.#worker, stream, ...dropped });
+    }
   }
 
   #giveUp(error: string): void {
@@ -223,6 +234,15 @@ class Child {
 
 function explainSpawn({ program, cwd, account }: SpawnRequest, error: Error): string {
   const who = account ? ` as uid ${account.uid}` : "";
+  // Whichever layer met the limit, and in whatever words.
+  if (/EMFILE|ENFILE|errno 2[34]|os error 2[34]/.test(error.message)) {
+    return `Cannot start ${program}${who}: too many open files; raise the limit of open files that ` +
+      `Holdfast is started with (ulimit -n, LimitNOFILE=). ${error.message}`;
+  }
+  if (/EAGAIN|errno 11|os error 11/.test(error.message)) {
+    return `Cannot start ${program}${who}: too many processes; raise limits.processes, or the limit ` +
+      `of processes that Holdfast is started with (ulimit -u, TasksMax=). ${error.message}`;
+  }
   return `Cannot start ${program}${who}; may it run that, and enter ${cwd}? ${error.message}`;
 }
 
@@ -230,17 +250,19 @@ function explainSpawn({ program, cwd, account }: SpawnRequest, error: Error): st
 // every call of this function must be made here, synchronously, before anything is spawned. The
 // program comes last, since it refuses some of the calls before it.
 function confine(wall: Wall | undefined): void {
+  let hint = 'Set "wall": "deno" to accept Deno\'s permissions alone';
   try {
     if (wall === undefined) return thread.postMessage({ type: "confined", questions: undefined });
     setNoNewPrivileges();
     restrictSelf(wall.landlock, wall.abi);
     if (canOpen(wall.forbidden)) {
+      hint = "Something unveiled leads there, such as a bind mount: unveil less, or move runtime";
       throw new Error(`Landlock is on, and ${wall.forbidden} can be opened still`);
     }
     const questions = installProgram(wall.program);
     thread.postMessage({ type: "confined", questions });
   } catch (error) {
-    thread.postMessage({ type: "not_confined", error: (error as Error).message });
+    thread.postMessage({ type: "not_confined", error: (error as Error).message, hint });
   }
 }
 
@@ -267,4 +289,15 @@ function handle(message: ToSpawner | Confine): void {
   else child?.signal(message.signal);
 }
 
+// The runtime would print such an error by itself, past the log.
+const fail = (event: Event, error: unknown) => {
+  event.preventDefault();
+  thread.postMessage({
+    type: "failed",
+    error: error instanceof Error ? error.message : String(error),
+  });
+  self.close();
+};
+self.addEventListener("error", (event) => fail(event, event.error ?? event.message));
+self.addEventListener("unhandledrejection", (event) => fail(event, event.reason));
 thread.onmessage = ({ data }) => handle(data);

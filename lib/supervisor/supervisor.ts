@@ -3,12 +3,14 @@
  * HTTP, imports no app and believes no worker.
  */
 import { dirname, join } from "node:path";
-import { toHoldfastError } from "../base/error.ts";
+import { HoldfastError, toHoldfastError } from "../base/error.ts";
 import { countEvents, flushLog, log, logToFiles } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import type { Compartment, Config, ListenAddress } from "../config/config.ts";
+import { keepsRuntime, realRuntime, type RuntimePlace } from "../config/runtime_place.ts";
 import { countDescriptors } from "../os/file.ts";
 import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
+import { roleText } from "../protocol/role.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
@@ -21,24 +23,36 @@ import {
 } from "../sandbox/worker_command.ts";
 import { adoptListener } from "./adopted_listener.ts";
 import { attempt } from "./attempt.ts";
+import { census, observeCensus } from "./census.ts";
 import type { ControlServer } from "./control_server.ts";
 import { describeGeneration, describeProcess, residentBytes } from "./describe.ts";
+import { removeCodeCaches } from "./code_cache.ts";
 import { stampFiles } from "./file_stamp.ts";
 import { Former } from "./former.ts";
+import { type Code, GenerationCode } from "./generation_code.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Inheritance } from "./inheritance.ts";
-import type { Listener } from "./listener.ts";
+import { identityOf, isLost, type Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService } from "./metrics_service.ts";
+import { Orphans } from "./orphans.ts";
 import { abortion, settlesWithin } from "./patience.ts";
-import { allModules, LOGGER_ENTRY, METRICS_ENTRY, PREPARE_DEADLINE_MS } from "./prepare.ts";
-import { rehearse } from "./rehearsal.ts";
+import {
+  allModules,
+  LOGGER_ENTRY,
+  METRICS_ENTRY,
+  type Modules,
+  type OwnPrograms,
+  PREPARE_DEADLINE_MS,
+} from "./prepare.ts";
+import { movedRuntime, rehearse } from "./rehearsal.ts";
+import type { ProcessRecord } from "./process_record.ts";
 import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
-import { adoptRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
+import { adoptRuntimeFolder, removeIfThere, type RuntimeFolder } from "./runtime_folder.ts";
 import type { ServiceManager, ServiceState } from "./service_manager.ts";
 import { LOOK_INTERVAL_MS } from "./silence.ts";
-import type { DrainReason } from "./slot.ts";
+import type { ConfinedSpawner, DrainReason } from "./slot.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
@@ -56,17 +70,11 @@ const STOP_MARGIN_MS = 15_000;
 /** How many ended generations `status` remembers. */
 const MAX_RECORDS = 10;
 
-/** Programs that not every config needs. */
-type BundleKind = "bundleHelper" | "bundleLogger" | "bundleMetrics";
-
 /** What Holdfast brings for the processes of a config. */
-interface Programs {
+interface Programs extends OwnPrograms {
   /** The folder of the Holdfast that brings them. */
   readonly holdfast: string;
   readonly denoDir: string;
-  readonly worker: string;
-  /** Programs that not every config needs, made for the first one that does. */
-  readonly more: Map<BundleKind, string>;
 }
 
 /** A process to be: what it is granted, what it runs, and the files of its module graph. */
@@ -74,22 +82,10 @@ interface Planned {
   readonly who: Commanded;
   readonly compartment: Walled;
   readonly bundle: string;
-  readonly modules: readonly string[];
+  readonly modulesOf: (code: Code) => readonly string[];
 }
 
-/** How a process is to be started: all that it is, besides what it is told when it lives. */
-interface Launch {
-  readonly request: SpawnRequest;
-  readonly wall: Wall | undefined;
-  /** The same without the names of Deno's caches, which come and go with every command of Deno's. */
-  readonly lasting: unknown;
-}
-
-/** By this a logger, or a metrics process, is known to be the one that another config asks for. */
-function planText({ lasting }: Launch, duty: unknown): string {
-  const plain = (_: string, value: unknown) => typeof value === "bigint" ? `${value}` : value;
-  return JSON.stringify([lasting, duty], plain);
-}
+const NO_MODULES: Modules = { app: [], helpers: {} };
 
 export class Supervisor {
   readonly #system: System;
@@ -106,6 +102,9 @@ export class Supervisor {
   #listeners = new Map<string, Listener>();
   readonly #addresses = new Map<string, ListenAddress>();
   #runtime: RuntimeFolder | undefined;
+  #orphans = new Orphans([]);
+  #record: ProcessRecord | undefined;
+  #closeRecord: (() => void) | undefined;
   #manager: ServiceManager | undefined;
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
   readonly #programs = new Map<string, Programs>();
@@ -129,9 +128,16 @@ export class Supervisor {
   #former: Former | undefined;
   #busy: Promise<unknown> = Promise.resolve();
   #failing = false;
+  #runtimeChange: Promise<void> = Promise.resolve();
+  /** What was told of each thing that is amiss. */
+  readonly #troubles = new Map<string, string>();
+  /** How many connections waited on each listener at the last look. */
+  #waiting: Record<string, number> = {};
   readonly #look = setInterval(() => {
     this.#lookAtListeners();
     this.#lookAtIncumbent();
+    this.#lookAtLogs();
+    void this.#changeRuntime(() => this.#restoreRuntime());
   }, LOOK_INTERVAL_MS);
 
   /**
@@ -162,6 +168,7 @@ export class Supervisor {
     } catch (error) {
       this.#former?.retire();
       await this.#former?.gone;
+      await this.#runtimeChange;
       this.#letGo();
       await this.#endLogs();
       this.#stopped.resolve();
@@ -177,22 +184,15 @@ export class Supervisor {
     this.#manager = this.#system.openServiceManager(inheritance?.service);
     const config = this.#manager.resolve(await this.#system.loadConfig(this.#file));
     // The lock first: a second supervisor must learn that it is one before it does anything else.
-    const runtime = this.#runtime ??= await this.#system.openRuntimeFolder(config.runtime);
+    const runtime = this.#runtime ??= await this.#system.openRuntimeFolder(
+      realRuntime(config),
+      config.account?.gid,
+    );
+    this.#keepRecord(inheritance);
     await this.#programsOf(config);
-    this.#control = await this.#system.openControl(runtime.controlSocket, {
-      status: () => ({ type: "status", status: this.status() }),
-      reload: async (): Promise<Answer> => ({ type: "reloaded", result: await this.reload() }),
-      upgrade: async (): Promise<Answer> => ({
-        type: "upgrade_refused",
-        reason: await this.upgrade(),
-      }),
-      reopen: () => this.#reopenLogs(),
-      stop: async (): Promise<Answer> => {
-        await this.stop();
-        return { type: "stopped" };
-      },
-    }, inheritance?.control);
+    this.#control = await this.#openControl(runtime, inheritance?.control);
     this.#system.giveUpPermissions();
+    this.#removeLeftCode();
     try {
       await this.#switchTo(config);
     } catch (error) {
@@ -209,12 +209,168 @@ export class Supervisor {
       log.warn("workers_run_as_root", { hint: "Set user in the config" });
     }
     this.#manager.serving(this.#serviceState());
+    this.#orphans.endAfter(this.#stopMs());
     log.info("serving", {
       pid: Deno.pid,
       listen: [...this.#listeners.keys()],
       generation: this.#incumbent?.number,
       ms: Math.round(performance.now() - this.#startedMs),
     });
+  }
+
+  #openControl(runtime: RuntimeFolder, fd?: number): Promise<ControlServer> {
+    return this.#system.openControl(runtime.controlSocket, {
+      status: () => ({ type: "status", status: this.status() }),
+      reload: async (): Promise<Answer> => ({ type: "reloaded", result: await this.reload() }),
+      upgrade: async (): Promise<Answer> => ({
+        type: "upgrade_refused",
+        reason: await this.upgrade(),
+      }),
+      reopen: () => this.#reopenLogs(),
+      stop: async (): Promise<Answer> => {
+        await this.stop();
+        return { type: "stopped" };
+      },
+    }, fd);
+  }
+
+  /** The runtime folder in use. */
+  get #runtimeFolder(): string {
+    return dirname(this.#runtime!.lockFile);
+  }
+
+  /** A config may not move the runtime folder; a link to it may be moved. */
+  #requireRuntime(after: RuntimePlace): void {
+    const before = this.#incumbent?.config;
+    if (!before) return;
+    const place = (of: RuntimePlace) => ({ folder: of.folder, runtime: realRuntime(of) });
+    if (keepsRuntime(place(before), place(after))) return;
+    throw movedRuntime(
+      `A running supervisor cannot move its runtime folder, from ${before.runtime} to ${after.runtime}`,
+    );
+  }
+
+  /** Takes another runtime folder into use, or the same one once more. */
+  async #useRuntime(folder: string): Promise<void> {
+    const [oldControl, oldRuntime] = [this.#control, this.#runtime];
+    const gid = this.#incumbent?.config.account?.gid;
+    const runtime = await this.#system.openRuntimeFolder(folder, gid);
+    try {
+      this.#control = await this.#openControl(runtime);
+    } catch (error) {
+      attempt("close the runtime folder", () => runtime.close());
+      throw error;
+    }
+    this.#runtime = runtime;
+    attempt("remove the record of processes", () => this.#record?.close());
+    this.#record = this.#system.openProcessRecord(this.#runtimeFolder);
+    this.#writeRecord();
+    attempt("close the control socket", () => oldControl?.close());
+    attempt("close the runtime folder", () => oldRuntime?.close());
+    log.info("runtime_opened", { folder });
+  }
+
+  /** Follows a link to the runtime folder that was moved. The switch has happened: it goes on without. */
+  async #followRuntime(config: Config): Promise<void> {
+    const folder = realRuntime(config);
+    if (this.#stopping.signal.aborted || folder === this.#runtimeFolder) return;
+    try {
+      await this.#useRuntime(folder);
+    } catch (error) {
+      log.error("runtime_stays", {
+        folder: this.#runtimeFolder,
+        reason: (error as Error).message,
+        hint: "Set runtime in the config to a folder that stays, such as /run/holdfast",
+      });
+    }
+  }
+
+  /** Makes the lock and the control socket anew where somebody has removed them. */
+  async #restoreRuntime(): Promise<void> {
+    const [runtime, control] = [this.#runtime, this.#control];
+    if (!runtime || !control || this.#stopping.signal.aborted) return;
+    const locked = identityOf(runtime.lockFile) === runtime.made;
+    if (locked && identityOf(runtime.controlSocket) === control.made) return;
+    try {
+      if (locked) {
+        control.close();
+        await removeIfThere(runtime.controlSocket);
+        this.#control = await this.#openControl(runtime);
+      } else {
+        // With an old release its runtime folder went: the next one has another.
+        const folder = identityOf(dirname(this.#runtimeFolder)) === undefined
+          ? (await this.#system.locateRuntime(this.#file)).runtime
+          : this.#runtimeFolder;
+        await this.#useRuntime(folder);
+      }
+      this.#told("runtime", undefined);
+      log.warn("control_restored", { socket: this.#runtime!.controlSocket });
+    } catch (error) {
+      this.#told("runtime", (error as Error).message, (reason) => {
+        log.error("control_lost", {
+          ...{ socket: runtime.controlSocket, reason },
+          hint: "Commands cannot reach it; HUP, USR2 and TERM can",
+        });
+      });
+    }
+  }
+
+  /** Tells of what is amiss once, and again when it is another thing. */
+  #told(what: string, reason: string | undefined, tell: (reason: string) => void = () => {}): void {
+    if (reason === undefined) this.#troubles.delete(what);
+    else if (this.#troubles.get(what) !== reason) {
+      this.#troubles.set(what, reason);
+      tell(reason);
+    }
+  }
+
+  /** One change of the runtime folder after the other. */
+  #changeRuntime(change: () => Promise<void>): Promise<void> {
+    return this.#runtimeChange = this.#runtimeChange.then(change);
+  }
+
+  /** Has it on record what this supervisor starts, and learns what one that was killed has left. */
+  #keepRecord(inheritance: Inheritance | undefined): void {
+    this.#record = this.#system.openProcessRecord(this.#runtimeFolder);
+    const own = new Set(inheritance?.residents.map(({ pid }) => pid));
+    this.#orphans = new Orphans(this.#record.left().filter(({ pid }) => !own.has(pid)));
+    const endObserving = observeCensus(() => this.#writeRecord());
+    this.#closeRecord = () => {
+      endObserving();
+      this.#orphans.letGo();
+      // The next start is to know of those that are left.
+      if (this.#orphans.living.length === 0) this.#record?.close();
+      else this.#writeRecord();
+    };
+  }
+
+  #writeRecord(): void {
+    const started = [...census].map(([pid, { role }]) => ({ pid, role }));
+    const own = [...started, ...this.#former?.residents ?? []]
+      .map(({ pid, role }) => ({ pid, role: roleText(role) }));
+    attempt("record the processes", () => this.#record?.write([...own, ...this.#orphans.living]));
+  }
+
+  /** Where a generation keeps its code: with its release, where each has a runtime folder of its own. */
+  async #codeFolder(config: Config): Promise<string> {
+    const [folder, gid] = [realRuntime(config), config.account?.gid];
+    try {
+      // One that is in use may be open to workers of before.
+      if (folder !== this.#runtimeFolder || gid !== undefined) {
+        await this.#system.makePrivateFolder(folder, gid);
+      }
+      return folder;
+    } catch (error) {
+      if (folder === this.#runtimeFolder) throw error;
+      return this.#runtimeFolder;
+    }
+  }
+
+  /** What the one before this one left compiled, which its processes may still run. */
+  #removeLeftCode(): void {
+    const left = this.#system.listCodeCaches(this.#runtimeFolder);
+    if (this.#former) void this.#former.gone.then(() => removeCodeCaches(left));
+    else removeCodeCaches(left);
   }
 
   #takeOver(inheritance: Inheritance): void {
@@ -262,7 +418,9 @@ export class Supervisor {
       ...metrics && this.#metrics
         ? [{ listener: this.#metrics.listener, address: metrics.listen }]
         : [],
-    ].flatMap(({ listener, address }) => address.kind === "systemd" ? [] : { listener, address });
+    ].flatMap(({ listener, address }) =>
+      address.kind === "systemd" || isLost(listener) ? [] : { listener, address }
+    );
   }
 
   async #tryUpgrade(): Promise<void> {
@@ -271,12 +429,16 @@ export class Supervisor {
     if (!this.#incumbent || !this.#runtime || !this.#control) {
       throw new Error("it does not serve yet");
     }
-    await rehearse(this.#system.ownProgram(), signal);
+    await this.#changeRuntime(() => this.#restoreRuntime());
+    this.#requireRuntime(await this.#system.locateRuntime(this.#file));
+    const own = this.#system.ownProgram(this.#file);
+    await rehearse(own, this.#runtimeFolder, signal);
+    await this.#changeRuntime(() => this.#restoreRuntime());
     log.info("upgrading", { generation: this.#lastGeneration });
     await flushLog();
     signal.throwIfAborted();
-    handToNext(this.#system.ownProgram(), {
-      folder: dirname(this.#runtime.lockFile),
+    handToNext(own, {
+      folder: this.#runtimeFolder,
       runtime: this.#runtime,
       control: this.#control,
       listeners: this.#heldListeners(),
@@ -339,9 +501,11 @@ export class Supervisor {
 
   async #tryReload(): Promise<void> {
     this.#stopping.signal.throwIfAborted();
-    this.#logs?.reopen();
+    if (this.#logs?.fits) this.#logs.reopen();
     const config = await this.#system.loadConfig(this.#file);
+    this.#requireRuntime(config);
     await this.#switchTo(this.#manager?.resolve(config) ?? config);
+    await this.#changeRuntime(() => this.#followRuntime(config));
   }
 
   /**
@@ -378,40 +542,44 @@ export class Supervisor {
     let candidate: Generation | undefined;
     let logs: LogService | undefined;
     let metrics: MetricsService | undefined;
+    let code: GenerationCode | undefined;
     let brought = "";
     try {
+      const { holdfast, denoDir, spawner, ...bundles } = await this.#programsOf(config);
+      brought = holdfast;
       // Their threads start while the modules are looked at; both take their time.
       for (let left = config.workers + instances.length; left > 0; left--) {
-        spawners.push(this.#system.startSpawner());
+        spawners.push(this.#system.startSpawner(spawner));
       }
-      const { holdfast, denoDir, worker: bundle } = await this.#programsOf(config);
-      brought = holdfast;
-      const modules = await this.#system.prepareApp(config, denoDir, signal);
-      onModules(allModules(modules));
+      code = new GenerationCode({
+        ...{ system: this.#system, config, denoDir, signal },
+        runtime: () => this.#runtimeFolder,
+        findFolder: () => this.#codeFolder(config),
+        earlier: this.#incumbent?.code,
+      });
+      const first = await code.prepare();
+      onModules(allModules(first.modules));
       await this.#system.makeFolders(config);
       logs = await this.#logsFor(config, signal);
       metrics = await this.#metricsFor(config, signal);
-      const helperBundle = instances.length > 0 ? await this.#bundleOf(config, "bundleHelper") : "";
       this.#warnOfMissingWall(config);
       const worker: Planned = {
         who: "worker",
         compartment: config,
-        bundle,
-        modules: modules.app,
+        bundle: bundles.worker,
+        modulesOf: ({ modules }) => modules.app,
       };
       const planned: Planned[] = [
         ...Array.from({ length: config.workers }, () => worker),
         ...instances.map(({ helper }): Planned => ({
           who: `helper ${helper.name}`,
           compartment: helper,
-          bundle: helperBundle,
-          modules: modules.helpers[helper.name]!,
+          bundle: bundles.helper,
+          modulesOf: ({ modules }) => modules.helpers[helper.name]!,
         })),
       ];
       const spawnings = await Promise.all(
-        planned.map(async (each, index) =>
-          this.#prepareSpawning(await this.#launchOf(config, each), spawners[index]!)
-        ),
+        planned.map((each, index) => this.#prepareSpawning(config, each, spawners[index]!, code)),
       );
       const helpers = spawnings.slice(config.workers);
       const listeners: Listener[] = [];
@@ -419,6 +587,7 @@ export class Supervisor {
       candidate = new Generation({
         number: ++this.#lastGeneration,
         config,
+        code,
         listeners,
         logs,
         workers: spawnings.slice(0, config.workers),
@@ -431,6 +600,7 @@ export class Supervisor {
       if (candidate) this.#generations.delete(candidate);
       else for (const spawner of spawners) attempt("close the spawner", () => spawner.close());
       for (const listener of added) attempt(`close ${listener.text}`, () => listener.close());
+      code?.close();
       if (metrics && metrics !== this.#metrics) await this.#endMetrics(metrics);
       await this.#endUnusedLogs();
       throw error;
@@ -467,9 +637,11 @@ export class Supervisor {
     const holdfast = this.#system.holdfastOf(config);
     const known = this.#programs.get(holdfast);
     if (known !== undefined) return known;
-    const denoDir = await this.#system.findDenoDir(config);
-    const worker = await this.#system.bundleWorker(config);
-    const programs = { holdfast, denoDir, worker, more: new Map() };
+    const loading = this.#system.loadPrograms(config, this.#runtimeFolder);
+    // What is being made in the runtime folder is removed before a failure is told.
+    const settled = loading.then(() => {}, () => {});
+    const denoDir = await this.#system.findDenoDir(config).finally(() => settled);
+    const programs = { holdfast, denoDir, ...await loading };
     this.#programs.set(holdfast, programs);
     return programs;
   }
@@ -481,34 +653,25 @@ export class Supervisor {
     }
   }
 
-  /** A program that not every config needs. */
-  async #bundleOf(config: Config, kind: BundleKind): Promise<string> {
-    const { more } = await this.#programsOf(config);
-    const known = more.get(kind);
-    if (known !== undefined) return known;
-    const bundle = await this.#system[kind](config);
-    more.set(kind, bundle);
-    return bundle;
-  }
-
   /** The logger of a config: the one that runs, if the config asks for no other. */
   async #logsFor(config: Config, signal: AbortSignal): Promise<LogService | undefined> {
     const { folder } = config.log;
     if (folder === undefined) return undefined;
-    const log = { ...config.log, folder };
-    const module = join((await this.#programsOf(config)).holdfast, LOGGER_ENTRY);
-    const compartment = logCompartment(config, folder, module);
-    const bundle = await this.#bundleOf(config, "bundleLogger");
-    const launch = await this.#launchOf(config, {
-      ...{ who: "logger", compartment, bundle, modules: [] },
-    });
-    const plan = planText(launch, log);
-    if (this.#logs?.plan === plan) return this.#logs;
-    const spawner = this.#system.startSpawner();
+    const { access, rotateBytes, rotateHours, keep, compress } = config.log;
+    const log = { folder, access, rotateBytes, rotateHours, keep, compress };
+    const { holdfast, logger: bundle, spawner: program } = await this.#programsOf(config);
+    const compartment = logCompartment(config, folder, join(holdfast, LOGGER_ENTRY));
+    const planned: Planned = { who: "logger", compartment, bundle, modulesOf: () => [] };
+    const plan = await this.#planOf(config, planned, log);
+    if (this.#logs?.plan === plan) {
+      if (!this.#logs.fits) await this.#logs.renew();
+      return this.#logs;
+    }
+    const spawner = this.#system.startSpawner(program);
     let service: LogService;
     try {
       service = new LogService({
-        ...await this.#prepareOwn(launch, compartment, spawner),
+        ...await this.#prepareOwn(config, planned, spawner),
         ...{ log, config, plan },
       });
     } catch (error) {
@@ -524,27 +687,25 @@ export class Supervisor {
   async #metricsFor(config: Config, signal: AbortSignal): Promise<MetricsService | undefined> {
     const { metrics } = config;
     if (metrics === undefined) return undefined;
-    const module = join((await this.#programsOf(config)).holdfast, METRICS_ENTRY);
-    const compartment = metricsCompartment(config, metrics.listen, module);
-    const bundle = await this.#bundleOf(config, "bundleMetrics");
+    const { holdfast, metrics: bundle, spawner: program } = await this.#programsOf(config);
+    const compartment = metricsCompartment(config, metrics.listen, join(holdfast, METRICS_ENTRY));
     const { text } = metrics.listen;
-    const launch = await this.#launchOf(config, {
-      ...{ who: "metrics", compartment, bundle, modules: [] },
-    });
-    const plan = planText(launch, text);
-    if (this.#metrics?.plan === plan) return this.#metrics;
+    const planned: Planned = { who: "metrics", compartment, bundle, modulesOf: () => [] };
+    const plan = await this.#planOf(config, planned, text);
+    const running = this.#metrics && !isLost(this.#metrics.listener) ? this.#metrics : undefined;
+    if (running?.plan === plan) return running;
     // The one that runs may have it, or the program before this one in the same process.
-    const held = this.#metrics?.listen === text
-      ? this.#metrics.listener
+    const held = running?.listen === text
+      ? running.listener
       : config.listen.some((each) => each.text === text)
       ? undefined
       : this.#listeners.get(text);
-    const listener = held ?? await this.#system.bindListener(metrics.listen);
-    const spawner = this.#system.startSpawner();
+    const listener = held ?? await this.#bind(metrics.listen);
+    const spawner = this.#system.startSpawner(program);
     let service: MetricsService;
     try {
       service = new MetricsService({
-        ...await this.#prepareOwn(launch, compartment, spawner),
+        ...await this.#prepareOwn(config, planned, spawner),
         ...{ config, listener, plan },
         status: () => this.status(),
       });
@@ -580,18 +741,23 @@ export class Supervisor {
   }
 
   /** What a program of Holdfast's own is spawned with. */
-  async #prepareOwn(launch: Launch, compartment: Walled, spawner: Spawner) {
+  async #prepareOwn(config: Config, planned: Planned, spawner: Spawner) {
     return {
-      ...await this.#prepareSpawning(launch, spawner),
-      grants: workerGrants(compartment),
+      ...await this.#prepareSpawning(config, planned, spawner),
+      grants: workerGrants(planned.compartment),
       nextWorker: () => ++this.#lastWorker,
     };
   }
 
-  /** Has the log files opened anew. */
-  #reopenLogs(): Answer {
-    if (!this.#logs) return { type: "refused", reason: "the config has no log.folder" };
-    this.#logs.reopen();
+  /** Has the log files opened anew; where the folder is another one, by a logger whose wall has that. */
+  async #reopenLogs(): Promise<Answer> {
+    const [logs, config] = [this.#logs, this.#incumbent?.config];
+    if (!logs || !config) return { type: "refused", reason: "the config has no log.folder" };
+    if (logs.fits) logs.reopen();
+    else {
+      await this.#system.makeFolders({ ...config, unveil: [], helpers: [] });
+      await logs.renew();
+    }
     return { type: "reopened" };
   }
 
@@ -612,30 +778,41 @@ export class Supervisor {
     await this.#endUnusedLogs();
   }
 
-  /** How a process is to be started. */
-  async #launchOf(config: Config, planned: Planned): Promise<Launch> {
+  /** By this a logger, or a metrics process, is known to be the one that another config asks for. */
+  async #planOf(config: Config, planned: Planned, duty: unknown): Promise<string> {
     const { denoDir } = await this.#programsOf(config);
     const command = this.#system.commandOf(config, planned.who, planned.compartment);
-    const request = this.#spawnRequest(command, planned, denoDir);
-    const wallWith = (caches: string[]) => this.#wallOf(config, command, planned, caches);
-    return {
-      request,
-      wall: wallWith(this.#system.findCaches(denoDir)),
-      lasting: [request, wallWith([])],
-    };
+    const request = this.#spawnRequest(config, command, planned, denoDir, 0);
+    // Not with Deno's caches, of which the names come and go with every command of Deno's.
+    const wall = this.#wallOf(config, command, planned, { denoDir, modules: NO_MODULES }, []);
+    const plain = (_: string, value: unknown) => typeof value === "bigint" ? `${value}` : value;
+    return JSON.stringify([request, wall, duty], plain);
   }
 
   /** Builds the wall of a process around a spawner, and around each that comes after it. */
-  async #prepareSpawning({ request, wall }: Launch, spawner: Spawner): Promise<SlotSpawning> {
-    await spawner.confine(wall);
+  async #prepareSpawning(
+    config: Config,
+    planned: Planned,
+    spawner: Spawner,
+    own?: GenerationCode,
+  ): Promise<SlotSpawning> {
+    const { denoDir, spawner: program } = await this.#programsOf(config);
+    const generation = this.#lastGeneration + 1;
+    const confine = async (around: Spawner, code: Code): Promise<ConfinedSpawner> => {
+      // What lies at a name is asked each time: the deno program above all may be another one by then.
+      const command = this.#system.commandOf(config, planned.who, planned.compartment);
+      await around.confine(this.#wallOf(config, command, planned, code));
+      const request = this.#spawnRequest(config, command, planned, code.denoDir, generation);
+      return { spawner: around, request };
+    };
+    const first = own?.code ?? { denoDir, modules: NO_MODULES };
     return {
-      spawner,
-      request,
-      startSpawner: async () => {
-        const another = this.#system.startSpawner();
+      first: await confine(spawner, first),
+      next: async () => {
+        const code = await own?.renew() ?? first;
+        const another = this.#system.startSpawner(program);
         try {
-          await another.confine(wall);
-          return another;
+          return await confine(another, code);
         } catch (error) {
           attempt("close the spawner", () => another.close());
           throw error;
@@ -656,8 +833,9 @@ export class Supervisor {
   #wallOf(
     config: Config,
     { program: denoProgram, files }: Command,
-    { compartment, modules }: Planned,
-    caches: string[],
+    { compartment, modulesOf }: Planned,
+    code: Code,
+    caches = this.#system.findCaches(code.denoDir),
   ): Wall | undefined {
     if (config.wall === "deno") return undefined;
     const abi = this.#system.landlockAbi();
@@ -668,21 +846,34 @@ export class Supervisor {
       abi,
       caches,
       denoProgram,
-      modules: [...files, ...modules],
+      modules: [...files, ...modulesOf(code)],
       forbidden,
     });
   }
 
   async #listenerFor(address: ListenAddress, added: Listener[]): Promise<Listener> {
     const held = this.#listeners.get(address.text);
-    if (held) return held;
-    const listener = this.#manager?.adopt(address) ?? await this.#system.bindListener(address);
+    // A socket whose file is gone is bound anew; what waits in the old one is its workers'.
+    if (held && !isLost(held)) {
+      requireSameKind(this.#addresses.get(address.text), address);
+      return held;
+    }
+    const listener = this.#manager?.adopt(address) ?? await this.#bind(address);
     added.push(listener);
     return listener;
   }
 
+  #bind(address: ListenAddress): Promise<Listener> {
+    return this.#orphans.bind(() => this.#system.bindListener(address), this.#stopping.signal);
+  }
+
   #keepListeners(config: Config, added: readonly Listener[]): void {
     for (const listener of added) {
+      const old = this.#listeners.get(listener.text);
+      if (old) {
+        attempt(`close ${old.text}`, () => old.close());
+        this.#manager?.closes(old.text);
+      }
       this.#listeners.set(listener.text, listener);
       attempt(`store ${listener.text}`, () => this.#manager?.listens(listener));
     }
@@ -702,9 +893,11 @@ export class Supervisor {
   }
 
   #spawnRequest(
+    { log }: Config,
     { program, args, env, input }: Command,
     { who, compartment, bundle }: Planned,
     denoDir: string,
+    generation: number,
   ): SpawnRequest {
     const { account, app }: Compartment = compartment;
     // What is Holdfast's own imports no module of the app's project.
@@ -713,11 +906,16 @@ export class Supervisor {
     return {
       ...{ program, args },
       env: {
-        ...workerEnvironment(compartment, this.#environment, denoDir, this.#lastGeneration + 1),
+        ...workerEnvironment(compartment, this.#environment, denoDir, generation),
         ...env,
       },
       cwd: app.project,
       source,
+      output: {
+        lineBytes: log.outputLineBytes,
+        bytesPerSecond: log.outputBytesPerSecond,
+        burstBytes: log.outputBurstBytes,
+      },
       account: account && { uid: account.uid, gid: account.gid },
     };
   }
@@ -751,6 +949,7 @@ export class Supervisor {
       const metrics = this.#metrics;
       this.#metrics = undefined;
       if (metrics) await this.#endMetrics(metrics);
+      await this.#runtimeChange;
       this.#letGo();
       log.info("stopped");
       await this.#endLogs();
@@ -790,7 +989,24 @@ export class Supervisor {
     if (this.#incumbent && !this.#stopping.signal.aborted) {
       this.#manager?.goes(this.#serviceState());
     }
+    this.#waiting = {};
     for (const [text, listener] of this.#listeners) {
+      this.#told(
+        text,
+        isLost(listener) ? "its file was removed or replaced" : undefined,
+        (reason) => {
+          log.error("listener_lost", { listen: text, reason, hint: "HUP binds it anew" });
+        },
+      );
+      attempt(`set the options of ${text} back`, () => {
+        const options = listener.setBack();
+        if (options.length === 0) return;
+        // Which worker it was nobody can tell, and nobody is worse off now.
+        const generation = this.#incumbent?.number;
+        const changed = options.map(({ level, name }) => `${level}:${name}`);
+        log.error("listener_changed", { listen: text, generation, options: changed });
+      });
+      attempt(`look at what waits on ${text}`, () => this.#waiting[text] = listener.waiting());
       attempt(`listen on ${text} again`, () => {
         if (!listener.listenAgain()) return;
         log.error("listener_stopped", { listen: text, generation: this.#incumbent?.number });
@@ -799,6 +1015,12 @@ export class Supervisor {
         }
       });
     }
+    this.#incumbent?.lookAtAcceptance(sumOf(this.#waiting));
+  }
+
+  #lookAtLogs(): void {
+    const { log: { folder }, trouble } = this.#logs ?? { log: { folder: "" } };
+    this.#told("log", trouble, (reason) => log.error("log_unwritten", { folder, reason }));
   }
 
   /** Tells when the incumbent begins to fail, and when that is over. */
@@ -818,6 +1040,8 @@ export class Supervisor {
     this.#listeners.clear();
     attempt("close the control socket", () => this.#control?.close());
     this.#control = undefined;
+    attempt("close the record of processes", () => this.#closeRecord?.());
+    this.#closeRecord = undefined;
     attempt("close the runtime folder", () => this.#runtime?.close());
     this.#runtime = undefined;
     this.#manager?.close();
@@ -834,13 +1058,17 @@ export class Supervisor {
       holdfast: VERSION,
       deno: Deno.version.deno,
       config: this.#incumbent?.config.file ?? this.#file,
+      named: this.#file,
       ageMs: Math.round(performance.now() - this.#startedMs),
       listeners: [...this.#listeners.keys()],
+      waiting: this.#waiting,
+      accepting: !this.#incumbent?.stalled,
       logger: this.#logs
         ? {
           folder: this.#logs.log.folder,
           dropped: this.#logs.dropped,
           replacements: this.#logs.replacements,
+          ...this.#logs.trouble !== undefined && { trouble: this.#logs.trouble },
           process: describeProcess(this.#logs.process),
         }
         : null,
@@ -862,4 +1090,24 @@ export class Supervisor {
       ended: this.#ended,
     };
   }
+}
+
+/** What a socket takes is settled when it is bound. */
+function requireSameKind(bound: ListenAddress | undefined, wanted: ListenAddress): void {
+  const alone = (address: ListenAddress | undefined) =>
+    address?.kind === "tcp" && address.ipv6Only === true;
+  if (alone(bound) === alone(wanted)) return;
+  const [is, shall] = alone(bound) ? ["IPv6 alone", "IPv4 too"] : ["IPv4 too", "IPv6 alone"];
+  throw new HoldfastError(
+    `${wanted.text} was bound to take ${is}, and is to take ${shall} by the new config`,
+    {
+      kind: "environment",
+      code: "listener_rebind",
+      hint: "Restart Holdfast; beside an IPv4 address with its port, [::] takes IPv6 alone",
+    },
+  );
+}
+
+function sumOf(counts: Readonly<Record<string, number>>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }

@@ -4,27 +4,35 @@
  */
 import type { Compartment, Config, ListenAddress } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
-import { locateRuntime } from "../config/runtime_place.ts";
+import { locateRuntime, type RuntimePlace } from "../config/runtime_place.ts";
+import { spelledPath } from "../config/spelled_path.ts";
 import { readProcess } from "../os/file.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { type Command, type Commanded, denoCommand } from "../sandbox/worker_command.ts";
+import {
+  type CodeCache,
+  type CodeCacheOptions,
+  listCodeCaches,
+  openCodeCache,
+} from "./code_cache.ts";
 import { type ControlHandlers, type ControlServer, openControl } from "./control_server.ts";
+import { denoProgram, nextDenoProgram } from "./deno_program.ts";
 import { closeIn, giveUpPermissions } from "./narrow.ts";
 import type { ServiceBequest } from "./inheritance.ts";
 import { bindListener, type Listener } from "./listener.ts";
 import {
-  bundleHelper,
-  bundleLogger,
-  bundleMetrics,
-  bundleWorker,
   findCaches,
   findDenoDir,
   HOLDFAST_FOLDER,
+  loadPrograms,
   makeFolders,
   type Modules,
+  type OwnPrograms,
   prepareApp,
+  type PrepareOptions,
 } from "./prepare.ts";
-import { openRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
+import { openProcessRecord, type ProcessRecord } from "./process_record.ts";
+import { makePrivateFolder, openRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
 import { ServiceManager } from "./service_manager.ts";
 import { type Spawner, startSpawner } from "./spawner.ts";
 
@@ -35,26 +43,35 @@ export interface System {
   giveUpPermissions(): void;
   loadConfig(file: string): Promise<Config>;
   /** The runtime folder of a config that may be wrong by now. */
-  locateRuntime(file: string): Promise<string>;
+  locateRuntime(file: string): Promise<RuntimePlace>;
   /** The folder of the Holdfast that processes of this config run: of this one, or of a newer file. */
   holdfastOf(config: Config): string;
   findDenoDir(config: Config): Promise<string>;
   findCaches(denoDir: string): string[];
-  openRuntimeFolder(folder: string): Promise<RuntimeFolder>;
-  bundleWorker(config: Config): Promise<string>;
-  bundleHelper(config: Config): Promise<string>;
-  bundleLogger(config: Config): Promise<string>;
-  bundleMetrics(config: Config): Promise<string>;
+  openRuntimeFolder(folder: string, gid?: number): Promise<RuntimeFolder>;
+  makePrivateFolder(folder: string, gid?: number): Promise<void>;
+  /** @param folder where they may lie while they are made */
+  loadPrograms(config: Config, folder: string): Promise<OwnPrograms>;
+  openProcessRecord(folder: string): ProcessRecord;
   openControl(path: string, handlers: ControlHandlers, fd?: number): Promise<ControlServer>;
-  prepareApp(config: Config, denoDir: string, signal?: AbortSignal): Promise<Modules>;
+  prepareApp(
+    config: Config,
+    denoDir: string,
+    options?: PrepareOptions,
+  ): Promise<Modules>;
+  openCodeCache(options: CodeCacheOptions): CodeCache;
+  /** Those that are in a runtime folder. */
+  listCodeCaches(runtime: string): string[];
   makeFolders(config: Config): Promise<void>;
   /** How a process of a config is started. */
   commandOf(config: Config, who: Commanded, compartment: Compartment): Command;
   landlockAbi(): number;
   bindListener(address: ListenAddress): Promise<Listener>;
-  startSpawner(): Spawner;
+  /** @param program of its thread, where it comes from no file */
+  startSpawner(program?: string): Spawner;
   /** What an upgrade starts in this one's place: what this one was started by. */
-  ownProgram(): OwnProgram;
+  /** @param config its path, absolute */
+  ownProgram(config: string): OwnProgram;
 }
 
 /** A program and its arguments. */
@@ -63,10 +80,24 @@ export interface OwnProgram {
   readonly args: readonly string[];
 }
 
-/** This deno, with the flags and arguments that it was started with (proc_pid_cmdline(5)). */
-function ownProgram(): OwnProgram {
-  const words = readProcess(Deno.pid, "cmdline")?.split("\0").slice(1, -1);
-  return { program: Deno.execPath(), args: words ?? [] };
+/**
+ * This deno, with the flags and arguments that it was started with (proc_pid_cmdline(5)). The script
+ * and the config become absolute, as they were spelled: the working folder may be gone by then.
+ */
+function ownProgram(config: string): OwnProgram {
+  const words = readProcess(Deno.pid, "cmdline")?.split("\0").slice(1, -1) ?? [];
+  const flags = words.slice(0, words.length - Deno.args.length - 1);
+  const script = words.slice(flags.length, flags.length + 1).map(spelledPath);
+  const args = withConfig(Deno.args, config);
+  return { program: nextDenoProgram(), args: [...flags, ...script, ...args] };
+}
+
+/** The arguments with one `--config`, that of `config`. */
+function withConfig(args: readonly string[], config: string): string[] {
+  const others = args.filter((each, index) =>
+    !each.startsWith("--config=") && each !== "--config" && args[index - 1] !== "--config"
+  );
+  return [...others, "--config", config];
 }
 
 /** The effects on this machine. */
@@ -80,14 +111,15 @@ export const realSystem: System = {
   findDenoDir,
   findCaches,
   openRuntimeFolder,
-  bundleWorker,
-  bundleHelper,
-  bundleLogger,
-  bundleMetrics,
+  makePrivateFolder,
+  loadPrograms: (_, folder) => loadPrograms(folder),
+  openProcessRecord,
   openControl,
   prepareApp,
+  openCodeCache,
+  listCodeCaches,
   makeFolders,
-  commandOf: (_, who, compartment) => denoCommand(Deno.execPath(), who, compartment),
+  commandOf: (_, who, compartment) => denoCommand(denoProgram(), who, compartment),
   landlockAbi,
   bindListener,
   startSpawner,

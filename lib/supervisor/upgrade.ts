@@ -3,6 +3,7 @@ import { HoldfastError } from "../base/error.ts";
 import type { BoundAddress } from "../config/config.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { copyForExec, descriptorTarget, findDescriptors, replaceProgram } from "../os/exec.ts";
+import { workingFolder } from "../config/spelled_path.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { census } from "./census.ts";
@@ -101,6 +102,8 @@ export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate
       farewell: encodeFrame({ type: "drain", reason: "replaced" } satisfies ToWorker).toBase64(),
       ...counts,
     };
+    // The one that it is in may be gone, and a link to it be moved.
+    Deno.chdir(workingFolder());
     replaceProgram(own.program, own.args, {
       ...Deno.env.toObject(),
       [INHERITANCE_VARIABLE]: JSON.stringify(inheritance),

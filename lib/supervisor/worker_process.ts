@@ -49,8 +49,10 @@ export class WorkerProcess {
   readonly #stop = Promise.withResolvers<void>();
   readonly #onViolation: "replace" | "log";
   #pid: number | undefined;
+  #confined = false;
   #denied = 0;
   #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
+  #pulses = 0;
   readonly #silence = new Silence();
   #drained: MessageOf<"drained"> | undefined;
   #acceptingMs: number | undefined;
@@ -86,6 +88,11 @@ export class WorkerProcess {
     return this.#pid;
   }
 
+  /** Whether the kernel's wall is around it: the kernel itself asked about its exec. */
+  get confined(): boolean {
+    return this.#confined;
+  }
+
   get figures(): WorkerFigures {
     return this.#figures;
   }
@@ -97,6 +104,11 @@ export class WorkerProcess {
   /** How often it asked the kernel for what it may not do. */
   get denied(): number {
     return this.#denied;
+  }
+
+  /** How often it has told its figures. */
+  get pulses(): number {
+    return this.#pulses;
   }
 
   /** How long it has not told its figures, as of the last look, in milliseconds. */
@@ -205,6 +217,7 @@ export class WorkerProcess {
     switch (event.type) {
       case "spawned":
         this.#pid = event.pid;
+        this.#confined = event.confined;
         enter(event.pid, { role: this.role, ends: event.ends });
         break;
       case "message":
@@ -236,7 +249,12 @@ export class WorkerProcess {
         log.info("worker_output", { ...who, stream: event.stream, text: event.text });
         break;
       case "output_dropped":
-        log.warn("worker_output_dropped", { ...who, lines: event.lines });
+        log.warn("worker_output_dropped", {
+          ...who,
+          stream: event.stream,
+          lines: event.lines,
+          bytes: event.bytes,
+        });
         break;
       case "exited":
         if (this.#pid !== undefined) leave(this.#pid);
@@ -251,6 +269,7 @@ export class WorkerProcess {
     if (message.type === "pulse") {
       const { type: _, ...figures } = message;
       this.#figures = figures;
+      this.#pulses++;
       this.#silence.heard();
       return;
     }

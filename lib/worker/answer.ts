@@ -5,12 +5,23 @@ import { describeError, report } from "../child/report.ts";
 import { copyResponse } from "./response_body.ts";
 import type { Traffic } from "./traffic.ts";
 
-/** The answer when the app's handler throws; the client learns nothing of why. */
-export function answerForError(error: unknown): Response {
+/**
+ * The answer when the app's handler throws; the client learns nothing of why.
+ *
+ * @param request what it was asked, where that is known
+ */
+export function answerForError(error: unknown, request?: Request): Response {
   // Trouble that passes by itself is nobody's fault: the client is to come again.
   if (error instanceof HelperError && error.passing) return error.getResponse();
+  // The runtime takes any Host, also one with which no app can read the URL.
+  if (request && !URL.canParse(request.url)) return refuseRequest();
   report(`The app threw while it answered a request: ${describeError(error)}`);
   return new Response("Internal Server Error", { status: 500 });
+}
+
+/** The answer to what is no request that an app could read. */
+export function refuseRequest(): Response {
+  return new Response(null, { status: 400, headers: { connection: "close" } });
 }
 
 /** Asks the app. What it throws at once becomes an answer; what it promises is yet to be judged. */
@@ -25,7 +36,7 @@ export function ask(
       ? answer
       : Promise.resolve(answer);
   } catch (error) {
-    return answerForError(error);
+    return answerForError(error, request);
   }
 }
 

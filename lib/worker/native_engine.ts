@@ -13,7 +13,7 @@ import {
   withConnectionClose,
 } from "./answer.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
-import { keepAccepting } from "./keep_accepting.ts";
+import { keepAccepting } from "../base/keep_accepting.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 import { copyResponse, findSlot, innerOf, isWhole, lengthOfBody } from "./response_body.ts";
 import { watchBody } from "./watched_body.ts";
@@ -54,6 +54,9 @@ const BACKLOG = 511;
 
 /** Methods whose requests have no body that a close could break. */
 const BODILESS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
+
+/** What a request gets that is not to be answered: its connection ends. */
+const NEVER = new Promise<Response>(() => {});
 
 const CONNECTION = Symbol("connection");
 type TrackedRequest = Request & { [CONNECTION]?: NativeConnection };
@@ -101,6 +104,7 @@ function recording(handle: Handler, access: AccessLog): Handler {
     });
     const answer = handle(request, info);
     if (answer instanceof Response) return recordAnswer(answer, record, method, info, access);
+    if (answer === NEVER) return answer;
     access.keep(record);
     return answer.then((response) => recordAnswer(response, record, method, info, access));
   };
@@ -153,15 +157,18 @@ class NativeConnection implements Connection {
   #uploads = 0;
   told = false;
   /** The resource of this connection's HTTP server. */
-  readonly rid: number;
+  readonly #rid: number;
+  readonly #core: Internals["core"];
 
-  constructor(fetcher: Fetcher, traffic: Traffic, rid: number) {
+  constructor(fetcher: Fetcher, traffic: Traffic, core: Internals["core"], rid: number) {
     this.#fetcher = fetcher;
     this.#traffic = traffic;
-    this.rid = rid;
+    this.#core = core;
+    this.#rid = rid;
   }
 
   readonly handle: Handler = (request, info) => {
+    if (this.told && this.#mustEnd(request)) return NEVER;
     (request as TrackedRequest)[CONNECTION] = this;
     const traffic = this.#traffic;
     const answer = ask(this.#fetcher, request, info);
@@ -176,7 +183,7 @@ class NativeConnection implements Connection {
     const done = BODILESS.has(request.method) ? this.#done : this.#startUpload();
     return answer instanceof Response ? this.#send(answer, info, done) : answer.then(
       (response) => this.#send(requireResponse(response), info, done),
-      (error) => this.#send(answerForError(error), info, done),
+      (error) => this.#send(answerForError(error, request), info, done),
     );
   };
 
@@ -188,9 +195,28 @@ class NativeConnection implements Connection {
     this.#traffic.connections.delete(this);
   };
 
+  /**
+   * Closes the HTTP server's resource, and what has its number by now is nothing else: no more comes
+   * of the connection, and a WebSocket on it stays.
+   */
+  letGo(): void {
+    if (this.#core.resources()[this.#rid] === "http") this.#core.tryClose(this.#rid);
+  }
+
   close(): void {
     // `finished` tells when it is over; a failure here means that it already is.
     this.server?.shutdown().catch(() => {});
+  }
+
+  /**
+   * Ends the connection at a request that its client had sent before it read that this is the end.
+   * RFC 9112, 9.6: it takes what has no answer for not done, and may send it again to another worker.
+   * HTTP/2, whose requests have no Host, is told otherwise and asks on.
+   */
+  #mustEnd(request: Request): boolean {
+    if (this.inFlight > 0 || !request.headers.has("host")) return false;
+    this.letGo();
+    return true;
   }
 
   #send(response: Response, info: ServeInfo, done: () => void): Response {
@@ -229,10 +255,7 @@ export function createNativeEngine(internals: Internals): Engine {
 
   // The end of an HTTP connection closes what was upgraded on it, and on a one-connection server
   // that end comes with the upgrade. Closing the server's resource first leaves nothing to close.
-  const onOpen = (request: Request) => {
-    const rid = (request as TrackedRequest)[CONNECTION]?.rid;
-    if (rid !== undefined && core.resources()[rid] === "http") core.tryClose(rid);
-  };
+  const onOpen = (request: Request) => (request as TrackedRequest)[CONNECTION]?.letGo();
 
   return {
     name: "native",
@@ -248,7 +271,7 @@ export function createNativeEngine(internals: Internals): Engine {
         if (listener.accept(client) !== 0) return;
         const stream = client.takeStream();
         // The server takes the stream's resource, so that its own is the next number.
-        const connection = new NativeConnection(fetcher, traffic, stream + 1);
+        const connection = new NativeConnection(fetcher, traffic, core, stream + 1);
         connection.server = serveHttpOnConnection(
           { [core.internalRidSymbol]: stream, localAddr },
           undefined,
@@ -262,7 +285,7 @@ export function createNativeEngine(internals: Internals): Engine {
       };
       const status = listener.listen(BACKLOG);
       if (status !== 0) throw new Error(`Cannot accept: listen returned ${status}`);
-      const rest = keepAccepting(listener, BACKLOG);
+      const rest = keepAccepting(listener);
       return {
         stop: () => {
           rest();

@@ -9,18 +9,26 @@ import {
   answerForError,
   ask,
   endEventsAtDrain,
+  refuseRequest,
   refuseUpgrade,
   requireResponse,
   withConnectionClose,
 } from "./answer.ts";
 import type { ServeInfo } from "./app.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
-import { keepAccepting, type ListeningHandle } from "./keep_accepting.ts";
+import { keepServing } from "../base/keep_accepting.ts";
 import { headersOf, lengthOfBody } from "./response_body.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 
-/** What the kernel keeps for us while no worker accepts; `net.core.somaxconn` caps it. */
-const BACKLOG = 511;
+/** As long as the native engine takes a request's line and headers, and as many header lines. */
+const MAX_HEAD_BYTES = 65_536;
+const MAX_HEADER_LINES = 128;
+
+/** How many requests of a connection may wait for their turn; nobody sends so many before an answer. */
+const MAX_WAITING = 10_000;
+
+/** What the native engine says of what is no request. */
+const BAD_REQUEST = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /** Answers that never have a body. */
 const NO_LENGTH: ReadonlySet<number> = new Set([101, 204, 304]);
@@ -31,15 +39,34 @@ const KEEP_ALIVE_MS = 75_000;
 class NodeConnection implements Connection {
   inFlight = 0;
   idleSinceMs = performance.now();
-  /** node:http itself closes a connection that was told. */
-  readonly told = false;
+  told = false;
   readonly uploading = false;
+  /** The request that came last. */
+  last: http.IncomingMessage | undefined;
   readonly #socket: net.Socket;
   readonly #traffic: Traffic;
+  #turn: Promise<void> = Promise.resolve();
+  /** Requests that came before the answer to another one was out. */
+  #waiting = 0;
 
   constructor(socket: net.Socket, traffic: Traffic) {
     this.#socket = socket;
     this.#traffic = traffic;
+  }
+
+  /**
+   * Answers one request after the other, as the native engine does: node:http gives out all that a
+   * client sends, and sends nothing more after an answer that says `Connection: close`. What was not
+   * answered must not have been done.
+   */
+  inTurn(answer: () => Promise<void>): void {
+    // Deno's node:http reads on, whatever it is told.
+    if (this.#waiting === MAX_WAITING) return void this.#socket.destroy();
+    this.#waiting++;
+    this.#turn = this.#turn.then(async () => {
+      this.#waiting--;
+      if (!this.told && !this.#socket.destroyed) await answer();
+    });
   }
 
   /** Forgets the connection: it has ended, or become something else. */
@@ -89,7 +116,7 @@ function serve(
     outgoing: http.ServerResponse,
     upgrade?: Upgrade,
   ) => {
-    const connection = connections.get(incoming.socket);
+    const connection = connections.get(incoming.socket)!;
     const completed = begin(traffic, connection);
     const remoteAddr = toAddress(incoming.socket, options.address);
     const record = access && beginRecord(access, incoming, remoteAddr);
@@ -100,7 +127,7 @@ function serve(
         return refuseUpgrade("a Unix socket cannot be upgraded; use host:port for WebSockets");
       }
       const request = toRequest(incoming, outgoing);
-      if (request === undefined) return new Response("Bad Request\n", { status: 400 });
+      if (request === undefined) return refuseRequest();
       if (upgrade) upgrades.set(request, upgrade);
       const info = { remoteAddr, completed };
       return await Promise.resolve(ask(fetcher, request, info as ServeInfo))
@@ -115,6 +142,9 @@ function serve(
       }
       response = endEventsAtDrain(response, traffic);
       if (traffic.draining || upgrade) response = withConnectionClose(response);
+      if (!outgoing.shouldKeepAlive || response.headers.get("connection") === "close") {
+        connection.told = true;
+      }
       await send(response, incoming, outgoing, sent);
     } catch (error) {
       if (outgoing.headersSent) outgoing.destroy();
@@ -131,42 +161,80 @@ function serve(
     }
   };
 
+  const inTurn = (
+    incoming: http.IncomingMessage,
+    outgoing: http.ServerResponse,
+    upgrade?: Upgrade,
+  ) => {
+    const connection = connections.get(incoming.socket)!;
+    connection.last = incoming;
+    connection.inTurn(() => answer(incoming, outgoing, upgrade));
+  };
+
   const server = http.createServer(
     {
       keepAliveTimeout: KEEP_ALIVE_MS,
       requestTimeout: 0,
+      maxHeaderSize: MAX_HEAD_BYTES,
+      requireHostHeader: false,
       // Anything else that a request offers to become is no reason not to answer it.
       shouldUpgradeCallback: ({ headers }: http.IncomingMessage) =>
         headers.upgrade?.toLowerCase() === "websocket",
     } as http.ServerOptions,
-    (incoming, outgoing) => void answer(incoming, outgoing),
+    (incoming, outgoing) => inTurn(incoming, outgoing),
   );
+  // One more than are taken, so that too many show; the others would be left out silently.
+  server.maxHeadersCount = MAX_HEADER_LINES + 1;
+  server.on("checkContinue", (incoming: http.IncomingMessage, outgoing: http.ServerResponse) => {
+    if (mayHaveBody(incoming)) outgoing.writeContinue();
+    inTurn(incoming, outgoing);
+  });
+  server.on("checkExpectation", inTurn);
+  server.on("clientError", (_error: Error, socket: net.Socket) => {
+    const connection = connections.get(socket)!;
+    // What came whole before is answered; what broke in the middle of its body cannot be.
+    if (!socket.writable || connection.last?.complete === false) socket.destroy();
+    else connection.inTurn(() => Promise.resolve(void socket.end(BAD_REQUEST)));
+  });
   // It never listens itself, and Deno destroys a connection after the answer when the server does not
   // (denoland/deno#35609).
   Object.defineProperty(server, "listening", { value: true });
-  server.on("upgrade", (incoming: http.IncomingMessage, socket: net.Socket, head: Uint8Array) => {
-    // node:http lets go of the connection here, whatever it was asked to become.
+  // node:http lets go of the connection here, whatever it was asked to become.
+  const letGo = (incoming: http.IncomingMessage, socket: net.Socket) => {
     const outgoing = new http.ServerResponse(incoming);
     outgoing.assignSocket(socket);
     outgoing.on("finish", () => socket.destroySoon());
-    void answer(incoming, outgoing, { socket, head });
+    return outgoing;
+  };
+  server.on("upgrade", (incoming: http.IncomingMessage, socket: net.Socket, head: Uint8Array) => {
+    // What is read from here on is lost: the WebSocket takes the stream and the head, and no more.
+    stopReading(socket);
+    inTurn(incoming, letGo(incoming, socket), { socket, head });
+  });
+  server.on("connect", (incoming: http.IncomingMessage, socket: net.Socket) => {
+    const outgoing = letGo(incoming, socket);
+    outgoing.shouldKeepAlive = false;
+    inTurn(incoming, outgoing);
   });
 
   // This one accepts and the other parses, so that a drain can stop the one without the other.
-  const acceptor = net.createServer({ allowHalfOpen: true }, (socket) => {
-    // Header and body are two writes: Nagle's algorithm would hold the second one back.
-    socket.setNoDelay(true);
-    const connection = new NodeConnection(socket, traffic);
-    connections.set(socket, connection);
-    traffic.accepted++;
-    traffic.connections.add(connection);
-    socket.on("close", () => connection.release());
-    socket.on("error", () => {});
-    server.emit("connection", socket);
-  });
+  const makeAcceptor = () =>
+    net.createServer({ allowHalfOpen: true }, (socket) => {
+      // Header and body are two writes: Nagle's algorithm would hold the second one back.
+      socket.setNoDelay(true);
+      const connection = new NodeConnection(socket, traffic);
+      connections.set(socket, connection);
+      traffic.accepted++;
+      traffic.connections.add(connection);
+      socket.on("close", () => connection.release());
+      socket.on("error", () => {});
+      // Each request that waits for its turn listens too.
+      socket.setMaxListeners(0);
+      server.emit("connection", socket);
+    });
+  const acceptor = makeAcceptor();
   acceptor.listen(options.handle as net.Server);
-  const { _handle } = acceptor as unknown as { _handle: ListeningHandle };
-  const rest = keepAccepting(_handle, BACKLOG);
+  const rest = keepServing(acceptor, makeAcceptor);
   return {
     stop: () => {
       rest();
@@ -176,18 +244,16 @@ function serve(
 }
 
 /** Counts a request in; the promise is done, and the request counted out, with `done`. */
-function begin(traffic: Traffic, connection: NodeConnection | undefined) {
+function begin(traffic: Traffic, connection: NodeConnection) {
   const { promise, resolve } = Promise.withResolvers<void>();
   traffic.inFlight++;
-  if (connection) connection.inFlight++;
+  connection.inFlight++;
   return Object.assign(promise, {
     done() {
       traffic.inFlight--;
       traffic.answered++;
-      if (connection) {
-        connection.inFlight--;
-        connection.idleSinceMs = performance.now();
-      }
+      connection.inFlight--;
+      connection.idleSinceMs = performance.now();
       resolve();
     },
   });
@@ -215,6 +281,15 @@ function isUpgradable(socket: net.Socket): boolean {
   return typeof _handle?.takeStream === "function";
 }
 
+function stopReading(socket: net.Socket): void {
+  const { _handle } = socket as unknown as { _handle?: { readStop?(): void } | null };
+  _handle?.readStop?.();
+}
+
+function mayHaveBody({ method, headers }: http.IncomingMessage): boolean {
+  return method !== "GET" && method !== "HEAD" && headers["content-length"] !== "0";
+}
+
 function toAddress(socket: net.Socket, address: string): Deno.Addr {
   if (address.startsWith("unix:")) {
     return { transport: "unix", path: address.slice("unix:".length) };
@@ -229,34 +304,81 @@ function toAddress(socket: net.Socket, address: string): Deno.Addr {
 /**
  * The web Request of what node:http parsed; its signal aborts when the client goes away.
  *
- * @returns nothing if its Host or its path make no URL
+ * @returns nothing if the native engine would not take it either, or its Host or its target make no URL
  */
 function toRequest(
   incoming: http.IncomingMessage,
   outgoing: http.ServerResponse,
 ): Request | undefined {
-  const url = toUrl(incoming.url ?? "/", incoming.headers.host || "localhost");
+  const { rawHeaders: raw, httpVersionMajor, httpVersionMinor, method = "GET" } = incoming;
+  if (raw.length > 2 * MAX_HEADER_LINES) return undefined;
+  if (httpVersionMajor !== 1 || httpVersionMinor > 1) return undefined;
+  if (httpVersionMinor === 0 && incoming.headers["transfer-encoding"]) return undefined;
+  const headers = toHeaders(raw);
+  if (headers === undefined) return undefined;
+  const host = incoming.headers.host || `localhost${portOf(incoming.socket)}`;
+  const url = toUrl(incoming.url ?? "/", method, host);
   if (url === null) return undefined;
   const controller = new AbortController();
   outgoing.on("close", () => {
     if (!outgoing.writableFinished) controller.abort();
   });
-  const headers = new Headers();
-  const raw = incoming.rawHeaders;
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    headers.append(raw[index]!, raw[index + 1]!);
-  }
-  const method = incoming.method ?? "GET";
+  const { signal } = controller;
+  const known = !FORBIDDEN_METHODS.has(method);
   const body = method === "GET" || method === "HEAD" ? null : toBody(incoming);
-  return new Request(url, { method, headers, body, signal: controller.signal });
+  const request = new Request(url, { method: known ? method : "POST", headers, body, signal });
+  // The app sees what the client sent, as on the native engine; the standard's class changes both.
+  if (request.url !== url) Object.defineProperty(request, "url", { value: url });
+  if (!known) Object.defineProperty(request, "method", { value: method });
+  return request;
 }
 
-/** RFC 9112, 3.2: a path is a path even if it begins with two slashes, and Host is a host alone. */
-function toUrl(target: string, host: string): URL | null {
-  const origin = URL.parse(`http://${host}`);
-  if (origin === null || origin.href !== `${origin.origin}/`) return null;
-  if (target.startsWith("/")) return URL.parse(origin.origin + target);
-  return URL.parse(target === "*" ? `${origin.origin}/*` : target);
+/** Those that no `new Request()` takes. */
+const FORBIDDEN_METHODS: ReadonlySet<string> = new Set(["CONNECT", "TRACE"]);
+
+/** @returns nothing if there are several lines of Host: which one means the site, nobody knows */
+function toHeaders(raw: readonly string[]): Headers | undefined {
+  const headers = new Headers();
+  let hosts = 0;
+  let cookie: string | undefined;
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const name = raw[index]!;
+    const value = raw[index + 1]!;
+    if (name.length === 4 && name.toLowerCase() === "host" && ++hosts > 1) return undefined;
+    // RFC 9113, 8.2.3: lines of cookies are one list of pairs.
+    if (name.length === 6 && name.toLowerCase() === "cookie") {
+      cookie = cookie === undefined ? value : `${cookie}; ${value}`;
+    } else headers.append(name, value);
+  }
+  if (cookie !== undefined) headers.set("cookie", cookie);
+  return headers;
+}
+
+function portOf({ localPort }: net.Socket): string {
+  return localPort === undefined ? "" : `:${localPort}`;
+}
+
+/**
+ * The URL as the client spells it. RFC 9112, 3.2: a path is a path even if it begins with two
+ * slashes, Host is a host alone, and only CONNECT and OPTIONS have targets that are neither path nor URL.
+ */
+function toUrl(target: string, method: string, host: string): string | null {
+  if (!isAuthority(host)) return null;
+  if (method === "CONNECT") return isAuthority(target) ? `http://${target}` : null;
+  if (target.startsWith("/")) return parsable(`http://${host}${target}`);
+  if (target === "*" && method === "OPTIONS") return `http://${host}/*`;
+  // "http://host" alone is a URL too.
+  return URL.parse(target)?.href === `${target}/` ? `${target}/` : parsable(target);
+}
+
+/** Whether it is a host, with or without a port, and nothing else. */
+function isAuthority(text: string): boolean {
+  const origin = URL.parse(`http://${text}`);
+  return !text.startsWith("/") && origin !== null && origin.href === `${origin.origin}/`;
+}
+
+function parsable(url: string): string | null {
+  return URL.canParse(url) ? url : null;
 }
 
 /** The body of a request, read no faster than the app reads it, and not at all if it does not. */

@@ -7,6 +7,7 @@ import type { Acceptor, Engine } from "./engine.ts";
 import { AccessSender } from "./access_sender.ts";
 import { Helpers } from "./helpers.ts";
 import { LatencyHistogram } from "./latency.ts";
+import { explainListening } from "./listening.ts";
 import { createNativeEngine, detectNative, isNativeHandle } from "./native_engine.ts";
 import { createNodeEngine } from "./node_engine.ts";
 import { Readiness } from "./readiness.ts";
@@ -50,6 +51,7 @@ function serveApp(
     load: async () => {
       trackWebSockets(traffic, engines.map((engine) => engine.upgrade));
       helpers.offer();
+      explainListening();
       app = toApp(await load());
       await app.open();
     },

@@ -9,7 +9,7 @@ import {
   editSample,
 } from "../harness/balancer.ts";
 import { loadProject, writeGeneration } from "../harness/load_project.ts";
-import { type Project } from "../harness/project.ts";
+import { Project } from "../harness/project.ts";
 import { Server } from "../harness/server.ts";
 import { sleep, until } from "../harness/wait.ts";
 import { isAllOk, type LoadReport, rowsOf, runLoad, sampleLinesOf } from "../load/client.ts";
@@ -169,6 +169,28 @@ for (const name of BALANCERS) {
       const closed = new Promise((resolve) => socket.onclose = resolve);
       socket.close();
       await closed;
+    },
+  );
+
+  testWith(
+    { programs: [name, "curl", "ip", "nsenter", "unshare"], root: true },
+    `${name} serves on port 80 with its sample as it is shipped`,
+    async () => {
+      const project = await Project.create({
+        config: { listen: ["127.0.0.1:8000"], readiness: "/ready" },
+      });
+      const own = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$0" "$@"'];
+      await using server = await Server.startOn(project, { prefix: own });
+      const within = ["nsenter", `--target=${server.pid}`, "--net"];
+      await using balancer = await Balancer.start(name, [], undefined, within);
+      const answer = await until("an answer by way of port 80", async () => {
+        const args = [...within.slice(1), "curl", "-sSf", "http://127.0.0.1/x"];
+        const { success, stdout } = await new Deno.Command(within[0]!, { args }).output();
+        return success && new TextDecoder().decode(stdout);
+      }).catch((error) => {
+        throw new Error(`${error.message}\n${balancer.log}`);
+      });
+      assertEquals(answer, "one /x");
     },
   );
 }

@@ -1,26 +1,31 @@
 /**
- * The guestbook in a container, as deploy/docker/Dockerfile has it: as a user without rights, on a
+ * The guestbook in a container, built and run as deploy/docker/Dockerfile has it: as a user without rights, on a
  * root file system that nobody may write to, with nothing but busybox, the C library and itself.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { join } from "node:path";
 import type { Status } from "../../lib/protocol/control.ts";
 import { Container } from "../harness/container.ts";
-import { build } from "../harness/executable.ts";
+import { runBuildStage, STAGE } from "../harness/dockerfile.ts";
 import { testWith } from "../harness/needs.ts";
 import { readStatus } from "../harness/process.ts";
-import { REPOSITORY } from "../harness/project.ts";
 import { freePort } from "../harness/ports.ts";
 
 testWith(
-  { programs: ["bwrap", "busybox", "nsenter", "ps", "setpriv"], root: true },
-  "the guestbook's container is healthy, serves behind the kernel's wall, reloads, and stops by its signal",
+  { programs: ["bwrap", "nsenter", "ps", "setpriv", ...STAGE.programs], root: true },
+  "the guestbook's container is built as the Dockerfile says, is healthy, serves behind the kernel's wall, reloads, and stops by its signal",
   async () => {
     const folder = await Deno.makeTempDir({ prefix: "holdfast_test_builds_" });
     try {
-      await build(join(REPOSITORY, "examples/guestbook/holdfast.jsonc"), folder);
+      await Deno.chmod(folder, 0o755);
+      const { stdout: info } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] })
+        .output();
+      const { denoDir } = JSON.parse(new TextDecoder().decode(info));
+      const root = await runBuildStage(folder, denoDir);
       const port = freePort();
-      await using container = await Container.start(join(folder, "guestbook"), port);
+      await using container = await Container.start(
+        root,
+        JSON.stringify({ listen: [`127.0.0.1:${port}`] }),
+      );
       await container.healthy();
       const page = await fetch(`http://127.0.0.1:${port}/`);
       assertStringIncludes(await page.text(), "You were here.");

@@ -12,22 +12,6 @@ import { PATIENCE_MS, until } from "../harness/wait.ts";
 const ENTRY = [join(REPOSITORY, "tests/doubles/faulty_supervisor.ts")];
 const QUICK = { drainDeadlineMs: 300, idleGraceMs: 100 };
 
-/** A helper without any dependency. */
-const HELPER = `
-const anything = { "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) } };
-export default { echo: { input: anything, output: anything, handle: (value) => value } };
-`;
-
-/** What a config must have for an effect to be used. */
-const CONFIGS: Partial<Record<FaultName, Readonly<Record<string, unknown>>>> = {
-  bundleHelper: { helpers: { echo: { module: "./helper.ts" } } },
-  bundleLogger: { log: { folder: "./log" } },
-  bundleMetrics: { metrics: { listen: "unix:./metrics.sock" } },
-};
-
-/** The keys of {@link CONFIGS} as they are without it. */
-const PLAIN_CONFIG = { helpers: undefined, log: undefined, metrics: undefined };
-
 /** Arms a fault of a running server. */
 async function arm(server: Server, fault: FaultName): Promise<void> {
   await server.project.write("fault", fault);
@@ -39,10 +23,8 @@ async function isArmed(server: Server): Promise<boolean> {
 
 for (const fault of faultsThat("start", "fails")) {
   Deno.test(`a start in which ${fault} fails says so, exits, and leaves nothing`, async () => {
-    const files = { fault, "helper.ts": HELPER };
-    const config = CONFIGS[fault] ?? {};
     // The harness looks for what is left behind.
-    await using server = await Server.start({ entry: ENTRY, files, config, wait: "exit" });
+    await using server = await Server.start({ entry: ENTRY, files: { fault }, wait: "exit" });
     const { code, signal } = await server.exited();
     assertNotEquals(code, 0);
     assertEquals(signal, null);
@@ -61,7 +43,6 @@ function version(text: string): string {
 Deno.test("a reload in which any effect fails is refused, and the next one succeeds", async (t) => {
   await using server = await Server.start({ entry: ENTRY, config: { reload: QUICK } });
   const { project } = server;
-  await project.write("helper.ts", HELPER);
   const [port, more] = [project.port, freePort()];
   let serving = "one";
   for (const fault of faultsThat("reload", "refused")) {
@@ -72,10 +53,7 @@ Deno.test("a reload in which any effect fails is refused, and the next one succe
       const next = `v${generation + 1}`;
       // Everything is used: new code, and one listener more.
       await project.write("app.ts", version(next));
-      await project.configure({
-        listen: [port, more].map((each) => `127.0.0.1:${each}`),
-        ...CONFIGS[fault],
-      });
+      await project.configure({ listen: [port, more].map((each) => `127.0.0.1:${each}`) });
       await arm(server, fault);
       const refused = await server.reload();
       assertEquals(refused.outcome, "refused", server.log);
@@ -91,7 +69,7 @@ Deno.test("a reload in which any effect fails is refused, and the next one succe
       assertEquals(await server.text("/"), `${serving} /`);
       assertEquals((await server.status()).listeners.length, 2);
       // As it was, for the next fault.
-      await project.configure({ listen: [`127.0.0.1:${port}`], ...PLAIN_CONFIG });
+      await project.configure({ listen: [`127.0.0.1:${port}`] });
       assertEquals((await server.reload()).outcome, "done");
       await until("its worker alone", () => processesIn(project.folder).length === 1);
       assertEquals((await server.status()).listeners, [`127.0.0.1:${port}`]);
@@ -148,7 +126,7 @@ for (const fault of faultsThat("stop", "ends")) {
     server.signal("SIGTERM");
     await until("the fault to strike", async () => !await isArmed(server));
     // Whoever waits too long says it again.
-    if (fault === "post signal" && isAlive(server.pid)) server.signal("SIGTERM");
+    if (fault === "post signal" && isAlive(server.pid)) await server.cut();
     await until("the end", () => !isAlive(server.pid));
     await asked;
     await until("the worker's end", () => !isAlive(worker!));

@@ -1,12 +1,15 @@
-/** The manifest in deploy/kubernetes: its schemas, and that its times and names agree. */
+/** The manifest in deploy/kubernetes: its schemas, that its times and names agree, and its container. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { parse as parseJsonc } from "jsonc-parser";
 import { join } from "node:path";
 import { OVERRIDABLE } from "../../lib/config/override.ts";
 import { type ConfigFile, ConfigSchema } from "../../lib/config/schema.ts";
-import { readDockerfile } from "../harness/container.ts";
+import { Container, readDockerfile } from "../harness/container.ts";
+import { runBuildStage, STAGE } from "../harness/dockerfile.ts";
+import { testWith } from "../harness/needs.ts";
 import { packageProgram } from "../harness/packages.ts";
 import { REPOSITORY } from "../harness/project.ts";
+import { until } from "../harness/wait.ts";
 
 const SECOND_MS = 1000;
 /** What is left for the end itself, after preStop and the drain. */
@@ -35,6 +38,7 @@ interface Pod {
     readonly ports: readonly { readonly name: string; readonly containerPort: number }[];
     readonly startupProbe: Probe;
     readonly readinessProbe: Probe;
+    readonly livenessProbe: { readonly exec: { readonly command: readonly string[] } };
   }[];
   readonly volumes: readonly {
     readonly name: string;
@@ -167,3 +171,45 @@ Deno.test("the Kubernetes manifest runs the Dockerfile's image as its user, on i
   }
   assertEquals(service.spec.ports[0]!.targetPort, port!.name);
 });
+
+testWith(
+  { programs: ["bwrap", "curl", "nsenter", "ps", "setpriv", ...STAGE.programs], root: true },
+  "the Kubernetes manifest's pod is ready and alive by its own probes, with its own config, and ends in time",
+  async () => {
+    const folder = await Deno.makeTempDir({ prefix: "holdfast_test_builds_" });
+    try {
+      await Deno.chmod(folder, 0o755);
+      const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] })
+        .output();
+      const { denoDir } = JSON.parse(new TextDecoder().decode(stdout));
+      const root = await runBuildStage(folder, denoDir);
+      const { ConfigMap: configMap, Deployment: deployment } = await readManifest();
+      const { ports, startupProbe, readinessProbe, livenessProbe, lifecycle } = deployment.spec
+        .template.spec.containers[0]!;
+      await using container = await Container.start(root, configMap.data["guestbook.jsonc"], "own");
+      const { containerPort } = ports[0]!;
+      const isOk = async ({ httpGet }: Probe) => {
+        const url = `http://127.0.0.1:${containerPort}${httpGet.path}`;
+        const within = ["--net", `--target=${await container.pid()}`];
+        const { success } = await new Deno.Command("nsenter", {
+          args: [...within, "curl", "-sSf", url],
+          stdout: "null",
+          stderr: "null",
+        }).output();
+        return success;
+      };
+      const patienceMs = startupProbe.periodSeconds * startupProbe.failureThreshold * SECOND_MS;
+      await until("the pod to have started", () => isOk(startupProbe), patienceMs)
+        .catch((error) => {
+          throw new Error(`${error.message}\n${container.log.slice(-2000)}`);
+        });
+      assertEquals(await isOk(readinessProbe), true);
+      const alive = await container.exec(...livenessProbe.exec.command);
+      assertEquals(alive.code, 0, alive.stderr);
+      assertEquals((await container.exec(...lifecycle.preStop.exec.command)).code, 0);
+      assertEquals(await container.stop(), 0, container.log.slice(-2000));
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);

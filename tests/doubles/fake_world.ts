@@ -8,6 +8,7 @@ import type { Config, ListenAddress } from "../../lib/config/config.ts";
 import { countDescriptors } from "../../lib/os/file.ts";
 import { socketPair } from "../../lib/os/socket.ts";
 import { loadConfig } from "../../lib/config/load.ts";
+import type { CodeCache } from "../../lib/supervisor/code_cache.ts";
 import type { ControlHandlers } from "../../lib/supervisor/control_server.ts";
 import type { Listener } from "../../lib/supervisor/listener.ts";
 import type { ReloadResult } from "../../lib/protocol/control.ts";
@@ -187,7 +188,8 @@ export class FakeProcess {
 
   async #live(): Promise<void> {
     await undefined;
-    this.#tell({ type: "spawned", worker: this.id, pid: this.pid, ends: [] });
+    const pid = { pid: this.pid, ends: [], confined: true };
+    this.#tell({ type: "spawned", worker: this.id, ...pid });
     this.#step({ type: "hello", version: 1, deno: "fake" });
   }
 
@@ -210,7 +212,7 @@ export class FakeProcess {
     this.#tell({ type: "message", worker: this.id, message });
   }
 
-  #tell(event: FromSpawner): void {
+  #tell(event: SpawnerEvent): void {
     queueMicrotask(() => this.#receive(event));
   }
 
@@ -277,6 +279,14 @@ class FakeListener implements Listener {
     return halted;
   }
 
+  setBack(): [] {
+    return [];
+  }
+
+  waiting(): number {
+    return 0;
+  }
+
   update(): void {}
 
   close(): void {
@@ -298,6 +308,7 @@ export class FakeWorld implements AsyncDisposable {
   readonly listeners: FakeListener[] = [];
   /** Effects that happen once, and whether what they opened was closed. */
   runtime: "none" | "open" | "closed" = "none";
+  readonly codeCaches = new Set<CodeCache>();
   control: "none" | "open" | "closed" = "none";
   handlers: ControlHandlers | undefined;
   /** How the next processes behave, by their number. */
@@ -384,6 +395,7 @@ export class FakeWorld implements AsyncDisposable {
       ...this.processes.filter(({ alive }) => alive).map(({ pid }) => `process ${pid}`),
       ...this.spawners.filter(({ closed }) => !closed).map(() => "a spawner"),
       ...this.listeners.filter(({ closed }) => !closed).map(({ text }) => `listener ${text}`),
+      ...Array.from(this.codeCaches, ({ denoDir }) => `compiled code in ${denoDir}`),
       ...this.runtime === "open" ? ["the runtime folder"] : [],
       ...this.control === "open" ? ["the control socket"] : [],
     ];
@@ -408,35 +420,49 @@ export class FakeWorld implements AsyncDisposable {
       openServiceManager: () => new ServiceManager({ passed: [] }),
       giveUpPermissions: () => {},
       loadConfig: () => Promise.resolve(this.config),
-      locateRuntime: () => Promise.resolve(config.runtime),
+      locateRuntime: () => Promise.resolve(config),
       holdfastOf: () => "/holdfast",
       findDenoDir: () => Promise.resolve("/deno"),
       findCaches: () => [],
+      makePrivateFolder: () => Promise.resolve(),
       openRuntimeFolder: (folder) => {
         this.runtime = "open";
         return Promise.resolve({
           controlSocket: `${folder}/control.sock`,
           lockFile: `${folder}/lock`,
+          made: undefined,
           close: () => void (this.runtime = "closed"),
         });
       },
-      bundleWorker: () => Promise.resolve(BUNDLE),
-      bundleHelper: () => Promise.resolve(BUNDLE),
-      bundleLogger: () => Promise.resolve(""),
-      bundleMetrics: () => Promise.resolve(""),
+      loadPrograms: () =>
+        Promise.resolve({ worker: BUNDLE, helper: BUNDLE, logger: "", metrics: "" }),
+      openProcessRecord: () => ({ left: () => [], write: () => {}, close: () => {} }),
       openControl: (_, handlers) => {
         this.control = "open";
         this.handlers = handlers;
         return Promise.resolve({
           duplicate: () => -1,
+          made: undefined,
           close: () => void (this.control = "closed"),
         });
       },
-      prepareApp: ({ helpers }) =>
-        Promise.resolve({
-          app: [],
-          helpers: Object.fromEntries(helpers.map(({ name }) => [name, []])),
-        }),
+      // deno-lint-ignore require-await
+      prepareApp: async ({ helpers }, _, { openCache } = {}) => {
+        openCache?.();
+        return { app: [], helpers: Object.fromEntries(helpers.map(({ name }) => [name, []])) };
+      },
+      openCodeCache: () => {
+        const cache = {
+          denoDir: "/deno",
+          seed: () => {},
+          finish: () => {},
+          isThere: () => true,
+          remove: () => void this.codeCaches.delete(cache),
+        };
+        this.codeCaches.add(cache);
+        return cache;
+      },
+      listCodeCaches: () => [],
       makeFolders: () => Promise.resolve(),
       commandOf: () => ({ program: "deno", args: [], env: {}, files: [], input: "program" }),
       landlockAbi: () => 6,

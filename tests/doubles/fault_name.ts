@@ -9,7 +9,7 @@ import type { System } from "../../lib/supervisor/system.ts";
 
 /** The methods of a type, by their names. */
 type MethodsOf<T> = {
-  [Name in keyof T]: T[Name] extends (...all: never[]) => unknown ? Name & string : never;
+  [Name in keyof T]-?: T[Name] extends (...all: never[]) => unknown ? Name & string : never;
 }[keyof T];
 
 /** A new effect is in here by itself, and then missing wherever all of them are listed. */

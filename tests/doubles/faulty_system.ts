@@ -38,13 +38,22 @@ export function faultySystem(system: System, strike: Strike): System {
 
   const faultyListener = (listener: Listener): Listener => ({
     text: listener.text,
+    ...listener.file && { file: listener.file },
     duplicate() {
       strike("listener duplicate");
       return listener.duplicate();
     },
+    waiting() {
+      strike("listener waiting");
+      return listener.waiting();
+    },
     listenAgain() {
       strike("listener listenAgain");
       return listener.listenAgain();
+    },
+    setBack() {
+      strike("listener setBack");
+      return listener.setBack();
     },
     update(address) {
       strike("listener update");
@@ -55,6 +64,7 @@ export function faultySystem(system: System, strike: Strike): System {
 
   const faultyControl = (control: ControlServer): ControlServer => ({
     duplicate: () => control.duplicate(),
+    made: control.made,
     close: () => doAndStrike("control close", () => control.close()),
   });
 
@@ -97,25 +107,21 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("findCaches");
       return system.findCaches(...all);
     },
+    async makePrivateFolder(...all) {
+      strike("makePrivateFolder");
+      await system.makePrivateFolder(...all);
+    },
     async openRuntimeFolder(...all) {
       strike("openRuntimeFolder");
       return faultyRuntime(await system.openRuntimeFolder(...all));
     },
-    async bundleWorker(...all) {
-      strike("bundleWorker");
-      return await system.bundleWorker(...all);
+    async loadPrograms(...all) {
+      strike("loadPrograms");
+      return await system.loadPrograms(...all);
     },
-    async bundleHelper(...all) {
-      strike("bundleHelper");
-      return await system.bundleHelper(...all);
-    },
-    async bundleMetrics(...all) {
-      strike("bundleMetrics");
-      return await system.bundleMetrics(...all);
-    },
-    async bundleLogger(...all) {
-      strike("bundleLogger");
-      return await system.bundleLogger(...all);
+    openProcessRecord(...all) {
+      strike("openProcessRecord");
+      return system.openProcessRecord(...all);
     },
     async openControl(...all) {
       strike("openControl");
@@ -124,6 +130,14 @@ export function faultySystem(system: System, strike: Strike): System {
     async prepareApp(...all) {
       strike("prepareApp");
       return await system.prepareApp(...all);
+    },
+    openCodeCache(...all) {
+      strike("openCodeCache");
+      return system.openCodeCache(...all);
+    },
+    listCodeCaches(...all) {
+      strike("listCodeCaches");
+      return system.listCodeCaches(...all);
     },
     async makeFolders(...all) {
       strike("makeFolders");
@@ -137,10 +151,10 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("bindListener");
       return faultyListener(await system.bindListener(...all));
     },
-    ownProgram: () => system.ownProgram(),
-    startSpawner() {
+    ownProgram: (...all) => system.ownProgram(...all),
+    startSpawner(...all) {
       strike("startSpawner");
-      return faultySpawner(system.startSpawner());
+      return faultySpawner(system.startSpawner(...all));
     },
   };
 }

@@ -26,8 +26,8 @@ await runAsCommand(async () => {
   try {
     await supervise(Deno.args[0]!, {
       ...realSystem,
-      startSpawner: () => {
-        const spawner = startSpawner();
+      startSpawner: (program) => {
+        const spawner = startSpawner(program);
         return {
           get failed() {
             return spawner.failed;

@@ -21,9 +21,12 @@ await runAsCommand(async () => {
   try {
     await supervise(Deno.args[0]!, {
       ...realSystem,
-      bundleWorker: ({ runtime }) => bundle(runtime, "tests/doubles/wide_worker.ts"),
-      startSpawner: () => {
-        const spawner = realSystem.startSpawner();
+      loadPrograms: async (config, folder) => ({
+        ...await realSystem.loadPrograms(config, folder),
+        worker: await bundle(folder, "tests/doubles/wide_worker.ts"),
+      }),
+      startSpawner: (program) => {
+        const spawner = realSystem.startSpawner(program);
         return {
           get failed() {
             return spawner.failed;

@@ -97,11 +97,14 @@ export class Balancer implements AsyncDisposable {
     return balancer;
   }
 
-  /** Starts one and waits until somebody listens on `place`, a port or the path of a socket. */
+  /**
+   * Starts one and waits until somebody listens on `place`, a port or the path of a socket; or does
+   * not wait, where nobody out here could see it.
+   */
   static async start(
     name: BalancerName,
     edits: readonly Edit[],
-    place: number | string,
+    place: number | string | undefined,
     prefix: readonly string[] = [],
   ): Promise<Balancer> {
     const balancer = await Balancer.place(name, edits);
@@ -109,7 +112,7 @@ export class Balancer implements AsyncDisposable {
       balancer.#serve(prefix);
       await until(`${name} to listen`, async () => {
         if (balancer.#process?.exit) throw new Error(`${name} has ended:\n${balancer.log}`);
-        return await connects(place);
+        return place === undefined || await connects(place);
       });
     } catch (error) {
       await balancer[Symbol.asyncDispose]();

@@ -1,4 +1,5 @@
 /** A config for tests of what is computed from one. */
+import { DEFAULT_OUTPUT_LIMITS } from "../../lib/base/output_limits.ts";
 import type { Config } from "../../lib/config/config.ts";
 
 /** What the schema fills in. */
@@ -16,6 +17,9 @@ export const DEFAULTS = {
     rotateHours: 24,
     keep: 14,
     compress: true,
+    outputLineBytes: DEFAULT_OUTPUT_LIMITS.lineBytes,
+    outputBytesPerSecond: DEFAULT_OUTPUT_LIMITS.bytesPerSecond,
+    outputBurstBytes: DEFAULT_OUTPUT_LIMITS.burstBytes,
   },
   workers: 1,
   recycle: {},
@@ -33,6 +37,7 @@ export const DEFAULTS = {
 export function makeConfig(changes: Partial<Config> = {}): Config {
   return {
     file: "/srv/app/holdfast.jsonc",
+    named: "/srv/app/holdfast.jsonc",
     folder: "/srv/app",
     app: { module: "/srv/app/main.ts", project: "/srv/app", lockfile: undefined },
     listen: [{ kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],

@@ -1,16 +1,15 @@
 /**
- * A container as deploy/docker/Dockerfile describes it, without a daemon: its root file system is
- * built by the same script, and run by bubblewrap as its user, with its environment and commands.
+ * A container as deploy/docker/Dockerfile describes it, without a daemon: its root file system is run
+ * by bubblewrap as its user, with its environment and commands.
  */
 import { join } from "node:path";
 import { hasProgram } from "../../tools/programs.ts";
+import { DOCKERFILE } from "./dockerfile.ts";
 import { isAlive } from "./process.ts";
 import { killQuietly, ProcessLog } from "./process_log.ts";
-import { REPOSITORY } from "./project.ts";
 import { type CommandResult, resultOf } from "./server.ts";
 import { PATIENCE_MS, until } from "./wait.ts";
 
-const DOCKERFILE = join(REPOSITORY, "deploy/docker/Dockerfile");
 const SCRIPT = "deploy/docker/rootfs.sh";
 /** The programs that this takes, and their Debian packages. */
 const NEEDED = { bwrap: "bubblewrap", busybox: "busybox-static", nsenter: "util-linux" };
@@ -65,8 +64,17 @@ export class Container implements AsyncDisposable {
     this.#process = process;
   }
 
-  /** Builds the root file system of an executable, lets it listen on `port`, and starts it. */
-  static async start(executable: string, port: number): Promise<Container> {
+  /**
+   * Starts one of a root file system.
+   *
+   * @param config what lies over the packed config
+   * @param network whether it has one of its own, in which nobody else is
+   */
+  static async start(
+    root: string,
+    config: string,
+    network: "own" | "shared" = "shared",
+  ): Promise<Container> {
     for (const [program, apt] of Object.entries(NEEDED)) {
       if (!hasProgram(program)) {
         throw new Error(`Cannot run a container: no ${program}. Run: apt-get install ${apt}`);
@@ -75,12 +83,7 @@ export class Container implements AsyncDisposable {
     const image = await readDockerfile();
     const folder = await Deno.makeTempDir({ prefix: "holdfast_test_container_" });
     await Deno.chmod(folder, 0o755);
-    const root = join(folder, "root");
-    await must("sh", join(REPOSITORY, SCRIPT), executable, root);
-    await Deno.writeTextFile(
-      join(root, "app/guestbook.jsonc"),
-      JSON.stringify({ listen: [`127.0.0.1:${port}`] }),
-    );
+    await Deno.writeTextFile(join(root, "app/guestbook.jsonc"), config);
     const binds: string[] = [];
     for (const volume of image.volumes) {
       // As Docker does with a new volume: it is as the image has that folder.
@@ -93,6 +96,7 @@ export class Container implements AsyncDisposable {
       ...["--clearenv", ...Object.entries(image.env).flatMap((pair) => ["--setenv", ...pair])],
       ...["--ro-bind", root, "/", "--proc", "/proc", "--dev", "/dev", ...binds],
       ...["--chdir", image.folder, "--unshare-pid", "--unshare-ipc", "--unshare-uts"],
+      ...network === "own" ? ["--unshare-net"] : [],
       ...["--as-pid-1", "--cap-drop", "ALL", "--die-with-parent", ...image.start],
     ]);
     return new Container(image, folder, process);

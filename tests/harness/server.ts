@@ -12,10 +12,13 @@ import {
   waitForEvent,
 } from "./process_log.ts";
 import { HOLDFAST, Project, type ProjectOptions } from "./project.ts";
-import { PATIENCE_MS } from "./wait.ts";
+import { PATIENCE_MS, until } from "./wait.ts";
 
 /** How long the end of a supervisor may take; the default drain takes up to 32 s. */
 const EXIT_PATIENCE_MS = 45_000;
+
+/** How often one that is to cut is told again. */
+const CUT_EVERY_MS = 100;
 
 export type { LogEvent } from "./process_log.ts";
 
@@ -155,6 +158,19 @@ export class Server implements AsyncDisposable {
 
   signal(signal: Deno.Signal): void {
     Deno.kill(this.pid, signal);
+  }
+
+  /** Says TERM until it cuts: one that comes soon after the first is the same order. */
+  async cut(): Promise<void> {
+    await until(
+      "the cut",
+      () => {
+        this.#process.signal("SIGTERM");
+        return this.eventsOf("cutting").length > 0;
+      },
+      PATIENCE_MS,
+      CUT_EVERY_MS,
+    );
   }
 
   /** Sends HUP and waits for the outcome of that reload. */

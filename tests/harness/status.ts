@@ -5,7 +5,16 @@ import type { ProcessStatus, Status } from "../../lib/protocol/control.ts";
 export function statusWith(...workers: Partial<ProcessStatus>[]): Status {
   return {
     ...{ pid: 1, holdfast: "0.1.0", deno: "2.9.6", config: "/a", memoryBytes: 1, descriptors: 1 },
-    ...{ ageMs: 1, listeners: [], logger: null, metrics: null, events: {}, reloads: 0 },
+    ...{
+      ageMs: 1,
+      listeners: [],
+      waiting: {},
+      accepting: true,
+      logger: null,
+      metrics: null,
+      events: {},
+      reloads: 0,
+    },
     ...{ reload: "idle", state: "serving", lastReload: null, upgrades: 0, upgradeRefused: null },
     drains: { outcomes: { drained: 0, cut: 0, killed: 0, died: 0 }, ms: 0, cut: 0 },
     ended: [],

@@ -1,0 +1,65 @@
+/** What a process inherits over an exec: which signals are blocked, and which are ignored. */
+import { fail } from "./errno.ts";
+import { loadLibc } from "./libc.ts";
+
+const SIG_BLOCK = 0;
+const SIG_UNBLOCK = 1;
+const SIGSET_BYTES = 128;
+const SIGUSR1 = 10;
+const SIGCHLD = 17;
+const SIG_DFL = 0n;
+const SIG_IGN = 1n;
+/** `struct sigaction` is shorter; the handler comes first in it. */
+const SIGACTION_BYTES = 256;
+
+/** What a service is told by signal: HUP, INT, USR1, USR2 and TERM. */
+const ORDERS = [1, 2, 10, 12, 15];
+
+const libc = loadLibc({
+  pthread_sigmask: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  sigaction: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  signal: { parameters: ["i32", "usize"], result: "usize" },
+});
+
+/**
+ * Takes off what whoever started this process left: blocked signals would never come, neither here
+ * nor in what is started from here, and where SIGCHLD is ignored the kernel keeps no status of a child.
+ * To be called on the main thread, when signals are listened to and before anything is started.
+ */
+export function resetSignals(): void {
+  if (Deno.build.os !== "linux") return;
+  changeMask(SIG_UNBLOCK, new Uint8Array(SIGSET_BYTES).fill(0xff));
+  const action = new Uint8Array(SIGACTION_BYTES);
+  if (libc.symbols.sigaction(SIGCHLD, null, action) !== 0) fail("see whether SIGCHLD is ignored");
+  const handler = new DataView(action.buffer).getBigUint64(0, true);
+  if (handler === SIG_IGN) libc.symbols.signal(SIGCHLD, SIG_DFL);
+}
+
+/**
+ * Ignores USR1, on which Deno opens its inspector: by that, anybody on this machine would run code with
+ * this process's rights. Deno sets its own handler half a second after the start, but once in the life
+ * of a process: a listener must have made it set that one before.
+ */
+export function ignoreInspectorSignal(): void {
+  if (Deno.build.os === "linux") libc.symbols.signal(SIGUSR1, SIG_IGN);
+}
+
+/** Has the signals by which a service is told what to do wait; {@link resetSignals} takes them. */
+export function blockOrders(): void {
+  changeMask(SIG_BLOCK, setOfOrders());
+}
+
+/** Ends {@link blockOrders}. */
+export function unblockOrders(): void {
+  changeMask(SIG_UNBLOCK, setOfOrders());
+}
+
+function setOfOrders(): Uint8Array<ArrayBuffer> {
+  const set = new Uint8Array(SIGSET_BYTES);
+  for (const signal of ORDERS) set[(signal - 1) >> 3]! |= 1 << ((signal - 1) & 7);
+  return set;
+}
+
+function changeMask(how: number, set: Uint8Array<ArrayBuffer>): void {
+  if (libc.symbols.pthread_sigmask(how, set, null) !== 0) fail("change which signals are blocked");
+}

@@ -1,0 +1,71 @@
+/** Options of a shared listener that a worker may set, and how they are set back (socket(7)). */
+import { SOCKET_OPTIONS } from "../sandbox/seccomp.ts";
+import { closeDescriptor } from "./descriptor.ts";
+import { fail } from "./errno.ts";
+import { loadLibc } from "./libc.ts";
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM_CLOEXEC = 0o2000001;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+
+const libc = loadLibc({
+  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
+  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
+});
+
+/** The value of an option; each is a number of 32 bits. */
+export interface SocketOption {
+  readonly level: number;
+  readonly name: number;
+  readonly value: number;
+}
+
+/** What of a TCP socket the filter lets a worker change, as it is now. Nothing elsewhere than on Linux. */
+export function readOptions(fd: number): SocketOption[] {
+  if (Deno.build.os !== "linux") return [];
+  return SOCKET_OPTIONS.flatMap(([level, names]) =>
+    names.flatMap((name) => {
+      const value = read(fd, level, name);
+      return value === undefined ? [] : [{ level, name, value }];
+    })
+  );
+}
+
+/** The options of a TCP listener to which nobody has done anything. */
+export function freshOptions(host: string): SocketOption[] {
+  if (Deno.build.os !== "linux") return [];
+  const family = host.includes(":") ? AF_INET6 : AF_INET;
+  const fd = libc.symbols.socket(family, SOCK_STREAM_CLOEXEC, 0);
+  if (fd < 0) fail("make a socket");
+  try {
+    // Every listener is bound with it; an address that is bound does not change its family.
+    write(fd, { level: SOL_SOCKET, name: SO_REUSEADDR, value: 1 });
+    return readOptions(fd).filter(({ level, name }) => !(level === 41 && name === 26));
+  } finally {
+    closeDescriptor(fd);
+  }
+}
+
+/** Sets options back, and gives those that were changed. */
+export function restoreOptions(fd: number, options: readonly SocketOption[]): SocketOption[] {
+  return options.filter((option) => {
+    const found = read(fd, option.level, option.name);
+    return found !== undefined && found !== option.value && write(fd, option);
+  });
+}
+
+function read(fd: number, level: number, name: number): number | undefined {
+  const value = new Int32Array(1);
+  const bytes = new Uint8Array(value.buffer);
+  const length = Uint8Array.of(4, 0, 0, 0);
+  const failed = libc.symbols.getsockopt(fd, level, name, bytes, length) !== 0;
+  return failed ? undefined : value[0];
+}
+
+function write(fd: number, { level, name, value }: SocketOption): boolean {
+  const bytes = new Uint8Array(Int32Array.of(value).buffer);
+  return libc.symbols.setsockopt(fd, level, name, bytes, bytes.length) === 0;
+}

@@ -1,0 +1,51 @@
+/** An app that listens itself is told what it is to do instead. */
+import net from "node:net";
+
+const ADVICE = "Holdfast listens for the app. Export what answers requests, as in " +
+  "`export default app` or `export default { fetch: handler }`; what starts a server belongs into " +
+  "`if (import.meta.main)`";
+
+/** Has whatever would listen, and may not, say what an app exports. To be called before it is loaded. */
+export function explainListening(): void {
+  for (const name of ["serve", "listen", "listenTls"] as const) {
+    const listen = Deno[name] as (...all: unknown[]) => unknown;
+    Object.defineProperty(Deno, name, {
+      value: (...all: unknown[]) => explaining(() => listen(...all)),
+      writable: true,
+      enumerable: true,
+      configurable: true,
+    });
+  }
+  const server = net.Server.prototype as unknown as NodeServer;
+  const { listen } = server;
+  server.listen = function (...all) {
+    const { emit } = this;
+    this.emit = (name, ...rest) => {
+      if (name === "error") explain(rest[0]);
+      return emit.call(this, name, ...rest);
+    };
+    return explaining(() => listen.apply(this, all));
+  };
+}
+
+interface NodeServer {
+  listen(...all: unknown[]): unknown;
+  emit(name: string, ...all: unknown[]): boolean;
+}
+
+function explaining<Result>(act: () => Result): Result {
+  try {
+    return act();
+  } catch (error) {
+    explain(error);
+    throw error;
+  }
+}
+
+/** Adds the advice to an error that says that something may not be done. */
+function explain(error: unknown): void {
+  const refused = error instanceof Deno.errors.NotCapable ||
+    error instanceof Deno.errors.PermissionDenied ||
+    error instanceof Error && "code" in error && ["EACCES", "EPERM"].includes(`${error.code}`);
+  if (refused && !error.message.includes(ADVICE)) error.message += `. ${ADVICE}`;
+}

@@ -639,6 +639,19 @@ Deno.test("decision: a second order to stop cuts what the first lets finish", as
   assertEquals(world.eventsOf("generation_ended")[0]!.outcome, "killed");
 });
 
+Deno.test("decision: status tells a start, an upgrade and a stop from serving", async () => {
+  await using fresh = await FakeWorld.create();
+  assertEquals(fresh.supervisor.status().state, "starting");
+  await using world = await FakeWorld.start({ config: { reload: RELOAD } });
+  assertEquals(world.supervisor.status().state, "serving");
+  const [worker] = world.living();
+  worker!.hold();
+  void world.supervisor.stop();
+  assertEquals(world.supervisor.status().state, "stopping");
+  world.supervisor.cut();
+  await world.stop(0);
+});
+
 Deno.test("decision: a listener that a worker made stop is opened again, and all workers are replaced", async () => {
   await using world = await FakeWorld.start({ config: { workers: 2 } });
   const old = world.living();

@@ -7,7 +7,7 @@ export const EXIT = {
   ok: 0,
   /** `reload`: the new version was refused and the old one goes on. `audit`: something got through. */
   refused: 1,
-  /** `status`: no worker lives for long. */
+  /** `status`: nobody serves yet, or no worker lives for long. */
   failing: 2,
   /** The command line is wrong (EX_USAGE). */
   usage: 64,

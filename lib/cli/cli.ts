@@ -56,7 +56,7 @@ Options
   --version, -V   Print the version
 
 Exit status
-  0 done   1 reload refused, audit failed   2 status: no worker lives for long   64 wrong usage
+  0 done   1 reload refused, audit failed   2 status: nobody serves   64 wrong usage
   69 not running   70 fault of Holdfast   71 refused by the machine   75 the app did not start
   78 wrong config`;
 

@@ -8,11 +8,25 @@ import { printLine } from "./terminal.ts";
 
 type Generation = Status["generations"][number];
 
+/**
+ * In which states nothing is wrong. During an upgrade the old workers serve; and a probe that asks must
+ * not have a server killed that finishes what is in flight.
+ */
+const HEALTHY: readonly Status["state"][] = ["serving", "upgrading", "stopping"];
+
+/** What is said of a state that is not the usual one. */
+const STATES: Partial<Record<Status["state"], string>> = {
+  starting: "STARTING: the first workers come up, and nobody serves yet",
+  upgrading: "UPGRADING: the old workers serve until the new ones do",
+  failing: "FAILING: no worker lives for long; see the log",
+  stopping: "STOPPING: what is in flight is finished, and nobody new is served",
+};
+
 /** Shows processes and generations. */
 export const status: Command = async ({ config, json, system }) => {
   const { status } = await askSupervisor(await findSupervisor(config, system), "status", "status");
   printLine(json ? JSON.stringify(status) : formatStatus(status));
-  return status.state === "failing" ? EXIT.failing : EXIT.ok;
+  return HEALTHY.includes(status.state) ? EXIT.ok : EXIT.failing;
 };
 
 const HEAD = [
@@ -78,7 +92,7 @@ export function formatStatus(status: Status): string {
           : [`NOTHING IS LOGGED: ${status.logger.trouble}`],
       ]
       : [],
-    ...status.state === "failing" ? ["FAILING: no worker lives for long; see the log"] : [],
+    ...STATES[status.state] === undefined ? [] : [STATES[status.state]!],
     ...status.accepting ? [] : [
       `NOT ACCEPTING: ${formatWaiting(status)} wait, and no worker accepts any; see the log`,
     ],

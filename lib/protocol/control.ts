@@ -80,8 +80,12 @@ const DrainRecord = z.strictObject({
 /** What is known of everything that Holdfast runs: for `holdfast status`, and for the metrics. */
 export const Status = z.strictObject({
   pid: Count,
-  /** `failing` while no worker of the newest generation lives for long. */
-  state: z.enum(["serving", "failing"]),
+  /**
+   * `starting` until the first generation serves, `upgrading` while another program comes up in this
+   * one's place and the old workers serve, `failing` while no worker of the newest generation lives
+   * for long, `stopping` from the order to stop on.
+   */
+  state: z.enum(["starting", "serving", "failing", "upgrading", "stopping"]),
   /** Of the supervisor itself. */
   memoryBytes: Count,
   descriptors: Count,

@@ -1048,11 +1048,18 @@ export class Supervisor {
     this.#manager = undefined;
   }
 
+  #state(): Status["state"] {
+    if (this.#stopping.signal.aborted) return "stopping";
+    if (this.#incumbent === undefined) return this.#former ? "upgrading" : "starting";
+    if (this.#incumbent.failing) return "failing";
+    return this.#upgrading ? "upgrading" : "serving";
+  }
+
   /** What `holdfast status` shows. */
   status(): Status {
     return {
       pid: Deno.pid,
-      state: this.#incumbent?.failing ? "failing" : "serving",
+      state: this.#state(),
       memoryBytes: residentBytes(Deno.pid),
       descriptors: countDescriptors(Deno.pid),
       holdfast: VERSION,

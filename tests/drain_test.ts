@@ -234,8 +234,11 @@ async function drainInTurn(t: Deno.TestContext, server: Server, engine: EngineNa
     using uploading = await Wire.open(port);
     for (const wire of [used, uploading]) assertEquals((await wire.ask("/")).text, "three");
     using fresh = await Wire.open(port);
+    using last = await Wire.open(port);
+    await last.write(formatRequest("/stream?third", { headers: { connection: "close" } }));
+    const lastHead = await last.head();
     await untilTold("all to be accepted", async () => {
-      return (await server.status()).generations.at(-1)?.workers[0]?.process?.connections === 3;
+      return (await server.status()).generations.at(-1)?.workers[0]?.process?.connections === 4;
     });
     const askedMs = performance.now();
     await swap(server, "four", { idleGraceMs: 100, drainDeadlineMs: 1_000 });
@@ -250,7 +253,11 @@ async function drainInTurn(t: Deno.TestContext, server: Server, engine: EngineNa
     await t.step("an upload that began within it is answered whole", async () => {
       assertEquals((await finish()).text, `three ${WHOLE}`);
     });
-    assertEquals(await recordOf(server, 3), { answered: 1, cut: 0, outcome: "drained" });
+    await t.step("an answer after which its client wanted the end is not cut by it", async () => {
+      await open(server, "third");
+      assertEquals(await textOf(last.body(lastHead)), WHOLE);
+    });
+    assertEquals(await recordOf(server, 3), { answered: 2, cut: 0, outcome: "drained" });
   });
 
   // Generation 4: a deadline that passes.

@@ -39,7 +39,10 @@ const KEEP_ALIVE_MS = 75_000;
 class NodeConnection implements Connection {
   inFlight = 0;
   idleSinceMs = performance.now();
-  told = false;
+  /** node:http itself closes a connection that was told, when the answer is out. */
+  readonly told = false;
+  /** Whether the answer that is under way is its last one. */
+  ending = false;
   readonly uploading = false;
   /** The request that came last. */
   last: http.IncomingMessage | undefined;
@@ -65,7 +68,7 @@ class NodeConnection implements Connection {
     this.#waiting++;
     this.#turn = this.#turn.then(async () => {
       this.#waiting--;
-      if (!this.told && !this.#socket.destroyed) await answer();
+      if (!this.ending && !this.#socket.destroyed) await answer();
     });
   }
 
@@ -143,7 +146,7 @@ function serve(
       response = endEventsAtDrain(response, traffic);
       if (traffic.draining || upgrade) response = withConnectionClose(response);
       if (!outgoing.shouldKeepAlive || response.headers.get("connection") === "close") {
-        connection.told = true;
+        connection.ending = true;
       }
       await send(response, incoming, outgoing, sent);
     } catch (error) {

@@ -1,4 +1,4 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { sumUp } from "../lib/supervisor/generation.ts";
 import { Held, HOLDING_APP } from "./harness/held.ts";
 import { plainHelper, TELLING_APP } from "./harness/helpers.ts";
@@ -8,6 +8,20 @@ import { isAlive } from "./harness/process.ts";
 import { PLAIN_APP } from "./harness/project.ts";
 import { runCommand, Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
+
+/** The numbers of poll(2) and ppoll(2) on the architectures that there are. */
+const POLLS = Deno.build.arch === "aarch64" ? [73] : [7, 271];
+
+/** The system calls in which the threads of a process are (proc_pid_syscall(5)). */
+function callsOf(pid: number): number[] {
+  return [...Deno.readDirSync(`/proc/${pid}/task`)].flatMap(({ name }) => {
+    try {
+      return Number(Deno.readTextFileSync(`/proc/${pid}/task/${name}/syscall`).split(" ")[0]);
+    } catch {
+      return []; // It ended while we looked.
+    }
+  });
+}
 
 /** The living workers of the generation that serves. */
 async function incumbents(server: Server) {
@@ -43,6 +57,12 @@ Deno.test("several workers: rows in status, a death of one, refused candidates, 
       );
     },
   );
+
+  await t.step("what the kernel asks about all of them is waited for in one place", async () => {
+    const waiting = () => callsOf(server.pid).filter((call) => POLLS.includes(call)).length;
+    await until("one wait", () => waiting() === 1);
+    for (let look = 0; look < 20; look++) assert(waiting() <= 1, `${waiting()} waits`);
+  });
 
   await t.step(
     "one is killed: its requests are reset, all others are answered, it is replaced alone",

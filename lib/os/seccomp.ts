@@ -15,7 +15,10 @@ const NOTIF_SEND = 0xc0182101n;
 const FLAG_CONTINUE = 1;
 const EPERM = 1;
 
+const POLLFD_BYTES = 8;
 const POLLIN = 1;
+const POLLHUP = 16;
+const POLLNVAL = 32;
 const EINTR = 4;
 const ENOENT = 2;
 
@@ -54,27 +57,41 @@ export interface Question {
   readonly args: readonly bigint[];
 }
 
+/** A descriptor at which something may be read, or of which nobody is left who could write. */
+export interface Ready {
+  readonly fd: number;
+  readonly ended: boolean;
+}
+
 /**
- * Waits for the next question, at most `timeoutMs`.
+ * Waits until there is something to read at one of several descriptors (poll(2)), at most
+ * `timeoutMs`. It holds one of the runtime's threads for blocking calls meanwhile.
  *
- * @returns nothing if none came, `"closed"` when nobody is left who could ask
+ * @returns those at which there is; none if the time is over
  */
-export async function nextQuestion(
-  fd: number,
-  timeoutMs: number,
-): Promise<Question | "closed" | undefined> {
-  const pollfd = new Uint8Array(8);
-  const view = new DataView(pollfd.buffer);
-  view.setInt32(0, fd, true);
-  view.setInt16(4, POLLIN, true);
-  const ready = await libc.symbols.poll(pollfd, 1n, timeoutMs);
-  if (ready <= 0) return undefined;
-  if ((view.getInt16(6, true) & POLLIN) === 0) return "closed";
+export async function waitForAny(fds: readonly number[], timeoutMs: number): Promise<Ready[]> {
+  const view = new DataView(new ArrayBuffer(POLLFD_BYTES * fds.length));
+  for (const [index, fd] of fds.entries()) {
+    view.setInt32(POLLFD_BYTES * index, fd, true);
+    view.setInt16(POLLFD_BYTES * index + 4, POLLIN, true);
+  }
+  await libc.symbols.poll(new Uint8Array(view.buffer), BigInt(fds.length), timeoutMs);
+  return fds.flatMap((fd, index) => {
+    const events = view.getInt16(POLLFD_BYTES * index + 6, true);
+    if ((events & POLLIN) !== 0) return { fd, ended: false };
+    return (events & (POLLHUP | POLLNVAL)) !== 0 ? { fd, ended: true } : [];
+  });
+}
+
+/**
+ * Takes a question, of which {@link waitForAny} has said that it is there.
+ *
+ * @returns nothing if who asked was killed meanwhile, `"closed"` if there will be none any more
+ */
+export function takeQuestion(fd: number): Question | "closed" | undefined {
   const question = new Uint8Array(80);
   if (libc.symbols.ioctl(fd, NOTIF_RECV, question) !== 0) {
-    // Who asked was killed meanwhile.
-    if (errno() === ENOENT || errno() === EINTR) return undefined;
-    return "closed";
+    return errno() === ENOENT || errno() === EINTR ? undefined : "closed";
   }
   const found = new DataView(question.buffer);
   return {

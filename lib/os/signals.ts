@@ -16,7 +16,7 @@ const SIGACTION_BYTES = 256;
 const ORDERS = [1, 2, 10, 12, 15];
 
 const libc = loadLibc({
-  pthread_sigmask: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  sigprocmask: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   sigaction: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   signal: { parameters: ["i32", "usize"], result: "usize" },
 });
@@ -60,6 +60,7 @@ function setOfOrders(): Uint8Array<ArrayBuffer> {
   return set;
 }
 
+/** Of the calling thread. In glibc before 2.32 pthread_sigmask(3) is in another library. */
 function changeMask(how: number, set: Uint8Array<ArrayBuffer>): void {
-  if (libc.symbols.pthread_sigmask(how, set, null) !== 0) fail("change which signals are blocked");
+  if (libc.symbols.sigprocmask(how, set, null) !== 0) fail("change which signals are blocked");
 }

@@ -12,13 +12,11 @@ import {
   ProcessGroup,
 } from "../os/process.ts";
 import { readRemoteText } from "../os/remote_text.ts";
-import { answerQuestion, closeQuestions, nextQuestion, type Question } from "../os/seccomp.ts";
+import { answerQuestion, type Question } from "../os/seccomp.ts";
+import { ignoreQuestions, receiveQuestions } from "./questions.ts";
 import type { Limit } from "../sandbox/limits.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { type Arch, ASKED, numberOf, type SystemCall } from "../sandbox/seccomp.ts";
-
-/** How long one wait for a question lasts; then the guard looks whether it is still wanted. */
-const WAIT_MS = 500;
 
 /** A call that was refused. */
 export interface Denial {
@@ -41,7 +39,6 @@ export class Guard {
   readonly #onDenial: (denial: Denial) => void;
   /** The workers, by the number of their process. */
   readonly #groups = new Map<number, ProcessGroup>();
-  #open = true;
 
   /**
    * @param fd where questions come by; the guard's own from here on
@@ -52,7 +49,7 @@ export class Guard {
     this.#limits = limits;
     this.#owner = owner;
     this.#onDenial = onDenial;
-    void this.#run();
+    receiveQuestions(fd, (question) => this.#answer(question));
   }
 
   /**
@@ -71,19 +68,10 @@ export class Guard {
 
   /** Ends; a worker that still lives, as after its spawner's failure, is left to drain. */
   close(): void {
-    this.#open = false;
+    // From here on the kernel itself says no, with ENOSYS.
+    ignoreQuestions(this.#fd);
     for (const group of this.#groups.values()) group.letGo();
     this.#groups.clear();
-  }
-
-  async #run(): Promise<void> {
-    while (this.#open) {
-      const question = await nextQuestion(this.#fd, WAIT_MS);
-      if (question === "closed") break;
-      if (question !== undefined) this.#answer(question);
-    }
-    // From here on the kernel itself says no, with ENOSYS.
-    closeQuestions(this.#fd);
   }
 
   #answer(question: Question): void {

@@ -10,6 +10,7 @@ import { loadConfig, readConfig } from "../config/load.ts";
 import { ConfigError } from "../config/problem.ts";
 import { covers } from "../config/paths.ts";
 import { realPlace } from "../config/real_place.ts";
+import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { type Image, IMAGE_FOLDERS, imageModules, readImage } from "./image.ts";
 import {
@@ -73,6 +74,11 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
       if (loads++ > 0) current = await unpackAgain(place, first);
       images.set(current.folder, current);
       return await loadPacked(current, place);
+    },
+    locateRuntime: async (file) => {
+      const { folder, runtime } = await locateRuntime(file);
+      // The image has a link there, to the state folder.
+      return { folder, runtime: realPlace(runtime) };
     },
     holdfastOf,
     ownProgram: () => ({ program: place.executable, args: place.args }),

@@ -216,3 +216,15 @@ Deno.test("HUP as soon as it is listened to does not end a start", async () => {
   await server.waitFor("reload_done");
   assertEquals(await server.text("/"), "one /");
 });
+
+Deno.test("TERM after the last order was taken does not change the exit status of a stop", async () => {
+  const program = `
+    import { takeOrders } from ${JSON.stringify(join(REPOSITORY, "lib/base/orders.ts"))};
+    const endOrders = takeOrders(() => {});
+    endOrders();
+    Deno.kill(Deno.pid, "SIGTERM");
+    setTimeout(() => Deno.exit(7), 100);
+  `;
+  const { code } = await new Deno.Command(Deno.execPath(), { args: ["eval", program] }).output();
+  assertEquals(code, 7);
+});

@@ -14,19 +14,20 @@ export type Order = (typeof ORDERS)[number];
 const waiting = new Set<Order>();
 
 let take: (order: Order) => void = (order) => waiting.add(order);
-let listeners: Map<Order, () => void> | undefined;
+let listening = false;
 
 /** Listens from now on, and keeps what comes until {@link takeOrders}. */
 export function holdOrders(): void {
-  if (listeners) return;
-  listeners = new Map(ORDERS.map((order) => [order, () => take(order)]));
-  for (const [order, listener] of listeners) Deno.addSignalListener(order, listener);
+  if (listening) return;
+  listening = true;
+  for (const order of ORDERS) Deno.addSignalListener(order, () => take(order));
 }
 
 /**
  * Gives each order that has come and that comes to `receive`.
  *
- * @returns ends the listening
+ * @returns has what comes from then on mean nothing. It is listened to still: a last TERM, just before
+ *   the process exits, is not to end it by a signal
  */
 export function takeOrders(receive: (order: Order) => void): () => void {
   holdOrders();
@@ -34,8 +35,6 @@ export function takeOrders(receive: (order: Order) => void): () => void {
   for (const order of waiting) receive(order);
   waiting.clear();
   return () => {
-    for (const [order, listener] of listeners ?? []) Deno.removeSignalListener(order, listener);
-    listeners = undefined;
-    take = (order) => waiting.add(order);
+    take = () => {};
   };
 }

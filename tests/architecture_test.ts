@@ -118,6 +118,13 @@ Deno.test("the privileged side speaks no HTTP and runs no shell", () => {
   assertEquals(faults.map(({ path }) => path), []);
 });
 
+Deno.test("a role is put into a text by roleText", () => {
+  const faults = [...sourceFiles()].filter(({ zone, text }) =>
+    zone === "supervisor" && /\$\{[\w.]*\brole\}/.test(text)
+  );
+  assertEquals(faults.map(({ path }) => path), []);
+});
+
 Deno.test("nothing prints past the log and the terminal", () => {
   const faults = [...sourceFiles()].filter(({ text }) => /\bconsole\./.test(text));
   assertEquals(faults.map(({ path }) => path), []);

@@ -140,7 +140,8 @@ export class Slot {
     this.#renew(process, { act: "renew", cause: "unfit" });
     await this.#renewal;
     if (this.#process === process) {
-      throw new Error(`Another ${this.role} did not start: see worker_start_failed in the log`);
+      const role = roleText(this.role);
+      throw new Error(`Another ${role} did not start: see worker_start_failed in the log`);
     }
   }
 

@@ -8,6 +8,7 @@ import { denoCommand, workerEnvironment } from "../sandbox/worker_command.ts";
 import type { Modules } from "../supervisor/prepare.ts";
 import type { SpawnRequest } from "../supervisor/spawner_message.ts";
 import type { Kind } from "./attempt.ts";
+import { freePort } from "./free_port.ts";
 import type { Mode } from "./mode.ts";
 import { type Scene, SCENE_HELPER } from "./scene.ts";
 
@@ -170,7 +171,6 @@ function wide(args: readonly string[]): string[] {
 
 /** An address that nobody uses at the moment. */
 export function freeAddress(): ListenAddress {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { hostname: host, port } = listener.addr;
+  const [host, port] = ["127.0.0.1", freePort()];
   return { kind: "tcp", text: `${host}:${port}`, host, port };
 }

@@ -7,6 +7,7 @@ import { basename, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { Account, Unveil } from "../config/config.ts";
 import type { World } from "./attempt.ts";
+import { freePort } from "./free_port.ts";
 
 /** What the decoy runs: nothing, for longer than any audit. */
 const DECOY = ["sleep", "3600"] as const;
@@ -273,16 +274,14 @@ export class Scene implements AsyncDisposable {
     await new Promise<void>((resolve) => abstract.listen(`\0${this.#abstractName()}`, resolve));
     const udp = createSocket("udp4", () => void this.#contacts++);
     await new Promise<void>((resolve) => udp.bind(0, "127.0.0.1", resolve));
-    const free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const portOf = (server: net.Server) => (server.address() as net.AddressInfo).port;
     this.#ports = {
       tcp: portOf(tcp),
       helper: portOf(helper),
       worker: portOf(worker),
       udp: udp.address().port,
-      free: free.addr.port,
+      free: freePort(),
     };
-    free.close();
     this.#servers.push(tcp, helper, worker, unix, abstract, udp);
   }
 

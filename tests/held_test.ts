@@ -14,7 +14,8 @@ import { startIn } from "./harness/start_in.ts";
 import { freePort } from "./harness/ports.ts";
 import { PLAIN_APP, Project, REPOSITORY } from "./harness/project.ts";
 import { resultOf, Server } from "./harness/server.ts";
-import { mountSmall, whyNoSmallDisk } from "./harness/small_disk.ts";
+import { whyNoSmallDisk } from "./harness/small_disk.ts";
+import { startOnSmallLog } from "./harness/small_log.ts";
 import { until, untilTold } from "./harness/wait.ts";
 
 // A library that is loaded when it is first used would look like a leak of a test.
@@ -282,14 +283,8 @@ testWith(
     const project = await Project.create({
       config: { log: { folder: "./log", compress: false }, reload: QUICK },
     });
-    await Deno.mkdir(project.path("log"));
-    const disk = await mountSmall(project.path("log"));
-    await using server = await Server.startOn(project);
-    await using unmounting = new AsyncDisposableStack();
-    unmounting.defer(async () => {
-      await server.stop();
-      await disk?.[Symbol.asyncDispose]();
-    });
+    await using small = await startOnSmallLog(project);
+    const { server } = small;
     const filler = project.path("log/filler");
     await Deno.writeFile(filler, new Uint8Array(4 * 1024 * 1024)).catch(() => {});
     const why = await untilTold("the trouble", async () => {

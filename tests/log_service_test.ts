@@ -6,7 +6,8 @@ import { OBEYING_APP, tell } from "./harness/obeying_app.ts";
 import { countDescriptors, isAlive, readArguments } from "./harness/process.ts";
 import { Project } from "./harness/project.ts";
 import { type LogEvent, runCommand, Server } from "./harness/server.ts";
-import { mountSmall, whyNoSmallDisk } from "./harness/small_disk.ts";
+import { whyNoSmallDisk } from "./harness/small_disk.ts";
+import { startOnSmallLog } from "./harness/small_log.ts";
 import { sleep, until } from "./harness/wait.ts";
 import { isAllOk, rowsOf, runLoad } from "./load/client.ts";
 
@@ -237,15 +238,8 @@ testWith(
       files: { "app.ts": app },
       config: { log: { folder: "./log", compress: false }, reload: QUICK },
     });
-    await Deno.mkdir(project.path("log"));
-    const disk = await mountSmall(project.path("log"));
-    await using server = await Server.startOn(project);
-    // Before the server looks what it has left behind, its folder must be an ordinary one.
-    await using unmounting = new AsyncDisposableStack();
-    unmounting.defer(async () => {
-      await server.stop();
-      await disk?.[Symbol.asyncDispose]();
-    });
+    await using small = await startOnSmallLog(project);
+    const { server } = small;
     const { events } = watching(server);
     const filler = new Uint8Array(4 * 1024 * 1024);
     await Deno.writeFile(project.path("log/filler"), filler).catch(() => {});

@@ -7,6 +7,7 @@ import { HoldfastError } from "../base/error.ts";
 import type { AppPlace, Config } from "../config/config.ts";
 import { parseConfig, readConfig } from "../config/load.ts";
 import { covers, foldersAbove } from "../config/paths.ts";
+import { PROJECT_FILES, SETTINGS_FILES } from "../config/project_files.ts";
 import { IMAGE_FOLDERS } from "../supervisor/image.ts";
 import { type Graph, loadGraph } from "../supervisor/prepare.ts";
 
@@ -34,14 +35,7 @@ export interface CollectOptions {
 }
 
 /** What decides how modules resolve. Secrets, as in .env and .npmrc, stay outside. */
-const SETTINGS = [
-  "deno.json",
-  "deno.jsonc",
-  "package.json",
-  "deno.lock",
-  "tsconfig.json",
-  "pnpm-workspace.yaml",
-];
+const SETTINGS = [...SETTINGS_FILES, "pnpm-workspace.yaml"];
 
 /** Never a part of an app, wherever an unveil leads. */
 const LEFT_OUT = [".git", "node_modules", ".env", ".npmrc"];
@@ -232,7 +226,7 @@ function linksFor(
 
 /** The version that an app says it has. */
 export async function readVersion(project: string): Promise<string | null> {
-  for (const name of ["deno.json", "deno.jsonc", "package.json"]) {
+  for (const name of PROJECT_FILES) {
     const path = join(project, name);
     if (!await isThere(path)) continue;
     const { version } = ProjectFacts.parse(parse(await Deno.readTextFile(path)) ?? {});

@@ -3,6 +3,7 @@ import { ownUid } from "../base/own_uid.ts";
 import { refusePath } from "./address.ts";
 import type { Config, Unveil } from "./config.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
+import { SETTINGS_FILES } from "./project_files.ts";
 import { readLink, unlessAbsent } from "./real_place.ts";
 import { formatKey, type Position, type Problem, quote, Refusal } from "./problem.ts";
 
@@ -56,16 +57,7 @@ const LAY_OUT =
   "/srv/app/data beside /srv/app/src, and unveil only that folder";
 
 // Each of these, planted beside a module or in any folder above it, changes which code runs.
-const SETTINGS = [
-  "deno.json",
-  "deno.jsonc",
-  "package.json",
-  "deno.lock",
-  ".npmrc",
-  ".env",
-  "tsconfig.json",
-  "pnpm-workspace.yaml",
-];
+const SETTINGS = [...SETTINGS_FILES, ".npmrc", ".env", "pnpm-workspace.yaml"];
 const HARMLESS_DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /**

@@ -8,8 +8,7 @@ import { parse } from "jsonc-parser";
 import * as z from "zod";
 import type { AppPlace } from "./config.ts";
 import { foldersAbove } from "./paths.ts";
-
-const PROJECT_FILES = ["deno.json", "deno.jsonc", "package.json"];
+import { DENO_FILES, PROJECT_FILES } from "./project_files.ts";
 
 /** Settings that Deno looks for in the folder of a workspace member, or of a linked package. */
 const MEMBER_FILES = [...PROJECT_FILES, "tsconfig.json"];
@@ -119,7 +118,7 @@ function resolveReference(folder: string, reference: string): string[] {
 }
 
 function readSettings(folder: string): Settings {
-  const [deno] = ["deno.json", "deno.jsonc"].flatMap((name) => readJson(join(folder, name)) ?? []);
+  const [deno] = DENO_FILES.flatMap((name) => readJson(join(folder, name)) ?? []);
   const settings = DenoSettings.parse(deno ?? {});
   const { workspaces } = PackageSettings.parse(readJson(join(folder, "package.json")) ?? {});
   const lists = [

@@ -117,6 +117,17 @@ function setLimits(pid: number, limits: readonly Limit[]): void {
   }
 }
 
+/** A descriptor that names a process for good (pidfd_open(2)); less than 0 if there is none. */
+function openProcess(pid: number): number {
+  return Number(libc.symbols.pidfdOpen(PIDFD_OPEN, BigInt(pid), 0n));
+}
+
+/** Kills a process, or what a flag says (pidfd_send_signal(2)). */
+function kill(pidfd: number, flags = 0): boolean {
+  const [fd, signal] = [BigInt(pidfd), BigInt(SIGKILL)];
+  return libc.symbols.pidfdSignal(PIDFD_SEND_SIGNAL, fd, signal, 0n, BigInt(flags)) === 0n;
+}
+
 /** A process that leads a group of its own, with everything that it may fork. */
 export class ProcessGroup {
   readonly #pid: number;
@@ -131,22 +142,17 @@ export class ProcessGroup {
     if (libc.symbols.setpgid(pid, pid) !== 0) fail(`give process ${pid} a group of its own`);
     this.#pid = pid;
     // The descriptor keeps the number from meaning another process.
-    this.#pidfd = Number(libc.symbols.pidfdOpen(PIDFD_OPEN, BigInt(pid), 0n));
+    this.#pidfd = openProcess(pid);
     if (this.#pidfd < 0) fail(`open process ${pid}`);
   }
 
   /** Kills whatever is left of the group, and lets go of it. */
   end(): void {
-    const status = libc.symbols.pidfdSignal(
-      PIDFD_SEND_SIGNAL,
-      BigInt(this.#pidfd),
-      BigInt(SIGKILL),
-      0n,
-      BigInt(PIDFD_SIGNAL_PROCESS_GROUP),
-    );
     // Linux before 6.9 does not know the flag. The number is not yet another group's: it stays
     // taken while this one has members, and this is called as soon as its leader was reaped.
-    if (status !== 0n && errno() === EINVAL) libc.symbols.kill(-this.#pid, SIGKILL);
+    if (!kill(this.#pidfd, PIDFD_SIGNAL_PROCESS_GROUP) && errno() === EINVAL) {
+      libc.symbols.kill(-this.#pid, SIGKILL);
+    }
     this.letGo();
   }
 
@@ -181,19 +187,17 @@ export function startOf(pid: number): string | undefined {
  * @throws {Error} if the kernel refuses
  */
 export function killProcess(pid: number, start: string): boolean {
-  const pidfd = libc.symbols.pidfdOpen(PIDFD_OPEN, BigInt(pid), 0n);
-  if (pidfd < 0n) return false;
+  const pidfd = openProcess(pid);
+  if (pidfd < 0) return false;
   try {
     // Looked at after it is held: whoever has the number now and started then is who is held.
     if (startOf(pid) !== start) return false;
-    const send = (flags: number) =>
-      libc.symbols.pidfdSignal(PIDFD_SEND_SIGNAL, pidfd, BigInt(SIGKILL), 0n, BigInt(flags));
     // Linux before 6.9 does not know the flag: there the process alone is killed.
-    if (statOf(pid)?.[2] === String(pid)) send(PIDFD_SIGNAL_PROCESS_GROUP);
-    if (send(0) !== 0n && startOf(pid) === start) fail(`kill process ${pid}`);
+    if (statOf(pid)?.[2] === String(pid)) kill(pidfd, PIDFD_SIGNAL_PROCESS_GROUP);
+    if (!kill(pidfd) && startOf(pid) === start) fail(`kill process ${pid}`);
     return true;
   } finally {
-    libc.symbols.close(Number(pidfd));
+    libc.symbols.close(pidfd);
   }
 }
 
@@ -206,11 +210,11 @@ const MAX_LISTENER_FD = 256;
  * @returns nothing if the kernel does not say, as of another user's process
  */
 export function holdsListener(pid: number): boolean | undefined {
-  const pidfd = libc.symbols.pidfdOpen(PIDFD_OPEN, BigInt(pid), 0n);
-  if (pidfd < 0n) return false;
+  const pidfd = openProcess(pid);
+  if (pidfd < 0) return false;
   try {
     for (let fd = 3; fd < MAX_LISTENER_FD; fd++) {
-      const copy = Number(libc.symbols.pidfdGetfd(PIDFD_GETFD, pidfd, BigInt(fd), 0n));
+      const copy = Number(libc.symbols.pidfdGetfd(PIDFD_GETFD, BigInt(pidfd), BigInt(fd), 0n));
       if (copy < 0 && errno() !== EBADF) return undefined;
       if (copy < 0) continue;
       const listens = isListener(copy);
@@ -219,6 +223,6 @@ export function holdsListener(pid: number): boolean | undefined {
     }
     return false;
   } finally {
-    libc.symbols.close(Number(pidfd));
+    libc.symbols.close(pidfd);
   }
 }

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import type { Compartment, Config } from "../config/config.ts";
 import { foldersAbove } from "../config/paths.ts";
+import { SETTINGS_FILES } from "../config/project_files.ts";
 import type { FsRight, LandlockPolicy, PathRule } from "./landlock.ts";
 import { unveilRights } from "./landlock.ts";
 import { type Limit, workerLimits } from "./limits.ts";
@@ -81,15 +82,7 @@ const NAME_FOLDERS = [
 const NAME_FILES = ["/etc/resolv.conf", "/etc/hosts"];
 
 /** Where Deno looks for an app's settings, from a module upwards. */
-const SETTINGS = [
-  "deno.json",
-  "deno.jsonc",
-  "package.json",
-  "deno.lock",
-  "tsconfig.json",
-  ".npmrc",
-  "node_modules",
-];
+const SETTINGS = [...SETTINGS_FILES, ".npmrc", "node_modules"];
 
 /** A helper has no listeners, and sends no traces. */
 export type Walled = Compartment & Partial<Pick<Config, "listen" | "traces">>;

@@ -702,25 +702,20 @@ export class Supervisor {
       : this.#listeners.get(text);
     const listener = held ?? await this.#bind(metrics.listen);
     const spawner = this.#system.startSpawner(program);
-    let service: MetricsService;
+    let service: MetricsService | undefined;
     try {
       service = new MetricsService({
         ...await this.#prepareOwn(config, planned, spawner),
         ...{ config, listener, plan },
         status: () => this.status(),
       });
-    } catch (error) {
-      attempt("close the spawner", () => spawner.close());
-      if (!held) attempt(`close ${text}`, () => listener.close());
-      throw error;
-    }
-    try {
       await service.start(signal);
+      return service;
     } catch (error) {
+      if (!service) attempt("close the spawner", () => spawner.close());
       if (!held) attempt(`close ${text}`, () => listener.close());
       throw error;
     }
-    return service;
   }
 
   #keepMetrics({ metrics }: Config, service: MetricsService | undefined): void {

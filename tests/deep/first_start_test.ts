@@ -1,9 +1,9 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { blocksOf, NodeOnly, stop } from "../harness/node_only.ts";
 import { freePort } from "../harness/ports.ts";
 import { waitForEvent } from "../harness/process_log.ts";
-import { REPOSITORY } from "../harness/project.ts";
+import { copyRepository } from "../harness/repository_copy.ts";
 import { PATIENCE_MS } from "../harness/wait.ts";
 
 Deno.test("README's guestbook starts and reloads by the commands that README prints", async () => {
@@ -11,19 +11,7 @@ Deno.test("README's guestbook starts and reloads by the commands that README pri
   // A copy of what it takes, on a port that is free.
   const copy = join(machine.folder, "holdfast");
   await Deno.mkdir(copy);
-  const parts = [
-    "deno.json",
-    "deno.lock",
-    "main.ts",
-    "supervisor.ts",
-    "worker.ts",
-    "lib",
-    "examples",
-  ];
-  const { success } = await new Deno.Command("cp", {
-    args: ["-r", ...parts.map((name) => join(REPOSITORY, name)), copy],
-  }).output();
-  assert(success);
+  await copyRepository(copy);
   const config = join(copy, "examples/guestbook/holdfast.jsonc");
   const port = freePort();
   const text = await Deno.readTextFile(config);

@@ -15,7 +15,8 @@ import {
 } from "../harness/life.ts";
 import { freePort } from "../harness/ports.ts";
 import { holdsListener, isAlive, processesIn, readStatus } from "../harness/process.ts";
-import { PLAIN_APP, Project, REPOSITORY } from "../harness/project.ts";
+import { PLAIN_APP, Project } from "../harness/project.ts";
+import { copyRepository } from "../harness/repository_copy.ts";
 import { Server } from "../harness/server.ts";
 import { sleep, until } from "../harness/wait.ts";
 
@@ -197,29 +198,17 @@ Deno.test("a supervisor killed in the middle of a reload leaves no process behin
   assertEquals(await second.text("/"), "two /");
 });
 
-/** Copies what runs of the repository. */
-async function copyRepository(): Promise<string> {
+/** Copies what runs of the repository, with no entry in its guestbook. */
+async function copyExample(): Promise<string> {
   const copy = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_copy_" }));
-  const names = [
-    "deno.json",
-    "deno.lock",
-    "main.ts",
-    "supervisor.ts",
-    "worker.ts",
-    "lib",
-    "examples",
-  ];
-  const { success } = await new Deno.Command("cp", {
-    args: ["-r", ...names.map((name) => join(REPOSITORY, name)), copy],
-  }).output();
-  assert(success);
+  await copyRepository(copy);
   await Deno.remove(join(copy, "examples/guestbook/data"), { recursive: true }).catch(() => {});
   await Deno.mkdir(join(copy, "examples/guestbook/data"));
   return copy;
 }
 
 Deno.test("deno task start serves the guestbook on 127.0.0.1:8000, and HUP to the supervisor reloads it", async () => {
-  const copy = await copyRepository();
+  const copy = await copyExample();
   const port = freePort();
   const file = join(copy, "examples/guestbook/holdfast.jsonc");
   const config = await Deno.readTextFile(file);

@@ -120,7 +120,7 @@ Deno.test("the privileged side speaks no HTTP and runs no shell", () => {
 
 Deno.test("a role is put into a text by roleText", () => {
   const faults = [...sourceFiles()].filter(({ zone, text }) =>
-    zone === "supervisor" && /\$\{[\w.]*\brole\}/.test(text)
+    zone === "supervisor" && /\$\{[\w.]*\.role\}/.test(text)
   );
   assertEquals(faults.map(({ path }) => path), []);
 });

@@ -11,7 +11,7 @@ import { ConfigError } from "../lib/config/problem.ts";
 import { join } from "node:path";
 import { testWith } from "./harness/needs.ts";
 import { isAlive, readStatus } from "./harness/process.ts";
-import { Project, type ProjectOptions, REPOSITORY } from "./harness/project.ts";
+import { HOLDFAST, Project, type ProjectOptions } from "./harness/project.ts";
 import { resultOf, runCommand, Server, supervisorPermissions } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 
@@ -72,14 +72,14 @@ function startAsRoot(project: Project, deno: OpenDeno, prefix: readonly string[]
   const permissions = supervisorPermissions(project).map((permission) =>
     permission.startsWith("--allow-run=") ? `--allow-run=${deno.program}` : permission
   );
-  const start = [join(REPOSITORY, "main.ts"), "start", "--config", project.configFile];
+  const start = [join(HOLDFAST, "main.ts"), "start", "--config", project.configFile];
   const [program, ...args] = [
     ...[...prefix, "setpriv", "--groups=4,27", deno.program, "run"],
     ...[...permissions, ...start],
   ];
   const process = new Deno.Command(program!, {
     args,
-    cwd: REPOSITORY,
+    cwd: HOLDFAST,
     env: { DENO_DIR: deno.denoDir },
     stdin: "null",
     stdout: "null",
@@ -367,7 +367,7 @@ async function runAsNobody(deno: OpenDeno, project: Project, command: string) {
       deno.program,
       "run",
       "-A",
-      join(REPOSITORY, "main.ts"),
+      join(HOLDFAST, "main.ts"),
       command,
       "--config",
       project.configFile,
@@ -410,10 +410,10 @@ rootCase(
       permission.startsWith("--allow-run=") ? `--allow-run=${deno.program}` : permission
     );
     const ids = [`--reuid=${uid}`, `--regid=${gid}`, "--clear-groups"];
-    const start = [join(REPOSITORY, "main.ts"), "start", "--config", project.configFile];
+    const start = [join(HOLDFAST, "main.ts"), "start", "--config", project.configFile];
     const process = new Deno.Command("setpriv", {
       args: [...ids, deno.program, "run", ...permissions, ...start],
-      cwd: REPOSITORY,
+      cwd: HOLDFAST,
       env: { DENO_DIR: deno.denoDir, HOME: project.folder },
       stdin: "null",
       stdout: "null",

@@ -87,6 +87,8 @@ async function tee(from: ReadableStream<Uint8Array>, log: Deno.FsFile): Promise<
 /** Runs them; what is kept lies in `folder`. */
 async function runTests({ files, jobs, more }: Tier, folder: string): Promise<boolean> {
   const build = join(folder, "holdfast");
+  // It is run by other users too, who may not be let in to the folder of the repository.
+  await Deno.chmod(folder, 0o711);
   await buildHoldfast(build);
   using log = await Deno.open(join(folder, "log"), { write: true, create: true });
   const parallel = jobs > 1 ? ["--parallel"] : [];

@@ -1,6 +1,6 @@
 /** The supervisor: the signals of its process, and nothing that a test could not also call. */
 import { log } from "./lib/base/log.ts";
-import { type Order, takeOrders } from "./lib/base/orders.ts";
+import { holdOrders, type Order, takeOrders } from "./lib/base/orders.ts";
 import { ignoreInspectorSignal, resetSignals } from "./lib/os/signals.ts";
 import { takeInheritance } from "./lib/supervisor/inheritance.ts";
 import { reapOrphans } from "./lib/supervisor/init.ts";
@@ -25,17 +25,20 @@ export async function supervise(file: string, system: System = realSystem): Prom
     if (order === "stop") void supervisor.stop();
     if (order === "cut") supervisor.cut();
   };
+  holdOrders();
+  // Whoever started this may have blocked signals; an upgrade has, until they are listened to.
+  resetSignals();
+  ignoreInspectorSignal();
+  const endReaping = reapOrphans();
+  // Before any order is taken: what an upgrade has left is this one's to end.
+  const started = supervisor.start();
   const endOrders = takeOrders((order) => {
     if (order === "SIGHUP") void supervisor.reload();
     else if (order === "SIGUSR2") void supervisor.upgrade();
     else if (order !== "SIGUSR1") stop(order);
   });
-  // Whoever started this may have blocked signals; an upgrade has, until they are listened to.
-  resetSignals();
-  ignoreInspectorSignal();
-  const endReaping = reapOrphans();
   try {
-    await supervisor.start();
+    await started;
     await supervisor.stopped;
   } finally {
     endReaping();

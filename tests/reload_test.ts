@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { RELOAD_SPACING_MS } from "../lib/supervisor/reload_queue.ts";
+import { RELOAD_SPACING_MS } from "../lib/supervisor/operation_queue.ts";
 import { Wire } from "./harness/http.ts";
 import { servingWorkers, version } from "./harness/life.ts";
 import { countDescriptors, holdsListener, processesIn } from "./harness/process.ts";

@@ -8,12 +8,16 @@ import { formatAge, formatStatus } from "../lib/cli/status.ts";
 import type { Status } from "../lib/protocol/control.ts";
 import { backoffMs } from "../lib/supervisor/backoff.ts";
 import { OutputLines } from "../lib/supervisor/output.ts";
-import { type QueueClock, RELOAD_SPACING_MS, ReloadQueue } from "../lib/supervisor/reload_queue.ts";
 import { controlSocketPath, openRuntimeFolder } from "../lib/supervisor/runtime_folder.ts";
 import { cutAtRandom, randomFrom } from "./doubles/random.ts";
 import { until } from "./harness/wait.ts";
 
 const encoder = new TextEncoder();
+
+/** Lets everything that waits for nothing but promises go on. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await Promise.resolve();
+}
 
 // ---- backoff ----
 
@@ -27,149 +31,6 @@ Deno.test("waits for a replacement double from 100 ms to 30 s, and stay there, l
     assert(ms >= mostMs / 2 && ms <= mostMs, `${ms} ms`);
   }
   assert(new Set(Array.from({ length: 100 }, () => backoffMs(20))).size > 50, "by chance");
-});
-
-// ---- the queue of reloads ----
-
-/** A clock that stands still but for those who sleep. */
-class FakeClock implements QueueClock {
-  #nowMs = 0;
-  #sleepers: { untilMs: number; wake(): void }[] = [];
-
-  nowMs(): number {
-    return this.#nowMs;
-  }
-
-  sleep(ms: number): Promise<void> {
-    return new Promise((wake) => this.#sleepers.push({ untilMs: this.#nowMs + ms, wake }));
-  }
-
-  get sleepers(): number {
-    return this.#sleepers.length;
-  }
-
-  async pass(ms: number): Promise<void> {
-    this.#nowMs += ms;
-    const due = this.#sleepers.filter(({ untilMs }) => untilMs <= this.#nowMs);
-    this.#sleepers = this.#sleepers.filter(({ untilMs }) => untilMs > this.#nowMs);
-    for (const { wake } of due) wake();
-    await settle();
-  }
-}
-
-/** Lets everything that waits for nothing but promises go on. */
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < 20; turn++) await Promise.resolve();
-}
-
-/** A queue whose runs end when the test says so. */
-function controlledQueue(mayRun?: () => Promise<void>) {
-  const clock = new FakeClock();
-  const runs: PromiseWithResolvers<string>[] = [];
-  const starts: number[] = [];
-  const queue = new ReloadQueue(
-    () => {
-      starts.push(clock.nowMs());
-      const run = Promise.withResolvers<string>();
-      runs.push(run);
-      return run.promise;
-    },
-    mayRun,
-    clock,
-  );
-  return { clock, runs, starts, queue };
-}
-
-Deno.test("a reload begins at once when none is under way", async () => {
-  const { queue, runs } = controlledQueue();
-  const result = queue.request();
-  assertEquals(runs.length, 1);
-  runs[0]!.resolve("first");
-  assertEquals(await result, "first");
-});
-
-Deno.test("reloads that come while one runs count as one more, and all get its result", async () => {
-  const { queue, runs, clock } = controlledQueue();
-  const first = queue.request();
-  const later = Array.from({ length: 100 }, () => queue.request());
-  await settle();
-  assertEquals(runs.length, 1);
-  runs[0]!.resolve("first");
-  await settle();
-  await clock.pass(RELOAD_SPACING_MS);
-  assertEquals(runs.length, 2);
-  runs[1]!.resolve("second");
-  assertEquals(await first, "first");
-  assertEquals(new Set(await Promise.all(later)), new Set(["second"]));
-  await clock.pass(RELOAD_SPACING_MS);
-  assertEquals(runs.length, 2);
-});
-
-Deno.test("the result of a reload is that of one which began after it was asked for", async () => {
-  const { queue, runs, clock } = controlledQueue();
-  const first = queue.request();
-  await settle();
-  // The first run has read the config by now: what was changed since is in the second.
-  const second = queue.request();
-  runs[0]!.resolve("old");
-  assertEquals(await first, "old");
-  // And a third one that comes while the queue rests belongs to the second.
-  const third = queue.request();
-  await clock.pass(RELOAD_SPACING_MS);
-  runs[1]!.resolve("new");
-  assertEquals([await second, await third], ["new", "new"]);
-});
-
-Deno.test("reloads in a storm begin no closer than the spacing", async () => {
-  const { queue, runs, starts, clock } = controlledQueue();
-  for (let ms = 0; ms < 10 * RELOAD_SPACING_MS; ms += 10) {
-    void queue.request();
-    for (const run of runs) run.resolve("done");
-    await clock.pass(10);
-  }
-  const gaps = starts.slice(1).map((ms, index) => ms - starts[index]!);
-  assertEquals(gaps.filter((gap) => gap < RELOAD_SPACING_MS), []);
-  assert(starts.length >= 9, `${starts.length} runs`);
-});
-
-Deno.test("a reload that took long is followed by the next at once", async () => {
-  const { queue, runs, clock } = controlledQueue();
-  void queue.request();
-  void queue.request();
-  await clock.pass(RELOAD_SPACING_MS);
-  runs[0]!.resolve("slow");
-  await settle();
-  assertEquals([runs.length, clock.sleepers], [2, 0]);
-  runs[1]!.resolve("done");
-});
-
-Deno.test("a reload that fails rejects those who asked for it, and none else", async () => {
-  const { queue, runs, clock } = controlledQueue();
-  const first = queue.request();
-  const second = queue.request();
-  runs[0]!.reject(new RangeError("broken"));
-  await assertRejects(() => first, RangeError, "broken");
-  await clock.pass(RELOAD_SPACING_MS);
-  runs[1]!.resolve("fine");
-  assertEquals(await second, "fine");
-  await clock.pass(RELOAD_SPACING_MS);
-  const third = queue.request();
-  runs[2]!.resolve("fine too");
-  assertEquals(await third, "fine too");
-});
-
-Deno.test("reloads that come while one waits until it may begin count as that one", async () => {
-  const room = Promise.withResolvers<void>();
-  const { queue, runs } = controlledQueue(() => room.promise);
-  const asked = Array.from({ length: 10 }, () => queue.request());
-  await settle();
-  assertEquals([runs.length, queue.state], [0, "waiting"]);
-  asked.push(queue.request());
-  room.resolve();
-  await settle();
-  assertEquals([runs.length, queue.state], [1, "running"]);
-  runs[0]!.resolve("done");
-  assertEquals(new Set(await Promise.all(asked)), new Set(["done"]));
 });
 
 // ---- what strangers print ----

@@ -45,6 +45,8 @@ Deno.test("an upgrade keeps process, listener and what is in flight, is refused 
       server.signal("SIGUSR2");
       const { reason } = await server.waitFor("upgrade_refused");
       assertStringIncludes(String(reason), "under way");
+      const reload = runLongCommand(LONG_MS, project, "reload");
+      await until("the reload to wait", async () => (await server.status()).reload === "waiting");
       await project.write("gate/open", "");
       await server.waitFor("upgrading");
       await until("the exec", async () => {
@@ -64,6 +66,11 @@ Deno.test("an upgrade keeps process, listener and what is in flight, is refused 
       const after = await server.status();
       assertEquals({ pid: after.pid, inode: listeningInode(project.port) }, before);
       assertEquals(after.generations.map(({ generation }) => generation), [2]);
+      // What was asked for meanwhile is part of it.
+      const { code, stdout, stderr } = await reload;
+      assertEquals(code, 0, stderr);
+      assertStringIncludes(stdout, "Generation 2 serves");
+      assertEquals(server.eventsOf("reload_merged").map(({ into }) => into), ["upgrade"]);
     },
   );
 

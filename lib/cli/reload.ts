@@ -1,17 +1,17 @@
 import { EXIT } from "../base/exit_code.ts";
 import { HoldfastError } from "../base/error.ts";
+import type { ReloadResult, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { printLine } from "./terminal.ts";
+import { hungUp, waitForUpgrade } from "./wait_for_upgrade.ts";
 
 /** Reloads and waits for the outcome. */
 export const reload: Command = async ({ config, system }) => {
-  const { result } = await askSupervisor(
-    await findSupervisor(config, system),
-    "reload",
-    "reloaded",
-  );
+  const runtime = await findSupervisor(config, system);
+  const before = (await askSupervisor(runtime, "status", "status")).status;
+  const result = await askReload(runtime, before);
   if (result.outcome === "refused") {
     throw new HoldfastError(
       `The new version was refused, generation ${result.generation} goes on: ${result.reason}`,
@@ -25,3 +25,23 @@ export const reload: Command = async ({ config, system }) => {
   printLine(`Generation ${result.generation} serves, after ${result.ms} ms`);
   return EXIT.ok;
 };
+
+/** One that waits while an upgrade is under way is part of it: the new program loads everything. */
+async function askReload(runtime: string, before: Status): Promise<ReloadResult> {
+  const startMs = performance.now();
+  try {
+    return (await askSupervisor(runtime, "reload", "reloaded")).result;
+  } catch (error) {
+    if (!hungUp(error)) throw error;
+    const { status } = await askSupervisor(runtime, "status", "status");
+    // The process stays the same; another one has not heard of this.
+    if (status.pid !== before.pid) throw error;
+    const { generations } = await waitForUpgrade(runtime, before.upgrades);
+    return {
+      outcome: "done",
+      generation: generations.at(-1)?.generation ?? 0,
+      ms: Math.round(performance.now() - startMs),
+      at: new Date().toISOString(),
+    };
+  }
+}

@@ -1,16 +1,10 @@
 import { EXIT } from "../base/exit_code.ts";
 import { HoldfastError } from "../base/error.ts";
-import type { Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { printLine } from "./terminal.ts";
-
-/** How long the new supervisor may take to serve, after its rehearsal. */
-const DEADLINE_MS = 60_000;
-
-/** How often it is asked. */
-const ASK_INTERVAL_MS = 200;
+import { hungUp, waitForUpgrade } from "./wait_for_upgrade.ts";
 
 /** Replaces the supervisor's program, and waits for the outcome. */
 export const upgrade: Command = async ({ config, system }) => {
@@ -23,28 +17,10 @@ export const upgrade: Command = async ({ config, system }) => {
       code: "upgrade_refused",
     });
   } catch (error) {
-    // Who was to answer has put another in its place, and with it the connection went.
-    if (!(error instanceof HoldfastError) || error.code !== "not_running") throw error;
+    if (!hungUp(error)) throw error;
   }
-  const after = await waitForNext(runtime, before.upgrades);
+  const after = await waitForUpgrade(runtime, before.upgrades);
   const [newest] = after.generations.slice(-1);
   printLine(`Holdfast ${after.holdfast} serves generation ${newest?.generation}, pid ${after.pid}`);
   return EXIT.ok;
 };
-
-/** Waits until a generation of the new supervisor serves. */
-async function waitForNext(runtime: string, upgrades: number): Promise<Status> {
-  const endMs = performance.now() + DEADLINE_MS;
-  while (performance.now() < endMs) {
-    // It answers as soon as it is there; it is gone for good if nobody does.
-    const { status } = await askSupervisor(runtime, "status", "status");
-    const serves = status.generations.some(({ state }) => state === "serving");
-    if (status.upgrades > upgrades && serves) return status;
-    await new Promise((resolve) => setTimeout(resolve, ASK_INTERVAL_MS));
-  }
-  throw new HoldfastError(`The new supervisor does not serve after ${DEADLINE_MS} ms`, {
-    kind: "refused",
-    code: "upgrade_late",
-    hint: "See its log, and holdfast status; the workers of the old one serve meanwhile",
-  });
-}

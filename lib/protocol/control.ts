@@ -128,7 +128,7 @@ export const Status = z.strictObject({
   }),
   generations: z.array(Generation),
   reloads: Count,
-  /** `waiting` until one of the draining generations has ended. */
+  /** `waiting` until another operation, or one of the draining generations, has ended. */
   reload: z.enum(["idle", "waiting", "running"]),
   lastReload: z.nullable(ReloadResult),
   /** How often the supervisor's own program was replaced, and why it was not the last time. */

@@ -35,6 +35,7 @@ import type { Inheritance } from "./inheritance.ts";
 import { identityOf, isLost, type Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService } from "./metrics_service.ts";
+import { type OperationName, OperationQueue } from "./operation_queue.ts";
 import { Orphans } from "./orphans.ts";
 import { abortion, settlesWithin } from "./patience.ts";
 import {
@@ -47,7 +48,6 @@ import {
 } from "./prepare.ts";
 import { movedRuntime, rehearse } from "./rehearsal.ts";
 import type { ProcessRecord } from "./process_record.ts";
-import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
 import { adoptRuntimeFolder, removeIfThere, type RuntimeFolder } from "./runtime_folder.ts";
 import type { ServiceManager, ServiceState } from "./service_manager.ts";
@@ -85,6 +85,14 @@ interface Planned {
   readonly modulesOf: (code: Code) => readonly string[];
 }
 
+/** What whoever asked for an operation is told. */
+interface Results extends Record<OperationName, unknown> {
+  readonly start: void;
+  readonly reload: ReloadResult;
+  readonly upgrade: string;
+  readonly stop: void;
+}
+
 const NO_MODULES: Modules = { app: [], helpers: {} };
 
 export class Supervisor {
@@ -93,8 +101,17 @@ export class Supervisor {
   readonly #startedMs = performance.now();
   readonly #uid = Deno.uid();
   readonly #environment = Deno.env.toObject();
-  readonly #stopping = new AbortController();
-  readonly #reloads = new ReloadQueue(() => this.#reload(), () => this.#roomToDrain());
+  readonly #operations = new OperationQueue<Results>({
+    start: { run: () => this.#start(), outcome: (error) => this.#tellStart(error) },
+    reload: {
+      run: () => this.#reload(),
+      outcome: (error, ms) => this.#tellReload(error, ms),
+      mayRun: (signal) => this.#roomToDrain(signal),
+      merged: (into) => log.info("reload_merged", { into }),
+    },
+    upgrade: { run: () => this.#upgrade(), outcome: (error) => this.#tellUpgrade(error) },
+    stop: { run: () => this.#end(), outcome: () => {} },
+  }, () => this.#health());
   readonly #stopped = Promise.withResolvers<void>();
   readonly #generations = new Set<Generation>();
   readonly #retiring = new Set<Promise<void>>();
@@ -122,15 +139,14 @@ export class Supervisor {
   #lastReload: ReloadResult | undefined;
   #upgrades = 0;
   #upgradeRefused: string | undefined;
-  #upgrading = false;
   /** What the supervisor that was here before left; nothing once it is taken. */
   #inheritance: Inheritance | undefined;
   #former: Former | undefined;
-  #busy: Promise<unknown> = Promise.resolve();
-  #failing = false;
   #runtimeChange: Promise<void> = Promise.resolve();
   /** What was told of each thing that is amiss. */
   readonly #troubles = new Map<string, string>();
+  /** Whether it was told to stop; a start that fails ends in the same way. */
+  #ordered = false;
   /** How many connections waited on each listener at the last look. */
   #waiting: Record<string, number> = {};
   readonly #look = setInterval(() => {
@@ -161,20 +177,17 @@ export class Supervisor {
    * @throws {HoldfastError} if anything fails; nothing is left behind then
    */
   async start(): Promise<void> {
-    const work = this.#start();
-    this.#busy = work.catch(() => {});
     try {
-      await work;
+      await this.#operations.ask("start");
     } catch (error) {
-      this.#former?.retire();
-      await this.#former?.gone;
-      await this.#runtimeChange;
-      this.#letGo();
-      await this.#endLogs();
-      this.#stopped.resolve();
-      // Told to stop before it was up: that is no failure.
-      if (!this.#stopping.signal.aborted) throw error;
+      await this.stopped;
+      throw error;
     }
+  }
+
+  #tellStart(error: Error | undefined): void {
+    // Told to stop before it was up: that is no failure.
+    if (error && !this.#operations.signal.aborted) throw error;
   }
 
   async #start(): Promise<void> {
@@ -196,7 +209,7 @@ export class Supervisor {
     try {
       await this.#switchTo(config);
     } catch (error) {
-      if (!this.#former || this.#stopping.signal.aborted) throw error;
+      if (!this.#former || this.#operations.signal.aborted) throw error;
       // The old one's workers serve still: better them than nobody.
       this.#upgradeRefused = (error as Error).message;
       log.error("upgrade_unfinished", {
@@ -273,7 +286,7 @@ export class Supervisor {
   /** Follows a link to the runtime folder that was moved. The switch has happened: it goes on without. */
   async #followRuntime(config: Config): Promise<void> {
     const folder = realRuntime(config);
-    if (this.#stopping.signal.aborted || folder === this.#runtimeFolder) return;
+    if (this.#operations.signal.aborted || folder === this.#runtimeFolder) return;
     try {
       await this.#useRuntime(folder);
     } catch (error) {
@@ -288,7 +301,7 @@ export class Supervisor {
   /** Makes the lock and the control socket anew where somebody has removed them. */
   async #restoreRuntime(): Promise<void> {
     const [runtime, control] = [this.#runtime, this.#control];
-    if (!runtime || !control || this.#stopping.signal.aborted) return;
+    if (!runtime || !control || this.#operations.signal.aborted) return;
     const locked = identityOf(runtime.lockFile) === runtime.made;
     if (locked && identityOf(runtime.controlSocket) === control.made) return;
     try {
@@ -316,9 +329,15 @@ export class Supervisor {
   }
 
   /** Tells of what is amiss once, and again when it is another thing. */
-  #told(what: string, reason: string | undefined, tell: (reason: string) => void = () => {}): void {
-    if (reason === undefined) this.#troubles.delete(what);
-    else if (this.#troubles.get(what) !== reason) {
+  #told(
+    what: string,
+    reason: string | undefined,
+    tell: (reason: string) => void = () => {},
+    over: () => void = () => {},
+  ): void {
+    if (reason === undefined) {
+      if (this.#troubles.delete(what)) over();
+    } else if (this.#troubles.get(what) !== reason) {
       this.#troubles.set(what, reason);
       tell(reason);
     }
@@ -391,22 +410,15 @@ export class Supervisor {
    *
    * @returns why it was refused
    */
-  async upgrade(): Promise<string> {
-    try {
-      if (this.#upgrading) throw new Error("an upgrade is under way");
-      this.#upgrading = true;
-      await this.#busy;
-      const work = this.#tryUpgrade();
-      // A reload waits, and is what the new program does anyway.
-      this.#busy = work.catch(() => {});
-      await work.finally(() => this.#upgrading = false);
-      throw new Error("the program was not replaced");
-    } catch (error) {
-      const { message } = toHoldfastError(error);
-      this.#upgradeRefused = message;
-      log.error("upgrade_refused", { reason: message, generation: this.#incumbent?.number });
-      return message;
-    }
+  upgrade(): Promise<string> {
+    return this.#operations.ask("upgrade");
+  }
+
+  #tellUpgrade(error: Error = new Error("the program was not replaced")): string {
+    const { message } = toHoldfastError(error);
+    this.#upgradeRefused = message;
+    log.error("upgrade_refused", { reason: message, generation: this.#incumbent?.number });
+    return message;
   }
 
   /** What is listened on, with the listener that the metrics process has. */
@@ -423,8 +435,8 @@ export class Supervisor {
     );
   }
 
-  async #tryUpgrade(): Promise<void> {
-    const { signal } = this.#stopping;
+  async #upgrade(): Promise<void> {
+    const { signal } = this.#operations;
     signal.throwIfAborted();
     if (!this.#incumbent || !this.#runtime || !this.#control) {
       throw new Error("it does not serve yet");
@@ -435,6 +447,7 @@ export class Supervisor {
     await rehearse(own, this.#runtimeFolder, signal);
     await this.#changeRuntime(() => this.#restoreRuntime());
     log.info("upgrading", { generation: this.#lastGeneration });
+    this.#operations.mergeWaiting();
     await flushLog();
     signal.throwIfAborted();
     handToNext(own, {
@@ -452,12 +465,11 @@ export class Supervisor {
 
   /** Brings in new code and new config. Never throws: the result says how it went. */
   reload(): Promise<ReloadResult> {
-    return this.#reloads.request();
+    return this.#operations.ask("reload");
   }
 
   /** Each generation that drains holds its processes: a reload waits until one more may. */
-  async #roomToDrain(): Promise<void> {
-    const { signal } = this.#stopping;
+  async #roomToDrain(signal: AbortSignal): Promise<void> {
     const { maxDraining = Infinity } = this.#incumbent?.config.reload ?? {};
     if (this.#retiring.size < maxDraining || signal.aborted) return;
     log.warn("reload_waits", {
@@ -469,43 +481,31 @@ export class Supervisor {
     }
   }
 
-  async #reload(): Promise<ReloadResult> {
-    const startMs = performance.now();
-    const result = (facts: Pick<ReloadResult, "outcome" | "reason" | "hint">): ReloadResult => ({
-      ...facts,
-      generation: this.#incumbent?.number ?? 0,
-      ms: Math.round(performance.now() - startMs),
-      at: new Date().toISOString(),
-    });
-    await this.#busy;
+  async #reload(): Promise<void> {
     this.#reloadCount++;
-    if (!this.#stopping.signal.aborted) this.#manager?.reloading();
-    const work = this.#tryReload();
-    this.#busy = work.catch(() => {});
-    try {
-      await work;
-      this.#lastReload = result({ outcome: "done" });
-      log.info("reload_done", { ...this.#lastReload });
-    } catch (error) {
-      const { message, hint } = toHoldfastError(error);
-      this.#lastReload = result({
-        outcome: "refused",
-        reason: message,
-        ...hint !== undefined && { hint },
-      });
-      log.error("reload_refused", { ...this.#lastReload });
-    }
-    if (!this.#stopping.signal.aborted) this.#manager?.reloaded(this.#serviceState());
-    return this.#lastReload;
-  }
-
-  async #tryReload(): Promise<void> {
-    this.#stopping.signal.throwIfAborted();
+    this.#manager?.reloading();
     if (this.#logs?.fits) this.#logs.reopen();
     const config = await this.#system.loadConfig(this.#file);
     this.#requireRuntime(config);
     await this.#switchTo(this.#manager?.resolve(config) ?? config);
     await this.#changeRuntime(() => this.#followRuntime(config));
+  }
+
+  #tellReload(error: Error | undefined, ms: number): ReloadResult {
+    const { message, hint } = error ? toHoldfastError(error) : {};
+    const result = {
+      outcome: error ? "refused" as const : "done" as const,
+      ...message !== undefined && { reason: message },
+      ...hint !== undefined && { hint },
+      generation: this.#incumbent?.number ?? 0,
+      ms: Math.round(ms),
+      at: new Date().toISOString(),
+    };
+    this.#lastReload = result;
+    if (error) log.error("reload_refused", result);
+    else log.info("reload_done", result);
+    if (!this.#operations.signal.aborted) this.#manager?.reloaded(this.#serviceState());
+    return result;
   }
 
   /**
@@ -521,7 +521,7 @@ export class Supervisor {
           replaced = () => stampFiles(modules) !== stamp;
         });
       } catch (error) {
-        if (!replaced() || left === 0 || this.#stopping.signal.aborted) throw error;
+        if (!replaced() || left === 0 || this.#operations.signal.aborted) throw error;
         log.warn("files_changed", { reason: (error as Error).message, left });
       }
     }
@@ -532,7 +532,7 @@ export class Supervisor {
     config: Config,
     onModules: (modules: readonly string[]) => void,
   ): Promise<void> {
-    const { signal } = this.#stopping;
+    const { signal } = this.#operations;
     this.#manager?.extend(PREPARE_DEADLINE_MS + config.reload.readyDeadlineMs);
     const added: Listener[] = [];
     const instances = config.helpers.flatMap((helper) =>
@@ -623,7 +623,7 @@ export class Supervisor {
    * the outcome and no more.
    */
   async #untilStopped(old: Generation): Promise<void> {
-    const ended = Promise.race([old.stopped, abortion(this.#stopping.signal)]);
+    const ended = Promise.race([old.stopped, abortion(this.#operations.signal)]);
     if (await settlesWithin(ended, STOP_ACCEPTING_MS)) return;
     log.warn("still_accepting", {
       generation: old.number,
@@ -859,7 +859,7 @@ export class Supervisor {
   }
 
   #bind(address: ListenAddress): Promise<Listener> {
-    return this.#orphans.bind(() => this.#system.bindListener(address), this.#stopping.signal);
+    return this.#orphans.bind(() => this.#system.bindListener(address), this.#operations.signal);
   }
 
   #keepListeners(config: Config, added: readonly Listener[]): void {
@@ -932,12 +932,17 @@ export class Supervisor {
 
   /** Drains every generation and ends. A second call waits for the first. */
   async stop(): Promise<void> {
-    if (!this.#stopping.signal.aborted) {
+    if (this.#operations.state !== "stopping") {
+      this.#ordered = true;
       log.info("stopping");
       this.#manager?.stopping(this.#stopMs());
-      this.#stopping.abort(new Error("The supervisor is stopping"));
-      // A candidate or a switch under way sees the signal; what comes out of it is drained too.
-      await this.#busy;
+    }
+    await this.#operations.ask("stop");
+  }
+
+  /** What was under way has seen the signal; what came out of it is drained too. */
+  async #end(): Promise<void> {
+    try {
       if (this.#incumbent) this.#retire(this.#incumbent, "stopping");
       this.#former?.retire();
       await Promise.all([...this.#retiring, this.#former?.gone]);
@@ -946,11 +951,11 @@ export class Supervisor {
       if (metrics) await this.#endMetrics(metrics);
       await this.#runtimeChange;
       this.#letGo();
-      log.info("stopped");
+      if (this.#ordered) log.info("stopped");
       await this.#endLogs();
+    } finally {
       this.#stopped.resolve();
     }
-    await this.stopped;
   }
 
   /** Ends every worker now; for a second order to stop. */
@@ -971,7 +976,7 @@ export class Supervisor {
     return {
       generation: this.#incumbent?.number ?? 0,
       listeners: [...this.#listeners.keys()],
-      failing: this.#failing,
+      failing: this.#operations.state === "failing",
       lastReload: this.#lastReload,
     };
   }
@@ -981,7 +986,7 @@ export class Supervisor {
    * None takes connections there again until it listens anew, so all are replaced.
    */
   #lookAtListeners(): void {
-    if (this.#incumbent && !this.#stopping.signal.aborted) {
+    if (this.#incumbent && !this.#operations.signal.aborted) {
       this.#manager?.goes(this.#serviceState());
     }
     this.#waiting = {};
@@ -1021,10 +1026,10 @@ export class Supervisor {
   /** Tells when the incumbent begins to fail, and when that is over. */
   #lookAtIncumbent(): void {
     const { failing = false, number: generation } = this.#incumbent ?? {};
-    if (failing === this.#failing) return;
-    this.#failing = failing;
-    if (failing) log.error("failing", { generation, hint: "See why its workers die, and reload" });
-    else log.info("serving_again", { generation });
+    const tell = () =>
+      log.error("failing", { generation, hint: "See why its workers die, and reload" });
+    const over = () => log.info("serving_again", { generation });
+    this.#told("incumbent", failing ? "its workers die" : undefined, tell, over);
   }
 
   #letGo(): void {
@@ -1043,18 +1048,16 @@ export class Supervisor {
     this.#manager = undefined;
   }
 
-  #state(): Status["state"] {
-    if (this.#stopping.signal.aborted) return "stopping";
+  #health(): "starting" | "serving" | "failing" | "upgrading" {
     if (this.#incumbent === undefined) return this.#former ? "upgrading" : "starting";
-    if (this.#incumbent.failing) return "failing";
-    return this.#upgrading ? "upgrading" : "serving";
+    return this.#incumbent.failing ? "failing" : "serving";
   }
 
   /** What `holdfast status` shows. */
   status(): Status {
     return {
       pid: Deno.pid,
-      state: this.#state(),
+      state: this.#operations.state,
       memoryBytes: residentBytes(Deno.pid),
       descriptors: countDescriptors(Deno.pid),
       holdfast: VERSION,
@@ -1085,7 +1088,7 @@ export class Supervisor {
       drains: this.#drains,
       generations: [...this.#generations].map(describeGeneration),
       reloads: this.#reloadCount,
-      reload: this.#reloads.state,
+      reload: this.#operations.reload,
       lastReload: this.#lastReload ?? null,
       upgrades: this.#upgrades,
       upgradeRefused: this.#upgradeRefused ?? null,

@@ -1,0 +1,182 @@
+/**
+ * What is asked of the supervisor: one operation at a time. Each that is asked for leaves an outcome: it
+ * is done, it is refused with a reason, or it is part of another one.
+ */
+import type { Status } from "../protocol/control.ts";
+import { sleep } from "./patience.ts";
+
+export type OperationName = "start" | "reload" | "upgrade" | "stop";
+
+/**
+ * What becomes of an operation that is asked for while another one is under way. One that waits is one
+ * with those of its kind that wait already.
+ */
+export type Rule = "waits" | "refused" | "ends it" | "joins it";
+
+/** A row for what is under way, or is next; a column for what is asked for. docs/upgrade.md has it too. */
+export const AT_THE_SAME_TIME: Record<OperationName, Record<OperationName, Rule>> = {
+  start: { start: "refused", reload: "waits", upgrade: "waits", stop: "ends it" },
+  reload: { start: "refused", reload: "waits", upgrade: "waits", stop: "ends it" },
+  upgrade: { start: "refused", reload: "waits", upgrade: "refused", stop: "ends it" },
+  stop: { start: "refused", reload: "refused", upgrade: "refused", stop: "joins it" },
+};
+
+/** Of those that wait, the first here goes first: what an upgrade brings in is all that a reload does. */
+const ORDER: readonly OperationName[] = ["start", "stop", "upgrade", "reload"];
+
+const REASONS: Record<OperationName, string> = {
+  start: "a start is under way",
+  reload: "a reload is under way",
+  upgrade: "an upgrade is under way",
+  stop: "The supervisor is stopping",
+};
+
+/** The least time between the beginnings of two reloads when they come in a storm. */
+export const RELOAD_SPACING_MS = 500;
+
+export interface QueueClock {
+  nowMs(): number;
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+}
+
+export interface Operation<Result> {
+  /** Does it. */
+  run(): Promise<void>;
+  /**
+   * Tells how it ended, once for each run and each refusal.
+   *
+   * @param error why it failed or was refused
+   * @returns what whoever asked for it is told
+   */
+  outcome(error: Error | undefined, ms: number): Result;
+  /** Waits until it may begin, or `signal` aborts. */
+  mayRun?(signal: AbortSignal): Promise<void>;
+  /** It waits, and is about to be done by another one. */
+  merged?(into: OperationName): void;
+}
+
+interface Entry {
+  readonly promise: Promise<unknown>;
+  resolve(result: unknown): void;
+  reject(error: unknown): void;
+}
+
+export class OperationQueue<Results extends Record<OperationName, unknown>> {
+  readonly #operations: { readonly [Name in OperationName]: Operation<Results[Name]> };
+  readonly #health: () => Exclude<Status["state"], "stopping">;
+  readonly #clock: QueueClock;
+  readonly #stopping = new AbortController();
+  readonly #stop: Entry = Promise.withResolvers();
+  readonly #waiting = new Map<OperationName, Entry>();
+  #underWay: OperationName | undefined;
+  #working = false;
+  #reloadBeganMs = -Infinity;
+  /** Aborts when something comes that goes before a reload which waits. */
+  #preferred = new AbortController();
+
+  /** @param health what state the newest generation alone makes it */
+  constructor(
+    operations: { readonly [Name in OperationName]: Operation<Results[Name]> },
+    health: () => Exclude<Status["state"], "stopping">,
+    clock: QueueClock = { nowMs: () => performance.now(), sleep },
+  ) {
+    this.#operations = operations;
+    this.#health = health;
+    this.#clock = clock;
+  }
+
+  /** Aborts when a stop is asked for, or the start has failed: what is under way ends by it. */
+  get signal(): AbortSignal {
+    return this.#stopping.signal;
+  }
+
+  /** The state of the supervisor. */
+  get state(): Status["state"] {
+    if (this.signal.aborted) return "stopping";
+    const health = this.#health();
+    return health === "serving" && this.#next() === "upgrade" ? "upgrading" : health;
+  }
+
+  /** Whether a reload is under way, or waits until it may be. */
+  get reload(): Status["reload"] {
+    if (this.#underWay === "reload") return "running";
+    return this.#waiting.has("reload") ? "waiting" : "idle";
+  }
+
+  /** Asks for an operation; the result is that of one that began after this call. */
+  ask<Name extends OperationName>(name: Name): Promise<Results[Name]> {
+    const row = this.#next();
+    const rule = row === undefined ? "waits" : AT_THE_SAME_TIME[row][name];
+    if (rule === "refused") {
+      const refused: Entry = Promise.withResolvers();
+      this.#settle(name, refused, new Error(REASONS[row!]), 0);
+      return refused.promise as Promise<Results[Name]>;
+    }
+    const entry = name === "stop" ? this.#stop : this.#waiting.get(name) ?? Promise.withResolvers();
+    if (rule !== "joins it") {
+      this.#waiting.set(name, entry);
+      if (name === "stop") this.#beginStop();
+      if (name !== "reload") this.#preferred.abort();
+      if (!this.#working) void this.#work();
+    }
+    return entry.promise as Promise<Results[Name]>;
+  }
+
+  /** Has it said of what waits that it is part of an upgrade; it runs all the same if that fails. */
+  mergeWaiting(): void {
+    for (const name of this.#waiting.keys()) this.#operations[name].merged?.("upgrade");
+  }
+
+  /** The row of the table that counts. */
+  #next(): OperationName | undefined {
+    if (this.signal.aborted) return "stop";
+    return this.#waiting.has("upgrade") ? "upgrade" : this.#underWay;
+  }
+
+  async #work(): Promise<void> {
+    this.#working = true;
+    let name: OperationName | undefined;
+    while ((name = ORDER.find((each) => this.#waiting.has(each))) !== undefined) {
+      if (name === "reload" && !await this.#mayReload()) continue;
+      const entry = this.#waiting.get(name)!;
+      this.#waiting.delete(name);
+      this.#underWay = name;
+      const startMs = this.#clock.nowMs();
+      if (name === "reload") this.#reloadBeganMs = startMs;
+      const error = await this.#operations[name].run().then(() => undefined, (error) => error);
+      this.#underWay = undefined;
+      this.#settle(name, entry, error, this.#clock.nowMs() - startMs);
+      // Nothing of it is left then.
+      if (name === "start" && error && !this.signal.aborted) void this.ask("stop");
+    }
+    this.#working = false;
+  }
+
+  /** Whether nothing came meanwhile that goes first. */
+  async #mayReload(): Promise<boolean> {
+    this.#preferred = new AbortController();
+    const { signal } = this.#preferred;
+    const restMs = this.#reloadBeganMs + RELOAD_SPACING_MS - this.#clock.nowMs();
+    if (restMs > 0) await this.#clock.sleep(restMs, signal);
+    if (!signal.aborted) await this.#operations.reload.mayRun?.(signal);
+    return !signal.aborted;
+  }
+
+  #beginStop(): void {
+    const error = new Error(REASONS.stop);
+    this.#stopping.abort(error);
+    for (const [name, entry] of [...this.#waiting]) {
+      if (name === "stop") continue;
+      this.#waiting.delete(name);
+      this.#settle(name, entry, error, 0);
+    }
+  }
+
+  #settle(name: OperationName, entry: Entry, error: Error | undefined, ms: number): void {
+    try {
+      entry.resolve(this.#operations[name].outcome(error, ms));
+    } catch (failure) {
+      entry.reject(failure);
+    }
+  }
+}

@@ -9,7 +9,7 @@ import { parseArgs } from "@std/cli";
 import { isAllOk, type LoadReport, rowsOf, runLoad, sampleLinesOf } from "../tests/load/client.ts";
 import { sleep } from "../tests/load/wait.ts";
 import { countOf, enginesOf, medianOf, print, printTable } from "./figures.ts";
-import { RELOAD_SPACING_MS } from "../lib/supervisor/reload_queue.ts";
+import { RELOAD_SPACING_MS } from "../lib/supervisor/operation_queue.ts";
 import { HoldfastProcess } from "./holdfast_process.ts";
 
 /** A reload that is asked for sooner waits; that wait is no part of what is measured here. */

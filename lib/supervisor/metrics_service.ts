@@ -3,7 +3,6 @@
  * wall and with nothing granted. It is told the status every second, and nothing waits for it.
  */
 import type net from "node:net";
-import type { ListenAddress } from "../config/config.ts";
 import type { Status } from "../protocol/control.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import { attempt } from "./attempt.ts";
@@ -24,7 +23,7 @@ export interface MetricsServiceOptions
   extends Pick<SlotOptions, "first" | "next" | "nextWorker" | "config"> {
   /** What it is started with; it is kept over a reload that asks for the same. */
   readonly plan: string;
-  /** Whoever has it closes it. */
+  /** Of the table of listeners, which closes it. */
   readonly listener: Listener;
   readonly grants: Parameters<typeof bringUp>[1]["grants"];
   readonly status: () => Status;
@@ -92,11 +91,6 @@ export class MetricsService {
       throw error;
     }
     this.#timer = setInterval(() => this.#tell(), FEED_INTERVAL_MS);
-  }
-
-  /** Takes on what may change without another listener. */
-  update(address: ListenAddress): void {
-    attempt(`update ${this.listen}`, () => this.#listener.update(address));
   }
 
   /** Ends it. Never fails. */

@@ -3,10 +3,10 @@
  * HTTP, imports no app and believes no worker.
  */
 import { dirname, join } from "node:path";
-import { HoldfastError, toHoldfastError } from "../base/error.ts";
+import { toHoldfastError } from "../base/error.ts";
 import { countEvents, flushLog, log, logToFiles } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
-import type { Compartment, Config, ListenAddress } from "../config/config.ts";
+import type { Compartment, Config } from "../config/config.ts";
 import { keepsRuntime, realRuntime, type RuntimePlace } from "../config/runtime_place.ts";
 import { countDescriptors } from "../os/file.ts";
 import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
@@ -21,7 +21,6 @@ import {
   workerGrants,
   workerProgram,
 } from "../sandbox/worker_command.ts";
-import { adoptListener } from "./adopted_listener.ts";
 import { attempt } from "./attempt.ts";
 import { census, observeCensus } from "./census.ts";
 import type { ControlServer } from "./control_server.ts";
@@ -33,6 +32,7 @@ import { type Code, GenerationCode } from "./generation_code.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { identityOf, isLost, type Listener } from "./listener.ts";
+import { type ListenerChange, ListenerTable } from "./listener_table.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService } from "./metrics_service.ts";
 import { type OperationName, OperationQueue } from "./operation_queue.ts";
@@ -56,7 +56,7 @@ import type { ConfinedSpawner, DrainReason } from "./slot.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
-import { type Estate, handToNext } from "./upgrade.ts";
+import { handToNext } from "./upgrade.ts";
 
 /** How often a candidate is tried whose files are replaced while it starts. */
 const MAX_CANDIDATES = 3;
@@ -116,8 +116,9 @@ export class Supervisor {
   readonly #generations = new Set<Generation>();
   readonly #retiring = new Set<Promise<void>>();
   readonly #ended: GenerationRecord[] = [];
-  #listeners = new Map<string, Listener>();
-  readonly #addresses = new Map<string, ListenAddress>();
+  readonly #listeners = new ListenerTable((address) =>
+    this.#orphans.bind(() => this.#system.bindListener(address), this.#operations.signal)
+  );
   #runtime: RuntimeFolder | undefined;
   #orphans = new Orphans([]);
   #record: ProcessRecord | undefined;
@@ -195,7 +196,8 @@ export class Supervisor {
     const inheritance = this.#inheritance;
     if (inheritance) this.#takeOver(inheritance);
     this.#manager = this.#system.openServiceManager(inheritance?.service);
-    const config = this.#manager.resolve(await this.#system.loadConfig(this.#file));
+    this.#listeners.open(this.#manager, inheritance?.listeners);
+    const config = this.#listeners.resolve(await this.#system.loadConfig(this.#file));
     // The lock first: a second supervisor must learn that it is one before it does anything else.
     const runtime = this.#runtime ??= await this.#system.openRuntimeFolder(
       realRuntime(config),
@@ -221,11 +223,11 @@ export class Supervisor {
     if (this.#uid === 0 && config.account === undefined) {
       log.warn("workers_run_as_root", { hint: "Set user in the config" });
     }
-    this.#manager.serving(this.#serviceState());
+    this.#manager.ready(this.#serviceState());
     this.#orphans.endAfter(this.#stopMs());
     log.info("serving", {
       pid: Deno.pid,
-      listen: [...this.#listeners.keys()],
+      listen: [...this.#listeners.listeners.keys()],
       generation: this.#incumbent?.number,
       ms: Math.round(performance.now() - this.#startedMs),
     });
@@ -398,10 +400,6 @@ export class Supervisor {
     this.#lastGeneration = inheritance.lastGeneration;
     this.#lastWorker = inheritance.lastWorker;
     this.#upgrades = inheritance.upgrades;
-    for (const { address, fd } of inheritance.listeners) {
-      this.#listeners.set(address.text, adoptListener(fd, address));
-      this.#addresses.set(address.text, address);
-    }
   }
 
   /**
@@ -421,20 +419,6 @@ export class Supervisor {
     return message;
   }
 
-  /** What is listened on, with the listener that the metrics process has. */
-  #heldListeners(): Estate["listeners"] {
-    const metrics = this.#incumbent?.config.metrics;
-    return [
-      ...[...this.#listeners].filter(([text]) => !this.#manager?.isPassed(text))
-        .map(([text, listener]) => ({ listener, address: this.#addresses.get(text)! })),
-      ...metrics && this.#metrics
-        ? [{ listener: this.#metrics.listener, address: metrics.listen }]
-        : [],
-    ].flatMap(({ listener, address }) =>
-      address.kind === "systemd" || isLost(listener) ? [] : { listener, address }
-    );
-  }
-
   async #upgrade(): Promise<void> {
     const { signal } = this.#operations;
     signal.throwIfAborted();
@@ -450,12 +434,13 @@ export class Supervisor {
     this.#operations.mergeWaiting();
     await flushLog();
     signal.throwIfAborted();
+    const { listeners, ...service } = this.#listeners.handOver();
     handToNext(own, {
       folder: this.#runtimeFolder,
       runtime: this.#runtime,
       control: this.#control,
-      listeners: this.#heldListeners(),
-      service: this.#manager?.bequest(),
+      listeners,
+      service: this.#manager && { ...this.#manager.handOver(), ...service },
       former: this.#former?.residents ?? [],
       lastGeneration: this.#lastGeneration,
       lastWorker: this.#lastWorker,
@@ -487,7 +472,7 @@ export class Supervisor {
     if (this.#logs?.fits) this.#logs.reopen();
     const config = await this.#system.loadConfig(this.#file);
     this.#requireRuntime(config);
-    await this.#switchTo(this.#manager?.resolve(config) ?? config);
+    await this.#switchTo(this.#listeners.resolve(config));
     await this.#changeRuntime(() => this.#followRuntime(config));
   }
 
@@ -504,7 +489,7 @@ export class Supervisor {
     this.#lastReload = result;
     if (error) log.error("reload_refused", result);
     else log.info("reload_done", result);
-    if (!this.#operations.signal.aborted) this.#manager?.reloaded(this.#serviceState());
+    if (!this.#operations.signal.aborted) this.#manager?.ready(this.#serviceState());
     return result;
   }
 
@@ -533,8 +518,8 @@ export class Supervisor {
     onModules: (modules: readonly string[]) => void,
   ): Promise<void> {
     const { signal } = this.#operations;
-    this.#manager?.extend(PREPARE_DEADLINE_MS + config.reload.readyDeadlineMs);
-    const added: Listener[] = [];
+    this.#manager?.extendTimeout(PREPARE_DEADLINE_MS + config.reload.readyDeadlineMs);
+    const change: ListenerChange = new Map();
     const instances = config.helpers.flatMap((helper) =>
       Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
     );
@@ -561,7 +546,7 @@ export class Supervisor {
       onModules(allModules(first.modules));
       await this.#system.makeFolders(config);
       logs = await this.#logsFor(config, signal);
-      metrics = await this.#metricsFor(config, signal);
+      metrics = await this.#metricsFor(config, change, signal);
       this.#warnOfMissingWall(config);
       const worker: Planned = {
         who: "worker",
@@ -583,7 +568,9 @@ export class Supervisor {
       );
       const helpers = spawnings.slice(config.workers);
       const listeners: Listener[] = [];
-      for (const address of config.listen) listeners.push(await this.#listenerFor(address, added));
+      for (const address of config.listen) {
+        listeners.push(await this.#listeners.acquire(address, "app", change));
+      }
       candidate = new Generation({
         number: ++this.#lastGeneration,
         config,
@@ -599,9 +586,9 @@ export class Supervisor {
     } catch (error) {
       if (candidate) this.#generations.delete(candidate);
       else for (const spawner of spawners) attempt("close the spawner", () => spawner.close());
-      for (const listener of added) attempt(`close ${listener.text}`, () => listener.close());
+      this.#listeners.abandon(change);
       code?.close();
-      if (metrics && metrics !== this.#metrics) await this.#endMetrics(metrics);
+      if (metrics !== this.#metrics) await metrics?.close();
       await this.#endUnusedLogs();
       throw error;
     }
@@ -610,8 +597,9 @@ export class Supervisor {
     this.#forgetPrograms(brought);
     this.#logs = logs;
     logToFiles(logs && ((line) => logs.write(line)));
-    this.#keepMetrics(config, metrics);
-    this.#keepListeners(config, added);
+    if (metrics !== this.#metrics) void this.#metrics?.close();
+    this.#metrics = metrics;
+    this.#listeners.commit(change);
     if (incumbent) this.#retire(incumbent, "replaced");
     this.#former?.retire();
     if (incumbent) await this.#untilStopped(incumbent);
@@ -684,7 +672,11 @@ export class Supervisor {
   }
 
   /** The metrics process of a config: the one that runs, if the config asks for no other. */
-  async #metricsFor(config: Config, signal: AbortSignal): Promise<MetricsService | undefined> {
+  async #metricsFor(
+    config: Config,
+    change: ListenerChange,
+    signal: AbortSignal,
+  ): Promise<MetricsService | undefined> {
     const { metrics } = config;
     if (metrics === undefined) return undefined;
     const { holdfast, metrics: bundle, spawner: program } = await this.#programsOf(config);
@@ -692,15 +684,9 @@ export class Supervisor {
     const { text } = metrics.listen;
     const planned: Planned = { who: "metrics", compartment, bundle, modulesOf: () => [] };
     const plan = await this.#planOf(config, planned, text);
-    const running = this.#metrics && !isLost(this.#metrics.listener) ? this.#metrics : undefined;
-    if (running?.plan === plan) return running;
     // The one that runs may have it, or the program before this one in the same process.
-    const held = running?.listen === text
-      ? running.listener
-      : config.listen.some((each) => each.text === text)
-      ? undefined
-      : this.#listeners.get(text);
-    const listener = held ?? await this.#bind(metrics.listen);
+    const listener = await this.#listeners.acquire(metrics.listen, "metrics", change);
+    if (this.#metrics?.plan === plan && this.#metrics.listener === listener) return this.#metrics;
     const spawner = this.#system.startSpawner(program);
     let service: MetricsService | undefined;
     try {
@@ -713,26 +699,8 @@ export class Supervisor {
       return service;
     } catch (error) {
       if (!service) attempt("close the spawner", () => spawner.close());
-      if (!held) attempt(`close ${text}`, () => listener.close());
       throw error;
     }
-  }
-
-  #keepMetrics({ metrics }: Config, service: MetricsService | undefined): void {
-    const old = this.#metrics;
-    this.#metrics = service;
-    if (service) this.#listeners.delete(service.listen);
-    if (old && old !== service) void this.#endMetrics(old);
-    if (metrics) service?.update(metrics.listen);
-  }
-
-  /** Ends a metrics process, with its listener where nobody else has it. */
-  async #endMetrics(service: MetricsService): Promise<void> {
-    await service.close();
-    const { listener } = service;
-    if (listener === this.#metrics?.listener) return;
-    if (listener === this.#listeners.get(listener.text)) return;
-    attempt(`close ${listener.text}`, () => listener.close());
   }
 
   /** What a program of Holdfast's own is spawned with. */
@@ -846,47 +814,6 @@ export class Supervisor {
     });
   }
 
-  async #listenerFor(address: ListenAddress, added: Listener[]): Promise<Listener> {
-    const held = this.#listeners.get(address.text);
-    // A socket whose file is gone is bound anew; what waits in the old one is its workers'.
-    if (held && !isLost(held)) {
-      requireSameKind(this.#addresses.get(address.text), address);
-      return held;
-    }
-    const listener = this.#manager?.adopt(address) ?? await this.#bind(address);
-    added.push(listener);
-    return listener;
-  }
-
-  #bind(address: ListenAddress): Promise<Listener> {
-    return this.#orphans.bind(() => this.#system.bindListener(address), this.#operations.signal);
-  }
-
-  #keepListeners(config: Config, added: readonly Listener[]): void {
-    for (const listener of added) {
-      const old = this.#listeners.get(listener.text);
-      if (old) {
-        attempt(`close ${old.text}`, () => old.close());
-        this.#manager?.closes(old.text);
-      }
-      this.#listeners.set(listener.text, listener);
-      attempt(`store ${listener.text}`, () => this.#manager?.listens(listener));
-    }
-    const wanted = new Map(config.listen.map((address) => [address.text, address]));
-    for (const [text, address] of wanted) this.#addresses.set(text, address);
-    for (const [text, listener] of this.#listeners) {
-      const address = wanted.get(text);
-      // The switch has happened; what fails from here on is no reason to undo it.
-      if (address) attempt(`update ${text}`, () => listener.update(address));
-      else {
-        this.#listeners.delete(text);
-        attempt(`close ${text}`, () => listener.close());
-        this.#manager?.closes(text);
-        log.info("listener_closed", { listen: text });
-      }
-    }
-  }
-
   #spawnRequest(
     { log }: Config,
     { program, args, env, input }: Command,
@@ -946,9 +873,8 @@ export class Supervisor {
       if (this.#incumbent) this.#retire(this.#incumbent, "stopping");
       this.#former?.retire();
       await Promise.all([...this.#retiring, this.#former?.gone]);
-      const metrics = this.#metrics;
+      await this.#metrics?.close();
       this.#metrics = undefined;
-      if (metrics) await this.#endMetrics(metrics);
       await this.#runtimeChange;
       this.#letGo();
       if (this.#ordered) log.info("stopped");
@@ -975,7 +901,7 @@ export class Supervisor {
   #serviceState(): ServiceState {
     return {
       generation: this.#incumbent?.number ?? 0,
-      listeners: [...this.#listeners.keys()],
+      listeners: [...this.#listeners.listeners.keys()],
       failing: this.#operations.state === "failing",
       lastReload: this.#lastReload,
     };
@@ -987,10 +913,10 @@ export class Supervisor {
    */
   #lookAtListeners(): void {
     if (this.#incumbent && !this.#operations.signal.aborted) {
-      this.#manager?.goes(this.#serviceState());
+      this.#manager?.setStatus(this.#serviceState());
     }
     this.#waiting = {};
-    for (const [text, listener] of this.#listeners) {
+    for (const [text, listener] of this.#listeners.listeners) {
       this.#told(
         text,
         isLost(listener) ? "its file was removed or replaced" : undefined,
@@ -1034,10 +960,7 @@ export class Supervisor {
 
   #letGo(): void {
     clearInterval(this.#look);
-    for (const [text, listener] of this.#listeners) {
-      attempt(`close ${text}`, () => listener.close());
-    }
-    this.#listeners.clear();
+    this.#listeners.close();
     attempt("close the control socket", () => this.#control?.close());
     this.#control = undefined;
     attempt("close the record of processes", () => this.#closeRecord?.());
@@ -1065,7 +988,7 @@ export class Supervisor {
       config: this.#incumbent?.config.file ?? this.#file,
       named: this.#file,
       ageMs: Math.round(performance.now() - this.#startedMs),
-      listeners: [...this.#listeners.keys()],
+      listeners: [...this.#listeners.listeners.keys()],
       waiting: this.#waiting,
       accepting: !this.#incumbent?.stalled,
       logger: this.#logs
@@ -1095,22 +1018,6 @@ export class Supervisor {
       ended: this.#ended,
     };
   }
-}
-
-/** What a socket takes is settled when it is bound. */
-function requireSameKind(bound: ListenAddress | undefined, wanted: ListenAddress): void {
-  const alone = (address: ListenAddress | undefined) =>
-    address?.kind === "tcp" && address.ipv6Only === true;
-  if (alone(bound) === alone(wanted)) return;
-  const [is, shall] = alone(bound) ? ["IPv6 alone", "IPv4 too"] : ["IPv4 too", "IPv6 alone"];
-  throw new HoldfastError(
-    `${wanted.text} was bound to take ${is}, and is to take ${shall} by the new config`,
-    {
-      kind: "environment",
-      code: "listener_rebind",
-      hint: "Restart Holdfast; beside an IPv4 address with its port, [::] takes IPv6 alone",
-    },
-  );
 }
 
 function sumOf(counts: Readonly<Record<string, number>>): number {

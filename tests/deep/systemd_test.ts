@@ -106,8 +106,8 @@ Deno.test("the status is one line", () => {
   );
   const listeners = ["127.0.0.1:80"];
   const lastReload = { outcome: "refused", at: "now", reason: "no\nREADY=1" } as const;
-  manager.goes({ generation: 3, listeners, failing: true, lastReload });
-  manager.goes({ generation: 3, listeners, failing: true, lastReload });
+  manager.setStatus({ generation: 3, listeners, failing: true, lastReload });
+  manager.setStatus({ generation: 3, listeners, failing: true, lastReload });
   manager.close();
   assertEquals(sent, [
     "STATUS=Generation 3 is failing, its worker is being replaced, on 127.0.0.1:80; " +

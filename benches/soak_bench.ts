@@ -11,7 +11,7 @@ import { sleep } from "../tests/load/wait.ts";
 import { countSockets, isWorker } from "../tests/harness/process.ts";
 import { countOf, holdingOf, print, printTable } from "./figures.ts";
 import { HoldfastProcess } from "./holdfast_process.ts";
-import { RELOAD_SPACING_MS } from "../lib/supervisor/reload_queue.ts";
+import { RELOAD_SPACING_MS } from "../lib/supervisor/operation_queue.ts";
 
 const CLIENTS = 2;
 /** Only a hang makes it matter. */

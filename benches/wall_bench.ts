@@ -6,7 +6,7 @@
  *     deno run -A benches/wall_bench.ts [--reloads 15] [--rounds 5] [--seconds 2]
  */
 import { parseArgs } from "@std/cli";
-import { RELOAD_SPACING_MS } from "../lib/supervisor/reload_queue.ts";
+import { RELOAD_SPACING_MS } from "../lib/supervisor/operation_queue.ts";
 import { sleep } from "../tests/load/wait.ts";
 import { countOf, medianOf, print, printTable } from "./figures.ts";
 import { HoldfastProcess } from "./holdfast_process.ts";

@@ -3,7 +3,13 @@ import net from "node:net";
 import * as z from "zod/mini";
 import { keepServing } from "../base/keep_accepting.ts";
 import { log } from "../base/log.ts";
-import { type Answer, Ask, MAX_ASK_BYTES } from "../protocol/control.ts";
+import {
+  type Answer,
+  Ask,
+  MAX_ASK_BYTES,
+  type ReloadResult,
+  type Status,
+} from "../protocol/control.ts";
 import { encodeFrame, FrameReader } from "../protocol/frame.ts";
 import { identityOf } from "./listener.ts";
 import type { ListenerHandle } from "./listener_handle.ts";
@@ -16,6 +22,29 @@ const ASK_DEADLINE_MS = 5_000;
 
 /** Answers each kind of question. */
 export type ControlHandlers = { readonly [Type in Ask["type"]]: () => Answer | Promise<Answer> };
+
+/** What is asked of the supervisor. */
+export interface Commanded {
+  status(): Status;
+  reload(): Promise<ReloadResult>;
+  upgrade(): Promise<string>;
+  reopen(): Promise<Answer>;
+  stop(): Promise<void>;
+}
+
+/** The answers of a supervisor. */
+export function controlHandlers(supervisor: Commanded): ControlHandlers {
+  return {
+    status: () => ({ type: "status", status: supervisor.status() }),
+    reload: async () => ({ type: "reloaded", result: await supervisor.reload() }),
+    upgrade: async () => ({ type: "upgrade_refused", reason: await supervisor.upgrade() }),
+    reopen: () => supervisor.reopen(),
+    stop: async () => {
+      await supervisor.stop();
+      return { type: "stopped" };
+    },
+  };
+}
 
 export interface ControlServer {
   /** A descriptor of its own of the listening socket, for whoever takes it over. */

@@ -15,6 +15,7 @@ import type { Inheritance, ServiceBequest } from "./inheritance.ts";
 import { isLost, type Listener } from "./listener.ts";
 import type { Passed } from "./service_environment.ts";
 import { type ServiceManager, STORED, storedName } from "./service_manager.ts";
+import type { Estate } from "./upgrade.ts";
 
 /** Who accepts there. */
 export type ListenerUser = "app" | "metrics";
@@ -41,6 +42,8 @@ export class ListenerTable {
   readonly #returned = new Map<string, number>();
   readonly #bind: (address: ListenAddress) => Promise<Listener>;
   #manager: ServiceManager | undefined;
+  /** How many connections waited on each of the app's at the last look. */
+  waiting: Record<string, number> = {};
 
   constructor(bind: (address: ListenAddress) => Promise<Listener>) {
     this.#bind = bind;
@@ -143,7 +146,7 @@ export class ListenerTable {
     }
   }
 
-  /** Closes what a change has bound that comes to nothing. */
+  /** It comes to nothing. */
   abandon(change: ListenerChange): void {
     for (const [text, row] of change) {
       if (this.#rows.get(text)?.listener !== row.listener) this.#close(row);
@@ -156,15 +159,12 @@ export class ListenerTable {
   }
 
   /** Where the app is listened for. */
-  get listeners(): ReadonlyMap<string, Listener> {
-    const rows = [...this.#rows].filter(([, { user }]) => user === "app");
-    return new Map(rows.map(([text, { listener }]) => [text, listener]));
+  get app(): readonly Listener[] {
+    return [...this.#rows.values()].flatMap((row) => row.user === "app" ? row.listener : []);
   }
 
   /** What the supervisor that takes this one's place in the same process is to have. */
-  handOver(): Pick<ServiceBequest, "stored" | "passed"> & {
-    readonly listeners: readonly { readonly address: BoundAddress; readonly listener: Listener }[];
-  } {
+  handOver(): Pick<Estate, "listeners"> & Pick<ServiceBequest, "stored" | "passed"> {
     const rows = [...this.#rows.values()];
     return {
       listeners: rows.filter(({ passed, listener }) => !passed && !isLost(listener)),

@@ -2,174 +2,65 @@
  * The supervisor: holds the listeners and the right to spawn, and swaps generations. It parses no
  * HTTP, imports no app and believes no worker.
  */
-import { dirname, join } from "node:path";
-import { toHoldfastError } from "../base/error.ts";
-import { countEvents, flushLog, log, logToFiles } from "../base/log.ts";
-import { VERSION } from "../base/version.ts";
-import type { Compartment, Config } from "../config/config.ts";
-import { keepsRuntime, realRuntime, type RuntimePlace } from "../config/runtime_place.ts";
-import { countDescriptors } from "../os/file.ts";
+import { flushLog, log } from "../base/log.ts";
+import type { Config } from "../config/config.ts";
 import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
-import { roleText } from "../protocol/role.ts";
-import { logCompartment } from "../sandbox/log_compartment.ts";
-import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
-import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
-import {
-  type Command,
-  type Commanded,
-  workerEnvironment,
-  workerGrants,
-  workerProgram,
-} from "../sandbox/worker_command.ts";
-import { attempt } from "./attempt.ts";
-import { census, observeCensus } from "./census.ts";
-import type { ControlServer } from "./control_server.ts";
-import { describeGeneration, describeProcess, residentBytes } from "./describe.ts";
-import { removeCodeCaches } from "./code_cache.ts";
-import { stampFiles } from "./file_stamp.ts";
-import { Former } from "./former.ts";
-import { type Code, GenerationCode } from "./generation_code.ts";
-import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
+import { controlHandlers } from "./control_server.ts";
 import type { Inheritance } from "./inheritance.ts";
-import { identityOf, isLost, type Listener } from "./listener.ts";
-import { type ListenerChange, ListenerTable } from "./listener_table.ts";
-import { LogService } from "./log_service.ts";
-import { MetricsService } from "./metrics_service.ts";
-import { type OperationName, OperationQueue } from "./operation_queue.ts";
-import { Orphans } from "./orphans.ts";
-import { abortion, settlesWithin } from "./patience.ts";
-import {
-  allModules,
-  LOGGER_ENTRY,
-  METRICS_ENTRY,
-  type Modules,
-  type OwnPrograms,
-  PREPARE_DEADLINE_MS,
-} from "./prepare.ts";
-import { movedRuntime, rehearse } from "./rehearsal.ts";
-import type { ProcessRecord } from "./process_record.ts";
-import { requireWall } from "./require_wall.ts";
-import { adoptRuntimeFolder, removeIfThere, type RuntimeFolder } from "./runtime_folder.ts";
-import type { ServiceManager, ServiceState } from "./service_manager.ts";
-import { LOOK_INTERVAL_MS } from "./silence.ts";
-import type { ConfinedSpawner, DrainReason } from "./slot.ts";
-import type { Spawner } from "./spawner.ts";
-import type { SpawnRequest } from "./spawner_message.ts";
+import { OperationQueue } from "./operation_queue.ts";
+import { Parts } from "./parts.ts";
+import { rehearse } from "./rehearsal.ts";
+import { describeSupervisor, serviceState, tellServing } from "./status_page.ts";
 import type { System } from "./system.ts";
 import { handToNext } from "./upgrade.ts";
-
-/** How often a candidate is tried whose files are replaced while it starts. */
-const MAX_CANDIDATES = 3;
-
-/** How long a reload waits until the old workers say that they accept no more. */
-const STOP_ACCEPTING_MS = 5_000;
-
-/** What stopping takes besides the deadlines of the config. */
-const STOP_MARGIN_MS = 15_000;
-
-/** How many ended generations `status` remembers. */
-const MAX_RECORDS = 10;
-
-/** What Holdfast brings for the processes of a config. */
-interface Programs extends OwnPrograms {
-  /** The folder of the Holdfast that brings them. */
-  readonly holdfast: string;
-  readonly denoDir: string;
-}
-
-/** A process to be: what it is granted, what it runs, and the files of its module graph. */
-interface Planned {
-  readonly who: Commanded;
-  readonly compartment: Walled;
-  readonly bundle: string;
-  readonly modulesOf: (code: Code) => readonly string[];
-}
+import { Watch } from "./watch.ts";
 
 /** What whoever asked for an operation is told. */
-interface Results extends Record<OperationName, unknown> {
-  readonly start: void;
-  readonly reload: ReloadResult;
-  readonly upgrade: string;
-  readonly stop: void;
-}
-
-const NO_MODULES: Modules = { app: [], helpers: {} };
+type Results = { start: void; reload: ReloadResult; upgrade: string; stop: void };
 
 export class Supervisor {
   readonly #system: System;
-  readonly #file: string;
-  readonly #startedMs = performance.now();
-  readonly #uid = Deno.uid();
-  readonly #environment = Deno.env.toObject();
-  readonly #operations = new OperationQueue<Results>({
-    start: { run: () => this.#start(), outcome: (error) => this.#tellStart(error) },
-    reload: {
-      run: () => this.#reload(),
-      outcome: (error, ms) => this.#tellReload(error, ms),
-      mayRun: (signal) => this.#roomToDrain(signal),
-      merged: (into) => log.info("reload_merged", { into }),
-    },
-    upgrade: { run: () => this.#upgrade(), outcome: (error) => this.#tellUpgrade(error) },
-    stop: { run: () => this.#end(), outcome: () => {} },
-  }, () => this.#health());
+  readonly #inheritance: Inheritance | undefined;
   readonly #stopped = Promise.withResolvers<void>();
-  readonly #generations = new Set<Generation>();
-  readonly #retiring = new Set<Promise<void>>();
-  readonly #ended: GenerationRecord[] = [];
-  readonly #listeners = new ListenerTable((address) =>
-    this.#orphans.bind(() => this.#system.bindListener(address), this.#operations.signal)
-  );
-  #runtime: RuntimeFolder | undefined;
-  #orphans = new Orphans([]);
-  #record: ProcessRecord | undefined;
-  #closeRecord: (() => void) | undefined;
-  #manager: ServiceManager | undefined;
-  /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
-  readonly #programs = new Map<string, Programs>();
-  /** The logger of the incumbent's config. */
-  #logs: LogService | undefined;
-  /** With those that only draining generations still use. */
-  readonly #logServices = new Set<LogService>();
-  #metrics: MetricsService | undefined;
-  readonly #drains = { outcomes: { drained: 0, cut: 0, killed: 0, died: 0 }, ms: 0, cut: 0 };
-  #control: ControlServer | undefined;
-  #incumbent: Generation | undefined;
-  #lastGeneration = 0;
-  #lastWorker = 0;
-  #reloadCount = 0;
-  #lastReload: ReloadResult | undefined;
-  #upgrades = 0;
-  #upgradeRefused: string | undefined;
-  /** What the supervisor that was here before left; nothing once it is taken. */
-  #inheritance: Inheritance | undefined;
-  #former: Former | undefined;
-  #runtimeChange: Promise<void> = Promise.resolve();
-  /** What was told of each thing that is amiss. */
-  readonly #troubles = new Map<string, string>();
+  /** Settles when everything has ended. */
+  readonly stopped = this.#stopped.promise;
+  readonly #operations: OperationQueue<Results>;
+  readonly #parts: Parts;
+  readonly #watch: Watch;
   /** Whether it was told to stop; a start that fails ends in the same way. */
   #ordered = false;
-  /** How many connections waited on each listener at the last look. */
-  #waiting: Record<string, number> = {};
-  readonly #look = setInterval(() => {
-    this.#lookAtListeners();
-    this.#lookAtIncumbent();
-    this.#lookAtLogs();
-    void this.#changeRuntime(() => this.#restoreRuntime());
-  }, LOOK_INTERVAL_MS);
 
   /**
    * @param file the config's path
    * @param inheritance what the one before it in this process left
    */
   constructor(file: string, system: System, inheritance?: Inheritance) {
-    this.#file = file;
     this.#system = system;
     this.#inheritance = inheritance;
-  }
-
-  /** Settles when everything has ended. */
-  get stopped(): Promise<void> {
-    return this.#stopped.promise;
+    const operations: OperationQueue<Results> = new OperationQueue<Results>({
+      start: {
+        run: () => this.#start(),
+        outcome: (error) => {
+          // Told to stop before it was up: that is no failure.
+          if (error && !operations.signal.aborted) throw error;
+        },
+      },
+      reload: {
+        run: () => this.#reload(),
+        outcome: (error, ms) => this.#tellReload(error, ms),
+        mayRun: (signal) => this.#parts.generations.roomToDrain(signal),
+        merged: (into) => log.info("reload_merged", { into }),
+      },
+      upgrade: {
+        run: () => this.#upgrade(),
+        outcome: (error) => this.#parts.history.tellUpgrade(error, this.#parts.generation),
+      },
+      stop: { run: () => this.#end(), outcome: () => {} },
+    }, () => this.#parts.health);
+    this.#operations = operations;
+    const handlers = controlHandlers(this);
+    this.#parts = new Parts({ file, system, operations, handlers, status: () => this.status() });
+    this.#watch = new Watch(this.#parts);
   }
 
   /**
@@ -186,220 +77,54 @@ export class Supervisor {
     }
   }
 
-  #tellStart(error: Error | undefined): void {
-    // Told to stop before it was up: that is no failure.
-    if (error && !this.#operations.signal.aborted) throw error;
-  }
-
   async #start(): Promise<void> {
-    this.#system.closeIn();
-    const inheritance = this.#inheritance;
-    if (inheritance) this.#takeOver(inheritance);
-    this.#manager = this.#system.openServiceManager(inheritance?.service);
-    this.#listeners.open(this.#manager, inheritance?.listeners);
-    const config = this.#listeners.resolve(await this.#system.loadConfig(this.#file));
-    // The lock first: a second supervisor must learn that it is one before it does anything else.
-    const runtime = this.#runtime ??= await this.#system.openRuntimeFolder(
-      realRuntime(config),
-      config.account?.gid,
-    );
-    this.#keepRecord(inheritance);
-    await this.#programsOf(config);
-    this.#control = await this.#openControl(runtime, inheritance?.control);
-    this.#system.giveUpPermissions();
-    this.#removeLeftCode();
+    const parts = this.#parts;
+    const config = await parts.open(this.#inheritance);
     try {
       await this.#switchTo(config);
     } catch (error) {
-      if (!this.#former || this.#operations.signal.aborted) throw error;
+      if (!parts.former || this.#operations.signal.aborted) throw error;
       // The old one's workers serve still: better them than nobody.
-      this.#upgradeRefused = (error as Error).message;
-      log.error("upgrade_unfinished", {
-        reason: this.#upgradeRefused,
-        hint: "The workers from before it serve; HUP tries again",
-      });
-      return;
+      return parts.history.tellUnfinished(error as Error);
     }
-    if (this.#uid === 0 && config.account === undefined) {
-      log.warn("workers_run_as_root", { hint: "Set user in the config" });
-    }
-    this.#manager.ready(this.#serviceState());
-    this.#orphans.endAfter(this.#stopMs());
-    log.info("serving", {
-      pid: Deno.pid,
-      listen: [...this.#listeners.listeners.keys()],
-      generation: this.#incumbent?.number,
-      ms: Math.round(performance.now() - this.#startedMs),
-    });
+    parts.runtime.record.orphans.endAfter(parts.generations.stopMs);
+    tellServing(parts, config);
   }
 
-  #openControl(runtime: RuntimeFolder, fd?: number): Promise<ControlServer> {
-    return this.#system.openControl(runtime.controlSocket, {
-      status: () => ({ type: "status", status: this.status() }),
-      reload: async (): Promise<Answer> => ({ type: "reloaded", result: await this.reload() }),
-      upgrade: async (): Promise<Answer> => ({
-        type: "upgrade_refused",
-        reason: await this.upgrade(),
-      }),
-      reopen: () => this.#reopenLogs(),
-      stop: async (): Promise<Answer> => {
-        await this.stop();
-        return { type: "stopped" };
-      },
-    }, fd);
+  /** Brings in a config. Everything that can fail comes before the one step that changes the incumbent. */
+  async #switchTo(config: Config): Promise<void> {
+    const { generations, launches, listeners, services, candidates, former } = this.#parts;
+    const { generation, change, logs, metrics, brought } = await candidates.bringUp(config);
+    const old = generations.promote(generation);
+    launches.forgetPrograms(brought);
+    services.keep(logs, metrics);
+    listeners.commit(change);
+    if (old) generations.retire(old, "replaced");
+    former?.retire();
+    if (old) await generations.untilStopped(old, this.#operations.signal);
   }
 
-  /** The runtime folder in use. */
-  get #runtimeFolder(): string {
-    return dirname(this.#runtime!.lockFile);
+  /** Brings in new code and new config. Never throws: the result says how it went. */
+  reload(): Promise<ReloadResult> {
+    return this.#operations.ask("reload");
   }
 
-  /** A config may not move the runtime folder; a link to it may be moved. */
-  #requireRuntime(after: RuntimePlace): void {
-    const before = this.#incumbent?.config;
-    if (!before) return;
-    const place = (of: RuntimePlace) => ({ folder: of.folder, runtime: realRuntime(of) });
-    if (keepsRuntime(place(before), place(after))) return;
-    throw movedRuntime(
-      `A running supervisor cannot move its runtime folder, from ${before.runtime} to ${after.runtime}`,
-    );
+  async #reload(): Promise<void> {
+    const { file, history, listeners, manager, runtime, services: { logs } } = this.#parts;
+    history.reloads++;
+    manager?.reloading();
+    if (logs?.fits) logs.reopen();
+    const config = await this.#system.loadConfig(file);
+    runtime.requireSame(config);
+    await this.#switchTo(listeners.resolve(config));
+    await runtime.follow(config);
   }
 
-  /** Takes another runtime folder into use, or the same one once more. */
-  async #useRuntime(folder: string): Promise<void> {
-    const [oldControl, oldRuntime] = [this.#control, this.#runtime];
-    const gid = this.#incumbent?.config.account?.gid;
-    const runtime = await this.#system.openRuntimeFolder(folder, gid);
-    try {
-      this.#control = await this.#openControl(runtime);
-    } catch (error) {
-      attempt("close the runtime folder", () => runtime.close());
-      throw error;
-    }
-    this.#runtime = runtime;
-    attempt("remove the record of processes", () => this.#record?.close());
-    this.#record = this.#system.openProcessRecord(this.#runtimeFolder);
-    this.#writeRecord();
-    attempt("close the control socket", () => oldControl?.close());
-    attempt("close the runtime folder", () => oldRuntime?.close());
-    log.info("runtime_opened", { folder });
-  }
-
-  /** Follows a link to the runtime folder that was moved. The switch has happened: it goes on without. */
-  async #followRuntime(config: Config): Promise<void> {
-    const folder = realRuntime(config);
-    if (this.#operations.signal.aborted || folder === this.#runtimeFolder) return;
-    try {
-      await this.#useRuntime(folder);
-    } catch (error) {
-      log.error("runtime_stays", {
-        folder: this.#runtimeFolder,
-        reason: (error as Error).message,
-        hint: "Set runtime in the config to a folder that stays, such as /run/holdfast",
-      });
-    }
-  }
-
-  /** Makes the lock and the control socket anew where somebody has removed them. */
-  async #restoreRuntime(): Promise<void> {
-    const [runtime, control] = [this.#runtime, this.#control];
-    if (!runtime || !control || this.#operations.signal.aborted) return;
-    const locked = identityOf(runtime.lockFile) === runtime.made;
-    if (locked && identityOf(runtime.controlSocket) === control.made) return;
-    try {
-      if (locked) {
-        control.close();
-        await removeIfThere(runtime.controlSocket);
-        this.#control = await this.#openControl(runtime);
-      } else {
-        // With an old release its runtime folder went: the next one has another.
-        const folder = identityOf(dirname(this.#runtimeFolder)) === undefined
-          ? (await this.#system.locateRuntime(this.#file)).runtime
-          : this.#runtimeFolder;
-        await this.#useRuntime(folder);
-      }
-      this.#told("runtime", undefined);
-      log.warn("control_restored", { socket: this.#runtime!.controlSocket });
-    } catch (error) {
-      this.#told("runtime", (error as Error).message, (reason) => {
-        log.error("control_lost", {
-          ...{ socket: runtime.controlSocket, reason },
-          hint: "Commands cannot reach it; HUP, USR2 and TERM can",
-        });
-      });
-    }
-  }
-
-  /** Tells of what is amiss once, and again when it is another thing. */
-  #told(
-    what: string,
-    reason: string | undefined,
-    tell: (reason: string) => void = () => {},
-    over: () => void = () => {},
-  ): void {
-    if (reason === undefined) {
-      if (this.#troubles.delete(what)) over();
-    } else if (this.#troubles.get(what) !== reason) {
-      this.#troubles.set(what, reason);
-      tell(reason);
-    }
-  }
-
-  /** One change of the runtime folder after the other. */
-  #changeRuntime(change: () => Promise<void>): Promise<void> {
-    return this.#runtimeChange = this.#runtimeChange.then(change);
-  }
-
-  /** Has it on record what this supervisor starts, and learns what one that was killed has left. */
-  #keepRecord(inheritance: Inheritance | undefined): void {
-    this.#record = this.#system.openProcessRecord(this.#runtimeFolder);
-    const own = new Set(inheritance?.residents.map(({ pid }) => pid));
-    this.#orphans = new Orphans(this.#record.left().filter(({ pid }) => !own.has(pid)));
-    const endObserving = observeCensus(() => this.#writeRecord());
-    this.#closeRecord = () => {
-      endObserving();
-      this.#orphans.letGo();
-      // The next start is to know of those that are left.
-      if (this.#orphans.living.length === 0) this.#record?.close();
-      else this.#writeRecord();
-    };
-  }
-
-  #writeRecord(): void {
-    const started = [...census].map(([pid, { role }]) => ({ pid, role }));
-    const own = [...started, ...this.#former?.residents ?? []]
-      .map(({ pid, role }) => ({ pid, role: roleText(role) }));
-    attempt("record the processes", () => this.#record?.write([...own, ...this.#orphans.living]));
-  }
-
-  /** Where a generation keeps its code: with its release, where each has a runtime folder of its own. */
-  async #codeFolder(config: Config): Promise<string> {
-    const [folder, gid] = [realRuntime(config), config.account?.gid];
-    try {
-      // One that is in use may be open to workers of before.
-      if (folder !== this.#runtimeFolder || gid !== undefined) {
-        await this.#system.makePrivateFolder(folder, gid);
-      }
-      return folder;
-    } catch (error) {
-      if (folder === this.#runtimeFolder) throw error;
-      return this.#runtimeFolder;
-    }
-  }
-
-  /** What the one before this one left compiled, which its processes may still run. */
-  #removeLeftCode(): void {
-    const left = this.#system.listCodeCaches(this.#runtimeFolder);
-    if (this.#former) void this.#former.gone.then(() => removeCodeCaches(left));
-    else removeCodeCaches(left);
-  }
-
-  #takeOver(inheritance: Inheritance): void {
-    this.#runtime = adoptRuntimeFolder(inheritance.runtime, inheritance.lock);
-    this.#former = new Former(inheritance);
-    this.#lastGeneration = inheritance.lastGeneration;
-    this.#lastWorker = inheritance.lastWorker;
-    this.#upgrades = inheritance.upgrades;
+  #tellReload(error: Error | undefined, ms: number): ReloadResult {
+    const { generation, history, manager } = this.#parts;
+    const result = history.tellReload(error, ms, generation);
+    if (!this.#operations.signal.aborted) manager?.ready(serviceState(this.#parts));
+    return result;
   }
 
   /**
@@ -412,449 +137,20 @@ export class Supervisor {
     return this.#operations.ask("upgrade");
   }
 
-  #tellUpgrade(error: Error = new Error("the program was not replaced")): string {
-    const { message } = toHoldfastError(error);
-    this.#upgradeRefused = message;
-    log.error("upgrade_refused", { reason: message, generation: this.#incumbent?.number });
-    return message;
-  }
-
   async #upgrade(): Promise<void> {
     const { signal } = this.#operations;
-    signal.throwIfAborted();
-    if (!this.#incumbent || !this.#runtime || !this.#control) {
-      throw new Error("it does not serve yet");
-    }
-    await this.#changeRuntime(() => this.#restoreRuntime());
-    this.#requireRuntime(await this.#system.locateRuntime(this.#file));
-    const own = this.#system.ownProgram(this.#file);
-    await rehearse(own, this.#runtimeFolder, signal);
-    await this.#changeRuntime(() => this.#restoreRuntime());
-    log.info("upgrading", { generation: this.#lastGeneration });
+    const { file, generations, runtime } = this.#parts;
+    if (!generations.incumbent) throw new Error("it does not serve yet");
+    await runtime.restore();
+    runtime.requireSame(await this.#system.locateRuntime(file));
+    const own = this.#system.ownProgram(file);
+    await rehearse(own, runtime.folder, signal);
+    await runtime.restore();
+    log.info("upgrading", { generation: generations.last });
     this.#operations.mergeWaiting();
     await flushLog();
     signal.throwIfAborted();
-    const { listeners, ...service } = this.#listeners.handOver();
-    handToNext(own, {
-      folder: this.#runtimeFolder,
-      runtime: this.#runtime,
-      control: this.#control,
-      listeners,
-      service: this.#manager && { ...this.#manager.handOver(), ...service },
-      former: this.#former?.residents ?? [],
-      lastGeneration: this.#lastGeneration,
-      lastWorker: this.#lastWorker,
-      upgrades: this.#upgrades + 1,
-    });
-  }
-
-  /** Brings in new code and new config. Never throws: the result says how it went. */
-  reload(): Promise<ReloadResult> {
-    return this.#operations.ask("reload");
-  }
-
-  /** Each generation that drains holds its processes: a reload waits until one more may. */
-  async #roomToDrain(signal: AbortSignal): Promise<void> {
-    const { maxDraining = Infinity } = this.#incumbent?.config.reload ?? {};
-    if (this.#retiring.size < maxDraining || signal.aborted) return;
-    log.warn("reload_waits", {
-      draining: this.#retiring.size,
-      hint: "Raise reload.maxDraining, or lower reload.drainDeadlineMs",
-    });
-    while (this.#retiring.size >= maxDraining && !signal.aborted) {
-      await Promise.race([...this.#retiring, abortion(signal)]);
-    }
-  }
-
-  async #reload(): Promise<void> {
-    this.#reloadCount++;
-    this.#manager?.reloading();
-    if (this.#logs?.fits) this.#logs.reopen();
-    const config = await this.#system.loadConfig(this.#file);
-    this.#requireRuntime(config);
-    await this.#switchTo(this.#listeners.resolve(config));
-    await this.#changeRuntime(() => this.#followRuntime(config));
-  }
-
-  #tellReload(error: Error | undefined, ms: number): ReloadResult {
-    const { message, hint } = error ? toHoldfastError(error) : {};
-    const result = {
-      outcome: error ? "refused" as const : "done" as const,
-      ...message !== undefined && { reason: message },
-      ...hint !== undefined && { hint },
-      generation: this.#incumbent?.number ?? 0,
-      ms: Math.round(ms),
-      at: new Date().toISOString(),
-    };
-    this.#lastReload = result;
-    if (error) log.error("reload_refused", result);
-    else log.info("reload_done", result);
-    if (!this.#operations.signal.aborted) this.#manager?.ready(this.#serviceState());
-    return result;
-  }
-
-  /**
-   * Brings in a config. Where a file of the app is replaced meanwhile, as a deployment does, the wall
-   * stands around the one before and the candidate fails: then another one is tried.
-   */
-  async #switchTo(config: Config): Promise<void> {
-    for (let left = MAX_CANDIDATES - 1;; left--) {
-      let replaced = () => false;
-      try {
-        return await this.#tryCandidate(config, (modules) => {
-          const stamp = stampFiles(modules);
-          replaced = () => stampFiles(modules) !== stamp;
-        });
-      } catch (error) {
-        if (!replaced() || left === 0 || this.#operations.signal.aborted) throw error;
-        log.warn("files_changed", { reason: (error as Error).message, left });
-      }
-    }
-  }
-
-  /** Everything that can fail comes before the one step that changes the incumbent. */
-  async #tryCandidate(
-    config: Config,
-    onModules: (modules: readonly string[]) => void,
-  ): Promise<void> {
-    const { signal } = this.#operations;
-    this.#manager?.extendTimeout(PREPARE_DEADLINE_MS + config.reload.readyDeadlineMs);
-    const change: ListenerChange = new Map();
-    const instances = config.helpers.flatMap((helper) =>
-      Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
-    );
-    const spawners: Spawner[] = [];
-    let candidate: Generation | undefined;
-    let logs: LogService | undefined;
-    let metrics: MetricsService | undefined;
-    let code: GenerationCode | undefined;
-    let brought = "";
-    try {
-      const { holdfast, denoDir, spawner, ...bundles } = await this.#programsOf(config);
-      brought = holdfast;
-      // Their threads start while the modules are looked at; both take their time.
-      for (let left = config.workers + instances.length; left > 0; left--) {
-        spawners.push(this.#system.startSpawner(spawner));
-      }
-      code = new GenerationCode({
-        ...{ system: this.#system, config, denoDir, signal },
-        runtime: () => this.#runtimeFolder,
-        findFolder: () => this.#codeFolder(config),
-        earlier: this.#incumbent?.code,
-      });
-      const first = await code.prepare();
-      onModules(allModules(first.modules));
-      await this.#system.makeFolders(config);
-      logs = await this.#logsFor(config, signal);
-      metrics = await this.#metricsFor(config, change, signal);
-      this.#warnOfMissingWall(config);
-      const worker: Planned = {
-        who: "worker",
-        compartment: config,
-        bundle: bundles.worker,
-        modulesOf: ({ modules }) => modules.app,
-      };
-      const planned: Planned[] = [
-        ...Array.from({ length: config.workers }, () => worker),
-        ...instances.map(({ helper }): Planned => ({
-          who: `helper ${helper.name}`,
-          compartment: helper,
-          bundle: bundles.helper,
-          modulesOf: ({ modules }) => modules.helpers[helper.name]!,
-        })),
-      ];
-      const spawnings = await Promise.all(
-        planned.map((each, index) => this.#prepareSpawning(config, each, spawners[index]!, code)),
-      );
-      const helpers = spawnings.slice(config.workers);
-      const listeners: Listener[] = [];
-      for (const address of config.listen) {
-        listeners.push(await this.#listeners.acquire(address, "app", change));
-      }
-      candidate = new Generation({
-        number: ++this.#lastGeneration,
-        config,
-        code,
-        listeners,
-        logs,
-        workers: spawnings.slice(0, config.workers),
-        helpers: instances.map((each, index) => ({ ...each, ...helpers[index]! })),
-        nextWorker: () => ++this.#lastWorker,
-      });
-      this.#generations.add(candidate);
-      await candidate.start(signal);
-    } catch (error) {
-      if (candidate) this.#generations.delete(candidate);
-      else for (const spawner of spawners) attempt("close the spawner", () => spawner.close());
-      this.#listeners.abandon(change);
-      code?.close();
-      if (metrics !== this.#metrics) await metrics?.close();
-      await this.#endUnusedLogs();
-      throw error;
-    }
-    const incumbent = this.#incumbent;
-    this.#incumbent = candidate;
-    this.#forgetPrograms(brought);
-    this.#logs = logs;
-    logToFiles(logs && ((line) => logs.write(line)));
-    if (metrics !== this.#metrics) void this.#metrics?.close();
-    this.#metrics = metrics;
-    this.#listeners.commit(change);
-    if (incumbent) this.#retire(incumbent, "replaced");
-    this.#former?.retire();
-    if (incumbent) await this.#untilStopped(incumbent);
-  }
-
-  /**
-   * A reload is done when only the new version takes new connections: whoever connects after it must
-   * not meet the old one. The switch has happened, so that an old worker that says nothing delays
-   * the outcome and no more.
-   */
-  async #untilStopped(old: Generation): Promise<void> {
-    const ended = Promise.race([old.stopped, abortion(this.#operations.signal)]);
-    if (await settlesWithin(ended, STOP_ACCEPTING_MS)) return;
-    log.warn("still_accepting", {
-      generation: old.number,
-      waitedMs: STOP_ACCEPTING_MS,
-      hint: "A worker keeps its event loop busy; it is killed after reload.drainDeadlineMs",
-    });
-  }
-
-  /** What every config needs, made once. */
-  async #programsOf(config: Config): Promise<Programs> {
-    const holdfast = this.#system.holdfastOf(config);
-    const known = this.#programs.get(holdfast);
-    if (known !== undefined) return known;
-    const loading = this.#system.loadPrograms(config, this.#runtimeFolder);
-    // What is being made in the runtime folder is removed before a failure is told.
-    const settled = loading.then(() => {}, () => {});
-    const denoDir = await this.#system.findDenoDir(config).finally(() => settled);
-    const programs = { holdfast, denoDir, ...await loading };
-    this.#programs.set(holdfast, programs);
-    return programs;
-  }
-
-  /** What the incumbent does not need is not needed: a reload to it reads it anew. */
-  #forgetPrograms(kept: string): void {
-    for (const holdfast of [...this.#programs.keys()]) {
-      if (holdfast !== kept) this.#programs.delete(holdfast);
-    }
-  }
-
-  /** The logger of a config: the one that runs, if the config asks for no other. */
-  async #logsFor(config: Config, signal: AbortSignal): Promise<LogService | undefined> {
-    const { folder } = config.log;
-    if (folder === undefined) return undefined;
-    const { access, rotateBytes, rotateHours, keep, compress } = config.log;
-    const log = { folder, access, rotateBytes, rotateHours, keep, compress };
-    const { holdfast, logger: bundle, spawner: program } = await this.#programsOf(config);
-    const compartment = logCompartment(config, folder, join(holdfast, LOGGER_ENTRY));
-    const planned: Planned = { who: "logger", compartment, bundle, modulesOf: () => [] };
-    const plan = await this.#planOf(config, planned, log);
-    if (this.#logs?.plan === plan) {
-      if (!this.#logs.fits) await this.#logs.renew();
-      return this.#logs;
-    }
-    const spawner = this.#system.startSpawner(program);
-    let service: LogService;
-    try {
-      service = new LogService({
-        ...await this.#prepareOwn(config, planned, spawner),
-        ...{ log, config, plan },
-      });
-    } catch (error) {
-      attempt("close the spawner", () => spawner.close());
-      throw error;
-    }
-    await service.start(signal);
-    this.#logServices.add(service);
-    return service;
-  }
-
-  /** The metrics process of a config: the one that runs, if the config asks for no other. */
-  async #metricsFor(
-    config: Config,
-    change: ListenerChange,
-    signal: AbortSignal,
-  ): Promise<MetricsService | undefined> {
-    const { metrics } = config;
-    if (metrics === undefined) return undefined;
-    const { holdfast, metrics: bundle, spawner: program } = await this.#programsOf(config);
-    const compartment = metricsCompartment(config, metrics.listen, join(holdfast, METRICS_ENTRY));
-    const { text } = metrics.listen;
-    const planned: Planned = { who: "metrics", compartment, bundle, modulesOf: () => [] };
-    const plan = await this.#planOf(config, planned, text);
-    // The one that runs may have it, or the program before this one in the same process.
-    const listener = await this.#listeners.acquire(metrics.listen, "metrics", change);
-    if (this.#metrics?.plan === plan && this.#metrics.listener === listener) return this.#metrics;
-    const spawner = this.#system.startSpawner(program);
-    let service: MetricsService | undefined;
-    try {
-      service = new MetricsService({
-        ...await this.#prepareOwn(config, planned, spawner),
-        ...{ config, listener, plan },
-        status: () => this.status(),
-      });
-      await service.start(signal);
-      return service;
-    } catch (error) {
-      if (!service) attempt("close the spawner", () => spawner.close());
-      throw error;
-    }
-  }
-
-  /** What a program of Holdfast's own is spawned with. */
-  async #prepareOwn(config: Config, planned: Planned, spawner: Spawner) {
-    return {
-      ...await this.#prepareSpawning(config, planned, spawner),
-      grants: workerGrants(planned.compartment),
-      nextWorker: () => ++this.#lastWorker,
-    };
-  }
-
-  /** Has the log files opened anew; where the folder is another one, by a logger whose wall has that. */
-  async #reopenLogs(): Promise<Answer> {
-    const [logs, config] = [this.#logs, this.#incumbent?.config];
-    if (!logs || !config) return { type: "refused", reason: "the config has no log.folder" };
-    if (logs.fits) logs.reopen();
-    else {
-      await this.#system.makeFolders({ ...config, unveil: [], helpers: [] });
-      await logs.renew();
-    }
-    return { type: "reopened" };
-  }
-
-  /** Ends each logger that no generation writes to any more. */
-  async #endUnusedLogs(): Promise<void> {
-    const used = new Set([this.#logs, ...[...this.#generations].map(({ logs }) => logs)]);
-    for (const service of [...this.#logServices]) {
-      if (used.has(service)) continue;
-      this.#logServices.delete(service);
-      await service.close();
-    }
-  }
-
-  /** Ends every logger; what is logged after this goes to stderr alone. */
-  async #endLogs(): Promise<void> {
-    logToFiles(undefined);
-    this.#logs = undefined;
-    await this.#endUnusedLogs();
-  }
-
-  /** By this a logger, or a metrics process, is known to be the one that another config asks for. */
-  async #planOf(config: Config, planned: Planned, duty: unknown): Promise<string> {
-    const { denoDir } = await this.#programsOf(config);
-    const command = this.#system.commandOf(config, planned.who, planned.compartment);
-    const request = this.#spawnRequest(config, command, planned, denoDir, 0);
-    // Not with Deno's caches, of which the names come and go with every command of Deno's.
-    const wall = this.#wallOf(config, command, planned, { denoDir, modules: NO_MODULES }, []);
-    const plain = (_: string, value: unknown) => typeof value === "bigint" ? `${value}` : value;
-    return JSON.stringify([request, wall, duty], plain);
-  }
-
-  /** Builds the wall of a process around a spawner, and around each that comes after it. */
-  async #prepareSpawning(
-    config: Config,
-    planned: Planned,
-    spawner: Spawner,
-    own?: GenerationCode,
-  ): Promise<SlotSpawning> {
-    const { denoDir, spawner: program } = await this.#programsOf(config);
-    const generation = this.#lastGeneration + 1;
-    const confine = async (around: Spawner, code: Code): Promise<ConfinedSpawner> => {
-      // What lies at a name is asked each time: the deno program above all may be another one by then.
-      const command = this.#system.commandOf(config, planned.who, planned.compartment);
-      await around.confine(this.#wallOf(config, command, planned, code));
-      const request = this.#spawnRequest(config, command, planned, code.denoDir, generation);
-      return { spawner: around, request };
-    };
-    const first = own?.code ?? { denoDir, modules: NO_MODULES };
-    return {
-      first: await confine(spawner, first),
-      next: async () => {
-        const code = await own?.renew() ?? first;
-        const another = this.#system.startSpawner(program);
-        try {
-          return await confine(another, code);
-        } catch (error) {
-          attempt("close the spawner", () => another.close());
-          throw error;
-        }
-      },
-    };
-  }
-
-  #warnOfMissingWall({ wall }: Config): void {
-    if (wall === "kernel") return;
-    log.warn("wall_is_deno_only", {
-      missing: ["landlock", "seccomp", "limits"],
-      hint: "Native code in a worker is not held back",
-    });
-  }
-
-  /** The kernel's layer for a process of this config; an error where the machine has none. */
-  #wallOf(
-    config: Config,
-    { program: denoProgram, files }: Command,
-    { compartment, modulesOf }: Planned,
-    code: Code,
-    caches = this.#system.findCaches(code.denoDir),
-  ): Wall | undefined {
-    if (config.wall === "deno") return undefined;
-    const abi = this.#system.landlockAbi();
-    requireWall(abi);
-    const forbidden = this.#runtime!.lockFile;
-    return workerWall(compartment, {
-      arch: Deno.build.arch,
-      abi,
-      caches,
-      denoProgram,
-      modules: [...files, ...modulesOf(code)],
-      forbidden,
-    });
-  }
-
-  #spawnRequest(
-    { log }: Config,
-    { program, args, env, input }: Command,
-    { who, compartment, bundle }: Planned,
-    denoDir: string,
-    generation: number,
-  ): SpawnRequest {
-    const { account, app }: Compartment = compartment;
-    // What is Holdfast's own imports no module of the app's project.
-    const imports = who !== "logger" && who !== "metrics";
-    const source = input === "nothing" ? "" : imports ? workerProgram(bundle, app.module) : bundle;
-    return {
-      ...{ program, args },
-      env: {
-        ...workerEnvironment(compartment, this.#environment, denoDir, generation),
-        ...env,
-      },
-      cwd: app.project,
-      source,
-      output: {
-        lineBytes: log.outputLineBytes,
-        bytesPerSecond: log.outputBytesPerSecond,
-        burstBytes: log.outputBurstBytes,
-      },
-      account: account && { uid: account.uid, gid: account.gid },
-    };
-  }
-
-  #retire(generation: Generation, reason: DrainReason): void {
-    const work = generation.drain(reason).then(async (record) => {
-      this.#generations.delete(generation);
-      this.#retiring.delete(work);
-      this.#ended.unshift(record);
-      this.#ended.length = Math.min(this.#ended.length, MAX_RECORDS);
-      this.#drains.outcomes[record.outcome]++;
-      this.#drains.ms += record.drainMs;
-      this.#drains.cut += record.cut ?? 0;
-      log.info("generation_ended", { ...record });
-      await this.#endUnusedLogs();
-    });
-    this.#retiring.add(work);
+    handToNext(own, this.#parts.handOver());
   }
 
   /** Drains every generation and ends. A second call waits for the first. */
@@ -862,23 +158,23 @@ export class Supervisor {
     if (this.#operations.state !== "stopping") {
       this.#ordered = true;
       log.info("stopping");
-      this.#manager?.stopping(this.#stopMs());
+      this.#parts.manager?.stopping(this.#parts.generations.stopMs);
     }
     await this.#operations.ask("stop");
   }
 
   /** What was under way has seen the signal; what came out of it is drained too. */
   async #end(): Promise<void> {
+    const { former, generations, services } = this.#parts;
     try {
-      if (this.#incumbent) this.#retire(this.#incumbent, "stopping");
-      this.#former?.retire();
-      await Promise.all([...this.#retiring, this.#former?.gone]);
-      await this.#metrics?.close();
-      this.#metrics = undefined;
-      await this.#runtimeChange;
-      this.#letGo();
+      if (generations.incumbent) generations.retire(generations.incumbent, "stopping");
+      former?.retire();
+      await Promise.all([generations.drained(), former?.gone]);
+      await services.endMetrics();
+      this.#watch.close();
+      await this.#parts.close();
       if (this.#ordered) log.info("stopped");
-      await this.#endLogs();
+      await services.endLogs();
     } finally {
       this.#stopped.resolve();
     }
@@ -886,140 +182,17 @@ export class Supervisor {
 
   /** Ends every worker now; for a second order to stop. */
   cut(): void {
-    log.warn("cutting", { generations: this.#generations.size });
-    for (const generation of this.#generations) generation.cut();
-    this.#former?.cut();
+    this.#parts.generations.cut();
+    this.#parts.former?.cut();
   }
 
-  /** The longest that stopping takes: what is under way, then the worker, then its helpers. */
-  #stopMs(): number {
-    const { reload } = this.#incumbent?.config ?? {};
-    if (!reload) return STOP_MARGIN_MS;
-    return reload.readyDeadlineMs + 2 * reload.drainDeadlineMs + STOP_MARGIN_MS;
-  }
-
-  #serviceState(): ServiceState {
-    return {
-      generation: this.#incumbent?.number ?? 0,
-      listeners: [...this.#listeners.listeners.keys()],
-      failing: this.#operations.state === "failing",
-      lastReload: this.#lastReload,
-    };
-  }
-
-  /**
-   * Only a worker can have made a listener stop, and which one nobody can tell: the socket is one.
-   * None takes connections there again until it listens anew, so all are replaced.
-   */
-  #lookAtListeners(): void {
-    if (this.#incumbent && !this.#operations.signal.aborted) {
-      this.#manager?.setStatus(this.#serviceState());
-    }
-    this.#waiting = {};
-    for (const [text, listener] of this.#listeners.listeners) {
-      this.#told(
-        text,
-        isLost(listener) ? "its file was removed or replaced" : undefined,
-        (reason) => {
-          log.error("listener_lost", { listen: text, reason, hint: "HUP binds it anew" });
-        },
-      );
-      attempt(`set the options of ${text} back`, () => {
-        const options = listener.setBack();
-        if (options.length === 0) return;
-        // Which worker it was nobody can tell, and nobody is worse off now.
-        const generation = this.#incumbent?.number;
-        const changed = options.map(({ level, name }) => `${level}:${name}`);
-        log.error("listener_changed", { listen: text, generation, options: changed });
-      });
-      attempt(`look at what waits on ${text}`, () => this.#waiting[text] = listener.waiting());
-      attempt(`listen on ${text} again`, () => {
-        if (!listener.listenAgain()) return;
-        log.error("listener_stopped", { listen: text, generation: this.#incumbent?.number });
-        for (const { process } of this.#incumbent?.workers ?? []) {
-          process?.condemn(`made ${text} stop`);
-        }
-      });
-    }
-    this.#incumbent?.lookAtAcceptance(sumOf(this.#waiting));
-  }
-
-  #lookAtLogs(): void {
-    const { log: { folder }, trouble } = this.#logs ?? { log: { folder: "" } };
-    this.#told("log", trouble, (reason) => log.error("log_unwritten", { folder, reason }));
-  }
-
-  /** Tells when the incumbent begins to fail, and when that is over. */
-  #lookAtIncumbent(): void {
-    const { failing = false, number: generation } = this.#incumbent ?? {};
-    const tell = () =>
-      log.error("failing", { generation, hint: "See why its workers die, and reload" });
-    const over = () => log.info("serving_again", { generation });
-    this.#told("incumbent", failing ? "its workers die" : undefined, tell, over);
-  }
-
-  #letGo(): void {
-    clearInterval(this.#look);
-    this.#listeners.close();
-    attempt("close the control socket", () => this.#control?.close());
-    this.#control = undefined;
-    attempt("close the record of processes", () => this.#closeRecord?.());
-    this.#closeRecord = undefined;
-    attempt("close the runtime folder", () => this.#runtime?.close());
-    this.#runtime = undefined;
-    this.#manager?.close();
-    this.#manager = undefined;
-  }
-
-  #health(): "starting" | "serving" | "failing" | "upgrading" {
-    if (this.#incumbent === undefined) return this.#former ? "upgrading" : "starting";
-    return this.#incumbent.failing ? "failing" : "serving";
+  /** Has the log files opened anew. */
+  reopen(): Promise<Answer> {
+    return this.#parts.services.reopen(this.#parts.generations.incumbent?.config);
   }
 
   /** What `holdfast status` shows. */
   status(): Status {
-    return {
-      pid: Deno.pid,
-      state: this.#operations.state,
-      memoryBytes: residentBytes(Deno.pid),
-      descriptors: countDescriptors(Deno.pid),
-      holdfast: VERSION,
-      deno: Deno.version.deno,
-      config: this.#incumbent?.config.file ?? this.#file,
-      named: this.#file,
-      ageMs: Math.round(performance.now() - this.#startedMs),
-      listeners: [...this.#listeners.listeners.keys()],
-      waiting: this.#waiting,
-      accepting: !this.#incumbent?.stalled,
-      logger: this.#logs
-        ? {
-          folder: this.#logs.log.folder,
-          dropped: this.#logs.dropped,
-          replacements: this.#logs.replacements,
-          ...this.#logs.trouble !== undefined && { trouble: this.#logs.trouble },
-          process: describeProcess(this.#logs.process),
-        }
-        : null,
-      metrics: this.#metrics
-        ? {
-          listen: this.#metrics.listen,
-          replacements: this.#metrics.replacements,
-          process: describeProcess(this.#metrics.process),
-        }
-        : null,
-      events: countEvents(),
-      drains: this.#drains,
-      generations: [...this.#generations].map(describeGeneration),
-      reloads: this.#reloadCount,
-      reload: this.#operations.reload,
-      lastReload: this.#lastReload ?? null,
-      upgrades: this.#upgrades,
-      upgradeRefused: this.#upgradeRefused ?? null,
-      ended: this.#ended,
-    };
+    return describeSupervisor(this.#parts);
   }
-}
-
-function sumOf(counts: Readonly<Record<string, number>>): number {
-  return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }

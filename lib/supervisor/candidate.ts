@@ -1,0 +1,193 @@
+/** Candidates: a whole generation is brought up beside the incumbent, which nothing here changes. */
+import { log } from "../base/log.ts";
+import type { Config } from "../config/config.ts";
+import { realRuntime } from "../config/runtime_place.ts";
+import { attempt } from "./attempt.ts";
+import { stampFiles } from "./file_stamp.ts";
+import { GenerationCode } from "./generation_code.ts";
+import { Generation } from "./generation.ts";
+import type { Generations } from "./generations.ts";
+import type { Launches, Planned } from "./launches.ts";
+import type { Listener } from "./listener.ts";
+import type { ListenerChange, ListenerTable } from "./listener_table.ts";
+import type { LogService } from "./log_service.ts";
+import type { MetricsService } from "./metrics_service.ts";
+import { allModules, PREPARE_DEADLINE_MS } from "./prepare.ts";
+import type { RuntimeKeeper } from "./runtime_keeper.ts";
+import type { Services } from "./services.ts";
+import type { Spawner } from "./spawner.ts";
+import type { System } from "./system.ts";
+
+/** How often a candidate is tried whose files are replaced while it starts. */
+const MAX_CANDIDATES = 3;
+
+export interface CandidatesOptions {
+  readonly system: System;
+  readonly generations: Generations;
+  readonly launches: Launches;
+  readonly listeners: ListenerTable;
+  readonly runtime: RuntimeKeeper;
+  readonly services: Services;
+  /** Gives up a candidate when it aborts. */
+  readonly signal: AbortSignal;
+  /** Told how long bringing one up may take. */
+  readonly extendTimeout: (ms: number) => void;
+}
+
+/** A generation that accepts connections, and all that is to be kept with it. */
+export interface Candidate {
+  readonly generation: Generation;
+  readonly change: ListenerChange;
+  readonly logs: LogService | undefined;
+  readonly metrics: MetricsService | undefined;
+  /** The folder of the Holdfast that brought its programs. */
+  readonly brought: string;
+}
+
+export class Candidates {
+  readonly #options: CandidatesOptions;
+  readonly #system: System;
+  readonly #generations: Generations;
+  readonly #launches: Launches;
+  readonly #listeners: ListenerTable;
+  readonly #runtime: RuntimeKeeper;
+  readonly #services: Services;
+
+  constructor(options: CandidatesOptions) {
+    this.#options = options;
+    this.#system = options.system;
+    this.#generations = options.generations;
+    this.#launches = options.launches;
+    this.#listeners = options.listeners;
+    this.#runtime = options.runtime;
+    this.#services = options.services;
+  }
+
+  /**
+   * Brings up a generation of a config. Where a file of the app is replaced meanwhile, as a deployment does, the wall
+   * stands around the one before and the candidate fails: then another one is tried.
+   */
+  async bringUp(config: Config): Promise<Candidate> {
+    for (let left = MAX_CANDIDATES - 1;; left--) {
+      let replaced = () => false;
+      try {
+        return await this.#tryCandidate(config, (modules) => {
+          const stamp = stampFiles(modules);
+          replaced = () => stampFiles(modules) !== stamp;
+        });
+      } catch (error) {
+        if (!replaced() || left === 0 || this.#options.signal.aborted) throw error;
+        log.warn("files_changed", { reason: (error as Error).message, left });
+      }
+    }
+  }
+
+  /** Everything that can fail is here; what fails leaves nothing behind. */
+  async #tryCandidate(
+    config: Config,
+    onModules: (modules: readonly string[]) => void,
+  ): Promise<Candidate> {
+    const { signal } = this.#options;
+    this.#options.extendTimeout(PREPARE_DEADLINE_MS + config.reload.readyDeadlineMs);
+    const change: ListenerChange = new Map();
+    const instances = config.helpers.flatMap((helper) =>
+      Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
+    );
+    const spawners: Spawner[] = [];
+    // Of one that fails before it starts the next one has the number.
+    const number = this.#generations.last + 1;
+    let candidate: Generation | undefined;
+    let logs: LogService | undefined;
+    let metrics: MetricsService | undefined;
+    let code: GenerationCode | undefined;
+    let brought = "";
+    try {
+      const { holdfast, denoDir, spawner, ...bundles } = await this.#launches.programsOf(config);
+      brought = holdfast;
+      // Their threads start while the modules are looked at; both take their time.
+      for (let left = config.workers + instances.length; left > 0; left--) {
+        spawners.push(this.#system.startSpawner(spawner));
+      }
+      code = new GenerationCode({
+        ...{ system: this.#system, config, denoDir, signal },
+        runtime: () => this.#runtime.folder,
+        findFolder: () => this.#codeFolder(config),
+        earlier: this.#generations.incumbent?.code,
+      });
+      const first = await code.prepare();
+      onModules(allModules(first.modules));
+      await this.#system.makeFolders(config);
+      logs = await this.#services.logsFor(config, number, signal);
+      metrics = await this.#services.metricsFor(config, change, number, signal);
+      this.#warnOfMissingWall(config);
+      const worker: Planned = {
+        who: "worker",
+        compartment: config,
+        bundle: bundles.worker,
+        modulesOf: ({ modules }) => modules.app,
+      };
+      const planned: Planned[] = [
+        ...Array.from({ length: config.workers }, () => worker),
+        ...instances.map(({ helper }): Planned => ({
+          who: `helper ${helper.name}`,
+          compartment: helper,
+          bundle: bundles.helper,
+          modulesOf: ({ modules }) => modules.helpers[helper.name]!,
+        })),
+      ];
+      const spawnings = await Promise.all(
+        planned.map((each, index) =>
+          this.#launches.prepareSpawning(config, each, spawners[index]!, number, code)
+        ),
+      );
+      const helpers = spawnings.slice(config.workers);
+      const listeners: Listener[] = [];
+      for (const address of config.listen) {
+        listeners.push(await this.#listeners.acquire(address, "app", change));
+      }
+      candidate = new Generation({
+        number,
+        config,
+        code,
+        listeners,
+        logs,
+        workers: spawnings.slice(0, config.workers),
+        helpers: instances.map((each, index) => ({ ...each, ...helpers[index]! })),
+        nextWorker: this.#launches.nextWorker,
+      });
+      this.#generations.add(candidate);
+      await candidate.start(signal);
+    } catch (error) {
+      if (candidate) this.#generations.remove(candidate);
+      else for (const spawner of spawners) attempt("close the spawner", () => spawner.close());
+      this.#listeners.abandon(change);
+      code?.close();
+      await this.#services.abandon(metrics, this.#generations.all);
+      throw error;
+    }
+    return { generation: candidate, change, logs, metrics, brought };
+  }
+
+  /** Where a generation keeps its code: with its release, where each has a runtime folder of its own. */
+  async #codeFolder(config: Config): Promise<string> {
+    const [folder, gid] = [realRuntime(config), config.account?.gid];
+    try {
+      // One that is in use may be open to workers of before.
+      if (folder !== this.#runtime.folder || gid !== undefined) {
+        await this.#system.makePrivateFolder(folder, gid);
+      }
+      return folder;
+    } catch (error) {
+      if (folder === this.#runtime.folder) throw error;
+      return this.#runtime.folder;
+    }
+  }
+
+  #warnOfMissingWall({ wall }: Config): void {
+    if (wall === "kernel") return;
+    log.warn("wall_is_deno_only", {
+      missing: ["landlock", "seccomp", "limits"],
+      hint: "Native code in a worker is not held back",
+    });
+  }
+}

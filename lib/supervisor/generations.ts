@@ -1,0 +1,124 @@
+/** The generations: the incumbent, which takes new connections, and those that drain. */
+import { log } from "../base/log.ts";
+import type { Status } from "../protocol/control.ts";
+import type { Generation } from "./generation.ts";
+import { abortion, settlesWithin } from "./patience.ts";
+import type { DrainReason } from "./slot.ts";
+
+/** How long a reload waits until the old workers say that they accept no more. */
+const STOP_ACCEPTING_MS = 5_000;
+
+/** What stopping takes besides the deadlines of the config. */
+const STOP_MARGIN_MS = 15_000;
+
+/** How many ended generations `status` remembers. */
+const MAX_RECORDS = 10;
+
+export class Generations {
+  readonly #all = new Set<Generation>();
+  readonly #draining = new Set<Promise<void>>();
+  readonly #onEnd: () => Promise<void>;
+  readonly ended: Status["ended"] = [];
+  readonly drains = { outcomes: { drained: 0, cut: 0, killed: 0, died: 0 }, ms: 0, cut: 0 };
+  #incumbent: Generation | undefined;
+  /** The number of the newest one. */
+  last = 0;
+
+  /** @param onEnd one has ended */
+  constructor(onEnd: () => Promise<void>) {
+    this.#onEnd = onEnd;
+  }
+
+  get incumbent(): Generation | undefined {
+    return this.#incumbent;
+  }
+
+  /** The longest that its end takes: what is under way, then the worker, then its helpers. */
+  get stopMs(): number {
+    const { reload } = this.#incumbent?.config ?? {};
+    if (!reload) return STOP_MARGIN_MS;
+    return reload.readyDeadlineMs + 2 * reload.drainDeadlineMs + STOP_MARGIN_MS;
+  }
+
+  /** All that have processes, a candidate among them. */
+  get all(): readonly Generation[] {
+    return [...this.#all];
+  }
+
+  /** A candidate is about to start. */
+  add(candidate: Generation): void {
+    this.#all.add(candidate);
+    this.last = candidate.number;
+  }
+
+  /** A candidate has failed; nothing of it is left. */
+  remove(candidate: Generation): void {
+    this.#all.delete(candidate);
+  }
+
+  /**
+   * The switch: from here on another one is the incumbent.
+   *
+   * @returns the one before it, which serves still
+   */
+  promote(candidate: Generation): Generation | undefined {
+    const old = this.#incumbent;
+    this.#incumbent = candidate;
+    return old;
+  }
+
+  /** Has one drain. */
+  retire(generation: Generation, reason: DrainReason): void {
+    const work = generation.drain(reason).then(async (record) => {
+      this.#all.delete(generation);
+      this.#draining.delete(work);
+      this.ended.unshift(record);
+      this.ended.length = Math.min(this.ended.length, MAX_RECORDS);
+      this.drains.outcomes[record.outcome]++;
+      this.drains.ms += record.drainMs;
+      this.drains.cut += record.cut ?? 0;
+      log.info("generation_ended", { ...record });
+      await this.#onEnd();
+    });
+    this.#draining.add(work);
+  }
+
+  /** Settles when all that drain have ended. */
+  async drained(): Promise<void> {
+    await Promise.all(this.#draining);
+  }
+
+  /** Each generation that drains holds its processes: a reload waits until one more may. */
+  async roomToDrain(signal: AbortSignal): Promise<void> {
+    const { maxDraining = Infinity } = this.#incumbent?.config.reload ?? {};
+    if (this.#draining.size < maxDraining || signal.aborted) return;
+    log.warn("reload_waits", {
+      draining: this.#draining.size,
+      hint: "Raise reload.maxDraining, or lower reload.drainDeadlineMs",
+    });
+    while (this.#draining.size >= maxDraining && !signal.aborted) {
+      await Promise.race([...this.#draining, abortion(signal)]);
+    }
+  }
+
+  /**
+   * A reload is done when only the new version takes new connections: whoever connects after it must
+   * not meet the old one. The switch has happened, so that an old worker that says nothing delays
+   * the outcome and no more.
+   */
+  async untilStopped(old: Generation, signal: AbortSignal): Promise<void> {
+    const ended = Promise.race([old.stopped, abortion(signal)]);
+    if (await settlesWithin(ended, STOP_ACCEPTING_MS)) return;
+    log.warn("still_accepting", {
+      generation: old.number,
+      waitedMs: STOP_ACCEPTING_MS,
+      hint: "A worker keeps its event loop busy; it is killed after reload.drainDeadlineMs",
+    });
+  }
+
+  /** Ends every process now. */
+  cut(): void {
+    log.warn("cutting", { generations: this.#all.size });
+    for (const generation of this.#all) generation.cut();
+  }
+}

@@ -1,0 +1,149 @@
+/** The parts of a supervisor: put together, opened and closed. What happens between is in supervisor.ts. */
+import type { Config } from "../config/config.ts";
+import type { Status } from "../protocol/control.ts";
+import { Candidates } from "./candidate.ts";
+import { removeCodeCaches } from "./code_cache.ts";
+import type { ControlHandlers } from "./control_server.ts";
+import { Former } from "./former.ts";
+import { Generations } from "./generations.ts";
+import { History } from "./history.ts";
+import { Launches } from "./launches.ts";
+import type { Inheritance } from "./inheritance.ts";
+import { ListenerTable } from "./listener_table.ts";
+import type { OperationQueue } from "./operation_queue.ts";
+import { RuntimeKeeper } from "./runtime_keeper.ts";
+import type { ServiceManager } from "./service_manager.ts";
+import { Services } from "./services.ts";
+import type { System } from "./system.ts";
+import { Troubles } from "./troubles.ts";
+import type { Estate } from "./upgrade.ts";
+
+export interface PartsOptions {
+  /** The config's path, as it was given. */
+  readonly file: string;
+  readonly system: System;
+  readonly operations: Pick<OperationQueue<never>, "signal" | "state" | "reload">;
+  readonly handlers: ControlHandlers;
+  /** What the metrics process is told. */
+  readonly status: () => Status;
+}
+
+export class Parts {
+  readonly file: string;
+  readonly operations: PartsOptions["operations"];
+  readonly #system: System;
+  readonly startedMs = performance.now();
+  readonly history = new History();
+  readonly troubles = new Troubles();
+  readonly generations: Generations;
+  readonly runtime: RuntimeKeeper;
+  readonly listeners: ListenerTable;
+  readonly launches: Launches;
+  readonly services: Services;
+  readonly candidates: Candidates;
+  manager: ServiceManager | undefined;
+  /** The processes of the program before this one. */
+  former: Former | undefined;
+
+  constructor({ file, system, operations, handlers, status }: PartsOptions) {
+    const { signal } = operations;
+    const { troubles } = this;
+    const generations: Generations = new Generations(() =>
+      this.services.endUnused(generations.all)
+    );
+    const runtime = new RuntimeKeeper({
+      ...{ system, file, troubles, signal, handlers },
+      config: () => generations.incumbent?.config,
+      inherited: () => this.former?.residents ?? [],
+    });
+    const listeners = new ListenerTable((address) =>
+      runtime.record.orphans.bind(() => system.bindListener(address), signal)
+    );
+    const launches = new Launches(system, runtime);
+    const services = new Services({ system, launches, listeners, status });
+    this.#system = system;
+    this.file = file;
+    this.operations = operations;
+    this.generations = generations;
+    this.runtime = runtime;
+    this.listeners = listeners;
+    this.launches = launches;
+    this.services = services;
+    this.candidates = new Candidates({
+      ...{ system, generations, launches, listeners, runtime, services, signal },
+      extendTimeout: (ms) => this.manager?.extendTimeout(ms),
+    });
+  }
+
+  /**
+   * Takes the lock, takes over what was left, and gives up what is not needed from then on.
+   *
+   * @param inheritance what the supervisor before this one in the same process left
+   * @returns the config
+   * @throws {HoldfastError} if anything fails
+   */
+  async open(inheritance: Inheritance | undefined): Promise<Config> {
+    this.#system.closeIn();
+    if (inheritance) this.#takeOver(inheritance);
+    this.manager = this.#system.openServiceManager(inheritance?.service);
+    this.listeners.open(this.manager, inheritance?.listeners);
+    const config = this.listeners.resolve(await this.#system.loadConfig(this.file));
+    // The lock first: a second supervisor must learn that it is one before it does anything else.
+    await this.runtime.open(config);
+    await this.launches.programsOf(config);
+    await this.runtime.openControl(inheritance?.control);
+    this.#system.giveUpPermissions();
+    this.#removeLeftCode();
+    return config;
+  }
+
+  #takeOver(inheritance: Inheritance): void {
+    this.runtime.adopt(inheritance);
+    this.former = new Former(inheritance);
+    this.generations.last = inheritance.lastGeneration;
+    this.launches.lastWorker = inheritance.lastWorker;
+    this.history.upgrades = inheritance.upgrades;
+  }
+
+  /** What the one before this one left compiled, which its processes may still run. */
+  #removeLeftCode(): void {
+    const left = this.#system.listCodeCaches(this.runtime.folder);
+    if (this.former) void this.former.gone.then(() => removeCodeCaches(left));
+    else removeCodeCaches(left);
+  }
+
+  /** What the supervisor that takes this one's place in the same process is to have. */
+  handOver(): Estate {
+    const { listeners, ...service } = this.listeners.handOver();
+    return {
+      ...this.runtime.handOver(),
+      listeners,
+      service: this.manager && { ...this.manager.handOver(), ...service },
+      former: this.former?.residents ?? [],
+      lastGeneration: this.generations.last,
+      lastWorker: this.launches.lastWorker,
+      upgrades: this.history.upgrades + 1,
+    };
+  }
+
+  /** The number of the incumbent. */
+  get generation(): number | undefined {
+    return this.generations.incumbent?.number;
+  }
+
+  /** What the newest generation makes the state. */
+  get health(): Exclude<Status["state"], "stopping"> {
+    const { incumbent } = this.generations;
+    if (incumbent === undefined) return this.former ? "upgrading" : "starting";
+    return incumbent.failing ? "failing" : "serving";
+  }
+
+  /** Lets go of everything that is no process. */
+  async close(): Promise<void> {
+    await this.runtime.settled;
+    this.listeners.close();
+    this.runtime.close();
+    this.manager?.close();
+    this.manager = undefined;
+  }
+}

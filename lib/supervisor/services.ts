@@ -1,0 +1,193 @@
+/** The processes beside the workers: the loggers, and the metrics process. */
+import { join } from "node:path";
+import { logToFiles } from "../base/log.ts";
+import type { Config } from "../config/config.ts";
+import type { Answer, Status } from "../protocol/control.ts";
+import { logCompartment } from "../sandbox/log_compartment.ts";
+import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
+import { attempt } from "./attempt.ts";
+import { describeProcess } from "./describe.ts";
+import type { Generation } from "./generation.ts";
+import type { Launches, Planned } from "./launches.ts";
+import type { ListenerChange, ListenerTable } from "./listener_table.ts";
+import { LogService } from "./log_service.ts";
+import { MetricsService } from "./metrics_service.ts";
+import { LOGGER_ENTRY, METRICS_ENTRY } from "./prepare.ts";
+import type { System } from "./system.ts";
+
+export interface ServicesOptions {
+  readonly system: System;
+  readonly launches: Launches;
+  readonly listeners: ListenerTable;
+  /** What the metrics process is told. */
+  readonly status: () => Status;
+}
+
+export class Services {
+  readonly #system: System;
+  readonly #launches: Launches;
+  readonly #listeners: ListenerTable;
+  readonly #status: () => Status;
+  /** The logger of the incumbent's config. */
+  #logs: LogService | undefined;
+  /** With those that only draining generations still use. */
+  readonly #logServices = new Set<LogService>();
+  #metrics: MetricsService | undefined;
+
+  constructor({ system, launches, listeners, status }: ServicesOptions) {
+    this.#system = system;
+    this.#launches = launches;
+    this.#listeners = listeners;
+    this.#status = status;
+  }
+
+  get logs(): LogService | undefined {
+    return this.#logs;
+  }
+
+  get metrics(): MetricsService | undefined {
+    return this.#metrics;
+  }
+
+  /** The logger of a config: the one that runs, if the config asks for no other. */
+  async logsFor(
+    config: Config,
+    generation: number,
+    signal: AbortSignal,
+  ): Promise<LogService | undefined> {
+    const { folder } = config.log;
+    if (folder === undefined) return undefined;
+    const { access, rotateBytes, rotateHours, keep, compress } = config.log;
+    const log = { folder, access, rotateBytes, rotateHours, keep, compress };
+    const { holdfast, logger: bundle, spawner: program } = await this.#launches.programsOf(config);
+    const compartment = logCompartment(config, folder, join(holdfast, LOGGER_ENTRY));
+    const planned: Planned = { who: "logger", compartment, bundle, modulesOf: () => [] };
+    const plan = await this.#launches.planOf(config, planned, log);
+    if (this.#logs?.plan === plan) {
+      if (!this.#logs.fits) await this.#logs.renew();
+      return this.#logs;
+    }
+    const spawner = this.#system.startSpawner(program);
+    let service: LogService;
+    try {
+      service = new LogService({
+        ...await this.#launches.prepareOwn(config, planned, spawner, generation),
+        ...{ log, config, plan },
+      });
+    } catch (error) {
+      attempt("close the spawner", () => spawner.close());
+      throw error;
+    }
+    await service.start(signal);
+    this.#logServices.add(service);
+    return service;
+  }
+
+  /** The metrics process of a config: the one that runs, if the config asks for no other. */
+  async metricsFor(
+    config: Config,
+    change: ListenerChange,
+    generation: number,
+    signal: AbortSignal,
+  ): Promise<MetricsService | undefined> {
+    const { metrics } = config;
+    if (metrics === undefined) return undefined;
+    const { holdfast, metrics: bundle, spawner: program } = await this.#launches.programsOf(config);
+    const compartment = metricsCompartment(config, metrics.listen, join(holdfast, METRICS_ENTRY));
+    const { text } = metrics.listen;
+    const planned: Planned = { who: "metrics", compartment, bundle, modulesOf: () => [] };
+    const plan = await this.#launches.planOf(config, planned, text);
+    // The one that runs may have it, or the program before this one in the same process.
+    const listener = await this.#listeners.acquire(metrics.listen, "metrics", change);
+    if (this.#metrics?.plan === plan && this.#metrics.listener === listener) return this.#metrics;
+    const spawner = this.#system.startSpawner(program);
+    let service: MetricsService | undefined;
+    try {
+      service = new MetricsService({
+        ...await this.#launches.prepareOwn(config, planned, spawner, generation),
+        ...{ config, listener, plan },
+        status: this.#status,
+      });
+      await service.start(signal);
+      return service;
+    } catch (error) {
+      if (!service) attempt("close the spawner", () => spawner.close());
+      throw error;
+    }
+  }
+
+  /** Takes those of the incumbent's config into use; what it does not need ends. */
+  keep(logs: LogService | undefined, metrics: MetricsService | undefined): void {
+    this.#logs = logs;
+    logToFiles(logs && ((line) => logs.write(line)));
+    if (metrics !== this.#metrics) void this.#metrics?.close();
+    this.#metrics = metrics;
+  }
+
+  /** Ends what was brought up for a candidate that has failed. */
+  async abandon(
+    metrics: MetricsService | undefined,
+    generations: readonly Generation[],
+  ): Promise<void> {
+    if (metrics !== this.#metrics) await metrics?.close();
+    await this.endUnused(generations);
+  }
+
+  /** Has the log files opened anew; where the folder is another one, by a logger whose wall has that. */
+  async reopen(config: Config | undefined): Promise<Answer> {
+    const logs = this.#logs;
+    if (!logs || !config) return { type: "refused", reason: "the config has no log.folder" };
+    if (logs.fits) logs.reopen();
+    else {
+      await this.#system.makeFolders({ ...config, unveil: [], helpers: [] });
+      await logs.renew();
+    }
+    return { type: "reopened" };
+  }
+
+  /** Ends each logger that no generation writes to any more. */
+  async endUnused(generations: readonly Generation[]): Promise<void> {
+    const used = new Set([this.#logs, ...generations.map(({ logs }) => logs)]);
+    for (const service of [...this.#logServices]) {
+      if (used.has(service)) continue;
+      this.#logServices.delete(service);
+      await service.close();
+    }
+  }
+
+  /** Ends the metrics process. */
+  async endMetrics(): Promise<void> {
+    await this.#metrics?.close();
+    this.#metrics = undefined;
+  }
+
+  /** Ends every logger; what is logged after this goes to stderr alone. */
+  async endLogs(): Promise<void> {
+    logToFiles(undefined);
+    this.#logs = undefined;
+    await this.endUnused([]);
+  }
+
+  /** What `holdfast status` shows of them. */
+  describe(): Pick<Status, "logger" | "metrics"> {
+    const [logs, metrics] = [this.#logs, this.#metrics];
+    return {
+      logger: logs
+        ? {
+          folder: logs.log.folder,
+          dropped: logs.dropped,
+          replacements: logs.replacements,
+          ...logs.trouble !== undefined && { trouble: logs.trouble },
+          process: describeProcess(logs.process),
+        }
+        : null,
+      metrics: metrics
+        ? {
+          listen: metrics.listen,
+          replacements: metrics.replacements,
+          process: describeProcess(metrics.process),
+        }
+        : null,
+    };
+  }
+}

@@ -1,0 +1,82 @@
+/** What is looked at every second: the listeners, the incumbent, the logger. */
+import { log } from "../base/log.ts";
+import { attempt } from "./attempt.ts";
+import { isLost, type Listener } from "./listener.ts";
+import type { Parts } from "./parts.ts";
+import { serviceState } from "./status_page.ts";
+import { LOOK_INTERVAL_MS } from "./silence.ts";
+
+export class Watch {
+  readonly #parts: Parts;
+  readonly #timer = setInterval(() => this.#look(), LOOK_INTERVAL_MS);
+
+  /** Looks from now on. */
+  constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    const { operations, generations, listeners, manager, runtime } = this.#parts;
+    const { incumbent } = generations;
+    if (incumbent && !operations.signal.aborted) manager?.setStatus(serviceState(this.#parts));
+    listeners.waiting = {};
+    for (const listener of listeners.app) this.#lookAtListener(listener);
+    const waiting = Object.values(listeners.waiting).reduce((sum, count) => sum + count, 0);
+    incumbent?.lookAtAcceptance(waiting);
+    this.#lookAtIncumbent();
+    this.#lookAtLogs();
+    void runtime.restore();
+  }
+
+  /**
+   * Only a worker can have made a listener stop, and which one nobody can tell: the socket is one.
+   * None takes connections there again until it listens anew, so all are replaced.
+   */
+  #lookAtListener(listener: Listener): void {
+    const { text } = listener;
+    const { listeners, troubles, generations: { incumbent } } = this.#parts;
+    const generation = incumbent?.number;
+    troubles.look(
+      text,
+      isLost(listener) ? "its file was removed or replaced" : undefined,
+      (reason) => {
+        log.error("listener_lost", { listen: text, reason, hint: "HUP binds it anew" });
+      },
+    );
+    attempt(`set the options of ${text} back`, () => {
+      const options = listener.setBack();
+      if (options.length === 0) return;
+      // Which worker it was nobody can tell, and nobody is worse off now.
+      const changed = options.map(({ level, name }) => `${level}:${name}`);
+      log.error("listener_changed", { listen: text, generation, options: changed });
+    });
+    attempt(`look at what waits on ${text}`, () => listeners.waiting[text] = listener.waiting());
+    attempt(`listen on ${text} again`, () => {
+      if (!listener.listenAgain()) return;
+      log.error("listener_stopped", { listen: text, generation });
+      for (const { process } of incumbent?.workers ?? []) {
+        process?.condemn(`made ${text} stop`);
+      }
+    });
+  }
+
+  #lookAtLogs(): void {
+    const { services, troubles } = this.#parts;
+    const { log: { folder }, trouble } = services.logs ?? { log: { folder: "" } };
+    troubles.look("log", trouble, (reason) => log.error("log_unwritten", { folder, reason }));
+  }
+
+  /** Tells when the incumbent begins to fail, and when that is over. */
+  #lookAtIncumbent(): void {
+    const { generations, troubles } = this.#parts;
+    const { failing = false, number: generation } = generations.incumbent ?? {};
+    const tell = () =>
+      log.error("failing", { generation, hint: "See why its workers die, and reload" });
+    const over = () => log.info("serving_again", { generation });
+    troubles.look("incumbent", failing ? "its workers die" : undefined, tell, over);
+  }
+}

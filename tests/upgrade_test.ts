@@ -5,6 +5,7 @@ import { Inheritance } from "../lib/supervisor/inheritance.ts";
 import { Held, HOLDING_APP } from "./harness/held.ts";
 import { Wire } from "./harness/http.ts";
 import { GATE, GATE_FILES, GATE_UNVEIL, untilWorkers } from "./harness/life.ts";
+import { freePort } from "./harness/ports.ts";
 import { isAlive, listeningInode, processesIn, readStatus } from "./harness/process.ts";
 import { runLongCommand, Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
@@ -135,6 +136,40 @@ Deno.test("of several workers too, an old one says after an upgrade that somebod
   } finally {
     for (const wire of kept) wire[Symbol.dispose]();
   }
+});
+
+Deno.test("an upgrade whose start fails leaves the old processes serving on every listener, and HUP tries again", async () => {
+  const [metrics, more] = [freePort(), freePort()];
+  await using server = await Server.start({
+    files: { "app.ts": HOLDING_APP },
+    config: { metrics: { listen: `127.0.0.1:${metrics}` } },
+  });
+  const { project } = server;
+  const look = async () => ({
+    inodes: [project.port, metrics].map(listeningInode),
+    app: await server.text("/a"),
+    figures: (await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text()).length > 0,
+  });
+  const before = await look();
+  // The rehearsal does not see it, since it binds nothing that is in use.
+  const taken = Deno.listen({ hostname: "127.0.0.1", port: more });
+  await project.configure({ listen: [`127.0.0.1:${project.port}`, `127.0.0.1:${more}`] });
+  server.signal("SIGUSR2");
+  const { reason } = await server.waitFor("upgrade_unfinished");
+  assertStringIncludes(String(reason), `127.0.0.1:${more}`);
+  const { state, upgrades, upgradeRefused } = await server.status();
+  assertEquals({ state, upgrades, upgradeRefused }, {
+    state: "upgrading",
+    upgrades: 1,
+    upgradeRefused: String(reason),
+  });
+  assertEquals(await look(), before);
+  taken.close();
+  assertEquals((await server.reload()).outcome, "done");
+  assertEquals(await look(), before);
+  const after = await server.status();
+  assertEquals([after.state, after.listeners.length], ["serving", 2]);
+  assert(after.metrics?.process, server.log);
 });
 
 Deno.test("what a release left behind that named roles by texts is understood", () => {

@@ -46,26 +46,14 @@ export interface Candidate {
 
 export class Candidates {
   readonly #options: CandidatesOptions;
-  readonly #system: System;
-  readonly #generations: Generations;
-  readonly #launches: Launches;
-  readonly #listeners: ListenerTable;
-  readonly #runtime: RuntimeKeeper;
-  readonly #services: Services;
 
   constructor(options: CandidatesOptions) {
     this.#options = options;
-    this.#system = options.system;
-    this.#generations = options.generations;
-    this.#launches = options.launches;
-    this.#listeners = options.listeners;
-    this.#runtime = options.runtime;
-    this.#services = options.services;
   }
 
   /**
-   * Brings up a generation of a config. Where a file of the app is replaced meanwhile, as a deployment does, the wall
-   * stands around the one before and the candidate fails: then another one is tried.
+   * Brings up a generation of a config. Where a file of the app is replaced meanwhile, as a deployment
+   * does, the wall stands around the one before and the candidate fails: then another one is tried.
    */
   async bringUp(config: Config): Promise<Candidate> {
     for (let left = MAX_CANDIDATES - 1;; left--) {
@@ -87,38 +75,39 @@ export class Candidates {
     config: Config,
     onModules: (modules: readonly string[]) => void,
   ): Promise<Candidate> {
-    const { signal } = this.#options;
-    this.#options.extendTimeout(PREPARE_DEADLINE_MS + config.reload.readyDeadlineMs);
+    const { listeners: table, extendTimeout, ...options } = this.#options;
+    const { system, generations, launches, runtime, services, signal } = options;
+    extendTimeout(PREPARE_DEADLINE_MS + config.reload.readyDeadlineMs);
     const change: ListenerChange = new Map();
     const instances = config.helpers.flatMap((helper) =>
       Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
     );
     const spawners: Spawner[] = [];
     // Of one that fails before it starts the next one has the number.
-    const number = this.#generations.last + 1;
+    const number = generations.last + 1;
     let candidate: Generation | undefined;
     let logs: LogService | undefined;
     let metrics: MetricsService | undefined;
     let code: GenerationCode | undefined;
     let brought = "";
     try {
-      const { holdfast, denoDir, spawner, ...bundles } = await this.#launches.programsOf(config);
+      const { holdfast, denoDir, spawner, ...bundles } = await launches.programsOf(config);
       brought = holdfast;
       // Their threads start while the modules are looked at; both take their time.
       for (let left = config.workers + instances.length; left > 0; left--) {
-        spawners.push(this.#system.startSpawner(spawner));
+        spawners.push(system.startSpawner(spawner));
       }
       code = new GenerationCode({
-        ...{ system: this.#system, config, denoDir, signal },
-        runtime: () => this.#runtime.folder,
+        ...{ system, config, denoDir, signal },
+        runtime: () => runtime.folder,
         findFolder: () => this.#codeFolder(config),
-        earlier: this.#generations.incumbent?.code,
+        earlier: generations.incumbent?.code,
       });
       const first = await code.prepare();
       onModules(allModules(first.modules));
-      await this.#system.makeFolders(config);
-      logs = await this.#services.logsFor(config, number, signal);
-      metrics = await this.#services.metricsFor(config, change, number, signal);
+      await system.makeFolders(config);
+      logs = await services.logsFor(config, number, signal);
+      metrics = await services.metricsFor(config, change, number, signal);
       this.#warnOfMissingWall(config);
       const worker: Planned = {
         who: "worker",
@@ -137,13 +126,13 @@ export class Candidates {
       ];
       const spawnings = await Promise.all(
         planned.map((each, index) =>
-          this.#launches.prepareSpawning(config, each, spawners[index]!, number, code)
+          launches.prepareSpawning(config, each, spawners[index]!, number, code)
         ),
       );
       const helpers = spawnings.slice(config.workers);
       const listeners: Listener[] = [];
       for (const address of config.listen) {
-        listeners.push(await this.#listeners.acquire(address, "app", change));
+        listeners.push(await table.acquire(address, "app", change));
       }
       candidate = new Generation({
         number,
@@ -153,16 +142,16 @@ export class Candidates {
         logs,
         workers: spawnings.slice(0, config.workers),
         helpers: instances.map((each, index) => ({ ...each, ...helpers[index]! })),
-        nextWorker: this.#launches.nextWorker,
+        nextWorker: launches.nextWorker,
       });
-      this.#generations.add(candidate);
+      generations.add(candidate);
       await candidate.start(signal);
     } catch (error) {
-      if (candidate) this.#generations.remove(candidate);
+      if (candidate) generations.remove(candidate);
       else for (const spawner of spawners) attempt("close the spawner", () => spawner.close());
-      this.#listeners.abandon(change);
+      table.abandon(change);
       code?.close();
-      await this.#services.abandon(metrics, this.#generations.all);
+      await services.abandon(metrics, generations.all);
       throw error;
     }
     return { generation: candidate, change, logs, metrics, brought };
@@ -170,16 +159,17 @@ export class Candidates {
 
   /** Where a generation keeps its code: with its release, where each has a runtime folder of its own. */
   async #codeFolder(config: Config): Promise<string> {
+    const { system, runtime } = this.#options;
     const [folder, gid] = [realRuntime(config), config.account?.gid];
     try {
       // One that is in use may be open to workers of before.
-      if (folder !== this.#runtime.folder || gid !== undefined) {
-        await this.#system.makePrivateFolder(folder, gid);
+      if (folder !== runtime.folder || gid !== undefined) {
+        await system.makePrivateFolder(folder, gid);
       }
       return folder;
     } catch (error) {
-      if (folder === this.#runtime.folder) throw error;
-      return this.#runtime.folder;
+      if (folder === runtime.folder) throw error;
+      return runtime.folder;
     }
   }
 

@@ -1,8 +1,8 @@
 /**
  * Every listener that the supervisor holds, by its address. The table alone closes them; whoever has
- * one hands out duplicates. A config asks for its listeners in a {@link ListenerChange}. What the table
- * holds stays as it is until the change is committed: then what is not asked for any more is
- * closed. A change that is abandoned closes what it alone has bound.
+ * one hands out duplicates. A config asks for its listeners in a {@link ListenerChange}, and nothing that
+ * is held changes until that is committed: then what is not asked for any more is closed. A change that
+ * is abandoned closes what it alone has bound.
  */
 import { log } from "../base/log.ts";
 import { HoldfastError } from "../base/error.ts";

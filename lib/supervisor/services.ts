@@ -24,21 +24,15 @@ export interface ServicesOptions {
 }
 
 export class Services {
-  readonly #system: System;
-  readonly #launches: Launches;
-  readonly #listeners: ListenerTable;
-  readonly #status: () => Status;
+  readonly #options: ServicesOptions;
   /** The logger of the incumbent's config. */
   #logs: LogService | undefined;
   /** With those that only draining generations still use. */
   readonly #logServices = new Set<LogService>();
   #metrics: MetricsService | undefined;
 
-  constructor({ system, launches, listeners, status }: ServicesOptions) {
-    this.#system = system;
-    this.#launches = launches;
-    this.#listeners = listeners;
-    this.#status = status;
+  constructor(options: ServicesOptions) {
+    this.#options = options;
   }
 
   get logs(): LogService | undefined {
@@ -55,23 +49,24 @@ export class Services {
     generation: number,
     signal: AbortSignal,
   ): Promise<LogService | undefined> {
+    const { system, launches } = this.#options;
     const { folder } = config.log;
     if (folder === undefined) return undefined;
     const { access, rotateBytes, rotateHours, keep, compress } = config.log;
     const log = { folder, access, rotateBytes, rotateHours, keep, compress };
-    const { holdfast, logger: bundle, spawner: program } = await this.#launches.programsOf(config);
+    const { holdfast, logger: bundle, spawner: program } = await launches.programsOf(config);
     const compartment = logCompartment(config, folder, join(holdfast, LOGGER_ENTRY));
     const planned: Planned = { who: "logger", compartment, bundle, modulesOf: () => [] };
-    const plan = await this.#launches.planOf(config, planned, log);
+    const plan = await launches.planOf(config, planned, log);
     if (this.#logs?.plan === plan) {
       if (!this.#logs.fits) await this.#logs.renew();
       return this.#logs;
     }
-    const spawner = this.#system.startSpawner(program);
+    const spawner = system.startSpawner(program);
     let service: LogService;
     try {
       service = new LogService({
-        ...await this.#launches.prepareOwn(config, planned, spawner, generation),
+        ...await launches.prepareOwn(config, planned, spawner, generation),
         ...{ log, config, plan },
       });
     } catch (error) {
@@ -90,23 +85,24 @@ export class Services {
     generation: number,
     signal: AbortSignal,
   ): Promise<MetricsService | undefined> {
+    const { system, launches, listeners, status } = this.#options;
     const { metrics } = config;
     if (metrics === undefined) return undefined;
-    const { holdfast, metrics: bundle, spawner: program } = await this.#launches.programsOf(config);
+    const { holdfast, metrics: bundle, spawner: program } = await launches.programsOf(config);
     const compartment = metricsCompartment(config, metrics.listen, join(holdfast, METRICS_ENTRY));
     const { text } = metrics.listen;
     const planned: Planned = { who: "metrics", compartment, bundle, modulesOf: () => [] };
-    const plan = await this.#launches.planOf(config, planned, text);
+    const plan = await launches.planOf(config, planned, text);
     // The one that runs may have it, or the program before this one in the same process.
-    const listener = await this.#listeners.acquire(metrics.listen, "metrics", change);
+    const listener = await listeners.acquire(metrics.listen, "metrics", change);
     if (this.#metrics?.plan === plan && this.#metrics.listener === listener) return this.#metrics;
-    const spawner = this.#system.startSpawner(program);
+    const spawner = system.startSpawner(program);
     let service: MetricsService | undefined;
     try {
       service = new MetricsService({
-        ...await this.#launches.prepareOwn(config, planned, spawner, generation),
+        ...await launches.prepareOwn(config, planned, spawner, generation),
         ...{ config, listener, plan },
-        status: this.#status,
+        status,
       });
       await service.start(signal);
       return service;
@@ -135,11 +131,12 @@ export class Services {
 
   /** Has the log files opened anew; where the folder is another one, by a logger whose wall has that. */
   async reopen(config: Config | undefined): Promise<Answer> {
+    const { system } = this.#options;
     const logs = this.#logs;
     if (!logs || !config) return { type: "refused", reason: "the config has no log.folder" };
     if (logs.fits) logs.reopen();
     else {
-      await this.#system.makeFolders({ ...config, unveil: [], helpers: [] });
+      await system.makeFolders({ ...config, unveil: [], helpers: [] });
       await logs.renew();
     }
     return { type: "reopened" };

@@ -9,11 +9,11 @@ import { controlHandlers } from "./control_server.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { OperationQueue } from "./operation_queue.ts";
 import { Parts } from "./parts.ts";
+import { PeriodicChecks } from "./periodic_checks.ts";
 import { rehearse } from "./rehearsal.ts";
 import { describeSupervisor, serviceState, tellServing } from "./status_page.ts";
 import type { System } from "./system.ts";
 import { handToNext } from "./upgrade.ts";
-import { Watch } from "./watch.ts";
 
 /** What whoever asked for an operation is told. */
 type Results = { start: void; reload: ReloadResult; upgrade: string; stop: void };
@@ -26,7 +26,7 @@ export class Supervisor {
   readonly stopped = this.#stopped.promise;
   readonly #operations: OperationQueue<Results>;
   readonly #parts: Parts;
-  readonly #watch: Watch;
+  readonly #checks: PeriodicChecks;
   /** Whether it was told to stop; a start that fails ends in the same way. */
   #ordered = false;
 
@@ -60,7 +60,7 @@ export class Supervisor {
     this.#operations = operations;
     const handlers = controlHandlers(this);
     this.#parts = new Parts({ file, system, operations, handlers, status: () => this.status() });
-    this.#watch = new Watch(this.#parts);
+    this.#checks = new PeriodicChecks(this.#parts);
   }
 
   /**
@@ -171,7 +171,7 @@ export class Supervisor {
       former?.retire();
       await Promise.all([generations.drained(), former?.gone]);
       await services.endMetrics();
-      this.#watch.close();
+      this.#checks.close();
       await this.#parts.close();
       if (this.#ordered) log.info("stopped");
       await services.endLogs();

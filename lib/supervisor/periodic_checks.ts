@@ -6,11 +6,11 @@ import type { Parts } from "./parts.ts";
 import { serviceState } from "./status_page.ts";
 import { LOOK_INTERVAL_MS } from "./silence.ts";
 
-export class Watch {
+export class PeriodicChecks {
   readonly #parts: Parts;
   readonly #timer = setInterval(() => this.#look(), LOOK_INTERVAL_MS);
 
-  /** Looks from now on. */
+  /** Checks from now on. */
   constructor(parts: Parts) {
     this.#parts = parts;
   }

@@ -1,6 +1,5 @@
 /** The listeners: bound once, held for the supervisor's whole life, duplicated for each worker. */
 import type { ListenAddress } from "../config/config.ts";
-import { HoldfastError } from "../base/error.ts";
 import {
   closeDescriptor,
   countWaitingAndClose,
@@ -9,6 +8,7 @@ import {
 } from "../os/descriptor.ts";
 import { readOptions, restoreOptions, type SocketOption } from "../os/socket_options.ts";
 import { bindIpv6, bindTcp, bindUnix, type ListenerHandle } from "./listener_handle.ts";
+import { bindError, removeStaleSocket } from "./stale_socket.ts";
 
 /** What the kernel keeps while no worker accepts; `net.core.somaxconn` caps it. */
 const BACKLOG = 511;
@@ -40,15 +40,6 @@ export interface Listener {
   update(address: ListenAddress): void;
   /** Lets go; a Unix socket's file goes with it. */
   close(): void;
-}
-
-function bindError(address: ListenAddress, found: string, hint: string, cause?: unknown) {
-  return new HoldfastError(`Cannot listen on ${address.text}: ${found}`, {
-    kind: "environment",
-    code: "bind_failed",
-    hint,
-    cause,
-  });
 }
 
 /**
@@ -189,27 +180,4 @@ export function identityOf(path: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Removes a socket file that nobody listens on; anything else in its place is an error. */
-async function removeStaleSocket(address: Extract<ListenAddress, { kind: "unix" }>) {
-  let found: Deno.FileInfo;
-  try {
-    found = await Deno.lstat(address.path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    throw error;
-  }
-  if (!found.isSocket) {
-    throw bindError(address, "a file that is no socket is there", "Move it, or listen elsewhere");
-  }
-  try {
-    const connection = await Deno.connect({ transport: "unix", path: address.path });
-    connection.close();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
-    await Deno.remove(address.path);
-    return;
-  }
-  throw bindError(address, "another process listens there", "Stop it, or listen elsewhere");
 }

@@ -42,8 +42,6 @@ export class ListenerTable {
   readonly #returned = new Map<string, number>();
   readonly #bind: (address: ListenAddress) => Promise<Listener>;
   #manager: ServiceManager | undefined;
-  /** How many connections waited on each of the app's at the last look. */
-  waiting: Record<string, number> = {};
 
   constructor(bind: (address: ListenAddress) => Promise<Listener>) {
     this.#bind = bind;

@@ -1,28 +1,14 @@
-/**
- * The logger, as the supervisor has it: a process that alone writes the log folder. It is fed with
- * events, which are dropped and counted while it is slow or gone: nothing here ever waits for it.
- */
-import type net from "node:net";
-import { type Feed, MAX_FEED_LINE, MAX_FEED_LINES } from "../protocol/feed.ts";
-import { encodeFrame } from "../protocol/frame.ts";
+/** The logger, as the supervisor has it: a process that alone writes the log folder. */
 import { realPlace } from "../config/real_place.ts";
 import type { Duty } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import { bringUp } from "./bring_up.ts";
 import { judgeSilence } from "./judge.ts";
-import { connect, openFeed } from "./lane.ts";
+import { connect } from "./lane.ts";
 import { identityOf } from "./listener.ts";
+import { LogFeed } from "./log_feed.ts";
 import { Slot, type SlotOptions } from "./slot.ts";
 import type { WorkerProcess } from "./worker_process.ts";
-
-/** What may wait for the logger to read it, in bytes. */
-const MAX_WAITING_BYTES = 4 * 1024 * 1024;
-
-/** What waits for the next logger while none lives, in UTF-16 code units. */
-const MAX_HELD_UNITS = 4 * 1024 * 1024;
-
-/** How much goes into one frame, in UTF-16 code units, if it is more than one line. */
-const BATCH_UNITS = 128 * 1024;
 
 /** A logger that tells nothing of itself for so long is stuck, in milliseconds. */
 const SILENCE_MS = 10_000;
@@ -41,14 +27,7 @@ export class LogService {
   readonly #slot: Slot;
   readonly #workers = new Set<WorkerProcess>();
   #logger: WorkerProcess | undefined;
-  #feed: net.Socket | undefined;
-  #lines: string[] = [];
-  /** The length of all of {@link LogService.#lines}. */
-  #units = 0;
-  /** Lines that the kernel has not taken yet, in their order. */
-  readonly #onTheWay = new Set<readonly string[]>();
-  #dropped = 0;
-  #droppedInAll = 0;
+  readonly #feed = new LogFeed();
   /** The folder that the wall of its process is built around. */
   #folder: string | undefined;
 
@@ -106,7 +85,7 @@ export class LogService {
 
   /** How many lines nobody took. */
   get dropped(): number {
-    return this.#droppedInAll;
+    return this.#feed.dropped;
   }
 
   /**
@@ -133,13 +112,12 @@ export class LogService {
 
   /** Adds a line to the log. */
   write(line: string): void {
-    if (this.#lines.length === 0) queueMicrotask(() => this.#flush());
-    this.#keep(line.slice(0, MAX_FEED_LINE));
+    this.#feed.write(line);
   }
 
   /** Has the files opened anew. */
   reopen(): void {
-    this.#send({ type: "reopen" });
+    this.#feed.reopen();
   }
 
   /**
@@ -153,8 +131,8 @@ export class LogService {
 
   /** Writes what is left, and ends the logger. Never fails. */
   async close(): Promise<void> {
-    this.#flush();
-    this.#feed?.end();
+    this.#feed.flush();
+    this.#feed.end();
     await this.#slot.drain("stopping");
     this.#slot.close();
   }
@@ -164,72 +142,10 @@ export class LogService {
     void process.exited.then(() => {
       if (this.#logger === process) this.#logger = undefined;
     });
-    attempt("feed the logger", () => this.#connectFeed(process));
+    attempt("feed the logger", () => this.#feed.connect(process));
     for (const worker of this.#workers) join(worker, process);
-    this.#flush();
+    this.#feed.flush();
   }
-
-  #connectFeed(process: WorkerProcess): void {
-    this.#feed?.end();
-    this.#feed = openFeed(process, (feed) => {
-      if (this.#feed !== feed) return;
-      this.#feed = undefined;
-      // What the kernel had taken is lost with the process; the rest is for the next one.
-      const lines = [...[...this.#onTheWay].flat(), ...this.#lines];
-      this.#onTheWay.clear();
-      this.#lines = [];
-      this.#units = 0;
-      for (const line of lines) this.#keep(line);
-    });
-  }
-
-  /** What a logger that lives and is slow does not take is dropped; for one that is gone it waits. */
-  #flush(): void {
-    while (this.#feed && this.#lines.length > 0) {
-      const lines = this.#lines.splice(0, batchLength(this.#lines));
-      this.#units -= lines.reduce((sum, { length }) => sum + length, 0);
-      this.#onTheWay.add(lines);
-      const sent = this.#send(
-        { type: "lines", lines, dropped: this.#dropped },
-        (error) => {
-          if (!error) this.#onTheWay.delete(lines);
-        },
-      );
-      if (sent) this.#dropped = 0;
-      else {
-        this.#onTheWay.delete(lines);
-        this.#drop(lines.length);
-      }
-    }
-  }
-
-  #keep(line: string): void {
-    if (this.#units >= MAX_HELD_UNITS) return this.#drop(1);
-    this.#lines.push(line);
-    this.#units += line.length;
-  }
-
-  #drop(lines: number): void {
-    this.#dropped += lines;
-    this.#droppedInAll += lines;
-  }
-
-  /** Whether it went on its way. */
-  #send(feed: Feed, taken: (error?: Error | null) => void = () => {}): boolean {
-    if (!this.#feed || this.#feed.writableLength > MAX_WAITING_BYTES) return false;
-    this.#feed.write(encodeFrame(feed), taken);
-    return true;
-  }
-}
-
-/** How many lines go into one frame: the sum of what they can come to stays below its limit. */
-function batchLength(lines: readonly string[]): number {
-  let units = 0;
-  const end = lines.slice(0, MAX_FEED_LINES).findIndex((line) => {
-    units += line.length;
-    return units > BATCH_UNITS;
-  });
-  return end < 0 ? MAX_FEED_LINES : Math.max(1, end);
 }
 
 function join(worker: WorkerProcess, logger: WorkerProcess): void {

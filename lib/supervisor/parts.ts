@@ -41,6 +41,8 @@ export class Parts {
   readonly launches: Launches;
   readonly services: Services;
   readonly candidates: Candidates;
+  /** How many connections waited on each listener of the app at the last check. */
+  waiting: Record<string, number> = {};
   manager: ServiceManager | undefined;
   /** The processes of the program before this one. */
   former: Former | undefined;

@@ -23,9 +23,9 @@ export class PeriodicChecks {
     const { operations, generations, listeners, manager, runtime } = this.#parts;
     const { incumbent } = generations;
     if (incumbent && !operations.signal.aborted) manager?.setStatus(serviceState(this.#parts));
-    listeners.waiting = {};
+    this.#parts.waiting = {};
     for (const listener of listeners.app) this.#lookAtListener(listener);
-    const waiting = Object.values(listeners.waiting).reduce((sum, count) => sum + count, 0);
+    const waiting = Object.values(this.#parts.waiting).reduce((sum, count) => sum + count, 0);
     incumbent?.lookAtAcceptance(waiting);
     this.#lookAtIncumbent();
     this.#lookAtLogs();
@@ -38,7 +38,7 @@ export class PeriodicChecks {
    */
   #lookAtListener(listener: Listener): void {
     const { text } = listener;
-    const { listeners, troubles, generations: { incumbent } } = this.#parts;
+    const { waiting, troubles, generations: { incumbent } } = this.#parts;
     const generation = incumbent?.number;
     troubles.look(
       text,
@@ -54,7 +54,7 @@ export class PeriodicChecks {
       const changed = options.map(({ level, name }) => `${level}:${name}`);
       log.error("listener_changed", { listen: text, generation, options: changed });
     });
-    attempt(`look at what waits on ${text}`, () => listeners.waiting[text] = listener.waiting());
+    attempt(`look at what waits on ${text}`, () => waiting[text] = listener.waiting());
     attempt(`listen on ${text} again`, () => {
       if (!listener.listenAgain()) return;
       log.error("listener_stopped", { listen: text, generation });

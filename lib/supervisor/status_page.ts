@@ -11,7 +11,7 @@ import type { ServiceState } from "./service_manager.ts";
 
 /** Describes a supervisor with all that it runs. */
 export function describeSupervisor(
-  { file, startedMs, operations, generations, listeners, services, history }: Parts,
+  { file, startedMs, operations, generations, listeners, services, history, waiting }: Parts,
 ): Status {
   const { incumbent } = generations;
   return {
@@ -25,7 +25,7 @@ export function describeSupervisor(
     named: file,
     ageMs: Math.round(performance.now() - startedMs),
     listeners: listeners.app.map(({ text }) => text),
-    waiting: listeners.waiting,
+    waiting,
     accepting: !incumbent?.stalled,
     ...services.describe(),
     events: countEvents(),

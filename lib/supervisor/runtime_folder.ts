@@ -92,14 +92,14 @@ async function takeLock(folder: string, path: string, gid?: number): Promise<Den
     }
     // Its last holder may have removed the file between our opening and our locking it: then this
     // is the lock of a file that the next one will not find.
-    if ((await lock.stat()).ino === await inodeOf(path)) return lock;
+    if ((await lock.stat()).ino === (await lstatIfThere(path))?.ino) return lock;
     lock.close();
   }
 }
 
-async function inodeOf(path: string): Promise<number | null | undefined> {
+async function lstatIfThere(path: string): Promise<Deno.FileInfo | undefined> {
   try {
-    return (await Deno.lstat(path)).ino;
+    return await Deno.lstat(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
@@ -110,7 +110,7 @@ async function openLock(folder: string, path: string, gid?: number): Promise<Den
   try {
     await makePrivateFolder(folder, gid);
     // From here on nobody else can plant a link; one may lie there from before.
-    if (await isLink(path)) throw new Error(`${path} is a link`);
+    if ((await lstatIfThere(path))?.isSymlink) throw new Error(`${path} is a link`);
     return await Deno.open(path, { create: true, read: true, write: true, mode: 0o600 });
   } catch (error) {
     if (error instanceof HoldfastError) throw error;
@@ -121,15 +121,6 @@ async function openLock(folder: string, path: string, gid?: number): Promise<Den
         "that you may write",
       error,
     );
-  }
-}
-
-async function isLink(path: string): Promise<boolean> {
-  try {
-    return (await Deno.lstat(path)).isSymlink;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
   }
 }
 

@@ -25,7 +25,6 @@ export interface ServicesOptions {
 
 export class Services {
   readonly #options: ServicesOptions;
-  /** The logger of the incumbent's config. */
   #logs: LogService | undefined;
   /** With those that only draining generations still use. */
   readonly #logServices = new Set<LogService>();
@@ -35,12 +34,9 @@ export class Services {
     this.#options = options;
   }
 
+  /** The logger of the incumbent. */
   get logs(): LogService | undefined {
     return this.#logs;
-  }
-
-  get metrics(): MetricsService | undefined {
-    return this.#metrics;
   }
 
   /** The logger of a config: the one that runs, if the config asks for no other. */

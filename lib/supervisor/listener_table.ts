@@ -125,7 +125,7 @@ export class ListenerTable {
     this.#rows = new Map(change);
     for (const [text, row] of before) {
       if (change.get(text)?.listener === row.listener) continue;
-      if (row.passed) this.#rows.set(text, { ...row, user: undefined });
+      if (row.origin === "activated") this.#rows.set(text, { ...row, user: undefined });
       else this.#close(row);
       if (row.user === "app" && !change.has(text)) log.info("listener_closed", { listen: text });
     }
@@ -136,7 +136,7 @@ export class ListenerTable {
     this.#returned.clear();
     for (const [text, row] of change) {
       attempt(`update ${text}`, () => row.listener.update(row.address));
-      if (row.user !== "app" || row.stored || row.passed) continue;
+      if (row.user !== "app" || row.stored || row.origin === "activated") continue;
       attempt(`store ${text}`, () => {
         const stored = this.#manager?.storeListener(row.listener) ?? false;
         this.#rows.set(text, { ...row, stored });
@@ -165,7 +165,7 @@ export class ListenerTable {
   handOver(): Pick<Estate, "listeners"> & Pick<ServiceBequest, "stored" | "passed"> {
     const rows = [...this.#rows.values()];
     return {
-      listeners: rows.filter(({ passed, listener }) => !passed && !isLost(listener)),
+      listeners: rows.filter(({ origin, listener }) => origin !== "activated" && !isLost(listener)),
       stored: rows.flatMap(({ stored, address }) => stored ? [storedName(address.text)] : []),
       passed: rows.flatMap(({ passed }) => passed ?? []),
     };

@@ -4,7 +4,7 @@ import type { Wall } from "../sandbox/wall.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { bringUp, killWorker } from "../supervisor/bring_up.ts";
 import { bindListener, type Listener } from "../supervisor/listener.ts";
-import { settlesWithin } from "../supervisor/patience.ts";
+import { settlesWithin } from "../supervisor/timeouts.ts";
 import { type Spawner, startSpawner } from "../supervisor/spawner.ts";
 import type { SpawnRequest } from "../supervisor/spawner_message.ts";
 import { Switchboard } from "../supervisor/switchboard.ts";
@@ -272,7 +272,7 @@ export class Auditor implements AsyncDisposable {
       signal: new AbortController().signal,
       ...part.duty && { duty: part.duty },
       ...part.kind === "worker" && {
-        equip: () => {
+        beforeLoad: () => {
           this.#switchboard.addWorker(process);
           return Promise.resolve();
         },

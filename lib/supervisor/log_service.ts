@@ -9,10 +9,10 @@ import { realPlace } from "../config/real_place.ts";
 import type { Duty } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import { bringUp } from "./bring_up.ts";
-import { judgeSilence } from "./judge.ts";
+import { silentHealth } from "./health.ts";
 import { connect, openFeed } from "./lane.ts";
 import { identityOf } from "./listener.ts";
-import { Slot, type SlotOptions } from "./slot.ts";
+import { ProcessSlot, type SlotOptions } from "./process_slot.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** What may wait for the logger to read it, in bytes. */
@@ -38,7 +38,7 @@ export interface LogServiceOptions
 export class LogService {
   readonly log: LogServiceOptions["log"];
   readonly plan: string;
-  readonly #slot: Slot;
+  readonly #slot: ProcessSlot;
   readonly #workers = new Set<WorkerProcess>();
   #logger: WorkerProcess | undefined;
   #feed: net.Socket | undefined;
@@ -55,7 +55,7 @@ export class LogService {
   constructor({ log, plan, grants, ...options }: LogServiceOptions) {
     this.log = log;
     this.plan = plan;
-    this.#slot = new Slot({
+    this.#slot = new ProcessSlot({
       ...options,
       role: { kind: "logger" },
       generation: 0,
@@ -71,7 +71,7 @@ export class LogService {
         });
         this.#serve(process);
       },
-      judge: ({ silentMs }) => judgeSilence(silentMs, SILENCE_MS),
+      health: ({ silentMs }) => silentHealth(silentMs, SILENCE_MS),
     });
   }
 
@@ -148,7 +148,7 @@ export class LogService {
    * @throws {Error} if it does not come up; the one before goes on then
    */
   async renew(): Promise<void> {
-    await this.#slot.renew();
+    await this.#slot.recycle();
   }
 
   /** Writes what is left, and ends the logger. Never fails. */

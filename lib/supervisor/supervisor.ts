@@ -25,18 +25,20 @@ import { adoptListener } from "./adopted_listener.ts";
 import { attempt } from "./attempt.ts";
 import { census, observeCensus } from "./census.ts";
 import type { ControlServer } from "./control_server.ts";
-import { describeGeneration, describeProcess, residentBytes } from "./describe.ts";
+import { describeGeneration, describeProcess } from "./describe.ts";
 import { removeCodeCaches } from "./code_cache.ts";
 import { stampFiles } from "./file_stamp.ts";
 import { Former } from "./former.ts";
 import { type Code, GenerationCode } from "./generation_code.ts";
-import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
+import type { DrainCause, GenerationRecord } from "./drain.ts";
+import { Generation } from "./generation.ts";
+import type { SlotSpawning } from "./generation_slots.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { identityOf, isLost, type Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService } from "./metrics_service.ts";
 import { Orphans } from "./orphans.ts";
-import { abortion, settlesWithin } from "./patience.ts";
+import { settlesWithin, whenAborted } from "./timeouts.ts";
 import {
   allModules,
   LOGGER_ENTRY,
@@ -51,8 +53,9 @@ import { ReloadQueue } from "./reload_queue.ts";
 import { requireWall } from "./require_wall.ts";
 import { adoptRuntimeFolder, removeIfThere, type RuntimeFolder } from "./runtime_folder.ts";
 import type { ServiceManager, ServiceState } from "./service_manager.ts";
-import { LOOK_INTERVAL_MS } from "./silence.ts";
-import type { ConfinedSpawner, DrainReason } from "./slot.ts";
+import { LOOK_INTERVAL_MS } from "./health.ts";
+import type { ConfinedSpawner } from "./process_starter.ts";
+import { residentBytes } from "./process_facts.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
@@ -465,7 +468,7 @@ export class Supervisor {
       hint: "Raise reload.maxDraining, or lower reload.drainDeadlineMs",
     });
     while (this.#retiring.size >= maxDraining && !signal.aborted) {
-      await Promise.race([...this.#retiring, abortion(signal)]);
+      await Promise.race([...this.#retiring, whenAborted(signal)]);
     }
   }
 
@@ -623,7 +626,7 @@ export class Supervisor {
    * the outcome and no more.
    */
   async #untilStopped(old: Generation): Promise<void> {
-    const ended = Promise.race([old.stopped, abortion(this.#stopping.signal)]);
+    const ended = Promise.race([old.stopped, whenAborted(this.#stopping.signal)]);
     if (await settlesWithin(ended, STOP_ACCEPTING_MS)) return;
     log.warn("still_accepting", {
       generation: old.number,
@@ -915,7 +918,7 @@ export class Supervisor {
     };
   }
 
-  #retire(generation: Generation, reason: DrainReason): void {
+  #retire(generation: Generation, reason: DrainCause): void {
     const work = generation.drain(reason).then(async (record) => {
       this.#generations.delete(generation);
       this.#retiring.delete(work);

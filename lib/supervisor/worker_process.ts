@@ -6,7 +6,7 @@ import { enter, leave } from "./census.ts";
 import { type Role, roleText } from "../protocol/role.ts";
 import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
-import { Silence } from "./silence.ts";
+import { Heartbeat } from "./health.ts";
 import type { ExitStatus, HandOverItem, SpawnRequest, WorkerSignal } from "./spawner_message.ts";
 import type { Spawner, SpawnerEvent } from "./spawner.ts";
 
@@ -53,7 +53,7 @@ export class WorkerProcess {
   #denied = 0;
   #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
-  readonly #silence = new Silence();
+  readonly #heartbeat = new Heartbeat(performance.now());
   #drained: MessageOf<"drained"> | undefined;
   #acceptingMs: number | undefined;
   #engine: MessageOf<"accepting">["engine"] | undefined;
@@ -113,12 +113,12 @@ export class WorkerProcess {
 
   /** How long it has not told its figures, as of the last look, in milliseconds. */
   get silentMs(): number {
-    return this.#silence.ms;
+    return this.#heartbeat.silentMs;
   }
 
   /** To be called every `LOOK_INTERVAL_MS`. */
   look(): void {
-    this.#silence.look();
+    this.#heartbeat.tick(performance.now());
   }
 
   /** Who it is, in a message. */
@@ -270,7 +270,7 @@ export class WorkerProcess {
       const { type: _, ...figures } = message;
       this.#figures = figures;
       this.#pulses++;
-      this.#silence.heard();
+      this.#heartbeat.received();
       return;
     }
     if (message.type === "failed") this.#reason ??= escapeStranger(message.reason, 1000);
@@ -279,7 +279,7 @@ export class WorkerProcess {
     if (message.type === "accepting") {
       this.#engine = message.engine;
       this.#acceptingMs = performance.now();
-      this.#silence.heard();
+      this.#heartbeat.received();
     }
     if (this.#waiting?.type === message.type) {
       this.#waiting.resolve(message);

@@ -68,7 +68,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
   } catch (error) {
     await killWorker(worker);
     if (!deadline.aborted || error !== deadline.reason) throw error;
-    throw new HoldfastError(`${worker.title} did not ${step} within ${readyDeadlineMs} ms`, {
+    throw new HoldfastError(`${worker.displayName} did not ${step} within ${readyDeadlineMs} ms`, {
       kind: "app",
       code: "worker_not_ready",
       hint: "See what the app waits for at start, or raise reload.readyDeadlineMs",
@@ -86,7 +86,7 @@ export async function killWorker(worker: WorkerProcess): Promise<void> {
 /** Before it is given a listener, or anything else. */
 function requireConfined(worker: WorkerProcess): void {
   if (worker.confined) return;
-  throw new HoldfastError(`${worker.title} is not confined by the kernel`, {
+  throw new HoldfastError(`${worker.displayName} is not confined by the kernel`, {
     kind: "bug",
     code: "wall_missing",
   });

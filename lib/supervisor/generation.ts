@@ -155,7 +155,7 @@ export class Generation {
   }
 
   #health(process: WorkerProcess): HealthAction | undefined {
-    const { silentMs, servedMs, chance: jitter, figures, ageMs: maxAgeMs, pid = 0 } = process;
+    const { silentMs, servedMs, jitter, figures, ageMs: maxAgeMs, pid = 0 } = process;
     const seesMemory = this.config.recycle.maxMemoryBytes !== undefined;
     const maxMemoryBytes = seesMemory ? residentBytes(pid) : 0;
     const used = { maxRequests: figures.answered, maxAgeMs, maxMemoryBytes };

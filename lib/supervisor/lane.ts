@@ -21,7 +21,8 @@ export interface LaneEnd {
  */
 export function connect(one: LaneEnd, other: LaneEnd): void {
   const descriptors: number[] = [];
-  const connected = attempt(`connect ${one.process.title} and ${other.process.title}`, () => {
+  const names = [one, other].map(({ process }) => process.displayName);
+  const connected = attempt(`connect ${names.join(" and ")}`, () => {
     descriptors.push(...socketPair());
     for (const { process, message } of [one, other]) {
       process.handOver([{ descriptor: descriptors[0]!, kind: STREAM, message }]);

@@ -9,12 +9,12 @@ import type { WorkerProcess } from "./worker_process.ts";
 
 /** Another one is to take its place: what is wrong with it, if something is. */
 export function tellUnhealthy(
-  { names, pid = 0, silentMs, figures }: WorkerProcess,
+  { logFields, pid = 0, silentMs, figures }: WorkerProcess,
   { cause }: Recycle,
 ): void {
   if (cause === "stuck") {
     log.error("worker_stuck", {
-      ...names,
+      ...logFields,
       silentMs: Math.round(silentMs),
       ...diagnoseHang(pid),
       hint: "Something keeps its event loop busy; see docs/operating.md#the-watchdog",
@@ -22,7 +22,7 @@ export function tellUnhealthy(
   }
   if (cause === "not_accepting") {
     log.error("worker_not_accepting", {
-      ...names,
+      ...logFields,
       connections: figures.connections,
       descriptors: countDescriptors(pid),
       hint: "Something in it keeps descriptors, or closed its listener; see " +
@@ -33,22 +33,22 @@ export function tellUnhealthy(
 
 /** Another one has taken its place. */
 export function tellReplaced(old: WorkerProcess, next: WorkerProcess, recycle: Recycle): void {
-  const names = { ...old.names, next: next.id };
+  const logFields = { ...old.logFields, next: next.id };
   const { cause } = recycle;
-  if (cause === "stuck" || cause === "not_accepting") log.info("worker_replaced", names);
-  else log.info("worker_recycled", { ...names, ...cause === "limit" && recycle.facts });
+  if (cause === "stuck" || cause === "not_accepting") log.info("worker_replaced", logFields);
+  else log.info("worker_recycled", { ...logFields, ...cause === "limit" && recycle.facts });
 }
 
 /** One that was replaced is gone. */
-export function tellDrained({ names }: WorkerProcess, { end, drained }: DrainOutcome): void {
+export function tellDrained({ logFields }: WorkerProcess, { end, drained }: DrainOutcome): void {
   const { answered = 0, cut = null } = drained ?? {};
-  log.info("worker_left", { ...names, end, answered, cut });
+  log.info("worker_left", { ...logFields, end, answered, cut });
 }
 
 /** The limit of its memory is never reached, since /proc hides it. */
-export function tellUnseenMemory({ names }: WorkerProcess): void {
+export function tellUnseenMemory({ logFields }: WorkerProcess): void {
   log.warn("memory_not_seen", {
-    ...names,
+    ...logFields,
     setting: "recycle.maxMemoryBytes",
     hint: "/proc hides the worker: take hidepid= off it, or ProtectProc= out of the unit",
   });

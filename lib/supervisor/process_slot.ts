@@ -144,7 +144,7 @@ export class ProcessSlot {
     kill: () => [this.#process, ...this.#draining.keys()].forEach(kill),
     closeSpawner: () => this.#starter.close(),
     tellLost: ({ how, livedMs }) =>
-      log.error("worker_lost", { ...this.#process?.names, how, livedMs }),
+      log.error("worker_lost", { ...this.#process?.logFields, how, livedMs }),
     tellStartFailed: ({ reason, nextTryMs }) => {
       const { generation } = this.#options;
       log.error("worker_start_failed", { role: this.#who, generation, reason, nextTryMs });

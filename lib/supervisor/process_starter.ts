@@ -61,8 +61,8 @@ export class ProcessStarter {
     }
     void process.exited.then(close);
     await bringUp(process, signal);
-    const { names, engine, ageMs } = process;
-    log.info("worker_ready", { ...names, engine, ms: Math.round(ageMs) });
+    const { logFields, engine, ageMs } = process;
+    log.info("worker_ready", { ...logFields, engine, ms: Math.round(ageMs) });
     return process;
   }
 
@@ -85,7 +85,7 @@ export async function watchHealth(
   const look = setInterval(() => {
     process.look();
     const action = health?.(process);
-    if (action?.act === "kill") process.condemn(action.reason);
+    if (action?.act === "kill") process.killFor(action.reason);
     else if (action) recycle(action);
   }, LOOK_INTERVAL_MS);
   const death = await process.exited;

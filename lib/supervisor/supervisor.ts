@@ -1009,7 +1009,7 @@ export class Supervisor {
         if (!listener.listenAgain()) return;
         log.error("listener_stopped", { listen: text, generation: this.#incumbent?.number });
         for (const { process } of this.#incumbent?.workers ?? []) {
-          process?.condemn(`made ${text} stop`);
+          process?.killFor(`made ${text} stop`);
         }
       });
     }

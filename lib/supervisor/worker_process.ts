@@ -40,7 +40,7 @@ export class WorkerProcess {
   readonly generation: number;
   readonly startedMs = performance.now();
   /** Of 0 to 1: what is to happen to each of several need not happen to all at once. */
-  readonly chance = Math.random();
+  readonly jitter = Math.random();
   readonly exited: Promise<Death>;
   /** Settles when it has said that it accepts no more, or has ended. */
   readonly stopped: Promise<void>;
@@ -122,12 +122,12 @@ export class WorkerProcess {
   }
 
   /** Who it is, in a message. */
-  get title(): string {
+  get displayName(): string {
     return this.role.kind === "worker" ? `Worker ${this.id}` : `The ${roleText(this.role)}`;
   }
 
   /** Who it is, for the log. */
-  get names() {
+  get logFields() {
     const { id, role, generation } = this;
     return { role: roleText(role), generation, worker: id, pid: this.#pid };
   }
@@ -169,7 +169,7 @@ export class WorkerProcess {
   }
 
   /** Kills it for something that it did. */
-  condemn(reason: string): void {
+  killFor(reason: string): void {
     this.#reason ??= reason;
     this.signal("SIGKILL");
   }
@@ -197,7 +197,7 @@ export class WorkerProcess {
    */
   failed(signal: AbortSignal, step = "it was ready"): Promise<never> {
     const died = this.exited.then((death) => {
-      throw new HoldfastError(`${this.title} ended before ${step}: ${describeDeath(death)}`, {
+      throw new HoldfastError(`${this.displayName} ended before ${step}: ${describeDeath(death)}`, {
         kind: "app",
         code: "worker_died",
         hint: "Its own lines are in the log just above",
@@ -213,7 +213,7 @@ export class WorkerProcess {
   }
 
   #receive(event: SpawnerEvent): void {
-    const who = this.names;
+    const who = this.logFields;
     switch (event.type) {
       case "spawned":
         this.#pid = event.pid;
@@ -242,7 +242,7 @@ export class WorkerProcess {
           path: event.path === undefined ? null : escapeStranger(event.path, 256),
         });
         if (this.#onViolation === "replace" || this.#denied >= MAX_DENIED) {
-          this.condemn(`tried ${event.call}`);
+          this.killFor(`tried ${event.call}`);
         }
         break;
       case "output":

@@ -10,11 +10,11 @@ import {
   workerSlot,
 } from "./generation_slots.ts";
 import { type HealthAction, workerHealth } from "./health.ts";
+import { HelperLanes } from "./lanes.ts";
 import type { LogService } from "./log_service.ts";
 import { descriptorLimit, residentBytes } from "./process_facts.ts";
 import { tellAcceptance, tellUnseenMemory } from "./process_log.ts";
 import type { ProcessSlot } from "./process_slot.ts";
-import { Switchboard } from "./switchboard.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 export type GenerationState = "starting" | "serving" | "draining" | "gone";
@@ -27,7 +27,7 @@ export class Generation {
   readonly helpers: readonly HelperSlot[];
   readonly logs: LogService | undefined;
   readonly workers: readonly ProcessSlot[];
-  readonly #switchboard = new Switchboard();
+  readonly #lanes = new HelperLanes();
   #helpersReady: Promise<unknown> = Promise.resolve();
   readonly #allReady = Promise.withResolvers<void>();
   #notReady: number;
@@ -41,12 +41,12 @@ export class Generation {
     this.code = options.code;
     this.logs = options.logs;
     this.#notReady = options.workers.length;
-    this.helpers = options.helpers.map((each) => helperSlot(options, each, this.#switchboard));
+    this.helpers = options.helpers.map((each) => helperSlot(options, each, this.#lanes));
     const hooks = {
       beforeLoad: async (process: WorkerProcess) => {
         // The app may call them as soon as it is loaded.
         await this.#helpersReady;
-        this.#switchboard.addWorker(process);
+        this.#lanes.connectWorker(process);
         this.logs?.addWorker(process);
       },
       // One that served while another might still fail would be cut with the candidate.

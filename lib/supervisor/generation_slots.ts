@@ -4,10 +4,10 @@ import { workerGrants } from "../sandbox/worker_command.ts";
 import { bringUp } from "./bring_up.ts";
 import type { GenerationCode } from "./generation_code.ts";
 import { helperHealth } from "./health.ts";
+import type { HelperLanes } from "./lanes.ts";
 import type { Listener } from "./listener.ts";
 import type { LogService } from "./log_service.ts";
 import { ProcessSlot, type SlotOptions } from "./process_slot.ts";
-import type { Switchboard } from "./switchboard.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** What a slot of a generation is spawned from and with. */
@@ -43,7 +43,7 @@ export interface HelperSlot {
 export function helperSlot(
   { number, config, nextWorker }: GenerationOptions,
   { helper, instance, ...spawning }: GenerationOptions["helpers"][number],
-  switchboard: Switchboard,
+  lanes: HelperLanes,
 ): HelperSlot {
   const { name, timeoutMs, concurrency, restart } = helper;
   const slot = new ProcessSlot({
@@ -53,7 +53,7 @@ export function helperSlot(
       const grants = workerGrants(helper);
       const duty = { role: "helper", name, timeoutMs, concurrency } as const;
       await bringUp(process, { config, listeners: [], grants, duty, signal });
-      switchboard.addInstance(process, { helper: name, instance });
+      lanes.connectHelper(process, { helper: name, instance });
     },
     health: ({ figures, silentMs }) => helperHealth({ ...figures, silentMs }, helper),
   });

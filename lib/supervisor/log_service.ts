@@ -10,7 +10,7 @@ import type { Duty } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import { bringUp } from "./bring_up.ts";
 import { silentHealth } from "./health.ts";
-import { connect, openFeed } from "./lane.ts";
+import { connect, openFeed } from "./lanes.ts";
 import { identityOf } from "./listener.ts";
 import { ProcessSlot, type SlotOptions } from "./process_slot.ts";
 import type { WorkerProcess } from "./worker_process.ts";

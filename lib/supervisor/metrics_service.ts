@@ -9,7 +9,7 @@ import { encodeFrame } from "../protocol/frame.ts";
 import { attempt } from "./attempt.ts";
 import { bringUp } from "./bring_up.ts";
 import { silentHealth } from "./health.ts";
-import { openFeed } from "./lane.ts";
+import { openFeed } from "./lanes.ts";
 import type { Listener } from "./listener.ts";
 import { ProcessSlot, type SlotOptions } from "./process_slot.ts";
 import type { WorkerProcess } from "./worker_process.ts";

@@ -3,10 +3,10 @@
  * watchdog, drains. That each effect takes place on real processes is shown elsewhere.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { LIVED_MS } from "../lib/supervisor/backoff.ts";
+
 import type { Config } from "../lib/config/config.ts";
-import { wornOut } from "../lib/supervisor/judge.ts";
-import { LOOK_INTERVAL_MS, Silence } from "../lib/supervisor/silence.ts";
+
+import { LOOK_INTERVAL_MS, MIN_HEALTHY_MS } from "../lib/supervisor/health.ts";
 import { type Behaviour, fakeHelper, FakeProcess, FakeWorld } from "./doubles/fake_world.ts";
 
 /** How long a reload waits for old workers to stop accepting. */
@@ -335,7 +335,10 @@ Deno.test("decision: two workers that die make status fail when neither is there
   // One that has only just come may be about to die like those before it.
   const readyMs = world.time.nowMs;
   const { atMs } = await world.waitFor("serving_again");
-  assert(atMs >= readyMs + LIVED_MS && atMs <= readyMs + LIVED_MS + LOOK_INTERVAL_MS, `${atMs}`);
+  assert(
+    atMs >= readyMs + MIN_HEALTHY_MS && atMs <= readyMs + MIN_HEALTHY_MS + LOOK_INTERVAL_MS,
+    `${atMs}`,
+  );
   await world.time.pass(60_000);
   assertEquals([world.eventsOf("failing").length, world.eventsOf("serving_again").length], [1, 1]);
 });
@@ -366,7 +369,7 @@ for (const then of ["exits", "hangs"] as const) {
 Deno.test("decision: workers that served for long before they died are replaced soon each time", async () => {
   await using world = await FakeWorld.start();
   for (let death = 1; death <= 6; death++) {
-    await world.time.pass(LIVED_MS);
+    await world.time.pass(MIN_HEALTHY_MS);
     world.living()[0]!.exit();
     const atMs = world.time.nowMs;
     const next = await world.waitFor("worker_ready", death + 1);
@@ -376,22 +379,6 @@ Deno.test("decision: workers that served for long before they died are replaced 
 });
 
 // ---- recycling ----
-
-Deno.test("a worker's limits lie within a tenth of the config's, by chance, and the first one reached counts", () => {
-  const seen = { maxRequests: 1000, maxAgeMs: 1000, maxMemoryBytes: 1000 };
-  assertEquals(wornOut({}, seen, 0), undefined);
-  for (const [chance, limit] of [[0, 900], [0.5, 1000], [1, 1100]] as const) {
-    for (const reason of ["maxRequests", "maxAgeMs", "maxMemoryBytes"] as const) {
-      const found = wornOut({ [reason]: 1000 }, { ...seen, [reason]: limit }, chance);
-      assertEquals(found, { reason, limit, found: limit });
-      assertEquals(
-        wornOut({ [reason]: 1000 }, { ...seen, [reason]: limit - 1 }, chance),
-        undefined,
-      );
-    }
-  }
-  assertEquals(wornOut({ maxAgeMs: 10, maxMemoryBytes: 10 }, seen, 0)?.reason, "maxAgeMs");
-});
 
 Deno.test("decision: worn-out workers are replaced one at a time: the next one's turn comes when the last has left", async () => {
   await using world = await FakeWorld.start({
@@ -428,7 +415,7 @@ Deno.test("decision: a worker is not recycled before it has served for a while",
   worker!.answered = 5;
   const { atMs, reason } = await world.waitFor("worker_recycled");
   assertEquals(reason, "maxRequests");
-  assert(atMs >= LIVED_MS && atMs <= LIVED_MS + 2 * LOOK_INTERVAL_MS, `${atMs}`);
+  assert(atMs >= MIN_HEALTHY_MS && atMs <= MIN_HEALTHY_MS + 2 * LOOK_INTERVAL_MS, `${atMs}`);
 });
 
 Deno.test("decision: a worker whose successor does not start goes on, and the tries grow further apart", async () => {
@@ -471,6 +458,50 @@ Deno.test("decision: a reload while a recycled worker drains waits for both, and
   assertEquals([answered, cut, outcome], [2, 0, "drained"]);
 });
 
+Deno.test("decision: a worker that dies while its successor comes up is told as lost, and that one takes its place", async () => {
+  await using world = await FakeWorld.start({ config: { recycle: { maxAgeMs: 20_000 } } });
+  const [old] = world.living();
+  from(world, { startMs: 3_000 });
+  await world.time.passUntil("the next one", () => world.processes.length === 2);
+  await world.time.pass(1_000);
+  old!.exit();
+  const lost = await world.waitFor("worker_lost");
+  const { end, cut, atMs } = await world.waitFor("worker_left");
+  assertEquals([lost.pid, end, cut, atMs - lost.atMs], [old!.pid, "ended", null, 2_000]);
+  await world.time.pass(10_000);
+  assertEquals([world.processes.length, world.eventsOf("worker_lost").length], [2, 1]);
+});
+
+Deno.test("decision: where that successor fails too, another one is tried when the log says so", async () => {
+  await using world = await FakeWorld.start({ config: { recycle: { maxAgeMs: 20_000 } } });
+  const [old] = world.living();
+  from(world, { startMs: 3_000, before: "ready", does: { exits: 3 } });
+  await world.time.passUntil("the next one", () => world.processes.length === 2);
+  old!.exit();
+  const { nextTryMs, atMs } = await world.waitFor("worker_start_failed");
+  await world.time.passUntil("another one", () => world.processes.length === 3);
+  assertEquals(world.processes[2]!.started, atMs + Number(nextTryMs));
+  world.behave = () => ({});
+});
+
+Deno.test("decision: a second order to stop cuts those too that another one has replaced", async () => {
+  await using world = await FakeWorld.start({
+    config: { reload: RELOAD, recycle: { maxAgeMs: 20_000 } },
+  });
+  const [first] = world.living();
+  first!.hold();
+  await world.waitFor("worker_recycled");
+  const [second] = world.living().filter(({ accepting }) => accepting);
+  second!.hold();
+  void world.supervisor.stop();
+  await world.time.pass(1_000);
+  assertEquals([first!.alive, second!.alive], [true, true]);
+  const { nowMs } = world.time;
+  world.supervisor.cut();
+  await world.stop(0);
+  assertEquals([first!.killedAtMs, second!.killedAtMs], [nowMs, nowMs]);
+});
+
 Deno.test("decision: a stop while a worker is recycled ends all, with nothing lost", async () => {
   await using world = await FakeWorld.start({
     config: { workers: 2, reload: RELOAD, recycle: { maxAgeMs: 20_000 } },
@@ -488,18 +519,6 @@ Deno.test("decision: a stop while a worker is recycled ends all, with nothing lo
 // ---- the watchdog ----
 
 const WATCHDOG = { pulseDeadlineMs: 4_000 };
-
-Deno.test("silence is counted in the time that the supervisor itself was awake", () => {
-  const silence = new Silence(0);
-  for (let nowMs = 1_000; nowMs <= 5_000; nowMs += LOOK_INTERVAL_MS) silence.look(nowMs);
-  assertEquals(silence.ms, 5_000);
-  silence.look(3_600_000);
-  assertEquals(silence.ms, 6_000, "an hour without a look counts as a second");
-  silence.heard();
-  assertEquals(silence.ms, 0);
-  silence.look(3_601_000);
-  assertEquals(silence.ms, 1_000);
-});
 
 Deno.test("decision: a stuck worker is replaced, another one first, and is killed after its grace", async () => {
   await using world = await FakeWorld.start({ config: { workers: 2, watchdog: WATCHDOG } });
@@ -601,11 +620,20 @@ Deno.test("decision: a worker that does not react is killed at the deadline and 
   await using world = await FakeWorld.start({
     config: { reload, watchdog: { pulseDeadlineMs: 0 } },
   });
+  const [old] = world.living();
+  old!.hang();
+  await world.reload();
+  await world.waitFor("generation_ended");
+  assertEquals(old!.killedAtMs, 30_000 + DRAIN_MARGIN_MS);
   const [worker] = world.living();
   worker!.hang();
+  const { nowMs } = world.time;
   await world.stop();
-  assertEquals(worker!.killedAtMs, 7_000 + 30_000 + DRAIN_MARGIN_MS);
-  assertEquals(world.eventsOf("generation_ended")[0]!.outcome, "killed");
+  assertEquals(worker!.killedAtMs, nowMs + 7_000 + 30_000 + DRAIN_MARGIN_MS);
+  assertEquals(world.eventsOf("generation_ended").map(({ outcome }) => outcome), [
+    "killed",
+    "killed",
+  ]);
 });
 
 Deno.test("decision: helpers drain when the workers that call them have left, and each within its deadline", async () => {
@@ -621,7 +649,11 @@ Deno.test("decision: helpers drain when the workers that call them have left, an
   await world.reload();
   await world.time.pass(10_000);
   assertEquals([worker!.drainReason, helper!.drainReason], ["replaced", undefined]);
+  helper!.hold();
   worker!.release();
+  await world.time.pass(10_000);
+  assertEquals([helper!.alive, world.eventsOf("generation_ended")], [true, []]);
+  helper!.release();
   await world.waitFor("generation_ended");
   assertEquals([helper!.drainReason, helper!.alive], ["replaced", false]);
 });

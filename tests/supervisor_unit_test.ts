@@ -6,7 +6,6 @@ import { LineWriter } from "../lib/base/log.ts";
 import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../lib/base/output_limits.ts";
 import { formatAge, formatStatus } from "../lib/cli/status.ts";
 import type { Status } from "../lib/protocol/control.ts";
-import { backoffMs } from "../lib/supervisor/backoff.ts";
 import { OutputLines } from "../lib/supervisor/output.ts";
 import { controlSocketPath, openRuntimeFolder } from "../lib/supervisor/runtime_folder.ts";
 import { cutAtRandom, randomFrom } from "./doubles/random.ts";
@@ -18,20 +17,6 @@ const encoder = new TextEncoder();
 async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await Promise.resolve();
 }
-
-// ---- backoff ----
-
-Deno.test("waits for a replacement double from 100 ms to 30 s, and stay there, less up to half by chance", () => {
-  const waits = Array.from({ length: 2000 }, (_, index) => backoffMs(index + 1, 1));
-  assertEquals(waits.slice(0, 10), [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000]);
-  assert(waits.slice(10).every((ms) => ms === 30_000));
-  for (const [index, mostMs] of waits.entries()) {
-    assertEquals(backoffMs(index + 1, 0), mostMs / 2);
-    const ms = backoffMs(index + 1);
-    assert(ms >= mostMs / 2 && ms <= mostMs, `${ms} ms`);
-  }
-  assert(new Set(Array.from({ length: 100 }, () => backoffMs(20))).size > 50, "by chance");
-});
 
 // ---- what strangers print ----
 

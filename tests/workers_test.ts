@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { sumUp } from "../lib/supervisor/generation.ts";
+import { sumUp } from "../lib/supervisor/drain.ts";
 import { Held, HOLDING_APP } from "./harness/held.ts";
 import { plainHelper, TELLING_APP } from "./harness/helpers.ts";
 import { servingWorkers } from "./harness/life.ts";

@@ -4,10 +4,10 @@ import type { Wall } from "../sandbox/wall.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { bringUp, killWorker } from "../supervisor/bring_up.ts";
 import { bindListener, type Listener } from "../supervisor/listener.ts";
-import { settlesWithin } from "../supervisor/patience.ts";
+import { settlesWithin } from "../supervisor/timeouts.ts";
 import { type Spawner, startSpawner } from "../supervisor/spawner.ts";
 import type { SpawnRequest } from "../supervisor/spawner_message.ts";
-import { Switchboard } from "../supervisor/switchboard.ts";
+import { HelperLanes } from "../supervisor/lanes.ts";
 import { describeDeath, WorkerProcess } from "../supervisor/worker_process.ts";
 import { type Cast, freeAddress, type Part, type Place } from "./cast.ts";
 import { byCalls, byRequests, type Contact } from "./contact.ts";
@@ -65,7 +65,7 @@ type Neighbour = "sibling" | "helper" | "worker";
 /** Makes attempts in one place and one mode. */
 export class Auditor implements AsyncDisposable {
   readonly #options: AuditorOptions;
-  readonly #switchboard = new Switchboard();
+  readonly #lanes = new HelperLanes();
   readonly #sources: Source[] = [];
   /** What comes from one spawner shares its wall: the suspect's is another than its sibling's. */
   #suspects!: Source;
@@ -272,8 +272,8 @@ export class Auditor implements AsyncDisposable {
       signal: new AbortController().signal,
       ...part.duty && { duty: part.duty },
       ...part.kind === "worker" && {
-        equip: () => {
-          this.#switchboard.addWorker(process);
+        beforeLoad: () => {
+          this.#lanes.connectWorker(process);
           return Promise.resolve();
         },
       },
@@ -284,7 +284,7 @@ export class Auditor implements AsyncDisposable {
     const helper = neighbour === "helper" ? SCENE_HELPER : cast.helper;
     // Its sibling is nobody's to call.
     if (helper !== undefined && neighbour !== "sibling") {
-      this.#switchboard.addInstance(process, { helper, instance: 0 });
+      this.#lanes.connectHelper(process, { helper, instance: 0 });
     }
     return { process, contact };
   }

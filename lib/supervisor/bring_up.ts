@@ -5,7 +5,7 @@ import { closeDescriptor } from "../os/descriptor.ts";
 import type { Duty, Grants } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import type { Listener } from "./listener.ts";
-import { settlesWithin } from "./patience.ts";
+import { settlesWithin } from "./timeouts.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** How long a killed worker may take to be gone before it is killed again. */
@@ -20,9 +20,9 @@ export interface BringUpOptions {
   /** What it is there for; the default is to be a worker of the config. */
   readonly duty?: Duty;
   /** Called before it loads anything of the app: the time to hand over more. */
-  readonly equip?: () => Promise<void>;
+  readonly beforeLoad?: () => Promise<void>;
   /** Called when it is ready: it accepts once this has settled. */
-  readonly mayAccept?: () => Promise<void>;
+  readonly acceptBarrier?: () => Promise<void>;
   /** Gives it up. */
   readonly signal: AbortSignal;
 }
@@ -54,12 +54,12 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
     handOver(worker, listeners);
     await worker.expect("received", either);
     step = "get its helpers";
-    if (options.equip) await Promise.race([options.equip(), worker.failed(either)]);
+    if (options.beforeLoad) await Promise.race([options.beforeLoad(), worker.failed(either)]);
     worker.command({ type: "load" });
     step = `load and open ${duty.role === "worker" ? "the app" : "its module"}`;
     await worker.expect("ready", either);
     // What it waits for from here on has a deadline of its own, and is not its fault.
-    if (options.mayAccept) await Promise.race([options.mayAccept(), worker.failed(signal)]);
+    if (options.acceptBarrier) await Promise.race([options.acceptBarrier(), worker.failed(signal)]);
     step = "accept";
     deadline = AbortSignal.timeout(readyDeadlineMs);
     either = AbortSignal.any([signal, deadline]);
@@ -68,7 +68,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
   } catch (error) {
     await killWorker(worker);
     if (!deadline.aborted || error !== deadline.reason) throw error;
-    throw new HoldfastError(`${worker.title} did not ${step} within ${readyDeadlineMs} ms`, {
+    throw new HoldfastError(`${worker.displayName} did not ${step} within ${readyDeadlineMs} ms`, {
       kind: "app",
       code: "worker_not_ready",
       hint: "See what the app waits for at start, or raise reload.readyDeadlineMs",
@@ -86,7 +86,7 @@ export async function killWorker(worker: WorkerProcess): Promise<void> {
 /** Before it is given a listener, or anything else. */
 function requireConfined(worker: WorkerProcess): void {
   if (worker.confined) return;
-  throw new HoldfastError(`${worker.title} is not confined by the kernel`, {
+  throw new HoldfastError(`${worker.displayName} is not confined by the kernel`, {
     kind: "bug",
     code: "wall_missing",
   });

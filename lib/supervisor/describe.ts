@@ -1,7 +1,8 @@
 /** What `holdfast status` shows of a generation. */
-import { countDescriptors, readProcess } from "../os/file.ts";
+import { countDescriptors } from "../os/file.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import type { Generation } from "./generation.ts";
+import { residentBytes } from "./process_facts.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 type GenerationStatus = Status["generations"][number];
@@ -43,10 +44,4 @@ export function describeProcess(process: WorkerProcess | undefined): ProcessStat
     denied: process.denied,
     ...latency && { latency },
   };
-}
-
-/** What of a process is in memory; 0 where the kernel does not say. */
-export function residentBytes(pid: number): number {
-  const [, kibibytes] = readProcess(pid, "status")?.match(/^VmRSS:\s*(\d+) kB$/m) ?? [];
-  return Number(kibibytes ?? 0) * 1024;
 }

@@ -2,8 +2,8 @@
 import { log } from "../base/log.ts";
 import type { Status } from "../protocol/control.ts";
 import type { Generation } from "./generation.ts";
-import { abortion, settlesWithin } from "./patience.ts";
-import type { DrainReason } from "./slot.ts";
+import { settlesWithin, whenAborted } from "./timeouts.ts";
+import type { DrainCause } from "./drain.ts";
 
 /** How long a reload waits until the old workers say that they accept no more. */
 const STOP_ACCEPTING_MS = 5_000;
@@ -68,7 +68,7 @@ export class Generations {
   }
 
   /** Has one drain. */
-  retire(generation: Generation, reason: DrainReason): void {
+  retire(generation: Generation, reason: DrainCause): void {
     const work = generation.drain(reason).then(async (record) => {
       this.#all.delete(generation);
       this.#draining.delete(work);
@@ -97,7 +97,7 @@ export class Generations {
       hint: "Raise reload.maxDraining, or lower reload.drainDeadlineMs",
     });
     while (this.#draining.size >= maxDraining && !signal.aborted) {
-      await Promise.race([...this.#draining, abortion(signal)]);
+      await Promise.race([...this.#draining, whenAborted(signal)]);
     }
   }
 
@@ -107,7 +107,7 @@ export class Generations {
    * the outcome and no more.
    */
   async untilStopped(old: Generation, signal: AbortSignal): Promise<void> {
-    const ended = Promise.race([old.stopped, abortion(signal)]);
+    const ended = Promise.race([old.stopped, whenAborted(signal)]);
     if (await settlesWithin(ended, STOP_ACCEPTING_MS)) return;
     log.warn("still_accepting", {
       generation: old.number,

@@ -10,11 +10,11 @@ import {
 } from "../sandbox/worker_command.ts";
 import { attempt } from "./attempt.ts";
 import type { Code, GenerationCode } from "./generation_code.ts";
-import type { SlotSpawning } from "./generation.ts";
+import type { SlotSpawning } from "./generation_slots.ts";
 import type { Modules, OwnPrograms } from "./prepare.ts";
 import { requireWall } from "./require_wall.ts";
 import type { RuntimeKeeper } from "./runtime_keeper.ts";
-import type { ConfinedSpawner } from "./slot.ts";
+import type { ConfinedSpawner } from "./process_starter.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";

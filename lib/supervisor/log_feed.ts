@@ -5,7 +5,7 @@
 import type net from "node:net";
 import { type Feed, MAX_FEED_LINE, MAX_FEED_LINES } from "../protocol/feed.ts";
 import { encodeFrame } from "../protocol/frame.ts";
-import { openFeed } from "./lane.ts";
+import { openFeed } from "./lanes.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** What may wait for the logger to read it, in bytes. */

@@ -3,11 +3,11 @@ import { realPlace } from "../config/real_place.ts";
 import type { Duty } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import { bringUp } from "./bring_up.ts";
-import { judgeSilence } from "./judge.ts";
-import { connect } from "./lane.ts";
+import { silentHealth } from "./health.ts";
+import { connect } from "./lanes.ts";
 import { identityOf } from "./listener.ts";
 import { LogFeed } from "./log_feed.ts";
-import { Slot, type SlotOptions } from "./slot.ts";
+import { ProcessSlot, type SlotOptions } from "./process_slot.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** A logger that tells nothing of itself for so long is stuck, in milliseconds. */
@@ -24,7 +24,7 @@ export interface LogServiceOptions
 export class LogService {
   readonly log: LogServiceOptions["log"];
   readonly plan: string;
-  readonly #slot: Slot;
+  readonly #slot: ProcessSlot;
   readonly #workers = new Set<WorkerProcess>();
   #logger: WorkerProcess | undefined;
   readonly #feed = new LogFeed();
@@ -34,7 +34,7 @@ export class LogService {
   constructor({ log, plan, grants, ...options }: LogServiceOptions) {
     this.log = log;
     this.plan = plan;
-    this.#slot = new Slot({
+    this.#slot = new ProcessSlot({
       ...options,
       role: { kind: "logger" },
       generation: 0,
@@ -50,7 +50,7 @@ export class LogService {
         });
         this.#serve(process);
       },
-      judge: ({ silentMs }) => judgeSilence(silentMs, SILENCE_MS),
+      health: ({ silentMs }) => silentHealth(silentMs, SILENCE_MS),
     });
   }
 
@@ -126,7 +126,7 @@ export class LogService {
    * @throws {Error} if it does not come up; the one before goes on then
    */
   async renew(): Promise<void> {
-    await this.#slot.renew();
+    await this.#slot.recycle();
   }
 
   /** Writes what is left, and ends the logger. Never fails. */

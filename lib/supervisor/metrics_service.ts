@@ -7,10 +7,10 @@ import type { Status } from "../protocol/control.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import { attempt } from "./attempt.ts";
 import { bringUp } from "./bring_up.ts";
-import { judgeSilence } from "./judge.ts";
-import { openFeed } from "./lane.ts";
+import { silentHealth } from "./health.ts";
+import { openFeed } from "./lanes.ts";
 import type { Listener } from "./listener.ts";
-import { Slot, type SlotOptions } from "./slot.ts";
+import { ProcessSlot, type SlotOptions } from "./process_slot.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** How often it is told. */
@@ -31,7 +31,7 @@ export interface MetricsServiceOptions
 
 export class MetricsService {
   readonly plan: string;
-  readonly #slot: Slot;
+  readonly #slot: ProcessSlot;
   readonly #listener: Listener;
   readonly #status: () => Status;
   #feed: net.Socket | undefined;
@@ -41,7 +41,7 @@ export class MetricsService {
     this.plan = plan;
     this.#listener = listener;
     this.#status = status;
-    this.#slot = new Slot({
+    this.#slot = new ProcessSlot({
       ...options,
       role: { kind: "metrics" },
       generation: 0,
@@ -56,7 +56,7 @@ export class MetricsService {
         });
         attempt("feed the metrics process", () => this.#connectFeed(process));
       },
-      judge: ({ silentMs }) => judgeSilence(silentMs, SILENCE_MS),
+      health: ({ silentMs }) => silentHealth(silentMs, SILENCE_MS),
     });
   }
 

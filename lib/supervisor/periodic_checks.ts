@@ -4,7 +4,7 @@ import { attempt } from "./attempt.ts";
 import { isLost, type Listener } from "./listener.ts";
 import type { Parts } from "./parts.ts";
 import { serviceState } from "./status_page.ts";
-import { LOOK_INTERVAL_MS } from "./silence.ts";
+import { LOOK_INTERVAL_MS } from "./health.ts";
 
 export class PeriodicChecks {
   readonly #parts: Parts;
@@ -59,7 +59,7 @@ export class PeriodicChecks {
       if (!listener.listenAgain()) return;
       log.error("listener_stopped", { listen: text, generation });
       for (const { process } of incumbent?.workers ?? []) {
-        process?.condemn(`made ${text} stop`);
+        process?.killFor(`made ${text} stop`);
       }
     });
   }

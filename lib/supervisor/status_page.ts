@@ -5,7 +5,8 @@ import { VERSION } from "../base/version.ts";
 import type { Config } from "../config/config.ts";
 import { countDescriptors } from "../os/file.ts";
 import type { Status } from "../protocol/control.ts";
-import { describeGeneration, residentBytes } from "./describe.ts";
+import { describeGeneration } from "./describe.ts";
+import { residentBytes } from "./process_facts.ts";
 import type { Parts } from "./parts.ts";
 import type { ServiceState } from "./service_manager.ts";
 

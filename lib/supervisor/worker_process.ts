@@ -6,7 +6,7 @@ import { enter, leave } from "./census.ts";
 import { type Role, roleText } from "../protocol/role.ts";
 import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
-import { Silence } from "./silence.ts";
+import { Heartbeat } from "./health.ts";
 import type { ExitStatus, HandOverItem, SpawnRequest, WorkerSignal } from "./spawner_message.ts";
 import type { Spawner, SpawnerEvent } from "./spawner.ts";
 
@@ -40,7 +40,7 @@ export class WorkerProcess {
   readonly generation: number;
   readonly startedMs = performance.now();
   /** Of 0 to 1: what is to happen to each of several need not happen to all at once. */
-  readonly chance = Math.random();
+  readonly jitter = Math.random();
   readonly exited: Promise<Death>;
   /** Settles when it has said that it accepts no more, or has ended. */
   readonly stopped: Promise<void>;
@@ -53,7 +53,7 @@ export class WorkerProcess {
   #denied = 0;
   #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
-  readonly #silence = new Silence();
+  readonly #heartbeat = new Heartbeat(performance.now());
   #drained: MessageOf<"drained"> | undefined;
   #acceptingMs: number | undefined;
   #engine: MessageOf<"accepting">["engine"] | undefined;
@@ -113,21 +113,21 @@ export class WorkerProcess {
 
   /** How long it has not told its figures, as of the last look, in milliseconds. */
   get silentMs(): number {
-    return this.#silence.ms;
+    return this.#heartbeat.silentMs;
   }
 
   /** To be called every `LOOK_INTERVAL_MS`. */
   look(): void {
-    this.#silence.look();
+    this.#heartbeat.tick(performance.now());
   }
 
   /** Who it is, in a message. */
-  get title(): string {
+  get displayName(): string {
     return this.role.kind === "worker" ? `Worker ${this.id}` : `The ${roleText(this.role)}`;
   }
 
   /** Who it is, for the log. */
-  get names() {
+  get logFields() {
     const { id, role, generation } = this;
     return { role: roleText(role), generation, worker: id, pid: this.#pid };
   }
@@ -169,7 +169,7 @@ export class WorkerProcess {
   }
 
   /** Kills it for something that it did. */
-  condemn(reason: string): void {
+  killFor(reason: string): void {
     this.#reason ??= reason;
     this.signal("SIGKILL");
   }
@@ -197,7 +197,7 @@ export class WorkerProcess {
    */
   failed(signal: AbortSignal, step = "it was ready"): Promise<never> {
     const died = this.exited.then((death) => {
-      throw new HoldfastError(`${this.title} ended before ${step}: ${describeDeath(death)}`, {
+      throw new HoldfastError(`${this.displayName} ended before ${step}: ${describeDeath(death)}`, {
         kind: "app",
         code: "worker_died",
         hint: "Its own lines are in the log just above",
@@ -213,7 +213,7 @@ export class WorkerProcess {
   }
 
   #receive(event: SpawnerEvent): void {
-    const who = this.names;
+    const who = this.logFields;
     switch (event.type) {
       case "spawned":
         this.#pid = event.pid;
@@ -242,7 +242,7 @@ export class WorkerProcess {
           path: event.path === undefined ? null : escapeStranger(event.path, 256),
         });
         if (this.#onViolation === "replace" || this.#denied >= MAX_DENIED) {
-          this.condemn(`tried ${event.call}`);
+          this.killFor(`tried ${event.call}`);
         }
         break;
       case "output":
@@ -270,7 +270,7 @@ export class WorkerProcess {
       const { type: _, ...figures } = message;
       this.#figures = figures;
       this.#pulses++;
-      this.#silence.heard();
+      this.#heartbeat.received();
       return;
     }
     if (message.type === "failed") this.#reason ??= escapeStranger(message.reason, 1000);
@@ -279,7 +279,7 @@ export class WorkerProcess {
     if (message.type === "accepting") {
       this.#engine = message.engine;
       this.#acceptingMs = performance.now();
-      this.#silence.heard();
+      this.#heartbeat.received();
     }
     if (this.#waiting?.type === message.type) {
       this.#waiting.resolve(message);

@@ -4,9 +4,6 @@ import { PLAIN_APP } from "../harness/project.ts";
 import { runCommand, Server } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
 
-/** Dies a moment after it serves. */
-const SHORT_LIVED_APP = PLAIN_APP + "setTimeout(() => Deno.exit(9), 2_000);";
-
 Deno.test("workers that die one after the other make status fail, until one lives; the log says so once each", async () => {
   await using server = await Server.start({ config: { workers: 2 } });
   assertEquals((await server.status()).state, "serving");
@@ -35,38 +32,6 @@ Deno.test("workers that die one after the other make status fail, until one live
     1,
     1,
   ]);
-});
-
-Deno.test("workers that serve for a moment each are failing too, and a reload with good code ends it at once", async () => {
-  await using server = await Server.start();
-  await server.project.write("app.ts", SHORT_LIVED_APP);
-  Deno.kill((await server.workers())[0]!, "SIGKILL");
-  await server.waitFor("failing");
-  await server.waitFor("worker_lost", 5);
-  assertEquals(server.eventsOf("serving_again"), []);
-  assertEquals((await server.status()).state, "failing");
-  await server.project.write("app.ts", PLAIN_APP.replace("one", "two"));
-  assertEquals((await server.hangUp()).event, "reload_done");
-  assertEquals((await server.status()).state, "serving");
-  assertEquals((await server.waitFor("serving_again")).generation, 2);
-  assertEquals(server.eventsOf("failing").length, 1);
-});
-
-/** Hangs a moment after it serves. */
-const SOON_STUCK_APP = PLAIN_APP + "setTimeout(() => { for (;;); }, 1_000);";
-
-Deno.test("workers that hang one after the other are failing too, also while the next one hangs", async () => {
-  // With the watchdog's own deadline: by then one that hung at once is as old as one that lived.
-  await using server = await Server.start({ files: { "app.ts": SOON_STUCK_APP } });
-  await server.waitFor("worker_replaced");
-  assertEquals(server.eventsOf("failing"), [], "one that hangs is an accident");
-  await server.waitFor("failing");
-  assertEquals(server.eventsOf("worker_replaced").length, 3);
-  await server.waitFor("worker_replaced", 4);
-  assertEquals(server.eventsOf("serving_again"), []);
-  await server.project.write("app.ts", PLAIN_APP);
-  assertEquals((await server.hangUp()).event, "reload_done");
-  await server.waitFor("serving_again");
 });
 
 Deno.test("connections wait in the kernel while no worker lives, each with what it has sent, and are answered", async () => {

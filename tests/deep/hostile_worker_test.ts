@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { DEFAULT_OUTPUT_LIMITS } from "../../lib/base/output_limits.ts";
 import type { Rule } from "../../lib/protocol/violation.ts";
-import { backoffMs } from "../../lib/supervisor/backoff.ts";
+import { backoffMs } from "../../lib/supervisor/health.ts";
 import { HOSTILE_PHASES, hostileProgram } from "../doubles/hostile_programs.ts";
 import {
   ask,

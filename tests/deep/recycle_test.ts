@@ -1,8 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { LIVED_MS } from "../../lib/supervisor/backoff.ts";
 import { assertNothingLost, loadDuring, startLoadApp } from "../harness/load_app.ts";
 import { isAlive } from "../harness/process.ts";
-import { PLAIN_APP } from "../harness/project.ts";
 import { type LogEvent, Server } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
 
@@ -55,15 +53,6 @@ Deno.test("workers are recycled under every kind of load, one at a time, and not
   for (const { cut, end } of server.eventsOf("worker_left")) assertEquals([cut, end], [0, "ended"]);
 });
 
-Deno.test("a worker that has reached a limit goes on until it has served for a while", async () => {
-  await using server = await Server.start({ config: { recycle: { maxRequests: 1 } } });
-  const { time } = server.eventsOf("worker_ready")[0]!;
-  for (let count = 0; count < 5; count++) await server.text("/");
-  const recycled = await server.waitFor("worker_recycled");
-  const servedMs = Date.parse(String(recycled.time)) - Date.parse(String(time));
-  assert(servedMs >= LIVED_MS, `recycled after ${servedMs} ms`);
-});
-
 Deno.test("a worker that takes too much memory is recycled", async () => {
   await using server = await Server.start({
     files: { "app.ts": GREEDY_APP },
@@ -77,58 +66,4 @@ Deno.test("a worker that takes too much memory is recycled", async () => {
   await until("the end of the old one", () => !isAlive(old!));
   const { workers } = (await server.status()).generations[0]!;
   assertEquals(workers[0]!.replacements, 1);
-});
-
-Deno.test("a worker whose successor does not start goes on, and is recycled when one does", async () => {
-  await using server = await Server.start({
-    config: { recycle: { maxRequests: 5 }, reload: { idleGraceMs: 100 } },
-  });
-  const [old] = await server.workers();
-  await server.project.write("app.ts", "throw new Error('no good');");
-  for (let count = 0; count < 6; count++) await server.text("/");
-  await server.waitFor("worker_start_failed", 2);
-  assertEquals(await server.text("/"), "one /");
-  assertEquals(await server.workers(), [old]);
-  await server.project.write("app.ts", PLAIN_APP.replace("one", "two"));
-  await server.waitFor("worker_recycled");
-  await until("the new one", async () => await server.text("/") === "two /");
-  assertEquals(server.eventsOf("worker_lost"), []);
-});
-
-Deno.test("a reload while a recycled worker drains waits for both, and counts both", async () => {
-  const app = `
-    export default {
-      async fetch(request) {
-        const { pathname } = new URL(request.url);
-        if (pathname === "/slow") await new Promise((resolve) => setTimeout(resolve, 16_000));
-        return new Response("one");
-      },
-    };`;
-  await using server = await Server.start({
-    files: { "app.ts": app },
-    config: { recycle: { maxRequests: 3 }, reload: { idleGraceMs: 100 } },
-  });
-  const slow = server.text("/slow");
-  for (let count = 0; count < 4; count++) await server.text("/");
-  await server.waitFor("worker_recycled");
-  const slowToo = server.text("/slow");
-  await until("the second one in flight", async () => {
-    const { generations } = await server.status();
-    return generations[0]!.workers[0]!.process?.inFlight === 1;
-  });
-  await server.project.configure({ recycle: {} });
-  assertEquals((await server.hangUp()).event, "reload_done");
-  assertEquals([await slow, await slowToo], ["one", "one"]);
-  const { answered, cut, outcome } = await server.waitFor("generation_ended");
-  assertEquals([answered, cut, outcome], [2, 0, "drained"]);
-});
-
-Deno.test("TERM while a worker is recycled ends all, with nothing lost and exit 0", async () => {
-  await using server = await Server.start({
-    config: { workers: 2, recycle: { maxAgeMs: 10_000 }, reload: { idleGraceMs: 100 } },
-  });
-  await server.waitFor("worker_recycled");
-  server.signal("SIGTERM");
-  assertEquals((await server.exited()).code, 0);
-  assertEquals(server.eventsOf("worker_lost"), []);
 });

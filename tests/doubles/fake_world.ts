@@ -225,7 +225,7 @@ export class FakeProcess {
   }
 }
 
-class FakeSpawner implements Spawner {
+export class FakeSpawner implements Spawner {
   readonly failed = false;
   closed = false;
   readonly #world: FakeWorld;

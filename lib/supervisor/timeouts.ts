@@ -19,7 +19,7 @@ export function sleep(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /** Settles when `signal` aborts. */
-export function abortion(signal: AbortSignal): Promise<void> {
+export function whenAborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) resolve();
     signal.addEventListener("abort", () => resolve(), { once: true });

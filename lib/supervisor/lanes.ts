@@ -21,7 +21,8 @@ export interface LaneEnd {
  */
 export function connect(one: LaneEnd, other: LaneEnd): void {
   const descriptors: number[] = [];
-  const connected = attempt(`connect ${one.process.title} and ${other.process.title}`, () => {
+  const names = [one, other].map(({ process }) => process.displayName);
+  const connected = attempt(`connect ${names.join(" and ")}`, () => {
     descriptors.push(...socketPair());
     for (const { process, message } of [one, other]) {
       process.handOver([{ descriptor: descriptors[0]!, kind: STREAM, message }]);
@@ -50,4 +51,40 @@ export function openFeed(process: WorkerProcess, onClose: (feed: net.Socket) => 
   feed.on("error", () => {});
   feed.on("close", () => onClose(feed));
   return feed;
+}
+
+/** An instance of a helper, as workers know it. */
+interface Instance {
+  readonly helper: string;
+  readonly instance: number;
+}
+
+/**
+ * Lanes between the workers and the helpers of one generation: one for every pair that lives. What goes
+ * over it is between the two.
+ */
+export class HelperLanes {
+  readonly #workers = new Set<WorkerProcess>();
+  readonly #instances = new Map<WorkerProcess, Instance>();
+
+  /** Connects a worker to every helper, now and whenever another instance comes up. */
+  connectWorker(worker: WorkerProcess): void {
+    this.#workers.add(worker);
+    void worker.exited.then(() => this.#workers.delete(worker));
+    for (const [process, instance] of this.#instances) join(worker, process, instance);
+  }
+
+  /** Connects an instance of a helper to every worker, now and whenever another one comes up. */
+  connectHelper(process: WorkerProcess, instance: Instance): void {
+    this.#instances.set(process, instance);
+    void process.exited.then(() => this.#instances.delete(process));
+    for (const worker of this.#workers) join(worker, process, instance);
+  }
+}
+
+function join(worker: WorkerProcess, process: WorkerProcess, instance: Instance): void {
+  connect(
+    { process: worker, message: { type: "helper_lane", ...instance } },
+    { process, message: { type: "worker_lane", worker: worker.id } },
+  );
 }

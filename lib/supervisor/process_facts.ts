@@ -1,5 +1,17 @@
-/** What the kernel tells of a process that says nothing itself. */
+/** What the kernel tells of a process that says nothing itself, or is not to be believed. */
 import { readProcess } from "../os/file.ts";
+
+/** What of a process is in memory; 0 where the kernel does not say. */
+export function residentBytes(pid: number): number {
+  const [, kibibytes] = readProcess(pid, "status")?.match(/^VmRSS:\s*(\d+) kB$/m) ?? [];
+  return Number(kibibytes ?? 0) * 1024;
+}
+
+/** How many descriptors a process may have; nothing where the kernel does not say. */
+export function descriptorLimit(pid: number): number | undefined {
+  const [, soft] = readProcess(pid, "limits")?.match(/^Max open files\s+(\d+)/m) ?? [];
+  return soft === undefined ? undefined : Number(soft);
+}
 
 /** How much of a stack is told, its innermost part. */
 const MAX_CALLS = 12;
@@ -20,7 +32,7 @@ export interface MainThread {
  * or waits, and where in the kernel. Of its JavaScript nobody but itself can tell. The kernel stack
  * takes CAP_SYS_ADMIN, the rest the right to trace it; what the kernel does not say is left out.
  */
-export function lookAtMainThread(pid: number): MainThread {
+export function diagnoseHang(pid: number): MainThread {
   const [, state] = readProcess(pid, "status")?.match(/^State:\s*(.+)$/m) ?? [];
   const [call] = readProcess(pid, "syscall")?.trim().split(" ") ?? [];
   const waitsIn = readProcess(pid, "wchan");

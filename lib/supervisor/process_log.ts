@@ -1,0 +1,72 @@
+/** What the log says of the processes of a slot, and of a generation. */
+import { log } from "../base/log.ts";
+import { countDescriptors } from "../os/file.ts";
+import type { AcceptChange } from "./accept_health.ts";
+import type { DrainOutcome } from "./drain.ts";
+import type { Recycle } from "./health.ts";
+import { diagnoseHang } from "./process_facts.ts";
+import type { WorkerProcess } from "./worker_process.ts";
+
+/** Another one is to take its place: what is wrong with it, if something is. */
+export function tellUnhealthy(
+  { logFields, pid = 0, silentMs, figures }: WorkerProcess,
+  { cause }: Recycle,
+): void {
+  if (cause === "stuck") {
+    log.error("worker_stuck", {
+      ...logFields,
+      silentMs: Math.round(silentMs),
+      ...diagnoseHang(pid),
+      hint: "Something keeps its event loop busy; see docs/operating.md#the-watchdog",
+    });
+  }
+  if (cause === "not_accepting") {
+    log.error("worker_not_accepting", {
+      ...logFields,
+      connections: figures.connections,
+      descriptors: countDescriptors(pid),
+      hint: "Something in it keeps descriptors, or closed its listener; see " +
+        "docs/operating.md#more-connections-than-descriptors",
+    });
+  }
+}
+
+/** Another one has taken its place. */
+export function tellReplaced(old: WorkerProcess, next: WorkerProcess, recycle: Recycle): void {
+  const logFields = { ...old.logFields, next: next.id };
+  const { cause } = recycle;
+  if (cause === "stuck" || cause === "not_accepting") log.info("worker_replaced", logFields);
+  else log.info("worker_recycled", { ...logFields, ...cause === "limit" && recycle.facts });
+}
+
+/** One that was replaced is gone. */
+export function tellDrained({ logFields }: WorkerProcess, { end, drained }: DrainOutcome): void {
+  const { answered = 0, cut = null } = drained ?? {};
+  log.info("worker_left", { ...logFields, end, answered, cut });
+}
+
+/** The limit of its memory is never reached, since /proc hides it. */
+export function tellUnseenMemory({ logFields }: WorkerProcess): void {
+  log.warn("memory_not_seen", {
+    ...logFields,
+    setting: "recycle.maxMemoryBytes",
+    hint: "/proc hides the worker: take hidepid= off it, or ProtectProc= out of the unit",
+  });
+}
+
+/** Connections wait and no worker accepts them, or that is over. */
+export function tellAcceptance(
+  facts: { readonly generation: number; readonly waiting: number },
+  { stalled, connections, descriptorLimit, full }: AcceptChange,
+): void {
+  if (!stalled) return log.info("accepting_again", facts);
+  log.warn("accepting_stalled", {
+    ...facts,
+    connections,
+    descriptorLimit,
+    hint: full
+      ? "Clients hold every descriptor that a worker may have: raise limits.descriptors and the " +
+        "limit of open files that Holdfast is started with, or have more workers"
+      : "See docs/operating.md#more-connections-than-descriptors",
+  });
+}

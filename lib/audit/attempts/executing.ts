@@ -35,7 +35,7 @@ const SHELL = "/bin/sh";
 /** What every attempt of this area is, unless it says otherwise. */
 const USUAL = { area: "execute", deno: "stops", kernel: "stops" } as const;
 
-/** An attempt to start a program that fetches what the suspect itself may not read. */
+/** An attempt to start a program that fetches what the subject itself may not read. */
 function starts(
   id: string,
   title: string,
@@ -45,7 +45,7 @@ function starts(
   return { ...USUAL, id, title, proof: "secret", ...more, run };
 }
 
-/** An attempt to become another program, which leaves a file where the suspect may not. */
+/** An attempt to become another program, which leaves a file where the subject may not. */
 function becomes(id: string, title: string, run: Attempt["run"]): Attempt {
   const runOpen: Attempt["run"] = (world) => {
     keepDescriptorsOpen();
@@ -60,7 +60,7 @@ function keepDescriptorsOpen(): void {
   for (let fd = 3; fd < 128; fd++) call("fcntl", fd, F_SETFD, 0);
 }
 
-/** An attempt of which only the suspect can tell what came of it. */
+/** An attempt of which only the subject can tell what came of it. */
 function claim(
   id: string,
   title: string,

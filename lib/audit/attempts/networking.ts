@@ -33,7 +33,7 @@ function contact(
   };
 }
 
-/** The same, where only the suspect can tell what came of it. */
+/** The same, where only the subject can tell what came of it. */
 function claim(
   id: string,
   title: string,
@@ -674,9 +674,9 @@ const INSPECTOR: readonly Attempt[] = [
     inspector.open(freePort, LOOPBACK);
     return inspector.url();
   }, { alone: true }),
-  contact("NW12.other_process", "asking another process to open its own", ({ decoyPid }) => {
-    (process as unknown as { _debugProcess(pid: number): void })._debugProcess(decoyPid);
-  }, { proof: "decoy" }),
+  contact("NW12.other_process", "asking another process to open its own", ({ canaryPid }) => {
+    (process as unknown as { _debugProcess(pid: number): void })._debugProcess(canaryPid);
+  }, { proof: "canary" }),
 ];
 
 const NATIVE_DIALLING: readonly Attempt[] = [

@@ -278,17 +278,17 @@ export const READING: readonly Attempt[] = [
   }, { refusal: /cross-device link/ }),
 
   ...processFiles("self", "the process itself", () => "/proc/self"),
-  ...processFiles("decoy", "another process of the user", ({ decoyPid }) => `/proc/${decoyPid}`),
+  ...processFiles("canary", "another process of the user", ({ canaryPid }) => `/proc/${canaryPid}`),
   ...processFiles("supervisor", "the supervisor", (world) => `/proc/${world.supervisorPid}`),
   ...processFiles("sibling", "another worker", ({ siblingPid }) => `/proc/${siblingPid}`),
-  secret("FR8.environment", "the environment of another process", ({ decoyPid }) => {
-    return Deno.readTextFile(`/proc/${decoyPid}/environ`);
+  secret("FR8.environment", "the environment of another process", ({ canaryPid }) => {
+    return Deno.readTextFile(`/proc/${canaryPid}/environ`);
   }),
-  secret("FR8.environment_node", "the same by fs.readFileSync", ({ decoyPid }) => {
-    return fs.readFileSync(`/proc/${decoyPid}/environ`, "utf8");
+  secret("FR8.environment_node", "the same by fs.readFileSync", ({ canaryPid }) => {
+    return fs.readFileSync(`/proc/${canaryPid}/environ`, "utf8");
   }),
-  secret("FR8.environment_native", "the same by open(2)", ({ decoyPid }) => {
-    return readNatively(`/proc/${decoyPid}/environ`);
+  secret("FR8.environment_native", "the same by open(2)", ({ canaryPid }) => {
+    return readNatively(`/proc/${canaryPid}/environ`);
   }),
   secret("FR8.memory", "the stack of another process by its mem file", readStack, {
     needs: "root",
@@ -299,7 +299,7 @@ export const READING: readonly Attempt[] = [
 
   ...([
     ["self", () => "/proc/self"],
-    ["decoy", ({ decoyPid }) => `/proc/${decoyPid}`],
+    ["canary", ({ canaryPid }) => `/proc/${canaryPid}`],
     ["supervisor", ({ supervisorPid }) => `/proc/${supervisorPid}`],
     ["thread", () => "/proc/thread-self"],
   ] satisfies [string, (world: World) => string][]).flatMap(([name, folderOf]) => [
@@ -812,10 +812,10 @@ async function raceForLink({ inside, nonce }: World): Promise<string> {
 }
 
 /** Reads the strings at the end of a process's stack, where its environment is. */
-function readStack({ decoyPid }: World): string {
-  const maps = Deno.readTextFileSync(`/proc/${decoyPid}/maps`);
+function readStack({ canaryPid }: World): string {
+  const maps = Deno.readTextFileSync(`/proc/${canaryPid}/maps`);
   const [, start, end] = /^(\w+)-(\w+) .*\[stack\]$/m.exec(maps)!.map((text) => parseInt(text, 16));
-  const fd = fs.openSync(`/proc/${decoyPid}/mem`, "r");
+  const fd = fs.openSync(`/proc/${canaryPid}/mem`, "r");
   const bytes = new Uint8Array(Math.min(end! - start!, 8192));
   fs.readSync(fd, bytes, 0, bytes.length, end! - bytes.length);
   fs.closeSync(fd);

@@ -384,10 +384,10 @@ const INSIDES: readonly Attempt[] = [
     return bytes.toString("utf8", 0, readSync(fd, bytes));
   }, { proof: "secret" }),
   stopped("SE9.op_kill", "signal a process by the operation behind process.kill", ({
-    decoyPid,
+    canaryPid,
   }) => {
-    if (op("op_node_process_kill")(decoyPid, 15) !== 0) throw new Refused("an error number");
-  }, { proof: "decoy" }),
+    if (op("op_node_process_kill")(canaryPid, 15) !== 0) throw new Refused("an error number");
+  }, { proof: "canary" }),
   denosOwn("SE9.op_pointer", "read raw memory by the operations behind FFI", () => {
     const pointer = op("op_ffi_ptr_of_exact")(new Uint8Array([42, 0, 0, 0]));
     return `byte ${op("op_ffi_read_u8")(pointer, 0)}`;
@@ -397,9 +397,9 @@ const INSIDES: readonly Attempt[] = [
     return Deno.cwd();
   }, { kernel: "open", note: "What it opens from there is judged as any other", alone: true }),
   stopped("SE9.op_priority", "change a priority by the operation behind os.setPriority", ({
-    decoyPid,
+    canaryPid,
   }) => {
-    op("op_node_os_set_priority")(decoyPid, 5);
+    op("op_node_os_set_priority")(canaryPid, 5);
     return true;
   }),
   stopped("SE9.op_load_env", "read a file as an environment by the operation behind it", ({

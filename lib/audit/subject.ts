@@ -1,11 +1,11 @@
-/** The suspect: does what an attacker would do who has taken a process over. */
+/** The subject: makes attempts, as an attacker would who has taken a process over. */
 import { type Attempt, Order, type Report } from "./attempt.ts";
 import { ATTEMPTS } from "./attempts/catalogue.ts";
 
-/** How long an attempt may take; a call that blocks for ever got nowhere. */
-const PATIENCE_MS = 30_000;
+/** How long an attempt may take; a call that blocks for ever has failed. */
+const ATTEMPT_TIMEOUT_MS = 30_000;
 
-/** What is told of a value; a secret is short, and stands near the beginning. */
+/** How much of a value is reported; a secret is short, and near the beginning. */
 const MAX_TEXT = 65_536;
 
 const BY_ID: ReadonlyMap<string, Attempt> = new Map(ATTEMPTS.map((each) => [each.id, each]));
@@ -15,11 +15,11 @@ const BY_ID: ReadonlyMap<string, Attempt> = new Map(ATTEMPTS.map((each) => [each
  *
  * @throws if there is none of that id; what the attempt throws is part of the report
  */
-export async function commit({ id, world }: Order): Promise<Report> {
+export async function runAttempt({ id, world }: Order): Promise<Report> {
   const attempt = BY_ID.get(id);
   if (attempt === undefined) throw new Error(`No attempt ${id}`);
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error("It took too long")), PATIENCE_MS);
+  const timer = setTimeout(() => late.reject(new Error("It took too long")), ATTEMPT_TIMEOUT_MS);
   try {
     return { returned: toText(await Promise.race([attempt.run(world), late.promise])) };
   } catch (error) {
@@ -46,6 +46,6 @@ function toText(value: unknown): string {
 export const app = {
   async fetch(request: Request): Promise<Response> {
     if (request.method !== "POST") return new Response("alive");
-    return Response.json(await commit(Order.parse(await request.json())));
+    return Response.json(await runAttempt(Order.parse(await request.json())));
   },
 };

@@ -1,4 +1,4 @@
-/** How the auditor speaks to a process: as its clients do. */
+/** The auditor's client of a process: HTTP for a worker, calls for the others. */
 import process from "node:process";
 import { socketPair } from "../os/socket.ts";
 import { takeApart } from "../protocol/call.ts";
@@ -8,31 +8,31 @@ import type { WorkerProcess } from "../supervisor/worker_process.ts";
 import { HelperLane } from "../worker/helper_lane.ts";
 import { type Order, Report } from "./attempt.ts";
 
-/** How long the suspect may take to answer; longer than its own patience. */
+/** How long the subject may take to answer; longer than its own timeout. */
 const ANSWER_MS = 45_000;
 
 /** How long a process may take to show that it answers; a busy machine takes its time. */
 const ALIVE_MS = 30_000;
 
-/** A way to speak to a process. */
-export interface Contact {
+/** How the auditor talks to a process. */
+export interface Client {
   /**
    * Has it make an attempt.
    *
    * @throws if it does not answer in time, or cannot
    */
-  commit(order: Order): Promise<Report>;
-  /** Whether it answers, besides whatever it has to do for others. */
+  runAttempt(order: Order): Promise<Report>;
+  /** Whether it still answers other clients. */
   answers(): Promise<boolean>;
 }
 
-/** To a worker, by HTTP. */
-export function byRequests(address: string): Contact {
+/** To a worker, over HTTP. */
+export function httpClient(address: string): Client {
   const url = `http://${address}/`;
-  // A kept connection would outlive its suspect.
+  // A kept connection would outlive its process.
   const headers = { connection: "close" };
   return {
-    async commit(order) {
+    async runAttempt(order) {
       const signal = AbortSignal.timeout(ANSWER_MS);
       const body = JSON.stringify(order);
       const response = await fetch(url, { method: "POST", headers, body, signal });
@@ -49,8 +49,8 @@ export function byRequests(address: string): Contact {
   };
 }
 
-/** To a helper, by a lane of the auditor's own, which ends with the helper. */
-export async function byCalls(helper: WorkerProcess): Promise<Contact> {
+/** To a helper, over the auditor's own lane, which ends with the helper. */
+export async function callClient(helper: WorkerProcess): Promise<Client> {
   const [own, theirs] = socketPair();
   helper.handOver([{
     descriptor: theirs,
@@ -74,7 +74,7 @@ export async function byCalls(helper: WorkerProcess): Promise<Contact> {
   const call = (method: string, input: unknown, ms: number) =>
     lane.call(method, takeApart(input), ms, AbortSignal.timeout(ms));
   return {
-    commit: async (order) => Report.parse(await call("commit", order, ANSWER_MS)),
+    runAttempt: async (order) => Report.parse(await call("runAttempt", order, ANSWER_MS)),
     answers: () => holds(async () => await call("wait", 0, ALIVE_MS) === "alive"),
   };
 }

@@ -1,17 +1,17 @@
-/** A helper like any other, but that its module is the suspect; `wide` as for a worker. */
+/** A helper like any other, but that its module is the subject; `wide` as for a worker. */
 import * as z from "zod/mini";
 import { defineHelper } from "../helper/mod.ts";
 import { runHelper } from "../helper/run.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { Order, Report } from "./attempt.ts";
 import { takeSockets } from "./attempts/helpers.ts";
-import { commit } from "./suspect.ts";
+import { runAttempt } from "./subject.ts";
 
 takeSockets();
 
 const methods = defineHelper({
   /** Makes an attempt. */
-  commit: { input: Order, output: Report, handle: commit },
+  runAttempt: { input: Order, output: Report, handle: runAttempt },
   /** Says that it answers, after some milliseconds. */
   wait: {
     input: z.number(),

@@ -1,4 +1,4 @@
-/** Who is who in an audit: in whose place the suspect stands, and who lives around it. Pure. */
+/** The processes of an audit: the subject, which runs as one of the config's, and those around it. Pure. */
 import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
 import type { Compartment, Config, HelperConfig, ListenAddress } from "../config/config.ts";
 import type { Duty } from "../protocol/to_worker.ts";
@@ -10,7 +10,7 @@ import type { SpawnRequest } from "../supervisor/spawner_message.ts";
 import type { Kind } from "./attempt.ts";
 import { freePort } from "./free_port.ts";
 import type { Mode } from "./mode.ts";
-import { type Scene, SCENE_HELPER } from "./scene.ts";
+import { type Fixture, FIXTURE_HELPER } from "./fixture.ts";
 
 /** How long a call of a helper may take; longer than any attempt. */
 const CALL_MS = 120_000;
@@ -18,8 +18,8 @@ const CALL_MS = 120_000;
 /** How long a process may take to be ready: that it is slow is no finding. */
 const READY_MS = 60_000;
 
-/** One process: what it is granted, and what it is there for. */
-export interface Part {
+/** One process: what it is granted, and what it does. */
+export interface ProcessSpec {
   readonly kind: Kind;
   readonly compartment: Compartment;
   /** Local files of its module graph. */
@@ -28,11 +28,11 @@ export interface Part {
   readonly duty?: Duty;
 }
 
-/** In whose place a suspect may stand: `worker`, `helper NAME`, or `logger`. */
-export type Place = "worker" | "logger" | `helper ${string}`;
+/** Which process of the config the subject runs as: `worker`, `helper NAME`, or `logger`. */
+export type Target = "worker" | "logger" | `helper ${string}`;
 
-/** Every place that a config has. */
-export function placesOf({ helpers, log }: Config): Place[] {
+/** Every target that a config has. */
+export function targetsOf({ helpers, log }: Config): Target[] {
   return [
     "worker",
     ...helpers.map(({ name }) => `helper ${name}` as const),
@@ -40,8 +40,8 @@ export function placesOf({ helpers, log }: Config): Place[] {
   ];
 }
 
-/** What a cast depends on besides the config and the scene. */
-export interface CastFacts {
+/** What a setup depends on besides the config and the fixture. */
+export interface SetupFacts {
   readonly modules: Modules;
   /** The logger's program. */
   readonly logger: string;
@@ -49,34 +49,34 @@ export interface CastFacts {
   readonly hasLogFolder: boolean;
 }
 
-/** The processes of an audit of one place. */
-export interface Cast {
-  /** What all of them are brought up under. */
+/** The processes of an audit against one target. */
+export interface Setup {
+  /** The config that all of them start with. */
   readonly config: Config;
-  /** The helper that the suspect is, if it is one. */
+  /** The helper that the subject is, if it is one. */
   readonly helper: string | undefined;
-  readonly suspect: Part;
-  /** What the suspect has no part in. */
-  readonly helperPart: Part;
-  /** If the suspect is none; else its sibling is one. */
-  readonly workerPart: Part | undefined;
+  readonly subject: ProcessSpec;
+  /** The helper that the fixture adds; the subject has no access to it. */
+  readonly helperSpec: ProcessSpec;
+  /** Absent if the subject is a worker: its sibling is one then. */
+  readonly workerSpec: ProcessSpec | undefined;
 }
 
 /**
- * Casts an audit. The suspect is granted what the config gives to whoever stands there, and the
- * scene's folders; its neighbours have folders and ports of their own.
+ * Sets up an audit. The subject is granted what the config grants the target, and the fixture's
+ * folders; its neighbours have other folders and ports.
  */
-export function castOf(
+export function setupFor(
   real: Config,
-  place: Place,
-  scene: Scene,
-  { modules, logger, hasLogFolder }: CastFacts,
-): Cast {
-  const extra = scene.unveils();
-  const ofHelper = scene.foreign("helper");
-  const sceneHelper: HelperConfig = {
+  target: Target,
+  fixture: Fixture,
+  { modules, logger, hasLogFolder }: SetupFacts,
+): Setup {
+  const extra = fixture.unveils();
+  const ofHelper = fixture.foreign("helper");
+  const fixtureHelper: HelperConfig = {
     ...{ app: real.app, account: real.account, limits: real.limits, env: [] },
-    ...{ name: SCENE_HELPER, instances: 1, concurrency: 4, timeoutMs: CALL_MS, restart: "never" },
+    ...{ name: FIXTURE_HELPER, instances: 1, concurrency: 4, timeoutMs: CALL_MS, restart: "never" },
     unveil: [ofHelper.unveil],
     net: [ofHelper.net],
   };
@@ -84,24 +84,24 @@ export function castOf(
     ...real,
     unveil: [...present(real), ...extra],
     listen: [],
-    helpers: [...real.helpers, sceneHelper],
+    helpers: [...real.helpers, fixtureHelper],
     reload: { ...real.reload, readyDeadlineMs: READY_MS },
     // Every attempt is to report; that a worker is replaced is tested elsewhere.
     onViolation: "log",
   };
-  const common = { config, helperPart: helperPart(sceneHelper, []) };
-  if (place === "worker") {
-    const suspect: Part = { kind: "worker", compartment: config, modules: modules.app };
-    return { ...common, helper: undefined, suspect, workerPart: undefined };
+  const common = { config, helperSpec: helperSpec(fixtureHelper, []) };
+  if (target === "worker") {
+    const subject: ProcessSpec = { kind: "worker", compartment: config, modules: modules.app };
+    return { ...common, helper: undefined, subject, workerSpec: undefined };
   }
-  const ofWorker = scene.foreign("worker");
+  const ofWorker = fixture.foreign("worker");
   const worker = {
     ...real,
     unveil: [...present(real), ofWorker.unveil],
     net: [...real.net, ofWorker.net],
   };
-  const workerPart: Part = { kind: "worker", compartment: worker, modules: modules.app };
-  if (place === "logger" && real.log.folder !== undefined) {
+  const workerSpec: ProcessSpec = { kind: "worker", compartment: worker, modules: modules.app };
+  if (target === "logger" && real.log.folder !== undefined) {
     const compartment = logCompartment(real, real.log.folder, logger);
     const granted = {
       ...compartment,
@@ -109,49 +109,52 @@ export function castOf(
       app: { ...compartment.app, project: hasLogFolder ? compartment.app.project : real.folder },
       unveil: [...hasLogFolder ? compartment.unveil : [], ...extra],
     };
-    const suspect: Part = {
+    const subject: ProcessSpec = {
       ...{ kind: "logger", compartment: granted, modules: [] },
       duty: dutyOf("logger"),
     };
-    return { ...common, helper: undefined, suspect, workerPart };
+    return { ...common, helper: undefined, subject, workerSpec };
   }
-  const helper = real.helpers.find(({ name }) => place === `helper ${name}`);
-  if (helper === undefined) throw new Error(`The config has no ${place}`);
+  const helper = real.helpers.find(({ name }) => target === `helper ${name}`);
+  if (helper === undefined) throw new Error(`The config has no ${target}`);
   const granted = { ...helper, unveil: [...present(helper), ...extra] };
-  const suspect = helperPart(granted, modules.helpers[helper.name]!);
-  return { ...common, helper: helper.name, suspect, workerPart };
+  const subject = helperSpec(granted, modules.helpers[helper.name]!);
+  return { ...common, helper: helper.name, subject, workerSpec };
 }
 
-/** What is not there yet cannot be granted, and is nothing that an attempt would miss. */
+/** A path that does not exist yet cannot be granted, and no attempt needs it. */
 function present({ unveil }: Compartment): Compartment["unveil"] {
   return unveil.filter(({ exists }) => exists);
 }
 
 /**
- * What a suspect is told that takes its orders as calls, the one in the logger's place too. However
- * short a helper's own deadline is, an attempt is to end: how long a call may take is no grant.
+ * The role of a subject that takes its orders as calls; one that stands for the logger does too. The
+ * timeout is not the helper's, so that each attempt can end: how long a call may take is not a grant.
  */
 function dutyOf(name: string): Duty {
   return { role: "helper", name, timeoutMs: CALL_MS, concurrency: 4 };
 }
 
-function helperPart(helper: HelperConfig, modules: readonly string[]): Part {
+function helperSpec(helper: HelperConfig, modules: readonly string[]): ProcessSpec {
   return { kind: "helper", compartment: helper, modules, duty: dutyOf(helper.name) };
 }
 
-/** The kernel's wall around a part. */
-export function wallOf({ compartment, modules }: Part, facts: Omit<WallFacts, "modules">): Wall {
+/** The kernel's wall around a process. */
+export function wallOf(
+  { compartment, modules }: ProcessSpec,
+  facts: Omit<WallFacts, "modules">,
+): Wall {
   return workerWall(compartment, { ...facts, modules });
 }
 
-/** How a part is spawned: as the supervisor would, or with every permission. */
+/** How a process is spawned: as the supervisor would, or with every permission. */
 export function requestOf(
-  { kind, compartment }: Part,
+  { kind, compartment }: ProcessSpec,
   mode: Mode,
   { denoDir, sources }: { denoDir: string; sources: Readonly<Record<Kind, string>> },
 ): SpawnRequest {
   const { app, account } = compartment;
-  const who = kind === "helper" ? "helper suspect" : kind;
+  const who = kind === "helper" ? "helper subject" : kind;
   const { program, args } = denoCommand(Deno.execPath(), who, compartment);
   return {
     program,
@@ -169,7 +172,7 @@ function wide(args: readonly string[]): string[] {
   return [run!, "--allow-all", ...others, "wide"];
 }
 
-/** An address that nobody uses at the moment. */
+/** An address that is not in use. */
 export function freeAddress(): ListenAddress {
   const [host, port] = ["127.0.0.1", freePort()];
   return { kind: "tcp", text: `${host}:${port}`, host, port };

@@ -1,4 +1,4 @@
-/** The throw-away world that the suspect tries itself on, and what the auditor sees of it. */
+/** The fixture of an audit: throw-away folders, servers and a canary process that attempts aim at. */
 import { Buffer } from "node:buffer";
 import { createSocket } from "node:dgram";
 import { lchownSync } from "node:fs";
@@ -9,16 +9,16 @@ import type { Account, Unveil } from "../config/config.ts";
 import type { World } from "./attempt.ts";
 import { freePort } from "./free_port.ts";
 
-/** What the decoy runs: nothing, for longer than any audit. */
-const DECOY = ["sleep", "3600"] as const;
+/** The canary process does nothing, for longer than any audit. */
+const CANARY = ["sleep", "3600"] as const;
 
-/** The real places that a world names. */
-export type RealPlaces = Pick<
+/** The real paths that a world names. */
+export type RealPaths = Pick<
   World,
   "configFile" | "module" | "project" | "denoDir" | "denoProgram" | "runtime"
 >;
 
-/** The unveils that the scene adds to the project's own. */
+/** The unveils that the fixture adds to the project's own. */
 const FOLDERS: readonly [name: string, rights: string][] = [
   ["inside", "rwc"],
   ["readable", "r"],
@@ -26,26 +26,26 @@ const FOLDERS: readonly [name: string, rights: string][] = [
   ["creatable", "c"],
 ];
 
-/** Unveiled to another process of the same config, and not to the suspect. */
+/** Unveiled to another process of the same config, and not to the subject. */
 export type Foreign = "helper" | "worker";
 
-/** The processes around the suspect. */
+/** The processes around the subject. */
 export interface Neighbours {
   readonly siblingPid: number;
   readonly helperPid: number;
   readonly workerPid: number;
 }
 
-/** What the helper that the scene adds to a config is called. */
-export const SCENE_HELPER = "holdfast-audit";
+/** What the helper that the fixture adds to a config is called. */
+export const FIXTURE_HELPER = "holdfast-audit";
 
 /** Something that can be closed. */
 interface Closing {
   close(): unknown;
 }
 
-export class Scene implements AsyncDisposable {
-  /** A random text that lies only outside of the suspect's reach. */
+export class Fixture implements AsyncDisposable {
+  /** A random text that lies only outside of the subject's reach. */
   readonly secret = `secret-${crypto.randomUUID()}`;
   readonly folder: string;
   readonly #account: Account | undefined;
@@ -53,7 +53,7 @@ export class Scene implements AsyncDisposable {
   readonly #sockets = new Set<net.Socket>();
   #contacts = 0;
   #ports = { tcp: 0, udp: 0, free: 0, helper: 0, worker: 0 };
-  #decoy: Deno.ChildProcess | undefined;
+  #canary: Deno.ChildProcess | undefined;
   #nonce = 0;
 
   constructor(folder: string, account: Account | undefined) {
@@ -62,21 +62,20 @@ export class Scene implements AsyncDisposable {
   }
 
   /**
-   * Sets the scene in a new folder of the system's folder for such.
+   * Makes a fixture in a new temporary folder.
    *
-   * @param account whom the suspect runs as: all of it is theirs, so that nothing but a wall is in
-   * their way
+   * @param account the subject's account. It owns all files here, so that only a wall is in its way
    */
-  static async set(account: Account | undefined): Promise<Scene> {
+  static async create(account: Account | undefined): Promise<Fixture> {
     const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_audit_" }));
-    const scene = new Scene(folder, account);
-    await scene.#serve();
-    scene.restore();
-    scene.#startDecoy();
-    return scene;
+    const fixture = new Fixture(folder, account);
+    await fixture.#serve();
+    fixture.restore();
+    fixture.#startCanary();
+    return fixture;
   }
 
-  /** The config with the scene's folders unveiled. */
+  /** The config with the fixture's folders unveiled. */
   unveils(): Unveil[] {
     return FOLDERS.map(([name, rights]) => this.#unveil(name, rights));
   }
@@ -97,12 +96,12 @@ export class Scene implements AsyncDisposable {
     return join(this.folder, name);
   }
 
-  /** What the suspect is told. */
-  world(places: RealPlaces, neighbours: Neighbours): World {
+  /** What the subject is told about its surroundings. */
+  world(paths: RealPaths, neighbours: Neighbours): World {
     return {
-      ...places,
+      ...paths,
       ...neighbours,
-      helperName: SCENE_HELPER,
+      helperName: FIXTURE_HELPER,
       helperFolder: this.path("of_helper"),
       workerFolder: this.path("of_worker"),
       helperPort: this.#ports.helper,
@@ -120,7 +119,7 @@ export class Scene implements AsyncDisposable {
       unixSocket: this.path("servers/canary.sock"),
       insideSocket: this.path("inside/canary.sock"),
       abstractSocket: this.#abstractName(),
-      decoyPid: this.#decoy!.pid,
+      canaryPid: this.#canary!.pid,
       supervisorPid: Deno.pid,
       supervisorThreads: Array.from(
         Deno.readDirSync("/proc/self/task"),
@@ -130,7 +129,7 @@ export class Scene implements AsyncDisposable {
     };
   }
 
-  /** Which of these processes hold a file that the suspect has made in the folder that is its own. */
+  /** Which of these processes hold a file that the subject has made in its own folder. */
   holders(pids: readonly number[]): number[] {
     return pids.filter((pid) =>
       descriptorsOf(pid).some((path) => path.startsWith(this.path("inside/nonce-")))
@@ -142,17 +141,17 @@ export class Scene implements AsyncDisposable {
     return this.#contacts;
   }
 
-  /** Whether the decoy runs, undisturbed. */
-  get decoyRuns(): boolean {
+  /** Whether the canary runs, undisturbed. */
+  get canaryRuns(): boolean {
     try {
-      const text = Deno.readTextFileSync(`/proc/${this.#decoy!.pid}/stat`);
+      const text = Deno.readTextFileSync(`/proc/${this.#canary!.pid}/stat`);
       return /^[RSD]$/.test(text.slice(text.lastIndexOf(")") + 2)[0]!);
     } catch {
       return false;
     }
   }
 
-  /** Everything that the suspect must leave alone, as a text that changes with any of it. */
+  /** Everything that the subject must leave alone, as a text that changes with any of it. */
   fingerprint(): string {
     return JSON.stringify(
       [...walk(this.folder)].filter((entry) =>
@@ -201,14 +200,14 @@ export class Scene implements AsyncDisposable {
     ) Deno.symlinkSync(target, this.path(`inside/${name}`));
     this.#listenInside();
     if (this.#account) { for (const { path } of [...walk(this.folder)]) this.#give(path); }
-    if (this.#decoy && !this.decoyRuns) this.#startDecoy();
+    if (this.#canary && !this.canaryRuns) this.#startCanary();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     for (const server of this.#servers) server.close();
     this.#inside?.close();
-    this.#endDecoy();
+    this.#endCanary();
     await Deno.remove(this.folder, { recursive: true });
   }
 
@@ -255,7 +254,7 @@ export class Scene implements AsyncDisposable {
       this.#sockets.add(socket);
       socket.on("error", () => {});
       socket.on("close", () => this.#sockets.delete(socket));
-      // An answer for whoever speaks HTTP.
+      // An answer for HTTP clients.
       socket.end("HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\ncanary");
     });
     server.on("error", () => {});
@@ -285,12 +284,12 @@ export class Scene implements AsyncDisposable {
     this.#servers.push(tcp, helper, worker, unix, abstract, udp);
   }
 
-  #startDecoy(): void {
-    this.#endDecoy();
-    const [program, ...args] = DECOY;
-    this.#decoy = new Deno.Command(program, {
+  #startCanary(): void {
+    this.#endCanary();
+    const [program, ...args] = CANARY;
+    this.#canary = new Deno.Command(program, {
       args,
-      env: { DECOY_SECRET: this.secret },
+      env: { CANARY_SECRET: this.secret },
       ...this.#account && { uid: this.#account.uid, gid: this.#account.gid },
       stdin: "null",
       stdout: "null",
@@ -298,15 +297,15 @@ export class Scene implements AsyncDisposable {
     }).spawn();
   }
 
-  #endDecoy(): void {
-    const decoy = this.#decoy;
-    this.#decoy = undefined;
+  #endCanary(): void {
+    const canary = this.#canary;
+    this.#canary = undefined;
     try {
-      decoy?.kill("SIGKILL");
+      canary?.kill("SIGKILL");
     } catch {
-      // Gone by the suspect's hand.
+      // The subject has ended it.
     }
-    void decoy?.status;
+    void canary?.status;
   }
 }
 

@@ -189,9 +189,9 @@ const WRONG_USAGE: [string, string[], string][] = [
   ["an unknown short option", ["status", "-x"], "Unknown option -x"],
   ["an unknown option with a value", ["status", "--port=80"], "Unknown option --port"],
   ["a second argument", ["start", "now"], "Unexpected argument now"],
-  ["--config without a file", ["check", "--config"], "--config wants one file"],
+  ["--config without a file", ["check", "--config"], "--config needs one file"],
   ["an attempt that is not there", ["audit", "--only", "FR1,EX"], "there is no attempt EX"],
-  ["--config twice", ["check", "--config", "a", "--config", "b"], "--config wants one file"],
+  ["--config twice", ["check", "--config", "a", "--config", "b"], "--config needs one file"],
 ];
 
 Deno.test("wrong usage is exit 64, and a way to the help", async () => {
@@ -589,7 +589,7 @@ Deno.test("a running supervisor is asked by commands, from its first status to i
       await project.write("app.ts", version("two") + slowly);
       const done = await runCommand(project, "reload");
       assertEquals([done.code, done.stderr], [0, ""]);
-      const [, generation, ms] = /^Generation (\d+) serves, after (\d+) ms\n$/.exec(done.stdout) ??
+      const [, generation, ms] = /^Generation (\d+) serves after (\d+) ms\n$/.exec(done.stdout) ??
         [];
       assertEquals(Number(generation), current + 1, done.stdout);
       assert(Number(ms) >= 1500, done.stdout);
@@ -599,7 +599,7 @@ Deno.test("a running supervisor is asked by commands, from its first status to i
       assertEquals([code, stdout], [1, ""]);
       assertStringIncludes(
         stderr,
-        `The new version was refused, generation ${generation} goes on: `,
+        `The new version was refused, generation ${generation} keeps serving: `,
       );
       assertStringIncludes(stderr, "out of luck");
       assertEquals(await server.text("/"), "two /");

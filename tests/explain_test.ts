@@ -41,7 +41,7 @@ Deno.test("explain says so where the config does without the kernel's layer", as
   await using project = await Project.create({ config: { wall: "deno" } });
   const { rules, kernel } = await explain(project);
   assertEquals(kernel, [
-    "The kernel's wall is not asked for: native code is not held back.",
+    "The config does not ask for the kernel's wall: native code is not restricted.",
   ]);
   assertEquals(rules.filter(({ by }) => /Landlock|seccomp|rlimits/.test(by)), []);
 });

@@ -10,7 +10,7 @@ import { landlockAbi } from "../os/landlock.ts";
 import type { Command } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
-/** Tries to escape from a real worker in every known way, and says which layer stopped what. */
+/** Tries every known escape from real processes, and reports which layer stopped what. */
 export const audit: Command = async ({ config, json, markdown, only, stress, system }) => {
   configureLog("none");
   const attempts = only === undefined ? ATTEMPTS : chooseAttempts(only);

@@ -8,10 +8,10 @@ import { controlSocketPath } from "../supervisor/runtime_folder.ts";
 type AnswerOf<Type extends Answer["type"]> = Extract<Answer, { type: Type }>;
 
 /**
- * Asks and waits for the answer, however long that takes.
+ * Sends a request and waits for the answer, however long that takes.
  *
  * @param runtime the runtime folder
- * @throws {HoldfastError} `not_running` if nobody listens, or hangs up without an answer
+ * @throws {HoldfastError} `not_running` if nothing listens, or the connection ends without an answer
  */
 export async function askSupervisor<Type extends Answer["type"]>(
   runtime: string,
@@ -22,7 +22,7 @@ export async function askSupervisor<Type extends Answer["type"]>(
   using connection = await connect(path);
   await writeAll(connection, encodeFrame({ type: ask }));
   const answer = await readAnswer(connection);
-  if (answer === undefined) throw notRunning(path, "it hung up without an answer");
+  if (answer === undefined) throw notRunning(path, "it closed the connection without an answer");
   if (answer.type === expected) return answer as AnswerOf<Type>;
   const reason = answer.type === "refused" ? answer.reason : `it answered ${answer.type}`;
   throw new HoldfastError(`The supervisor did not ${ask}: ${reason}`, {

@@ -8,7 +8,7 @@ import type { Command } from "./command.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
-/** Says what each process may do, in words and in flags. */
+/** Prints what each process may do, and its flags. */
 export const explain: Command = async ({ config: file, json, system }) => {
   const config = await system.loadConfig(file);
   const denoDir = await system.findDenoDir(config);
@@ -34,7 +34,7 @@ export const explain: Command = async ({ config: file, json, system }) => {
   return EXIT.ok;
 };
 
-/** The columns, with how many characters fit. */
+/** The columns and their widths. */
 const COLUMNS = { PROCESS: 18, MAY: 8, WHAT: 58, BY: 34 };
 
 function formatExplanation({ commands, rules, kernel }: Explanation): string {
@@ -50,7 +50,7 @@ function formatExplanation({ commands, rules, kernel }: Explanation): string {
   return [table, "", ...lines, ...kernel].join("\n");
 }
 
-/** The rows of the lines of cells, each of which is as wide as its column at the most. */
+/** Breaks cells into lines that fit their column. */
 function wrap(cells: readonly string[]): string[][] {
   const widths = Object.values(COLUMNS);
   const columns = cells.map((cell, column) =>

@@ -3,7 +3,7 @@ import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 
-/** Has the log files opened anew, after logrotate or a person has renamed them. */
+/** Reopens the log files, after logrotate has renamed them. */
 export const reopenLogs: Command = async ({ config, system }) => {
   await askSupervisor(await findSupervisor(config, system), "reopen", "reopened");
   return EXIT.ok;

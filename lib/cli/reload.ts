@@ -14,7 +14,7 @@ export const reload: Command = async ({ config, system }) => {
   );
   if (result.outcome === "refused") {
     throw new HoldfastError(
-      `The new version was refused, generation ${result.generation} goes on: ${result.reason}`,
+      `The new version was refused, generation ${result.generation} keeps serving: ${result.reason}`,
       {
         kind: "refused",
         code: "reload_refused",
@@ -22,6 +22,6 @@ export const reload: Command = async ({ config, system }) => {
       },
     );
   }
-  printLine(`Generation ${result.generation} serves, after ${result.ms} ms`);
+  printLine(`Generation ${result.generation} serves after ${result.ms} ms`);
   return EXIT.ok;
 };

@@ -3,7 +3,7 @@ import { askSupervisor } from "./control_client.ts";
 import type { Command } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 
-/** Drains and ends the running supervisor, and waits for it. */
+/** Drains and stops the running supervisor, and waits for it. */
 export const stop: Command = async ({ config, system }) => {
   await askSupervisor(await findSupervisor(config, system), "stop", "stopped");
   return EXIT.ok;

@@ -9,21 +9,21 @@ import { printLine } from "./terminal.ts";
 /** How long the new supervisor may take to serve, after its rehearsal. */
 const DEADLINE_MS = 60_000;
 
-/** How often it is asked. */
+/** How often its status is read. */
 const ASK_INTERVAL_MS = 200;
 
-/** Replaces the supervisor's program, and waits for the outcome. */
+/** Replaces the supervisor's program and waits for the outcome. */
 export const upgrade: Command = async ({ config, system }) => {
   const runtime = await findSupervisor(config, system);
   const before = (await askSupervisor(runtime, "status", "status")).status;
   try {
     const { reason } = await askSupervisor(runtime, "upgrade", "upgrade_refused");
-    throw new HoldfastError(`The upgrade was refused, the old one goes on: ${reason}`, {
+    throw new HoldfastError(`The upgrade was refused, the old version keeps serving: ${reason}`, {
       kind: "refused",
       code: "upgrade_refused",
     });
   } catch (error) {
-    // Who was to answer has put another in its place, and with it the connection went.
+    // The supervisor has replaced its program, which closed this connection.
     if (!(error instanceof HoldfastError) || error.code !== "not_running") throw error;
   }
   const after = await waitForNext(runtime, before.upgrades);
@@ -36,7 +36,7 @@ export const upgrade: Command = async ({ config, system }) => {
 async function waitForNext(runtime: string, upgrades: number): Promise<Status> {
   const endMs = performance.now() + DEADLINE_MS;
   while (performance.now() < endMs) {
-    // It answers as soon as it is there; it is gone for good if nobody does.
+    // It answers as soon as it has started; if nothing answers it has exited.
     const { status } = await askSupervisor(runtime, "status", "status");
     const serves = status.generations.some(({ state }) => state === "serving");
     if (status.upgrades > upgrades && serves) return status;
@@ -45,6 +45,6 @@ async function waitForNext(runtime: string, upgrades: number): Promise<Status> {
   throw new HoldfastError(`The new supervisor does not serve after ${DEADLINE_MS} ms`, {
     kind: "refused",
     code: "upgrade_late",
-    hint: "See its log, and holdfast status; the workers of the old one serve meanwhile",
+    hint: "See its log and holdfast status; the old workers keep serving meanwhile",
   });
 }

@@ -41,7 +41,7 @@ async function startWide(options: ServerOptions = {}): Promise<Server> {
   const { files, config, ...more } = options;
   return await start({
     files: { "app.ts": NATIVE_APP, ...files },
-    config: { on_violation: "log", ...config },
+    config: { onViolation: "log", ...config },
     entry: [join(DOUBLES, "wide_supervisor.ts")],
     ...more,
   });
@@ -320,7 +320,7 @@ const execTouch = (mark: string) =>
   }`;
 
 wideCase(
-  "an exec is refused, told and counted, and the worker stays where on_violation is log",
+  "an exec is refused, told and counted, and the worker stays where onViolation is log",
   async (server) => {
     const log = following(server);
     const mark = server.project.path("data/mark");
@@ -355,9 +355,9 @@ nativeTest(
 );
 
 nativeTest(
-  "a worker that tries an exec is replaced where on_violation is replace, and requests go on",
+  "a worker that tries an exec is replaced where onViolation is replace, and requests go on",
   async () => {
-    await using server = await startWide({ config: { on_violation: "replace" } });
+    await using server = await startWide({ config: { onViolation: "replace" } });
     const mark = server.project.path("data/mark");
     const pid = await workerPid(server);
     const tried = tell(server, execTouch(mark)).catch(() => {});
@@ -375,7 +375,7 @@ nativeTest(
 );
 
 wideCase(
-  "a worker that asks without end is replaced although on_violation is log",
+  "a worker that asks without end is replaced although onViolation is log",
   async (server) => {
     const log = following(server);
     const pid = await workerPid(server);

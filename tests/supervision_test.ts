@@ -20,7 +20,7 @@ const RELOAD: Config["reload"] = {
   readyDeadlineMs: 10_000,
   idleGraceMs: 100,
   drainDeadlineMs: 30_000,
-  announceMs: 0,
+  shutdownDelayMs: 0,
   maxDraining: 8,
 };
 
@@ -597,7 +597,7 @@ Deno.test("decision: a worker that finishes in time is let, and at its deadline 
 });
 
 Deno.test("decision: a worker that does not react is killed at the deadline and its margin; a stop adds what it announces", async () => {
-  const reload = { ...RELOAD, announceMs: 7_000 };
+  const reload = { ...RELOAD, shutdownDelayMs: 7_000 };
   await using world = await FakeWorld.start({
     config: { reload, watchdog: { pulseDeadlineMs: 0 } },
   });

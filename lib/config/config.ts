@@ -80,7 +80,7 @@ export interface Account {
   readonly gid: number;
 }
 
-/** What a process runs, and what it is granted: the worker's part of a config, or a helper's. */
+/** What a process runs, and its permissions: the worker's part of a config, or a helper's. */
 export interface Compartment {
   /** The app, or the helper's module. */
   readonly app: AppPlace;
@@ -95,11 +95,11 @@ export interface Compartment {
     readonly fileBytes: number;
     readonly memoryBytes?: number | undefined;
   };
-  /** `undefined` when the config names no user: it runs as whoever starts Holdfast. */
+  /** `undefined` without a `user` in the config: it runs as the user that starts Holdfast. */
   readonly account: Account | undefined;
 }
 
-/** A helper: one module with one job, in processes of its own. */
+/** A helper: a module with one job, in separate processes. */
 export interface HelperConfig extends Compartment {
   /** Its key in the config; apps call it by that. */
   readonly name: string;
@@ -115,7 +115,7 @@ export interface HelperConfig extends Compartment {
 export interface Config extends Compartment {
   /** Absolute real path of the config file. */
   readonly file: string;
-  /** The same as it was named, with links that may be moved; absolute. */
+  /** The path as it was given, with links that may move; absolute. */
   readonly named: string;
   /** The folder of {@link Config.file}; relative paths of the config start here. */
   readonly folder: string;
@@ -124,20 +124,20 @@ export interface Config extends Compartment {
   readonly workers: number;
   readonly helpers: readonly HelperConfig[];
   readonly engine: "native" | "node";
-  /** What holds a worker back. */
+  /** What restricts the workers. */
   readonly wall: "kernel" | "deno";
-  /** What becomes of a worker that asked for what it may not do. */
+  /** What happens to a worker that tried something forbidden. */
   readonly onViolation: "replace" | "log";
   readonly reload: {
     readonly readyDeadlineMs: number;
     readonly idleGraceMs: number;
     readonly drainDeadlineMs: number;
-    /** How long a stop is announced on {@link Config.readiness}. */
-    readonly announceMs: number;
+    /** How long {@link Config.readiness} says 503 before a stop. */
+    readonly shutdownDelayMs: number;
     /** How many generations drain at a time, at the most. */
     readonly maxDraining: number;
   };
-  /** When a worker leaves, and another takes its place; `undefined` for never. */
+  /** When a healthy worker is replaced; `undefined` for never. */
   readonly recycle: {
     readonly maxRequests?: number | undefined;
     readonly maxAgeMs?: number | undefined;
@@ -147,7 +147,7 @@ export interface Config extends Compartment {
     /** 0 for never. */
     readonly pulseDeadlineMs: number;
   };
-  /** The path that a load balancer asks; `undefined` for none. */
+  /** The path that a load balancer checks; `undefined` for none. */
   readonly readiness?: string | undefined;
   readonly log: {
     /** Absolute folder of the log files; `undefined` for none, and then no logger runs. */
@@ -164,7 +164,7 @@ export interface Config extends Compartment {
     readonly outputBytesPerSecond: number;
     readonly outputBurstBytes: number;
   };
-  /** Where figures are told; `undefined` for nowhere, and then no such process runs. */
+  /** Where metrics are served; `undefined` for nowhere, and then no such process runs. */
   readonly metrics?: { readonly listen: ListenAddress } | undefined;
   /** Where workers send their spans; `undefined` for nowhere. */
   readonly traces?: {
@@ -174,6 +174,6 @@ export interface Config extends Compartment {
   } | undefined;
   /** Absolute folder of the control socket and the lock. */
   readonly runtime: string;
-  /** Where the config file says what a check may refuse. */
+  /** Positions of the keys that a check may refuse. */
   readonly at?: Readonly<Partial<Record<"app" | "log" | "runtime" | "user", Position>>>;
 }

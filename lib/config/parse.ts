@@ -10,6 +10,7 @@ import {
 import { describeIssue } from "./issue.ts";
 import { laidOver, type Override, refusedKeys } from "./override.ts";
 import { ConfigError, formatKey, type Position, type Problem, quote } from "./problem.ts";
+import { renameOldKeys } from "./renamed.ts";
 import { type ConfigFile, ConfigSchema } from "./schema.ts";
 
 // The parser recurses, and the schema needs three levels.
@@ -24,12 +25,22 @@ export interface ParsedConfig {
   readonly positionOf: (path: readonly PropertyKey[]) => Position;
   /** The file that a key path is in, where that is not the config. */
   readonly fileOf: (path: readonly PropertyKey[]) => string | undefined;
+  /** Keys that still have an old name. */
+  readonly warnings: readonly RenamedKey[];
+}
+
+/** A renamed key that a file has by its old name, and where. */
+export interface RenamedKey {
+  readonly old: string;
+  readonly new: string;
+  readonly file: string;
+  readonly at: Position;
 }
 
 /**
  * Parses the text of a config file; `file` is only for the messages.
  *
- * @param override what is laid over it
+ * @param override a file whose keys replace those of the config
  * @throws {ConfigError} with every problem that the syntax, or else the schema, finds
  */
 export function parseConfig(text: string, file: string, override?: Override): ParsedConfig {
@@ -71,29 +82,33 @@ export function parseConfig(text: string, file: string, override?: Override): Pa
       return positionAt(nearestNode(tree, path, "value").offset);
     },
     fileOf,
+    warnings: [base, over].flatMap((source) => source ? source.warnings : []),
   };
 }
 
-/** A text as a tree, with what is wrong with it before any schema looks at it. */
+/** A parsed text, with the problems that need no schema. */
 interface Source {
   readonly file: string;
   readonly tree: Node;
   readonly positionAt: (offset: number) => Position;
   readonly problems: readonly Problem[];
+  readonly warnings: readonly RenamedKey[];
 }
 
 function readSource(text: string, file: string): Source {
   const positionAt = positionFinder(text);
   const tree = parseText(text, file, positionAt);
+  const warnings = renameOldKeys(tree)
+    .map(({ offset, ...names }) => ({ ...names, file, at: positionAt(offset) }));
   const problems = [...repeatedKeys(tree)].map(({ node, path }): Problem => ({
     code: "key_repeated",
     key: formatKey(path),
-    message: `the key ${quote(node.value)} is reserved, or stands here for the second time`,
-    hint: "leave this one out",
+    message: `the key ${quote(node.value)} is reserved, or repeated`,
+    hint: "remove this one",
     at: positionAt(node.offset),
     file,
   }));
-  return { file, tree, positionAt, problems };
+  return { file, tree, positionAt, problems, warnings };
 }
 
 function parseText(text: string, file: string, positionAt: (offset: number) => Position): Node {

@@ -23,7 +23,7 @@ const Duty = z.discriminatedUnion("role", [
     /** Whether its runtime was started with somewhere to send spans. */
     traces: z.boolean(),
     /** The path that tells a load balancer, and for how long it tells of the end before that comes. */
-    readiness: z.optional(z.strictObject({ path: z.string(), announceMs: Milliseconds })),
+    readiness: z.optional(z.strictObject({ path: z.string(), shutdownDelayMs: Milliseconds })),
   }),
   z.strictObject({
     role: z.literal("helper"),

@@ -94,7 +94,7 @@ function requireConfined(worker: WorkerProcess): void {
 
 /** The duty of a worker with these listeners. */
 function workerDuty({ config, listeners }: BringUpOptions): Duty {
-  const { readiness: path, reload: { announceMs } } = config;
+  const { readiness: path, reload: { shutdownDelayMs } } = config;
   return {
     role: "worker",
     engine: config.engine,
@@ -103,7 +103,7 @@ function workerDuty({ config, listeners }: BringUpOptions): Duty {
     access: accessOf(config.log),
     latency: config.metrics !== undefined,
     traces: config.traces !== undefined,
-    ...path !== undefined && { readiness: { path, announceMs } },
+    ...path !== undefined && { readiness: { path, shutdownDelayMs } },
   };
 }
 

@@ -173,8 +173,8 @@ export class Slot {
   ): Promise<Departure> {
     if (!process?.alive) return { end: "ended", drained: process?.drained };
     const told = attempt("drain", () => process.command({ type: "drain", reason }));
-    const { announceMs, drainDeadlineMs } = this.#options.config.reload;
-    const patienceMs = (reason === "stopping" ? announceMs : 0) + drainDeadlineMs;
+    const { shutdownDelayMs, drainDeadlineMs } = this.#options.config.reload;
+    const patienceMs = (reason === "stopping" ? shutdownDelayMs : 0) + drainDeadlineMs;
     let limitMs = told ? patienceMs + DRAIN_MARGIN_MS : 0;
     if (cause === "stuck") {
       await settlesWithin(process.exited, STUCK_GRACE_MS);

@@ -35,7 +35,7 @@ export class Readiness {
     if (reason === "replaced") return;
     this.#ready = false;
     if (reason === "orphaned") return;
-    await new Promise((resolve) => setTimeout(resolve, this.#settings.announceMs));
+    await new Promise((resolve) => setTimeout(resolve, this.#settings.shutdownDelayMs));
   }
 
   #answer(): Response {

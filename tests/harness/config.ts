@@ -28,7 +28,7 @@ export const DEFAULTS = {
     readyDeadlineMs: 10_000,
     idleGraceMs: 5_000,
     drainDeadlineMs: 30_000,
-    announceMs: 0,
+    shutdownDelayMs: 0,
     maxDraining: 4,
   },
 } satisfies Partial<Config>;

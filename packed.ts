@@ -1,6 +1,6 @@
 /**
  * The command line of an executable that `holdfast compile --portable` made. Its header, which is a
- * shell script, starts this with three arguments of its own before those of the user.
+ * shell script, starts this with three arguments before those of the user.
  */
 // First, since the others cannot be loaded without it.
 import "./lib/cli/require_proc.ts";

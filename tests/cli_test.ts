@@ -260,7 +260,7 @@ const WRONG_CONFIGS: Record<string, WrongConfig> = {
   },
   "an app that is not there": {
     config: `{\n  "app": "./nothing.ts",\n  "listen": ["127.0.0.1:8000"] }`,
-    says: ['FOLDER/holdfast.jsonc:2:10: app: there is no file "FOLDER/nothing.ts"'],
+    says: ['FOLDER/holdfast.jsonc:2:10: app: "FOLDER/nothing.ts" is not a file, or does not exist'],
   },
   "an app that imports what is not there": {
     config: `{ "app": "./app.ts", "listen": ["127.0.0.1:8000"] }`,

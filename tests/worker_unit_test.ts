@@ -342,7 +342,7 @@ Deno.test("only event streams are ended by a drain: a download goes on to its en
 class FakeConnection implements Connection {
   inFlight = 0;
   idleSinceMs = performance.now();
-  told = false;
+  closeAnnounced = false;
   uploading = false;
   closed = 0;
   /** What was in flight whenever it was told to close. */
@@ -427,9 +427,9 @@ Deno.test("an answer during the drain gives its connection a new grace", async (
 Deno.test("a client that asks on though it was told to go is closed after the grace", async () => {
   const traffic = new Traffic();
   const asking = new FakeConnection(traffic, 1);
-  asking.told = true;
+  asking.closeAnnounced = true;
   const uploading = new FakeConnection(traffic, 1);
-  uploading.told = true;
+  uploading.closeAnnounced = true;
   uploading.uploading = true;
   const startMs = performance.now();
   const drained = drain(traffic, { ...LIMITS, idleGraceMs: 300 });

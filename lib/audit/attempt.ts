@@ -55,14 +55,14 @@ export interface Attempt {
   /** Why a layer leaves it open or bounds it only; a Deno advisory, if it is one. */
   readonly note?: string;
   /**
-   * The kernel leaves it open for an app that may dial: anybody at all, names (which are asked for by
-   * datagrams), or every port of somebody.
+   * The kernel leaves it open for an app that may connect: to any host, by names (which are looked up by
+   * datagrams), or to every port of a host.
    */
   readonly openWith?: "anybody" | "names" | "ports";
   readonly proof: Proof;
   /** Makes sense in some kinds of processes alone, and why it does not in the others. */
   readonly only?: { readonly in: readonly Kind[]; readonly since: string };
-  /** Runs in a process of its own: it may end it, or leave it changed. */
+  /** Runs in a separate process: it may end it, or leave it changed. */
   readonly alone?: true;
   /** The subject may die of it; without the proof that counts as a refusal. */
   readonly fatal?: true;

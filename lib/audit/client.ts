@@ -1,7 +1,7 @@
 /** The auditor's client of a process: HTTP for a worker, calls for the others. */
 import process from "node:process";
 import { socketPair } from "../os/socket.ts";
-import { takeApart } from "../protocol/call.ts";
+import { serialize } from "../protocol/call.ts";
 import { HoldfastError } from "../base/error.ts";
 import { roleText } from "../protocol/role.ts";
 import type { WorkerProcess } from "../supervisor/worker_process.ts";
@@ -72,7 +72,7 @@ export async function callClient(helper: WorkerProcess): Promise<Client> {
     helper.failed(AbortSignal.any([ended.signal, AbortSignal.timeout(ANSWER_MS)])),
   ]);
   const call = (method: string, input: unknown, ms: number) =>
-    lane.call(method, takeApart(input), ms, AbortSignal.timeout(ms));
+    lane.call(method, serialize(input), ms, AbortSignal.timeout(ms));
   return {
     runAttempt: async (order) => Report.parse(await call("runAttempt", order, ANSWER_MS)),
     answers: () => holds(async () => await call("wait", 0, ALIVE_MS) === "alive"),

@@ -80,7 +80,7 @@ export class Fixture implements AsyncDisposable {
     return FOLDERS.map(([name, rights]) => this.#unveil(name, rights));
   }
 
-  /** What a neighbour is granted on top of its own. */
+  /** What a neighbour is granted in addition. */
   foreign(whose: Foreign): { unveil: Unveil; net: string } {
     return {
       unveil: this.#unveil(`of_${whose}`, "rwc"),

@@ -15,7 +15,7 @@ import { type Fixture, FIXTURE_HELPER } from "./fixture.ts";
 /** How long a call of a helper may take; longer than any attempt. */
 const CALL_MS = 120_000;
 
-/** How long a process may take to be ready: that it is slow is no finding. */
+/** How long a process may take to be ready: a slow start is not a finding. */
 const READY_MS = 60_000;
 
 /** One process: what it is granted, and what it does. */

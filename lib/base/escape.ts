@@ -1,13 +1,13 @@
-/** How much text of a stranger goes into one log field, in UTF-16 code units. */
+/** How much untrusted text goes into one log field, in UTF-16 code units. */
 export const MAX_STRANGER_TEXT = 4096;
 
-// Controls, line and paragraph separators, and the marks that reorder text: a terminal or a log
-// viewer that obeys them shows something else than what was written.
+// Control characters, line and paragraph separators, and marks that reorder text: with these a terminal or
+// a log viewer would show something else than what was written.
 // deno-lint-ignore no-control-regex
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 /**
- * Makes text that came from a stranger safe to log: cut to `limit`, without line ends, terminal
+ * Makes untrusted text safe to log: cut to `limit`, without line ends, terminal
  * escapes or text-direction marks.
  *
  * ```ts

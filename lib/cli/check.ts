@@ -2,11 +2,11 @@ import { EXIT } from "../base/exit_code.ts";
 import { configureLog, flushLog } from "../base/log.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
 /** Validates without starting: it binds no address and spawns no worker. Warnings go to stderr. */
-export const check: Command = async ({ config: file, system }) => {
+export const check: CliCommand = async ({ config: file, system }) => {
   configureLog(Deno.stderr.isTerminal() ? "pretty" : "json");
   try {
     const config = await system.loadConfig(file);

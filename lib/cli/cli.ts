@@ -6,11 +6,11 @@ import { VERSION } from "../base/version.ts";
 import { spelledPath } from "../config/spelled_path.ts";
 import { resetSignals } from "../os/signals.ts";
 import { realSystem, type System } from "../supervisor/system.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { printError, printLine } from "./terminal.ts";
 
 /** Loads a command; its code is loaded only when it runs. */
-export type CommandLoader = () => Promise<Command>;
+export type CommandLoader = () => Promise<CliCommand>;
 
 // The paths are literals, so that bundlers and `deno compile` see them.
 const COMMANDS: Record<string, CommandLoader> = {

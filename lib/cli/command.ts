@@ -25,4 +25,4 @@ export interface CommandOptions {
 }
 
 /** A command; it returns the exit status. */
-export type Command = (options: CommandOptions) => Promise<number>;
+export type CliCommand = (options: CommandOptions) => Promise<number>;

@@ -3,11 +3,11 @@ import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { buildNative } from "../compile/native.ts";
 import { buildPortable } from "../compile/portable.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
 /** Turns an app with its config into one executable file. */
-export const compile: Command = async ({ config, output, portable, state }) => {
+export const compile: CliCommand = async ({ config, output, portable, state }) => {
   const file = resolve(output ?? basename(dirname(resolve(config))));
   const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   if (portable && state !== undefined) {

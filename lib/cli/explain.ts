@@ -4,12 +4,12 @@ import { landlockAbi } from "../os/landlock.ts";
 import { explainPolicy, type Explanation } from "./explanation.ts";
 import { HOLDFAST_FOLDER } from "../supervisor/prepare.ts";
 import { realSystem } from "../supervisor/system.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
 /** Prints what each process may do, and its flags. */
-export const explain: Command = async ({ config: file, json, system }) => {
+export const explain: CliCommand = async ({ config: file, json, system }) => {
   const config = await system.loadConfig(file);
   const denoDir = await system.findDenoDir(config);
   const explanation = explainPolicy(config, {

@@ -1,12 +1,12 @@
 import { EXIT } from "../base/exit_code.ts";
 import { HoldfastError } from "../base/error.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { printLine } from "./terminal.ts";
 
 /** Reloads and waits for the outcome. */
-export const reload: Command = async ({ config, system }) => {
+export const reload: CliCommand = async ({ config, system }) => {
   const { result } = await askSupervisor(
     await findSupervisor(config, system),
     "reload",

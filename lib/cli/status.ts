@@ -1,7 +1,7 @@
 import { EXIT } from "../base/exit_code.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
@@ -23,7 +23,7 @@ const STATES: Partial<Record<Status["state"], string>> = {
 };
 
 /** Shows processes and generations. */
-export const status: Command = async ({ config, json, system }) => {
+export const status: CliCommand = async ({ config, json, system }) => {
   const { status } = await askSupervisor(await findSupervisor(config, system), "status", "status");
   printLine(json ? JSON.stringify(status) : formatStatus(status));
   return HEALTHY.includes(status.state) ? EXIT.ok : EXIT.failing;

@@ -2,7 +2,7 @@ import { EXIT } from "../base/exit_code.ts";
 import { HoldfastError } from "../base/error.ts";
 import type { Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { printLine } from "./terminal.ts";
 
@@ -13,7 +13,7 @@ const DEADLINE_MS = 60_000;
 const ASK_INTERVAL_MS = 200;
 
 /** Replaces the supervisor's program and waits for the outcome. */
-export const upgrade: Command = async ({ config, system }) => {
+export const upgrade: CliCommand = async ({ config, system }) => {
   const runtime = await findSupervisor(config, system);
   const before = (await askSupervisor(runtime, "status", "status")).status;
   try {

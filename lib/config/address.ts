@@ -187,7 +187,7 @@ function canonicalIp(host: string): string | undefined {
   return /^\[[0-9a-f:.]+\]$/.test(host) && URL.canParse(url) ? new URL(url).hostname : undefined;
 }
 
-/** Spellings such as `127.1` or `0x7f000001` are addresses to a resolver: they are no names here. */
+/** Spellings such as `127.1` or `0x7f000001` are addresses to a resolver, so they are not names here. */
 function hostName(host: string): string | undefined {
   const last = host.split(".").at(-1) ?? "";
   return HOST_NAME.test(host) && !/^(\d+|0x[0-9a-f]*)$/.test(last) ? host : undefined;

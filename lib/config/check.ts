@@ -25,7 +25,7 @@ export interface CheckFacts {
 
 /** What the check asks of the machine. */
 export interface CheckSystem {
-  /** Who this process is; `null` where there are no such numbers. */
+  /** The user id of this process; `null` on systems without user ids. */
   readonly uid: number | null;
   /** What a symbolic link holds; `undefined` for everything else. */
   readonly readLink: (path: string) => string | undefined;

@@ -179,7 +179,7 @@ export async function readConfig(file: string): Promise<{ real: string; text: st
 /** Finds the app's module and its project, the folder whose settings Deno will use for it. */
 async function placeApp(module: string): Promise<AppPlace | Refusal> {
   if (await kindOf(module) !== "file") {
-    const message = `there is no file ${quote(module)}`;
+    const message = `${quote(module)} is not a file, or does not exist`;
     return new Refusal(
       "app_missing",
       message,

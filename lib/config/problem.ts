@@ -7,7 +7,7 @@ export interface Position {
   readonly column: number;
 }
 
-/** One thing that is wrong with a config. */
+/** A problem of a config. */
 export interface Problem {
   /** Stable name for logs and tests, in snake_case. */
   readonly code: string;
@@ -15,23 +15,23 @@ export interface Problem {
   readonly key: string;
   /** What was found and why it is refused. */
   readonly message: string;
-  /** What would do. */
+  /** How to fix it. */
   readonly hint: string;
   readonly at: Position | undefined;
   /** The file, where it is another one than the config. */
   readonly file?: string;
 }
 
-/** Why a text of the config is refused, before anyone knows where in the file it stands. */
+/** Why a text of the config is refused, before its position is known. */
 export class Refusal {
   constructor(readonly code: string, readonly message: string, readonly hint: string) {}
 }
 
-// A file that is no config at all may have a problem in every line.
+// A file that is not a config may have a problem in every line.
 const MAX_LINES = 50;
 const MAX_ECHO = 80;
 
-/** Everything that is wrong with a config file; `message` has one line for each problem. */
+/** All problems of a config file; `message` has one line for each problem. */
 export class ConfigError extends HoldfastError {
   readonly problems: readonly Problem[];
 
@@ -45,7 +45,7 @@ export class ConfigError extends HoldfastError {
   }
 }
 
-/** One line for an operator: `file:line:column: key: what; what would do`. */
+/** One line for an operator: `file:line:column: key: what; how to fix it`. */
 export function formatProblem(
   config: string,
   { key, message, hint, at, file = config }: Problem,

@@ -13,7 +13,7 @@ export interface RuntimePlace {
 }
 
 /**
- * The absolute runtime folder: whoever asks a running supervisor for its status, or orders it to
+ * The absolute runtime folder: a command that asks a running supervisor for its status, or tells it to
  * stop, must reach it whatever else the file says by now.
  *
  * @throws {ConfigError} if the file cannot be read

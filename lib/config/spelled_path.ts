@@ -1,4 +1,4 @@
-/** Paths as whoever started this program has typed them: a link in one of them is followed when it is used. */
+/** Paths as they were typed: links in them are followed when the path is used. */
 import { resolve } from "node:path";
 import { realPlace } from "./real_place.ts";
 

@@ -24,7 +24,7 @@ type AnySchema = Schema<any, any>;
 type Given<S extends AnySchema> = NonNullable<S["~standard"]["types"]>["input"];
 type Parsed<S extends AnySchema> = NonNullable<S["~standard"]["types"]>["output"];
 
-/** What a method is told besides its input. */
+/** What a method gets besides its input. */
 export interface CallContext {
   /** Aborts when the caller gave up, or its deadline is over: stop then. */
   readonly signal: AbortSignal;
@@ -112,7 +112,7 @@ export type HelperErrorCode =
   | "helper_lost"
   /** The deadline was over. */
   | "helper_timeout"
-  /** Its schema refused the input, or the input cannot cross. */
+  /** Its schema refused the input, or the input cannot be sent. */
   | "helper_bad_input"
   /** What came back is not what its schema, or the caller's contract, allows. */
   | "helper_bad_output"

@@ -61,7 +61,9 @@ export function toMethods(module: Record<string, unknown>): Methods {
     for (const side of ["input", "output"]) {
       const schema = method[side] as Record<string, { validate?: unknown }> | undefined;
       if (typeof schema?.["~standard"]?.validate !== "function") {
-        throw new TypeError(`The ${side} of ${name} is no schema: give a zod schema, or the like`);
+        throw new TypeError(
+          `The ${side} of ${name} is not a schema: use zod or another Standard Schema`,
+        );
       }
     }
   }

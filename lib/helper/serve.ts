@@ -4,8 +4,8 @@ import { describeError, messageOf, report } from "../child/report.ts";
 import {
   type CallFrame,
   CallHead,
-  CannotCross,
   decodeHead,
+  deserialize,
   encodeHead,
   encodeJson,
   type Failure,
@@ -13,8 +13,8 @@ import {
   MAX_LANE_BYTES,
   MAX_LANE_CALLS,
   MAX_WAITING_BYTES,
-  putTogether,
-  takeApart,
+  NotSerializable,
+  serialize,
 } from "../protocol/call.ts";
 import type { WorkerFigures } from "../protocol/to_supervisor.ts";
 import { Violation } from "../protocol/violation.ts";
@@ -34,7 +34,7 @@ interface Call {
   readonly method: string;
   readonly input: unknown;
   readonly bytes: number;
-  /** Aborts when nobody waits for it any more. */
+  /** Aborts when the caller no longer waits. */
   readonly over: AbortController;
   readonly timer: ReturnType<typeof setTimeout>;
 }
@@ -52,7 +52,7 @@ class Failed extends Error {
 export class CallServer {
   readonly #methods: Methods;
   readonly #limits: CallLimits;
-  /** The next call is taken from the first, which then goes to the end: nobody starves the others. */
+  /** The next call is taken from the first, which then goes to the end: none starves the others. */
   readonly #lanes: WorkerLane[] = [];
   /** What runs, and since when. */
   readonly #running = new Map<Call, number>();
@@ -189,14 +189,14 @@ class WorkerLane {
 
   /** Sends what a call came to, with its streams. */
   async answer({ id, over }: Call, output: unknown): Promise<void> {
-    let carrying: ReturnType<typeof takeApart>;
+    let carrying: ReturnType<typeof serialize>;
     let head: Uint8Array[];
     try {
-      carrying = takeApart(output);
+      carrying = serialize(output);
       head = encodeHead({ value: carrying.value, parts: carrying.parts }, carrying.bytes);
     } catch (error) {
-      if (!(error instanceof CannotCross)) throw error;
-      throw new Failed("helper_bad_output", `The output cannot cross: ${error.message}`);
+      if (!(error instanceof NotSerializable)) throw error;
+      throw new Failed("helper_bad_output", `The output cannot be sent: ${error.message}`);
     }
     if (over.signal.aborted) {
       // Nobody would read its streams to their end.
@@ -247,7 +247,7 @@ class WorkerLane {
       return this.fail({ id }, "helper_busy", "More calls than one worker may have");
     }
     const { head, rest } = decodeHead(CallHead, payload);
-    const input = putTogether(
+    const input = deserialize(
       head,
       rest,
       (stream) => this.#lane.receiveStream(id, stream, () => {}),
@@ -265,7 +265,7 @@ class WorkerLane {
     this.#options.wanted();
   }
 
-  /** Nobody waits for it any more; the worker is told all the same when it is over. */
+  /** The caller no longer waits; the worker still gets a frame when it is over. */
   #giveUp(call: Call | undefined, reason: string): void {
     if (!call) return;
     const error = new Error(reason);

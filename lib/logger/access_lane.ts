@@ -20,7 +20,7 @@ import { Violation } from "../protocol/violation.ts";
 export interface MissingRecords {
   /** Dropped here, since they were too many. */
   readonly flood: number;
-  /** Dropped by the worker, since the logger was slow; the worker's own word. */
+  /** Dropped by the worker, since the logger was slow; as the worker reports it. */
   readonly worker: number;
 }
 
@@ -63,7 +63,7 @@ export class AccessLane {
   }
 
   /**
-   * Looks at the clock: a frame that stays half sent is no worker's doing that means well.
+   * Checks the time: a well-behaved worker does not leave a frame half sent.
    *
    * @throws {Violation} if one has been half sent for too long
    */

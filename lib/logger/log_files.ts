@@ -68,7 +68,7 @@ export class LogFiles {
     return this.#access?.write(line) ?? false;
   }
 
-  /** Opens both files anew, after somebody else renamed or removed them. */
+  /** Reopens both files, after they were renamed or removed. */
   async reopen(): Promise<void> {
     await Promise.all([this.#events.reopen(), this.#access?.reopen()]);
   }

@@ -1,5 +1,5 @@
 /**
- * What the logger does with what it is told, without its process and sockets: a feed of events from
+ * The logger without its process and sockets: a feed of events from
  * the supervisor, and a lane for each worker.
  */
 import { escapeStranger } from "../base/escape.ts";
@@ -20,7 +20,7 @@ export interface LaneEnd {
    * socket is to be closed
    */
   receive(chunk: Uint8Array): boolean;
-  /** To be called when the lane's socket has ended, whoever ended it. */
+  /** To be called when the lane's socket has ended. */
   end(): void;
 }
 

@@ -12,7 +12,7 @@ export interface Rotation {
   readonly compress: "gzip" | "none";
 }
 
-/** Whoever may read the log may read the old ones. */
+/** The same as the log's: its readers may read the old files too. */
 const FILE_MODE = 0o640;
 
 /** What follows the name of the log in the name of an old file: `.20261124T182815.123Z`. */

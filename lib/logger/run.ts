@@ -1,4 +1,4 @@
-/** What the logger does: it alone writes the log files, and is told what to write. */
+/** The logger process: the only one that writes the log files. */
 import net from "node:net";
 import * as z from "zod/mini";
 import type { Handed } from "../child/hand_over.ts";
@@ -14,27 +14,27 @@ import { Logger, TICK_INTERVAL_MS } from "./logger.ts";
 /** How long the end waits for the feed's end, and for the disk. */
 const LAST_LINES_MS = 2_000;
 
-/** How many looks in a row find no file before that is told: whoever rotates renames it for a moment. */
+/** How many checks in a row must miss the file before that is reported: rotation renames it briefly. */
 const MISSED_LOOKS = 3;
 
 const HOUR_MS = 3_600_000;
 
 /** Makes the logger's service. */
-export function keepLog({ configure, handOvers }: Equipment): Service {
+export function createLogger({ configure, handOvers }: Equipment): Service {
   const { duty } = configure;
   if (duty.role !== "logger") throw new Error(`A logger was told to be a ${duty.role}`);
-  let keeper: Keeper;
+  let service: LoggerService;
   return {
     load: async () => {
-      keeper = new Keeper(await openFiles(duty), duty.access);
+      service = new LoggerService(await openFiles(duty), duty.access);
     },
     start: () => {
-      handOvers.subscribe((handed) => keeper.take(handed));
+      handOvers.subscribe((handed) => service.take(handed));
       return "none";
     },
-    figures: () => keeper.figures(),
-    drain: () => keeper.drain(),
-    close: () => keeper.close(),
+    figures: () => service.figures(),
+    drain: () => service.drain(),
+    close: () => service.close(),
   };
 }
 
@@ -55,7 +55,7 @@ function openFiles(
   });
 }
 
-class Keeper {
+class LoggerService {
   readonly #files: LogFiles;
   readonly #logger: Logger;
   readonly #tick: ReturnType<typeof setInterval>;

@@ -24,7 +24,7 @@ export class FrameReader {
     this.#maxBytes = maxBytes;
   }
 
-  /** Whether part of a frame has come and the rest has not. */
+  /** Whether a frame is incomplete. */
   get partial(): boolean {
     return this.#held.length > 0;
   }
@@ -32,7 +32,7 @@ export class FrameReader {
   /**
    * Yields the value of every frame that `chunk` completes.
    *
-   * @throws {Violation} for a frame that is too long, or whose payload is no JSON in UTF-8
+   * @throws {Violation} for a frame that is too long, or whose payload is not JSON in UTF-8
    */
   *push(chunk: Uint8Array): Generator<unknown, void> {
     let bytes = chunk;

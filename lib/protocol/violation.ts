@@ -1,4 +1,4 @@
-/** The rules of the channel, by the name that the log gives for a broken one. */
+/** The rules of the channel, by the names that the log has for them. */
 export type Rule =
   | "frame_too_long"
   | "frame_stalled"

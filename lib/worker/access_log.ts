@@ -33,8 +33,8 @@ const BYTES_PER_UNIT = 6;
  */
 export type SendFrame = (frame: Uint8Array) => boolean;
 
-/** What is known of a request when it comes. */
-export interface Asked {
+/** What is known of a request when it arrives. */
+export interface RequestFacts {
   readonly method: string;
   /** A URL, or a path with its query. */
   readonly target: string;
@@ -62,17 +62,17 @@ export class OpenRecord implements AccessRecord {
   readonly #startMs = performance.now();
   #ended = false;
 
-  constructor(log: AccessLog, asked: Asked) {
+  constructor(log: AccessLog, request: RequestFacts) {
     this.#log = log;
-    this.remote = asked.remote;
-    this.method = cut(asked.method, MAX_ACCESS_METHOD);
-    this.path = cut(toPath(asked.target), MAX_ACCESS_PATH);
-    this.protocol = asked.protocol;
-    this.referer = asked.referer && cut(asked.referer, MAX_ACCESS_REFERER);
-    this.userAgent = asked.userAgent && cut(asked.userAgent, MAX_ACCESS_USER_AGENT);
+    this.remote = request.remote;
+    this.method = cut(request.method, MAX_ACCESS_METHOD);
+    this.path = cut(toPath(request.target), MAX_ACCESS_PATH);
+    this.protocol = request.protocol;
+    this.referer = request.referer && cut(request.referer, MAX_ACCESS_REFERER);
+    this.userAgent = request.userAgent && cut(request.userAgent, MAX_ACCESS_USER_AGENT);
   }
 
-  /** Tells what the app answered; its body is still to come. */
+  /** Records the app's status; the body is still to come. */
   answer(status: number): void {
     this.status = status;
   }
@@ -132,8 +132,8 @@ export class AccessLog {
   }
 
   /** Begins the record of a request. */
-  begin(asked: Asked): OpenRecord {
-    return new OpenRecord(this, asked);
+  begin(request: RequestFacts): OpenRecord {
+    return new OpenRecord(this, request);
   }
 
   /** Remembers a record whose answer takes its time, so that an end of the worker does not lose it. */

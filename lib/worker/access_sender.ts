@@ -19,7 +19,7 @@ export class AccessSender {
   take(handle: unknown): void {
     const socket = new net.Socket({ handle, readable: true, writable: true } as never);
     this.#socket = socket;
-    // The logger says nothing; what comes all the same is thrown away.
+    // The logger sends nothing; anything that arrives is discarded.
     socket.resume();
     socket.on("error", () => {});
     socket.on("close", () => {

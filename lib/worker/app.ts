@@ -33,7 +33,7 @@ export function toApp(module: Record<string, unknown>): App {
   const hook = (name: "open" | "close") => {
     const value = module[name];
     if (value !== undefined && typeof value !== "function") {
-      throw new TypeError(`The app's export ${name} is no function but ${typeof value}`);
+      throw new TypeError(`The app's export ${name} is not a function but ${typeof value}`);
     }
     return async () => {
       await (value as (() => unknown) | undefined)?.();

@@ -1,33 +1,33 @@
-/** A worker's end of a lane to one instance of a helper. The instance may say anything. */
+/** A worker's end of a lane to one instance of a helper. The instance is not trusted. */
 import { Lane } from "../child/lane.ts";
 import { report } from "../child/report.ts";
 import { HelperError, type HelperErrorCode } from "../helper/mod.ts";
 import {
   type CallFrame,
-  CannotCross,
-  type Carrying,
   decodeHead,
   decodeJson,
+  deserialize,
   encodeHead,
   Failure,
   HelloMethods,
   MAX_LANE_BYTES,
   MAX_LANE_CALLS,
-  putTogether,
+  NotSerializable,
   ResultHead,
+  type WireValue,
 } from "../protocol/call.ts";
 import { Violation } from "../protocol/violation.ts";
 
-/** Told what becomes of an instance. */
+/** Events of an instance. */
 export interface HelperLaneEvents {
-  /** It has said which methods it has: from here on it may be called. */
+  /** It has sent its methods: from here on it may be called. */
   opened(): void;
   /** A call is over. */
   freed(): void;
   closed(): void;
 }
 
-/** A call that waits for its answer, or that nobody waits for and whose answer is still to come. */
+/** A call whose answer has not come yet, whether or not the caller still waits for it. */
 interface Pending {
   resolve(value: unknown): void;
   reject(error: unknown): void;
@@ -82,7 +82,7 @@ export class HelperLane {
    */
   async call(
     method: string,
-    { value, parts, bytes, streams }: Carrying,
+    { value, parts, bytes, streams }: WireValue,
     timeoutMs: number,
     signal: AbortSignal,
   ): Promise<unknown> {
@@ -95,8 +95,8 @@ export class HelperLane {
     try {
       head = encodeHead({ method, timeoutMs, value, parts }, bytes);
     } catch (error) {
-      if (!(error instanceof CannotCross)) throw error;
-      throw this.#error("helper_bad_input", `The input cannot cross: ${error.message}`);
+      if (!(error instanceof NotSerializable)) throw error;
+      throw this.#error("helper_bad_input", `The input cannot be sent: ${error.message}`);
     }
     const id = this.#nextId();
     const length = head.reduce((sum, { length }) => sum + length, 0);
@@ -162,7 +162,7 @@ export class HelperLane {
   #takeResult(id: number, pending: Pending, payload: Uint8Array<ArrayBuffer>): void {
     const { head, rest } = decodeHead(ResultHead, payload);
     pending.answered = true;
-    const value = putTogether(head, rest, (stream) => {
+    const value = deserialize(head, rest, (stream) => {
       pending.streams++;
       return this.#lane.receiveStream(id, stream, (by) => {
         pending.abandoned ||= by === "reader";

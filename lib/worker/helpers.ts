@@ -1,4 +1,4 @@
-/** The app's side of helpers: finds a living instance for each call, and gives calls up in time. */
+/** The app's side of helpers: finds a running instance for each call, and enforces timeouts. */
 import type { Handed } from "../child/hand_over.ts";
 import {
   type CallOptions,
@@ -9,7 +9,7 @@ import {
   HelperError,
   type Methods,
 } from "../helper/mod.ts";
-import { CannotCross, takeApart } from "../protocol/call.ts";
+import { NotSerializable, serialize } from "../protocol/call.ts";
 import type { Duty } from "../protocol/to_worker.ts";
 import { HelperLane } from "./helper_lane.ts";
 
@@ -34,8 +34,8 @@ export class Helpers {
     pool.add(handle);
   }
 
-  /** Lets what an app imports find the helpers. */
-  offer(): void {
+  /** Makes the helpers available to the module that an app imports. */
+  install(): void {
     const make: ClientMaker = (name, contract) => this.client(name, contract);
     Object.defineProperty(globalThis, CLIENTS, { value: make });
   }
@@ -107,7 +107,11 @@ class HelperPool {
     const signal = given ? AbortSignal.any([given, over.signal]) : over.signal;
     this.#calls++;
     try {
-      return await this.#judge(method, await this.#try(method, input, limitMs, signal), contract);
+      return await this.#checkContract(
+        method,
+        await this.#try(method, input, limitMs, signal),
+        contract,
+      );
     } finally {
       this.#calls--;
       clearTimeout(timer);
@@ -121,7 +125,7 @@ class HelperPool {
     signal: AbortSignal,
   ): Promise<unknown> {
     const endMs = performance.now() + limitMs;
-    const carrying = this.#takeApart(input);
+    const carrying = this.#serialize(input);
     for (let tries = 1;; tries++) {
       let lane: HelperLane | undefined;
       // Looked for and taken in one go, or all that come at once would take the same.
@@ -138,22 +142,22 @@ class HelperPool {
     }
   }
 
-  #takeApart(input: unknown) {
+  #serialize(input: unknown) {
     try {
-      return takeApart(input);
+      return serialize(input);
     } catch (error) {
-      if (!(error instanceof CannotCross)) throw error;
-      throw this.#error("helper_bad_input", `The input cannot cross: ${error.message}`);
+      if (!(error instanceof NotSerializable)) throw error;
+      throw this.#error("helper_bad_input", `The input cannot be sent: ${error.message}`);
     }
   }
 
-  /** The instance that has least to do, if one lives that takes more. */
+  /** The instance with the fewest calls that takes more, if there is one. */
   #leastBusy(): HelperLane | undefined {
     const [first, ...others] = [...this.#lanes].filter(({ full }) => !full);
     return others.reduce((best, lane) => lane.calls < best!.calls ? lane : best, first);
   }
 
-  /** Waits until it is worth another look. */
+  /** Waits until an instance may be free. */
   async #turn(signal: AbortSignal): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const aborted = () => reject(this.#unavailable(signal.reason));
@@ -177,13 +181,17 @@ class HelperPool {
     wake();
   }
 
-  /** A deadline that was over while nobody could be asked says so. */
+  /** Says if there was no instance until the deadline. */
   #unavailable(reason: unknown): unknown {
     if (!(reason instanceof HelperError) || this.#lanes.size > 0) return reason;
     return this.#error("helper_unavailable", `No instance of ${this.name} lives`);
   }
 
-  async #judge(method: string, output: unknown, contract: Contract<Methods>): Promise<unknown> {
+  async #checkContract(
+    method: string,
+    output: unknown,
+    contract: Contract<Methods>,
+  ): Promise<unknown> {
     const schema = Object.hasOwn(contract, method) ? contract[method]?.output : undefined;
     if (!schema) return output;
     const result = await schema["~standard"].validate(output);

@@ -14,7 +14,7 @@ export class LatencyHistogram {
   #sumMs = 0;
 
   /** The same app, timed. */
-  of(fetcher: Fetcher): Fetcher {
+  wrap(fetcher: Fetcher): Fetcher {
     return {
       fetch: (request, info) => {
         const startMs = performance.now();

@@ -1,4 +1,4 @@
-/** An app that listens itself is told what it is to do instead. */
+/** Tells an app that listens itself what to do instead. */
 import net from "node:net";
 
 const ADVICE = "Holdfast listens for the app. Export what answers requests, as in " +

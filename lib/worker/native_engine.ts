@@ -137,7 +137,7 @@ function recordAnswer(
 
 /**
  * The stream that JavaScript makes the body of. Another one, such as a file's, the runtime reads by
- * itself, and faster than anybody who would look on.
+ * itself, and faster than code that watched it could be.
  */
 function scriptStream(response: Response): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
   const inner = innerOf(response);
@@ -155,7 +155,7 @@ class NativeConnection implements Connection {
   readonly #traffic: Traffic;
   /** Requests in flight that may have a body. */
   #uploads = 0;
-  told = false;
+  closeAnnounced = false;
   /** The resource of this connection's HTTP server. */
   readonly #rid: number;
   readonly #core: Internals["core"];
@@ -168,11 +168,11 @@ class NativeConnection implements Connection {
   }
 
   readonly handle: Handler = (request, info) => {
-    if (this.told && this.#mustEnd(request)) return NEVER;
+    if (this.closeAnnounced && this.#mustEnd(request)) return NEVER;
     (request as TrackedRequest)[CONNECTION] = this;
     const traffic = this.#traffic;
     const answer = ask(this.#fetcher, request, info);
-    // The common answer comes at once and leaves whole: nobody can see it in flight, and there is
+    // The common answer comes at once and leaves whole: it is never in flight, and there is
     // nothing to wait for and nothing to change.
     if (answer instanceof Response && !traffic.draining && isWhole(answer)) {
       traffic.answered++;
@@ -227,7 +227,7 @@ class NativeConnection implements Connection {
     info.completed.then(done, done);
     const answer = endEventsAtDrain(response, this.#traffic);
     if (!this.#traffic.draining) return answer;
-    this.told = true;
+    this.closeAnnounced = true;
     return withConnectionClose(answer);
   }
 

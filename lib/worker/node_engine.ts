@@ -1,6 +1,6 @@
 /**
- * The portable engine, over `node:http`: public API only, about half as fast. It serves what the
- * native engine cannot: listeners on Unix sockets, and runtimes without the internal API.
+ * The engine over `node:http`: nearly only public API, about a third as fast as the native one. It serves
+ * what that cannot: listeners on Unix sockets, and runtimes without the internal API.
  */
 import http from "node:http";
 import net from "node:net";
@@ -24,10 +24,10 @@ import type { Connection, Traffic } from "./traffic.ts";
 const MAX_HEAD_BYTES = 65_536;
 const MAX_HEADER_LINES = 128;
 
-/** How many requests of a connection may wait for their turn; nobody sends so many before an answer. */
+/** How many requests of a connection may wait for their turn; real clients send far fewer. */
 const MAX_WAITING = 10_000;
 
-/** What the native engine says of what is no request. */
+/** The native engine's answer to an invalid request. */
 const BAD_REQUEST = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /** Answers that never have a body. */
@@ -40,7 +40,7 @@ class NodeConnection implements Connection {
   inFlight = 0;
   idleSinceMs = performance.now();
   /** node:http itself closes a connection that was told, when the answer is out. */
-  readonly told = false;
+  readonly closeAnnounced = false;
   /** Whether the answer that is under way is its last one. */
   ending = false;
   readonly uploading = false;
@@ -180,7 +180,7 @@ function serve(
       requestTimeout: 0,
       maxHeaderSize: MAX_HEAD_BYTES,
       requireHostHeader: false,
-      // Anything else that a request offers to become is no reason not to answer it.
+      // An upgrade to anything else is ignored, and the request answered.
       shouldUpgradeCallback: ({ headers }: http.IncomingMessage) =>
         headers.upgrade?.toLowerCase() === "websocket",
     } as http.ServerOptions,
@@ -339,7 +339,7 @@ function toRequest(
 /** Those that no `new Request()` takes. */
 const FORBIDDEN_METHODS: ReadonlySet<string> = new Set(["CONNECT", "TRACE"]);
 
-/** @returns nothing if there are several lines of Host: which one means the site, nobody knows */
+/** @returns nothing if there are several Host lines: it is unknown which one counts */
 function toHeaders(raw: readonly string[]): Headers | undefined {
   const headers = new Headers();
   let hosts = 0;

@@ -1,4 +1,4 @@
-/** What a response holds, as far as it can be told without unfolding it: asking for `.body` is slow. */
+/** What a response contains, as far as that is known without reading `.body`, which is slow. */
 import { Buffer } from "node:buffer";
 
 /** A response's own slots by their names; what is in them tells of its body without unfolding it. */
@@ -23,7 +23,7 @@ export function innerOf(
   return (response as unknown as Record<symbol, never>)[INNER_SLOT];
 }
 
-/** The length of a body, in bytes, as far as it can be told without unfolding it. */
+/** The length of a body, in bytes, if it is known without reading `.body`. */
 export function lengthOfBody(response: Response): number | null {
   const slots = response as unknown as Record<symbol, unknown>;
   const inner = innerOf(response);

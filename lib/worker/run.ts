@@ -50,14 +50,14 @@ function serveApp(
   return {
     load: async () => {
       trackWebSockets(traffic, engines.map((engine) => engine.upgrade));
-      helpers.offer();
+      helpers.install();
       explainListening();
       app = toApp(await load());
       await app.open();
     },
     start: () => {
-      const answering = readiness ? readiness.inFrontOf(app.fetcher) : app.fetcher;
-      const fetcher = latency ? latency.of(answering) : answering;
+      const answering = readiness ? readiness.wrap(app.fetcher) : app.fetcher;
+      const fetcher = latency ? latency.wrap(answering) : answering;
       acceptors = listeners.map((handle, index) =>
         engineFor(handle, engines).serve({
           handle,

@@ -1,4 +1,4 @@
-/** What a worker's traces tell of its own life: spans of its start and its drain. */
+/** Spans of a worker's start and drain. */
 import process from "node:process";
 
 type Attributes = Readonly<Record<string, string | number>>;

@@ -1,4 +1,4 @@
-/** What a worker serves right now, whichever engine serves it. */
+/** The connections and requests of a worker, on either engine. */
 import type { WorkerFigures } from "../protocol/to_supervisor.ts";
 
 /** One connection of a client. */
@@ -7,8 +7,8 @@ export interface Connection {
   inFlight: number;
   /** When the last answer went out, by `performance.now()`; only kept up during a drain. */
   idleSinceMs: number;
-  /** Whether its client was told that it ends; an HTTP/2 client asks on all the same. */
-  readonly told: boolean;
+  /** Whether the client was told that it will close; an HTTP/2 client may still send requests. */
+  readonly closeAnnounced: boolean;
   /** Whether a request's body may still be arriving, which a close would break. */
   readonly uploading: boolean;
   /** Ends the connection after what is in flight. */

@@ -3,7 +3,7 @@
 /**
  * The same body, at the same pace.
  *
- * @param onEnd called once: `"whole"` after the last chunk was taken, `"cut"` if whoever read went
+ * @param onEnd called once: `"whole"` after the last chunk was taken, `"cut"` if the reader went
  * away or the body broke; with the bytes that were taken
  */
 export function watchBody(

@@ -26,13 +26,13 @@ export function trackWebSockets(traffic: Traffic, engines: readonly UpgradeHooks
   };
 }
 
-/** An open WebSocket counts as one request in flight on a connection of its own. */
+/** An open WebSocket counts as one request in flight on one connection. */
 function track(socket: WebSocket, traffic: Traffic, onOpen: () => void): void {
   const close = () => socket.close(GOING_AWAY, "The server is going away");
   const connection: Connection = {
     inFlight: 1,
     idleSinceMs: 0,
-    told: false,
+    closeAnnounced: false,
     uploading: false,
     close,
   };

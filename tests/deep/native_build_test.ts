@@ -274,7 +274,7 @@ Deno.test({
     let count = 0;
     const results = await audit({
       configFile: project.configFile,
-      places: ["worker"],
+      targets: ["worker"],
       modes: MODES.filter(({ name }) => name === "deno"),
       alterArguments: (args) => {
         const { union, kept } = builtIn(args);

@@ -1,5 +1,5 @@
 /** The effects of the supervisor that a test can make fail. */
-import type { CommandName } from "../../lib/protocol/to_worker.ts";
+import type { WorkerCommand } from "../../lib/protocol/to_worker.ts";
 import type { ControlServer } from "../../lib/supervisor/control_server.ts";
 import type { Listener } from "../../lib/supervisor/listener.ts";
 import type { RuntimeFolder } from "../../lib/supervisor/runtime_folder.ts";
@@ -15,7 +15,7 @@ type MethodsOf<T> = {
 /** A new effect is in here by itself, and then missing wherever all of them are listed. */
 export type FaultName =
   | MethodsOf<System>
-  | `post ${Exclude<ToSpawner["type"], "command"> | CommandName}`
+  | `post ${Exclude<ToSpawner["type"], "command"> | WorkerCommand}`
   | `spawner ${Exclude<MethodsOf<Spawner>, "post">}`
   | `listener ${MethodsOf<Listener>}`
   | `control ${MethodsOf<ControlServer>}`

@@ -1,14 +1,14 @@
-/** Figures for Prometheus, made of what `holdfast status` shows. No process, no socket. */
+/** Metrics for Prometheus, made from what `holdfast status` shows. No process, no socket. */
 import { Counter, Gauge, Registry } from "prom-client";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { DurationHistogram } from "./duration_histogram.ts";
 
 const STATES = ["starting", "serving", "draining", "gone"] as const;
 
-/** What each process tells of itself since it started. */
-const TALLIES = ["accepted", "answered"] as const;
+/** What each process counts since it started. */
+const COUNTED = ["accepted", "answered"] as const;
 
-/** Counters of the supervisor, under the names that they have here. */
+/** Counters of the supervisor, with their names in the metrics. */
 const SUPERVISOR_COUNTERS = {
   holdfast_reloads_total: "Reloads by their outcome",
   holdfast_drains_total: "Generations that have drained, by their outcome",
@@ -26,12 +26,12 @@ interface NamedProcess {
   readonly process: ProcessStatus;
 }
 
-/** Keeps the figures of one supervisor. */
-export class Figures {
+/** The metrics of one supervisor. */
+export class Stats {
   readonly #registry = new Registry();
   readonly #seen = new Map<string, number>();
-  /** How much each process had told before, by its number. */
-  #told = new Map<number, ProcessStatus>();
+  /** The last status of each process, by its number. */
+  #last = new Map<number, ProcessStatus>();
   readonly #gauges = new Map<string, Gauge>();
   readonly #counters = new Map<string, Counter>();
   readonly #durations = new DurationHistogram(
@@ -76,17 +76,17 @@ export class Figures {
     this.#gauge("holdfast_process_denied", "Calls that the kernel refused the process", each);
   }
 
-  /** The type of {@link Figures.text}. */
+  /** The type of {@link Stats.text}. */
   get contentType(): string {
     return this.#registry.contentType;
   }
 
-  /** The figures in Prometheus' text format. */
+  /** The metrics in Prometheus' text format. */
   async text(): Promise<string> {
     return await this.#registry.metrics();
   }
 
-  /** Takes a status in. What a process did after the last one it is in is not counted. */
+  /** Takes in a status. What a process does after its last status is not counted. */
   observe(status: Status): void {
     for (const gauge of this.#gauges.values()) gauge.reset();
     const set = (name: string, value: number, labels: Record<string, string> = {}) =>
@@ -109,7 +109,7 @@ export class Figures {
     for (const { role, count } of replacementsOf(status)) {
       this.#gauges.get("holdfast_replacements")!.inc({ role }, count);
     }
-    const told = new Map<number, ProcessStatus>();
+    const last = new Map<number, ProcessStatus>();
     for (const { role, generation, process } of processesOf(status)) {
       const labels = { role, generation, worker: String(process.worker) };
       set("holdfast_connections", process.connections, labels);
@@ -118,18 +118,18 @@ export class Figures {
       set("holdfast_process_descriptors", process.descriptors, labels);
       set("holdfast_process_age_seconds", process.ageMs / 1000, labels);
       set("holdfast_process_denied", process.denied, labels);
-      told.set(process.worker, process);
-      const before = this.#told.get(process.worker);
+      last.set(process.worker, process);
+      const before = this.#last.get(process.worker);
       if (role === "worker" && process.latency) {
         this.#durations.add(process.latency, before?.latency);
       }
-      for (const tally of TALLIES) {
-        const more = process[tally] - (before?.[tally] ?? 0);
-        // A worker that was taken over may tell less than before: a counter never falls.
-        this.#counters.get(`holdfast_${tally}_total`)!.inc({ role }, Math.max(0, more));
+      for (const counter of COUNTED) {
+        const more = process[counter] - (before?.[counter] ?? 0);
+        // A worker that was taken over may report less than before: a counter never falls.
+        this.#counters.get(`holdfast_${counter}_total`)!.inc({ role }, Math.max(0, more));
       }
     }
-    this.#told = told;
+    this.#last = last;
     const supervisor = { role: "supervisor", generation: "", worker: "" };
     set("holdfast_process_memory_bytes", status.memoryBytes, supervisor);
     set("holdfast_process_descriptors", status.descriptors, supervisor);
@@ -151,12 +151,12 @@ export class Figures {
     }
   }
 
-  /** Brings a counter to what the supervisor says. */
+  /** Raises a counter to the supervisor's value. */
   #reach(name: SupervisorCounter, value: number, labels: Record<string, string> = {}): void {
     const key = `${name} ${Object.values(labels).join()}`;
     const before = this.#seen.get(key) ?? 0;
     this.#seen.set(key, value);
-    // One that begins anew, such as another logger's, counts on from where it is.
+    // A counter that starts at 0 again, such as a new logger's, is added to the total.
     this.#counters.get(name)!.inc(labels, value < before ? value : value - before);
   }
 

@@ -134,8 +134,8 @@ const WRONG_APPS: Record<string, [Record<string, unknown>, string]> = {
   "a function as default": [{ default: () => new Response() }, "default export has no fetch"],
   "a string as default": [{ default: "app" }, "default export has no fetch"],
   "a fetch that is no function": [{ default: { fetch: "x" } }, "default export has no fetch"],
-  "an open that is no function": [{ default: FETCHER, open: 1 }, "export open is no function"],
-  "an open that is null": [{ default: FETCHER, open: null }, "export open is no function"],
+  "an open that is no function": [{ default: FETCHER, open: 1 }, "export open is not a function"],
+  "an open that is null": [{ default: FETCHER, open: null }, "export open is not a function"],
   "a close that is no function": [{ default: FETCHER, close: {} }, "export close is no function"],
 };
 

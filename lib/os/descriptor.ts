@@ -14,7 +14,7 @@ const libc = loadLibc({
   poll: { parameters: ["buffer", "u64", "i32"], result: "i32" },
 });
 
-/** Closes a descriptor that nobody took over (close(2)). */
+/** Closes a descriptor (close(2)). */
 export function closeDescriptor(fd: number): void {
   libc.symbols.close(fd);
 }
@@ -25,10 +25,10 @@ const FD_CLOEXEC = 1;
 const F_DUPFD_CLOEXEC = 1030;
 
 /**
- * A descriptor of its own for what `fd` names, closed on exec (fcntl(2)). Linux only.
+ * A duplicate of a descriptor, closed on exec (fcntl(2)). Linux only.
  *
- * @param least its number is this or a higher one
- * @throws {Error} if there is no such descriptor, or there are too many
+ * @param least the lowest number that it may have
+ * @throws {Error} if the descriptor is not open, or too many are
  */
 export function duplicateDescriptor(fd: number, least = 3): number {
   const copy = libc.symbols.fcntl(fd, F_DUPFD_CLOEXEC, least);
@@ -38,7 +38,7 @@ export function duplicateDescriptor(fd: number, least = 3): number {
 
 const EMFILE = 24;
 
-/** Whether this process may open so many more descriptors: it tries. Linux only; elsewhere, yes. */
+/** Whether this process can open that many more descriptors; it tries. Linux only; elsewhere, yes. */
 export function mayOpen(count: number): boolean {
   if (Deno.build.os !== "linux") return true;
   const copies: number[] = [];
@@ -56,7 +56,7 @@ export function mayOpen(count: number): boolean {
 /**
  * Says whether a descriptor is to be open still after an exec (fcntl(2)).
  *
- * @throws {Error} if there is no such descriptor
+ * @throws {Error} if the descriptor is not open
  */
 export function setOverExec(fd: number, over: "kept" | "closed"): void {
   if (libc.symbols.fcntl(fd, F_SETFD, over === "kept" ? 0 : FD_CLOEXEC) !== 0) {
@@ -95,7 +95,7 @@ export function listensAndClose(fd: number): boolean {
 /**
  * Whether a descriptor is of a socket that listens (socket(7)). Linux only.
  *
- * @returns nothing if it is of no socket
+ * @returns nothing if it is not a socket
  */
 export function isListener(fd: number): boolean | undefined {
   const value = new Int32Array(1);
@@ -114,7 +114,7 @@ const POLLIN = 1;
 
 /**
  * How many connections wait on a listening socket to be accepted (tcp(7)), and closes the descriptor
- * that named it. Of a Unix socket the kernel says only whether any waits (poll(2)): 1, or 0. Linux
+ * that named it. For a Unix socket the kernel reports only whether any waits (poll(2)): 1, or 0. Linux
  * only; elsewhere the answer is 0.
  *
  * @param fd a duplicate, which is the caller's to give away
@@ -133,7 +133,7 @@ export function countWaitingAndClose(fd: number): number {
   return isTcp ? new DataView(info.buffer).getUint32(TCPI_UNACKED_AT, true) : Number(waits);
 }
 
-/** By its number, the same on every architecture: glibc before 2.34 and musl have no function for it. */
+/** Called by number, the same on every architecture: glibc before 2.34 and musl do not have it. */
 const CLOSE_RANGE = 436n;
 const CLOSE_RANGE_CLOEXEC = 4n;
 
@@ -149,11 +149,11 @@ export function keepDescriptors(): void {
 
 const EFD_CLOEXEC_NONBLOCK = 0o2004000;
 
-/** Something by which who waits for descriptors is woken (eventfd(2)). Linux only. */
+/** Wakes a thread that waits for descriptors (eventfd(2)). Linux only. */
 export class WakeUp {
   readonly fd: number;
 
-  /** @throws {Error} if there are too many descriptors */
+  /** @throws {Error} if too many descriptors are open */
   constructor() {
     this.fd = libc.symbols.eventfd(0, EFD_CLOEXEC_NONBLOCK);
     if (this.fd < 0) fail("make an event descriptor");

@@ -1,4 +1,4 @@
-/** Puts another program in the place of this one, with its number, its children and what is kept for it. */
+/** Replaces this process's program; process id, children and chosen descriptors stay. */
 import { duplicateDescriptor, setOverExec } from "./descriptor.ts";
 import { describeErrno, errno } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
@@ -26,7 +26,7 @@ const text = (value: string) => new TextEncoder().encode(`${value}\0`);
  * closed on exec. HUP, INT, USR1, USR2 and TERM wait until the new program calls
  * {@link resetSignals}.
  *
- * @throws {Error} if the kernel refuses; everything is as before then
+ * @throws {Error} if the kernel refuses; nothing has changed then
  */
 export function replaceProgram(
   program: string,
@@ -51,7 +51,7 @@ export function replaceProgram(
   throw new Error(`Cannot execute ${program}: ${describeErrno(code)}, ${kept.length} arguments`);
 }
 
-/** What a descriptor of this process names, such as a path or `pipe:[7]`; nothing if it is closed. */
+/** The target of a descriptor of this process, such as a path or `pipe:[7]`; nothing if it is closed. */
 export function descriptorTarget(fd: number): string | undefined {
   const target = new Uint8Array(MAX_LINK_BYTES);
   const length = libc.symbols.readlink(
@@ -64,7 +64,7 @@ export function descriptorTarget(fd: number): string | undefined {
 
 const _SC_OPEN_MAX = 4;
 
-/** The descriptors above the standard ones whose target fits. */
+/** The descriptors above the standard ones with a matching target. */
 export function findDescriptors(fits: (target: string) => boolean): number[] {
   const end = Math.min(Number(libc.symbols.sysconf(_SC_OPEN_MAX)), MAX_DESCRIPTOR);
   const found: number[] = [];
@@ -75,10 +75,10 @@ export function findDescriptors(fits: (target: string) => boolean): number[] {
   return found;
 }
 
-/** Where copies for the next program begin: a shell before it uses the lowest ones by their numbers. */
+/** The lowest number of copies for the next program: a shell that starts first uses the low ones. */
 const FIRST_COPY = 64;
 
-/** A copy that the next program finds open. */
+/** A copy that stays open in the next program. */
 export function copyForExec(fd: number): number {
   const copy = duplicateDescriptor(fd, FIRST_COPY);
   setOverExec(copy, "kept");
@@ -86,9 +86,9 @@ export function copyForExec(fd: number): number {
 }
 
 /**
- * What can be read from a pipe without waiting.
+ * Reads from a pipe without waiting.
  *
- * @returns nothing if there is nothing now, an empty array at its end
+ * @returns nothing if there is no data now, an empty array at its end
  */
 export function readAvailable(fd: number, maxBytes: number): Uint8Array<ArrayBuffer> | undefined {
   const pollfd = new Uint8Array(8);
@@ -102,7 +102,7 @@ export function readAvailable(fd: number, maxBytes: number): Uint8Array<ArrayBuf
 }
 
 /**
- * Takes a child's status if it has ended (waitpid(2)). Not for a child that Deno waits for.
+ * Reaps a child if it has ended (waitpid(2)). Not for a child that Deno waits for.
  *
  * @returns whether it is gone
  */

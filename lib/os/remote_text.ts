@@ -1,4 +1,4 @@
-/** Reads text out of another process, for the log (process_vm_readv(2)). */
+/** Reads text from the memory of another process, for the log (process_vm_readv(2)). */
 import { loadLibc } from "./libc.ts";
 
 const libc = loadLibc({
@@ -8,7 +8,7 @@ const libc = loadLibc({
   },
 });
 
-/** A path is at most this long, in bytes; what is longer is cut. */
+/** How much of a path is read, in bytes. */
 const MAX_BYTES = 256;
 
 /** The NUL-ended text at `address` of process `pid`; nothing if it cannot be read. */

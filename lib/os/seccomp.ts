@@ -1,6 +1,6 @@
 /**
- * Installs a seccomp program on the calling thread, for good, and speaks with the kernel about the
- * calls that the program asks about (seccomp(2), seccomp_unotify(2)).
+ * Installs a seccomp program on the calling thread, for good, and answers the kernel's notifications
+ * about calls (seccomp(2), seccomp_unotify(2)).
  */
 import { encodeProgram, type Instruction } from "../sandbox/seccomp.ts";
 import { errno, fail } from "./errno.ts";
@@ -32,7 +32,7 @@ const libc = loadLibc({
 /**
  * Installs the program. no_new_privs comes first.
  *
- * @returns a descriptor that the questions come by; who holds it answers them
+ * @returns the descriptor that the notifications come from; its holder answers them
  * @throws {Error} if the kernel refuses
  */
 export function installProgram(program: readonly Instruction[]): number {
@@ -57,17 +57,17 @@ export interface Question {
   readonly args: readonly bigint[];
 }
 
-/** A descriptor at which something may be read, or of which nobody is left who could write. */
+/** A descriptor that is readable, or whose other end is closed. */
 export interface Ready {
   readonly fd: number;
   readonly ended: boolean;
 }
 
 /**
- * Waits until there is something to read at one of several descriptors (poll(2)), at most
- * `timeoutMs`. It holds one of the runtime's threads for blocking calls meanwhile.
+ * Waits until one of several descriptors is readable (poll(2)), at most `timeoutMs`. It blocks one of
+ * the runtime's threads meanwhile.
  *
- * @returns those at which there is; none if the time is over
+ * @returns the readable ones; none if the time is over
  */
 export async function waitForAny(fds: readonly number[], timeoutMs: number): Promise<Ready[]> {
   const view = new DataView(new ArrayBuffer(POLLFD_BYTES * fds.length));
@@ -84,9 +84,9 @@ export async function waitForAny(fds: readonly number[], timeoutMs: number): Pro
 }
 
 /**
- * Takes a question, of which {@link waitForAny} has said that it is there.
+ * Receives a notification; {@link waitForAny} says when one is there.
  *
- * @returns nothing if who asked was killed meanwhile, `"closed"` if there will be none any more
+ * @returns nothing if the caller was killed meanwhile, `"closed"` if no more will come
  */
 export function takeQuestion(fd: number): Question | "closed" | undefined {
   const question = new Uint8Array(80);
@@ -102,18 +102,18 @@ export function takeQuestion(fd: number): Question | "closed" | undefined {
   };
 }
 
-/** Answers a question: the call goes on, or fails with EPERM. */
+/** Answers a notification: the call continues, or fails with EPERM. */
 export function answerQuestion(fd: number, id: bigint, answer: "continue" | "refuse"): void {
   const response = new Uint8Array(24);
   const view = new DataView(response.buffer);
   view.setBigUint64(0, id, true);
   if (answer === "continue") view.setUint32(20, FLAG_CONTINUE, true);
   else view.setInt32(16, -EPERM, true);
-  // It fails only if who asked is gone; then nobody waits for it.
+  // It fails only if the caller is gone.
   libc.symbols.ioctl(fd, NOTIF_SEND, response);
 }
 
-/** Lets go of the descriptor: every further question is answered by the kernel, with ENOSYS. */
+/** Closes the descriptor: from then on the kernel answers such calls itself, with ENOSYS. */
 export function closeQuestions(fd: number): void {
   libc.symbols.close(fd);
 }

@@ -4,10 +4,10 @@
  */
 // First, since the others cannot be loaded without it.
 import "./lib/cli/require_proc.ts";
-import { holdOrders } from "./lib/base/orders.ts";
+import { holdSignals } from "./lib/base/control_signals.ts";
 
 if (import.meta.main) {
-  if (Deno.args.includes("start")) holdOrders();
+  if (Deno.args.includes("start")) holdSignals();
   const { runPacked } = await import("./lib/cli/packed.ts");
   Deno.exit(await runPacked(Deno.args));
 }

@@ -1,7 +1,7 @@
 /** The whole audit: every attempt in every mode, against every process of a project's real config. */
 import { join } from "node:path";
 import type { Compartment, Config } from "../config/config.ts";
-import { keepDescriptors } from "../os/descriptor.ts";
+import { closeAllOnExec } from "../os/descriptor.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { bundle, findCaches, HOLDFAST_FOLDER } from "../supervisor/prepare.ts";
@@ -76,7 +76,7 @@ interface RunContext {
  */
 export async function audit(options: AuditOptions): Promise<Result[]> {
   const { system = realSystem } = options;
-  keepDescriptors();
+  closeAllOnExec();
   const real = await system.loadConfig(options.configFile);
   const denoDir = await system.findDenoDir(real);
   const [modules, sources] = await Promise.all([

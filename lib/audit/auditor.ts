@@ -263,8 +263,8 @@ export class Auditor implements AsyncDisposable {
         id: ++this.#processes,
         generation: 0,
         onViolation: config.onViolation,
-        role: spec.duty?.role === "helper"
-          ? { kind: "helper", name: spec.duty.name, index: 0 }
+        role: spec.roleConfig?.role === "helper"
+          ? { kind: "helper", name: spec.roleConfig.name, index: 0 }
           : { kind: "worker" },
       },
       spawner,
@@ -275,7 +275,7 @@ export class Auditor implements AsyncDisposable {
       listeners: listener ? [listener] : [],
       grants: workerGrants(spec.compartment),
       signal: new AbortController().signal,
-      ...spec.duty && { duty: spec.duty },
+      ...spec.roleConfig && { roleConfig: spec.roleConfig },
       ...spec.kind === "worker" && {
         equip: () => {
           this.#switchboard.addWorker(process);

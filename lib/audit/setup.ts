@@ -1,7 +1,7 @@
 /** The processes of an audit: the subject, which runs as one of the config's, and those around it. Pure. */
 import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
 import type { Compartment, Config, HelperConfig, ListenAddress } from "../config/config.ts";
-import type { Duty } from "../protocol/to_worker.ts";
+import type { RoleConfig } from "../protocol/to_worker.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { type Wall, type WallFacts, workerWall } from "../sandbox/wall.ts";
 import { denoCommand, workerEnvironment } from "../sandbox/worker_command.ts";
@@ -25,7 +25,7 @@ export interface ProcessSpec {
   /** Local files of its module graph. */
   readonly modules: readonly string[];
   /** A worker's is made from its config. */
-  readonly duty?: Duty;
+  readonly roleConfig?: RoleConfig;
 }
 
 /** Which process of the config the subject runs as: `worker`, `helper NAME`, or `logger`. */
@@ -111,7 +111,7 @@ export function setupFor(
     };
     const subject: ProcessSpec = {
       ...{ kind: "logger", compartment: granted, modules: [] },
-      duty: dutyOf("logger"),
+      roleConfig: roleConfigOf("logger"),
     };
     return { ...common, helper: undefined, subject, workerSpec };
   }
@@ -131,12 +131,12 @@ function present({ unveil }: Compartment): Compartment["unveil"] {
  * The role of a subject that takes its orders as calls; one that stands for the logger does too. The
  * timeout is not the helper's, so that each attempt can end: how long a call may take is not a grant.
  */
-function dutyOf(name: string): Duty {
+function roleConfigOf(name: string): RoleConfig {
   return { role: "helper", name, timeoutMs: CALL_MS, concurrency: 4 };
 }
 
 function helperSpec(helper: HelperConfig, modules: readonly string[]): ProcessSpec {
-  return { kind: "helper", compartment: helper, modules, duty: dutyOf(helper.name) };
+  return { kind: "helper", compartment: helper, modules, roleConfig: roleConfigOf(helper.name) };
 }
 
 /** The kernel's wall around a process. */

@@ -1,5 +1,5 @@
 /** How much untrusted text goes into one log field, in UTF-16 code units. */
-export const MAX_STRANGER_TEXT = 4096;
+export const MAX_UNTRUSTED_TEXT = 4096;
 
 // Control characters, line and paragraph separators, and marks that reorder text: with these a terminal or
 // a log viewer would show something else than what was written.
@@ -13,10 +13,10 @@ const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066
  * ```ts
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(escapeStranger("red: \u001b[31m\n"), "red: \\x1b[31m\\x0a");
+ * assertEquals(escapeUntrusted("red: \u001b[31m\n"), "red: \\x1b[31m\\x0a");
  * ```
  */
-export function escapeStranger(text: string, limit: number = MAX_STRANGER_TEXT): string {
+export function escapeUntrusted(text: string, limit: number = MAX_UNTRUSTED_TEXT): string {
   const cut = text.length > limit ? `${text.slice(0, limit)}… (${text.length - limit} more)` : text;
   return cut.toWellFormed().replace(UNSAFE, (mark) => {
     const code = mark.charCodeAt(0).toString(16);

@@ -1,6 +1,6 @@
 /** The log of the supervisor: one event a line on stderr, or an entry of the journal; fields are facts. */
 import { getLogger, type LogRecord, setup } from "@std/log";
-import { escapeStranger } from "./escape.ts";
+import { escapeUntrusted } from "./escape.ts";
 import { encodeEntry, fieldName } from "./journal.ts";
 
 /** The fields of a log line. */
@@ -42,7 +42,7 @@ export function journalFields(record: LogRecord): [name: string, value: string][
   const facts = factsOf(record);
   const line = [record.msg, ...facts.map(([name, text]) => `${name}=${quoted(text)}`)].join(" ");
   return [
-    ["MESSAGE", escapeStranger(line, Infinity)],
+    ["MESSAGE", escapeUntrusted(line, Infinity)],
     ["PRIORITY", String(PRIORITIES[record.levelName])],
     ["SYSLOG_IDENTIFIER", "holdfast"],
     [fieldName("event"), record.msg],

@@ -1,5 +1,5 @@
 import { HoldfastError } from "../base/error.ts";
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 
 /** Where in the config file something is; both count from 1, columns in UTF-16 code units. */
 export interface Position {
@@ -50,13 +50,13 @@ export function formatProblem(
   config: string,
   { key, message, hint, at, file = config }: Problem,
 ): string {
-  const place = escapeStranger(file) + (at === undefined ? "" : `:${at.line}:${at.column}`);
+  const place = escapeUntrusted(file) + (at === undefined ? "" : `:${at.line}:${at.column}`);
   return [place, ...key === "" ? [] : [key], `${message}; ${hint}`].join(": ");
 }
 
 /** Text of the config as it may appear in a message: quoted, escaped and capped. */
 export function quote(text: string): string {
-  return `"${escapeStranger(text, MAX_ECHO)}"`;
+  return `"${escapeUntrusted(text, MAX_ECHO)}"`;
 }
 
 /** The spelling of a key path: `reload.idleGraceMs`, `listen[0]`, `unveil["./data"]`. */
@@ -65,6 +65,6 @@ export function formatKey(path: readonly PropertyKey[]): string {
     if (typeof part === "number") return `[${part}]`;
     const name = String(part);
     if (!/^[\w$]+$/.test(name)) return `[${quote(name)}]`;
-    return index === 0 ? escapeStranger(name, MAX_ECHO) : `.${escapeStranger(name, MAX_ECHO)}`;
+    return index === 0 ? escapeUntrusted(name, MAX_ECHO) : `.${escapeUntrusted(name, MAX_ECHO)}`;
   }).join("");
 }

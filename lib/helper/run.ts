@@ -18,12 +18,12 @@ export async function runHelper({ load, ...options }: HelperOptions): Promise<ne
 }
 
 function serveCalls({ configure, handOvers }: Equipment, load: HelperOptions["load"]): Service {
-  const { duty } = configure;
-  if (duty.role !== "helper") throw new Error(`A helper was told to be a ${duty.role}`);
+  const { roleConfig } = configure;
+  if (roleConfig.role !== "helper") throw new Error(`A helper was told to be a ${roleConfig.role}`);
   let server: CallServer;
   return {
     load: async () => {
-      server = new CallServer(toMethods(await load()), duty);
+      server = new CallServer(toMethods(await load()), roleConfig);
     },
     start: () => {
       handOvers.subscribe(({ message, handle }) => {

@@ -16,7 +16,7 @@ import {
   NotSerializable,
   serialize,
 } from "../protocol/call.ts";
-import type { WorkerFigures } from "../protocol/to_supervisor.ts";
+import type { WorkerStats } from "../protocol/to_supervisor.ts";
 import { Violation } from "../protocol/violation.ts";
 import type { Methods, Schema } from "./mod.ts";
 
@@ -84,7 +84,7 @@ export class CallServer {
     this.#lanes.push(lane);
   }
 
-  figures(): WorkerFigures {
+  figures(): WorkerStats {
     const oldestMs = Math.min(...this.#running.values());
     const heldMs = Math.round(performance.now() - oldestMs - this.#limits.timeoutMs);
     return {

@@ -2,7 +2,7 @@
  * The logger without its process and sockets: a feed of events from
  * the supervisor, and a lane for each worker.
  */
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 import { Violation } from "../protocol/violation.ts";
 import { type AccessFormat, formatAccess, type Origin } from "./access_format.ts";
 import { AccessLane } from "./access_lane.ts";
@@ -102,7 +102,7 @@ export class Logger {
     this.#end(open);
     // Whatever else goes wrong with a worker's bytes must not end the logger either.
     const rule = error instanceof Violation ? error.rule : "bad_message";
-    const detail = escapeStranger(error instanceof Error ? error.message : String(error), 500);
+    const detail = escapeUntrusted(error instanceof Error ? error.message : String(error), 500);
     this.#say("error", "access_lane_closed", { ...open.origin, rule, detail });
   }
 

@@ -6,8 +6,8 @@ import type { Equipment, Service } from "../child/life.ts";
 import { report } from "../child/report.ts";
 import { Feed, MAX_FEED_BYTES } from "../protocol/feed.ts";
 import { FrameReader } from "../protocol/frame.ts";
-import type { WorkerFigures } from "../protocol/to_supervisor.ts";
-import type { Duty } from "../protocol/to_worker.ts";
+import type { WorkerStats } from "../protocol/to_supervisor.ts";
+import type { RoleConfig } from "../protocol/to_worker.ts";
 import { LogFiles } from "./log_files.ts";
 import { Logger, TICK_INTERVAL_MS } from "./logger.ts";
 
@@ -21,12 +21,12 @@ const HOUR_MS = 3_600_000;
 
 /** Makes the logger's service. */
 export function createLogger({ configure, handOvers }: Equipment): Service {
-  const { duty } = configure;
-  if (duty.role !== "logger") throw new Error(`A logger was told to be a ${duty.role}`);
+  const { roleConfig } = configure;
+  if (roleConfig.role !== "logger") throw new Error(`A logger was told to be a ${roleConfig.role}`);
   let service: LoggerService;
   return {
     load: async () => {
-      service = new LoggerService(await openFiles(duty), duty.access);
+      service = new LoggerService(await openFiles(roleConfig), roleConfig.access);
     },
     start: () => {
       handOvers.subscribe((handed) => service.take(handed));
@@ -39,7 +39,10 @@ export function createLogger({ configure, handOvers }: Equipment): Service {
 }
 
 function openFiles(
-  { folder, access, rotateBytes, rotateHours, keep, compress }: Extract<Duty, { role: "logger" }>,
+  { folder, access, rotateBytes, rotateHours, keep, compress }: Extract<
+    RoleConfig,
+    { role: "logger" }
+  >,
 ): Promise<LogFiles> {
   return LogFiles.open({
     folder,
@@ -65,7 +68,7 @@ class LoggerService {
   #lines = 0;
   #missed = 0;
 
-  constructor(files: LogFiles, access: Extract<Duty, { role: "logger" }>["access"]) {
+  constructor(files: LogFiles, access: Extract<RoleConfig, { role: "logger" }>["access"]) {
     this.#files = files;
     this.#logger = new Logger(files, access === "off" ? "json" : access);
     this.#tick = setInterval(() => {
@@ -119,7 +122,7 @@ class LoggerService {
     this.#missed = await this.#files.areThere() ? 0 : this.#missed + 1;
   }
 
-  figures(): WorkerFigures {
+  figures(): WorkerStats {
     return {
       ...this.#missed >= MISSED_LOOKS && { unwritten: "gone" },
       ...this.#files.failing && { unwritten: "failing" },

@@ -20,8 +20,8 @@ const MAX_HEAD_BYTES = 8 * 1024;
 
 /** Makes the service. */
 export function createMetricsServer({ configure, listeners, handOvers }: Equipment): Service {
-  if (configure.duty.role !== "metrics") {
-    throw new Error(`A metrics process was told to be a ${configure.duty.role}`);
+  if (configure.roleConfig.role !== "metrics") {
+    throw new Error(`A metrics process was told to be a ${configure.roleConfig.role}`);
   }
   const server = new MetricsServer();
   return {

@@ -54,13 +54,13 @@ export function mayOpen(count: number): boolean {
 }
 
 /**
- * Says whether a descriptor is to be open still after an exec (fcntl(2)).
+ * Sets whether a descriptor is closed on exec (fcntl(2)).
  *
  * @throws {Error} if the descriptor is not open
  */
-export function setOverExec(fd: number, over: "kept" | "closed"): void {
-  if (libc.symbols.fcntl(fd, F_SETFD, over === "kept" ? 0 : FD_CLOEXEC) !== 0) {
-    fail(`set whether descriptor ${fd} outlives an exec`);
+export function setCloseOnExec(fd: number, closes: boolean): void {
+  if (libc.symbols.fcntl(fd, F_SETFD, closes ? FD_CLOEXEC : 0) !== 0) {
+    fail(`set close-on-exec of descriptor ${fd}`);
   }
 }
 
@@ -70,7 +70,7 @@ export function setOverExec(fd: number, over: "kept" | "closed"): void {
  * @param fd a duplicate, which is the caller's to give away
  * @returns whether it listens; the usual reason against is that another socket has its address
  */
-export function listenAndClose(fd: number, backlog: number): boolean {
+export function startListening(fd: number, backlog: number): boolean {
   const listens = libc.symbols.listen(fd, backlog) === 0;
   closeDescriptor(fd);
   return listens;
@@ -86,7 +86,7 @@ const SO_ACCEPTCONN = 30;
  *
  * @param fd a duplicate, which is the caller's to give away
  */
-export function listensAndClose(fd: number): boolean {
+export function isListening(fd: number): boolean {
   const listens = Deno.build.os !== "linux" || isListener(fd) !== false;
   closeDescriptor(fd);
   return listens;
@@ -138,11 +138,11 @@ const CLOSE_RANGE = 436n;
 const CLOSE_RANGE_CLOEXEC = 4n;
 
 /**
- * Keeps every descriptor but the three standard ones from the programs that this process starts
- * (close_range(2)): what whoever started it left open is not for a worker. Linux only; elsewhere
+ * Marks every descriptor but the three standard ones as closed on exec
+ * (close_range(2)): inherited ones must not reach a worker. Linux only; elsewhere
  * nothing happens.
  */
-export function keepDescriptors(): void {
+export function closeAllOnExec(): void {
   if (Deno.build.os !== "linux") return;
   libc.symbols.closeRange(CLOSE_RANGE, 3n, 0xffffffffn, CLOSE_RANGE_CLOEXEC);
 }

@@ -1,8 +1,8 @@
 /** Replaces this process's program; process id, children and chosen descriptors stay. */
-import { duplicateDescriptor, setOverExec } from "./descriptor.ts";
+import { duplicateDescriptor, setCloseOnExec } from "./descriptor.ts";
 import { describeErrno, errno } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
-import { blockOrders, unblockOrders } from "./signals.ts";
+import { blockSignals, unblockSignals } from "./signals.ts";
 
 const MAX_DESCRIPTOR = 65_536;
 const MAX_LINK_BYTES = 4_096;
@@ -44,10 +44,10 @@ export function replaceProgram(
   };
   const argv = list([program, ...args]);
   const envp = list(Object.entries(env).map(([name, value]) => `${name}=${value}`));
-  blockOrders();
+  blockSignals();
   libc.symbols.execve(text(program), argv, envp);
   const code = errno();
-  unblockOrders();
+  unblockSignals();
   throw new Error(`Cannot execute ${program}: ${describeErrno(code)}, ${kept.length} arguments`);
 }
 
@@ -81,7 +81,7 @@ const FIRST_COPY = 64;
 /** A copy that stays open in the next program. */
 export function copyForExec(fd: number): number {
   const copy = duplicateDescriptor(fd, FIRST_COPY);
-  setOverExec(copy, "kept");
+  setCloseOnExec(copy, false);
   return copy;
 }
 

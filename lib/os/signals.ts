@@ -13,7 +13,7 @@ const SIG_IGN = 1n;
 const SIGACTION_BYTES = 256;
 
 /** The signals that control a service: HUP, INT, USR1, USR2 and TERM. */
-const ORDERS = [1, 2, 10, 12, 15];
+const CONTROL_SIGNALS = [1, 2, 10, 12, 15];
 
 const libc = loadLibc({
   sigprocmask: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
@@ -45,18 +45,18 @@ export function ignoreInspectorSignal(): void {
 }
 
 /** Blocks the signals that control a service, until {@link resetSignals}. */
-export function blockOrders(): void {
-  changeMask(SIG_BLOCK, setOfOrders());
+export function blockSignals(): void {
+  changeMask(SIG_BLOCK, signalSet());
 }
 
-/** Ends {@link blockOrders}. */
-export function unblockOrders(): void {
-  changeMask(SIG_UNBLOCK, setOfOrders());
+/** Ends {@link blockSignals}. */
+export function unblockSignals(): void {
+  changeMask(SIG_UNBLOCK, signalSet());
 }
 
-function setOfOrders(): Uint8Array<ArrayBuffer> {
+function signalSet(): Uint8Array<ArrayBuffer> {
   const set = new Uint8Array(SIGSET_BYTES);
-  for (const signal of ORDERS) set[(signal - 1) >> 3]! |= 1 << ((signal - 1) & 7);
+  for (const signal of CONTROL_SIGNALS) set[(signal - 1) >> 3]! |= 1 << ((signal - 1) & 7);
   return set;
 }
 

@@ -54,4 +54,4 @@ export const ToSupervisor = z.discriminatedUnion("type", [
 export type ToSupervisor = z.infer<typeof ToSupervisor>;
 
 /** The figures of a `pulse`. */
-export type WorkerFigures = Omit<Extract<ToSupervisor, { type: "pulse" }>, "type">;
+export type WorkerStats = Omit<Extract<ToSupervisor, { type: "pulse" }>, "type">;

@@ -8,7 +8,7 @@ const Names = z.array(z.string());
 const Grants = z.strictObject({ read: Names, write: Names, net: Names, env: Names });
 
 /** The role of a process, and its settings. */
-const Duty = z.discriminatedUnion("role", [
+const RoleConfig = z.discriminatedUnion("role", [
   z.strictObject({
     role: z.literal("worker"),
     engine: z.enum(["native", "node"]),
@@ -50,7 +50,7 @@ export const ToWorker = z.discriminatedUnion("type", [
   /** Answer to `hello`. What is handed over follows, over the socket of the runtime's IPC. */
   z.strictObject({
     type: z.literal("configure"),
-    duty: Duty,
+    roleConfig: RoleConfig,
     grants: Grants,
     /** The limits of a drain; sent now, since a worker needs them when its supervisor is gone. */
     idleGraceMs: Milliseconds,
@@ -66,7 +66,7 @@ export const ToWorker = z.discriminatedUnion("type", [
 
 export type ToWorker = z.infer<typeof ToWorker>;
 export type Grants = z.infer<typeof Grants>;
-export type Duty = z.infer<typeof Duty>;
+export type RoleConfig = z.infer<typeof RoleConfig>;
 export type Configure = Extract<ToWorker, { type: "configure" }>;
 
 /** The name of a command, for the table of phases. */

@@ -288,7 +288,7 @@ async function bringUpHelper(
     config,
     listeners: [],
     grants: workerGrants(helper),
-    duty: { role: "helper", name, timeoutMs, concurrency },
+    roleConfig: { role: "helper", name, timeoutMs, concurrency },
     signal,
   });
 }

@@ -11,7 +11,7 @@ import {
   type Owner,
   ProcessGroup,
 } from "../os/process.ts";
-import { readRemoteText } from "../os/remote_text.ts";
+import { readProcessText } from "../os/process_memory.ts";
 import { answerQuestion, type Question } from "../os/seccomp.ts";
 import { ignoreQuestions, receiveQuestions } from "./questions.ts";
 import type { Limit } from "../sandbox/limits.ts";
@@ -120,7 +120,7 @@ const ASKED_BY_NUMBER: ReadonlyMap<number, SystemCall> = new Map(
 );
 
 function readPath(call: SystemCall, { tid, args }: Question): string | undefined {
-  if (call === "execve") return readRemoteText(tid, args[0]!);
-  if (call === "execveat") return readRemoteText(tid, args[1]!);
+  if (call === "execve") return readProcessText(tid, args[0]!);
+  if (call === "execveat") return readProcessText(tid, args[1]!);
   return undefined;
 }

@@ -6,7 +6,7 @@ import type net from "node:net";
 import { type Feed, MAX_FEED_LINE, MAX_FEED_LINES } from "../protocol/feed.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import { realPlace } from "../config/real_place.ts";
-import type { Duty } from "../protocol/to_worker.ts";
+import type { RoleConfig } from "../protocol/to_worker.ts";
 import { attempt } from "./attempt.ts";
 import { bringUp } from "./bring_up.ts";
 import { judgeSilence } from "./judge.ts";
@@ -29,7 +29,7 @@ const SILENCE_MS = 10_000;
 
 export interface LogServiceOptions
   extends Pick<SlotOptions, "first" | "next" | "nextWorker" | "config"> {
-  readonly log: Omit<Extract<Duty, { role: "logger" }>, "role">;
+  readonly log: Omit<Extract<RoleConfig, { role: "logger" }>, "role">;
   /** What it is started with; it is kept over a reload that asks for the same. */
   readonly plan: string;
   readonly grants: Parameters<typeof bringUp>[1]["grants"];
@@ -66,7 +66,7 @@ export class LogService {
           config: options.config,
           listeners: [],
           grants,
-          duty: { role: "logger", ...log },
+          roleConfig: { role: "logger", ...log },
           signal,
         });
         this.#serve(process);

@@ -52,7 +52,7 @@ export class MetricsService {
           config: options.config,
           listeners: [listener],
           grants,
-          duty: { role: "metrics", listeners: [listener.text] },
+          roleConfig: { role: "metrics", listeners: [listener.text] },
           signal,
         });
         attempt("feed the metrics process", () => this.#connectFeed(process));

@@ -5,7 +5,7 @@
 import { join, resolve } from "node:path";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 import type { Config } from "../config/config.ts";
 import { readConfig, resolveConfig } from "../config/load.ts";
 import { parseConfig } from "../config/parse.ts";
@@ -195,7 +195,7 @@ async function describeAgain(first: NativeFacts): Promise<NativeFacts> {
     const text = await runProgram(executable, [DESCRIBE], { cwd: "/" });
     facts = z.parse(NativeFacts, JSON.parse(text));
   } catch (error) {
-    throw refuse(escapeStranger((error as Error).message, MAX_WORDS), error);
+    throw refuse(escapeUntrusted((error as Error).message, MAX_WORDS), error);
   }
   if (facts.protocol !== PROTOCOL_VERSION) {
     throw refuse(

@@ -1,5 +1,5 @@
 /** Cuts what a process prints into lines that can be logged: bounded, escaped, not too much of it. */
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 import { LINE_COST, type OutputLimits } from "../base/output_limits.ts";
 import { RateLimit } from "../protocol/rate.ts";
 
@@ -87,7 +87,7 @@ export class OutputLines {
     const text = new TextDecoder("utf-8", { ignoreBOM: true })
       .decode(held.subarray(0, Math.min(length, lineBytes)), { stream: cut });
     // An escape is longer than what it stands for.
-    yield escapeStranger(text, Infinity).slice(0, 2 * lineBytes) +
+    yield escapeUntrusted(text, Infinity).slice(0, 2 * lineBytes) +
       (cut ? `… (cut at ${lineBytes} bytes)` : "");
   }
 }

@@ -4,7 +4,7 @@
  */
 import { dirname, join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig, readConfig } from "../config/load.ts";
 import { ConfigError } from "../config/problem.ts";
@@ -156,7 +156,7 @@ async function unpackAgain(place: PackedPlace, first: Image): Promise<Image> {
   const folder = await runUnpack(place);
   if (dirname(folder) !== dirname(place.image)) {
     throw new HoldfastError(
-      `${place.executable} unpacked itself to ${escapeStranger(folder, 200)}, and not beside ` +
+      `${place.executable} unpacked itself to ${escapeUntrusted(folder, 200)}, and not beside ` +
         place.image,
       { kind: "environment", code: "unpack_failed", hint: "Is it an executable of Holdfast?" },
     );
@@ -210,7 +210,7 @@ async function runUnpack({ executable, image, state }: PackedPlace): Promise<str
     }).spawn().output();
     const words = new TextDecoder().decode(success ? stdout : stderr).trim().slice(0, MAX_WORDS);
     if (success && words.startsWith("/") && !words.includes("\n")) return words;
-    throw failed(escapeStranger(words, MAX_WORDS) || "it said nothing");
+    throw failed(escapeUntrusted(words, MAX_WORDS) || "it said nothing");
   } catch (error) {
     if (error instanceof HoldfastError || error instanceof ConfigError) throw error;
     throw failed((error as Error).message, error);

@@ -3,7 +3,7 @@ import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import * as z from "zod";
 import { HoldfastError } from "../base/error.ts";
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 import { checkConfig, type CheckFacts } from "../config/check.ts";
 import { covers } from "../config/paths.ts";
 import type { Account, AppPlace, Config } from "../config/config.ts";
@@ -105,7 +105,7 @@ export async function runProgram(
 }
 
 function escapeLines(text: string): string {
-  return text.trim().split("\n").map((line) => escapeStranger(line)).join("\n")
+  return text.trim().split("\n").map((line) => escapeUntrusted(line)).join("\n")
     .slice(0, MAX_COMPLAINT);
 }
 

@@ -1,7 +1,7 @@
 /** The main thread's side of a spawner thread. */
 import { HoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
-import { keepDescriptors, mayOpen } from "../os/descriptor.ts";
+import { closeAllOnExec, mayOpen } from "../os/descriptor.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { type Denial, Guard } from "./guard.ts";
 import type { Confine, FromSpawner, SpawnerState, ToSpawner } from "./spawner_message.ts";
@@ -106,7 +106,7 @@ class SpawnerThread implements Spawner {
   post(message: ToSpawner): void {
     // The runtime leaves a listening Unix socket open over an exec: a child would answer in the
     // supervisor's place on the control socket. Here, since the spawner's thread may not ask for it.
-    if (message.type === "spawn") keepDescriptors();
+    if (message.type === "spawn") closeAllOnExec();
     this.#thread.postMessage(message);
   }
 

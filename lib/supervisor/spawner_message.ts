@@ -3,7 +3,7 @@ import type { OutputLimits } from "../base/output_limits.ts";
 import type { DescriptorKind, HandOver } from "../protocol/hand_over.ts";
 import type { ToSupervisor } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
-import type { Rule } from "../protocol/violation.ts";
+import type { ViolationCode } from "../protocol/violation.ts";
 import type { Wall } from "../sandbox/wall.ts";
 
 /** A worker to be; every part of it is computed by the supervisor. */
@@ -69,7 +69,7 @@ export type FromSpawner =
   | {
     readonly type: "violation";
     readonly worker: number;
-    readonly rule: Rule;
+    readonly rule: ViolationCode;
     readonly detail: string;
   }
   | {

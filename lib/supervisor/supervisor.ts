@@ -774,14 +774,14 @@ export class Supervisor {
   }
 
   /** By this a logger, or a metrics process, is known to be the one that another config asks for. */
-  async #planOf(config: Config, planned: Planned, duty: unknown): Promise<string> {
+  async #planOf(config: Config, planned: Planned, roleConfig: unknown): Promise<string> {
     const { denoDir } = await this.#programsOf(config);
     const command = this.#system.commandOf(config, planned.who, planned.compartment);
     const request = this.#spawnRequest(config, command, planned, denoDir, 0);
     // Not with Deno's caches, of which the names come and go with every command of Deno's.
     const wall = this.#wallOf(config, command, planned, { denoDir, modules: NO_MODULES }, []);
     const plain = (_: string, value: unknown) => typeof value === "bigint" ? `${value}` : value;
-    return JSON.stringify([request, wall, duty], plain);
+    return JSON.stringify([request, wall, roleConfig], plain);
   }
 
   /** Builds the wall of a process around a spawner, and around each that comes after it. */

@@ -1,10 +1,10 @@
 /** One process that was spawned, a worker or a helper, as the supervisor's main thread sees it. */
 import { HoldfastError } from "../base/error.ts";
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 import { log } from "../base/log.ts";
 import { enter, leave } from "./census.ts";
 import { type Role, roleText } from "../protocol/role.ts";
-import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
+import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { Silence } from "./silence.ts";
 import type { ExitStatus, HandOverItem, SpawnRequest, WorkerSignal } from "./spawner_message.ts";
@@ -51,7 +51,7 @@ export class WorkerProcess {
   #pid: number | undefined;
   #confined = false;
   #denied = 0;
-  #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
+  #figures: WorkerStats = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
   readonly #silence = new Silence();
   #drained: MessageOf<"drained"> | undefined;
@@ -93,7 +93,7 @@ export class WorkerProcess {
     return this.#confined;
   }
 
-  get figures(): WorkerFigures {
+  get figures(): WorkerStats {
     return this.#figures;
   }
 
@@ -226,12 +226,12 @@ export class WorkerProcess {
       case "violation":
         // The one that an operator brings about, by a new release: its detail is ours, two numbers.
         this.#reason ??= event.rule === "version_mismatch"
-          ? escapeStranger(event.detail, 500)
+          ? escapeUntrusted(event.detail, 500)
           : `broke the rule ${event.rule}`;
         log.error("worker_violation", {
           ...who,
           rule: event.rule,
-          detail: escapeStranger(event.detail, 500),
+          detail: escapeUntrusted(event.detail, 500),
         });
         break;
       case "denied":
@@ -239,7 +239,7 @@ export class WorkerProcess {
         log.error(event.call.startsWith("exec") ? "exec_denied" : "call_denied", {
           ...who,
           call: event.call,
-          path: event.path === undefined ? null : escapeStranger(event.path, 256),
+          path: event.path === undefined ? null : escapeUntrusted(event.path, 256),
         });
         if (this.#onViolation === "replace" || this.#denied >= MAX_DENIED) {
           this.condemn(`tried ${event.call}`);
@@ -273,7 +273,7 @@ export class WorkerProcess {
       this.#silence.heard();
       return;
     }
-    if (message.type === "failed") this.#reason ??= escapeStranger(message.reason, 1000);
+    if (message.type === "failed") this.#reason ??= escapeUntrusted(message.reason, 1000);
     if (message.type === "drained") this.#drained = message;
     if (message.type === "stopped") this.#stop.resolve();
     if (message.type === "accepting") {

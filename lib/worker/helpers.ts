@@ -10,13 +10,13 @@ import {
   type Methods,
 } from "../helper/mod.ts";
 import { NotSerializable, serialize } from "../protocol/call.ts";
-import type { Duty } from "../protocol/to_worker.ts";
+import type { RoleConfig } from "../protocol/to_worker.ts";
 import { HelperLane } from "./helper_lane.ts";
 
 /** How many calls of one helper may wait or be in flight; more would only wait longer. */
 const MAX_CALLS = 256;
 
-type HelperFacts = Extract<Duty, { role: "worker" }>["helpers"][number];
+type HelperFacts = Extract<RoleConfig, { role: "worker" }>["helpers"][number];
 
 /** Every helper of the config. */
 export class Helpers {

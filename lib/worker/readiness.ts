@@ -1,9 +1,9 @@
 /** The readiness path: tells load balancers whether to send requests here. */
 import type { Fetcher } from "./app.ts";
 import type { DrainReason } from "../child/life.ts";
-import type { Duty } from "../protocol/to_worker.ts";
+import type { RoleConfig } from "../protocol/to_worker.ts";
 
-type Settings = NonNullable<Extract<Duty, { role: "worker" }>["readiness"]>;
+type Settings = NonNullable<Extract<RoleConfig, { role: "worker" }>["readiness"]>;
 
 /** `https://` and at least one character of a host. */
 const BEFORE_PATH = "https://".length;

@@ -30,19 +30,19 @@ function serveApp(
   { configure, listeners, handOvers }: Equipment,
   load: WorkerOptions["load"],
 ): Service {
-  const { duty } = configure;
-  if (duty.role !== "worker") throw new Error(`A worker was told to be a ${duty.role}`);
-  const helpers = new Helpers(duty.helpers);
-  const access = duty.access === "off" ? undefined : new AccessSender(duty.access);
+  const { roleConfig } = configure;
+  if (roleConfig.role !== "worker") throw new Error(`A worker was told to be a ${roleConfig.role}`);
+  const helpers = new Helpers(roleConfig.helpers);
+  const access = roleConfig.access === "off" ? undefined : new AccessSender(roleConfig.access);
   handOvers.subscribe((handed) => {
     if (handed.message.type === "log_lane" && access) access.take(handed.handle);
     else helpers.take(handed);
   });
   const traffic = new Traffic();
-  const latency = duty.latency ? new LatencyHistogram() : undefined;
-  const readiness = duty.readiness && new Readiness(duty.readiness);
-  const engines = chooseEngines(duty.engine);
-  const begin = duty.traces ? beginSpan : () => () => {};
+  const latency = roleConfig.latency ? new LatencyHistogram() : undefined;
+  const readiness = roleConfig.readiness && new Readiness(roleConfig.readiness);
+  const engines = chooseEngines(roleConfig.engine);
+  const begin = roleConfig.traces ? beginSpan : () => () => {};
   const endStart = begin("start");
   let app: App;
   let acceptors: Acceptor[] = [];
@@ -61,7 +61,7 @@ function serveApp(
       acceptors = listeners.map((handle, index) =>
         engineFor(handle, engines).serve({
           handle,
-          address: duty.listeners[index]!,
+          address: roleConfig.listeners[index]!,
           fetcher,
           traffic,
           access: access?.log,

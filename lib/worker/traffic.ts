@@ -1,5 +1,5 @@
 /** The connections and requests of a worker, on either engine. */
-import type { WorkerFigures } from "../protocol/to_supervisor.ts";
+import type { WorkerStats } from "../protocol/to_supervisor.ts";
 
 /** One connection of a client. */
 export interface Connection {
@@ -35,7 +35,7 @@ export class Traffic {
     this.#drain.abort();
   }
 
-  figures(): WorkerFigures {
+  figures(): WorkerStats {
     return {
       accepted: this.accepted,
       connections: this.connections.size,

@@ -13,7 +13,7 @@ import type { ControlHandlers } from "../../lib/supervisor/control_server.ts";
 import type { Listener } from "../../lib/supervisor/listener.ts";
 import type { ReloadResult } from "../../lib/protocol/control.ts";
 import { PULSE_INTERVAL_MS } from "../../lib/protocol/limits.ts";
-import type { ToSupervisor, WorkerFigures } from "../../lib/protocol/to_supervisor.ts";
+import type { ToSupervisor, WorkerStats } from "../../lib/protocol/to_supervisor.ts";
 import type { Configure } from "../../lib/protocol/to_worker.ts";
 import { ServiceManager } from "../../lib/supervisor/service_manager.ts";
 import type { Spawner, SpawnerEvent } from "../../lib/supervisor/spawner.ts";
@@ -54,7 +54,7 @@ export class FakeProcess {
   readonly pid: number;
   readonly started: number;
   readonly commands: ToSpawner[] = [];
-  duty: Configure | undefined;
+  roleConfig: Configure | undefined;
   alive = true;
   /** Whether its event loop stands still. */
   hanging = false;
@@ -83,7 +83,7 @@ export class FakeProcess {
   }
 
   get role(): string {
-    return this.duty?.duty.role ?? "unknown";
+    return this.roleConfig?.roleConfig.role ?? "unknown";
   }
 
   /** The reason of its drain, if it was told to. */
@@ -143,7 +143,7 @@ export class FakeProcess {
     }
     if (message.type !== "command") return;
     const { command } = message;
-    if (command.type === "configure") this.duty = command;
+    if (command.type === "configure") this.roleConfig = command;
     if (command.type === "load") {
       setTimeout(() => this.#step({ type: "ready" }), this.behaviour.startMs ?? 0);
     }
@@ -165,7 +165,7 @@ export class FakeProcess {
   pulse(): void {
     if (this.hanging || !this.alive) return;
     const { inFlight, answered } = this;
-    const figures: WorkerFigures = { accepted: 0, connections: inFlight, inFlight, answered };
+    const figures: WorkerStats = { accepted: 0, connections: inFlight, inFlight, answered };
     this.#say({ type: "pulse", ...figures });
   }
 
@@ -174,7 +174,7 @@ export class FakeProcess {
     this.drainedFromMs = performance.now();
     this.#answeredBefore = this.answered;
     this.#say({ type: "stopped" });
-    setTimeout(() => this.#leaveIfDone(this.inFlight), this.duty!.drainDeadlineMs);
+    setTimeout(() => this.#leaveIfDone(this.inFlight), this.roleConfig!.drainDeadlineMs);
     this.#leaveIfDone(0);
   }
 

@@ -12,7 +12,7 @@ const libc = loadLibc({
 const MAX_BYTES = 256;
 
 /** The NUL-ended text at `address` of process `pid`; nothing if it cannot be read. */
-export function readRemoteText(pid: number, address: bigint): string | undefined {
+export function readProcessText(pid: number, address: bigint): string | undefined {
   const text = new Uint8Array(MAX_BYTES);
   const own = new BigUint64Array([
     BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(text))),

@@ -4,22 +4,22 @@
  * This file imports nothing, so that nothing has to be loaded before it.
  */
 
-const ORDERS = ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGINT"] as const;
+const CONTROL_SIGNALS = ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGINT"] as const;
 
 /** A signal that controls the supervisor. */
-export type Order = (typeof ORDERS)[number];
+export type ControlSignal = (typeof CONTROL_SIGNALS)[number];
 
 /** Signals that wait; the same signal again changes nothing. */
-const waiting = new Set<Order>();
+const waiting = new Set<ControlSignal>();
 
-let take: (order: Order) => void = (order) => waiting.add(order);
+let take: (signal: ControlSignal) => void = (signal) => waiting.add(signal);
 let listening = false;
 
-/** Handles the signals from now on, and keeps them until {@link takeOrders}. */
-export function holdOrders(): void {
+/** Handles the signals from now on, and keeps them until {@link handleSignals}. */
+export function holdSignals(): void {
   if (listening) return;
   listening = true;
-  for (const order of ORDERS) Deno.addSignalListener(order, () => take(order));
+  for (const signal of CONTROL_SIGNALS) Deno.addSignalListener(signal, () => take(signal));
 }
 
 /**
@@ -28,10 +28,10 @@ export function holdOrders(): void {
  * @returns a function that makes further signals have no effect. They stay handled: a last TERM, just
  *   before the process exits, must not end it by a signal
  */
-export function takeOrders(receive: (order: Order) => void): () => void {
-  holdOrders();
+export function handleSignals(receive: (signal: ControlSignal) => void): () => void {
+  holdSignals();
   take = receive;
-  for (const order of waiting) receive(order);
+  for (const signal of waiting) receive(signal);
   waiting.clear();
   return () => {
     take = () => {};

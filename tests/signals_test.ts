@@ -196,9 +196,9 @@ Deno.test("before it listens to signals a start loads no package, and nothing of
     path.replace(`${REPOSITORY}/`, "")
   );
   assertEquals(found.sort(), [
+    "lib/base/control_signals.ts",
     "lib/base/error.ts",
     "lib/base/exit_code.ts",
-    "lib/base/control_signals.ts",
     "lib/base/runtime.ts",
     "lib/cli/require_proc.ts",
     "lib/cli/terminal.ts",

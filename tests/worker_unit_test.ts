@@ -136,7 +136,10 @@ const WRONG_APPS: Record<string, [Record<string, unknown>, string]> = {
   "a fetch that is no function": [{ default: { fetch: "x" } }, "default export has no fetch"],
   "an open that is no function": [{ default: FETCHER, open: 1 }, "export open is not a function"],
   "an open that is null": [{ default: FETCHER, open: null }, "export open is not a function"],
-  "a close that is no function": [{ default: FETCHER, close: {} }, "export close is no function"],
+  "a close that is no function": [
+    { default: FETCHER, close: {} },
+    "export close is not a function",
+  ],
 };
 
 for (const [what, [module, message]] of Object.entries(WRONG_APPS)) {

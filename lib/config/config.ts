@@ -10,7 +10,7 @@ export type BoundAddress =
     readonly host: string;
     /** 1..65535. */
     readonly port: number;
-    /** Of `[::]` beside an IPv4 address with the same port: it takes IPv6 alone then. */
+    /** Of `[::]` beside an IPv4 address with the same port: it takes only IPv6 then. */
     readonly ipv6Only?: true | undefined;
   }
   | {
@@ -25,7 +25,7 @@ export type BoundAddress =
 
 /** Where the server listens: bound by itself, or passed by the service manager. */
 export type ListenAddress = BoundAddress | {
-  /** A supervisor puts the sockets that were passed in its place. */
+  /** The supervisor replaces it by the sockets that were passed. */
   readonly kind: "systemd";
   /** `systemd` or `systemd:NAME`. */
   readonly text: string;
@@ -39,9 +39,9 @@ export interface Unveil {
   readonly path: string;
   /** A non-empty part of `rwc`, in that order. */
   readonly rights: string;
-  /** Whether something was there when the config was loaded. */
+  /** Whether the path existed when the config was loaded. */
   readonly exists: boolean;
-  /** Whether it was a folder then, or is to be one: its path is written with a `/` at the end. */
+  /** Whether it was a folder, or will be made one: its path ends with a `/`. */
   readonly folder: boolean;
   /** Where the config file says so. */
   readonly at?: Position;
@@ -70,9 +70,9 @@ export interface AppPlace {
   readonly listed?: readonly string[];
 }
 
-/** Who the workers run as, when Holdfast starts as root. */
+/** The account of the workers, when Holdfast starts as root. */
 export interface Account {
-  /** The name, or the decimal id where the system knows no name. */
+  /** The name, or the decimal id if the system has no name for it. */
   readonly user: string;
   /** Never 0. */
   readonly uid: number;

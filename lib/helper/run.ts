@@ -1,4 +1,4 @@
-/** What a helper does: serves the methods of one module to the workers that it has lanes from. */
+/** The helper process: serves the methods of one module to the workers that it has lanes from. */
 import { type Equipment, type LifeOptions, runLife, type Service } from "../child/life.ts";
 import { MAX_NAME_CHARS } from "../protocol/call.ts";
 import type { Methods } from "./mod.ts";
@@ -6,7 +6,7 @@ import { CallServer } from "./serve.ts";
 
 const RETRIES: readonly unknown[] = ["safe", "never", undefined];
 
-/** What the entry file gives to the helper. */
+/** Options of the entry file. */
 export interface HelperOptions extends Omit<LifeOptions, "equip"> {
   /** Imports the helper's module. */
   load(): Promise<Record<string, unknown>>;

@@ -20,14 +20,14 @@ import type { WorkerStats } from "../protocol/to_supervisor.ts";
 import { Violation } from "../protocol/violation.ts";
 import type { Methods, Schema } from "./mod.ts";
 
-/** What a call may not exceed. */
+/** The limits of calls. */
 export interface CallLimits {
   readonly timeoutMs: number;
   /** How many run at once. */
   readonly concurrency: number;
 }
 
-/** A call that is not over. */
+/** A call that has not ended. */
 interface Call {
   readonly id: number;
   readonly lane: WorkerLane;
@@ -54,7 +54,7 @@ export class CallServer {
   readonly #limits: CallLimits;
   /** The next call is taken from the first, which then goes to the end: none starves the others. */
   readonly #lanes: WorkerLane[] = [];
-  /** What runs, and since when. */
+  /** The running calls, and since when. */
   readonly #running = new Map<Call, number>();
   #accepted = 0;
   #answered = 0;
@@ -96,7 +96,7 @@ export class CallServer {
     };
   }
 
-  /** Serves until every worker is gone: those that drain, too, may still call. */
+  /** Serves until every worker is gone: workers that drain may still call. */
   async drain(): Promise<{ answered: number; cut: number }> {
     const before = this.#answered;
     if (this.#lanes.length > 0) {
@@ -153,16 +153,16 @@ async function judge(schema: Schema, value: unknown, code: Failure["code"]): Pro
 interface LaneOptions {
   readonly hello: Uint8Array;
   readonly limitMs: number;
-  /** There may be something to run. */
+  /** Starts waiting calls if there is room. */
   wanted(): void;
   closed(): void;
 }
 
-/** A lane from one worker, which may say anything. */
+/** A lane from one worker, which is not trusted. */
 class WorkerLane {
-  /** What waits to be run. */
+  /** Calls that wait to run. */
   readonly queue = new Set<Call>();
-  /** Everything that is not over, running calls too. */
+  /** All calls that have not ended, including running ones. */
   readonly calls = new Map<number, Call>();
   readonly #lane: Lane;
   readonly #options: LaneOptions;
@@ -182,12 +182,12 @@ class WorkerLane {
     this.#lane.send("hello", 0, options.hello);
   }
 
-  /** Whether a call waits, and its worker reads what it is answered. */
+  /** Whether a call waits, and its worker reads the answers. */
   get ready(): boolean {
     return this.queue.size > 0 && !this.#paused;
   }
 
-  /** Sends what a call came to, with its streams. */
+  /** Sends the result of a call, with its streams. */
   async answer({ id, over }: Call, output: unknown): Promise<void> {
     let carrying: ReturnType<typeof serialize>;
     let head: Uint8Array[];
@@ -199,7 +199,7 @@ class WorkerLane {
       throw new Failed("helper_bad_output", `The output cannot be sent: ${error.message}`);
     }
     if (over.signal.aborted) {
-      // Nobody would read its streams to their end.
+      // No reader would read its streams to the end.
       for (const stream of carrying.streams) stream.cancel(over.signal.reason).catch(() => {});
       throw new Failed("helper_failed", messageOf(over.signal.reason));
     }
@@ -214,7 +214,7 @@ class WorkerLane {
     this.#send("failed", id, encodeJson({ code, message: text }));
   }
 
-  /** Forgets a call. */
+  /** Removes a call. */
   end(call: Call): void {
     clearTimeout(call.timer);
     if (!this.calls.delete(call.id)) return;
@@ -222,7 +222,7 @@ class WorkerLane {
     this.#bytes -= call.bytes;
   }
 
-  /** A worker that does not read what it is answered is not heard either, or it would pile up. */
+  /** Stops reading from a worker that does not read its answers, or they would pile up. */
   #send(kind: "result" | "failed", id: number, ...payload: Uint8Array[]): void {
     this.#lane.send(kind, id, ...payload);
     if (this.#paused || this.#lane.waitingBytes <= MAX_WAITING_BYTES) return;
@@ -238,7 +238,7 @@ class WorkerLane {
   }
 
   #receive({ kind, id, payload }: CallFrame): void {
-    // A call that is over already may be given up in the same moment.
+    // A call that has just ended may be cancelled at the same moment.
     if (kind === "cancel") return this.#giveUp(this.calls.get(id), "It was given up");
     if (kind !== "call" || this.calls.has(id)) {
       throw new Violation("not_permitted", `${kind} of call ${id}`);

@@ -1,6 +1,6 @@
 /**
  * The logger's end of a worker's access lane, without the socket: bytes go in, records that passed
- * every rule come out. Which worker they are of is known from the lane; a worker cannot speak for
+ * every rule come out. The lane identifies the worker, which cannot speak for
  * another.
  */
 import * as z from "zod/mini";
@@ -38,7 +38,7 @@ export class AccessLane {
   }
 
   /**
-   * Yields the records that `chunk` completes, as far as they are allowed.
+   * Yields the records that `chunk` completes, within the rate limit.
    *
    * @throws {Violation} at the first frame that breaks a rule; the lane must then be closed
    */
@@ -55,7 +55,7 @@ export class AccessLane {
     this.#partialSinceMs = this.#frames.partial ? this.#partialSinceMs ?? this.#nowMs() : undefined;
   }
 
-  /** What was dropped since this was asked last, if anything was. */
+  /** What was dropped since the last call, if anything. */
   takeMissing(): MissingRecords | undefined {
     const missing = { flood: this.#flood, worker: this.#worker };
     this.#flood = this.#worker = 0;

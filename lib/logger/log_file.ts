@@ -19,7 +19,7 @@ const MAX_BATCH_BYTES = 64 * 1024;
 const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5_000;
 
-/** How long a file is written on after another could not be opened in its place. */
+/** How long the old file stays in use after a new one could not be opened. */
 const ROTATION_PAUSE_MS = 10_000;
 
 /** Only the logger's user writes; its group reads, which is how a log shipper gets in. */
@@ -48,7 +48,7 @@ export class LogFile {
   readonly #now: () => number;
   readonly #encoder = new TextEncoder();
   #file: Deno.FsFile;
-  /** Bytes in the file, as far as it is known without asking. */
+  /** Bytes in the file, as far as known without a stat. */
   #size = 0;
   #bornMs = 0;
   /** Lines with their ends. */
@@ -220,10 +220,10 @@ export class LogFile {
       const rest = this.#rest;
       let written = 0;
       try {
-        // A disk that is nearly full takes a part and says so; only the next write fails.
+        // A disk that is nearly full takes a part; only the next write fails.
         written = await this.#file.write(rest);
       } catch (error) {
-        // Space that a removed file takes is free again only when it is let go of here.
+        // The space of a removed file is freed only when it is closed here.
         if (this.#reopening === undefined) throw error;
         this.#skipTorn();
         await this.#reopenNow();
@@ -250,8 +250,8 @@ export class LogFile {
   }
 
   /**
-   * After a write that went on with a torn line: if the file was emptied before it, what was written
-   * begins in the middle of a line. That is taken back, and only whole lines are written again.
+   * After a write that continued a torn line: if the file was emptied before it, the written part begins in
+   * the middle of a line. It is removed, and only whole lines are written again.
    */
   async #wasEmptied(written: number): Promise<boolean> {
     const { size } = await this.#file.stat();
@@ -296,7 +296,7 @@ export class LogFile {
       (maxAgeMs > 0 && now - this.#bornMs >= maxAgeMs);
   }
 
-  /** Sets the file aside and begins another. If that fails, the old one is written on. */
+  /** Renames the file and starts another. If that fails, the old one stays in use. */
   async #rotate(): Promise<void> {
     const { path } = this.#options;
     try {
@@ -305,7 +305,7 @@ export class LogFile {
       // A file of another program there must not be renamed.
       if (there !== undefined && isSame(there, own)) {
         this.#size = own.size;
-        // It may have been emptied in the meantime, or be the one that was asked for.
+        // It may have been emptied meanwhile, or be the new one already.
         if (!this.#overdue && this.#isDue()) await setAside(path, this.#now());
       }
       await this.#openAnew();
@@ -340,7 +340,7 @@ export class LogFile {
     if (this.#torn) this.#rest = concat(new Uint8Array([LINE_END]), this.#rest);
   }
 
-  /** Compresses and removes old files, one round after the other, while lines are written on. */
+  /** Compresses and removes old files, while lines are written. */
   #tidy(): void {
     const { path, rotation, onTrouble } = this.#options;
     this.#tidying = this.#tidying.then(() => tidy(path, rotation))
@@ -369,8 +369,8 @@ async function openAppend(path: string): Promise<Deno.FsFile> {
   try {
     const found = await open(path, flags, FILE_MODE);
     try {
-      // Deno.open knows no such flags; but node:fs does not tell how much of a write that failed is
-      // in the file. So the one finds the file, and the other opens it once more.
+      // Deno.open does not have these flags, but node:fs does not report how much of a failed write is in the
+      // file. So node:fs finds the file, and Deno opens it again.
       const identity = await found.stat();
       if (!identity.isFile()) throw new Error("it is not a regular file");
       const file = await Deno.open(path, { append: true, read: true });
@@ -397,7 +397,7 @@ function isSame(one: Identity, other: Identity): boolean {
   return one.ino === other.ino && one.dev === other.dev;
 }
 
-/** Where a file is read makes no difference to where it is appended to. */
+/** The read position does not affect where lines are appended. */
 async function lastByte(file: Deno.FsFile): Promise<number | undefined> {
   const byte = new Uint8Array(1);
   await file.seek(-1, Deno.SeekMode.End);

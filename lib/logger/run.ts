@@ -11,7 +11,7 @@ import type { RoleConfig } from "../protocol/to_worker.ts";
 import { LogFiles } from "./log_files.ts";
 import { Logger, TICK_INTERVAL_MS } from "./logger.ts";
 
-/** How long the end waits for the feed's end, and for the disk. */
+/** How long the exit waits for the feed's end, and for the disk. */
 const LAST_LINES_MS = 2_000;
 
 /** How many checks in a row must miss the file before that is reported: rotation renames it briefly. */
@@ -53,7 +53,7 @@ function openFiles(
       keep,
       compress: compress ? "gzip" : "none",
     },
-    // It comes back by the feed as one more line; and on the supervisor's own stderr as well.
+    // The feed returns it as a line; the supervisor's own stderr has it too.
     onTrouble: (reason) => report(`Cannot write the log: ${reason}`),
   });
 }
@@ -133,7 +133,7 @@ class LoggerService {
     };
   }
 
-  /** What was said last comes before the end. */
+  /** The last lines arrive before the feed's end. */
   async drain(): Promise<{ answered: number; cut: number }> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<void>((resolve) => timer = setTimeout(resolve, LAST_LINES_MS));

@@ -31,7 +31,7 @@ export interface HelperLaneEvents {
 interface Pending {
   resolve(value: unknown): void;
   reject(error: unknown): void;
-  /** Of its frame. */
+  /** The size of its frame. */
   readonly bytes: number;
   /** Streams of its answer that are still being read. */
   streams: number;
@@ -59,7 +59,7 @@ export class HelperLane {
     });
   }
 
-  /** Calls that the instance has not answered yet, with those that were given up. */
+  /** Calls that the instance has not answered yet, including abandoned ones. */
   get calls(): number {
     return this.#pending.size;
   }
@@ -136,7 +136,7 @@ export class HelperLane {
   #giveUp(id: number, reason: unknown): void {
     const pending = this.#pending.get(id);
     if (!pending) return;
-    // Its answer is still to come, and counts as work of the instance until then.
+    // It counts as work of the instance until its answer has come.
     this.#lane.send("cancel", id);
     this.#lane.endStreams(id, reason as Error);
     pending.reject(reason);

@@ -26,7 +26,7 @@ export class Helpers {
     this.#pools = new Map(helpers.map((facts) => [facts.name, new HelperPool(facts)]));
   }
 
-  /** Takes a lane that was handed over. */
+  /** Takes a new lane. */
   take({ message, handle }: Handed): void {
     if (message.type !== "helper_lane") throw new Error(`Was handed a ${message.type}`);
     const pool = this.#pools.get(message.helper);
@@ -66,7 +66,7 @@ class HelperPool {
   readonly name: string;
   readonly #timeoutMs: number;
   readonly #lanes = new Set<HelperLane>();
-  /** Calls that wait for an instance, the first first. */
+  /** Calls that wait for an instance, in order. */
   readonly #waiting = new Set<() => void>();
   #calls = 0;
 
@@ -128,14 +128,14 @@ class HelperPool {
     const carrying = this.#serialize(input);
     for (let tries = 1;; tries++) {
       let lane: HelperLane | undefined;
-      // Looked for and taken in one go, or all that come at once would take the same.
+      // Found and taken without an await, or simultaneous calls would all take the same.
       while (!(lane = this.#leastBusy())) await this.#turn(signal);
       const leftMs = Math.max(1, Math.round(endMs - performance.now()));
       try {
         return await lane.call(method, carrying, leftMs, signal);
       } catch (error) {
         const lost = error instanceof HelperError && error.code === "helper_lost";
-        // A stream was read already, by the one that died.
+        // The instance that died has read some of the stream.
         const again = lost && tries === 1 && lane.isSafe(method) && carrying.streams.length === 0;
         if (!again) throw error;
       }

@@ -1,4 +1,4 @@
-/** What a worker does: serves HTTP with an app. */
+/** The worker process: serves HTTP with an app. */
 import { type Equipment, type LifeOptions, runLife, type Service } from "../child/life.ts";
 import { report } from "../child/report.ts";
 import { type App, toApp } from "./app.ts";
@@ -15,7 +15,7 @@ import { beginSpan } from "./span.ts";
 import { Traffic } from "./traffic.ts";
 import { trackWebSockets } from "./web_socket.ts";
 
-/** What the entry file gives to the worker. */
+/** Options of the entry file. */
 export interface WorkerOptions extends Omit<LifeOptions, "equip"> {
   /** Imports the app's module. */
   load(): Promise<Record<string, unknown>>;
@@ -98,7 +98,7 @@ function chooseEngines(wanted: Engine["name"]): Engine[] {
   if (internals) return [createNativeEngine(internals), node];
   report(
     `Deno ${Deno.version.deno} lacks the internal API of the native engine; the node engine serves. ` +
-      `Set "engine": "node" to be rid of this line`,
+      `Set "engine": "node" to remove this message`,
   );
   return [node];
 }

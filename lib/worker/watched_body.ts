@@ -1,4 +1,4 @@
-/** A body that tells how it ended, for an engine whose runtime does not. */
+/** A body that reports how it ended, for an engine whose runtime does not. */
 
 /**
  * The same body, at the same pace.

@@ -72,7 +72,7 @@ function claim(
 
 /** The same, where the kernel has nothing against it. */
 function loads(id: string, title: string, run: Attempt["run"], more: Partial<Attempt> = {}) {
-  const note = "code that the worker brings along stays behind the wall like its other code";
+  const note = "code that the worker brings stays behind the wall like its other code";
   return claim(id, title, run, { kernel: "open", note, ...more });
 }
 
@@ -143,7 +143,7 @@ const DENO: readonly Attempt[] = [
   }),
   starts(
     "EX1.detached",
-    "Deno.Command in a group of its own",
+    "Deno.Command in a new process group",
     async (world) =>
       printed(await new Deno.Command(SHOW, { args: [secretOf(world)], detached: true }).output()),
   ),
@@ -217,7 +217,7 @@ const NODE: readonly Attempt[] = [
   ),
   starts(
     "EX1.node_detached",
-    "spawn of Node in a session of its own",
+    "spawn of Node in a new session",
     (world) => gather(child.spawn(SHOW, [secretOf(world)], { detached: true })),
   ),
   starts(
@@ -331,7 +331,7 @@ const LOADING: readonly Attempt[] = [
     return Deno.dlopen(plant(world, "library.so", image()), symbols).symbols.answer();
   }),
   loads("EX3.require", "require of a native module that the worker has written", loadModule, {
-    note: "CVE-2022-24783; code that the worker brings along stays behind the wall",
+    note: "CVE-2022-24783; code that the worker brings stays behind the wall",
   }),
   loads("EX3.process_dlopen", "process.dlopen of a native module", (world) => {
     const module = { exports: {} };
@@ -374,7 +374,7 @@ const LOADING: readonly Attempt[] = [
   }, {
     deno: "contained",
     kernel: "contained",
-    note: "no permission is asked for; it changes the worker's own engine alone",
+    note: "no permission is asked for; it changes only the worker's own engine",
     alone: true,
   }),
 ];
@@ -518,12 +518,12 @@ const FORKING: readonly Attempt[] = [
   ),
   claim(
     "EX7.fork_session",
-    "a fork in a session of its own",
+    "a fork in a new session",
     () => `exited with ${inChild(FORK, ["setsid"])}`,
   ),
   claim(
     "EX7.fork_group",
-    "a fork in a process group of its own",
+    "a fork in a new process group",
     () => `exited with ${inChild(FORK, ["setpgid", 0, 0])}`,
   ),
   claim(
@@ -574,7 +574,7 @@ const FORKING: readonly Attempt[] = [
   ...NAMESPACES.map(([name, flag]) =>
     claim(
       `EX7.${name}_namespace`,
-      `a process in a ${name} namespace of its own`,
+      `a process in a ${name} namespace`,
       () => clones(flag),
     )
   ),

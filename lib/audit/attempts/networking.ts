@@ -779,7 +779,7 @@ const NATIVE: readonly Attempt[] = [
   onNoDescriptor("NW17.shutdown_both", "the same, both ways", "shutdown", 2),
   claim("NW17.linger", "having everybody's connections end in the middle", lingerOnListener, {
     only: LISTENERS,
-    note: "a connection inherits what its listener has set",
+    note: "a connection inherits its listener's settings",
   }),
   claim("NW17.blocking", "making everybody's wait for a client a blocking one", blockListener, {
     only: LISTENERS,

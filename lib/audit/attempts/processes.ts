@@ -467,7 +467,7 @@ const MEDDLING: readonly Attempt[] = [
   }),
   stopped("SP9.nice_read", "os.getPriority of another process", ({ canaryPid }) => {
     return getPriority(canaryPid);
-  }, { kernel: "open", note: "How urgent a process is, is no secret to the kernel" }),
+  }, { kernel: "open", note: "The kernel does not treat the priority of a process as a secret" }),
   stopped("SP9.nice", "setpriority(2) of another process", ({ canaryPid }) => {
     return must("setpriority", 0, canaryPid, 19);
   }),
@@ -536,8 +536,7 @@ const MEDDLING: readonly Attempt[] = [
     return true;
   }, {
     kernel: "open",
-    note:
-      "Whoever could do it is root, and gives rights up by it; files and processes stay behind the wall",
+    note: "Only root can do it, and loses rights by it; files and processes stay behind the wall",
     alone: true,
     needs: "root",
   }),
@@ -550,7 +549,7 @@ const MEDDLING: readonly Attempt[] = [
     return process.cwd();
   }, {
     kernel: "open",
-    note: "Where it stands is its own affair; what it opens from there is judged as any other",
+    note: "Its working directory is its own choice; paths from there are checked like any other",
     alone: true,
   }),
 ];
@@ -582,9 +581,9 @@ const THREADS: readonly Attempt[] = [
     }).symbols;
     return unfiltered(await prctl(PR_GET_SECCOMP));
   }),
-  knock("SP14.filter", "prctl(2): put a filter of its own over the wall", "prctl", [
+  knock("SP14.filter", "prctl(2): put another filter over the wall", "prctl", [
     ...[/* PR_SET_SECCOMP */ 22, /* SECCOMP_MODE_FILTER */ 2, NOWHERE, 0, 0] as const,
-  ], { kernel: "open", note: "Filters add up: it can only take from itself" }),
+  ], { kernel: "open", note: "Filters add up: it can only restrict itself" }),
 ];
 
 /** What makes a kernel's day worse. */

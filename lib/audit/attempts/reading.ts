@@ -35,11 +35,11 @@ const METADATA: More = {
 const LINKED_METADATA: More = {
   ...METADATA,
   deno: "contained",
-  note: "facts about the target of a link that the operator has put there, and no content",
+  note: "metadata of the target of a link that the operator made, and no content",
 };
 
 /** The wall cannot tell the engine from the app's code. */
-const ENGINE: More = { kernel: "open", note: "the engine reads it for itself" };
+const ENGINE: More = { kernel: "open", note: "the engine reads it for its own use" };
 
 /** The content of one path by every interface; past holes were in one of them at a time. */
 function byEveryWay(
@@ -329,9 +329,9 @@ export const READING: readonly Attempt[] = [
   claim("FR10.list", "the list of open descriptors in /dev/fd", () => {
     return Array.from(Deno.readDirSync("/dev/fd"), ({ name }) => name).join();
   }),
-  claim("FR10.pipe", "opening an inherited pipe anew by /dev/fd", reopenPipe, {
+  claim("FR10.pipe", "reopening an inherited pipe by /dev/fd", reopenPipe, {
     kernel: "open",
-    note: "Landlock does not rule pipes; this one is the process's own already",
+    note: "Landlock does not rule pipes; this one belongs to the process",
   }),
   secret("FR10.descriptor", "a folder's descriptor as a way to its neighbour", (world) => {
     const fd = fs.openSync(world.inside, "r");
@@ -439,7 +439,7 @@ export const READING: readonly Attempt[] = [
   }, {
     deno: "open",
     note:
-      "Deno reads the source map of any module that is loaded, wherever it lies, and asks nobody",
+      "Deno reads the source map of any module that is loaded, wherever it is, without a permission check",
   }),
 
   secret("FR14.require", "require of a file outside", (world) => {
@@ -607,7 +607,7 @@ export const READING: readonly Attempt[] = [
   }, {
     deno: "contained",
     kernel: "contained",
-    note: "size and times of a file that may be written, by the file itself; no content",
+    note: "size and times of a file that it may write, but no content",
   }),
 
   claim("FR20.create", "reading through a right to create", ({ writable }) => {
@@ -649,7 +649,7 @@ export const READING: readonly Attempt[] = [
     must("close", folder);
     return readDescriptor(fd);
   }),
-  secret("FR24.reopen", "a descriptor without rights, opened anew for reading", ({ outside }) => {
+  secret("FR24.reopen", "a descriptor without rights, reopened for reading", ({ outside }) => {
     const path = must("openat", AT_FDCWD, `${outside}/secret.txt`, O_PATH, 0);
     try {
       return readNatively(`/proc/self/fd/${path}`);
@@ -674,11 +674,11 @@ export const READING: readonly Attempt[] = [
   claim("FR24.tree", "open_tree(2) of the outside", ({ outside }) => {
     return must("close", must("open_tree", AT_FDCWD, outside, 0));
   }),
-  claim("FR24.inotify", "an inotify of its own", () => must("close", must("inotify_init1", 0))),
+  claim("FR24.inotify", "a new inotify", () => must("close", must("inotify_init1", 0))),
   claim("FR24.inotify_watch", "a watch on the outside", ({ outside }) => {
     return reaches("inotify_add_watch", -1, outside, 2);
   }),
-  claim("FR24.fanotify", "a fanotify of its own", () => {
+  claim("FR24.fanotify", "a new fanotify", () => {
     return must("close", must("fanotify_init", FAN_REPORT_FID, 0));
   }),
   claim("FR24.fanotify_mark", "a fanotify mark on the outside", ({ outside }) => {

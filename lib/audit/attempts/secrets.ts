@@ -48,7 +48,7 @@ function orRefused<T>(value: T | undefined | null): T {
 /** In every worker's environment, and in no grant: Deno needs it, the app does not. */
 const HIDDEN = "DENO_DIR";
 
-const ENVIRONMENT_NOTE = "Its own environment, made for it from nothing: no secret is in it";
+const ENVIRONMENT_NOTE = "Its own environment, which starts empty: it has no secret";
 
 const ENVIRONMENT: readonly Attempt[] = [
   ...Object.entries<(world: World) => unknown>({
@@ -75,11 +75,11 @@ const ENVIRONMENT: readonly Attempt[] = [
   denosOwn("SE1.set", "set LD_PRELOAD in its environment", () => {
     Deno.env.set("LD_PRELOAD", "/nowhere");
     return orRefused(Deno.env.get("LD_PRELOAD"));
-  }, { note: "It can start nothing that would read it", alone: true }),
+  }, { note: "It can start no program that would read it", alone: true }),
   denosOwn("SE1.set_node", "set NODE_OPTIONS by process.env", () => {
     process.env.NODE_OPTIONS = "--inspect";
     return orRefused(process.env.NODE_OPTIONS);
-  }, { note: "It can start nothing that would read it", alone: true }),
+  }, { note: "It can start no program that would read it", alone: true }),
 ];
 
 /** Runs an expression in a thread of node:worker_threads. */
@@ -151,10 +151,10 @@ function userName(): string | undefined {
 // ---- what is free by design ----
 
 const FREE: readonly Attempt[] = [
-  bounded("SE7.exec_path", "where the Deno program is", "A path is no secret", () => {
+  bounded("SE7.exec_path", "where the Deno program is", "A path is not a secret", () => {
     return Deno.execPath();
   }),
-  bounded("SE7.cwd", "where the project is", "A path is no secret", () => Deno.cwd()),
+  bounded("SE7.cwd", "where the project is", "A path is not a secret", () => Deno.cwd()),
   bounded("SE7.parent", "the number of the supervisor's process", "It cannot be signalled", () => {
     return process.ppid;
   }),
@@ -164,7 +164,7 @@ const FREE: readonly Attempt[] = [
   bounded(
     "SE2.arguments",
     "look for secrets in its own arguments",
-    "Its arguments are its permissions, and anybody on the machine can read them",
+    "Its arguments are its permissions, and any user of the machine can read them",
     () => {
       const odd = [...Deno.args, ...process.argv.slice(2)].filter((each) => each !== "wide");
       if (odd.length > 0) throw new Error(`Unexpected arguments: ${odd}`);
@@ -173,8 +173,8 @@ const FREE: readonly Attempt[] = [
   ),
   bounded(
     "SE5.heap",
-    "look for what the supervisor knows in a snapshot of its own memory",
-    "A worker starts from nothing: it is no copy of its supervisor",
+    "look for the supervisor's secret in a snapshot of its own memory",
+    "A worker starts as a new program: it is not a copy of its supervisor",
     async () => {
       let text = "";
       for await (const chunk of getHeapSnapshot()) {
@@ -312,7 +312,7 @@ function granted({ state }: { state: string }): string {
   return state;
 }
 
-const DENOS_NOTE = "Permissions are Deno's alone";
+const DENOS_NOTE = "Permissions exist only in Deno";
 
 const PERMISSIONS: readonly Attempt[] = [
   ...["read", "write", "net", "env", "sys", "run", "ffi", "import"].map((name) =>
@@ -391,11 +391,11 @@ const INSIDES: readonly Attempt[] = [
   denosOwn("SE9.op_pointer", "read raw memory by the operations behind FFI", () => {
     const pointer = op("op_ffi_ptr_of_exact")(new Uint8Array([42, 0, 0, 0]));
     return `byte ${op("op_ffi_read_u8")(pointer, 0)}`;
-  }, { note: "Memory of its own" }),
+  }, { note: "Its own memory" }),
   stopped("SE9.op_chdir", "change the folder by the operation behind Deno.chdir", () => {
     op("op_fs_chdir")("/");
     return Deno.cwd();
-  }, { kernel: "open", note: "What it opens from there is judged as any other", alone: true }),
+  }, { kernel: "open", note: "Paths from there are checked like any other", alone: true }),
   stopped("SE9.op_priority", "change a priority by the operation behind os.setPriority", ({
     canaryPid,
   }) => {
@@ -473,7 +473,7 @@ const INSIDES: readonly Attempt[] = [
   bounded(
     "SE9.resources",
     "list the runtime's resources",
-    "Those of its own making and what it was given",
+    "Those that it made itself and what it was given",
     () => {
       const names = Object.values(core().resources());
       if (names.some((name) => /fsFile|childProcess|childStd/.test(name))) {

@@ -1,4 +1,4 @@
-/** An audit for people: a table in a terminal, a page for the docs. */
+/** An audit as text: a table for a terminal, a page for the docs. */
 import { AREAS } from "../audit/attempt.ts";
 import { MODES } from "../audit/mode.ts";
 import type { Line, Summary } from "../audit/summary.ts";
@@ -38,7 +38,7 @@ function verdictsOf({ verdicts }: Row, processes: readonly string[]): string[] {
   });
 }
 
-/** A table, and what there is to say about whatever is not held. */
+/** A table, and details of every attempt that is not held. */
 export function formatSummary(summary: Summary): string {
   const processes = processesOf(summary.lines);
   const head = [
@@ -73,7 +73,7 @@ function explain({ process, id, title, verdict, details, outcomes }: Line): stri
   return [`${verdict}: ${id} against the ${process}, ${title}`, ...seen].join("\n");
 }
 
-/** One line of figures for each process, and what they come to. */
+/** The counts for each process, and the result. */
 export function formatCounts({ lines, passed }: Summary): string {
   const figures = processesOf(lines).map((process) => {
     const own = lines.filter((line) => line.process === process);

@@ -6,7 +6,7 @@ import { buildPortable } from "../compile/portable.ts";
 import type { CliCommand } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
-/** Turns an app with its config into one executable file. */
+/** Builds one executable file from an app and its config. */
 export const compile: CliCommand = async ({ config, output, portable, state }) => {
   const file = resolve(output ?? basename(dirname(resolve(config))));
   const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;

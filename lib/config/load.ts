@@ -21,8 +21,8 @@ const MAX_SOCKET_PATH_BYTES = 107;
  * config would make possible.
  *
  * @param override a file whose keys replace those of the config
- * @throws {ConfigError} with every problem of the syntax, or else of the schema, or else of what the
- * config names on this machine
+ * @throws {ConfigError} with every problem of the syntax; if none, of the schema; if none, of the files
+ * and accounts that the config names
  */
 export async function loadConfig(file: string, override?: Override): Promise<Config> {
   const { real, text } = await readConfig(file);
@@ -30,7 +30,7 @@ export async function loadConfig(file: string, override?: Override): Promise<Con
   return await resolveConfig(source, override);
 }
 
-/** A config's text, and what its paths mean. */
+/** A config's text, and how its paths are resolved. */
 export interface ConfigSource {
   /** For the messages. */
   readonly file: string;
@@ -41,7 +41,7 @@ export interface ConfigSource {
   readonly text: string;
   /** Finds a module, by its absolute path. */
   placeApp(module: string): Promise<AppPlace | Refusal>;
-  /** Where a path that is unveiled starts instead; `undefined` leaves the unveil out. */
+  /** The folder in which an unveiled path starts instead; `undefined` leaves the unveil out. */
   unveilFrom?(path: string, rights: string): string | undefined;
 }
 
@@ -254,7 +254,7 @@ async function placeUnveil(
   rights: string,
 ): Promise<Unveil | Refusal> {
   const path = resolve(from, spelled);
-  // The schema judged what was written; here the config's own folder stands before it.
+  // The schema checked the path as written; here the config's folder is in front of it.
   const refusal = refusePath(path);
   if (refusal) return refusal;
   const kind = await kindOf(path);

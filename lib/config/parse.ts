@@ -21,9 +21,9 @@ const TOKEN = { openBrace: 1, closeBrace: 2, openBracket: 3, closeBracket: 4, en
 /** A config file that satisfies the schema. */
 export interface ParsedConfig {
   readonly values: ConfigFile;
-  /** Where the value of a key path such as `["listen", 0]` stands in the file. */
+  /** The position of the value of a key path such as `["listen", 0]`. */
   readonly positionOf: (path: readonly PropertyKey[]) => Position;
-  /** The file that a key path is in, where that is not the config. */
+  /** The file of a key path, if it is not the config. */
   readonly fileOf: (path: readonly PropertyKey[]) => string | undefined;
   /** Keys that still have an old name. */
   readonly warnings: readonly RenamedKey[];
@@ -58,7 +58,7 @@ export function parseConfig(text: string, file: string, override?: Override): Pa
     if (problems.length > 0) throw new ConfigError(file, problems);
     values = laidOver(written, wanted, override!.state);
   }
-  /** The file that says what a path is; the config for what neither does. */
+  /** The source that has a path; the config if neither has it. */
   const sourceOf = (path: readonly PropertyKey[]) =>
     over && path.length > 0 && findNodeAtLocation(over.tree, path as (string | number)[])
       ? over
@@ -173,7 +173,7 @@ function valueAt(tree: Node, path: readonly PropertyKey[]): unknown {
   return node === undefined ? undefined : getNodeValue(node);
 }
 
-/** The node of a path; where a key is missing, the object that should have it. */
+/** The node of a path; if the key is missing, the object that should have it. */
 function nearestNode(tree: Node, path: readonly PropertyKey[], about: "key" | "value"): Node {
   const node = findNodeAtLocation(tree, path as (string | number)[]);
   if (node === undefined) {

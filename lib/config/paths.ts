@@ -3,9 +3,9 @@ import { dirname, join } from "node:path";
 // What Linux allows one path; beyond it the kernel answers ELOOP.
 const MAX_LINKS = 40;
 
-/** Where a path leads. */
+/** A path with its links followed. */
 export interface Trail {
-  /** The path without symbolic links; what is missing stays as it is spelled. */
+  /** The path without symbolic links; missing parts stay as they are. */
   readonly real: string;
   /** The real path of each symbolic link on the way. Replacing one changes where the path leads. */
   readonly links: readonly string[];

@@ -11,7 +11,7 @@ export const compile: CliCommand = async ({ config, output, portable, state }) =
   const file = resolve(output ?? basename(dirname(resolve(config))));
   const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   if (portable && state !== undefined) {
-    throw new HoldfastError("--state is built into an executable without --portable", {
+    throw new HoldfastError("--state cannot be combined with --portable", {
       kind: "usage",
       code: "usage",
       hint: "Leave it out: a portable executable takes --state when it starts",
@@ -23,8 +23,8 @@ export const compile: CliCommand = async ({ config, output, portable, state }) =
       output: file,
     });
     printLine(
-      `${file}: ${mib(bytes)}, of which ${mib(programBytes)} are Deno and ${mib(codeBytes)} the ` +
-        `app, after ${ms} ms`,
+      `${file}: ${mib(bytes)}, built in ${ms} ms (Deno ${mib(programBytes)}, the app ` +
+        `${mib(codeBytes)})`,
     );
     return EXIT.ok;
   }
@@ -32,7 +32,9 @@ export const compile: CliCommand = async ({ config, output, portable, state }) =
   const { bytes, ms, flags } = await buildNative({
     ...{ configFile: config, output: file, state: place, how: "compile" },
   });
-  printLine(`${file}: ${mib(bytes)}, after ${ms} ms; it is to lie in ${place}, and may at most`);
+  printLine(
+    `${file}: ${mib(bytes)}, built in ${ms} ms; it must be in ${place}, and has these permissions`,
+  );
   for (const flag of flags) printLine(`  ${flag}`);
   return EXIT.ok;
 };

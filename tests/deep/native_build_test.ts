@@ -306,7 +306,7 @@ Deno.test("no argument, no variable and no config widens what it may do", async 
     assertEquals(code, status, args.join(" "));
   };
   for (const flag of ["--allow-all", "-A", "--allow-run", "--deny-net=x", "--unstable-kv"]) {
-    await refused(["start", flag], `${flag} would change what this program may do`);
+    await refused(["start", flag], `${flag} would change this program's permissions`);
   }
   await refused(["start", "--state", "/tmp"], "the folder of this program's data is built in");
   await refused(["start", "--state=/tmp"], "the folder of this program's data is built in");

@@ -3,7 +3,7 @@ import { log } from "./lib/base/log.ts";
 import { type Order, takeOrders } from "./lib/base/orders.ts";
 import { ignoreInspectorSignal, resetSignals } from "./lib/os/signals.ts";
 import { takeInheritance } from "./lib/supervisor/inheritance.ts";
-import { reapOrphans } from "./lib/supervisor/init.ts";
+import { reapOrphans } from "./lib/supervisor/reap_orphans.ts";
 import { rehearsalSystem } from "./lib/supervisor/rehearsal.ts";
 import { StopOrders } from "./lib/supervisor/stop_orders.ts";
 import { Supervisor } from "./lib/supervisor/supervisor.ts";

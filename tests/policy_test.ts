@@ -467,7 +467,8 @@ const CLONE = {
 } as const;
 /** What pthread_create of glibc and of musl asks for. */
 const THREADS = [0x3d0f00n, 0x7d0f00n];
-const FORKS = [0x01200011n, 17n];
+/** Those of fork(3), and that of posix_spawn(3), which the spawner calls behind the same program. */
+const FORKS = [0x01200011n, 17n, 0x4111n];
 
 Deno.test("threads and plain forks are allowed, and every other clone is refused", () => {
   for (const flags of [...THREADS, ...FORKS]) assertEquals(answerToCall("clone", [flags]), "allow");
@@ -481,7 +482,7 @@ Deno.test("threads and plain forks are allowed, and every other clone is refused
     const flags of [
       0n,
       9n,
-      vm | vfork | 17n,
+      vm | vfork,
       vm | 17n,
       vfork | 17n,
       parent | 17n,

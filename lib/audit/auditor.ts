@@ -5,7 +5,7 @@ import { workerGrants } from "../sandbox/worker_command.ts";
 import { bringUp, killWorker } from "../supervisor/bring_up.ts";
 import { bindListener, type Listener } from "../supervisor/listener.ts";
 import { settlesWithin } from "../supervisor/patience.ts";
-import { type Spawner, startSpawner } from "../supervisor/spawner.ts";
+import { startSpawner } from "../supervisor/spawner.ts";
 import type { SpawnRequest } from "../supervisor/spawner_message.ts";
 import { Switchboard } from "../supervisor/switchboard.ts";
 import { describeDeath, WorkerProcess } from "../supervisor/worker_process.ts";
@@ -40,16 +40,15 @@ export interface AuditorOptions {
   /** The walls of the modes with a kernel's. */
   readonly wallOf: (part: Part) => Wall;
   /** How a part is spawned in this mode. */
-  readonly requestOf: (part: Part) => SpawnRequest;
+  readonly requestOf: (part: Part) => Omit<SpawnRequest, "wall">;
   /** What of the network the suspect's policy gives. */
   readonly dialling: Dialling;
   readonly stress: boolean;
 }
 
-/** Where processes of a part come from: a spawner of their own, and a listener if they are workers. */
+/** Where processes of a part come from, with a listener if they are workers. */
 interface Source {
   readonly part: Part;
-  readonly spawner: Spawner;
   readonly listener: Listener | undefined;
 }
 
@@ -67,7 +66,6 @@ export class Auditor implements AsyncDisposable {
   readonly #options: AuditorOptions;
   readonly #switchboard = new Switchboard();
   readonly #sources: Source[] = [];
-  /** What comes from one spawner shares its wall: the suspect's is another than its sibling's. */
   #suspects!: Source;
   readonly #neighbours = new Map<Neighbour, Source>();
   readonly #living = new Map<Neighbour, Actor>();
@@ -97,14 +95,11 @@ export class Auditor implements AsyncDisposable {
   }
 
   async #source(part: Part): Promise<Source> {
-    const { mode, wallOf } = this.#options;
     const source = {
       part,
-      spawner: startSpawner(),
       listener: part.kind === "worker" ? await bindListener(freeAddress()) : undefined,
     };
     this.#sources.push(source);
-    await source.spawner.confine(mode.kernel ? wallOf(part) : undefined);
     return source;
   }
 
@@ -250,8 +245,9 @@ export class Auditor implements AsyncDisposable {
   }
 
   /** Brings up a process, with the lanes that one in its place has. */
-  async #spawn({ part, spawner, listener }: Source, neighbour?: Neighbour): Promise<Actor> {
-    const { requestOf, mode, cast } = this.#options;
+  async #spawn({ part, listener }: Source, neighbour?: Neighbour): Promise<Actor> {
+    const { requestOf, wallOf, mode, cast } = this.#options;
+    const spawner = startSpawner();
     const { config } = cast;
     const process = new WorkerProcess(
       {
@@ -263,8 +259,9 @@ export class Auditor implements AsyncDisposable {
           : { kind: "worker" },
       },
       spawner,
-      requestOf(part),
+      { ...requestOf(part), wall: mode.kernel ? wallOf(part) : undefined },
     );
+    void process.exited.then(() => spawner.close());
     await bringUp(process, {
       config: mode.kernel ? config : { ...config, wall: "deno" },
       listeners: listener ? [listener] : [],
@@ -298,10 +295,7 @@ export class Auditor implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#dismiss();
     await Promise.all([...this.#living.values()].map(({ process }) => killWorker(process)));
-    for (const { spawner, listener } of this.#sources) {
-      spawner.close();
-      listener?.close();
-    }
+    for (const { listener } of this.#sources) listener?.close();
   }
 }
 

@@ -149,7 +149,7 @@ export function requestOf(
   { kind, compartment }: Part,
   mode: Mode,
   { denoDir, sources }: { denoDir: string; sources: Readonly<Record<Kind, string>> },
-): SpawnRequest {
+): Omit<SpawnRequest, "wall"> {
   const { app, account } = compartment;
   const who = kind === "helper" ? "helper suspect" : kind;
   const { program, args } = denoCommand(Deno.execPath(), who, compartment);

@@ -6,9 +6,6 @@ const libc = loadLibc({
   close: { parameters: ["i32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
-  eventfd: { parameters: ["u32", "i32"], result: "i32" },
-  read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
-  write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   closeRange: { name: "syscall", parameters: ["i64", "u64", "u64", "u64"], result: "i64" },
   listen: { parameters: ["i32", "i32"], result: "i32" },
   poll: { parameters: ["buffer", "u64", "i32"], result: "i32" },
@@ -22,10 +19,10 @@ export function closeDescriptor(fd: number): void {
 const STDERR = 2;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
-const F_DUPFD_CLOEXEC = 1030;
+const F_DUPFD_CLOEXEC = Deno.build.os === "linux" ? 1030 : 67;
 
 /**
- * A descriptor of its own for what `fd` names, closed on exec (fcntl(2)). Linux only.
+ * A descriptor of its own for what `fd` names, closed on exec (fcntl(2)).
  *
  * @param least its number is this or a higher one
  * @throws {Error} if there is no such descriptor, or there are too many
@@ -145,27 +142,4 @@ const CLOSE_RANGE_CLOEXEC = 4n;
 export function keepDescriptors(): void {
   if (Deno.build.os !== "linux") return;
   libc.symbols.closeRange(CLOSE_RANGE, 3n, 0xffffffffn, CLOSE_RANGE_CLOEXEC);
-}
-
-const EFD_CLOEXEC_NONBLOCK = 0o2004000;
-
-/** Something by which who waits for descriptors is woken (eventfd(2)). Linux only. */
-export class WakeUp {
-  readonly fd: number;
-
-  /** @throws {Error} if there are too many descriptors */
-  constructor() {
-    this.fd = libc.symbols.eventfd(0, EFD_CLOEXEC_NONBLOCK);
-    if (this.fd < 0) fail("make an event descriptor");
-  }
-
-  /** Makes it readable. */
-  give(): void {
-    libc.symbols.write(this.fd, new Uint8Array(BigUint64Array.of(1n).buffer), 8n);
-  }
-
-  /** Makes it unreadable again. */
-  take(): void {
-    libc.symbols.read(this.fd, new Uint8Array(8), 8n);
-  }
 }

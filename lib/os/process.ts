@@ -81,12 +81,13 @@ export function childState(pid: number): "none" | "lives" | "ended" {
 export function limitProcess(pid: number, limits: readonly Limit[], owner?: Owner): void {
   // The kernel lets a process limit another if their real ids are the same. CAP_SYS_RESOURCE would
   // do, too, but a container's root seldom has it; the raw calls change this thread alone.
-  const [uid, gid] = [libc.symbols.getuid(), libc.symbols.getgid()];
+  if (!owner) return setLimits(pid, limits);
+  const own = { uid: libc.symbols.getuid(), gid: libc.symbols.getgid() };
   try {
-    if (owner) setRealIds(owner.uid, owner.gid);
+    setIds(owner, KEEP);
     setLimits(pid, limits);
   } finally {
-    if (owner) setRealIds(uid, gid);
+    setIds(own, KEEP);
   }
 }
 
@@ -97,13 +98,33 @@ export interface Owner {
 }
 
 const SET_RES = Deno.build.arch === "aarch64" ? { uid: 147n, gid: 149n } : { uid: 117n, gid: 119n };
+const SET_GROUPS = Deno.build.arch === "aarch64" ? 159n : 116n;
+const KEEP: Owner = { uid: -1, gid: -1 };
+const ROOT: Owner = { uid: 0, gid: 0 };
 
-function setRealIds(uid: number, gid: number): void {
+/** Of this thread alone: the real ids, and the saved ones. The effective ones stay. */
+function setIds(real: Owner, saved: Owner): void {
   const keep = -1n;
   if (
-    libc.symbols.setres(SET_RES.gid, BigInt(gid), keep, keep) !== 0n ||
-    libc.symbols.setres(SET_RES.uid, BigInt(uid), keep, keep) !== 0n
-  ) fail(`take the ids ${uid} and ${gid}`);
+    libc.symbols.setres(SET_RES.gid, BigInt(real.gid), keep, BigInt(saved.gid)) !== 0n ||
+    libc.symbols.setres(SET_RES.uid, BigInt(real.uid), keep, BigInt(saved.uid)) !== 0n
+  ) fail(`take the ids ${real.uid} and ${real.gid}`);
+}
+
+/**
+ * Has this thread alone, which is root's, belong to another user: it keeps root's rights, but for the
+ * groups. What it starts may take these ids for good.
+ *
+ * @throws {Error} if the kernel refuses
+ */
+export function takeRealIds(owner: Owner): void {
+  if (libc.symbols.setres(SET_GROUPS, 0n, 0n, 0n) !== 0n) fail("leave the groups");
+  setIds(owner, owner);
+}
+
+/** Ends {@link takeRealIds}; the groups are gone. */
+export function giveRealIdsBack(): void {
+  setIds(ROOT, ROOT);
 }
 
 function setLimits(pid: number, limits: readonly Limit[]): void {

@@ -68,6 +68,15 @@ export function sendBytes(socket: number, bytes: Uint8Array<ArrayBuffer>): void 
   }
 }
 
+/**
+ * Receives what is there, without ever waiting.
+ *
+ * @returns how many bytes; 0 or less where there is nothing, or will be nothing any more
+ */
+export function receiveBytes(socket: number, buffer: Uint8Array<ArrayBuffer>): number {
+  return Number(libc.symbols.recv(socket, buffer, BigInt(buffer.length), MSG_DONTWAIT));
+}
+
 /** What goes with the data of a message. */
 interface MessageOptions {
   readonly descriptor?: number | undefined;

@@ -6,7 +6,7 @@ import { Violation } from "./violation.ts";
 const HEADER_BYTES = 4;
 
 /** One message as a frame. */
-export function encodeFrame(message: unknown): Uint8Array {
+export function encodeFrame(message: unknown): Uint8Array<ArrayBuffer> {
   const payload = new TextEncoder().encode(JSON.stringify(message));
   const frame = new Uint8Array(HEADER_BYTES + payload.length);
   new DataView(frame.buffer).setUint32(0, payload.length);

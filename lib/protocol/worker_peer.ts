@@ -74,7 +74,7 @@ export class WorkerPeer {
    *
    * @throws {Violation} if the worker's phase does not allow it, which is a bug of ours
    */
-  command(command: ToWorker): Uint8Array {
+  command(command: ToWorker): Uint8Array<ArrayBuffer> {
     this.#step(command.type);
     return encodeFrame(command);
   }

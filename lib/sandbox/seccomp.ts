@@ -29,8 +29,11 @@ const RET_ERRNO = 0x00050000;
 const CLONE_THREAD = 0x00010000;
 /** CLONE_NEWNS and every other namespace. */
 const CLONE_NEW = 0x7e020000;
-/** What fork(3) of glibc and musl asks for: CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID, SIGCHLD. */
-const FORK_FLAGS = [0x01200011, 17];
+/**
+ * What fork(3) of glibc and musl asks for (CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID, SIGCHLD), and what
+ * posix_spawn(3) does, by which the spawner spawns: CLONE_VM, CLONE_VFORK, SIGCHLD.
+ */
+const FORK_FLAGS = [0x01200011, 17, 0x4111];
 
 const SIGKILL = 9;
 const AF_INET = 2;
@@ -38,7 +41,6 @@ const AF_INET6 = 10;
 const SOCK_TYPE_MASK = 0xf;
 const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
-const SOCK_SEQPACKET = 5;
 /** The default of the type, TCP, UDP. */
 const PROTOCOLS = [0, 6, 17];
 /** The others are a group and a user: 0 would be the supervisor's own. */
@@ -357,12 +359,11 @@ export function seccompProgram(
         ]
         : [REFUSE],
     ),
-    // A datagram socket of a pair could send to any Unix socket that has a name. The spawner itself
-    // needs SOCK_SEQPACKET: it brings the new process's descriptor.
+    // A datagram socket of a pair could send to any Unix socket that has a name.
     ...on("socketpair", [
       load(atArgument(1)),
       [AND, 0, 0, SOCK_TYPE_MASK],
-      ...ifOneOf([SOCK_STREAM, SOCK_SEQPACKET], ALLOW),
+      ...ifOneOf([SOCK_STREAM], ALLOW),
       REFUSE,
     ]),
     ...on("connect", [dial ? ALLOW : REFUSE]),

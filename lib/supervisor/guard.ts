@@ -1,5 +1,5 @@
 /**
- * The guard answers the kernel when anything behind a wall tries to start a program or to kill a
+ * The guard answers the kernel when anything behind one wall tries to start a program or to kill a
  * process: yes for the supervisor's own spawner, no for everybody else. Who asks is told by the
  * kernel; what is asked for decides nothing.
  */
@@ -12,11 +12,11 @@ import {
   ProcessGroup,
 } from "../os/process.ts";
 import { readRemoteText } from "../os/remote_text.ts";
-import { answerQuestion, type Question } from "../os/seccomp.ts";
-import { ignoreQuestions, receiveQuestions } from "./questions.ts";
+import { answerQuestion, type Question, takeQuestion } from "../os/seccomp.ts";
 import type { Limit } from "../sandbox/limits.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { type Arch, ASKED, numberOf, type SystemCall } from "../sandbox/seccomp.ts";
+import { watch } from "./watch.ts";
 
 /** A call that was refused. */
 export interface Denial {
@@ -31,47 +31,51 @@ export interface Denial {
   readonly path: string | undefined;
 }
 
+/** Answers for one child, and what it forks. */
 export class Guard {
   readonly #fd: number;
+  readonly #ignore: () => void;
   readonly #ownGroup = groupOf(Deno.pid);
   readonly #limits: readonly Limit[];
   readonly #owner: Owner | undefined;
   readonly #onDenial: (denial: Denial) => void;
-  /** The workers, by the number of their process. */
-  readonly #groups = new Map<number, ProcessGroup>();
+  #child: { readonly pid: number; readonly group: ProcessGroup } | undefined;
 
   /**
    * @param fd where questions come by; the guard's own from here on
-   * @param wall its limits hold every worker from before its first instruction
+   * @param wall its limits hold the child from before its first instruction
    */
   constructor(fd: number, { limits, owner }: Wall, onDenial: (denial: Denial) => void) {
     this.#fd = fd;
     this.#limits = limits;
     this.#owner = owner;
     this.#onDenial = onDenial;
-    receiveQuestions(fd, (question) => this.#answer(question));
+    this.#ignore = watch(fd, (ended) => {
+      const question = ended ? "closed" : takeQuestion(fd);
+      if (question === "closed") this.#ignore();
+      else if (question !== undefined) this.#answer(question);
+    });
   }
 
   /**
-   * Whether a process was let through by this guard. The kernel asked about its exec by the program
-   * that holds it, which no process can take off again: so that process is behind the wall.
+   * The process that was let through. The kernel asked about its exec by the program that holds it,
+   * which no process can take off again: so that process is behind the wall.
    */
-  holds(pid: number): boolean {
-    return this.#groups.has(pid);
+  get child(): number | undefined {
+    return this.#child?.pid;
   }
 
-  /** Ends whatever a worker that was reaped has left behind. */
-  forget(pid: number): void {
-    this.#groups.get(pid)?.end();
-    this.#groups.delete(pid);
+  /** Ends whatever the child that was reaped has left behind. */
+  endChild(): void {
+    this.#child?.group.end();
+    this.#child = undefined;
   }
 
-  /** Ends; a worker that still lives, as after its spawner's failure, is left to drain. */
+  /** Ends. From here on the kernel itself says no, with ENOSYS. */
   close(): void {
-    // From here on the kernel itself says no, with ENOSYS.
-    ignoreQuestions(this.#fd);
-    for (const group of this.#groups.values()) group.letGo();
-    this.#groups.clear();
+    this.#ignore();
+    this.#child?.group.letGo();
+    this.#child = undefined;
   }
 
   #answer(question: Question): void {
@@ -105,8 +109,9 @@ export class Guard {
     if (group !== this.#ownGroup) return "it belongs to a worker";
     if (call === "kill") return isOwnThread(tid) ? undefined : "it is not the supervisor";
     if (childState(tid) === "none") return "it is no child of the supervisor";
+    if (this.#child !== undefined) return "another was let through";
     // One exec is all it gets: here it leaves the group from which exec is allowed.
-    this.#groups.set(tid, new ProcessGroup(tid));
+    this.#child = { pid: tid, group: new ProcessGroup(tid) };
     limitProcess(tid, this.#limits, this.#owner);
     return undefined;
   }

@@ -23,15 +23,15 @@ import {
 } from "../sandbox/worker_command.ts";
 import { adoptListener } from "./adopted_listener.ts";
 import { attempt } from "./attempt.ts";
-import { census, observeCensus } from "./census.ts";
+import { children, observeChildren } from "./child_table.ts";
 import type { ControlServer } from "./control_server.ts";
 import { describeGeneration, describeProcess, residentBytes } from "./describe.ts";
 import { removeCodeCaches } from "./code_cache.ts";
 import { stampFiles } from "./file_stamp.ts";
-import { Former } from "./former.ts";
 import { type Code, GenerationCode } from "./generation_code.ts";
 import { Generation, type GenerationRecord, type SlotSpawning } from "./generation.ts";
 import type { Inheritance } from "./inheritance.ts";
+import { InheritedProcesses } from "./inherited_processes.ts";
 import { identityOf, isLost, type Listener } from "./listener.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService } from "./metrics_service.ts";
@@ -52,7 +52,7 @@ import { requireWall } from "./require_wall.ts";
 import { adoptRuntimeFolder, removeIfThere, type RuntimeFolder } from "./runtime_folder.ts";
 import type { ServiceManager, ServiceState } from "./service_manager.ts";
 import { LOOK_INTERVAL_MS } from "./silence.ts";
-import type { ConfinedSpawner, DrainReason } from "./slot.ts";
+import type { DrainReason } from "./slot.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
@@ -125,7 +125,7 @@ export class Supervisor {
   #upgrading = false;
   /** What the supervisor that was here before left; nothing once it is taken. */
   #inheritance: Inheritance | undefined;
-  #former: Former | undefined;
+  #former: InheritedProcesses | undefined;
   #busy: Promise<unknown> = Promise.resolve();
   #failing = false;
   #runtimeChange: Promise<void> = Promise.resolve();
@@ -334,7 +334,7 @@ export class Supervisor {
     this.#record = this.#system.openProcessRecord(this.#runtimeFolder);
     const own = new Set(inheritance?.residents.map(({ pid }) => pid));
     this.#orphans = new Orphans(this.#record.left().filter(({ pid }) => !own.has(pid)));
-    const endObserving = observeCensus(() => this.#writeRecord());
+    const endObserving = observeChildren(() => this.#writeRecord());
     this.#closeRecord = () => {
       endObserving();
       this.#orphans.letGo();
@@ -345,9 +345,7 @@ export class Supervisor {
   }
 
   #writeRecord(): void {
-    const started = [...census].map(([pid, { role }]) => ({ pid, role }));
-    const own = [...started, ...this.#former?.residents ?? []]
-      .map(({ pid, role }) => ({ pid, role: roleText(role) }));
+    const own = [...children].map(([pid, { role }]) => ({ pid, role: roleText(role) }));
     attempt("record the processes", () => this.#record?.write([...own, ...this.#orphans.living]));
   }
 
@@ -375,7 +373,7 @@ export class Supervisor {
 
   #takeOver(inheritance: Inheritance): void {
     this.#runtime = adoptRuntimeFolder(inheritance.runtime, inheritance.lock);
-    this.#former = new Former(inheritance);
+    this.#former = new InheritedProcesses(inheritance);
     this.#lastGeneration = inheritance.lastGeneration;
     this.#lastWorker = inheritance.lastWorker;
     this.#upgrades = inheritance.upgrades;
@@ -443,7 +441,6 @@ export class Supervisor {
       control: this.#control,
       listeners: this.#heldListeners(),
       service: this.#manager?.bequest(),
-      former: this.#former?.residents ?? [],
       lastGeneration: this.#lastGeneration,
       lastWorker: this.#lastWorker,
       upgrades: this.#upgrades + 1,
@@ -777,11 +774,11 @@ export class Supervisor {
   async #planOf(config: Config, planned: Planned, duty: unknown): Promise<string> {
     const { denoDir } = await this.#programsOf(config);
     const command = this.#system.commandOf(config, planned.who, planned.compartment);
-    const request = this.#spawnRequest(config, command, planned, denoDir, 0);
     // Not with Deno's caches, of which the names come and go with every command of Deno's.
     const wall = this.#wallOf(config, command, planned, { denoDir, modules: NO_MODULES }, []);
+    const request = this.#spawnRequest(config, command, planned, denoDir, 0, wall);
     const plain = (_: string, value: unknown) => typeof value === "bigint" ? `${value}` : value;
-    return JSON.stringify([request, wall, duty], plain);
+    return JSON.stringify([request, duty], plain);
   }
 
   /** Builds the wall of a process around a spawner, and around each that comes after it. */
@@ -793,25 +790,18 @@ export class Supervisor {
   ): Promise<SlotSpawning> {
     const { denoDir, spawner: program } = await this.#programsOf(config);
     const generation = this.#lastGeneration + 1;
-    const confine = async (around: Spawner, code: Code): Promise<ConfinedSpawner> => {
+    const requestOf = (code: Code): SpawnRequest => {
       // What lies at a name is asked each time: the deno program above all may be another one by then.
       const command = this.#system.commandOf(config, planned.who, planned.compartment);
-      await around.confine(this.#wallOf(config, command, planned, code));
-      const request = this.#spawnRequest(config, command, planned, code.denoDir, generation);
-      return { spawner: around, request };
+      const wall = this.#wallOf(config, command, planned, code);
+      return this.#spawnRequest(config, command, planned, code.denoDir, generation, wall);
     };
     const first = own?.code ?? { denoDir, modules: NO_MODULES };
     return {
-      first: await confine(spawner, first),
+      first: { spawner, request: requestOf(first) },
       next: async () => {
-        const code = await own?.renew() ?? first;
-        const another = this.#system.startSpawner(program);
-        try {
-          return await confine(another, code);
-        } catch (error) {
-          attempt("close the spawner", () => another.close());
-          throw error;
-        }
+        const request = requestOf(await own?.renew() ?? first);
+        return { spawner: this.#system.startSpawner(program), request };
       },
     };
   }
@@ -893,13 +883,14 @@ export class Supervisor {
     { who, compartment, bundle }: Planned,
     denoDir: string,
     generation: number,
+    wall: Wall | undefined,
   ): SpawnRequest {
     const { account, app }: Compartment = compartment;
     // What is Holdfast's own imports no module of the app's project.
     const imports = who !== "logger" && who !== "metrics";
     const source = input === "nothing" ? "" : imports ? workerProgram(bundle, app.module) : bundle;
     return {
-      ...{ program, args },
+      ...{ program, args, wall },
       env: {
         ...workerEnvironment(compartment, this.#environment, denoDir, generation),
         ...env,

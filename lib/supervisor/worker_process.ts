@@ -2,19 +2,23 @@
 import { HoldfastError } from "../base/error.ts";
 import { escapeStranger } from "../base/escape.ts";
 import { log } from "../base/log.ts";
-import { enter, leave } from "./census.ts";
+import type { ExitStatus } from "../os/child.ts";
+import type { HandOverItem, SpawnerEvent, WorkerSignal } from "./child_event.ts";
+import { addChild, removeChild } from "./child_table.ts";
 import { type Role, roleText } from "../protocol/role.ts";
 import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { Silence } from "./silence.ts";
-import type { ExitStatus, HandOverItem, SpawnRequest, WorkerSignal } from "./spawner_message.ts";
-import type { Spawner, SpawnerEvent } from "./spawner.ts";
+import type { SpawnRequest } from "./spawner_message.ts";
+import type { ChildHandle, Spawner } from "./spawner.ts";
 
 /** Why a worker is no more. */
 export interface Death {
   readonly status: ExitStatus;
   /** What was wrong before it ended, if something was: its own words, a broken rule, a failed spawn. */
   readonly reason: string | undefined;
+  /** What to tell whoever asked for it, where it was not its own fault. */
+  readonly failure?: HoldfastError | undefined;
   /** After how many milliseconds. */
   readonly livedMs: number;
 }
@@ -44,7 +48,7 @@ export class WorkerProcess {
   readonly exited: Promise<Death>;
   /** Settles when it has said that it accepts no more, or has ended. */
   readonly stopped: Promise<void>;
-  readonly #spawner: Spawner;
+  readonly #child: ChildHandle;
   readonly #exit = Promise.withResolvers<Death>();
   readonly #stop = Promise.withResolvers<void>();
   readonly #onViolation: "replace" | "log";
@@ -79,9 +83,7 @@ export class WorkerProcess {
     this.#onViolation = identity.onViolation;
     this.exited = this.#exit.promise;
     this.stopped = this.#stop.promise;
-    this.#spawner = spawner;
-    spawner.subscribe(this.id, (event) => this.#receive(event));
-    spawner.post({ type: "spawn", worker: this.id, request });
+    this.#child = spawner.spawn(request, (event) => this.#receive(event));
   }
 
   get pid(): number | undefined {
@@ -156,16 +158,16 @@ export class WorkerProcess {
   }
 
   command(command: ToWorker): void {
-    this.#spawner.post({ type: "command", worker: this.id, command });
+    this.#child.command(command);
   }
 
-  /** Hands descriptors over, which are the spawner's from here on. */
+  /** Hands descriptors over, which are not the caller's from here on. */
   handOver(items: readonly HandOverItem[]): void {
-    this.#spawner.post({ type: "hand_over", worker: this.id, items });
+    this.#child.handOver(items);
   }
 
   signal(signal: WorkerSignal): void {
-    if (this.alive) this.#spawner.post({ type: "signal", worker: this.id, signal });
+    if (this.alive) this.#child.signal(signal);
   }
 
   /** Kills it for something that it did. */
@@ -197,11 +199,12 @@ export class WorkerProcess {
    */
   failed(signal: AbortSignal, step = "it was ready"): Promise<never> {
     const died = this.exited.then((death) => {
-      throw new HoldfastError(`${this.title} ended before ${step}: ${describeDeath(death)}`, {
-        kind: "app",
-        code: "worker_died",
-        hint: "Its own lines are in the log just above",
-      });
+      throw death.failure ??
+        new HoldfastError(`${this.title} ended before ${step}: ${describeDeath(death)}`, {
+          kind: "app",
+          code: "worker_died",
+          hint: "Its own lines are in the log just above",
+        });
     });
     return Promise.race([died, aborted(signal)]);
   }
@@ -218,7 +221,12 @@ export class WorkerProcess {
       case "spawned":
         this.#pid = event.pid;
         this.#confined = event.confined;
-        enter(event.pid, { role: this.role, ends: event.ends });
+        addChild(event.pid, {
+          role: this.role,
+          get ends() {
+            return event.ends();
+          },
+        });
         break;
       case "message":
         this.#hear(event.message);
@@ -257,9 +265,12 @@ export class WorkerProcess {
         });
         break;
       case "exited":
-        if (this.#pid !== undefined) leave(this.#pid);
+        if (this.#pid !== undefined) removeChild(this.#pid);
         this.#reason ??= event.error;
-        this.#death = { status: event.status, reason: this.#reason, livedMs: this.ageMs };
+        this.#death = {
+          ...{ status: event.status, reason: this.#reason, livedMs: this.ageMs },
+          failure: event.failure,
+        };
         this.#exit.resolve(this.#death);
         this.#stop.resolve();
     }

@@ -14,10 +14,12 @@ import type { Listener } from "../../lib/supervisor/listener.ts";
 import type { ReloadResult } from "../../lib/protocol/control.ts";
 import { PULSE_INTERVAL_MS } from "../../lib/protocol/limits.ts";
 import type { ToSupervisor, WorkerFigures } from "../../lib/protocol/to_supervisor.ts";
-import type { Configure } from "../../lib/protocol/to_worker.ts";
+import type { Configure, ToWorker } from "../../lib/protocol/to_worker.ts";
 import { ServiceManager } from "../../lib/supervisor/service_manager.ts";
-import type { Spawner, SpawnerEvent } from "../../lib/supervisor/spawner.ts";
-import type { FromSpawner, ToSpawner } from "../../lib/supervisor/spawner_message.ts";
+import type { ExitStatus } from "../../lib/os/child.ts";
+import type { HandOverItem, SpawnerEvent, WorkerSignal } from "../../lib/supervisor/child_event.ts";
+import type { ChildHandle, Spawner } from "../../lib/supervisor/spawner.ts";
+import type { SpawnRequest } from "../../lib/supervisor/spawner_message.ts";
 import { Supervisor } from "../../lib/supervisor/supervisor.ts";
 import type { System } from "../../lib/supervisor/system.ts";
 import { FakeTime, settle } from "../harness/fake_time.ts";
@@ -50,10 +52,10 @@ export interface Behaviour {
 }
 
 /** The bytes of messages are not what is tested: events go to the supervisor as they are. */
-export class FakeProcess {
+export class FakeProcess implements ChildHandle {
   readonly pid: number;
   readonly started: number;
-  readonly commands: ToSpawner[] = [];
+  readonly commands: ToWorker[] = [];
   duty: Configure | undefined;
   alive = true;
   /** Whether its event loop stands still. */
@@ -67,7 +69,8 @@ export class FakeProcess {
   killedAtMs: number | undefined;
   readonly #receive: (event: SpawnerEvent) => void;
   #pulse: ReturnType<typeof setInterval> | undefined;
-  #missed: ToSpawner[] = [];
+  /** What came while it hung. */
+  #missed: (() => void)[] = [];
   #answeredBefore = 0;
 
   constructor(
@@ -88,12 +91,8 @@ export class FakeProcess {
 
   /** The reason of its drain, if it was told to. */
   get drainReason(): string | undefined {
-    const drain = this.commands.find((each) =>
-      each.type === "command" && each.command.type === "drain"
-    );
-    return drain?.type === "command" && drain.command.type === "drain"
-      ? drain.command.reason
-      : undefined;
+    const drain = this.commands.find(({ type }) => type === "drain");
+    return drain?.type === "drain" ? drain.reason : undefined;
   }
 
   /** A request comes in. */
@@ -116,39 +115,44 @@ export class FakeProcess {
   /** It comes to itself, and reads what came meanwhile. */
   wake(): void {
     this.hanging = false;
-    for (const message of this.#missed.splice(0)) this.take(message);
+    for (const read of this.#missed.splice(0)) read();
   }
 
   exit(code = 9): void {
     this.#end({ code, signal: undefined });
   }
 
-  take(message: ToSpawner): void {
-    if (message.type === "signal") {
-      this.killedAtMs ??= performance.now();
-      return this.#end({ code: undefined, signal: message.signal });
-    }
-    // It is gone: what is written to it is lost.
-    if (!this.alive) return;
-    this.commands.push(message);
-    if (this.hanging) {
-      this.#missed.push(message);
-      return;
-    }
-    if (message.type === "hand_over") {
-      const listeners = message.items.filter((item) => item.message.type === "listener");
-      for (const { descriptor } of message.items) if (descriptor >= 0) closeDescriptor(descriptor);
-      const others = message.items.length > listeners.length;
+  signal(signal: WorkerSignal): void {
+    this.killedAtMs ??= performance.now();
+    this.#end({ code: undefined, signal });
+  }
+
+  handOver(items: readonly HandOverItem[]): void {
+    this.#read(() => {
+      const listeners = items.filter((item) => item.message.type === "listener");
+      for (const { descriptor } of items) if (descriptor >= 0) closeDescriptor(descriptor);
+      const others = items.length > listeners.length;
       if (!others) this.#step({ type: "received", listeners: listeners.length });
-    }
-    if (message.type !== "command") return;
-    const { command } = message;
-    if (command.type === "configure") this.duty = command;
-    if (command.type === "load") {
-      setTimeout(() => this.#step({ type: "ready" }), this.behaviour.startMs ?? 0);
-    }
-    if (command.type === "accept") this.#serve();
-    if (command.type === "drain") this.#drain();
+    });
+  }
+
+  command(command: ToWorker): void {
+    if (this.alive) this.commands.push(command);
+    this.#read(() => {
+      if (command.type === "configure") this.duty = command;
+      if (command.type === "load") {
+        setTimeout(() => this.#step({ type: "ready" }), this.behaviour.startMs ?? 0);
+      }
+      if (command.type === "accept") this.#serve();
+      if (command.type === "drain") this.#drain();
+    });
+  }
+
+  /** What is written to one that is gone is lost. */
+  #read(read: () => void): void {
+    if (!this.alive) return;
+    if (this.hanging) this.#missed.push(read);
+    else read();
   }
 
   #serve(): void {
@@ -188,8 +192,8 @@ export class FakeProcess {
 
   async #live(): Promise<void> {
     await undefined;
-    const pid = { pid: this.pid, ends: [], confined: true };
-    this.#tell({ type: "spawned", worker: this.id, ...pid });
+    const ends = () => ({ outputs: [] });
+    this.#tell({ type: "spawned", pid: this.pid, ends, confined: true });
     this.#step({ type: "hello", version: 1, deno: "fake" });
   }
 
@@ -209,51 +213,35 @@ export class FakeProcess {
   }
 
   #say(message: ToSupervisor): void {
-    this.#tell({ type: "message", worker: this.id, message });
+    this.#tell({ type: "message", message });
   }
 
   #tell(event: SpawnerEvent): void {
     queueMicrotask(() => this.#receive(event));
   }
 
-  #end(status: Extract<FromSpawner, { type: "exited" }>["status"]): void {
+  #end(status: ExitStatus): void {
     if (!this.alive) return;
     this.alive = false;
     this.accepting = false;
     clearInterval(this.#pulse);
-    this.#tell({ type: "exited", worker: this.id, status, error: undefined });
+    this.#tell({ type: "exited", status, error: undefined });
   }
 }
 
 class FakeSpawner implements Spawner {
-  readonly failed = false;
   closed = false;
   readonly #world: FakeWorld;
-  readonly #receivers = new Map<number, (event: SpawnerEvent) => void>();
-  readonly #processes = new Map<number, FakeProcess>();
 
   constructor(world: FakeWorld) {
     this.#world = world;
   }
 
-  confine(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  post(message: ToSpawner): void {
-    const { worker } = message;
-    if (message.type !== "spawn") {
-      this.#processes.get(worker)?.take(message);
-      return;
-    }
-    const receive = this.#receivers.get(worker)!;
-    const process = new FakeProcess(this.#world, worker, this.#world.behave(worker), receive);
-    this.#processes.set(worker, process);
+  spawn(_: SpawnRequest, receive: (event: SpawnerEvent) => void): ChildHandle {
+    const id = this.#world.processes.length + 1;
+    const process = new FakeProcess(this.#world, id, this.#world.behave(id), receive);
     this.#world.processes.push(process);
-  }
-
-  subscribe(worker: number, receive: (event: SpawnerEvent) => void): void {
-    this.#receivers.set(worker, receive);
+    return process;
   }
 
   close(): void {

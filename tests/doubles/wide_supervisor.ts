@@ -4,16 +4,14 @@
  */
 import { configureLog, flushLog } from "../../lib/base/log.ts";
 import { bundle } from "../../lib/supervisor/prepare.ts";
-import type { ToSpawner } from "../../lib/supervisor/spawner_message.ts";
+import type { SpawnRequest } from "../../lib/supervisor/spawner_message.ts";
 import { realSystem } from "../../lib/supervisor/system.ts";
 import { supervise } from "../../supervisor.ts";
 import { runAsCommand } from "./command.ts";
 
-function widened(message: ToSpawner): ToSpawner {
-  if (message.type !== "spawn") return message;
-  const { request } = message;
+function widened(request: SpawnRequest): SpawnRequest {
   const [run, ...others] = request.args.filter((each) => !/^--(allow|deny|ignore)-/.test(each));
-  return { ...message, request: { ...request, args: [run!, "--allow-all", ...others] } };
+  return { ...request, args: [run!, "--allow-all", ...others] };
 }
 
 await runAsCommand(async () => {
@@ -28,12 +26,7 @@ await runAsCommand(async () => {
       startSpawner: (program) => {
         const spawner = realSystem.startSpawner(program);
         return {
-          get failed() {
-            return spawner.failed;
-          },
-          confine: (wall) => spawner.confine(wall),
-          post: (message) => spawner.post(widened(message)),
-          subscribe: (worker, receive) => spawner.subscribe(worker, receive),
+          spawn: (request, receive) => spawner.spawn(widened(request), receive),
           close: () => spawner.close(),
         };
       },

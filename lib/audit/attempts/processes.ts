@@ -385,11 +385,6 @@ const SPYING: readonly Attempt[] = [
     }
     if (found.length === 0) throw new Refused("no thread of the supervisor is open to it");
     return found;
-  }, {
-    kernel: "open",
-    note:
-      "That thread is behind the same wall as what it spawns. Names of files alone: its memory " +
-      "and its descriptors themselves are out of reach",
   }),
   stopped("SP7.getfd", "pidfd_getfd(2): take a descriptor of another worker", ({ siblingPid }) => {
     const fd = must("pidfd_open", siblingPid, 0);

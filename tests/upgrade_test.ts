@@ -58,6 +58,11 @@ Deno.test("an upgrade keeps process, listener and what is in flight, is refused 
       // The old one, on a connection that it still has: it was replaced, and nobody stops.
       const { status, text } = await kept.ask("/ready");
       assertEquals({ status, text }, { status: 200, text: "ready\n" });
+      // What it prints is read still.
+      await until(
+        "what the old one prints",
+        () => server.eventsOf("worker_output").some(({ role }) => role === "former"),
+      );
       assertEquals(await held.release(), "one whole");
       // Reaped, too: a zombie has a status file still.
       await until("the old worker to leave", () => !readStatus(old!));

@@ -6,14 +6,14 @@
 import "./lib/cli/require_proc.ts";
 import { toHoldfastError } from "./lib/base/error.ts";
 import { EXIT } from "./lib/base/exit_code.ts";
-import { holdOrders } from "./lib/base/orders.ts";
+import { holdSignals } from "./lib/base/control_signals.ts";
 import { loadFailed, requireDeno } from "./lib/base/runtime.ts";
 import { printError } from "./lib/cli/terminal.ts";
 
 const compile = async () => (await import("./lib/cli/compile.ts")).compile;
 
 async function run(): Promise<number> {
-  if (Deno.args.includes("start")) holdOrders();
+  if (Deno.args.includes("start")) holdSignals();
   try {
     requireDeno();
     const { runCli } = await import("./lib/cli/cli.ts");

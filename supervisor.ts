@@ -1,9 +1,9 @@
 /** The supervisor: the signals of its process, and nothing that a test could not also call. */
 import { log } from "./lib/base/log.ts";
-import { holdOrders, type Order, takeOrders } from "./lib/base/orders.ts";
+import { type ControlSignal, handleSignals, holdSignals } from "./lib/base/control_signals.ts";
 import { ignoreInspectorSignal, resetSignals } from "./lib/os/signals.ts";
 import { takeInheritance } from "./lib/supervisor/inheritance.ts";
-import { reapOrphans } from "./lib/supervisor/init.ts";
+import { reapOrphans } from "./lib/supervisor/reap_orphans.ts";
 import { rehearsalSystem } from "./lib/supervisor/rehearsal.ts";
 import { StopOrders } from "./lib/supervisor/stop_orders.ts";
 import { Supervisor } from "./lib/supervisor/supervisor.ts";
@@ -19,20 +19,20 @@ import { realSystem, type System } from "./lib/supervisor/system.ts";
 export async function supervise(file: string, system: System = realSystem): Promise<void> {
   const supervisor = new Supervisor(file, system, takeInheritance());
   const stops = new StopOrders();
-  const stop = (signal: Order) => {
+  const stop = (signal: ControlSignal) => {
     const order = stops.take();
     log.info("stop_asked", { by: "signal", signal, again: order === "same" });
     if (order === "stop") void supervisor.stop();
     if (order === "cut") supervisor.cut();
   };
-  holdOrders();
+  holdSignals();
   // Whoever started this may have blocked signals; an upgrade has, until they are listened to.
   resetSignals();
   ignoreInspectorSignal();
   const endReaping = reapOrphans();
   // Before any order is taken: what an upgrade has left is this one's to end.
   const started = supervisor.start();
-  const endOrders = takeOrders((order) => {
+  const endOrders = handleSignals((order) => {
     if (order === "SIGHUP") void supervisor.reload();
     else if (order === "SIGUSR2") void supervisor.upgrade();
     else if (order !== "SIGUSR1") stop(order);
@@ -55,7 +55,7 @@ export async function supervise(file: string, system: System = realSystem): Prom
 export async function rehearse(file: string, used: string, system: System): Promise<void> {
   const supervisor = new Supervisor(file, rehearsalSystem(system, used));
   // The supervisor that asked for it gives it up: what it has started goes with it.
-  const endOrders = takeOrders((order) => {
+  const endOrders = handleSignals((order) => {
     if (order === "SIGTERM") void supervisor.stop();
   });
   resetSignals();

@@ -1,9 +1,11 @@
 /**
- * The worker: speaks HTTP and runs the app, and may do nothing else. The supervisor bundles this
- * file, puts the app's module in the place of `holdfast:app` and hands the text to a narrowed
- * `deno run` on its standard input.
+ * The worker: speaks HTTP and runs the app, and may do nothing else. The supervisor hands the bundled
+ * text of this file, with the image of the app's modules before it, to a narrowed `deno run` on its
+ * standard input.
  */
 import { PROTOCOL_VERSION } from "./lib/protocol/version.ts";
+import { installImage } from "./lib/child/module_image.ts";
 import { runWorker } from "./lib/worker/run.ts";
 
+installImage();
 await runWorker({ version: PROTOCOL_VERSION, load: () => import("holdfast:app") });

@@ -1,4 +1,4 @@
-import { bundle, WORKER_ENTRY } from "../lib/supervisor/prepare.ts";
+import { bundle, WORKER_ENTRY } from "../lib/planner/programs.ts";
 import {
   assert,
   assertEquals,
@@ -274,29 +274,40 @@ export default {
   },
 );
 
-rootCase("code that the user cannot read is refused, and what closes it is named", async (deno) => {
-  const project = await createOpenProject({
-    files: {
-      "deno.json": JSON.stringify({ imports: { hono: `npm:${HONO}` } }),
-      "app.ts": `import { Hono } from "hono"; export default new Hono();`,
-    },
-    config: { user: "nobody" },
-  });
-  await using server = startAsRoot(project, deno);
-  await server.waitFor("serving");
-  const packages = join(deno.denoDir, "npm");
-  await Deno.chmod(packages, 0o700);
-  const refused = await server.hangUp();
-  await Deno.chmod(packages, 0o755);
-  assertEquals(refused.event, "reload_refused");
-  assertMatch(String(refused.reason), /The user nobody \(uid \d+\) cannot read .*npm.*hono/);
-  assertStringIncludes(String(refused.hint), "DENO_DIR");
-  await Deno.chmod(project.path("app.ts"), 0o600);
-  const again = await server.hangUp();
-  assertMatch(String(again.reason), /cannot read .*app\.ts/);
-  await Deno.chmod(project.path("app.ts"), 0o644);
-  assertEquals((await server.hangUp()).event, "reload_done");
-});
+rootCase(
+  "code and packages that the user cannot read are run all the same, and its errors are",
+  async (deno) => {
+    const project = await createOpenProject({
+      files: {
+        "deno.json": JSON.stringify({ imports: { hono: `npm:${HONO}` } }),
+        "app.ts": `
+        import { Hono } from "hono";
+        const app = new Hono();
+        app.get("/", (context) => context.text("read"));
+        app.get("/throw", (): Response => {
+          throw new Error("thrown" as string);
+        });
+        export default app;
+      `,
+      },
+      config: { user: "nobody" },
+    });
+    await Deno.chmod(project.path("app.ts"), 0o600);
+    const packages = join(deno.denoDir, "npm");
+    await Deno.chmod(packages, 0o700);
+    await using server = startAsRoot(project, deno);
+    await server.waitFor("serving");
+    await Deno.chmod(packages, 0o755);
+    assertEquals(await server.text("/"), "read");
+    const response = await server.get("/throw");
+    assertEquals(response.status, 500);
+    await response.body?.cancel();
+    const output = () => server.eventsOf("worker_output").map(({ text }) => text).join("\n");
+    await until("its stack in the log", () => /app\.ts:6:\d+/.test(output()));
+    assertEquals(await server.text("/"), "read");
+    assertEquals(server.eventsOf("worker_lost"), []);
+  },
+);
 
 rootCase(
   "a project that the user cannot enter is refused with the reason, at start and at reload",

@@ -1,12 +1,12 @@
 /**
  * A sample of the audit, over all of its areas: each attempt without any wall, where it must get
- * through, behind each layer alone, and in the way in which Holdfast ships, in the place of a worker,
- * of a helper and of the logger. All attempts are made in deep/audit_test.ts.
+ * through, behind each layer alone, and with both, as Holdfast ships, against a worker, a helper and the
+ * logger. All attempts are made in deep/audit_test.ts.
  */
 import { assert, assertEquals } from "@std/assert";
 import { AREAS } from "../lib/audit/attempt.ts";
 import { ATTEMPTS } from "../lib/audit/attempts/catalogue.ts";
-import type { Place } from "../lib/audit/cast.ts";
+import type { Target } from "../lib/audit/setup.ts";
 import { audit } from "../lib/audit/audit.ts";
 import { MODES } from "../lib/audit/mode.ts";
 import { summarize } from "../lib/audit/summary.ts";
@@ -15,8 +15,8 @@ import { SAMPLE } from "./harness/audit_sample.ts";
 import { findMissing, recordSkip } from "./harness/needs.ts";
 import { Project } from "./harness/project.ts";
 
-/** In whose place those are made that take a process of their own and are not the worker's. */
-const ALONE: Readonly<Record<string, Place>> = {
+/** The targets of those attempts that need their own process and are not made against the worker. */
+const ALONE: Readonly<Record<string, Target>> = {
   "EX4.shell": "helper bare",
   "HL4.long": "helper bare",
   "SP5.traceme": "logger",
@@ -58,8 +58,8 @@ async function gauge(): Promise<void> {
     configFile: project.configFile,
     attempts,
     modes: MODES,
-    // Each of these takes processes of its own: one place each is enough here.
-    chosen: ({ id, alone }, place) => !alone || place === (ALONE[id] ?? "worker"),
+    // Each of these takes processes of its own: one target each is enough here.
+    chosen: ({ id, alone }, target) => !alone || target === (ALONE[id] ?? "worker"),
   });
   const { lines, passed } = summarize(results);
   const wrong = lines.filter(({ verdict }) => verdict === "failed" || verdict === "unproven");
@@ -67,7 +67,7 @@ async function gauge(): Promise<void> {
   assertEquals(passed, true);
   for (const process of ["worker", "helper bare", "logger"]) {
     const held = lines.filter((line) => line.process === process && line.verdict === "held");
-    assert(held.length >= 45, `${held.length} in the place of the ${process}`);
+    assert(held.length >= 45, `${held.length} against the ${process}`);
     const control = held.filter(({ outcomes }) => outcomes.neither === "through");
     assertEquals(control.length, held.length, process);
   }

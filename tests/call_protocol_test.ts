@@ -10,10 +10,10 @@ import {
   type CallFrame,
   CallFrameReader,
   CallHead,
-  CannotCross,
   decodeChunk,
   decodeHead,
   decodeJson,
+  deserialize,
   encodeCallFrame,
   encodeChunk,
   encodeHead,
@@ -24,12 +24,12 @@ import {
   MAX_CHUNK_BYTES,
   MAX_LANE_CALLS,
   MAX_WAITING_BYTES,
-  putTogether,
+  NotSerializable,
   ResultHead,
+  serialize,
   STREAM_WINDOW_BYTES,
   StreamCredit,
   StreamEnd,
-  takeApart,
 } from "../lib/protocol/call.ts";
 import { Violation } from "../lib/protocol/violation.ts";
 import { Helpers } from "../lib/worker/helpers.ts";
@@ -71,10 +71,10 @@ const NO_STREAMS = () => {
 
 /** Over the wire and back, without a socket. */
 function roundTrip(value: unknown): unknown {
-  const { value: rest, parts, bytes } = takeApart(value);
+  const { value: rest, parts, bytes } = serialize(value);
   const payload = joined(encodeHead({ value: rest, parts }, bytes));
   const { head, rest: left } = decodeHead(ResultHead, payload);
-  return putTogether(head, left, NO_STREAMS);
+  return deserialize(head, left, NO_STREAMS);
 }
 
 Deno.test("frames come out as they went in, however they are cut", () => {
@@ -166,7 +166,7 @@ Deno.test("what JSON turns into something else comes out as that", () => {
   assertEquals(roundTrip(new Map([[1, 2]])), {});
 });
 
-Deno.test("a value that cannot cross is refused with a reason", () => {
+Deno.test("a value that cannot be sent is refused with a reason", () => {
   const deep = (levels: number): unknown => levels === 0 ? 1 : [deep(levels - 1)];
   assertEquals(roundTrip(deep(32)), deep(32) as never);
   const cyclic: Record<string, unknown> = {};
@@ -183,14 +183,14 @@ Deno.test("a value that cannot cross is refused with a reason", () => {
     [Array.from({ length: 5 }, () => new ReadableStream()), "More than 4 streams"],
     [locked, "read elsewhere"],
     [[stream, stream], "read elsewhere"],
-    [new Float64Array(1), "no Uint8Array"],
-    [new ArrayBuffer(1), "no Uint8Array"],
+    [new Float64Array(1), "not a Uint8Array"],
+    [new ArrayBuffer(1), "not a Uint8Array"],
     [{ count: 1n }, "BigInt"],
     ["x".repeat(1024 * 1024), "bytes of JSON"],
     [new Uint8Array(MAX_CALL_BYTES), "pass a stream"],
   ];
   for (const [value, why] of refused) {
-    const error = assertThrows(() => roundTrip(value), CannotCross);
+    const error = assertThrows(() => roundTrip(value), NotSerializable);
     assertStringIncludes(error.message, why);
   }
 });
@@ -215,7 +215,7 @@ Deno.test("parts that do not fit their value are refused", () => {
   ];
   for (const [value, parts, length] of cases) {
     const rule = ruleOf(() =>
-      putTogether(
+      deserialize(
         { value, parts } as z.infer<typeof ResultHead>,
         new Uint8Array(length),
         () => new ReadableStream(),
@@ -281,14 +281,14 @@ function digest(bytes: Uint8Array): void {
       const { head, rest } = kind === "call"
         ? decodeHead(CallHead, payload)
         : decodeHead(ResultHead, payload);
-      putTogether(head, rest, () => new ReadableStream());
+      deserialize(head, rest, () => new ReadableStream());
     }
   }
 }
 
 /** A whole conversation, a frame an element. */
 function recordedFrames(): Uint8Array<ArrayBuffer>[] {
-  const { value, parts, bytes } = takeApart({ photo: new Uint8Array(50).fill(1), sizes: [1, 2] });
+  const { value, parts, bytes } = serialize({ photo: new Uint8Array(50).fill(1), sizes: [1, 2] });
   return [
     frameBytes("hello", 0, encodeJson({ methods: { resize: { retry: "safe" } } })),
     frameBytes("call", 1, ...encodeHead({ method: "resize", timeoutMs: 9, value, parts }, bytes)),
@@ -350,7 +350,7 @@ function addRaw(server: CallServer, number: number): RawEnd {
 }
 
 function callOf(method: string, input: unknown, timeoutMs = 30_000): Uint8Array[] {
-  const { value, parts, bytes } = takeApart(input);
+  const { value, parts, bytes } = serialize(input);
   return encodeHead({ method, timeoutMs, value, parts }, bytes);
 }
 
@@ -651,7 +651,7 @@ Deno.test("whatever a method throws, the helper goes on, and the caller is told 
   assertEquals(server.figures().inFlight, 0);
 });
 
-Deno.test("an input that cannot cross fails its call alone", async () => {
+Deno.test("an input that cannot be sent fails its call alone", async () => {
   const { wire, client } = connected(echoing());
   await using _wire = wire;
   for (const input of [1n, new Float32Array(2), new Uint8Array(MAX_CALL_BYTES)]) {
@@ -746,8 +746,8 @@ Deno.test("modules that are no helper are refused with what is missing", () => {
     [{}, "no methods"],
     [{ a: null }, "has no function handle"],
     [{ a: { ...method, handle: 1 } }, "has no function handle"],
-    [{ a: { ...method, input: {} } }, "The input of a is no schema"],
-    [{ a: { ...method, output: undefined } }, "The output of a is no schema"],
+    [{ a: { ...method, input: {} } }, "The input of a is not a schema"],
+    [{ a: { ...method, output: undefined } }, "The output of a is not a schema"],
     [{ a: { ...method, retry: "always" } }, "The retry of a"],
     [{ ["a".repeat(65)]: method }, "1 to 64 characters"],
     [{ "": method }, "1 to 64 characters"],

@@ -1,5 +1,13 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { findAccount, resolveAccount } from "../lib/config/account.ts";
+import { EXAMPLES } from "../lib/config/examples.ts";
 import { configJsonSchema } from "../lib/config/json_schema.ts";
 import { loadConfig, parseConfig } from "../lib/config/load.ts";
 import { configManual } from "../lib/config/manual.ts";
@@ -58,9 +66,34 @@ Deno.test("a config of two keys gets every default", () => {
     helpers: {},
     ...schemaDefaults,
     log,
-    on_violation: "replace",
+    onViolation: "replace",
     runtime: "./.holdfast",
   });
+});
+
+Deno.test("a key by its old name is accepted, with a warning that names the new one", () => {
+  const text = JSON.stringify({
+    ...MINIMAL,
+    readiness: "/ready",
+    on_violation: "log",
+    reload: { announceMs: 7 },
+  });
+  const { values, warnings } = parseConfig(text, "f");
+  assertEquals([values.onViolation, values.reload.shutdownDelayMs], ["log", 7]);
+  assertEquals(warnings.map((warning) => [warning.old, warning.new, warning.file]), [
+    ["reload.announceMs", "reload.shutdownDelayMs", "f"],
+    ["on_violation", "onViolation", "f"],
+  ]);
+  const at = warnings.map(({ at: { line, column } }) => [line, text.slice(column - 1, column + 5)]);
+  assertEquals(at, [[1, '"annou'], [1, '"on_vi']]);
+  assertEquals(parseConfig(JSON.stringify({ ...MINIMAL, onViolation: "log" }), "f").warnings, []);
+  // What is wrong with the value is said of the new name, and one of the two is enough.
+  const wrong = { ...MINIMAL, on_violation: "maybe", reload: { announceMs: -1 } };
+  assertEquals(problemsOf(wrong).map(({ key }) => key).toSorted(), [
+    "onViolation",
+    "reload.shutdownDelayMs",
+  ]);
+  assertEquals(codesOf({ ...MINIMAL, on_violation: "log", onViolation: "log" }), ["key_repeated"]);
 });
 
 Deno.test("comments, trailing commas and a byte order mark are fine in a config file", async () => {
@@ -576,6 +609,16 @@ Deno.test("every key of the schema has a description", () => {
     Object.keys(configJsonSchema().properties ?? {}),
     Object.keys(ConfigSchema.shape),
   );
+});
+
+Deno.test("every key has an example in the manual, and each is a config that is accepted", () => {
+  const keys = [...configManual().matchAll(/^## `(.+)`$/gm)].map(([, key]) => key!);
+  assertEquals(keys.toSorted(), Object.keys(EXAMPLES).toSorted());
+  for (const key of keys) {
+    const example: object = JSON.parse(`{${EXAMPLES[key]}}`);
+    assertEquals(problemsOf({ ...MINIMAL, ...example }), [], key);
+    assertStringIncludes(EXAMPLES[key]!, `"${key.split(".").at(-1)!}"`);
+  }
 });
 
 Deno.test("the written JSON Schema and manual are those of the schema in the code", async () => {

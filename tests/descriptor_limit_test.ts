@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { formatStatus } from "../lib/cli/status.ts";
-import { Figures } from "../lib/metrics/figures.ts";
+import { Stats } from "../lib/metrics/stats.ts";
 import { Project } from "./harness/project.ts";
 import { Server } from "./harness/server.ts";
 import { sleep, until } from "./harness/wait.ts";
@@ -29,7 +29,7 @@ for (const engine of ["native", "node"]) {
     const status = await server.status();
     assertEquals([status.accepting, status.waiting[status.listeners[0]!]! > 0], [false, true]);
     assertStringIncludes(formatStatus(status), "NOT ACCEPTING");
-    const figures = new Figures();
+    const figures = new Stats();
     figures.observe(status);
     assertMatch(await figures.text(), /^holdfast_accepting 0$/m);
     assertMatch(await figures.text(), /^holdfast_waiting\{listen="[^"]+"\} [1-9]/m);

@@ -128,11 +128,11 @@ async function start(engine: EngineName): Promise<Server> {
   return server;
 }
 
-type Figures = ProcessStatus;
+type Stats = ProcessStatus;
 
 /** The figures of the only worker, once they are as `settled` wants them; they come once a second. */
-async function figuresWhen(server: Server, settled: (figures: Figures) => boolean) {
-  let last: Figures | null | undefined;
+async function figuresWhen(server: Server, settled: (figures: Stats) => boolean) {
+  let last: Stats | null | undefined;
   try {
     return await untilTold("the figures to settle", async () => {
       last = (await server.status()).generations[0]?.workers[0]?.process;
@@ -575,7 +575,7 @@ const BY_PROGRAM: Record<string, [ProgramName, (server: Server) => Promise<void>
 };
 
 /** The figures with everything in them that was answered before: a request of their own shows. */
-async function freshFigures(server: Server): Promise<Figures> {
+async function freshFigures(server: Server): Promise<Stats> {
   const held = await Wire.open(server.project.port);
   assertEquals((await askHead(held, "/endless")).status, 200);
   await figuresWhen(server, ({ inFlight, connections }) => inFlight === 1 && connections === 1);

@@ -24,8 +24,6 @@ const MORE = { kind: "tcp", host: "127.0.0.1", port: 1, text: "127.0.0.1:1" } as
 function configFor(fault: FaultName): Partial<Config> {
   switch (fault) {
     case "landlockAbi":
-    case "findCaches":
-    case "openCodeCache":
       return { wall: "kernel" };
     default:
       return {};
@@ -117,7 +115,7 @@ for (const fault of faultsThat("stop", "ends")) {
     const fuse = new Fuse();
     await using world = await FakeWorld.start({ strike: fuse.strike });
     // The answer never comes, so that the stop goes as far as the signal.
-    if (fault === "post signal") world.living()[0]!.hang();
+    if (fault === "child signal") world.living()[0]!.hang();
     fuse.armed = fault;
     await world.stop();
     assertEquals([fuse.armed, world.left()], [undefined, []]);
@@ -128,11 +126,11 @@ for (const fault of faultsThat("stop", "ends")) {
 const ENTRY = [join(REPOSITORY, "tests/doubles/faulty_supervisor.ts")];
 
 Deno.test("a start in which the worker cannot be told to load says so, exits, and leaves nothing", async () => {
-  const files = { fault: "post load" };
+  const files = { fault: "child load" };
   await using server = await Server.start({ entry: ENTRY, files, wait: "exit" });
   const { code, signal } = await server.exited();
   assert(code !== 0 && signal === null, `${code} ${signal}`);
-  assertStringIncludes(server.log, "Fault: post load");
+  assertStringIncludes(server.log, "Fault: child load");
   assertEquals(server.eventsOf("serving"), []);
   assertEquals(processesIn(server.project.folder), []);
 });
@@ -144,7 +142,7 @@ Deno.test("effects that fail on real processes, one after the other: reloads are
   const listen = [`127.0.0.1:${project.port}`];
   await project.write("app.ts", PLAIN_APP.replace("one", "two"));
   await project.configure({ listen: [...listen, `127.0.0.1:${freePort()}`] });
-  for (const fault of ["bindListener", "spawner confine", "post hand_over"] as const) {
+  for (const fault of ["bindListener", "spawner spawn", "child handOver"] as const) {
     await project.write("fault", fault);
     const refused = await server.reload();
     assertEquals(refused.outcome, "refused", server.log);
@@ -152,7 +150,7 @@ Deno.test("effects that fail on real processes, one after the other: reloads are
     assertEquals([await server.text("/"), await server.workers()], ["one /", [old!]]);
     await until("the candidate to be gone", () => processesIn(project.folder).length === 1);
   }
-  await project.write("fault", "post drain");
+  await project.write("fault", "child drain");
   assertEquals((await server.reload()).outcome, "done");
   assertEquals(await server.text("/"), "two /");
   // It could not be told, and is killed.

@@ -7,8 +7,12 @@ import { join } from "node:path";
 import { askSupervisor } from "../lib/cli/control_client.ts";
 import { findSupervisor } from "../lib/cli/find_supervisor.ts";
 import { readProc } from "../lib/os/file.ts";
+import type { Config } from "../lib/config/config.ts";
+import type { ControlHandlers } from "../lib/supervisor/control_server.ts";
 import { openRuntimeFolder } from "../lib/supervisor/runtime_folder.ts";
+import { RuntimeKeeper } from "../lib/supervisor/runtime_keeper.ts";
 import { realSystem } from "../lib/supervisor/system.ts";
+import { Troubles } from "../lib/supervisor/troubles.ts";
 import { testWith, whyNoNamespaces } from "./harness/needs.ts";
 import { startIn } from "./harness/start_in.ts";
 import { freePort } from "./harness/ports.ts";
@@ -218,6 +222,55 @@ Deno.test("a server goes on, and says so, when what it holds is removed or repla
   }
 });
 
+Deno.test("what is missing of the runtime folder is made anew when two looks in a row miss the same, and not while it is being removed", async () => {
+  await using project = await Project.create();
+  const config = { runtime: project.runtime, folder: project.folder } as Config;
+  const keeper = new RuntimeKeeper({
+    system: { ...realSystem, locateRuntime: () => Promise.resolve(config) },
+    file: project.configFile,
+    handlers: {} as ControlHandlers,
+    troubles: new Troubles(),
+    signal: new AbortController().signal,
+    config: () => config,
+  });
+  await keeper.open(config);
+  await keeper.openControl();
+  try {
+    const [lock, socket] = [join(project.runtime, "lock"), join(project.runtime, "control.sock")];
+    const there = () => [project.runtime, lock, socket].map((path) => exists(path));
+    const look = async () => {
+      await keeper.look();
+      return there();
+    };
+    assertEquals(await look(), [true, true, true]);
+    // As `rm -r` goes on, look after look.
+    await Deno.remove(lock);
+    assertEquals(await look(), [true, false, true]);
+    await Deno.remove(socket);
+    assertEquals(await look(), [true, false, false]);
+    await Deno.remove(project.runtime, { recursive: true });
+    assertEquals(await look(), [false, false, false]);
+    assertEquals(await look(), [true, true, true]);
+    await Deno.remove(socket);
+    assertEquals(await look(), [true, true, false]);
+    assertEquals(await look(), [true, true, true]);
+    // An upgrade does not wait.
+    await Deno.remove(lock);
+    await keeper.restore();
+    assertEquals(there(), [true, true, true]);
+  } finally {
+    keeper.close();
+  }
+});
+
+function exists(path: string): boolean {
+  try {
+    return Deno.lstatSync(path) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 Deno.test("an app of release folders is reloaded by the link, with what the next release adds and the old one gone", async () => {
   const project = await Project.create();
   const listen = [`127.0.0.1:${project.port}`];
@@ -269,9 +322,9 @@ Deno.test("an app of release folders is reloaded by the link, with what the next
   const again = await askSupervisor(await ask(), "reload", "reloaded");
   assertEquals([again.result.outcome, await server.text("/")], ["done", "third /"]);
   assertEquals(await ask(), project.path("releases/third/.holdfast"));
-  const kept = [...Deno.readDirSync(project.path("releases/third/.holdfast"))]
-    .filter(({ name }) => name.startsWith("deno_dir_"));
-  assertEquals(kept.length, 1, "a release keeps its compiled code itself");
+  const kept = [...Deno.readDirSync(project.path("releases/third/.holdfast/images"))]
+    .filter(({ name }) => /^[0-9a-f]{64}$/.test(name));
+  assertEquals(kept.length, 1, "a release keeps its image itself");
   // The one before is left clean when its generation has ended.
   await until("an empty folder", () => [...Deno.readDirSync(runtime)].length === 0);
 });
@@ -348,7 +401,7 @@ Deno.test("a spawner thread that fails is an event, and nothing that the runtime
     }).output(),
   );
   assertEquals(stderr, "");
-  const { type, worker, error } = JSON.parse(stdout);
-  assertEquals([type, worker], ["exited", 1]);
-  assertStringIncludes(error, "The spawner failed: ");
+  const { type, error } = JSON.parse(stdout);
+  assertEquals(type, "exited");
+  assertStringIncludes(error, "Cannot start /bin/true; ");
 });

@@ -596,10 +596,10 @@ async function jobAnswer(server: Server, path: string): Promise<unknown> {
 }
 
 const BROKEN: Record<string, [text: string | undefined, why: string]> = {
-  "is missing": [undefined, "there is no file"],
+  "is missing": [undefined, "is not a file, or does not exist"],
   "has a syntax error": ["export default {", "Expected"],
   "has no methods": ["export const a = 1;", "has no methods"],
-  "has a method without a schema": ["export default { a: { handle() {} } };", "is no schema"],
+  "has a method without a schema": ["export default { a: { handle() {} } };", "is not a schema"],
   "throws while it loads": ["throw new Error('no licence');", "no licence"],
   "ends while it loads": ["Deno.exit(3);", "exited with status 3"],
 };

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { loadConfig } from "../lib/config/load.ts";
-import { Figures } from "../lib/metrics/figures.ts";
+import { Stats } from "../lib/metrics/stats.ts";
 import type { ProcessStatus } from "../lib/protocol/control.ts";
 import { LATENCY_BOUNDS_S, LATENCY_BUCKETS } from "../lib/protocol/latency.ts";
 import { Wire } from "./harness/http.ts";
@@ -340,7 +340,7 @@ Deno.test("an address that other machines reach is refused", async () => {
 });
 
 Deno.test("a request is counted once, however often it was told, and a counter never falls", async () => {
-  const figures = new Figures();
+  const figures = new Stats();
   const answered = async (...workers: Partial<ProcessStatus>[]) => {
     figures.observe(statusWith(...workers));
     return valueOf(await figures.text(), ANSWERED);
@@ -356,7 +356,7 @@ Deno.test("a request is counted once, however often it was told, and a counter n
 });
 
 Deno.test("how long requests took is summed up over all workers, each in its bucket", async () => {
-  const figures = new Figures();
+  const figures = new Stats();
   const latency = (quick: number, slow: number) => {
     const counts: number[] = new Array(LATENCY_BUCKETS).fill(0);
     counts[LATENCY_BOUNDS_S.indexOf(0.25)] = quick;

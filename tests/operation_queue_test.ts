@@ -77,6 +77,7 @@ class Asked {
       {
         start: operation("start"),
         reload: { ...operation("reload"), ...mayRun && { mayRun } },
+        rollback: operation("rollback"),
         upgrade: operation("upgrade"),
         stop: operation("stop"),
       },

@@ -2,7 +2,6 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
 import { placeModule } from "../lib/config/project.ts";
-import { readArguments } from "./harness/process.ts";
 import { Server } from "./harness/server.ts";
 
 const HONO = "hono@4.13.19";
@@ -30,12 +29,6 @@ async function lock(server: Server, app: string): Promise<void> {
   if (!success) throw new Error(new TextDecoder().decode(stderr));
 }
 
-/** Whether the workers' Deno holds them to a lock file. */
-async function lockFlag(server: Server): Promise<string | undefined> {
-  const [pid] = (await server.workers()).slice(-1);
-  return readArguments(pid!).find((each) => ["--frozen", "--no-lock"].includes(each));
-}
-
 type Kind = (server: Server) => Promise<void>;
 
 const KINDS: Record<string, Kind> = {
@@ -61,7 +54,6 @@ const KINDS: Record<string, Kind> = {
     const app = "space/packages/site/main.ts";
     await lock(server, app);
     await serve(server, app, "function and a word");
-    assertEquals(await lockFlag(server), "--frozen");
     await write(server.project.path("space/packages/site"), {
       "deno.json": json({
         ...{ name: "@test/site", version: "1.0.0", exports: "./main.ts" },
@@ -85,7 +77,6 @@ const KINDS: Record<string, Kind> = {
     await write(folder, { "main.ts": answering("typeof Hono", `import { Hono } from "hono";`) });
     await lock(server, "lock/main.ts");
     await serve(server, "lock/main.ts", "function");
-    assertEquals(await lockFlag(server), "--frozen");
     await settings("./conf/versions.lock", { hono: `npm:${HONO}`, zod: `npm:${ZOD}` });
     await write(folder, { "main.ts": answering("typeof z", `import * as z from "zod";`) });
     const { reason, hint } = await server.reload();
@@ -93,7 +84,6 @@ const KINDS: Record<string, Kind> = {
     assertStringIncludes(hint!, join(folder, "conf/versions.lock"));
     await settings(false, { zod: `npm:${ZOD}` });
     await serve(server, "lock/main.ts", "object");
-    assertEquals(await lockFlag(server), "--no-lock");
   },
 
   async "an import map in a file, with scopes, works behind the wall and is out of the app's reach"(
@@ -220,7 +210,6 @@ export default { fetch: () => new Response(found.join()) };
       "site/main.ts": answering('"alone"'),
     });
     await serve(server, "above/site/main.ts", "alone");
-    assertEquals(await lockFlag(server), "--no-lock");
   },
 
   async "text, bytes and JSON are imported"(server) {

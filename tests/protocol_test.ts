@@ -13,7 +13,7 @@ import { RateLimit } from "../lib/protocol/rate.ts";
 import { ToSupervisor } from "../lib/protocol/to_supervisor.ts";
 import { ToWorker } from "../lib/protocol/to_worker.ts";
 import { PROTOCOL_VERSION } from "../lib/protocol/version.ts";
-import { type Rule, Violation } from "../lib/protocol/violation.ts";
+import { Violation, type ViolationCode } from "../lib/protocol/violation.ts";
 import { WorkerPeer } from "../lib/protocol/worker_peer.ts";
 import { cutAtRandom, pick, randomFrom } from "./doubles/random.ts";
 
@@ -37,7 +37,7 @@ const MESSAGES: { [Type in ToSupervisor["type"]]: Said<Type> } = {
 const COMMANDS: { [Type in ToWorker["type"]]: Extract<ToWorker, { type: Type }> } = {
   configure: {
     type: "configure",
-    duty: {
+    roleConfig: {
       role: "worker",
       engine: "native",
       listeners: ["127.0.0.1:8000"],
@@ -97,7 +97,7 @@ function peerIn(phase: Phase, nowMs?: () => number): WorkerPeer {
   return peer;
 }
 
-function assertViolation(rule: Rule, run: () => unknown): Violation {
+function assertViolation(rule: ViolationCode, run: () => unknown): Violation {
   const violation = assertThrows(run, Violation);
   assertEquals(violation.rule, rule, violation.message);
   return violation;
@@ -505,55 +505,56 @@ Deno.test("the reason for a refusal stays short, whatever was sent", () => {
 const { hello, received, ready, accepting, drained, pulse } = MESSAGES;
 
 /** What is said in which phase, a frame each or bytes as they are, and the rule that it breaks. */
-const HOSTILE: Record<string, [rule: Rule, phase: Phase, said: (object | Uint8Array)[]]> = {
-  "says ready before hello": ["not_permitted", "starting", [ready]],
-  "says hello twice": ["not_permitted", "starting", [hello, hello]],
-  "says that it accepts before it is told to": ["not_permitted", "loading", [ready, accepting]],
-  "says drained before it serves": ["not_permitted", "starting", [hello, drained]],
-  "says drained though nobody asked": ["not_permitted", "serving", [drained]],
-  "skips its listeners": ["not_permitted", "starting", [hello, ready]],
-  "says it received before it was handed anything": [
-    "not_permitted",
-    "starting",
-    [hello, received],
-  ],
-  "says all that it will ever say at once": [
-    "not_permitted",
-    "starting",
-    [hello, received, ready, accepting],
-  ],
-  "says ready again while it serves": ["not_permitted", "serving", [ready]],
-  "floods with hello": ["not_permitted", "starting", Array.from({ length: 1000 }, () => hello)],
-  "floods with pulses": [
-    "too_many_messages",
-    "serving",
-    Array.from({ length: 1000 }, () => pulse),
-  ],
-  "lies about its figures": ["bad_message", "serving", [{ ...pulse, inFlight: -1 }]],
-  "sends a shell command as a message": [
-    "bad_message",
-    "starting",
-    [{ type: "exec", command: ["/bin/sh", "-c", "touch /tmp/owned"] }],
-  ],
-  "sends terminal escapes as its version": [
-    "bad_message",
-    "starting",
-    [{ ...hello, deno: `\x1b[2J\n${"x".repeat(100)}`, "\x1b]0;evil\n": 1 }],
-  ],
-  "sends a key __proto__": [
-    "bad_message",
-    "starting",
-    [
-      rawFrame(
-        `{"type":"hello","version":${PROTOCOL_VERSION},"deno":"x","__proto__":{"polluted":1}}`,
-      ),
+const HOSTILE: Record<string, [rule: ViolationCode, phase: Phase, said: (object | Uint8Array)[]]> =
+  {
+    "says ready before hello": ["not_permitted", "starting", [ready]],
+    "says hello twice": ["not_permitted", "starting", [hello, hello]],
+    "says that it accepts before it is told to": ["not_permitted", "loading", [ready, accepting]],
+    "says drained before it serves": ["not_permitted", "starting", [hello, drained]],
+    "says drained though nobody asked": ["not_permitted", "serving", [drained]],
+    "skips its listeners": ["not_permitted", "starting", [hello, ready]],
+    "says it received before it was handed anything": [
+      "not_permitted",
+      "starting",
+      [hello, received],
     ],
-  ],
-  "sends a frame of 16 MiB": ["frame_too_long", "starting", [rawFrame(new Uint8Array(2 ** 24))]],
-  "sends garbage": ["frame_too_long", "loading", [new TextEncoder().encode("garbage")]],
-  "sends nonsense while it serves": ["frame_not_json", "serving", [rawFrame("nonsense")]],
-  "sends an empty frame": ["frame_not_json", "starting", [rawFrame("")]],
-};
+    "says all that it will ever say at once": [
+      "not_permitted",
+      "starting",
+      [hello, received, ready, accepting],
+    ],
+    "says ready again while it serves": ["not_permitted", "serving", [ready]],
+    "floods with hello": ["not_permitted", "starting", Array.from({ length: 1000 }, () => hello)],
+    "floods with pulses": [
+      "too_many_messages",
+      "serving",
+      Array.from({ length: 1000 }, () => pulse),
+    ],
+    "lies about its figures": ["bad_message", "serving", [{ ...pulse, inFlight: -1 }]],
+    "sends a shell command as a message": [
+      "bad_message",
+      "starting",
+      [{ type: "exec", command: ["/bin/sh", "-c", "touch /tmp/owned"] }],
+    ],
+    "sends terminal escapes as its version": [
+      "bad_message",
+      "starting",
+      [{ ...hello, deno: `\x1b[2J\n${"x".repeat(100)}`, "\x1b]0;evil\n": 1 }],
+    ],
+    "sends a key __proto__": [
+      "bad_message",
+      "starting",
+      [
+        rawFrame(
+          `{"type":"hello","version":${PROTOCOL_VERSION},"deno":"x","__proto__":{"polluted":1}}`,
+        ),
+      ],
+    ],
+    "sends a frame of 16 MiB": ["frame_too_long", "starting", [rawFrame(new Uint8Array(2 ** 24))]],
+    "sends garbage": ["frame_too_long", "loading", [new TextEncoder().encode("garbage")]],
+    "sends nonsense while it serves": ["frame_not_json", "serving", [rawFrame("nonsense")]],
+    "sends an empty frame": ["frame_not_json", "starting", [rawFrame("")]],
+  };
 
 for (const [what, [rule, phase, said]] of Object.entries(HOSTILE)) {
   Deno.test(`a worker that ${what} breaks the rule ${rule}, in one chunk as in many`, () => {

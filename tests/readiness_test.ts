@@ -15,7 +15,7 @@ async function ask(server: Server, path: string): Promise<string> {
 
 for (const engine of ["native", "node"] as const) {
   Deno.test(`${engine}: the worker answers the readiness path alone, 200 through a reload, and 503 when a stop is announced`, async () => {
-    const announceMs = 4_000;
+    const shutdownDelayMs = 4_000;
     await using server = await Server.start({
       files: { "app.ts": HOLDING_APP },
       config: { engine },
@@ -24,7 +24,7 @@ for (const engine of ["native", "node"] as const) {
     assertEquals(await ask(server, "/ready"), "200 one /ready");
     await server.project.configure({
       readiness: "/ready",
-      reload: { announceMs, idleGraceMs: 30_000, drainDeadlineMs: 60_000 },
+      reload: { shutdownDelayMs, idleGraceMs: 30_000, drainDeadlineMs: 60_000 },
     });
     assertEquals((await server.reload()).outcome, "done");
     using kept = await Wire.open(server.project.port);
@@ -34,7 +34,7 @@ for (const engine of ["native", "node"] as const) {
       assertEquals(await ask(server, path), `200 one ${path}`);
     }
     await server.project.configure({
-      reload: { announceMs, idleGraceMs: 0, drainDeadlineMs: 20_000 },
+      reload: { shutdownDelayMs, idleGraceMs: 0, drainDeadlineMs: 20_000 },
     });
     assertEquals((await server.reload()).outcome, "done");
     // The one that is replaced, on the connection that it still has.
@@ -53,12 +53,12 @@ for (const engine of ["native", "node"] as const) {
     assertEquals(await answer.text(), "one whole");
     const { outcome, drainMs } = await server.waitFor("generation_ended", 3);
     assertEquals(outcome, "drained");
-    assert(Number(drainMs) >= announceMs, `${drainMs}`);
+    assert(Number(drainMs) >= shutdownDelayMs, `${drainMs}`);
     assertEquals((await server.exited()).code, 0);
   });
 }
 
-const LONG = { readiness: "/ready", reload: { announceMs: 600_000 } };
+const LONG = { readiness: "/ready", reload: { shutdownDelayMs: 600_000 } };
 
 Deno.test("a second TERM cuts the announcement short", async () => {
   await using server = await Server.start({ config: LONG });
@@ -83,7 +83,10 @@ Deno.test("an announcement that nobody would hear, or a path that none could ask
     await project.configure(settings);
     return (await assertRejects(() => loadConfig(project.configFile), Error)).message;
   };
-  assertStringIncludes(await refusal({ reload: { announceMs: 1 } }), "nobody would hear of it");
+  assertStringIncludes(
+    await refusal({ reload: { shutdownDelayMs: 1 } }),
+    "no load balancer could see the delay",
+  );
   for (const readiness of ["ready", "/", "/a/../b", "/a?b", "/ä"]) {
     assertStringIncludes(await refusal({ readiness }), "expected a path such as");
   }

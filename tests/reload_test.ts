@@ -76,7 +76,7 @@ Deno.test("a reload brings in new code, and a version that is no good leaves the
     await project.write("app.ts", BROKEN["has no fetch"][0]);
     const { code, stderr } = await runCommand(project, "reload");
     assertEquals(code, 1);
-    assertStringIncludes(stderr, "The new version was refused, generation 2 goes on");
+    assertStringIncludes(stderr, "The new version was refused, generation 2 keeps serving");
     await assertUnchanged("two");
     await project.write("app.ts", version("three"));
     assertEquals((await runCommand(project, "reload")).code, 0);

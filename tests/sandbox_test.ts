@@ -24,7 +24,7 @@ function unveiled(paths: Record<string, string>): Config {
 // ---- the command line ----
 
 Deno.test("a worker that is granted nothing is denied every kind of permission by name", () => {
-  assertEquals(workerArguments(CONFIG), [
+  assertEquals(workerArguments(CONFIG, { flags: ["--no-lock"] }), [
     "run",
     "--quiet",
     "--ext=js",
@@ -50,7 +50,7 @@ Deno.test("a worker that is granted all there is still has no run, ffi, sys and 
     env: ["DATABASE_URL", "TZ"],
     app: { ...CONFIG.app, lockfile: "/srv/app/deno.lock" },
   };
-  assertEquals(workerArguments(config), [
+  assertEquals(workerArguments(config, { flags: ["--frozen"] }), [
     "run",
     "--quiet",
     "--ext=js",
@@ -87,7 +87,7 @@ for (const [rights, kinds] of Object.entries(RIGHTS)) {
     const grants = workerGrants(config);
     const list = (kind: "read" | "write") => kinds.includes(kind) ? ["/srv/data"] : [];
     assertEquals(grants, { read: list("read"), write: list("write"), net: [], env: [] });
-    const flags = workerArguments(config);
+    const flags = workerArguments(config, { flags: [] });
     for (const kind of ["read", "write"] as const) {
       const granted = kinds.includes(kind);
       assertEquals(flags.includes(`--allow-${kind}=/srv/data`), granted);
@@ -98,7 +98,7 @@ for (const [rights, kinds] of Object.entries(RIGHTS)) {
 
 Deno.test("no list grants a whole kind, whatever is in the config", () => {
   for (const config of [CONFIG, unveiled({ "/srv/data": "rwc" }), { ...CONFIG, env: ["A"] }]) {
-    for (const flag of workerArguments(config)) {
+    for (const flag of workerArguments(config, { flags: [] })) {
       assert(!/^(-A|--allow-all|--allow-\w+=?|-[RWNES])$/.test(flag), flag);
     }
   }
@@ -119,7 +119,7 @@ async function query(config: Config, asked: Deno.PermissionDescriptor[]): Promis
     Deno.stdout.writeSync(new TextEncoder().encode(states.join(" ")));
   `;
   const process = new Deno.Command(Deno.execPath(), {
-    args: workerArguments(config),
+    args: workerArguments(config, { flags: [] }),
     clearEnv: true,
     env: { NO_COLOR: "1" },
     stdin: "piped",
@@ -164,7 +164,7 @@ Deno.test("a path with a comma is refused: Deno would make two grants of it", as
   const halves = { ...unveiled({ "/srv/a": "r" }), net: [] };
   assertEquals(await query(halves, [{ name: "read", path: "/srv/a,/etc/data" }]), ["prompt"]);
   const config = unveiled({ "/srv/a,/etc/data": "r" });
-  assertThrows(() => workerArguments(config), Error, "comma");
+  assertThrows(() => workerArguments(config, { flags: [] }), Error, "comma");
 });
 
 // ---- the environment ----

@@ -196,9 +196,9 @@ Deno.test("before it listens to signals a start loads no package, and nothing of
     path.replace(`${REPOSITORY}/`, "")
   );
   assertEquals(found.sort(), [
+    "lib/base/control_signals.ts",
     "lib/base/error.ts",
     "lib/base/exit_code.ts",
-    "lib/base/orders.ts",
     "lib/base/runtime.ts",
     "lib/cli/require_proc.ts",
     "lib/cli/terminal.ts",
@@ -219,8 +219,10 @@ Deno.test("HUP as soon as it is listened to does not end a start", async () => {
 
 Deno.test("TERM after the last order was taken does not change the exit status of a stop", async () => {
   const program = `
-    import { takeOrders } from ${JSON.stringify(join(REPOSITORY, "lib/base/orders.ts"))};
-    const endOrders = takeOrders(() => {});
+    import { handleSignals } from ${
+    JSON.stringify(join(REPOSITORY, "lib/base/control_signals.ts"))
+  };
+    const endOrders = handleSignals(() => {});
     endOrders();
     Deno.kill(Deno.pid, "SIGTERM");
     setTimeout(() => Deno.exit(7), 100);

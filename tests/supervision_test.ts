@@ -20,8 +20,9 @@ const RELOAD: Config["reload"] = {
   readyDeadlineMs: 10_000,
   idleGraceMs: 100,
   drainDeadlineMs: 30_000,
-  announceMs: 0,
+  shutdownDelayMs: 0,
   maxDraining: 8,
+  keep: 5,
 };
 
 /** The processes from `id` on behave so, until told otherwise. */
@@ -106,7 +107,7 @@ Deno.test("decision: of a candidate of which one worker fails none has been told
   const candidates = world.processes.slice(3);
   assertEquals(candidates.length, 3);
   for (const { commands, alive } of candidates) {
-    const told = commands.flatMap((each) => each.type === "command" ? each.command.type : []);
+    const told = commands.map(({ type }) => type);
     assert(!told.includes("accept"), `${told}`);
     assert(!alive);
   }
@@ -616,7 +617,7 @@ Deno.test("decision: a worker that finishes in time is let, and at its deadline 
 });
 
 Deno.test("decision: a worker that does not react is killed at the deadline and its margin; a stop adds what it announces", async () => {
-  const reload = { ...RELOAD, announceMs: 7_000 };
+  const reload = { ...RELOAD, shutdownDelayMs: 7_000 };
   await using world = await FakeWorld.start({
     config: { reload, watchdog: { pulseDeadlineMs: 0 } },
   });

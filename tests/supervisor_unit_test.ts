@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { HoldfastError } from "../lib/base/error.ts";
-import { escapeStranger, MAX_STRANGER_TEXT } from "../lib/base/escape.ts";
+import { escapeUntrusted, MAX_UNTRUSTED_TEXT } from "../lib/base/escape.ts";
 import { LineWriter } from "../lib/base/log.ts";
 import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../lib/base/output_limits.ts";
 import { formatAge, formatStatus } from "../lib/cli/status.ts";
@@ -37,25 +37,25 @@ Deno.test("text of strangers is logged without line ends, escapes and marks that
     "\ud800": "\ufffd",
   };
   for (const [mark, written] of Object.entries(unsafe)) {
-    assertEquals(escapeStranger(`a${mark}b`), `a${written}b`);
+    assertEquals(escapeUntrusted(`a${mark}b`), `a${written}b`);
   }
   const safe = 'plain "quoted" \\ ümlaut 漢字 \u{1f600} <b>&amp;';
-  assertEquals(escapeStranger(safe), safe);
+  assertEquals(escapeUntrusted(safe), safe);
 });
 
 Deno.test("no code point of a stranger gets through as a control or a line end", () => {
   for (let code = 0; code <= 0xffff; code++) {
-    const text = escapeStranger(String.fromCharCode(code));
+    const text = escapeUntrusted(String.fromCharCode(code));
     assert(/^[^\p{Cc}\p{Zl}\p{Zp}\p{Cs}]+$/u.test(text), `U+${code.toString(16)} got through`);
   }
 });
 
 Deno.test("text of strangers is cut, and the cut is told", () => {
-  assertEquals(escapeStranger("x".repeat(12), 10), `${"x".repeat(10)}… (2 more)`);
-  assertEquals(escapeStranger("x".repeat(10), 10), "x".repeat(10));
+  assertEquals(escapeUntrusted("x".repeat(12), 10), `${"x".repeat(10)}… (2 more)`);
+  assertEquals(escapeUntrusted("x".repeat(10), 10), "x".repeat(10));
   // A pair that the cut goes through leaves no half.
-  assertEquals(escapeStranger("ab\u{1f600}", 3).isWellFormed(), true);
-  assert(escapeStranger("x".repeat(1e7)).length < MAX_STRANGER_TEXT + 30);
+  assertEquals(escapeUntrusted("ab\u{1f600}", 3).isWellFormed(), true);
+  assert(escapeUntrusted("x".repeat(1e7)).length < MAX_UNTRUSTED_TEXT + 30);
 });
 
 /** Lines without a limit of their rate in the way. */

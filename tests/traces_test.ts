@@ -169,10 +169,10 @@ Deno.test("an executable that deno compile makes is refused, before anything is 
 
 for (
   const [collector, complaint] of [
-    ["otel.example.com:4318", "is no address with a port"],
-    ["127.0.0.1", "is no address with a port"],
+    ["otel.example.com:4318", "is not an address with a port"],
+    ["127.0.0.1", "is not an address with a port"],
     ["http://127.0.0.1:4318", "is a wildcard, a range or a URL"],
-    ["0.0.0.0:4318", "names no single host"],
+    ["0.0.0.0:4318", "is not a single host"],
   ] as const
 ) {
   Deno.test(`the collector ${collector} is refused`, async () => {

@@ -63,7 +63,7 @@ Deno.test("data beside the code may be read, written and created in", () => {
   );
 });
 
-Deno.test("no path that comes back to life at the next reload can be written, and each can be read", () => {
+Deno.test("no path that the next reload would run can be written, and each can be read", () => {
   const cases: [string, string][] = [
     ["/srv/app/src/main.ts", "unveil_over_module"],
     ["/srv/app/src", "unveil_over_module"],
@@ -371,8 +371,8 @@ Deno.test("an error says which file is writable, why that is refused and how to 
   const [problem] = checkConfig({ ...CONFIG, unveil }, FACTS, system);
   assertEquals(problem?.key, 'unveil["/srv/app/src/lib"]');
   assertStringIncludes(problem?.message ?? "", '"/srv/app/src/lib/page.ts"');
-  assertStringIncludes(problem?.message ?? "", "comes back to life at the next reload");
-  assertStringIncludes(problem?.hint ?? "", "a folder of its own");
+  assertStringIncludes(problem?.message ?? "", "the next reload would run");
+  assertStringIncludes(problem?.hint ?? "", "a separate folder");
 });
 
 Deno.test("checkConfig asks the real machine for links and missing folders", async () => {

@@ -61,6 +61,11 @@ Deno.test("an upgrade keeps process, listener and what is in flight, is refused 
       // The old one, on a connection that it still has: it was replaced, and nobody stops.
       const { status, text } = await kept.ask("/ready");
       assertEquals({ status, text }, { status: 200, text: "ready\n" });
+      // What it prints is read still.
+      await until(
+        "what the old one prints",
+        () => server.eventsOf("worker_output").some(({ role }) => role === "former"),
+      );
       assertEquals(await held.release(), "one whole");
       // Reaped, too: a zombie has a status file still.
       await until("the old worker to leave", () => !readStatus(old!));
@@ -148,7 +153,10 @@ Deno.test("an upgrade whose start fails leaves the old processes serving on ever
   const look = async () => ({
     inodes: [project.port, metrics].map(listeningInode),
     app: await server.text("/a"),
-    figures: (await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text()).length > 0,
+    // A connection of its own: one that is kept open may end with the process that it leads to.
+    figures: (await (await fetch(`http://127.0.0.1:${metrics}/metrics`, {
+      headers: { connection: "close" },
+    })).text()).length > 0,
   });
   const before = await look();
   // The rehearsal does not see it, since it binds nothing that is in use.

@@ -134,9 +134,12 @@ const WRONG_APPS: Record<string, [Record<string, unknown>, string]> = {
   "a function as default": [{ default: () => new Response() }, "default export has no fetch"],
   "a string as default": [{ default: "app" }, "default export has no fetch"],
   "a fetch that is no function": [{ default: { fetch: "x" } }, "default export has no fetch"],
-  "an open that is no function": [{ default: FETCHER, open: 1 }, "export open is no function"],
-  "an open that is null": [{ default: FETCHER, open: null }, "export open is no function"],
-  "a close that is no function": [{ default: FETCHER, close: {} }, "export close is no function"],
+  "an open that is no function": [{ default: FETCHER, open: 1 }, "export open is not a function"],
+  "an open that is null": [{ default: FETCHER, open: null }, "export open is not a function"],
+  "a close that is no function": [
+    { default: FETCHER, close: {} },
+    "export close is not a function",
+  ],
 };
 
 for (const [what, [module, message]] of Object.entries(WRONG_APPS)) {
@@ -342,7 +345,7 @@ Deno.test("only event streams are ended by a drain: a download goes on to its en
 class FakeConnection implements Connection {
   inFlight = 0;
   idleSinceMs = performance.now();
-  told = false;
+  closeAnnounced = false;
   uploading = false;
   closed = 0;
   /** What was in flight whenever it was told to close. */
@@ -427,9 +430,9 @@ Deno.test("an answer during the drain gives its connection a new grace", async (
 Deno.test("a client that asks on though it was told to go is closed after the grace", async () => {
   const traffic = new Traffic();
   const asking = new FakeConnection(traffic, 1);
-  asking.told = true;
+  asking.closeAnnounced = true;
   const uploading = new FakeConnection(traffic, 1);
-  uploading.told = true;
+  uploading.closeAnnounced = true;
   uploading.uploading = true;
   const startMs = performance.now();
   const drained = drain(traffic, { ...LIMITS, idleGraceMs: 300 });

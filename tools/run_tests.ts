@@ -157,7 +157,7 @@ async function run(tier: Tier): Promise<number> {
   if (skips.length > 0) {
     say(`Skipped:\n${skips.map(({ name, why }) => `  ${name}: ${why}`).join("\n")}`);
   }
-  // A test that ignores itself without a reason would be a hole that nobody sees.
+  // A test that ignores itself without a reason would be an unnoticed gap.
   const unexplained = Math.max(0, ignored - skips.length);
   if (unexplained > 0) say(`${unexplained} tests were ignored and give no reason`);
   if (success) await Deno.remove(folder, { recursive: true });

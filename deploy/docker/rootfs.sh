@@ -1,6 +1,6 @@
 #!/bin/sh
-# deploy/docker/rootfs.sh EXECUTABLE FOLDER: fills FOLDER with all that a container of a portable
-# executable has in it. Needs busybox-static and ca-certificates, and root, to give folders away.
+# deploy/docker/rootfs.sh EXECUTABLE FOLDER: fills FOLDER with the root file system for a portable
+# executable. Needs busybox-static and ca-certificates, and root, to change owners.
 set -eu
 executable=$1 root=$2
 name=$(basename "$executable")
@@ -8,16 +8,16 @@ user=10001
 
 mkdir -p "$root/bin" "$root/etc/ssl/certs" "$root/app" "$root/proc" "$root/dev" "$root/sys"
 cp "$(command -v busybox)" "$root/bin/busybox"
-# What the executable's header calls, grep for the health check, sleep for Kubernetes' preStop, and
-# nothing else. Debian's busybox has no flock.
+# The programs that the executable's header calls, grep for the health check, and sleep for Kubernetes'
+# preStop. Debian's busybox has no flock.
 cp "$(command -v flock)" "$root/bin/flock"
 for applet in sh cat chmod cmp env find grep gzip head id ln mkdir mv printf pwd rm sed sleep \
   sha256sum sort stat tail tar tr; do
   ln -sf busybox "$root/bin/$applet"
 done
 
-# The libraries of flock and of the deno program inside, where their loader looks for them. The
-# program is unpacked for that, which also shows that it runs.
+# The libraries of flock and of the deno program inside, where the loader looks for them. The program is
+# unpacked for that, which also shows that it runs.
 unpacked=$(mktemp -d)
 trap 'rm -rf "$unpacked"' EXIT
 HOLDFAST_CACHE=$unpacked/cache "$executable" --unpack --state "$unpacked" >/dev/null

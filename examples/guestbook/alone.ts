@@ -1,6 +1,6 @@
 /**
  * The guestbook without Holdfast, for a look at it: `deno run --allow-all alone.ts`. The helpers run
- * in this process, so nothing here is kept apart from anything. An entry of its own, since `main.tsx`
+ * in this process, so nothing here is kept apart from anything. A separate entry, since `main.tsx`
  * must not bring decoders into a worker.
  */
 import { createGuestbook } from "./guestbook.tsx";

@@ -9,7 +9,7 @@ export const MAX_PHOTO_BYTES = MAX_SOURCE_BYTES;
 /** One MiB above the photo, for the text fields and the multipart frame. */
 export const MAX_BODY_BYTES = 6 * 1024 * 1024;
 
-/** What the visitor typed, kept so that nobody has to type it twice. */
+/** What the visitor typed, kept so that it need not be typed twice. */
 export interface Draft {
   name: string;
   message: string;
@@ -18,7 +18,7 @@ export interface Draft {
 export type Problems = Partial<Record<"name" | "message" | "photo", string>>;
 
 export interface Signing extends Draft {
-  /** A stranger's bytes: whether they are a picture, only the helper finds out. */
+  /** Untrusted bytes: only the helper finds out whether they are a picture. */
   photo?: Uint8Array<ArrayBuffer>;
 }
 export type ReadForm =

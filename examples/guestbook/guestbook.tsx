@@ -16,7 +16,7 @@ import { type Tell, Teller } from "./teller.ts";
 import { BookPage, type BookProps, EntryCard, NoticePage } from "./views.tsx";
 import { NOTICES, type NoticeStatus } from "./notices.ts";
 
-/** Whoever decodes strangers' photos, which the app itself never does. */
+/** Decodes uploaded photos, which the app itself never does. */
 export interface Pictures {
   make(photo: Uint8Array<ArrayBuffer>): Promise<Made>;
 }
@@ -140,7 +140,7 @@ export function createGuestbook(options: GuestbookOptions): Guestbook {
       frameAncestors: NONE,
     },
     xFrameOptions: "DENY",
-    // Only whoever terminates TLS knows whether this host is HTTPS for good.
+    // Only the proxy that terminates TLS knows whether this host is always HTTPS.
     strictTransportSecurity: false,
   }));
 
@@ -179,7 +179,7 @@ export function createGuestbook(options: GuestbookOptions): Guestbook {
     c.header("Content-Length", String(photo.sizeBytes));
     c.header("Content-Disposition", "inline");
     c.header("Cache-Control", "public, max-age=31536000, immutable");
-    // Nobody reads the body of an answer to HEAD, so nobody would close the file.
+    // The body of an answer to HEAD is not read, so the file would not be closed.
     if (c.req.raw.method !== "HEAD") return c.body(photo.file.readable);
     photo.file.close();
     return c.body(null);
@@ -188,7 +188,7 @@ export function createGuestbook(options: GuestbookOptions): Guestbook {
   app.get("/events", (c) => {
     c.header("Content-Type", "text/event-stream; charset=utf-8");
     c.header("Cache-Control", "no-store");
-    // As with photos: nobody would ever cancel the stream of a HEAD.
+    // As with photos: the stream of a HEAD would never be cancelled.
     if (c.req.raw.method === "HEAD") return c.body(null);
     // A browser that reconnects knows better than the page it once loaded.
     const after = c.req.header("Last-Event-ID") || c.req.query("after");

@@ -37,7 +37,7 @@ const encoder = new TextEncoder();
 
 /**
  * Polls instead of listening to an in-process emitter: during a reload the entry may have been
- * signed in the other generation. Runs no timer while nobody is connected.
+ * signed in the other generation. Runs no timer while no client is connected.
  */
 export class LiveFeed implements Disposable {
   #source: LiveSource;

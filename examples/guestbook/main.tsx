@@ -1,6 +1,6 @@
 /**
  * The guestbook as Holdfast runs it: a default export with `fetch`, and `open` and `close` around it.
- * What is dangerous, reading strangers' photos and dialling out, is done by its two helpers.
+ * Its two helpers do what is dangerous: decoding uploaded photos and connecting out.
  */
 import { helper } from "holdfast/helper";
 import { createGuestbook } from "./guestbook.tsx";

@@ -1,4 +1,4 @@
-/** Tells of new entries, on the side: nobody who signs waits for it, or is bothered by its failure. */
+/** Sends new entries in the background: signing neither waits for it nor fails with it. */
 import type { TellOutcome, Told } from "./helpers/notify_contract.ts";
 
 /** Tells of one entry. */

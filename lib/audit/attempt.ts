@@ -1,4 +1,4 @@
-/** What an attempt to escape is, and what the suspect and its auditor say to each other about it. */
+/** What an attempt to escape is, and what the subject and its auditor say to each other about it. */
 import * as z from "zod/mini";
 
 /**
@@ -10,22 +10,22 @@ import * as z from "zod/mini";
  */
 export type Expectation = "stops" | "open" | "contained";
 
-/** What kinds of processes a suspect may stand in the place of. */
+/** The kinds of processes that a subject may run as. */
 export type Kind = "worker" | "helper" | "logger";
 
 /**
  * How the auditor, from outside, knows that an attempt got through.
  *
- * - `secret`: what it returned holds the secret that lies outside the suspect's reach.
- * - `change`: something of the world outside the suspect's folder has changed, its times included.
+ * - `secret`: what it returned holds the secret that lies outside the subject's reach.
+ * - `change`: something of the world outside the subject's folder has changed, its times included.
  * - `contact`: one of the canary servers heard from it.
- * - `decoy`: the decoy process is gone or stopped.
- * - `ended`: the suspect is gone, in the way that `end` tells, and its sibling is not.
- * - `bounded`: it returned something, and nobody around it came to harm: every other process lives,
- *   answers others, and holds no file that the suspect has sent it. For what is contained.
+ * - `canary`: the canary process is gone or stopped.
+ * - `ended`: the subject is gone, in the way that `end` tells, and its sibling is not.
+ * - `bounded`: it returned something, and no other process was harmed: every other process lives,
+ *   answers others, and holds no file that the subject has sent it. For what is contained.
  * - `claim`: it returned something other than `false`, `null` or `undefined`; for what cannot be seen from outside.
  */
-export type Proof = "secret" | "change" | "contact" | "decoy" | "ended" | "bounded" | "claim";
+export type Proof = "secret" | "change" | "contact" | "canary" | "ended" | "bounded" | "claim";
 
 export const AREAS = [
   "read",
@@ -55,16 +55,16 @@ export interface Attempt {
   /** Why a layer leaves it open or bounds it only; a Deno advisory, if it is one. */
   readonly note?: string;
   /**
-   * The kernel leaves it open for an app that may dial: anybody at all, names (which are asked for by
-   * datagrams), or every port of somebody.
+   * The kernel leaves it open for an app that may connect: to any host, by names (which are looked up by
+   * datagrams), or to every port of a host.
    */
   readonly openWith?: "anybody" | "names" | "ports";
   readonly proof: Proof;
   /** Makes sense in some kinds of processes alone, and why it does not in the others. */
   readonly only?: { readonly in: readonly Kind[]; readonly since: string };
-  /** Runs in a process of its own: it may end it, or leave it changed. */
+  /** Runs in a separate process: it may end it, or leave it changed. */
   readonly alone?: true;
-  /** The suspect may die of it; without the proof that counts as a refusal. */
+  /** The subject may die of it; without the proof that counts as a refusal. */
   readonly fatal?: true;
   /** For the proof `ended`: how its end must read. */
   readonly end?: RegExp;
@@ -77,7 +77,7 @@ export interface Attempt {
   /** How a refusal may read, besides the usual names and codes. */
   readonly refusal?: RegExp;
   /**
-   * Runs in the suspect. It returns what it got, and throws if it was refused. It must not harm
+   * Runs in the subject. It returns what it got, and throws if it was refused. It must not harm
    * anything but what the world names.
    */
   run(world: World): unknown;
@@ -85,7 +85,7 @@ export interface Attempt {
 
 const Port = z.int().check(z.minimum(1), z.maximum(65_535));
 
-/** What the suspect may try itself on. Everything is a throw-away but what is said to be real. */
+/** What attempts may aim at. All of it is throw-away, except what is marked as real. */
 export const World = z.strictObject({
   /** Holds everything below. */
   folder: z.string(),
@@ -104,7 +104,7 @@ export const World = z.strictObject({
   /** Servers on 127.0.0.1 that count who speaks to them. */
   tcpPort: Port,
   udpPort: Port,
-  /** Nobody listens there. */
+  /** Nothing listens there. */
   freePort: Port,
   /** A server's socket, in a folder that is not unveiled. */
   unixSocket: z.string(),
@@ -113,23 +113,23 @@ export const World = z.strictObject({
   /** The abstract Unix socket of a server: its name without the first NUL. */
   abstractSocket: z.string(),
   /** A process of the same user, with the secret in its environment. */
-  decoyPid: z.int(),
+  canaryPid: z.int(),
   /** Another process of the same kind: another worker, or another instance of the same helper. */
   siblingPid: z.int(),
-  /** A helper of the same config that the suspect is not; a worker has a lane to it. */
+  /** A helper of the same config that the subject is not; a worker has a lane to it. */
   helperPid: z.int(),
   helperName: z.string(),
   /** Unveiled `rwc` to that helper alone: `secret.txt`, `file.txt`. */
   helperFolder: z.string(),
   /** That helper alone may dial it. */
   helperPort: Port,
-  /** A worker of the same config; if the suspect is a helper, it has a lane to it. */
+  /** A worker of the same config; if the subject is a helper, it has a lane to it. */
   workerPid: z.int(),
   /** Unveiled `rwc` to that worker alone: `secret.txt`, `file.txt`. */
   workerFolder: z.string(),
   /** That worker alone may dial it. */
   workerPort: Port,
-  /** The auditor, in the supervisor's place; the secret is in its memory. Real: signal it 0 only. */
+  /** The auditor, which acts as the supervisor; the secret is in its memory. Real: signal it 0 only. */
   supervisorPid: z.int(),
   supervisorThreads: z.array(z.int()),
   /** Real: never change them. */
@@ -144,11 +144,11 @@ export const World = z.strictObject({
 });
 export type World = z.infer<typeof World>;
 
-/** What the auditor tells the suspect. */
+/** What the auditor tells the subject. */
 export const Order = z.strictObject({ id: z.string(), world: World });
 export type Order = z.infer<typeof Order>;
 
-/** What the suspect says came of it; nobody believes it without a proof. */
+/** The outcome as the subject reports it; it counts only with a proof. */
 export const Report = z.strictObject({
   returned: z.optional(z.string()),
   thrown: z.optional(z.strictObject({

@@ -1,25 +1,27 @@
-/** The whole audit: every attempt in every mode, in the place of every process of a project's real config. */
+/** The whole audit: every attempt in every mode, against every process of a project's real config. */
 import { join } from "node:path";
 import type { Compartment, Config } from "../config/config.ts";
-import { keepDescriptors } from "../os/descriptor.ts";
+import { closeAllOnExec } from "../os/descriptor.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import type { Wall } from "../sandbox/wall.ts";
-import { bundle, findCaches, HOLDFAST_FOLDER } from "../supervisor/prepare.ts";
+import { planCode } from "../planner/plan_code.ts";
+import { findDenoDir } from "../supervisor/image_store.ts";
+import { bundle, HOLDFAST_FOLDER } from "../planner/programs.ts";
 import { realSystem, type System } from "../supervisor/system.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
 import type { Area, Attempt, Kind } from "./attempt.ts";
 import { ATTEMPTS } from "./attempts/catalogue.ts";
 import { Auditor } from "./auditor.ts";
-import { type CastFacts, castOf, type Place, placesOf, requestOf, wallOf } from "./cast.ts";
+import { requestOf, type SetupFacts, setupFor, type Target, targetsOf, wallOf } from "./setup.ts";
 import { type Mode, MODES } from "./mode.ts";
-import { type RealPlaces, Scene } from "./scene.ts";
+import { Fixture, type RealPaths } from "./fixture.ts";
 import type { Result } from "./verdict.ts";
 
-/** How many scenes are played at once: an attempt is mostly a wait for what comes of it. */
-const STAGES = 4;
+/** How many runs go side by side: an attempt mostly waits for its outcome. */
+const MAX_PARALLEL_RUNS = 4;
 
 /**
- * What is tried in a helper's place in the modes that take a layer away, besides everything in the
+ * What is tried against a helper in the modes that take a layer away, besides everything in the
  * way in which it ships: the areas in which a helper's layers differ from the worker's. All others
  * are the same program behind the same rules, which the worker's four modes have shown.
  */
@@ -27,23 +29,23 @@ const OF_A_HELPER: readonly Area[] = ["network", "helper"];
 
 export interface AuditOptions {
   readonly configFile: string;
-  /** Also what uses up the machine. */
+  /** Also the attempts that use up the machine. */
   readonly stress?: boolean;
   /** What the config is loaded with. */
-  readonly system?: Pick<System, "loadConfig" | "findDenoDir" | "prepareApp">;
+  readonly system?: Pick<System, "loadConfig" | "planCode">;
   /** Which attempts; the default is all. */
   readonly attempts?: readonly Attempt[];
   /** Which modes; the default is all, and for helpers the selection of {@linkcode OF_A_HELPER}. */
   readonly modes?: readonly Mode[];
-  /** Which of them in which place; the default is all in each. */
-  readonly chosen?: (attempt: Attempt, place: Place) => boolean;
-  /** In whose places; the default is everybody's. */
-  readonly places?: readonly Place[];
-  /** Told of each result as it comes. */
+  /** Which attempts against which target; the default is all against each. */
+  readonly chosen?: (attempt: Attempt, target: Target) => boolean;
+  /** Which targets; the default is all that the config has. */
+  readonly targets?: readonly Target[];
+  /** Called with each result as it comes. */
   readonly onResult?: (result: Result) => void;
-  /** Changes the wall before it is built, for tests of the audit itself. */
+  /** Changes the subject's wall before it is built, for tests of the audit itself. */
   readonly alterWall?: (wall: Wall) => Wall;
-  /** Changes the arguments of the suspects, for tests of the audit itself. */
+  /** Changes the subject's arguments, for tests of the audit itself. */
   readonly alterArguments?: (args: string[]) => string[];
 }
 
@@ -52,20 +54,20 @@ function isOfAHelper({ area, deno, kernel }: Attempt): boolean {
   return OF_A_HELPER.includes(area) && (deno !== "contained" || kernel !== "contained");
 }
 
-/** One place in one mode. */
-interface Act {
-  readonly place: Place;
+/** One target in one mode. */
+interface Run {
+  readonly target: Target;
   readonly mode: Mode;
   readonly attempts: readonly Attempt[];
 }
 
-/** What all acts have in common. */
-interface Setting {
+/** What all runs have in common. */
+interface RunContext {
   readonly options: AuditOptions;
   readonly real: Config;
   readonly denoDir: string;
   readonly abi: number;
-  readonly castFacts: CastFacts;
+  readonly setupFacts: SetupFacts;
   readonly sources: Readonly<Record<Kind, string>>;
 }
 
@@ -76,70 +78,73 @@ interface Setting {
  */
 export async function audit(options: AuditOptions): Promise<Result[]> {
   const { system = realSystem } = options;
-  keepDescriptors();
+  closeAllOnExec();
   const real = await system.loadConfig(options.configFile);
-  const denoDir = await system.findDenoDir(real);
-  const [modules, sources] = await Promise.all([
-    system.prepareApp(real, denoDir),
-    bundleSuspects(),
+  const denoDir = await findDenoDir();
+  const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_audit_" }));
+  // Subjects with an account are to read what they run.
+  await Deno.chmod(folder, 0o711);
+  await using files = new AsyncDisposableStack();
+  files.defer(() => Deno.remove(folder, { recursive: true }));
+  const [code, sources] = await Promise.all([
+    system.planCode(real, undefined, () => planCode(real, { images: join(folder, "images") })),
+    bundleSubjects(),
   ]);
   const abi = landlockAbi();
   requireWall(abi);
-  const castFacts = {
-    modules,
+  const setupFacts = {
+    code,
     logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
     hasLogFolder: real.log.folder !== undefined && await isThere(real.log.folder),
   };
-  const setting = { options, real, denoDir, abi, castFacts, sources };
-  const acts = plan(options, placesOf(real));
-  const results: Result[][] = acts.map(() => []);
-  const left = [...acts.keys()];
-  await Promise.all(Array.from({ length: STAGES }, async () => {
+  const context = { options, real, denoDir, abi, setupFacts, sources };
+  const runs = plan(options, targetsOf(real));
+  const results: Result[][] = runs.map(() => []);
+  const left = [...runs.keys()];
+  await Promise.all(Array.from({ length: MAX_PARALLEL_RUNS }, async () => {
     for (let next = left.shift(); next !== undefined; next = left.shift()) {
-      results[next] = await play(acts[next]!, setting);
+      results[next] = await execute(runs[next]!, context);
     }
   }));
   return results.flat();
 }
 
-/** What is tried where. The longest acts come first, so that none is left to be waited for at the end. */
+/** The runs, the longest first, so that none is left to be waited for at the end. */
 function plan(
-  { attempts = ATTEMPTS, chosen = () => true, modes, places }: AuditOptions,
-  all: readonly Place[],
-): Act[] {
-  const acts = (places ?? all).flatMap((place) =>
-    (modes ?? MODES).map((mode): Act => {
-      const selected = place === "worker" || modes !== undefined || mode.name === "both"
+  { attempts = ATTEMPTS, chosen = () => true, modes, targets }: AuditOptions,
+  all: readonly Target[],
+): Run[] {
+  const runs = (targets ?? all).flatMap((target) =>
+    (modes ?? MODES).map((mode): Run => {
+      const selected = target === "worker" || modes !== undefined || mode.name === "both"
         ? attempts
         : attempts.filter(isOfAHelper);
-      return { place, mode, attempts: selected.filter((attempt) => chosen(attempt, place)) };
+      return { target, mode, attempts: selected.filter((attempt) => chosen(attempt, target)) };
     })
   );
-  return acts.toSorted((a, b) => b.attempts.length - a.attempts.length);
+  return runs.toSorted((a, b) => b.attempts.length - a.attempts.length);
 }
 
-async function play(
-  { place, mode, attempts }: Act,
-  { options, real, denoDir, abi, castFacts, sources }: Setting,
+async function execute(
+  { target, mode, attempts }: Run,
+  { options, real, denoDir, abi, setupFacts, sources }: RunContext,
 ): Promise<Result[]> {
-  await using scene = await Scene.set(real.account);
-  const cast = castOf(real, place, scene, castFacts);
+  await using fixture = await Fixture.create(real.account);
+  const setup = setupFor(real, target, fixture, setupFacts);
   const facts = {
     ...{ arch: Deno.build.arch, abi, denoProgram: Deno.execPath() },
-    caches: findCaches(denoDir),
-    forbidden: scene.path("outside/secret.txt"),
+    forbidden: fixture.path("outside/secret.txt"),
   };
   const { alterWall = same, alterArguments = same, stress = false, onResult } = options;
-  const dialling = wallOf(cast.suspect, facts);
+  const dialling = wallOf(setup.subject, facts);
   const wall = alterWall(dialling);
-  const request = requestOf(cast.suspect, mode, { denoDir, sources });
+  const request = requestOf(setup.subject, mode, sources);
   const altered = { ...request, args: alterArguments([...request.args]) };
   await using auditor = await Auditor.open({
-    ...{ place, mode, cast, scene, dialling, stress },
-    places: realPlaces(real, cast.suspect.compartment, denoDir),
-    wallOf: (part) => part === cast.suspect ? wall : wallOf(part, facts),
-    requestOf: (part) =>
-      part === cast.suspect ? altered : requestOf(part, mode, { denoDir, sources }),
+    ...{ target, mode, setup, fixture, dialling, stress },
+    paths: realPaths(real, setup.subject.compartment, denoDir),
+    wallOf: (spec) => spec === setup.subject ? wall : wallOf(spec, facts),
+    requestOf: (spec) => spec === setup.subject ? altered : requestOf(spec, mode, sources),
   });
   const results: Result[] = [];
   for (const attempt of attempts) {
@@ -163,12 +168,12 @@ function same<T>(value: T): T {
   return value;
 }
 
-async function bundleSuspects(): Promise<Record<Kind, string>> {
+async function bundleSubjects(): Promise<Record<Kind, string>> {
   const folder = await Deno.makeTempDir({ prefix: "holdfast_audit_" });
   try {
     const [worker, helper] = await Promise.all([
-      bundle(folder, "lib/audit/suspect_worker.ts"),
-      bundle(folder, "lib/audit/suspect_helper.ts"),
+      bundle(folder, "lib/audit/subject_worker.ts"),
+      bundle(folder, "lib/audit/subject_helper.ts"),
     ]);
     return { worker, helper, logger: helper };
   } finally {
@@ -176,7 +181,7 @@ async function bundleSuspects(): Promise<Record<Kind, string>> {
   }
 }
 
-function realPlaces(config: Config, { app }: Compartment, denoDir: string): RealPlaces {
+function realPaths(config: Config, { app }: Compartment, denoDir: string): RealPaths {
   return {
     configFile: config.file,
     module: app.module,

@@ -5,75 +5,74 @@ import { workerGrants } from "../sandbox/worker_command.ts";
 import { bringUp, killWorker } from "../supervisor/bring_up.ts";
 import { bindListener, type Listener } from "../supervisor/listener.ts";
 import { settlesWithin } from "../supervisor/timeouts.ts";
-import { type Spawner, startSpawner } from "../supervisor/spawner.ts";
+import { startSpawner } from "../supervisor/spawner.ts";
 import type { SpawnRequest } from "../supervisor/spawner_message.ts";
 import { HelperLanes } from "../supervisor/lanes.ts";
 import { describeDeath, WorkerProcess } from "../supervisor/worker_process.ts";
-import { type Cast, freeAddress, type Part, type Place } from "./cast.ts";
-import { byCalls, byRequests, type Contact } from "./contact.ts";
+import { freeAddress, type ProcessSpec, type Setup, type Target } from "./setup.ts";
+import { callClient, type Client, httpClient } from "./client.ts";
 import type { Mode } from "./mode.ts";
-import { type RealPlaces, type Scene, SCENE_HELPER } from "./scene.ts";
+import { type Fixture, FIXTURE_HELPER, type RealPaths } from "./fixture.ts";
 import {
+  classify,
   describe,
   type Dialling,
   expectedOutcome,
-  judge,
   type Observation,
   type Result,
 } from "./verdict.ts";
 
-/** What a proof from outside may need to arrive where none is expected: a datagram, a signal. */
+/** How long to wait for a proof from outside, such as a datagram, where none is expected. */
 const SETTLE_MS = 30;
 
-/** How long one may take that is expected: a busy machine takes its time. */
+/** How long to wait for a proof that is expected; a busy machine takes its time. */
 const PROOF_MS = 10_000;
 
-/** How long a suspect may take to be ended, or to end. */
+/** How long a subject may take to be ended, or to end. */
 const ENDING_MS = 30_000;
 
 export interface AuditorOptions {
-  readonly place: Place;
+  readonly target: Target;
   readonly mode: Mode;
-  readonly cast: Cast;
-  readonly places: RealPlaces;
-  readonly scene: Scene;
+  readonly setup: Setup;
+  readonly paths: RealPaths;
+  readonly fixture: Fixture;
   /** The walls of the modes with a kernel's. */
-  readonly wallOf: (part: Part) => Wall;
-  /** How a part is spawned in this mode. */
-  readonly requestOf: (part: Part) => SpawnRequest;
-  /** What of the network the suspect's policy gives. */
+  readonly wallOf: (spec: ProcessSpec) => Wall;
+  /** How a process is spawned in this mode. */
+  readonly requestOf: (spec: ProcessSpec) => Omit<SpawnRequest, "wall">;
+  /** What of the network the subject's policy gives. */
   readonly dialling: Dialling;
   readonly stress: boolean;
 }
 
-/** Where processes of a part come from: a spawner of their own, and a listener if they are workers. */
+/** Where processes of one spec come from, with a listener if they are workers. */
 interface Source {
-  readonly part: Part;
-  readonly spawner: Spawner;
+  readonly spec: ProcessSpec;
   readonly listener: Listener | undefined;
 }
 
-/** A process that lives, and how to speak to it. */
-interface Actor {
+/** A running process, and a client of it. */
+interface RunningProcess {
   readonly process: WorkerProcess;
-  readonly contact: Contact;
+  readonly client: Client;
 }
 
-/** The processes around the suspect. */
+/** The processes around the subject. */
 type Neighbour = "sibling" | "helper" | "worker";
 
-/** Makes attempts in one place and one mode. */
+/** Makes attempts against one target in one mode. */
 export class Auditor implements AsyncDisposable {
   readonly #options: AuditorOptions;
   readonly #lanes = new HelperLanes();
   readonly #sources: Source[] = [];
-  /** What comes from one spawner shares its wall: the suspect's is another than its sibling's. */
-  #suspects!: Source;
+  /** Processes of one spawner share its wall, so the subject and its sibling have one each. */
+  #subjects!: Source;
   readonly #neighbours = new Map<Neighbour, Source>();
-  readonly #living = new Map<Neighbour, Actor>();
+  readonly #living = new Map<Neighbour, RunningProcess>();
   #processes = 0;
-  #suspect: Actor | undefined;
-  /** Whether nothing has happened in the suspect since it was spawned. */
+  #subject: RunningProcess | undefined;
+  /** Whether nothing has happened in the subject since it was spawned. */
   #fresh = false;
 
   constructor(options: AuditorOptions) {
@@ -82,12 +81,12 @@ export class Auditor implements AsyncDisposable {
 
   static async open(options: AuditorOptions): Promise<Auditor> {
     const auditor = new Auditor(options);
-    const { suspect, helperPart, workerPart } = options.cast;
+    const { subject, helperSpec, workerSpec } = options.setup;
     try {
-      auditor.#suspects = await auditor.#source(suspect);
-      auditor.#neighbours.set("sibling", await auditor.#source(suspect));
-      auditor.#neighbours.set("helper", await auditor.#source(helperPart));
-      if (workerPart) auditor.#neighbours.set("worker", await auditor.#source(workerPart));
+      auditor.#subjects = await auditor.#source(subject);
+      auditor.#neighbours.set("sibling", await auditor.#source(subject));
+      auditor.#neighbours.set("helper", await auditor.#source(helperSpec));
+      if (workerSpec) auditor.#neighbours.set("worker", await auditor.#source(workerSpec));
       await auditor.#bringUpNeighbours();
     } catch (error) {
       await auditor[Symbol.asyncDispose]();
@@ -96,32 +95,29 @@ export class Auditor implements AsyncDisposable {
     return auditor;
   }
 
-  async #source(part: Part): Promise<Source> {
-    const { mode, wallOf } = this.#options;
+  async #source(spec: ProcessSpec): Promise<Source> {
     const source = {
-      part,
-      spawner: startSpawner(),
-      listener: part.kind === "worker" ? await bindListener(freeAddress()) : undefined,
+      spec,
+      listener: spec.kind === "worker" ? await bindListener(freeAddress()) : undefined,
     };
     this.#sources.push(source);
-    await source.spawner.confine(mode.kernel ? wallOf(part) : undefined);
     return source;
   }
 
   /** Sees to it that all are there; an attempt may have ended one. */
   async #bringUpNeighbours(): Promise<void> {
     await Promise.all([...this.#neighbours].map(async ([neighbour, source]) => {
-      const actor = this.#living.get(neighbour);
-      if (actor?.process.alive) return;
+      const running = this.#living.get(neighbour);
+      if (running?.process.alive) return;
       this.#living.set(neighbour, await this.#spawn(source, neighbour));
     }));
   }
 
   /** Makes one attempt. Never fails: what goes wrong is part of the result. */
   async make(attempt: Attempt): Promise<Result> {
-    const { place, mode, stress } = this.#options;
+    const { target, mode, stress } = this.#options;
     const result = (outcome: Result["outcome"], detail: string, asExpected: boolean): Result => ({
-      ...{ attempt, place, mode, outcome, detail, asExpected },
+      ...{ attempt, target, mode, outcome, detail, asExpected },
     });
     const skip = this.#reasonToSkip(attempt, stress);
     if (skip !== undefined) return result("skipped", skip, true);
@@ -135,7 +131,7 @@ export class Auditor implements AsyncDisposable {
     } catch (error) {
       return result("unclear", `The audit itself failed: ${(error as Error).message}`, false);
     }
-    const outcome = judge(attempt, observation);
+    const outcome = classify(attempt, observation);
     if (outcome === "refused" && mode.name === "neither" && this.#mayRefuse(attempt)) {
       return result("skipped", `refused without any wall: ${describe(observation)}`, true);
     }
@@ -149,12 +145,14 @@ export class Auditor implements AsyncDisposable {
   }
 
   #isRoot(): boolean {
-    return Deno.uid() === 0 && this.#options.cast.suspect.compartment.account === undefined;
+    return Deno.uid() === 0 && this.#options.setup.subject.compartment.account === undefined;
   }
 
   #reasonToSkip(attempt: Attempt, stress: boolean): string | undefined {
     const { only } = attempt;
-    if (only !== undefined && !only.in.includes(this.#options.cast.suspect.kind)) return only.since;
+    if (only !== undefined && !only.in.includes(this.#options.setup.subject.kind)) {
+      return only.since;
+    }
     if (attempt.needs === "root" && !this.#isRoot()) return "only root could do it at all";
     if (!attempt.stress) return undefined;
     if (!stress) return "uses up what the machine has: run with --stress";
@@ -162,48 +160,48 @@ export class Auditor implements AsyncDisposable {
   }
 
   async #observe(attempt: Attempt): Promise<Observation> {
-    const { scene, places } = this.#options;
+    const { fixture, paths } = this.#options;
     await this.#bringUpNeighbours();
-    if (this.#suspect === undefined) {
-      this.#suspect = await this.#spawn(this.#suspects);
+    if (this.#subject === undefined) {
+      this.#subject = await this.#spawn(this.#subjects);
       this.#fresh = true;
     }
-    const { process: suspect, contact } = this.#suspect;
-    const world = scene.world(places, this.#pids());
-    const before = scene.fingerprint();
-    const contacts = scene.contacts;
-    const answered = contact.commit({ id: attempt.id, world } satisfies Order)
+    const { process: subject, client } = this.#subject;
+    const world = fixture.world(paths, this.#pids());
+    const before = fixture.fingerprint();
+    const contacts = fixture.contacts;
+    const answered = client.runAttempt({ id: attempt.id, world } satisfies Order)
       .catch(() => undefined);
-    const died = suspect.exited.then(() => undefined);
+    const died = subject.exited.then(() => undefined);
     const report = await Promise.race([answered, died]);
     // Its connection may end before itself, as when it becomes another program.
-    if (report === undefined) await settlesWithin(suspect.exited, ENDING_MS);
+    if (report === undefined) await settlesWithin(subject.exited, ENDING_MS);
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     // What the supervisor does about it may come after the answer.
     if (attempt.proof === "ended" && !report?.thrown) {
-      await settlesWithin(suspect.exited, ENDING_MS);
+      await settlesWithin(subject.exited, ENDING_MS);
     }
     const seen = {
-      change: () => scene.fingerprint() !== before,
-      contact: () => scene.contacts > contacts,
-      decoy: () => !scene.decoyRuns,
+      change: () => fixture.fingerprint() !== before,
+      contact: () => fixture.contacts > contacts,
+      canary: () => !fixture.canaryRuns,
     };
     if (attempt.proof in seen && this.#isDue(attempt, report)) {
       await holdsWithin(seen[attempt.proof as keyof typeof seen], PROOF_MS);
     }
-    const after = scene.fingerprint();
-    const death = suspect.alive ? undefined : describeDeath(await suspect.exited);
+    const after = fixture.fingerprint();
+    const death = subject.alive ? undefined : describeDeath(await subject.exited);
     const harm = attempt.proof === "bounded" ? await this.#findHarm() : undefined;
     const claims = !["undefined", "null", "false", undefined].includes(report?.returned);
     const proven = {
-      secret: () => report?.returned?.includes(scene.secret) === true,
+      secret: () => report?.returned?.includes(fixture.secret) === true,
       ...seen,
       ended: () => death !== undefined && attempt.end?.test(death) === true && this.#allLive(),
       bounded: () => claims && harm === undefined,
       claim: () => claims,
     }[attempt.proof]();
-    if (after !== before || !scene.decoyRuns) {
-      scene.restore();
+    if (after !== before || !fixture.canaryRuns) {
+      fixture.restore();
       // Files are stamped by a clock that ticks slowly: the next change must not look like this one.
       await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     }
@@ -220,8 +218,8 @@ export class Auditor implements AsyncDisposable {
   #isDue(attempt: Attempt, report: Report | undefined): boolean {
     const { mode, dialling } = this.#options;
     if (expectedOutcome(attempt, mode, dialling) !== "through") return false;
-    // Of a signal nobody but the decoy can tell, whatever the suspect says.
-    return attempt.proof === "decoy" || judge(attempt, { report, proven: false }) !== "refused";
+    // Only the canary can tell whether a signal arrived, whatever the subject says.
+    return attempt.proof === "canary" || classify(attempt, { report, proven: false }) !== "refused";
   }
 
   #pids() {
@@ -234,74 +232,76 @@ export class Auditor implements AsyncDisposable {
     return [...this.#living.values()].every(({ process }) => process.alive);
   }
 
-  /** What has come over the processes around the suspect, if anything has. */
+  /** What harm was done to the processes around the subject, if any. */
   async #findHarm(): Promise<string | undefined> {
-    const faults = await Promise.all([...this.#living].map(async ([name, actor]) => {
-      const { process, contact } = actor;
-      if (await contact.answers()) return undefined;
+    const faults = await Promise.all([...this.#living].map(async ([name, running]) => {
+      const { process, client } = running;
+      if (await client.answers()) return undefined;
       if (process.alive) return `the ${name} does not answer any more`;
       return `the ${name} ${describeDeath(await process.exited)}`;
     }));
     const harmed = faults.find((fault) => fault !== undefined);
     if (harmed !== undefined) return harmed;
     const pids = [Deno.pid, ...[...this.#living.values()].map(({ process }) => process.pid!)];
-    const [holder] = this.#options.scene.holders(pids);
+    const [holder] = this.#options.fixture.holders(pids);
     return holder === undefined ? undefined : `process ${holder} holds what it was sent`;
   }
 
-  /** Brings up a process, with the lanes that one in its place has. */
-  async #spawn({ part, spawner, listener }: Source, neighbour?: Neighbour): Promise<Actor> {
-    const { requestOf, mode, cast } = this.#options;
-    const { config } = cast;
+  /** Brings up a process, with the lanes that one of its kind has. */
+  async #spawn(
+    { spec, listener }: Source,
+    neighbour?: Neighbour,
+  ): Promise<RunningProcess> {
+    const { requestOf, wallOf, mode, setup } = this.#options;
+    const spawner = startSpawner();
+    const { config } = setup;
     const process = new WorkerProcess(
       {
         id: ++this.#processes,
         generation: 0,
         onViolation: config.onViolation,
-        role: part.duty?.role === "helper"
-          ? { kind: "helper", name: part.duty.name, index: 0 }
+        role: spec.roleConfig?.role === "helper"
+          ? { kind: "helper", name: spec.roleConfig.name, index: 0 }
           : { kind: "worker" },
       },
       spawner,
-      requestOf(part),
+      { ...requestOf(spec), wall: mode.kernel ? wallOf(spec) : undefined },
     );
+    void process.exited.then(() => spawner.close());
     await bringUp(process, {
       config: mode.kernel ? config : { ...config, wall: "deno" },
       listeners: listener ? [listener] : [],
-      grants: workerGrants(part.compartment),
+      grants: workerGrants(spec.compartment),
       signal: new AbortController().signal,
-      ...part.duty && { duty: part.duty },
-      ...part.kind === "worker" && {
+      ...spec.roleConfig && { roleConfig: spec.roleConfig },
+      ...spec.kind === "worker" && {
         beforeLoad: () => {
           this.#lanes.connectWorker(process);
           return Promise.resolve();
         },
       },
     });
-    if (listener) return { process, contact: byRequests(listener.text) };
-    // The first lane is the auditor's own: a suspect tells it from the others by that.
-    const contact = await byCalls(process);
-    const helper = neighbour === "helper" ? SCENE_HELPER : cast.helper;
-    // Its sibling is nobody's to call.
+    if (listener) return { process, client: httpClient(listener.text) };
+    // The first lane is the auditor's own: a subject tells it from the others by that.
+    const client = await callClient(process);
+    const helper = neighbour === "helper" ? FIXTURE_HELPER : setup.helper;
+    // No worker calls its sibling.
     if (helper !== undefined && neighbour !== "sibling") {
       this.#lanes.connectHelper(process, { helper, instance: 0 });
     }
-    return { process, contact };
+    return { process, client };
   }
 
   async #dismiss(): Promise<void> {
-    const suspect = this.#suspect;
-    this.#suspect = undefined;
-    if (suspect) await killWorker(suspect.process);
+    const subject = this.#subject;
+    this.#subject = undefined;
+    if (subject) await killWorker(subject.process);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#dismiss();
     await Promise.all([...this.#living.values()].map(({ process }) => killWorker(process)));
-    for (const { spawner, listener } of this.#sources) {
-      spawner.close();
-      listener?.close();
-    }
+    for (const { listener } of this.#sources) listener?.close();
   }
 }
 

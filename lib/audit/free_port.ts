@@ -11,7 +11,7 @@ function firstEphemeralPort(): number {
   return Number(text.trim().split(/\s+/)[0]);
 }
 
-/** A port of this machine that nobody uses at the moment. */
+/** A port of this machine that is not in use. */
 export function freePort(): number {
   const count = firstEphemeralPort() - FIRST_PORT;
   while (true) {

@@ -1,5 +1,5 @@
 /**
- * Machine code for x86_64 and aarch64, as somebody brings it along who has taken an engine over.
+ * Machine code for x86_64 and aarch64, as an attacker who has taken an engine over would use.
  * That for aarch64 was run in an emulator only.
  */
 import { Buffer } from "node:buffer";

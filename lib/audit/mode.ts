@@ -1,6 +1,6 @@
 /** The four ways in which every attempt is made. */
 
-/** Which layers hold the suspect. */
+/** Which layers hold the subject. */
 export interface Mode {
   readonly name: "neither" | "deno" | "kernel" | "both";
   readonly title: string;

@@ -1,5 +1,5 @@
 /**
- * The suspect's native hand: system calls as a taken-over engine could make them. Under Deno's own
+ * The subject's native hand: system calls as a taken-over engine could make them. Under Deno's own
  * permissions it is refused at the first step; with them wide open it stands for machine code.
  */
 import { numberOf, type SystemCall } from "../sandbox/seccomp.ts";

@@ -1,13 +1,13 @@
 /** An audit's results, process by process and attempt by attempt. Pure. */
 import type { Area, Attempt } from "./attempt.ts";
-import type { Place } from "./cast.ts";
+import type { Target } from "./setup.ts";
 import type { Mode } from "./mode.ts";
 import { isContained, type Outcome, type Result } from "./verdict.ts";
 
-/** One attempt in one place, over all modes in which it was made. */
+/** One attempt against one target, over all modes in which it was made. */
 export interface Line {
-  /** In whose place: `worker`, `helper NAME`, or `logger`. */
-  readonly process: Place;
+  /** The target: `worker`, `helper NAME`, or `logger`. */
+  readonly process: Target;
   readonly id: string;
   readonly area: Area;
   readonly title: string;
@@ -34,11 +34,11 @@ export interface Summary {
 
 /** Sums up. */
 export function summarize(results: readonly Result[]): Summary {
-  const byPlace = Map.groupBy(results, ({ place }) => place);
-  const places = [...byPlace.keys()].sort((a, b) => rank(a) - rank(b));
-  const lines = places.flatMap((place) => {
-    const byAttempt = Map.groupBy(byPlace.get(place)!, ({ attempt }) => attempt);
-    return [...byAttempt].map(([attempt, all]) => toLine(place, attempt, all));
+  const byTarget = Map.groupBy(results, ({ target }) => target);
+  const targets = [...byTarget.keys()].sort((a, b) => rank(a) - rank(b));
+  const lines = targets.flatMap((target) => {
+    const byAttempt = Map.groupBy(byTarget.get(target)!, ({ attempt }) => attempt);
+    return [...byAttempt].map(([attempt, all]) => toLine(target, attempt, all));
   });
   const counts = { held: 0, contained: 0, failed: 0, unproven: 0, skipped: 0 };
   for (const { verdict } of lines) counts[verdict]++;
@@ -46,11 +46,11 @@ export function summarize(results: readonly Result[]): Summary {
 }
 
 /** The worker first, the logger last. */
-function rank(place: Place): number {
-  return place === "worker" ? 0 : place === "logger" ? 2 : 1;
+function rank(target: Target): number {
+  return target === "worker" ? 0 : target === "logger" ? 2 : 1;
 }
 
-function toLine(process: Place, attempt: Attempt, results: readonly Result[]): Line {
+function toLine(process: Target, attempt: Attempt, results: readonly Result[]): Line {
   const { id, area, title, note } = attempt;
   const by = <T>(pick: (result: Result) => T) =>
     Object.fromEntries(results.map((result) => [result.mode.name, pick(result)]));

@@ -1,18 +1,18 @@
 /** What came of an attempt in one mode, and whether that is as it should be. Pure. */
 import type { Attempt, Expectation, Report } from "./attempt.ts";
 import type { Wall } from "../sandbox/wall.ts";
-import type { Place } from "./cast.ts";
+import type { Target } from "./setup.ts";
 import type { Mode } from "./mode.ts";
 
 /** What the auditor saw. */
 export interface Observation {
-  /** What the suspect said; nothing if it died or did not answer. */
+  /** What the subject said; nothing if it died or did not answer. */
   readonly report: Report | undefined;
   /** Whether it got what it wanted, by the attempt's proof. */
   readonly proven: boolean;
-  /** How the suspect ended, if it did. */
+  /** How the subject ended, if it did. */
   readonly death?: string;
-  /** What has come over another process, if something has that must not. */
+  /** What harm was done to another process, if any. */
   readonly harm?: string;
 }
 
@@ -27,11 +27,10 @@ export type Outcome = "through" | "refused" | "unclear" | "skipped";
 /** One attempt in one mode. */
 export interface Result {
   readonly attempt: Attempt;
-  /** In whose place. */
-  readonly place: Place;
+  readonly target: Target;
   readonly mode: Mode;
   readonly outcome: Outcome;
-  /** What was seen, for whoever reads the table. */
+  /** What was seen, in words, for the table. */
   readonly detail: string;
   /** Whether the outcome is the expected one. */
   readonly asExpected: boolean;
@@ -42,8 +41,8 @@ const REFUSING_CODES = ["EACCES", "EPERM", "ENOSYS", "ERR_ACCESS_DENIED"];
 const REFUSING_TEXTS =
   /Requires \w+ access|NotCapable|\bEACCES\b|\bEPERM\b|\bENOSYS\b|[Pp]ermission denied|Operation not permitted|\(os error (1|13|38)\)/;
 
-/** What came of it. */
-export function judge(attempt: Attempt, { report, proven, death }: Observation): Outcome {
+/** The outcome of an observation. */
+export function classify(attempt: Attempt, { report, proven, death }: Observation): Outcome {
   if (proven) return "through";
   const { thrown } = report ?? {};
   if (thrown !== undefined) {
@@ -58,7 +57,7 @@ export function judge(attempt: Attempt, { report, proven, death }: Observation):
 /** What of a wall decides how much of the network is the kernel's to refuse. */
 export type Dialling = Pick<Wall, "seccomp" | "landlock">;
 
-/** What a layer, or both, should make of it. */
+/** The outcome that the layers of a mode should lead to. */
 export function expectedOutcome(attempt: Attempt, mode: Mode, dialling?: Dialling): Outcome {
   const kernel = attempt.kernel === "stops" && !isGranted(attempt, dialling);
   const stops = mode.deno && attempt.deno === "stops" || mode.kernel && kernel;

@@ -2,7 +2,7 @@ import type { ExitName } from "./exit_code.ts";
 
 /** What a {@link HoldfastError} carries besides its message. */
 export interface ErrorFacts {
-  /** Whose fault it is; it is the exit status too. */
+  /** Where the fault is; it decides the exit status. */
   kind: Exclude<ExitName, "ok">;
   /** Stable name for logs and tests, in snake_case. */
   code: string;
@@ -29,7 +29,7 @@ export class HoldfastError extends Error {
   }
 }
 
-/** Turns anything thrown into a {@link HoldfastError}; what nobody expected is a bug. */
+/** Turns anything thrown into a {@link HoldfastError}; an unexpected error is a bug. */
 export function toHoldfastError(error: unknown): HoldfastError {
   if (error instanceof HoldfastError) return error;
   if (error instanceof Deno.errors.NotCapable) {

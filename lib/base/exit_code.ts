@@ -5,15 +5,15 @@
 export const EXIT = {
   /** Done, or stopped as asked. */
   ok: 0,
-  /** `reload`: the new version was refused and the old one goes on. `audit`: something got through. */
+  /** `reload`: the new version was refused and the old one keeps serving. `audit`: something got through. */
   refused: 1,
-  /** `status`: nobody serves yet, or no worker lives for long. */
+  /** `status`: no worker serves yet, or crash loop: workers keep exiting soon after they start. */
   failing: 2,
   /** The command line is wrong (EX_USAGE). */
   usage: 64,
   /** No supervisor answers on the control socket (EX_UNAVAILABLE). */
   not_running: 69,
-  /** A fault of Holdfast itself (EX_SOFTWARE). */
+  /** A bug in Holdfast itself (EX_SOFTWARE). */
   bug: 70,
   /** The machine refused something: a port is taken, a folder is not writable (EX_OSERR). */
   environment: 71,

@@ -4,8 +4,8 @@ import { fstatSync } from "node:fs";
 const STDERR = 2;
 
 /**
- * systemd.exec(5): JOURNAL_STREAM has device and inode of the stream that systemd made; whoever
- * inherits the variable with another stderr, such as a file, is not read by the journal.
+ * systemd.exec(5): JOURNAL_STREAM has device and inode of the stream that systemd made; a
+ * process that inherits the variable with another stderr, such as a file, is not read by the journal.
  *
  * @param stream the variable's value
  */
@@ -15,7 +15,7 @@ export function isJournal(stream: string | undefined): boolean {
     const { dev, ino } = fstatSync(STDERR, { bigint: true });
     return stream === `${dev}:${ino}`;
   } catch {
-    // A closed stderr is read by nobody.
+    // Stderr is closed.
     return false;
   }
 }
@@ -27,7 +27,7 @@ const MAX_NAME_LENGTH = 64;
 
 /**
  * The name of a fact as a field of the journal, which takes capitals, digits and `_` alone, up to 64
- * of them: `livedMs` is `HOLDFAST_LIVED_MS`. There is no name that could be a field of anybody else's.
+ * of them: `livedMs` is `HOLDFAST_LIVED_MS`. The prefix keeps it apart from all other fields.
  */
 export function fieldName(name: string): string {
   const words = name.replace(/[A-Z]/g, "_$&").toUpperCase().replace(/[^A-Z0-9_]/g, "_");
@@ -52,7 +52,7 @@ const encoder = new TextEncoder();
  * assertEquals(text("a\nb"), "MESSAGE\n\x03\0\0\0\0\0\0\0a\nb\n");
  * ```
  *
- * @param fields names are capitals, digits and `_`; values are anybody's
+ * @param fields names are capitals, digits and `_`; values may be untrusted
  */
 export function encodeEntry(
   fields: readonly (readonly [name: string, value: string])[],

@@ -1,13 +1,13 @@
-/** A runtime whose accept fails, as for want of descriptors, does not try again by itself. */
+/** The runtime does not accept again by itself after accept failed, as for lack of descriptors. */
 import type net from "node:net";
 
-/** What the kernel keeps for us while nobody accepts; `net.core.somaxconn` caps it. */
+/** The kernel's queue of connections to be accepted; `net.core.somaxconn` caps it. */
 const BACKLOG = 511;
 
-/** How often accepting is begun anew. */
+/** How often accepting is started again. */
 const INTERVAL_MS = 1_000;
 
-/** How often it is, of a Unix socket, after the last connection. */
+/** How many times that is done for a Unix socket after its last connection. */
 const TRIES = 10;
 
 /** What `node:net` accepts with. */
@@ -17,10 +17,10 @@ interface ListeningHandle {
 }
 
 /**
- * Begins accepting anew once a second. An accept that fails ends the runtime's loop for good and
- * tells nobody; where that loop still runs, this changes nothing.
+ * Starts accepting again once a second. An accept that fails ends the runtime's loop for good and
+ * without an error; while that loop runs, this changes nothing.
  *
- * @returns ends it
+ * @returns a function that ends it
  */
 export function keepAccepting(handle: ListeningHandle): () => void {
   const timer = setInterval(() => handle.listen(BACKLOG), INTERVAL_MS);
@@ -32,7 +32,7 @@ export function keepAccepting(handle: ListeningHandle): () => void {
  * server accepts on a descriptor of the same socket, and again another, while no connection comes.
  *
  * @param make makes a server like it, which does not listen
- * @returns ends it; `server` itself is the caller's to close
+ * @returns a function that ends it; `server` itself is the caller's to close
  */
 export function keepServing(server: net.Server, make: () => net.Server): () => void {
   const { _handle: handle } = server as unknown as {
@@ -44,13 +44,13 @@ export function keepServing(server: net.Server, make: () => net.Server): () => v
   server.on("connection", came);
   const timer = setInterval(() => {
     if (handle.listen(BACKLOG) === 0) return;
-    // The turn in which a connection came is not the one to begin anew in.
+    // Not in the turn in which a connection came.
     if (tries === 0 || tries-- === TRIES) return;
     let fd = -1;
     try {
       fd = handle.fdForIpc();
     } catch {
-      // The same as a number that is none.
+      // Treated like a descriptor below 0.
     }
     if (fd < 0) {
       // Still no descriptor.

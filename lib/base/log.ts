@@ -1,9 +1,9 @@
 /** The log of the supervisor: one event a line on stderr, or an entry of the journal; fields are facts. */
 import { getLogger, type LogRecord, setup } from "@std/log";
-import { escapeStranger } from "./escape.ts";
+import { escapeUntrusted } from "./escape.ts";
 import { encodeEntry, fieldName } from "./journal.ts";
 
-/** What a log line may carry besides its event. */
+/** The fields of a log line. */
 export type Fields = Record<string, string | number | boolean | undefined | null | string[]>;
 
 const COLOURS = {
@@ -42,7 +42,7 @@ export function journalFields(record: LogRecord): [name: string, value: string][
   const facts = factsOf(record);
   const line = [record.msg, ...facts.map(([name, text]) => `${name}=${quoted(text)}`)].join(" ");
   return [
-    ["MESSAGE", escapeStranger(line, Infinity)],
+    ["MESSAGE", escapeUntrusted(line, Infinity)],
     ["PRIORITY", String(PRIORITIES[record.levelName])],
     ["SYSLOG_IDENTIFIER", "holdfast"],
     [fieldName("event"), record.msg],
@@ -58,7 +58,7 @@ export function formatPretty(record: LogRecord): string {
   return `\x1b[2m${time}\x1b[0m ${level} \x1b[1m${record.msg}\x1b[0m ${fields.join(" ")}\n`;
 }
 
-/** The facts that are known, as text; what is no text is JSON. */
+/** The fields that are set, as text; other values as JSON. */
 function factsOf(record: LogRecord): [name: string, text: string][] {
   return Object.entries(record.args[0] as Fields)
     .filter(([, value]) => value !== undefined)
@@ -87,7 +87,7 @@ const MAX_WAITING_UNITS = 8 * 1024 * 1024;
  * stderr must not stop the supervisor.
  */
 export class LineWriter {
-  /** What stands before the count of dropped lines. */
+  /** A prefix of the line with the count of dropped lines. */
   droppedPrefix = "";
   readonly #write: (bytes: Uint8Array) => Promise<number>;
   readonly #encoder = new TextEncoder();
@@ -121,7 +121,7 @@ export class LineWriter {
   }
 
   async #run(): Promise<void> {
-    // Lines of the same turn go out together; and whoever called has `#writing` by then.
+    // Lines of the same turn go out together; and the caller has set `#writing` by then.
     await undefined;
     while (this.#waiting.length > 0) {
       const lines = this.#waiting;
@@ -131,7 +131,7 @@ export class LineWriter {
       this.#dropped = 0;
       const text = lines.join("") +
         (dropped > 0 ? this.droppedPrefix + formatDropped(dropped) : "");
-      // What is left of a torn line ends here, so that it spoils no other.
+      // End a torn line here, so that it does not spoil the next.
       const bytes = this.#encoder.encode(this.#torn ? `\n${text}` : text);
       let written = 0;
       try {
@@ -139,18 +139,18 @@ export class LineWriter {
         this.#torn = false;
       } catch {
         if (written > 0) this.#torn = bytes[written - 1] !== LINE_END;
-        // Whoever read stderr is gone or its disk is full: say so once it takes lines again.
+        // The reader of stderr is gone or its disk is full: report it once it takes lines again.
         this.#dropped += dropped + lines.length;
       }
     }
-    // In one breath with the last look: a line that came in between would wait for the next one.
+    // No await between the last check and the reset, so no line can be added unnoticed.
     this.#writing = undefined;
   }
 }
 
 const writer = new LineWriter((bytes) => Deno.stderr.write(bytes));
 
-/** Events that tell what processes printed: they go to the log files alone, where there are any. */
+/** Output of processes: these events go only to the log files, if there are any. */
 const OUTPUT_EVENTS = ["worker_output", "worker_output_dropped"];
 
 const counts = new Map<string, number>();

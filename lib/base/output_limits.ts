@@ -2,16 +2,16 @@
 export interface OutputLimits {
   /** The longest line; what is longer is cut. */
   readonly lineBytes: number;
-  /** What is logged in the long run. */
+  /** How much is logged in the long run. */
   readonly bytesPerSecond: number;
-  /** What is logged at once. */
+  /** How much is logged at once. */
   readonly burstBytes: number;
 }
 
-/** What a line counts besides its own bytes: about what the log adds to it. */
+/** Added to each line's bytes: about what the log adds to it. */
 export const LINE_COST = 128;
 
-/** What the config has by default. */
+/** The defaults of the config. */
 export const DEFAULT_OUTPUT_LIMITS: OutputLimits = {
   lineBytes: 64 * 1024,
   bytesPerSecond: 256 * 1024,

@@ -1,7 +1,7 @@
-/** Asked once: a supervisor that serves may not ask any more. */
+/** Read once: a supervisor that serves has no permission to read it. */
 const OWN_UID = ask();
 
-/** One that may not ask at all says so where it matters, and not where this file is loaded. */
+/** Without permission, the error is thrown where the id is used, not where this file is loaded. */
 function ask(): number | null | undefined {
   try {
     return Deno.uid();
@@ -11,9 +11,9 @@ function ask(): number | null | undefined {
 }
 
 /**
- * The user that this process runs as; `null` where there is no such number.
+ * The user id of this process; `null` on systems without user ids.
  *
- * @throws {Deno.errors.NotCapable} if it may not ask
+ * @throws {Deno.errors.NotCapable} if it has no permission to read it
  */
 export function ownUid(): number | null {
   return OWN_UID === undefined ? Deno.uid() : OWN_UID;

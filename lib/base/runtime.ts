@@ -10,7 +10,7 @@ export function requireDeno(version: string = Deno.version.deno): void {
   throw new HoldfastError(`Holdfast needs Deno ${DENO_VERSION} or newer, and this is ${version}`, {
     kind: "environment",
     code: "deno_too_old",
-    hint: `Use npx -y deno@${DENO_VERSION} in the place of deno, or: deno upgrade ${DENO_VERSION}`,
+    hint: `Use npx -y deno@${DENO_VERSION} instead of deno, or: deno upgrade ${DENO_VERSION}`,
   });
 }
 
@@ -21,14 +21,13 @@ function isOlder(version: string, than: string): boolean {
   return index >= 0 && (is[index] ?? 0) < wanted[index]!;
 }
 
-/** What a Holdfast that does not load says; the reason is Deno's own. */
+/** The error if Holdfast cannot be loaded; the reason is Deno's. */
 export function loadFailed(error: unknown): unknown {
   if (error instanceof HoldfastError || error instanceof Deno.errors.NotCapable) return error;
   return new HoldfastError(`Cannot load Holdfast: ${(error as Error).message}`, {
     kind: "environment",
     code: "load_failed",
-    hint:
-      "Run it without --config and --no-config of deno's own, which take its imports away; the " +
+    hint: "Run it without deno's --config and --no-config, which replace its import map; the " +
       "first run needs the npm registry",
     cause: error,
   });

@@ -4,7 +4,7 @@ import * as z from "zod/mini";
 import { encodeFrame, FrameReader } from "../protocol/frame.ts";
 import { MAX_COMMAND_BYTES } from "../protocol/limits.ts";
 import type { ToSupervisor } from "../protocol/to_supervisor.ts";
-import { type CommandName, ToWorker } from "../protocol/to_worker.ts";
+import { ToWorker, type WorkerCommand } from "../protocol/to_worker.ts";
 
 /** The descriptor that every worker is spawned with; 3 is the runtime's IPC. */
 const CHANNEL_FD = 4;
@@ -51,7 +51,7 @@ export class Channel {
    *
    * @throws {ChannelClosed} if the supervisor is gone
    */
-  async next<Name extends CommandName>(name: Name): Promise<Extract<ToWorker, { type: Name }>> {
+  async next<Name extends WorkerCommand>(name: Name): Promise<Extract<ToWorker, { type: Name }>> {
     const command = this.#arrived.shift() ?? await this.#wait();
     if (command.type !== name) {
       throw new Error(`Expected ${name}, the supervisor said ${command.type}`);

@@ -1,7 +1,7 @@
 /** The life of every process that the supervisor spawns, from its first message to its last. */
 import process from "node:process";
 import { MAX_REASON_LENGTH, PULSE_INTERVAL_MS } from "../protocol/limits.ts";
-import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
+import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { Configure, Grants, ToWorker } from "../protocol/to_worker.ts";
 import { type AppSignals, keepAppSignals } from "./app_signals.ts";
 import { Channel, ChannelClosed } from "./channel.ts";
@@ -32,7 +32,7 @@ export interface Service {
   load(): Promise<void>;
   /** Begins to serve. */
   start(): MessageOf<"accepting">["engine"];
-  figures(): WorkerFigures;
+  figures(): WorkerStats;
   /** Stops accepting connections, in a process that does. */
   stop?(reason: DrainReason): Promise<void>;
   /** Finishes what is in flight. */
@@ -90,8 +90,8 @@ async function live(
   if (faults.length > 0) {
     throw new Error(`The permissions differ from the policy: ${faults.join("; ")}`);
   }
-  const { duty } = configure;
-  const count = "listeners" in duty ? duty.listeners.length : 0;
+  const { roleConfig } = configure;
+  const count = "listeners" in roleConfig ? roleConfig.listeners.length : 0;
   const listeners = await handOvers.takeListeners(count);
   const service = equip({ configure, listeners, handOvers });
   channel.send({ type: "received", listeners: listeners.length });

@@ -7,11 +7,11 @@ import { summarize } from "../audit/summary.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { configureLog, flushLog } from "../base/log.ts";
 import { landlockAbi } from "../os/landlock.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
-/** Tries to escape from a real worker in every known way, and says which layer stopped what. */
-export const audit: Command = async ({ config, json, markdown, only, stress, system }) => {
+/** Tries every known escape from real processes, and reports which layer stopped what. */
+export const audit: CliCommand = async ({ config, json, markdown, only, stress, system }) => {
   configureLog("none");
   const attempts = only === undefined ? ATTEMPTS : chooseAttempts(only);
   const summary = summarize(await runAudit({ configFile: config, attempts, stress, system }));

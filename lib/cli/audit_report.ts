@@ -1,4 +1,4 @@
-/** An audit for people: a table in a terminal, a page for the docs. */
+/** An audit as text: a table for a terminal, a page for the docs. */
 import { AREAS } from "../audit/attempt.ts";
 import { MODES } from "../audit/mode.ts";
 import type { Line, Summary } from "../audit/summary.ts";
@@ -11,7 +11,7 @@ const WORDS = {
   skipped: "not made",
 } as const;
 
-/** One attempt over all processes in whose place it was made. */
+/** One attempt over all processes that it was made against. */
 interface Row {
   /** Of the first process that it is for: what the layers do is the same in the others. */
   readonly line: Line;
@@ -38,7 +38,7 @@ function verdictsOf({ verdicts }: Row, processes: readonly string[]): string[] {
   });
 }
 
-/** A table, and what there is to say about whatever is not held. */
+/** A table, and details of every attempt that is not held. */
 export function formatSummary(summary: Summary): string {
   const processes = processesOf(summary.lines);
   const head = [
@@ -70,10 +70,10 @@ function needsWords({ verdict }: Line): boolean {
 function explain({ process, id, title, verdict, details, outcomes }: Line): string {
   const seen = MODES.filter(({ name }) => outcomes[name] !== undefined)
     .map(({ name, title }) => `  ${title}: ${WORDS[outcomes[name]!]} (${details[name]})`);
-  return [`${verdict}: ${id} in the place of the ${process}, ${title}`, ...seen].join("\n");
+  return [`${verdict}: ${id} against the ${process}, ${title}`, ...seen].join("\n");
 }
 
-/** One line of figures for each process, and what they come to. */
+/** The counts for each process, and the result. */
 export function formatCounts({ lines, passed }: Summary): string {
   const figures = processesOf(lines).map((process) => {
     const own = lines.filter((line) => line.process === process);
@@ -112,18 +112,18 @@ export function formatMarkdown(summary: Summary, machine: string): string {
     "# The escape suite",
     "",
     "Made by `holdfast audit --markdown --config examples/guestbook/holdfast.jsonc`; do not edit. Every",
-    "attempt is made in a real process that stands in the place of the worker, of each helper and of the",
-    "logger that the config has, under its real flags and wall. It is made without any wall, where it must get",
+    "attempt is made in a real process that runs as the worker, as each helper and as the logger of the",
+    "config, with the same flags and the same wall. It is made in four modes: without any wall, where it must get",
     "through or it proves nothing; with Deno's permissions alone; with the kernel's wall alone and Deno's",
     "permissions wide open, which stands for native code in a process that was taken over; and with both,",
-    "as it ships. An attempt that one layer alone lets through is a known limit of that layer, with its",
+    "as Holdfast ships. An attempt that one layer alone lets through is a known limit of that layer, with its",
     "reason below its table.",
     "",
-    "In a helper's and the logger's place everything is tried with both layers, and in the other three",
-    "ways what depends on who it is, of the areas network and helper. The rest is the same program behind rules that are made",
-    "by the same code, so that the worker's four ways show what each layer does. The four columns are of",
-    "the first process that the attempt is for, and the last columns are the verdict on each; `-` is",
-    "where it makes no sense, such as a listener's in a helper, which has none.",
+    "Against a helper and the logger everything is tried with both layers. In the other three modes only",
+    "the areas network and helper are tried, which depend on the process. The rest is the same program behind rules that are made",
+    "by the same code, so the worker's four modes show what each layer does. The four columns are of",
+    "the first process that the attempt is for, and the last columns are the verdict on each; `-` means",
+    "that it makes no sense there, such as an attempt on a listener in a helper, which has none.",
     "",
     `${formatCounts(summary)} ${machine}`,
     "",

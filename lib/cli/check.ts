@@ -1,14 +1,25 @@
 import { EXIT } from "../base/exit_code.ts";
+import { configureLog, flushLog } from "../base/log.ts";
 import { landlockAbi } from "../os/landlock.ts";
+import { planCode, withImages } from "../planner/plan_code.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
-/** Validates without starting: it binds nothing and spawns no worker. */
-export const check: Command = async ({ config: file, system }) => {
-  const config = await system.loadConfig(file);
-  await system.prepareApp(config, await system.findDenoDir(config));
-  if (config.wall === "kernel") requireWall(landlockAbi());
-  printLine(`${config.file}: ok`);
+/** Validates without starting: it binds no address and spawns no worker. Warnings go to stderr. */
+export const check: CliCommand = async ({ config: file, system }) => {
+  configureLog(Deno.stderr.isTerminal() ? "pretty" : "json");
+  try {
+    const config = await system.loadConfig(file);
+    await system.planCode(
+      config,
+      undefined,
+      () => withImages((images) => planCode(config, { images })),
+    );
+    if (config.wall === "kernel") requireWall(landlockAbi());
+    printLine(`${config.file}: ok`);
+  } finally {
+    await flushLog();
+  }
   return EXIT.ok;
 };

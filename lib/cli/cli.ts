@@ -1,4 +1,4 @@
-/** Picks the command, and turns whatever goes wrong into a message and an exit status. */
+/** Runs the command that was named, and turns errors into a message and an exit status. */
 import { parseArgs } from "@std/cli";
 import { HoldfastError, toHoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
@@ -6,11 +6,11 @@ import { VERSION } from "../base/version.ts";
 import { spelledPath } from "../config/spelled_path.ts";
 import { resetSignals } from "../os/signals.ts";
 import { realSystem, type System } from "../supervisor/system.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { printError, printLine } from "./terminal.ts";
 
-/** Loads a command: none needs the code of the others. */
-export type CommandLoader = () => Promise<Command>;
+/** Loads a command; its code is loaded only when it runs. */
+export type CommandLoader = () => Promise<CliCommand>;
 
 // The paths are literals, so that bundlers and `deno compile` see them.
 const COMMANDS: Record<string, CommandLoader> = {
@@ -20,6 +20,8 @@ const COMMANDS: Record<string, CommandLoader> = {
   audit: async () => (await import("./audit.ts")).audit,
   reload: async () => (await import("./reload.ts")).reload,
   upgrade: async () => (await import("./upgrade.ts")).upgrade,
+  releases: async () => (await import("./releases.ts")).releases,
+  rollback: async () => (await import("./rollback.ts")).rollback,
   stop: async () => (await import("./stop.ts")).stop,
   status: async () => (await import("./status.ts")).status,
   top: async () => (await import("./top.ts")).top,
@@ -33,34 +35,42 @@ Usage: holdfast COMMAND [--config FILE]
 Commands
   start        Serve in the foreground; HUP reloads, USR2 upgrades, TERM and INT drain and exit
   check        Validate the config and the app's modules without starting
-  explain      Say what each process may do under the config, and which layer sees to it
-  audit        Try to escape from every process in every known way; 1 if anything gets through
-  reload       Bring in new code and new config, and wait for the outcome
-  upgrade      Replace the supervisor's own program too, in its place, and wait for the outcome
-  stop         Drain and end the running supervisor, and wait for it
+  explain      Show what each process may do under the config, and which layer enforces it
+  audit        Try every known escape from every process; exits 1 if anything gets through
+  reload       Reload code and config; exits 1 if the new version is rejected
+  upgrade      Also replace the supervisor's own program, in the same process; exits 1 if rejected
+  releases     List the versions that served last
+  rollback [N] Bring one of them back; without N, the one that served before
+  stop         Drain and stop the running supervisor, and wait for it
   status       Show processes and generations
-  top          Show them live, with rates, until q
-  logs reopen  Open the log files anew, after logrotate has renamed them
-  compile      Turn the app with its config into one executable file
+  top          Live view of processes; press q to quit
+  logs reopen  Reopen log files (after logrotate)
+  compile      Build one executable file from the app and its config
 
 Options
   --config FILE   The config (default: ./holdfast.jsonc)
-  --json          status, explain, audit: print JSON
-  --markdown      audit: print the page of the docs
-  --only IDS      audit: make these attempts only, such as FR1,EX4.shell
-  --stress        audit: also make the attempts that use up what the machine has
-  --output FILE   compile: the executable to be made
-  --portable      compile: a file that brings the deno program with it
-  --state DIR     compile: where the file and its data will lie (default: where it is made)
+  --json          status, releases, explain, audit: print JSON
+  --markdown      audit: print the result as docs/audit.md
+  --only IDS      audit: only these attempts, such as FR1,EX4.shell
+  --stress        audit: also the attempts that exhaust the machine's resources
+  --output FILE   compile: the executable to write
+  --portable      compile: include the deno program in the file
+  --state DIR     compile: folder that the file and its data will be in (default: of --output)
   --help, -h      Print this
   --version, -V   Print the version
 
 Exit status
-  0 done   1 reload refused, audit failed   2 status: nobody serves   64 wrong usage
-  69 not running   70 fault of Holdfast   71 refused by the machine   75 the app did not start
-  78 wrong config`;
+  0   done
+  1   reload or upgrade refused, or the audit failed
+  2   status: no worker serves, or crash loop: workers keep exiting soon after they start
+  64  wrong usage
+  69  not running
+  70  a bug in Holdfast
+  71  refused by the machine: a port is taken, a folder is not writable
+  75  the app did not start
+  78  the config is wrong`;
 
-/** What asks a supervisor only needs no such right. */
+/** Commands that only ask a supervisor do not need this permission. */
 function mayCallLibc(): boolean {
   return Deno.permissions.querySync({ name: "ffi" }).state === "granted";
 }
@@ -73,11 +83,11 @@ function usageError(message: string): HoldfastError {
   });
 }
 
-/** What a program's command line has of its own. */
+/** What differs between the programs that have this command line. */
 export interface CliOptions {
-  /** What its commands work with. */
+  /** What the commands call. */
   readonly system?: System;
-  /** Commands that not every program has. */
+  /** Additional commands. */
   readonly more?: Readonly<Record<string, CommandLoader>>;
 }
 
@@ -120,15 +130,16 @@ async function dispatch(
   if (unknown.length > 0) throw usageError(`Unknown option ${unknown[0]}`);
   const [first, ...others] = parsed._;
   if (first === undefined) throw usageError("No command given");
-  // The one command of two words.
+  // The only command of two words.
   const [name, more] = first === "logs"
     ? [`logs ${others[0] ?? ""}`, others.slice(1)]
     : [first, others];
+  const release = first === "rollback" ? parseRelease(more.shift()) : undefined;
   const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (!load) throw usageError(`Unknown command ${name}`);
   if (more.length > 0) throw usageError(`Unexpected argument ${more[0]}`);
   const { config, json, markdown, stress } = parsed;
-  if (typeof config !== "string" || config === "") throw usageError("--config wants one file");
+  if (typeof config !== "string" || config === "") throw usageError("--config needs one file");
   const command = await load();
   // `start` does it when it listens to signals.
   if (name !== "start" && mayCallLibc()) resetSignals();
@@ -142,8 +153,16 @@ async function dispatch(
     state: textOf(parsed.state),
     rehearse: typeof parsed.rehearse === "string" ? parsed.rehearse : undefined,
     output: textOf(parsed.output),
+    release,
     system,
   });
+}
+
+/** The number of a release, as `holdfast releases` has it. */
+function parseRelease(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw usageError(`rollback wants the number of a release, not ${text}`);
 }
 
 /** An option's text, if there is one. */

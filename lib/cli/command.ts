@@ -1,7 +1,7 @@
-/** What a command is. */
+/** The type of commands. */
 import type { System } from "../supervisor/system.ts";
 
-/** What a command gets from the command line. */
+/** Options of the command line. */
 export interface CommandOptions {
   /** The config's path, absolute, with its links. */
   readonly config: string;
@@ -10,19 +10,21 @@ export interface CommandOptions {
   readonly stress: boolean;
   /** `audit`: which attempts, by the beginnings of their ids, with commas between. */
   readonly only: string | undefined;
-  /** `compile`: the file to be made. */
+  /** `compile`: the file to write. */
   readonly output: string | undefined;
   readonly portable: boolean;
-  /** `compile`: where the executable and its data will lie. */
+  /** `compile`: the folder of the executable and its data. */
   readonly state: string | undefined;
   /**
-   * `start`: try whether it would come up, beside a supervisor that uses this runtime folder; an
-   * upgrade asks for it. Empty if it does not say.
+   * `start`: only try a start, beside a supervisor with this runtime folder, for an upgrade. Empty if the
+   * folder is not given.
    */
   readonly rehearse: string | undefined;
-  /** What the command works with. */
+  /** `rollback`: which release; the one before, where none is named. */
+  readonly release: number | undefined;
+  /** What the command calls. */
   readonly system: System;
 }
 
 /** A command; it returns the exit status. */
-export type Command = (options: CommandOptions) => Promise<number>;
+export type CliCommand = (options: CommandOptions) => Promise<number>;

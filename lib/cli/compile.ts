@@ -3,15 +3,15 @@ import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { buildNative } from "../compile/native.ts";
 import { buildPortable } from "../compile/portable.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
-/** Turns an app with its config into one executable file. */
-export const compile: Command = async ({ config, output, portable, state }) => {
+/** Builds one executable file from an app and its config. */
+export const compile: CliCommand = async ({ config, output, portable, state }) => {
   const file = resolve(output ?? basename(dirname(resolve(config))));
   const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   if (portable && state !== undefined) {
-    throw new HoldfastError("--state is built into an executable without --portable", {
+    throw new HoldfastError("--state cannot be combined with --portable", {
       kind: "usage",
       code: "usage",
       hint: "Leave it out: a portable executable takes --state when it starts",
@@ -23,8 +23,8 @@ export const compile: Command = async ({ config, output, portable, state }) => {
       output: file,
     });
     printLine(
-      `${file}: ${mib(bytes)}, of which ${mib(programBytes)} are Deno and ${mib(codeBytes)} the ` +
-        `app, after ${ms} ms`,
+      `${file}: ${mib(bytes)}, built in ${ms} ms (Deno ${mib(programBytes)}, the app ` +
+        `${mib(codeBytes)})`,
     );
     return EXIT.ok;
   }
@@ -32,7 +32,9 @@ export const compile: Command = async ({ config, output, portable, state }) => {
   const { bytes, ms, flags } = await buildNative({
     ...{ configFile: config, output: file, state: place, how: "compile" },
   });
-  printLine(`${file}: ${mib(bytes)}, after ${ms} ms; it is to lie in ${place}, and may at most`);
+  printLine(
+    `${file}: ${mib(bytes)}, built in ${ms} ms; it must be in ${place}, and has these permissions`,
+  );
   for (const flag of flags) printLine(`  ${flag}`);
   return EXIT.ok;
 };

@@ -8,24 +8,25 @@ import { controlSocketPath } from "../supervisor/runtime_folder.ts";
 type AnswerOf<Type extends Answer["type"]> = Extract<Answer, { type: Type }>;
 
 /**
- * Asks and waits for the answer, however long that takes.
+ * Sends a request and waits for the answer, however long that takes.
  *
  * @param runtime the runtime folder
- * @throws {HoldfastError} `not_running` if nobody listens, or hangs up without an answer
+ * @throws {HoldfastError} `not_running` if nothing listens, or the connection ends without an answer
  */
 export async function askSupervisor<Type extends Answer["type"]>(
   runtime: string,
-  ask: Ask["type"],
+  ask: Ask["type"] | Ask,
   expected: Type,
 ): Promise<AnswerOf<Type>> {
   const path = controlSocketPath(runtime);
+  const question = typeof ask === "string" ? { type: ask } : ask;
   using connection = await connect(path);
-  await writeAll(connection, encodeFrame({ type: ask }));
+  await writeAll(connection, encodeFrame(question));
   const answer = await readAnswer(connection);
-  if (answer === undefined) throw notRunning(path, "it hung up without an answer");
+  if (answer === undefined) throw notRunning(path, "it closed the connection without an answer");
   if (answer.type === expected) return answer as AnswerOf<Type>;
   const reason = answer.type === "refused" ? answer.reason : `it answered ${answer.type}`;
-  throw new HoldfastError(`The supervisor did not ${ask}: ${reason}`, {
+  throw new HoldfastError(`The supervisor did not ${question.type}: ${reason}`, {
     kind: "bug",
     code: "control_failed",
   });

@@ -1,32 +1,35 @@
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { EXIT } from "../base/exit_code.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { explainPolicy, type Explanation } from "./explanation.ts";
-import { HOLDFAST_FOLDER } from "../supervisor/prepare.ts";
-import { realSystem } from "../supervisor/system.ts";
-import type { Command } from "./command.ts";
+import { planCode, withImages } from "../planner/plan_code.ts";
+import { HOLDFAST_FOLDER } from "../planner/programs.ts";
+import { type Code, ownCode } from "../sandbox/process_code.ts";
+import type { CliCommand } from "./command.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
-/** Says what each process may do, in words and in flags. */
-export const explain: Command = async ({ config: file, json, system }) => {
+/** Prints what each process may do, and its flags. */
+export const explain: CliCommand = async ({ config: file, json, system }) => {
   const config = await system.loadConfig(file);
-  const denoDir = await system.findDenoDir(config);
+  const code = await system.planCode(
+    config,
+    undefined,
+    () =>
+      withImages(async (images) =>
+        shown(await planCode(config, { images }), images, join(config.runtime, "images"))
+      ),
+  );
+  const own = ownCode();
   const explanation = explainPolicy(config, {
     arch: Deno.build.arch,
     abi: landlockAbi(),
-    caches: system.findCaches(denoDir).map((path) =>
-      // Each generation has its own; an executable has all of it beforehand.
-      system.prepareApp === realSystem.prepareApp && basename(path) === "gen"
-        ? join(config.runtime, "deno_dir_*", "gen")
-        : path
-    ),
-    denoDir,
-    denoProgram: system.commandOf(config, "worker", config).program,
-    commandOf: (who, compartment) => system.commandOf(config, who, compartment),
+    denoProgram: system.commandOf(config, "worker", config, own).program,
+    commandOf: (who, compartment) =>
+      system.commandOf(config, who, compartment, code.processes[who] ?? own),
+    codeOf: (who) => code.processes[who] ?? own,
     logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
     metrics: join(HOLDFAST_FOLDER, "lib/metrics/main.ts"),
-    modules: await system.prepareApp(config, denoDir),
     forbidden: config.file,
     environment: Deno.env.toObject(),
   });
@@ -34,7 +37,13 @@ export const explain: Command = async ({ config: file, json, system }) => {
   return EXIT.ok;
 };
 
-/** The columns, with how many characters fit. */
+/** The same code where a supervisor would keep it. */
+function shown(code: Code, images: string, kept: string): Code {
+  const text = JSON.stringify(code).replaceAll(`${images}/`, `${kept}/`);
+  return JSON.parse(text);
+}
+
+/** The columns and their widths. */
 const COLUMNS = { PROCESS: 18, MAY: 8, WHAT: 58, BY: 34 };
 
 function formatExplanation({ commands, rules, kernel }: Explanation): string {
@@ -50,7 +59,7 @@ function formatExplanation({ commands, rules, kernel }: Explanation): string {
   return [table, "", ...lines, ...kernel].join("\n");
 }
 
-/** The rows of the lines of cells, each of which is as wide as its column at the most. */
+/** Breaks cells into lines that fit their column. */
 function wrap(cells: readonly string[]): string[][] {
   const widths = Object.values(COLUMNS);
   const columns = cells.map((cell, column) =>

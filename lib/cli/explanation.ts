@@ -1,44 +1,41 @@
-/** A policy in words: what each process may do, and which layer sees to it. Pure. */
+/** The policy of a config: what each process may do, and which layer enforces it. Pure. */
 import type { Compartment, Config, HelperConfig } from "../config/config.ts";
 import { LEAST_ABI, missingIn, type PathRule } from "../sandbox/landlock.ts";
 import { type Command, type Commanded, workerEnvironment } from "../sandbox/worker_command.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
+import type { ProcessCode } from "../sandbox/process_code.ts";
 import { type Wall, type Walled, type WallFacts, workerWall } from "../sandbox/wall.ts";
 
-/** Who does something: `supervisor`, `worker`, `logger`, `metrics`, or `helper NAME`. */
+/** A process: `supervisor`, `worker`, `logger`, `metrics`, or `helper NAME`. */
 export type ProcessName = "supervisor" | "worker" | "logger" | "metrics" | `helper ${string}`;
 
 /** One thing that a process may do. */
-export interface Rule {
+export interface Permission {
   readonly process: ProcessName;
   readonly may: string;
   readonly what: readonly string[];
-  /** The layers that hold it to that. */
+  /** The layers that enforce it. */
   readonly by: string;
 }
 
 export interface Explanation {
-  /** The command lines of whatever is behind a wall. */
+  /** The command lines of the processes behind a wall. */
   readonly commands: readonly { readonly process: ProcessName; readonly command: string[] }[];
-  readonly rules: readonly Rule[];
-  /** What was asked of the kernel, and what of it this one lacks, a line each. */
+  readonly rules: readonly Permission[];
+  /** What the wall asks of the kernel, and what this kernel lacks; a line each. */
   readonly kernel: readonly string[];
 }
 
 /** What an explanation depends on besides the config. */
-export interface ExplainFacts extends Omit<WallFacts, "modules"> {
-  readonly denoDir: string;
+export interface ExplainFacts extends Omit<WallFacts, "files" | "code"> {
   readonly environment: Readonly<Record<string, string>>;
   readonly commandOf: (who: Commanded, compartment: Compartment) => Command;
   /** The logger's program, and that of the metrics process. */
   readonly logger: string;
   readonly metrics: string;
-  /** Local files of the module graphs. */
-  readonly modules: {
-    readonly app: readonly string[];
-    readonly helpers: Readonly<Record<string, readonly string[]>>;
-  };
+  /** What a process runs. */
+  readonly codeOf: (who: Commanded) => ProcessCode;
 }
 
 /** Explains a config on a machine. */
@@ -72,15 +69,15 @@ export function explainPolicy(config: Config, facts: ExplainFacts): Explanation 
   };
 }
 
-function supervisorRules(config: Config, { denoProgram }: ExplainFacts): Rule[] {
-  const rule = (may: string, ...what: string[]): Rule => ({
+function supervisorRules(config: Config, { denoProgram }: ExplainFacts): Permission[] {
+  const rule = (may: string, ...what: string[]): Permission => ({
     process: "supervisor",
     may,
     what,
     by: "Deno",
   });
   return [
-    rule("read", "everything its user may read, to check the config"),
+    rule("read", "everything that its user may read, to check the config"),
     rule("write", config.runtime),
     rule("listen", ...config.listen.map(({ text }) => text)),
     ...config.metrics ? [rule("listen", config.metrics.listen.text)] : [],
@@ -89,8 +86,8 @@ function supervisorRules(config: Config, { denoProgram }: ExplainFacts): Rule[] 
   ];
 }
 
-function workerRules(config: Config, facts: ExplainFacts): Rule[] {
-  const wall = wallOf(config, config, facts, facts.modules.app);
+function workerRules(config: Config, facts: ExplainFacts): Permission[] {
+  const wall = wallOf("worker", config, config, facts);
   const lanes = config.helpers.map(({ name }) => name);
   return compartmentRules("worker", config, facts, wall, [
     {
@@ -109,12 +106,12 @@ function workerRules(config: Config, facts: ExplainFacts): Rule[] {
   ]);
 }
 
-function helperRules(helper: HelperConfig, config: Config, facts: ExplainFacts): Rule[] {
+function helperRules(helper: HelperConfig, config: Config, facts: ExplainFacts): Permission[] {
   const { name, instances, concurrency, timeoutMs, restart } = helper;
-  const wall = wallOf(helper, config, facts, facts.modules.helpers[name] ?? []);
+  const wall = wallOf(`helper ${name}`, helper, config, facts);
   const times = `${instances} ${instances === 1 ? "process" : "processes"}`;
   return compartmentRules(`helper ${name}`, helper, facts, wall, [
-    { may: "accept", what: [], by: "it is handed no listener" },
+    { may: "accept", what: [], by: "it gets no listener" },
     {
       may: "answer",
       what: [
@@ -128,45 +125,45 @@ function helperRules(helper: HelperConfig, config: Config, facts: ExplainFacts):
   ]);
 }
 
-/** Settings that lie above the log folder are none of the logger's. */
-function loggerRules(logger: Compartment, config: Config, facts: ExplainFacts): Rule[] {
-  return compartmentRules("logger", logger, facts, wallOf(logger, config, facts, []), [
-    { may: "accept", what: [], by: "it is handed no listener" },
-    { may: "answer", what: [], by: "it is told, and says nothing back" },
+/** Settings files above the log folder are not the logger's. */
+function loggerRules(logger: Compartment, config: Config, facts: ExplainFacts): Permission[] {
+  return compartmentRules("logger", logger, facts, wallOf("logger", logger, config, facts), [
+    { may: "accept", what: [], by: "it gets no listener" },
+    { may: "answer", what: [], by: "it only receives" },
     { may: "call", what: [], by: "it has no lane to a helper" },
   ]);
 }
 
-function metricsRules(metrics: Walled, config: Config, facts: ExplainFacts): Rule[] {
+function metricsRules(metrics: Walled, config: Config, facts: ExplainFacts): Permission[] {
   const where = metrics.listen?.map(({ text }) => text) ?? [];
-  return compartmentRules("metrics", metrics, facts, wallOf(metrics, config, facts, []), [
+  return compartmentRules("metrics", metrics, facts, wallOf("metrics", metrics, config, facts), [
     { may: "accept", what: where, by: "a listener from the supervisor" },
-    { may: "answer", what: ["GET /metrics, with what the supervisor tells it"], by: "a feed" },
+    { may: "answer", what: ["GET /metrics, with figures from the supervisor"], by: "a feed" },
     { may: "call", what: [], by: "it has no lane to a helper" },
   ]);
 }
 
 function wallOf(
+  who: Commanded,
   compartment: Walled,
   { wall }: Config,
-  { arch, abi, caches, denoProgram, forbidden }: ExplainFacts,
-  modules: readonly string[],
+  { arch, abi, denoProgram, forbidden, codeOf }: ExplainFacts,
 ): Wall | undefined {
   return wall === "kernel"
-    ? workerWall(compartment, { arch, abi, caches, denoProgram, forbidden, modules })
+    ? workerWall(compartment, { arch, abi, denoProgram, forbidden, files: [], code: codeOf(who) })
     : undefined;
 }
 
-/** What everything behind a wall has in common; `own` is of one kind of process alone. */
+/** The rules of a process behind a wall; `own` are those of its kind. */
 function compartmentRules(
-  process: ProcessName,
+  process: Commanded,
   compartment: Walled,
   facts: ExplainFacts,
   wall: Wall | undefined,
-  own: readonly Omit<Rule, "process">[],
-): Rule[] {
+  own: readonly Omit<Permission, "process">[],
+): Permission[] {
   const both = (layer: string) => wall ? `Deno, ${layer}` : "Deno";
-  const rule = (may: string, what: readonly string[], by: string): Rule => ({
+  const rule = (may: string, what: readonly string[], by: string): Permission => ({
     process,
     may,
     what: what.length > 0 ? what : ["nothing"],
@@ -174,9 +171,11 @@ function compartmentRules(
   });
   const paths = (letter: string) =>
     compartment.unveil.filter(({ rights }) => rights.includes(letter)).map(({ path }) => path);
-  const names = Object.keys(workerEnvironment(compartment, facts.environment, facts.denoDir));
+  const names = Object.keys(
+    workerEnvironment(compartment, facts.environment, facts.codeOf(process).denoDir),
+  );
   const { account } = compartment;
-  const user = account ? `uid ${account.uid}, gid ${account.gid}` : "whoever starts Holdfast";
+  const user = account ? `uid ${account.uid}, gid ${account.gid}` : "the user that starts Holdfast";
   return [
     rule("be", [user], "the kernel"),
     rule("read", paths("r"), both("Landlock")),
@@ -187,7 +186,7 @@ function compartmentRules(
     ...own.map(({ may, what, by }) => rule(may, what, by)),
     rule("run", [], both("seccomp asks the supervisor")),
     rule("signal", [], both("seccomp, Landlock")),
-    rule("see", names, "it is made from nothing"),
+    rule("see", names, "the environment starts empty"),
     ...wall
       ? [rule("use up", wall.limits.map(({ name, value }) => `${name}: ${value}`), "rlimits")]
       : [],
@@ -206,12 +205,16 @@ function machinePaths({ unveil }: Compartment, { landlock }: Wall): string[] {
 }
 
 function kernelLines({ wall }: Config, abi: number): string[] {
-  if (wall === "deno") return ["The kernel's wall is not asked for: native code is not held back."];
+  if (wall === "deno") {
+    return ["The config does not ask for the kernel's wall: native code is not restricted."];
+  }
   if (abi < LEAST_ABI) {
-    return [`The kernel's wall is asked for, and this machine has none (Landlock ABI ${abi}).`];
+    return [
+      `The config asks for the kernel's wall, but this machine does not have it (Landlock ABI ${abi}).`,
+    ];
   }
   return [
-    `The kernel's wall: no_new_privs, Landlock ABI ${abi}, seccomp, limits, a process group of its own.`,
+    `The kernel's wall: no_new_privs, Landlock ABI ${abi}, seccomp, limits, a separate process group.`,
     ...missingIn(abi).map((missing) => `Not ruled by this kernel's Landlock: ${missing}`),
   ];
 }

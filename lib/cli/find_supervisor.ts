@@ -1,7 +1,7 @@
 /**
- * Finds the supervisor of a config. It is where the config says, unless that was edited, removed, or
- * lies behind a link that was moved since the supervisor has read it. Then each control socket of this
- * user that the kernel lists is asked whose it is.
+ * Finds the supervisor of a config. Its runtime folder is the one in the config, unless the config was
+ * edited, removed, or reached by a link that has moved since the supervisor read it. Then every control
+ * socket of this user that the kernel lists is asked for its config.
  */
 import { dirname } from "node:path";
 import { realPlace } from "../config/real_place.ts";
@@ -11,14 +11,14 @@ import { controlSocketPath } from "../supervisor/runtime_folder.ts";
 import type { System } from "../supervisor/system.ts";
 import { askSupervisor } from "./control_client.ts";
 
-/** How long one may take to say whose it is. */
+/** How long a supervisor may take to answer. */
 const ASK_MS = 2_000;
 
-/** How long to wait for one whose socket was removed: it makes another within a second or two. */
+/** How long to wait for a supervisor whose socket was removed: it makes a new one within two seconds. */
 const RESTORE_MS = 4_000;
 const LOOK_MS = 200;
 
-/** What is read of the kernel's list. */
+/** How much of the kernel's list is read. */
 const MAX_LIST_BYTES = 4 * 1024 * 1024;
 
 /** In the list, the flag of a socket that listens (`__SO_ACCEPTCON`). */
@@ -28,7 +28,7 @@ const LISTENS = "00010000";
  * The runtime folder of the supervisor that was started with a config.
  *
  * @param config its path, absolute, as it was given
- * @throws {ConfigError} if the config cannot be read and no supervisor says that it is its own
+ * @throws {ConfigError} if the config cannot be read and no supervisor claims it
  */
 export async function findSupervisor(config: string, system: System): Promise<string> {
   const expected = await system.locateRuntime(config).then(
@@ -66,7 +66,7 @@ function listControlSockets(): string[] {
   }
 }
 
-/** Whoever can make a socket may say anything: only one in a folder that nobody else may list or write is asked. */
+/** Any user could make such a socket: only those in a folder that no other user may list or write are asked. */
 async function askWhose(folder: string, config: string): Promise<"ours" | "other" | "removed"> {
   try {
     if (!isPresent(controlSocketPath(folder))) return "removed";
@@ -94,8 +94,8 @@ function isPresent(path: string): boolean {
 }
 
 /**
- * Others make nothing in it; with `user` the workers' group may pass through. Root may ask for whoever
- * owns the config, too.
+ * Other users cannot create files in it; with `user` the workers' group may pass through. Root may also
+ * ask supervisors of the config's owner.
  */
 function isPrivate(folder: string, config: string): boolean {
   const own = Deno.uid();

@@ -1,10 +1,10 @@
 import { EXIT } from "../base/exit_code.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 
-/** Has the log files opened anew, after logrotate or a person has renamed them. */
-export const reopenLogs: Command = async ({ config, system }) => {
+/** Reopens the log files, after logrotate has renamed them. */
+export const reopenLogs: CliCommand = async ({ config, system }) => {
   await askSupervisor(await findSupervisor(config, system), "reopen", "reopened");
   return EXIT.ok;
 };

@@ -18,28 +18,28 @@ Usage: ${name} COMMAND [--config FILE]
 Commands
   start        Serve in the foreground; HUP reloads, TERM and INT drain and exit
   check        Validate the config without starting
-  explain      Say what each process may do, and which layer sees to it
-  reload       Bring in what lies there now, program and config, and wait for the outcome
-  upgrade      Replace the supervisor's own program too, in its place, and wait for the outcome
-  stop         Drain and end the running supervisor, and wait for it
+  explain      Show what each process may do, and which layer enforces it
+  reload       Reload from the file that is there now, and its config; exits 1 if rejected
+  upgrade      Also replace the supervisor's own program, in the same process; exits 1 if rejected
+  stop         Drain and stop the running supervisor, and wait for it
   status       Show processes and generations
-  top          Show them live, with rates, until q
-  logs reopen  Open the log files anew, after logrotate has renamed them
+  top          Live view of processes; press q to quit
+  logs reopen  Reopen log files (after logrotate)
 
 Options
   --config FILE   A config that may change ${OVERRIDABLE.join(", ")}
-                  (default: ${name}.jsonc beside this program, if it is there)
+                  (default: ${name}.jsonc beside this file, if it exists)
   --json          status, explain: print JSON
   --help, -h      Print this
   --version, -V   Print the versions of the app, of Holdfast and of Deno
 
-What it may touch was built in. Its data lies in ${state}.`;
+Its permissions are built in. Its data is in ${state}.`;
 }
 
 /**
  * Runs the command that the arguments name, and returns the exit status.
  *
- * @param facts what the executable knows of itself
+ * @param facts what is built into the executable
  */
 export async function runNative(facts: NativeFacts, args: readonly string[]): Promise<number> {
   try {
@@ -64,7 +64,7 @@ export async function runNative(facts: NativeFacts, args: readonly string[]): Pr
   }
 }
 
-/** What was asked for that would change what this program may do. */
+/** Refuses options and variables that would change what this program may do. */
 function refuseWidening(
   { executable, interpreter, state: own }: NativeFacts,
   { state, rest }: { state: string | undefined; rest: readonly string[] },
@@ -77,20 +77,20 @@ function refuseWidening(
   );
   if (flag !== undefined) {
     refuse(
-      `${flag} would change what this program may do, and that is built into it`,
-      "Leave it out; to grant something else, change the config and build another program",
+      `${flag} would change this program's permissions, which are built in`,
+      "Leave it out, or change the config and build again",
     );
   }
   if (state !== undefined) {
     refuse(
-      `--state ${state}: where this program's data lies is built into it: ${own}`,
-      "Leave it out, or build a program for that folder: compile --state DIR",
+      `--state ${state}: the folder of this program's data is built in: ${own}`,
+      "Leave it out, or build for that folder: compile --state DIR",
     );
   }
   if (rest.includes("audit")) {
     refuse(
-      "This program cannot audit itself: it may not make the world that an audit breaks into",
-      "Run holdfast audit in the source tree, or build with --portable, which brings its own",
+      "This program cannot audit itself: it has no permission to set up the processes and files of an audit",
+      "Run holdfast audit in the source tree, or build with --portable",
     );
   }
   const variable = STEERING_VARIABLES.find((name) => Deno.env.has(name));
@@ -103,8 +103,8 @@ function refuseWidening(
   const found = interpreter === null ? realPlace(Deno.execPath()) : executable;
   if (found !== realPlace(executable)) {
     refuse(
-      `This program was built to lie at ${executable}, and lies at ${found}`,
-      "Move it there, or build one for this place: compile --state DIR",
+      `This program was built for ${executable}, and is at ${found}`,
+      "Move it there, or build for this folder: compile --state DIR",
     );
   }
 }

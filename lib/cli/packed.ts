@@ -5,12 +5,13 @@ import { toHoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { OVERRIDABLE } from "../config/override.ts";
 import { IMAGE_FOLDERS, type ImageFacts, readImage } from "../supervisor/image.ts";
+import type { System } from "../supervisor/system.ts";
 import { packedSystem } from "../supervisor/packed_system.ts";
 import { runCli } from "./cli.ts";
 import { describeVersions, say, takeOptions } from "./program.ts";
 import { printError } from "./terminal.ts";
 
-/** What the program says of itself. */
+/** The help text. */
 function describeUse({ name, versions }: ImageFacts): string {
   return `${name} ${versions.app ?? "(no version)"}: an app in one file, made by Holdfast
 
@@ -19,24 +20,25 @@ Usage: ${name} COMMAND [--state DIR] [--config FILE]
 Commands
   start        Serve in the foreground; HUP reloads, TERM and INT drain and exit
   check        Validate the config without starting
-  explain      Say what each process may do, and which layer sees to it
-  audit        Try to escape from a worker in every known way; 1 if anything gets through
-  reload       Bring in what lies there now, program and config, and wait for the outcome
-  upgrade      The same, with the supervisor and Deno; USR2 does it too
-  stop         Drain and end the running supervisor, and wait for it
+  explain      Show what each process may do, and which layer enforces it
+  audit        Try every known escape from every process; exits 1 if anything gets through
+  reload       Reload from the file that is there now, and its config; exits 1 if rejected
+  upgrade      Also replace the supervisor and Deno, as USR2 does; exits 1 if rejected
+  stop         Drain and stop the running supervisor, and wait for it
   status       Show processes and generations
-  logs reopen  Open the log files anew, after logrotate has renamed them
+  top          Live view of processes; press q to quit
+  logs reopen  Reopen log files (after logrotate)
 
 Options
-  --state DIR     Where data, logs and the control socket are (default: where this program lies)
+  --state DIR     Folder of data, logs and the control socket (default: of this file)
   --config FILE   A config that may change ${OVERRIDABLE.join(", ")}
-                  (default: ${name}.jsonc beside this program, if it is there)
+                  (default: ${name}.jsonc beside this file, if it exists)
   --json          status, explain, audit: print JSON
-  --stress        audit: also make the attempts that use up what the machine has
+  --stress        audit: also the attempts that exhaust the machine's resources
   --help, -h      Print this
   --version, -V   Print the versions of the app, of Holdfast and of Deno
 
-HOLDFAST_CACHE is the folder that it unpacks to (default: holdfast in the user's cache folder).`;
+HOLDFAST_CACHE is the folder it unpacks to (default: holdfast in the user's cache folder).`;
 }
 
 /**
@@ -48,7 +50,7 @@ HOLDFAST_CACHE is the folder that it unpacks to (default: holdfast in the user's
 export async function runPacked([image, executable, state, ...args]: string[]): Promise<number> {
   try {
     if (image === undefined || executable === undefined || state === undefined) {
-      throw new Error("The header gave no places");
+      throw new Error("The header gave no paths");
     }
     const { facts } = await readImage(image);
     const { config, rest, wanted } = takeOptions(args);
@@ -64,8 +66,11 @@ export async function runPacked([image, executable, state, ...args]: string[]): 
     const options = [...rest, "--config", join(image, facts.config)];
     if (!rest.includes("audit")) return await runCli(options, { system });
     await using caches = await CopiedCaches.make(image);
-    const findDenoDir = () => Promise.resolve(caches.folder);
-    return await runCli(options, { system: { ...system, findDenoDir } });
+    const planCode: System["planCode"] = async (...all) => {
+      const text = JSON.stringify(await system.planCode(...all));
+      return JSON.parse(text.replaceAll(join(image, IMAGE_FOLDERS.denoDir), caches.folder));
+    };
+    return await runCli(options, { system: { ...system, planCode } });
   } catch (error) {
     const failure = toHoldfastError(error);
     printError(failure);
@@ -74,8 +79,8 @@ export async function runPacked([image, executable, state, ...args]: string[]): 
 }
 
 /**
- * The caches of an image, copied for an audit: some of its suspects have no wall, and their runtimes
- * cache what they compile. The image must stay as it was unpacked.
+ * A copy of an image's caches for an audit: some of its subjects have no wall, and their runtimes
+ * cache what they compile. The image itself must stay as it was unpacked.
  */
 class CopiedCaches implements AsyncDisposable {
   readonly folder: string;

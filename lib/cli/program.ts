@@ -4,7 +4,7 @@ import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { printLine } from "./terminal.ts";
 
-/** Whom the text is about. */
+/** What help and version texts name. */
 export interface ProgramFacts {
   readonly name: string;
   readonly versions: {
@@ -14,19 +14,19 @@ export interface ProgramFacts {
   };
 }
 
-/** The three versions that make a program what it is. */
+/** The versions of the app, of Holdfast and of Deno. */
 export function describeVersions({ name, versions }: ProgramFacts): string {
   const { app, holdfast, deno } = versions;
   return `${name} ${app ?? "(no version)"} (holdfast ${holdfast}, deno ${deno})`;
 }
 
-/** Prints, and is done. */
+/** Prints a text, and returns the exit status of success. */
 export function say(text: string): number {
   printLine(text);
   return EXIT.ok;
 }
 
-/** Takes out what is a program's own; what is left is judged like any command line. */
+/** Takes out the options of executables; the rest is parsed like any command line. */
 export function takeOptions(args: readonly string[]) {
   const rest: string[] = [];
   const values: Partial<Record<"state" | "config", string>> = {};
@@ -39,7 +39,7 @@ export function takeOptions(args: readonly string[]) {
     }
     const value = given ?? args[++index];
     if (value === undefined || value === "" || values[name as "state"] !== undefined) {
-      throw new HoldfastError(`--${name} wants one ${name === "state" ? "folder" : "file"}`, {
+      throw new HoldfastError(`--${name} needs one ${name === "state" ? "folder" : "file"}`, {
         kind: "usage",
         code: "usage",
         hint: "See --help",

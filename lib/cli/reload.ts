@@ -2,19 +2,29 @@ import { EXIT } from "../base/exit_code.ts";
 import { HoldfastError } from "../base/error.ts";
 import type { ReloadResult, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { printLine } from "./terminal.ts";
 import { hungUp, waitForUpgrade } from "./wait_for_upgrade.ts";
 
 /** Reloads and waits for the outcome. */
-export const reload: Command = async ({ config, system }) => {
+export const reload: CliCommand = async ({ config, system }) => {
   const runtime = await findSupervisor(config, system);
   const before = (await askSupervisor(runtime, "status", "status")).status;
   const result = await askReload(runtime, before);
+  return printOutcome(result, "The new version");
+};
+
+/**
+ * Says what became of a switch.
+ *
+ * @param what was to serve
+ * @throws {HoldfastError} if it was refused
+ */
+export function printOutcome(result: ReloadResult, what: string): number {
   if (result.outcome === "refused") {
     throw new HoldfastError(
-      `The new version was refused, generation ${result.generation} goes on: ${result.reason}`,
+      `${what} was refused, generation ${result.generation} keeps serving: ${result.reason}`,
       {
         kind: "refused",
         code: "reload_refused",
@@ -22,9 +32,9 @@ export const reload: Command = async ({ config, system }) => {
       },
     );
   }
-  printLine(`Generation ${result.generation} serves, after ${result.ms} ms`);
+  printLine(`Generation ${result.generation} serves after ${result.ms} ms`);
   return EXIT.ok;
-};
+}
 
 /** One that waits while an upgrade is under way is part of it: the new program loads everything. */
 async function askReload(runtime: string, before: Status): Promise<ReloadResult> {

@@ -3,10 +3,10 @@ import { isJournal, JOURNAL_SOCKET } from "../base/journal.ts";
 import { configureLog, flushLog } from "../base/log.ts";
 import { sendAtOnce } from "../os/notify_socket.ts";
 import { rehearse, supervise } from "../../supervisor.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 
 /** Serves in the foreground. */
-export const start: Command = async ({ config, system, rehearse: rehearsal }) => {
+export const start: CliCommand = async ({ config, system, rehearse: rehearsal }) => {
   if (Deno.stderr.isTerminal()) configureLog("pretty");
   else if (isJournal(Deno.env.get("JOURNAL_STREAM"))) {
     configureLog("journal", (entry) => sendAtOnce(JOURNAL_SOCKET, entry));

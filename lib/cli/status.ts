@@ -1,7 +1,7 @@
 import { EXIT } from "../base/exit_code.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
@@ -9,21 +9,21 @@ import { printLine } from "./terminal.ts";
 type Generation = Status["generations"][number];
 
 /**
- * In which states nothing is wrong. During an upgrade the old workers serve; and a probe that asks must
- * not have a server killed that finishes what is in flight.
+ * The states with exit status 0. During an upgrade the old workers serve. While stopping, a probe must
+ * not get a server killed that still finishes requests.
  */
 const HEALTHY: readonly Status["state"][] = ["serving", "upgrading", "stopping"];
 
-/** What is said of a state that is not the usual one. */
+/** A line for each state other than `serving`. */
 const STATES: Partial<Record<Status["state"], string>> = {
-  starting: "STARTING: the first workers come up, and nobody serves yet",
-  upgrading: "UPGRADING: the old workers serve until the new ones do",
-  failing: "FAILING: no worker lives for long; see the log",
-  stopping: "STOPPING: what is in flight is finished, and nobody new is served",
+  starting: "STARTING: the first workers are starting, none serves yet",
+  upgrading: "UPGRADING: the old workers serve until the new ones are ready",
+  failing: "FAILING: crash loop, workers keep exiting soon after they start; see the log",
+  stopping: "STOPPING: requests in flight are finished, new connections are not accepted",
 };
 
 /** Shows processes and generations. */
-export const status: Command = async ({ config, json, system }) => {
+export const status: CliCommand = async ({ config, json, system }) => {
   const { status } = await askSupervisor(await findSupervisor(config, system), "status", "status");
   printLine(json ? JSON.stringify(status) : formatStatus(status));
   return HEALTHY.includes(status.state) ? EXIT.ok : EXIT.failing;
@@ -48,7 +48,7 @@ const HEAD = [
 
 const BLANK = HEAD.slice(5).map(() => "");
 
-/** Status for a person. */
+/** The status as text. */
 export function formatStatus(status: Status): string {
   const rows: unknown[][] = [
     ["supervisor", status.pid, "", "", formatAge(status.ageMs), ...BLANK],
@@ -94,7 +94,7 @@ export function formatStatus(status: Status): string {
       : [],
     ...STATES[status.state] === undefined ? [] : [STATES[status.state]!],
     ...status.accepting ? [] : [
-      `NOT ACCEPTING: ${formatWaiting(status)} wait, and no worker accepts any; see the log`,
+      `NOT ACCEPTING: ${formatWaiting(status)} wait, and no worker accepts them; see the log`,
     ],
     ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
     formatReload(status),
@@ -103,7 +103,7 @@ export function formatStatus(status: Status): string {
   ].join("\n");
 }
 
-/** A link may lead to another release than the one that serves. */
+/** Names the link by which the config was given: it may lead to another release by now. */
 function formatName({ named, config }: Status): string {
   return named === undefined || named === config ? "" : ` (by ${named})`;
 }
@@ -116,7 +116,7 @@ function formatWaiting({ waiting }: Status): string {
 function formatReload({ reload, ...status }: Status): string {
   const last = formatLastReload(status);
   if (reload === "idle") return last;
-  return `${last}; another one ${reload === "running" ? "runs" : "waits for a drain to end"}`;
+  return `${last}; another one ${reload === "running" ? "is running" : "waits for a drain to end"}`;
 }
 
 function formatLastReload({ reloads, lastReload }: Pick<Status, "reloads" | "lastReload">): string {

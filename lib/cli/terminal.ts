@@ -1,4 +1,4 @@
-/** What commands print for people. */
+/** What commands print. */
 import { HoldfastError } from "../base/error.ts";
 
 const encoder = new TextEncoder();
@@ -9,8 +9,8 @@ const PAUSE_MS = 10;
 type Output = Pick<typeof Deno.stdout, "writeSync">;
 
 /**
- * Writes all of a text. Where whoever read it has gone, as `head` does, the rest is for nobody: what a
- * command does, and its exit status, are not changed by that.
+ * Writes all of a text. A reader that closes the pipe early, as `head` does, changes neither what a
+ * command does nor its exit status.
  */
 function write(output: Output, text: string): void {
   let rest = encoder.encode(text);
@@ -33,7 +33,7 @@ export function printLine(text: string): void {
     throw new HoldfastError(`Cannot print: ${(error as Error).message}`, {
       kind: "environment",
       code: "output_failed",
-      hint: "See where standard output goes, and whether there is room",
+      hint: "Check where standard output goes, and that there is room",
       cause: error,
     });
   }
@@ -46,12 +46,12 @@ export function printError({ kind, message, hint, cause }: HoldfastError): void 
   if (kind === "bug") {
     lines.push(
       (cause as Error | undefined)?.stack ?? "",
-      "This is a fault of Holdfast: please report it",
+      "This is a bug in Holdfast: please report it",
     );
   }
   try {
     write(Deno.stderr, `${lines.join("\n")}\n`);
   } catch {
-    // The exit status says it still.
+    // The exit status still reports it.
   }
 }

@@ -1,15 +1,15 @@
-/** `holdfast top`: the status, live, in a terminal of its own. */
+/** `holdfast top`: a live view of the status. */
 import { clearLine, clearScreenDown, cursorTo } from "node:readline";
 import process from "node:process";
 import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import type { Status } from "../protocol/control.ts";
-import type { Command } from "./command.ts";
+import type { CliCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { askSupervisor } from "./control_client.ts";
 import { formatStatus } from "./status.ts";
 
-/** How often the screen is brought up to date. */
+/** How often the screen is refreshed. */
 const REFRESH_INTERVAL_MS = 1_000;
 
 /** The alternate screen of xterm, so that what was there before comes back; and no cursor on it. */
@@ -25,13 +25,13 @@ export interface Sample {
   readonly atMs: number;
 }
 
-/** Shows processes, generations and rates, live, until `q`. */
-export const top: Command = async ({ config, system }) => {
+/** Shows processes, generations and rates until `q` is pressed. */
+export const top: CliCommand = async ({ config, system }) => {
   if (!Deno.stdin.isTerminal() || !Deno.stdout.isTerminal()) {
-    throw new HoldfastError("top needs a terminal, on its input and its output", {
+    throw new HoldfastError("top needs a terminal as its input and output", {
       kind: "usage",
       code: "no_terminal",
-      hint: "For programs there is holdfast status --json",
+      hint: "Programs can use holdfast status --json",
     });
   }
   // Before the screen is taken: without a supervisor there is nothing to show.
@@ -74,13 +74,13 @@ export function formatTop(now: Sample, before?: Sample): string {
   const workers = now.status.generations.flatMap((each) => each.workers);
   const open = workers.reduce((sum, { process }) => sum + (process?.connections ?? 0), 0);
   return [
-    `${rates.answered} requests/s   ${rates.accepted} connections/s   ${open} open   (q leaves)`,
+    `${rates.answered} requests/s   ${rates.accepted} connections/s   ${open} open   (q quits)`,
     "",
     formatStatus(now.status),
   ].join("\n");
 }
 
-/** What the workers did a second between two samples; of one that came in between, since it came. */
+/** Rates per second between two samples; a worker that started in between counts since its start. */
 export function ratesOf(now: Sample, before: Sample): { answered: number; accepted: number } {
   const processes = ({ status }: Sample) =>
     status.generations.flatMap(({ workers }) => workers.flatMap(({ process }) => process ?? []));
@@ -95,7 +95,7 @@ export function ratesOf(now: Sample, before: Sample): { answered: number; accept
   return { answered: rate("answered"), accepted: rate("accepted") };
 }
 
-/** Overwrites what is there, so that nothing flickers. */
+/** Overwrites the screen in place, so that it does not flicker. */
 function draw(text: string): void {
   const { stdout } = process;
   const { columns, rows } = Deno.consoleSize();

@@ -9,7 +9,7 @@ import { parseConfig, readConfig } from "../config/load.ts";
 import { covers, foldersAbove } from "../config/paths.ts";
 import { PROJECT_FILES, SETTINGS_FILES } from "../config/project_files.ts";
 import { IMAGE_FOLDERS } from "../supervisor/image.ts";
-import { type Graph, loadGraph } from "../supervisor/prepare.ts";
+import { type Graph, loadGraph } from "../planner/graph.ts";
 
 /** What was collected; paths are inside the image. */
 export interface Collection {
@@ -62,7 +62,7 @@ export async function collect(options: CollectOptions): Promise<Collection> {
   const entries: Entry[] = [];
   for (const { name, app } of [{ name: undefined, app: config.app }, ...config.helpers]) {
     const what = name === undefined ? "the app's modules" : `the modules of the helper ${name}`;
-    entries.push({ name, place: app, graph: await loadGraph(what, app) });
+    entries.push({ name, place: app, graph: await loadGraph({ what, place: app }) });
   }
   const spelled = [values, ...Object.values(values.helpers)].flatMap(({ unveil }) =>
     Object.entries(unveil)

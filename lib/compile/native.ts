@@ -11,7 +11,9 @@ import { NATIVE_FORMAT, type NativeFacts, type Permissions } from "../protocol/n
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { permissionFlags, rolePermissions, unionOf } from "../sandbox/native_policy.ts";
 import { loadNative } from "../supervisor/native_system.ts";
-import { bundle, findDenoDir, prepareApp, runDeno } from "../supervisor/prepare.ts";
+import { runProgram } from "../planner/deno.ts";
+import { bundle } from "../planner/programs.ts";
+import { checkFiles } from "./check_files.ts";
 import { controlSocketPath } from "../supervisor/runtime_folder.ts";
 import { readVersion } from "./collect.ts";
 import { requireName } from "./portable.ts";
@@ -54,8 +56,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
   const source = await loadConfig(configFile);
   requireOneProject(source);
   refuseTraces(source);
-  const denoDir = await findDenoDir();
-  const modules = await prepareApp(source, denoDir);
+  const { denoDir, modules } = await checkFiles(source);
   const folder = how === "compile"
     ? join(source.app.project, BUILD_FOLDER)
     : await Deno.makeTempDir({ dir: source.app.project, prefix: `${BUILD_FOLDER}_` });
@@ -244,7 +245,7 @@ async function compile(source: Config, { entry, output, lock, flags }: Compilati
   const thread = join(dirname(entry), "lib/supervisor/spawner_thread.js");
   const denortBin = Deno.env.get("DENORT_BIN");
   try {
-    await runDeno([
+    await runProgram(Deno.execPath(), [
       ...["compile", "--quiet", "--no-check", "--cached-only", lock],
       // It would keep what it compiled in a folder of /tmp that anybody may make first.
       "--no-code-cache",

@@ -10,7 +10,8 @@ import { VERSION } from "../base/version.ts";
 import { loadConfig } from "../config/load.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { IMAGE_FILE, IMAGE_FOLDERS, IMAGE_FORMAT, ImageFacts } from "../supervisor/image.ts";
-import { findDenoDir, prepareApp, runDeno } from "../supervisor/prepare.ts";
+import { runProgram } from "../planner/deno.ts";
+import { checkFiles } from "./check_files.ts";
 import { collect, type Collection } from "./collect.ts";
 import { bundlePrograms, MAIN_PROGRAM } from "./programs.ts";
 
@@ -56,8 +57,7 @@ export async function buildPortable(options: BuildOptions): Promise<BuildReport>
   const { configFile, output, alterStage } = options;
   const name = requireName(basename(output));
   const config = await loadConfig(configFile);
-  const denoDir = await findDenoDir();
-  await prepareApp(config, denoDir);
+  const { denoDir } = await checkFiles(config);
   const stage = await Deno.makeTempDir({ prefix: "holdfast_compile_" });
   try {
     const collection = await collect({ config, denoDir, stage, output });
@@ -147,7 +147,7 @@ async function requireWhole(stage: string, probes: readonly string[][]): Promise
   const denoDir = join(stage, IMAGE_FOLDERS.denoDir);
   for (const [project, probe, lock] of probes) {
     const args = ["run", "--quiet", "--no-prompt", "--cached-only", lock!, probe!];
-    const found = await runDeno(args, { cwd: join(stage, project!), denoDir })
+    const found = await runProgram(Deno.execPath(), args, { cwd: join(stage, project!), denoDir })
       .then(() => "it ran", (error: Error) => error.message);
     if (found.includes(MARKER)) continue;
     throw new HoldfastError(

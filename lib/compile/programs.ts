@@ -8,7 +8,7 @@ import {
   prebuiltPath,
   SPAWNER_ENTRY,
   WORKER_ENTRY,
-} from "../supervisor/prepare.ts";
+} from "../planner/programs.ts";
 
 /**
  * Where the command line lies, in Holdfast's folder. It finds its folder two levels up, and the
@@ -29,8 +29,8 @@ export async function bundleProcessPrograms(folder: string): Promise<void> {
 
 /** Bundles all of Holdfast into a folder. */
 export async function bundlePrograms(folder: string): Promise<void> {
-  const suspects = ["lib/audit/suspect_worker.ts", "lib/audit/suspect_helper.ts"];
-  await bundleInto(folder, [...PROCESS_ENTRIES, ...suspects], async (work) => {
+  const subjects = ["lib/audit/subject_worker.ts", "lib/audit/subject_helper.ts"];
+  await bundleInto(folder, [...PROCESS_ENTRIES, ...subjects], async (work) => {
     const main = await bundle(work, "packed.ts");
     await write(
       join(folder, MAIN_PROGRAM),

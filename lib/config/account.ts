@@ -5,7 +5,7 @@ import { quote, Refusal } from "./problem.ts";
 const MAX_ID = 2 ** 32 - 2;
 
 /**
- * Looks up whom the workers run as. Only /etc/passwd and /etc/group are read; an account that
+ * Looks up the account that the workers run as. Only /etc/passwd and /etc/group are read; an account that
  * lives elsewhere (LDAP, systemd-homed) is given as two decimal ids.
  *
  * @throws what reading the two files throws
@@ -46,7 +46,7 @@ export function findAccount(
     return new Refusal(
       "account_root",
       `user ${quote(user)} is uid ${uid}, gid ${gid}: workers never run as root or in its group`,
-      uid === 0 ? "name an account of their own" : 'name another "group"',
+      uid === 0 ? "name another account" : 'name another "group"',
     );
   }
   return { user: found?.[0] ?? user, uid, gid };

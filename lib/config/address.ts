@@ -24,11 +24,11 @@ export interface SystemdText {
   readonly name: string | undefined;
 }
 
-// Connecting takes write permission on the socket file: nobody else's, unless the config says so.
+// Connecting needs write permission on the socket file: by default only the owner has it.
 const DEFAULT_MODE = 0o600;
 
-// A comma would split one entry of a Deno permission list into two grants, and a control character
-// has no place in a path that goes on a command line and into a log.
+// A comma would split one entry of a Deno permission list into two, and control characters must not
+// get onto a command line or into a log.
 // deno-lint-ignore no-control-regex
 const UNFIT_FOR_FLAGS = /[\u0000-\u001f\u007f,]/;
 const HOST_NAME = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/;
@@ -46,12 +46,12 @@ export function refusePath(path: string): Refusal | undefined {
     return new Refusal(
       "path_unfit",
       `${quote(path)} has a comma, a control character or a lone surrogate: ` +
-        "in Deno's permission lists a comma would make two grants of one",
+        "in Deno's permission lists a comma would make two entries of it",
       "rename the folder",
     );
   }
   if (path === "~" || path.startsWith("~/")) {
-    return new Refusal("path_tilde", `${quote(path)}: "~" is not expanded`, "write the whole path");
+    return new Refusal("path_tilde", `${quote(path)}: "~" is not expanded`, "write the full path");
   }
   return undefined;
 }
@@ -78,7 +78,7 @@ export function parseListen(text: string): TcpText | UnixText | SystemdText | Re
   if (host === undefined) {
     return new Refusal(
       "listen_host_name",
-      `${quote(text)}: a host name may stand for several addresses, and nobody said which to bind`,
+      `${quote(text)}: a host name may stand for several addresses`,
       'write an address such as "127.0.0.1:8080", or "localhost"',
     );
   }
@@ -97,8 +97,8 @@ function parsePassed(text: string): SystemdText | Refusal {
   if (name === undefined || PASSED_NAME.test(name)) return { kind: "systemd", text, name };
   return new Refusal(
     "listen_systemd_name",
-    `${quote(text)} names no socket of a socket unit`,
-    'write "systemd:NAME" with what its FileDescriptorName= says, or "systemd" for all',
+    `${quote(text)} is not the name of a socket unit's socket`,
+    'write "systemd:NAME" with its FileDescriptorName=, or "systemd" for all',
   );
 }
 
@@ -107,15 +107,17 @@ export function parseNet(text: string): string | Refusal {
   if (/^unix:/i.test(text)) {
     return new Refusal(
       "net_unix",
-      `${quote(text)}: a Unix socket leads to another program on this machine, past the wall`,
-      "leave it out; a helper process is the place for such a connection",
+      `${
+        quote(text)
+      }: a Unix socket would give access to another program on this machine, past the wall`,
+      "leave it out, and connect over TCP",
     );
   }
   if (text.includes("*") || text.includes("/")) {
     return new Refusal(
       "net_wildcard",
       `${quote(text)} is a wildcard, a range or a URL: ` +
-        "it would let data out to hosts that nobody named",
+        "it would allow hosts that are not listed",
       'name each host, such as "api.example.com:443"',
     );
   }
@@ -125,7 +127,7 @@ export function parseNet(text: string): string | Refusal {
   if (host === undefined || UNSPECIFIED.includes(host)) {
     return new Refusal(
       "net_host",
-      `${quote(text)} names no single host`,
+      `${quote(text)} is not a single host`,
       'write a name, an IPv4 address or a bracketed IPv6 address, such as "api.example.com:443"',
     );
   }
@@ -143,8 +145,10 @@ export function parseCollector(text: string): string | Refusal {
   if (canonicalIp(split.host) !== undefined && split.port !== undefined) return parsed;
   return new Refusal(
     "collector_not_address",
-    `${quote(text)} is no address with a port: the wall opens one port, and no names`,
-    'write "127.0.0.1:4318", and have a collector there that sends the traces on',
+    `${
+      quote(text)
+    } is not an address with a port: the wall opens one port, and does not resolve names`,
+    'write "127.0.0.1:4318", and run a collector there that forwards the traces',
   );
 }
 
@@ -158,7 +162,7 @@ function splitHostPort(text: string): { host: string; port: string | undefined }
   if (match !== null) return { host: match[1]!.toLowerCase(), port: match[2] };
   return new Refusal(
     "address_unclear",
-    `${quote(text)} is no host and port`,
+    `${quote(text)} is not a valid host:port`,
     'an IPv6 address goes in brackets, such as "[::1]:8080"',
   );
 }
@@ -167,7 +171,7 @@ function parsePort(text: string): number | Refusal {
   if (/^0+$/.test(text)) {
     return new Refusal(
       "port_zero",
-      "port 0 is another port at each start, and a reload could not find it again",
+      "port 0 is a different port at each start, which a reload could not find again",
       "choose a port from 1 to 65535",
     );
   }
@@ -183,7 +187,7 @@ function canonicalIp(host: string): string | undefined {
   return /^\[[0-9a-f:.]+\]$/.test(host) && URL.canParse(url) ? new URL(url).hostname : undefined;
 }
 
-/** Spellings such as `127.1` or `0x7f000001` are addresses to a resolver: they are no names here. */
+/** Spellings such as `127.1` or `0x7f000001` are addresses to a resolver, so they are not names here. */
 function hostName(host: string): string | undefined {
   const last = host.split(".").at(-1) ?? "";
   return HOST_NAME.test(host) && !/^(\d+|0x[0-9a-f]*)$/.test(last) ? host : undefined;

@@ -25,7 +25,7 @@ export interface CheckFacts {
 
 /** What the check asks of the machine. */
 export interface CheckSystem {
-  /** Who this process is; `null` where there are no such numbers. */
+  /** The user id of this process; `null` on systems without user ids. */
   readonly uid: number | null;
   /** What a symbolic link holds; `undefined` for everything else. */
   readonly readLink: (path: string) => string | undefined;
@@ -33,14 +33,14 @@ export interface CheckSystem {
   readonly exists: (path: string) => boolean;
 }
 
-/** Something that is out of reach of every unveil. */
-interface Guard {
+/** A path that no unveil may reach. */
+interface ProtectedPath {
   readonly code: string;
   readonly what: string;
   readonly path: string;
   /** Whether an unveil below the path is refused too, or only one of it or above it. */
   readonly extent: "path" | "tree";
-  /** A folder below the path whose inside is not guarded. */
+  /** A folder below the path that is not protected. */
   readonly except?: string;
   readonly against: "writes" | "anything";
   readonly why: string;
@@ -48,12 +48,11 @@ interface Guard {
 }
 
 type PlacedUnveil = Unveil & Trail;
-type PlacedGuard = Guard & Trail;
+type PlacedPath = ProtectedPath & Trail;
 
-const LOG_GUARD = "unveil_over_log";
-const COMES_BACK = "a write there comes back to life at the next reload";
-const LAY_OUT =
-  "keep data in a folder of its own that holds no code, settings or sockets, such as " +
+const LOG_FOLDER_CODE = "unveil_over_log";
+const COMES_BACK = "the next reload would run what is written there";
+const LAY_OUT = "keep data in a separate folder without code, settings or sockets, such as " +
   "/srv/app/data beside /srv/app/src, and unveil only that folder";
 
 // Each of these, planted beside a module or in any folder above it, changes which code runs.
@@ -61,9 +60,9 @@ const SETTINGS = [...SETTINGS_FILES, ".npmrc", ".env", "pnpm-workspace.yaml"];
 const HARMLESS_DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /**
- * Judges what a config would make possible: whether something the app writes could outlive the app
- * and run, and whether each unveil means what it says. Symbolic links are followed on both sides;
- * hard links and bind mounts are not seen. An unveil with several faults is reported for the first.
+ * Checks what a config would make possible: whether something the app writes could outlive the app and
+ * run, and whether each unveil has the effect that it seems to have. Symbolic links are followed on both
+ * sides; hard links and bind mounts are not seen. Of an unveil only the first fault is reported.
  */
 export function checkConfig(
   config: Config,
@@ -84,13 +83,17 @@ export function checkConfig(
     ...config.helpers.map((helper) => ({ key: ["helpers", helper.name, "unveil"], ...helper })),
   ].map(({ key, app, unveil }) => ({ key, app, unveils: unveil.map(place) }));
   const all = compartments.flatMap(({ unveils }) => unveils);
-  const guards = listGuards(config, facts, (path) => place({ path }).real).map(place);
+  const protectedPaths = listProtected(config, facts, (path) => place({ path }).real).map(place);
   const places = compartments.flatMap(({ app }) => [app.module, app.project]);
   return [
     ...asProblem(["user"], config.at?.user, refuseUser(config, system.uid)),
     ...asProblem(["app"], config.at?.app, refusePaths([...places, ...facts.modules])),
     ...asProblem(["runtime"], config.at?.runtime, refusePaths([config.runtime])),
-    ...asProblem(["log", "folder"], config.at?.log, refuseLog(config, guards, place, system)),
+    ...asProblem(
+      ["log", "folder"],
+      config.at?.log,
+      refuseLog(config, protectedPaths, place, system),
+    ),
     ...asProblem([], undefined, refusePaths([facts.denoDir, facts.denoProgram, facts.holdfast])),
     ...compartments.flatMap(({ key, unveils }) =>
       unveils.flatMap((unveil, index) =>
@@ -98,7 +101,7 @@ export function checkConfig(
           [...key, unveil.path],
           unveil.at,
           refusePaths([unveil.path, unveil.real]) ?? refuseSystemFolder(unveil) ??
-            refuseReach(unveil, guards) ?? refuseRepeat(unveil, unveils.slice(0, index)) ??
+            refuseReach(unveil, protectedPaths) ?? refuseRepeat(unveil, unveils.slice(0, index)) ??
             refuseFewer(unveil, unveils) ?? refuseReplaceable(unveil, all) ??
             refuseMissing(unveil, config, system),
         )
@@ -115,7 +118,7 @@ function asProblem(
   return refusal === undefined ? [] : [{ ...refusal, key: formatKey(key), at }];
 }
 
-/** The schema judged the spelling; here the folders above count too, for they end up in flags. */
+/** The schema checked the spelling; here the folders above count too, since they end up in flags. */
 function refusePaths(paths: readonly string[]): Refusal | undefined {
   return paths.map(refusePath).find((refusal) => refusal !== undefined);
 }
@@ -129,16 +132,21 @@ function refuseUser({ account }: Config, uid: number | null): Refusal | undefine
   );
 }
 
-function listGuards(
+function listProtected(
   config: Config,
   facts: CheckFacts,
   realPath: (path: string) => string,
-): Guard[] {
+): ProtectedPath[] {
   const places = [config, ...config.helpers].map(({ app }) => app);
   const modules = [...new Set([...places.map(({ module }) => module), ...facts.modules])];
   // Deno looks for settings from a module upwards, by its name or by its real path.
   const folders = new Set(modules.flatMap((path) => [path, realPath(path)]).flatMap(foldersAbove));
-  function guard(code: string, what: string, path: string, extent: Guard["extent"]): Guard {
+  function protect(
+    code: string,
+    what: string,
+    path: string,
+    extent: ProtectedPath["extent"],
+  ): ProtectedPath {
     return { code, what, path, extent, against: "writes", why: COMES_BACK, hint: LAY_OUT };
   }
   // An example app inside Holdfast's own repository may have a data folder.
@@ -151,46 +159,49 @@ function listGuards(
       path,
       extent: "tree" as const,
       against: "anything" as const,
-      why: "who reaches the control socket commands the supervisor",
-      hint: 'unveil a folder further down, or move "runtime" away, such as to /run/holdfast',
+      why: "access to the control socket means control of the supervisor",
+      hint: 'unveil a folder further down, or move "runtime", such as to /run/holdfast',
     })),
     ...config.log.folder === undefined ? [] : [{
-      code: LOG_GUARD,
+      code: LOG_FOLDER_CODE,
       what: "the log folder",
       path: config.log.folder,
       extent: "tree" as const,
       against: "anything" as const,
       why:
-        "who reads the log learns what every client asked for, and who writes it hides a break-in",
-      hint: 'unveil a folder beside it, or move "log.folder" away, such as to /var/log/holdfast',
+        "the log has every client's requests, and an attacker could hide a break-in by changing it",
+      hint: 'unveil a folder beside it, or move "log.folder", such as to /var/log/holdfast',
     }],
-    // As it was named, too: who replaces a link on the way chooses the next config.
+    // Also the path as it was given: replacing a link on the way chooses another config.
     ...[...new Set([config.file, config.named])].map((path) =>
-      guard("unveil_over_config", "the config", path, "path")
+      protect("unveil_over_config", "the config", path, "path")
     ),
-    ...modules.map((path) => guard("unveil_over_module", "the app's code", path, "path")),
+    ...modules.map((path) => protect("unveil_over_module", "the app's code", path, "path")),
     ...[...new Set(places.flatMap(({ settings = [], listed = [] }) => [...settings, ...listed]))]
-      .map((path) => guard("unveil_over_settings", "settings of the app", path, "path")),
+      .map((path) => protect("unveil_over_settings", "settings of the app", path, "path")),
     ...[...new Set(places.map(({ project }) => project))].map((project) =>
-      guard("unveil_over_project", "the app's project folder", project, "path")
+      protect("unveil_over_project", "the app's project folder", project, "path")
     ),
     ...[...folders].flatMap((folder) => [
       ...SETTINGS.map((name) =>
-        guard("unveil_over_settings", "settings of the app", join(folder, name), "path")
+        protect("unveil_over_settings", "settings of the app", join(folder, name), "path")
       ),
-      guard(
+      protect(
         "unveil_over_node_modules",
         "packages of the app",
         join(folder, "node_modules"),
         "tree",
       ),
     ]),
-    guard("unveil_over_cache", "Deno's cache of code", facts.denoDir, "tree"),
-    guard("unveil_over_program", "the deno program", facts.denoProgram, "path"),
-    { ...guard("unveil_over_holdfast", "Holdfast's own code", facts.holdfast, "tree"), ...except },
+    protect("unveil_over_cache", "Deno's cache of code", facts.denoDir, "tree"),
+    protect("unveil_over_program", "the deno program", facts.denoProgram, "path"),
+    {
+      ...protect("unveil_over_holdfast", "Holdfast's own code", facts.holdfast, "tree"),
+      ...except,
+    },
     ...config.listen.filter((address) => address.kind === "unix").map(({ path }) => ({
-      ...guard("unveil_over_listener", "the folder of a socket", path, "path"),
-      why: "the app could put a socket of its own in the place of the server's",
+      ...protect("unveil_over_listener", "the folder of a socket", path, "path"),
+      why: "the app could replace the server's socket by its own",
     })),
   ];
 }
@@ -199,8 +210,8 @@ function refuseSystemFolder({ path, real, rights }: PlacedUnveil): Refusal | und
   if (real === "/") {
     return new Refusal(
       "unveil_root",
-      `${quote(path)} is everything, the control socket and /proc included`,
-      "unveil the folders that the app needs",
+      `${quote(path)} includes everything, also the control socket and /proc`,
+      "unveil only the folders that the app needs",
     );
   }
   const refused = covers("/proc", real) ||
@@ -209,9 +220,9 @@ function refuseSystemFolder({ path, real, rights }: PlacedUnveil): Refusal | und
   if (!refused) return undefined;
   return new Refusal(
     "unveil_system",
-    `${quote(path)} with ${quote(rights)} is the kernel's: ` +
+    `${quote(path)} with ${quote(rights)} is a kernel file system: ` +
       "it shows or changes other processes and devices",
-    "leave it out; below /sys you may read, and these may be unveiled: " +
+    "leave it out; `r` works below /sys, and these may be unveiled: " +
       HARMLESS_DEVICES.join(", "),
   );
 }
@@ -219,7 +230,7 @@ function refuseSystemFolder({ path, real, rights }: PlacedUnveil): Refusal | und
 /** The log folder is writable like an unveil with `rwc`, though not for the app. */
 function refuseLog(
   { log: { folder: path } }: Config,
-  guards: readonly PlacedGuard[],
+  protectedPaths: readonly PlacedPath[],
   place: (item: { path: string }) => { path: string } & Trail,
   system: CheckSystem,
 ): Refusal | undefined {
@@ -228,63 +239,70 @@ function refuseLog(
   const unfit = refusePaths([path, real]);
   if (unfit !== undefined) return unfit;
   if (real === "/" || ["/proc", "/sys", "/dev"].some((folder) => covers(folder, real))) {
-    const message = `${quote(path)} is the system's`;
+    const message = `${quote(path)} is a folder of the system`;
     return new Refusal(
       "log_system",
       message,
-      "name a folder of its own, such as /var/log/holdfast",
+      "name a separate folder, such as /var/log/holdfast",
     );
   }
-  const found = findReach(real, "rwc", guards.filter(({ code }) => code !== LOG_GUARD));
+  const found = findReach(
+    real,
+    "rwc",
+    protectedPaths.filter(({ code }) => code !== LOG_FOLDER_CODE),
+  );
   if (found !== undefined) {
     return new Refusal(
       "log_misplaced",
-      `${quote(path)} holds ${found.guard.what}, or lies in it: ${quote(found.reached)}`,
-      "give the log a folder of its own that holds nothing else, such as /var/log/holdfast",
+      `${quote(path)} contains ${found.entry.what}, or is inside it: ${quote(found.reached)}`,
+      "give the log a separate, empty folder, such as /var/log/holdfast",
     );
   }
   if (system.exists(dirname(real))) return undefined;
   return new Refusal(
     "log_missing",
-    `there is no ${quote(dirname(real))} in which ${quote(path)} could be made`,
-    "create it, for the user that starts Holdfast",
+    `${quote(dirname(real))} does not exist, so ${quote(path)} cannot be created`,
+    "create it, owned by the user that starts Holdfast",
   );
 }
 
-function refuseReach(unveil: PlacedUnveil, guards: readonly PlacedGuard[]): Refusal | undefined {
+function refuseReach(
+  unveil: PlacedUnveil,
+  protectedPaths: readonly PlacedPath[],
+): Refusal | undefined {
   const { path, real, rights } = unveil;
   if (isWriting(rights) && `${path}${real}`.split("/").includes("node_modules")) {
     return new Refusal(
       "unveil_over_node_modules",
-      `${quote(path)} with ${quote(rights)} lies in a node_modules folder: ${COMES_BACK}`,
+      `${quote(path)} with ${quote(rights)} is in a node_modules folder: ${COMES_BACK}`,
       LAY_OUT,
     );
   }
-  const found = findReach(real, rights, guards);
+  const found = findReach(real, rights, protectedPaths);
   if (found === undefined) return undefined;
-  const { guard, reached } = found;
+  const { entry, reached } = found;
   const verb = isWriting(rights) ? "makes writable" : "reaches";
   return new Refusal(
-    guard.code,
-    `${quote(path)} with ${quote(rights)} ${verb} ${guard.what}, ${quote(reached)}: ${guard.why}`,
-    guard.hint,
+    entry.code,
+    `${quote(path)} with ${quote(rights)} ${verb} ${entry.what}, ${quote(reached)}: ${entry.why}`,
+    entry.hint,
   );
 }
 
-/** The first guard that a folder with these rights gets to, and where it does. */
+/** The first protected path that a folder with these rights reaches, and where. */
 function findReach(
   real: string,
   rights: string,
-  guards: readonly PlacedGuard[],
-): { guard: PlacedGuard; reached: string } | undefined {
-  for (const guard of guards) {
-    if (guard.against === "writes" && !isWriting(rights)) continue;
-    // A link on the way counts like the file itself: who replaces it chooses another file.
-    const reached = [...guard.links, guard.real].find((place) => covers(real, place));
-    if (reached !== undefined) return { guard, reached };
-    const below = guard.extent === "tree" && covers(guard.real, real) &&
-      !(guard.except !== undefined && covers(guard.except, real));
-    if (below) return { guard, reached: real };
+  protectedPaths: readonly PlacedPath[],
+): { entry: PlacedPath; reached: string } | undefined {
+  for (const entry of protectedPaths) {
+    if (entry.against === "writes" && !isWriting(rights)) continue;
+    // A link on the way counts like the file itself: replacing it chooses another file.
+    const reached = [...entry.links, entry.real].find((place) => covers(real, place));
+    if (reached !== undefined) return { entry, reached };
+    const below = entry.extent === "tree" && covers(entry.real, real) &&
+      !(entry.except !== undefined && covers(entry.except, real));
+    if (below) return { entry, reached: real };
   }
   return undefined;
 }
@@ -297,7 +315,7 @@ function refuseRepeat(
   if (same === undefined) return undefined;
   return new Refusal(
     "unveil_repeated",
-    `${quote(path)} and ${quote(same.path)} are the same place, ${quote(real)}`,
+    `${quote(path)} and ${quote(same.path)} are the same file, ${quote(real)}`,
     "write it once, with all its rights",
   );
 }
@@ -312,7 +330,7 @@ function refuseFewer(
     // Landlock adds rights up on the way down, so the inner path would have the outer one's too.
     return new Refusal(
       "unveil_fewer_inside",
-      `${quote(inner.path)} with ${quote(inner.rights)} lies inside ${quote(outer.path)} with ` +
+      `${quote(inner.path)} with ${quote(inner.rights)} is inside ${quote(outer.path)} with ` +
         `${quote(outer.rights)}: the kernel cannot take rights away further down`,
       "put the two folders side by side, such as ./data/public and ./data/keys, and unveil each",
     );
@@ -321,9 +339,9 @@ function refuseFewer(
 }
 
 /**
- * The next reload follows links anew: one that a process planted would lead to what it chose.
+ * The next reload follows links again: one that a process made would lead to a place of its choice.
  *
- * @param unveils of every process: what one plants may be another's
+ * @param unveils of every process: a link made by one may be in another's unveil
  */
 function refuseReplaceable(
   inner: PlacedUnveil,
@@ -337,8 +355,8 @@ function refuseReplaceable(
     return new Refusal(
       "unveil_replaceable",
       `the app could replace ${quote(planted)} by a link, since ${quote(outer.path)} has ` +
-        `"c", and the next reload would grant ${quote(inner.rights)} on what the link leads to`,
-      "leave this one out if the outer rights will do, or put the two folders side by side",
+        `"c", and the next reload would grant ${quote(inner.rights)} on its target`,
+      "leave this one out if the outer rights are enough, or put the two folders side by side",
     );
   }
   return undefined;
@@ -357,24 +375,23 @@ function refuseMissing(
   if (!rights.includes("c")) {
     return new Refusal(
       "unveil_missing",
-      `there is no ${quote(path)}`,
-      'create it, or add "c" if the app is to create it',
+      `${quote(path)} does not exist`,
+      'create it, or add "c" if the app should create it',
     );
   }
   if (!system.exists(dirname(real))) {
     return new Refusal(
       "unveil_parent_missing",
-      `there is no ${quote(dirname(real))} in which the app could create ${quote(path)}`,
+      `${quote(dirname(real))} does not exist, so the app cannot create ${quote(path)}`,
       "create that folder",
     );
   }
-  // Landlock knows files, not names: what is not there cannot be granted, and its folder is more
-  // than was asked for.
+  // Landlock grants files, not names. Granting the folder instead would be more than was asked for.
   if (folder || wall !== "kernel") return undefined;
   return new Refusal(
     "unveil_not_there",
-    `there is no ${quote(path)} yet, and the kernel's wall can grant only what is there`,
-    `write ${quote(`${path}/`)} to have it made as a folder, or create the file and unveil that`,
+    `${quote(path)} does not exist, and the kernel's wall can only grant existing paths`,
+    `write ${quote(`${path}/`)} to have it created as a folder, or create the file`,
   );
 }
 

@@ -10,7 +10,7 @@ export type BoundAddress =
     readonly host: string;
     /** 1..65535. */
     readonly port: number;
-    /** Of `[::]` beside an IPv4 address with the same port: it takes IPv6 alone then. */
+    /** Of `[::]` beside an IPv4 address with the same port: it takes only IPv6 then. */
     readonly ipv6Only?: true | undefined;
   }
   | {
@@ -25,7 +25,7 @@ export type BoundAddress =
 
 /** Where the server listens: bound by itself, or passed by the service manager. */
 export type ListenAddress = BoundAddress | {
-  /** A supervisor puts the sockets that were passed in its place. */
+  /** The supervisor replaces it by the sockets that were passed. */
   readonly kind: "systemd";
   /** `systemd` or `systemd:NAME`. */
   readonly text: string;
@@ -39,9 +39,9 @@ export interface Unveil {
   readonly path: string;
   /** A non-empty part of `rwc`, in that order. */
   readonly rights: string;
-  /** Whether something was there when the config was loaded. */
+  /** Whether the path existed when the config was loaded. */
   readonly exists: boolean;
-  /** Whether it was a folder then, or is to be one: its path is written with a `/` at the end. */
+  /** Whether it was a folder, or will be made one: its path ends with a `/`. */
   readonly folder: boolean;
   /** Where the config file says so. */
   readonly at?: Position;
@@ -70,9 +70,9 @@ export interface AppPlace {
   readonly listed?: readonly string[];
 }
 
-/** Who the workers run as, when Holdfast starts as root. */
+/** The account of the workers, when Holdfast starts as root. */
 export interface Account {
-  /** The name, or the decimal id where the system knows no name. */
+  /** The name, or the decimal id if the system has no name for it. */
   readonly user: string;
   /** Never 0. */
   readonly uid: number;
@@ -80,7 +80,7 @@ export interface Account {
   readonly gid: number;
 }
 
-/** What a process runs, and what it is granted: the worker's part of a config, or a helper's. */
+/** What a process runs, and its permissions: the worker's part of a config, or a helper's. */
 export interface Compartment {
   /** The app, or the helper's module. */
   readonly app: AppPlace;
@@ -95,11 +95,11 @@ export interface Compartment {
     readonly fileBytes: number;
     readonly memoryBytes?: number | undefined;
   };
-  /** `undefined` when the config names no user: it runs as whoever starts Holdfast. */
+  /** `undefined` without a `user` in the config: it runs as the user that starts Holdfast. */
   readonly account: Account | undefined;
 }
 
-/** A helper: one module with one job, in processes of its own. */
+/** A helper: a module with one job, in separate processes. */
 export interface HelperConfig extends Compartment {
   /** Its key in the config; apps call it by that. */
   readonly name: string;
@@ -115,7 +115,7 @@ export interface HelperConfig extends Compartment {
 export interface Config extends Compartment {
   /** Absolute real path of the config file. */
   readonly file: string;
-  /** The same as it was named, with links that may be moved; absolute. */
+  /** The path as it was given, with links that may move; absolute. */
   readonly named: string;
   /** The folder of {@link Config.file}; relative paths of the config start here. */
   readonly folder: string;
@@ -124,20 +124,22 @@ export interface Config extends Compartment {
   readonly workers: number;
   readonly helpers: readonly HelperConfig[];
   readonly engine: "native" | "node";
-  /** What holds a worker back. */
+  /** What restricts the workers. */
   readonly wall: "kernel" | "deno";
-  /** What becomes of a worker that asked for what it may not do. */
+  /** What happens to a worker that tried something forbidden. */
   readonly onViolation: "replace" | "log";
   readonly reload: {
     readonly readyDeadlineMs: number;
     readonly idleGraceMs: number;
     readonly drainDeadlineMs: number;
-    /** How long a stop is announced on {@link Config.readiness}. */
-    readonly announceMs: number;
+    /** How long {@link Config.readiness} says 503 before a stop. */
+    readonly shutdownDelayMs: number;
     /** How many generations drain at a time, at the most. */
     readonly maxDraining: number;
+    /** How many earlier versions are kept. */
+    readonly keep: number;
   };
-  /** When a worker leaves, and another takes its place; `undefined` for never. */
+  /** When a healthy worker is replaced; `undefined` for never. */
   readonly recycle: {
     readonly maxRequests?: number | undefined;
     readonly maxAgeMs?: number | undefined;
@@ -147,7 +149,7 @@ export interface Config extends Compartment {
     /** 0 for never. */
     readonly pulseDeadlineMs: number;
   };
-  /** The path that a load balancer asks; `undefined` for none. */
+  /** The path that a load balancer checks; `undefined` for none. */
   readonly readiness?: string | undefined;
   readonly log: {
     /** Absolute folder of the log files; `undefined` for none, and then no logger runs. */
@@ -164,7 +166,7 @@ export interface Config extends Compartment {
     readonly outputBytesPerSecond: number;
     readonly outputBurstBytes: number;
   };
-  /** Where figures are told; `undefined` for nowhere, and then no such process runs. */
+  /** Where metrics are served; `undefined` for nowhere, and then no such process runs. */
   readonly metrics?: { readonly listen: ListenAddress } | undefined;
   /** Where workers send their spans; `undefined` for nowhere. */
   readonly traces?: {
@@ -174,6 +176,6 @@ export interface Config extends Compartment {
   } | undefined;
   /** Absolute folder of the control socket and the lock. */
   readonly runtime: string;
-  /** Where the config file says what a check may refuse. */
+  /** Positions of the keys that a check may refuse. */
   readonly at?: Readonly<Partial<Record<"app" | "log" | "runtime" | "user", Position>>>;
 }

@@ -9,13 +9,13 @@ type Issue = z.core.$ZodIssue;
 export interface IssueText {
   readonly code: string;
   readonly path: readonly PropertyKey[];
-  /** Whether the key itself is wrong or what it holds. */
+  /** Whether the key itself is wrong or its value. */
   readonly about: "key" | "value";
   readonly message: string;
   readonly hint: string;
 }
 
-/** Says in the operator's words what zod found; `valueAt` gives what the file holds at a path. */
+/** Describes zod's issues for operators; `valueAt` gives the file's value at a path. */
 export function describeIssue(
   issue: Issue,
   valueAt: (path: readonly PropertyKey[]) => unknown,
@@ -35,7 +35,7 @@ export function describeIssue(
         describeIssue({ ...inner, path: [...path, ...inner.path] }, valueAt, "key")
       );
     case "invalid_union": {
-      // The branch whose outer type fits is the one that was meant.
+      // Assume the branch whose outer type matches.
       const meant = issue.errors.find((branch) =>
         !branch.some((inner) => inner.code === "invalid_type" && inner.path.length === 0)
       );

@@ -1,4 +1,5 @@
 import { dirname, resolve } from "node:path";
+import { log as eventLog } from "../base/log.ts";
 import { resolveAccount } from "./account.ts";
 import { refusePath, type SystemdText, type TcpText, type UnixText } from "./address.ts";
 import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } from "./config.ts";
@@ -16,12 +17,12 @@ const MAX_SOCKET_PATH_BYTES = 107;
 
 /**
  * Loads a config: reads the file, validates it, and resolves every path and account on this
- * machine. Relative paths start at the folder of the config's real path. What the config would make
- * possible is judged by `checkConfig`, not here.
+ * machine. Relative paths start at the folder of the config's real path. `checkConfig` judges what the
+ * config would make possible.
  *
- * @param override what is laid over it
- * @throws {ConfigError} with every problem of the syntax, or else of the schema, or else of what the
- * config names on this machine
+ * @param override a file whose keys replace those of the config
+ * @throws {ConfigError} with every problem of the syntax; if none, of the schema; if none, of the files
+ * and accounts that the config names
  */
 export async function loadConfig(file: string, override?: Override): Promise<Config> {
   const { real, text } = await readConfig(file);
@@ -29,25 +30,25 @@ export async function loadConfig(file: string, override?: Override): Promise<Con
   return await resolveConfig(source, override);
 }
 
-/** A config's text, and what its paths mean. */
+/** A config's text, and how its paths are resolved. */
 export interface ConfigSource {
   /** For the messages. */
   readonly file: string;
-  /** By which name it was found, if by another. */
+  /** The path by which it was found, if another. */
   readonly named?: string;
   /** Where relative paths start. */
   readonly folder: string;
   readonly text: string;
   /** Finds a module, by its absolute path. */
   placeApp(module: string): Promise<AppPlace | Refusal>;
-  /** Where a path that is unveiled starts instead; `undefined` leaves the unveil out. */
+  /** The folder in which an unveiled path starts instead; `undefined` leaves the unveil out. */
   unveilFrom?(path: string, rights: string): string | undefined;
 }
 
 /**
  * Validates a config's text, and resolves every path and account on this machine.
  *
- * @param override what is laid over it
+ * @param override a file whose keys replace those of the config
  * @throws {ConfigError} as {@link loadConfig} does
  */
 export async function resolveConfig(
@@ -55,9 +56,15 @@ export async function resolveConfig(
   override?: Override,
 ): Promise<Config> {
   const { file: real, named = real, folder, text, placeApp, unveilFrom = () => folder } = source;
-  const { values, positionOf, fileOf } = parseConfig(text, real, override);
+  const { values, positionOf, fileOf, warnings } = parseConfig(text, real, override);
+  for (const { file, at, old, new: key } of warnings) {
+    eventLog.warn("config_key_renamed", {
+      ...{ file, line: at.line, column: at.column, key: old },
+      hint: `Write ${key}; the old name is accepted by this version only`,
+    });
+  }
   const problems: Problem[] = [];
-  /** Passes on what is no refusal; a refusal becomes a problem of the key at `path`. */
+  /** Returns a value; a refusal becomes a problem of the key at `path`. */
   function accept<T>(path: readonly PropertyKey[], found: T | Refusal): T | undefined {
     if (!(found instanceof Refusal)) return found;
     const file = fileOf(path);
@@ -97,8 +104,7 @@ export async function resolveConfig(
   }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
 
-  const { env, net, engine, reload, recycle, watchdog, wall, limits, on_violation: onViolation } =
-    values;
+  const { env, net, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
   const runtime = resolve(folder, values.runtime);
   const log = {
     ...values.log,
@@ -111,25 +117,8 @@ export async function resolveConfig(
     user: positionOf(["user"]),
   };
   return deepFreeze({
-    ...{
-      file: real,
-      named,
-      folder,
-      app,
-      listen,
-      unveil,
-      workers: countWorkers(values.workers),
-      helpers,
-      env,
-      net,
-      engine,
-      wall,
-      onViolation,
-      limits,
-      reload,
-      recycle,
-      watchdog,
-    },
+    ...{ file: real, named, folder, app, listen, unveil, helpers, env, net, engine, wall },
+    ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
     ...values.readiness !== undefined && { readiness: values.readiness },
     ...metrics && { metrics },
     ...values.traces && { traces: values.traces },
@@ -140,7 +129,7 @@ export async function resolveConfig(
 /**
  * Reads the text of a config file.
  *
- * @throws {ConfigError} if it is no regular file of UTF-8 text of a bearable size
+ * @throws {ConfigError} if it is not a regular file of UTF-8 text, or too large
  */
 export async function readConfig(file: string): Promise<{ real: string; text: string }> {
   function refuse(message: string, hint: string, cause?: unknown): never {
@@ -151,29 +140,33 @@ export async function readConfig(file: string): Promise<{ real: string; text: st
     const real = await Deno.realPath(file);
     // Asked before the file is opened: opening a FIFO waits for a writer.
     const { isFile, size } = await Deno.stat(real);
-    if (!isFile) refuse("this is no regular file", "name the config file");
+    if (!isFile) refuse("not a regular file", "pass the path of a config file");
     if (size > MAX_FILE_BYTES) {
-      refuse(`${size} bytes is more than ${MAX_FILE_BYTES}`, "is this the config file?");
+      refuse(`${size} bytes, the limit is ${MAX_FILE_BYTES}`, "is this the config file?");
     }
     const text = new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(real));
     return { real, text };
   } catch (error) {
-    // A flag of deno's that is missing is no fault of the file.
+    // A missing permission flag is not an error of the file.
     if (error instanceof ConfigError || error instanceof Deno.errors.NotCapable) throw error;
-    if (error instanceof TypeError) refuse("this is no UTF-8 text", "save it as UTF-8", error);
+    if (error instanceof TypeError) refuse("not UTF-8 text", "save it as UTF-8", error);
     const why = error instanceof Error ? error.message : String(error);
-    refuse(`cannot read it: ${quote(why)}`, "is the path right, and may this user read it?", error);
+    refuse(
+      `cannot read it: ${quote(why)}`,
+      "check the path, and that this user may read it",
+      error,
+    );
   }
 }
 
 /** Finds the app's module and its project, the folder whose settings Deno will use for it. */
 async function placeApp(module: string): Promise<AppPlace | Refusal> {
   if (await kindOf(module) !== "file") {
-    const message = `there is no file ${quote(module)}`;
+    const message = `${quote(module)} is not a file, or does not exist`;
     return new Refusal(
       "app_missing",
       message,
-      "name the module, from the config's folder on",
+      "write the module's path, relative to the config's folder",
     );
   }
   return placeModule(module);
@@ -208,7 +201,7 @@ function besideIpv4(
   return beside ? { ...address, ipv6Only: true } : address;
 }
 
-/** Whether a wildcard has all that the other address is for. */
+/** Whether a wildcard includes the other address. */
 function covers(wildcard: ListenAddress, address: ListenAddress): boolean {
   if (wildcard.kind !== "tcp" || address.kind !== "tcp" || wildcard.port !== address.port) {
     return false;
@@ -220,13 +213,13 @@ function covers(wildcard: ListenAddress, address: ListenAddress): boolean {
 function refuseListen(listen: readonly ListenAddress[], index: number): Refusal | undefined {
   const address = listen[index]!;
   if (listen.findIndex(({ text }) => text === address.text) < index) {
-    return new Refusal("listen_repeated", `${quote(address.text)} again`, "write it once");
+    return new Refusal("listen_repeated", `${quote(address.text)} is repeated`, "write it once");
   }
   const covering = listen.find((each) => covers(each, address));
   if (covering) {
     return new Refusal(
       "listen_covered",
-      `${quote(covering.text)} takes the connections of ${quote(address.text)} already`,
+      `${quote(covering.text)} already takes the connections of ${quote(address.text)}`,
       "write one of them",
     );
   }
@@ -235,7 +228,7 @@ function refuseListen(listen: readonly ListenAddress[], index: number): Refusal 
   if (bytes <= MAX_SOCKET_PATH_BYTES) return undefined;
   return new Refusal(
     "listen_path_long",
-    `${quote(address.path)} is ${bytes} bytes long; a socket's path has room for ` +
+    `${quote(address.path)} is ${bytes} bytes long; the path of a socket may have ` +
       `${MAX_SOCKET_PATH_BYTES}`,
     "choose a shorter path, such as one in /run",
   );
@@ -248,8 +241,8 @@ function refuseMetrics(
   if (address.kind === "tcp" && !/^(127\.|::1$|localhost$)/.test(address.host)) {
     return new Refusal(
       "metrics_not_loopback",
-      `${quote(address.text)} can be reached from other machines, and nobody is asked who they are`,
-      'write "127.0.0.1:9464" or a Unix socket, and let a proxy ask who it is',
+      `${quote(address.text)} can be reached from other machines, and there is no authentication`,
+      'write "127.0.0.1:9464" or a Unix socket, and put a proxy with authentication in front',
     );
   }
   return refuseListen([...listen, address], listen.length);
@@ -261,7 +254,7 @@ async function placeUnveil(
   rights: string,
 ): Promise<Unveil | Refusal> {
   const path = resolve(from, spelled);
-  // The schema judged what was written; here the config's own folder stands before it.
+  // The schema checked the path as written; here the config's folder is in front of it.
   const refusal = refusePath(path);
   if (refusal) return refusal;
   const kind = await kindOf(path);
@@ -269,8 +262,8 @@ async function placeUnveil(
     const folder = kind === "folder" || kind === "missing" && spelled.endsWith("/");
     return { path, rights, exists: kind !== "missing", folder };
   }
-  const message = `this user may not look at ${quote(path)}`;
-  return new Refusal("unveil_unreadable", message, "start Holdfast as a user that may");
+  const message = `this user has no access to ${quote(path)}`;
+  return new Refusal("unveil_unreadable", message, "start Holdfast as a user that has");
 }
 
 async function findUser({ user, group }: ConfigFile): Promise<Account | Refusal | undefined> {

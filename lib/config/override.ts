@@ -1,11 +1,11 @@
 /**
- * What may still change when an app and its config are one executable: how it listens, logs and is
- * limited. What it may touch was decided when it was built. Pure.
+ * The keys that may still change when an app and its config are one executable: how it listens, logs and
+ * is limited. What it may access is decided by the build. Pure.
  */
 import { resolve } from "node:path";
 import { Refusal } from "./problem.ts";
 
-/** A file that is laid over a config. */
+/** A file whose keys replace those of a config. */
 export interface Override {
   readonly file: string;
   readonly text: string;
@@ -33,7 +33,7 @@ interface RefusedKey extends Refusal {
   readonly key: readonly string[];
 }
 
-/** What of an override is refused, whatever its value. */
+/** The keys of an override that are refused, whatever their values. */
 export function refusedKeys(override: unknown, config: unknown): RefusedKey[] {
   if (!isRecord(override)) return [];
   const refuse = (key: string, message: string, hint: string): RefusedKey => ({
@@ -45,25 +45,25 @@ export function refusedKeys(override: unknown, config: unknown): RefusedKey[] {
     if (!(OVERRIDABLE as readonly string[]).includes(key)) {
       return refuse(
         key,
-        `"${key}" is built into this program, and decides what it may do`,
-        `leave it out, or build another program; what may change is ${OVERRIDABLE.join(", ")}`,
+        `"${key}" is built into this program, since it decides what it may do`,
+        `leave it out, or build again; these keys may change: ${OVERRIDABLE.join(", ")}`,
       );
     }
     // A build without a user has a private cache folder, which no other user may enter.
     if ((key === "user" || key === "group") && !(isRecord(config) && "user" in config)) {
       return refuse(
         key,
-        `"${key}" is for a program that was built to run its workers as another user`,
-        'build it with "user" in its config; it may be another name here',
+        `"${key}" needs a program that was built with a "user"`,
+        'build it with "user" in its config; the name may be another one here',
       );
     }
     return [];
   });
 }
 
-/** A config's values with an override's over them. */
+/** A config's values, replaced by those of an override. */
 export function laidOver(config: unknown, override: unknown, state: string): unknown {
-  // What is no object is the schema's to refuse.
+  // The schema refuses what is not an object.
   if (!isRecord(config) || !isRecord(override)) return isRecord(override) ? config : override;
   const values: Record<string, unknown> = { ...config };
   for (const [key, value] of Object.entries(override)) {

@@ -10,6 +10,7 @@ import {
 import { describeIssue } from "./issue.ts";
 import { laidOver, type Override, refusedKeys } from "./override.ts";
 import { ConfigError, formatKey, type Position, type Problem, quote } from "./problem.ts";
+import { renameOldKeys } from "./renamed.ts";
 import { type ConfigFile, ConfigSchema } from "./schema.ts";
 
 // The parser recurses, and the schema needs three levels.
@@ -20,16 +21,26 @@ const TOKEN = { openBrace: 1, closeBrace: 2, openBracket: 3, closeBracket: 4, en
 /** A config file that satisfies the schema. */
 export interface ParsedConfig {
   readonly values: ConfigFile;
-  /** Where the value of a key path such as `["listen", 0]` stands in the file. */
+  /** The position of the value of a key path such as `["listen", 0]`. */
   readonly positionOf: (path: readonly PropertyKey[]) => Position;
-  /** The file that a key path is in, where that is not the config. */
+  /** The file of a key path, if it is not the config. */
   readonly fileOf: (path: readonly PropertyKey[]) => string | undefined;
+  /** Keys that still have an old name. */
+  readonly warnings: readonly RenamedKey[];
+}
+
+/** A renamed key that a file has by its old name, and where. */
+export interface RenamedKey {
+  readonly old: string;
+  readonly new: string;
+  readonly file: string;
+  readonly at: Position;
 }
 
 /**
  * Parses the text of a config file; `file` is only for the messages.
  *
- * @param override what is laid over it
+ * @param override a file whose keys replace those of the config
  * @throws {ConfigError} with every problem that the syntax, or else the schema, finds
  */
 export function parseConfig(text: string, file: string, override?: Override): ParsedConfig {
@@ -47,7 +58,7 @@ export function parseConfig(text: string, file: string, override?: Override): Pa
     if (problems.length > 0) throw new ConfigError(file, problems);
     values = laidOver(written, wanted, override!.state);
   }
-  /** The file that says what a path is; the config for what neither does. */
+  /** The source that has a path; the config if neither has it. */
   const sourceOf = (path: readonly PropertyKey[]) =>
     over && path.length > 0 && findNodeAtLocation(over.tree, path as (string | number)[])
       ? over
@@ -71,29 +82,33 @@ export function parseConfig(text: string, file: string, override?: Override): Pa
       return positionAt(nearestNode(tree, path, "value").offset);
     },
     fileOf,
+    warnings: [base, over].flatMap((source) => source ? source.warnings : []),
   };
 }
 
-/** A text as a tree, with what is wrong with it before any schema looks at it. */
+/** A parsed text, with the problems that need no schema. */
 interface Source {
   readonly file: string;
   readonly tree: Node;
   readonly positionAt: (offset: number) => Position;
   readonly problems: readonly Problem[];
+  readonly warnings: readonly RenamedKey[];
 }
 
 function readSource(text: string, file: string): Source {
   const positionAt = positionFinder(text);
   const tree = parseText(text, file, positionAt);
+  const warnings = renameOldKeys(tree)
+    .map(({ offset, ...names }) => ({ ...names, file, at: positionAt(offset) }));
   const problems = [...repeatedKeys(tree)].map(({ node, path }): Problem => ({
     code: "key_repeated",
     key: formatKey(path),
-    message: `the key ${quote(node.value)} is reserved, or stands here for the second time`,
-    hint: "leave this one out",
+    message: `the key ${quote(node.value)} is reserved, or repeated`,
+    hint: "remove this one",
     at: positionAt(node.offset),
     file,
   }));
-  return { file, tree, positionAt, problems };
+  return { file, tree, positionAt, problems, warnings };
 }
 
 function parseText(text: string, file: string, positionAt: (offset: number) => Position): Node {
@@ -158,7 +173,7 @@ function valueAt(tree: Node, path: readonly PropertyKey[]): unknown {
   return node === undefined ? undefined : getNodeValue(node);
 }
 
-/** The node of a path; where a key is missing, the object that should have it. */
+/** The node of a path; if the key is missing, the object that should have it. */
 function nearestNode(tree: Node, path: readonly PropertyKey[], about: "key" | "value"): Node {
   const node = findNodeAtLocation(tree, path as (string | number)[]);
   if (node === undefined) {

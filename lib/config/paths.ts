@@ -3,12 +3,11 @@ import { dirname, join } from "node:path";
 // What Linux allows one path; beyond it the kernel answers ELOOP.
 const MAX_LINKS = 40;
 
-/** Where a path leads. */
+/** A path with its links followed. */
 export interface Trail {
-  /** The path without symbolic links; what is missing stays as it is spelled. */
+  /** The path without symbolic links; missing parts stay as they are. */
   readonly real: string;
-  /** Where on the way each symbolic link lies, itself without links. Whoever replaces one chooses
-   * where the path leads. */
+  /** The real path of each symbolic link on the way. Replacing one changes where the path leads. */
   readonly links: readonly string[];
 }
 
@@ -32,7 +31,7 @@ export function followPath(path: string, readLink: (path: string) => string | un
   const links: string[] = [];
   let real = "/";
   for (let name = names.shift(); name !== undefined; name = names.shift()) {
-    // join() also takes the steps "", "." and "..", and there is no link left in `real`.
+    // join() also takes the steps "", "." and "..", and `real` has no links.
     const here = join(real, name);
     const target = name === ".." ? undefined : readLink(here);
     if (target === undefined || links.length === MAX_LINKS) {

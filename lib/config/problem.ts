@@ -1,5 +1,5 @@
 import { HoldfastError } from "../base/error.ts";
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 
 /** Where in the config file something is; both count from 1, columns in UTF-16 code units. */
 export interface Position {
@@ -7,7 +7,7 @@ export interface Position {
   readonly column: number;
 }
 
-/** One thing that is wrong with a config. */
+/** A problem of a config. */
 export interface Problem {
   /** Stable name for logs and tests, in snake_case. */
   readonly code: string;
@@ -15,23 +15,23 @@ export interface Problem {
   readonly key: string;
   /** What was found and why it is refused. */
   readonly message: string;
-  /** What would do. */
+  /** How to fix it. */
   readonly hint: string;
   readonly at: Position | undefined;
   /** The file, where it is another one than the config. */
   readonly file?: string;
 }
 
-/** Why a text of the config is refused, before anyone knows where in the file it stands. */
+/** Why a text of the config is refused, before its position is known. */
 export class Refusal {
   constructor(readonly code: string, readonly message: string, readonly hint: string) {}
 }
 
-// A file that is no config at all may have a problem in every line.
+// A file that is not a config may have a problem in every line.
 const MAX_LINES = 50;
 const MAX_ECHO = 80;
 
-/** Everything that is wrong with a config file; `message` has one line for each problem. */
+/** All problems of a config file; `message` has one line for each problem. */
 export class ConfigError extends HoldfastError {
   readonly problems: readonly Problem[];
 
@@ -45,18 +45,18 @@ export class ConfigError extends HoldfastError {
   }
 }
 
-/** One line for an operator: `file:line:column: key: what; what would do`. */
+/** One line for an operator: `file:line:column: key: what; how to fix it`. */
 export function formatProblem(
   config: string,
   { key, message, hint, at, file = config }: Problem,
 ): string {
-  const place = escapeStranger(file) + (at === undefined ? "" : `:${at.line}:${at.column}`);
+  const place = escapeUntrusted(file) + (at === undefined ? "" : `:${at.line}:${at.column}`);
   return [place, ...key === "" ? [] : [key], `${message}; ${hint}`].join(": ");
 }
 
 /** Text of the config as it may appear in a message: quoted, escaped and capped. */
 export function quote(text: string): string {
-  return `"${escapeStranger(text, MAX_ECHO)}"`;
+  return `"${escapeUntrusted(text, MAX_ECHO)}"`;
 }
 
 /** The spelling of a key path: `reload.idleGraceMs`, `listen[0]`, `unveil["./data"]`. */
@@ -65,6 +65,6 @@ export function formatKey(path: readonly PropertyKey[]): string {
     if (typeof part === "number") return `[${part}]`;
     const name = String(part);
     if (!/^[\w$]+$/.test(name)) return `[${quote(name)}]`;
-    return index === 0 ? escapeStranger(name, MAX_ECHO) : `.${escapeStranger(name, MAX_ECHO)}`;
+    return index === 0 ? escapeUntrusted(name, MAX_ECHO) : `.${escapeUntrusted(name, MAX_ECHO)}`;
   }).join("");
 }

@@ -13,7 +13,7 @@ import { DENO_FILES, PROJECT_FILES } from "./project_files.ts";
 /** Settings that Deno looks for in the folder of a workspace member, or of a linked package. */
 const MEMBER_FILES = [...PROJECT_FILES, "tsconfig.json"];
 
-/** Larger ones are read by nobody here; Deno itself may. */
+/** Larger files are not read here; Deno itself may read them. */
 const MAX_FILE_BYTES = 1024 * 1024;
 
 /** How many folders the patterns of a workspace may come to. */
@@ -27,7 +27,7 @@ const GLOB = /[*?[{]/;
 
 const Paths = z.array(z.string().max(4096));
 
-/** What is read of a deno.json; anything that is not as it should be is for Deno to complain of. */
+/** What is read of a deno.json; Deno itself reports errors in it. */
 const DenoSettings = z.object({
   lock: z.union([
     z.boolean(),
@@ -37,7 +37,7 @@ const DenoSettings = z.object({
   importMap: z.string().optional().catch(undefined),
   workspace: z.union([Paths, z.object({ members: Paths })]).optional().catch(undefined),
   links: Paths.catch([]).default([]),
-  /** What `links` was called before. */
+  /** The former name of `links`. */
   patch: Paths.catch([]).default([]),
 }).catch({ lock: true, links: [], patch: [] });
 type DenoSettings = z.infer<typeof DenoSettings>;
@@ -138,7 +138,7 @@ function isMember(root: string, patterns: readonly string[], folder: string): bo
     !patterns.some((pattern) => pattern.startsWith("!") && matches(pattern.slice(1)));
 }
 
-/** Relative, since the names above the root are no patterns. */
+/** Relative, since the names above the root are not patterns. */
 function isLike(root: string, pattern: string, folder: string): boolean {
   const inside = relative(root, folder);
   return GLOB.test(pattern)

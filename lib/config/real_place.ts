@@ -1,19 +1,19 @@
 /** Follows symbolic links on this machine. */
 import { followPath } from "./paths.ts";
 
-/** What a symbolic link holds; `undefined` for everything else. */
+/** The target of a symbolic link; `undefined` for everything else. */
 export function readLink(path: string): string | undefined {
   return unlessAbsent(() => Deno.lstatSync(path)).isSymlink === true
     ? Deno.readLinkSync(path)
     : undefined;
 }
 
-/** Where an absolute path leads, whether anything is there or not. */
+/** The real path of an absolute path, whether it exists or not. */
 export function realPlace(path: string): string {
   return followPath(path, readLink).real;
 }
 
-/** Where this user may not look, no worker of this user can follow a link either. */
+/** If this user has no access, a worker of this user cannot follow a link there either. */
 export function unlessAbsent(look: () => Deno.FileInfo): Partial<Deno.FileInfo> {
   const { NotFound, NotADirectory, PermissionDenied } = Deno.errors;
   try {

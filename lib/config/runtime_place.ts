@@ -1,4 +1,4 @@
-/** Finds the runtime folder of a config, even of one that is being edited and wrong just now. */
+/** Finds the runtime folder of a config, even if the config is wrong at the moment. */
 import { parse } from "jsonc-parser";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import * as z from "zod";
@@ -6,35 +6,35 @@ import { readConfig } from "./load.ts";
 import { realPlace } from "./real_place.ts";
 import { ConfigSchema } from "./schema.ts";
 
-/** A runtime folder, and the folder of the config that it is of. */
+/** A runtime folder, and the folder of its config. */
 export interface RuntimePlace {
   readonly folder: string;
   readonly runtime: string;
 }
 
 /**
- * The absolute runtime folder: whoever asks a running supervisor for its status, or orders it to
- * stop, must reach it whatever else the file says by now.
+ * The absolute runtime folder: a command that asks a running supervisor for its status, or tells it to
+ * stop, must find it whatever else the file contains.
  *
  * @throws {ConfigError} if the file cannot be read
  */
 export async function locateRuntime(file: string): Promise<RuntimePlace> {
   const { real, text } = await readConfig(file);
-  // jsonc-parser makes the best of broken text; what it found is judged like any other value.
+  // jsonc-parser recovers from broken text; the value it finds is checked like any other.
   const found = z.looseObject({ runtime: ConfigSchema.shape.runtime }).safeParse(parse(text) ?? {});
   const runtime = found.success ? found.data.runtime : ConfigSchema.shape.runtime.parse(undefined);
   const folder = dirname(real);
   return { folder, runtime: realRuntime({ runtime: resolve(folder, runtime) }) };
 }
 
-/** Where a runtime folder lies. That it is a link itself is for its user to refuse. */
+/** The real path of a runtime folder. Its user refuses one that is a link itself. */
 export function realRuntime({ runtime }: Pick<RuntimePlace, "runtime">): string {
   return join(realPlace(dirname(runtime)), basename(runtime));
 }
 
 /**
- * Whether a config keeps its runtime folder: at the same place, or at the same place beside a config
- * that a link leads to elsewhere, as in the next release of an app.
+ * Whether a config keeps its runtime folder: at the same path, or at the same path relative to
+ * a config that is elsewhere by now, as in the next release of an app.
  *
  * ```ts
  * import { assertEquals } from "@std/assert";

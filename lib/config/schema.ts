@@ -17,27 +17,30 @@ export const MAX_WORKERS = 64;
 const GRANTS = {
   app: {
     unveil:
-      "Files and folders the app may use, with everything below them; nothing else exists for it. " +
-      "The rights are those of OpenBSD's unveil(2): `r` read, `w` write, `c` create, rename and " +
-      "remove, `x` execute (refused for now: a worker executes nothing). Add a path when the app " +
-      "stores data. Code, config and caches stay out of reach: a config that makes something " +
-      "writable which the next reload would run is an error.",
+      "Files and folders the app may use, with everything below them. Any other path throws " +
+      "`NotCapable`. The rights are named as in OpenBSD's unveil(2): `r` read, `w` write, `c` create, " +
+      "rename and remove. `x` (execute) is refused: a worker executes nothing. Unlike unveil(2), the " +
+      "list is fixed when a worker starts. Add a path when the app stores data. A config that makes " +
+      "something writable which the next reload would run is an error. A path that ends in `/` and has " +
+      "`c` is created at the start if it does not exist.",
     env:
-      "Names of environment variables the app may see, such as DATABASE_URL; no other variable " +
-      "is passed on, `TZ` neither: without it in this list the app's local time is the machine's, from " +
-      "/etc/localtime. Names that steer the runtime instead of the app, such as `DENO_*`, `LD_*` or " +
-      "`HTTP_PROXY`, are errors. The values are those that Holdfast was started with: a reload and an " +
-      "upgrade bring in names that were added here, but no new values, for which Holdfast is to be " +
-      "restarted. The app may also change what it is given, for itself.",
+      "Names of environment variables the app may see, such as DATABASE_URL. All others are dropped " +
+      "silently: they read as `undefined`, and setting them has no effect, without an error. This " +
+      "includes `NODE_ENV`, and `TZ`: without `TZ` in this list the app's local time is that of " +
+      "/etc/localtime. Names that control the runtime instead of the app, such as `DENO_*`, `LD_*` or " +
+      "`HTTP_PROXY`, are errors. Values are those that Holdfast was started with: a reload or an " +
+      "upgrade brings in names that were added here, but new values need a restart. The app may change " +
+      "the listed variables for itself.",
     net:
       'Hosts the app may connect to: "api.example.com", "api.example.com:443", "10.0.0.5:5432" ' +
-      'or "[::1]:5432". None by default, so that a hijacked app cannot send anything out. No ' +
-      "wildcards. Listening needs no entry.",
+      'or "[::1]:5432". None by default, so that an app that was taken over cannot send anything out. ' +
+      "No wildcards, and no Unix sockets. Listening needs no entry.",
   },
   helper: {
-    unveil: "Files and folders the helper may use, as the app's `unveil`. None by default.",
-    env: "Names of environment variables the helper may see, as the app's `env`. None by default.",
-    net: "Hosts the helper may connect to, as the app's `net`. None by default.",
+    unveil: "Files and folders the helper may use, like the app's `unveil`. None by default.",
+    env:
+      "Names of environment variables the helper may see, like the app's `env`. None by default.",
+    net: "Hosts the helper may connect to, like the app's `net`. None by default.",
   },
 } as const;
 
@@ -51,9 +54,9 @@ const UnixListenSchema = z.strictObject({
   mode: z.string().regex(/^0?[0-7]{3}$/, 'expected three octal digits such as "0660"')
     .default("0600")
     .describe(
-      "Who may connect, as octal permission bits of the socket file; connecting takes `w`. The " +
-        'default lets in only the user that starts Holdfast: "0660" lets in its group, which is ' +
-        "the usual way for a proxy in front.",
+      "Who may connect, as octal permission bits of the socket file; connecting needs `w`. The " +
+        'default allows only the user that starts Holdfast. "0660" also allows its group, which is ' +
+        "usual for a proxy in front.",
     ),
 });
 
@@ -65,34 +68,38 @@ const ListenSchema = z.union([
 const ReloadSchema = z.strictObject({
   readyDeadlineMs: z.int().min(100).max(600_000).default(10_000)
     .describe(
-      "How long new workers may take until they are ready, in milliseconds; after that the reload " +
-        "fails and the old workers go on. Raise it for an app with a long warm-up.",
+      "How long new workers may take to become ready, in milliseconds. After that the reload fails " +
+        "and the old workers keep serving. Raise it for an app with a long warm-up.",
     ),
   idleGraceMs: z.int().min(0).max(120_000).default(5_000)
     .describe(
-      "How long an old worker leaves idle keep-alive connections open, in milliseconds, so that a " +
-        "client that is about to send a request is answered. A request counts from when its head is " +
+      "How long an old worker keeps idle keep-alive connections open, in milliseconds, so that a " +
+        "client that is about to send a request gets an answer. A request counts from when its head is " +
         "complete: a client that takes longer than this to send one is closed without an answer. Raise " +
-        "it for clients that think long between requests or send slowly, lower it for quicker reloads.",
+        "it for clients that pause long between requests or send slowly, lower it for quicker reloads.",
     ),
   drainDeadlineMs: z.int().min(0).max(3_600_000).default(30_000)
     .describe(
-      "How long requests in flight may finish after a reload, in milliseconds; what is left is cut " +
+      "How long requests in flight may take to finish after a reload, in milliseconds. The rest is cut " +
         "and counted. At least idleGraceMs. Raise it for long downloads and uploads.",
     ),
-  announceMs: z.int().min(0).max(600_000).default(0).describe(
-    "How long `readiness` says 503 at a stop before the listeners are left, in milliseconds; all else " +
-      "is answered meanwhile, and new connections are accepted. Set it to what the load balancer " +
-      "needs to notice: its interval times the failures it wants, and a little more. It comes before " +
-      "drainDeadlineMs, so give the service manager the sum of both for a stop. A reload announces " +
-      "nothing, since the new workers accept on the same listeners at once.",
+  shutdownDelayMs: z.int().min(0).max(600_000).default(0).describe(
+    "How long the `readiness` path answers 503 before the server stops accepting connections, in " +
+      "milliseconds. Until then everything else is answered as before. Set it longer than your load " +
+      "balancer's check interval times its failure threshold. It is added to drainDeadlineMs, so allow " +
+      "the service manager the sum of both for a stop. A reload has no such delay, since the new " +
+      "workers accept on the same listeners at once. The former name `announceMs` is still accepted.",
   ),
   maxDraining: z.int().min(1).max(64).default(4)
     .describe(
-      "How many old generations drain at a time at the most; a reload that would make it one more " +
-        "waits until one has ended. Each holds the memory of its processes: raise it where there is " +
-        "enough of that for many reloads in a row. What counts is the config that is in force.",
+      "How many old generations may drain at the same time. A reload that would exceed it waits until " +
+        "one has ended. Each old generation keeps the memory of its processes: raise it if there is " +
+        "enough for many reloads in a row. The value of the config in force counts.",
     ),
+  keep: z.int().min(0).max(100).default(5).describe(
+    "How many versions that have served are kept besides the one that serves, for `holdfast rollback`. " +
+      "Each is a copy of the app's modules; packages that several use are kept once.",
+  ),
 }).check(({ value, issues }) => {
   if (value.drainDeadlineMs >= value.idleGraceMs) return;
   issues.push(asIssue(
@@ -100,7 +107,7 @@ const ReloadSchema = z.strictObject({
     new Refusal(
       "drain_before_grace",
       `${value.drainDeadlineMs} is less than idleGraceMs (${value.idleGraceMs}): ` +
-        "idle connections would be cut within their grace",
+        "idle connections would be cut within their grace time",
       `set it to ${value.idleGraceMs} or more, or lower idleGraceMs`,
     ),
     ["drainDeadlineMs"],
@@ -109,50 +116,50 @@ const ReloadSchema = z.strictObject({
 
 const RecycleSchema = z.strictObject({
   maxRequests: z.int().min(1).max(Number.MAX_SAFE_INTEGER).optional().describe(
-    "How many requests a worker answers before it leaves. Set it for an app that leaks a little " +
-      "with each.",
+    "How many requests a worker answers before it is replaced. Set it for an app that leaks a little " +
+      "memory with each request.",
   ),
   maxAgeMs: z.int().min(10_000).max(31_536_000_000).optional().describe(
-    "How old a worker becomes before it leaves, in milliseconds. The least is 10000.",
+    "How old a worker may become before it is replaced, in milliseconds; at least 10000.",
   ),
   maxMemoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(
-    "How much of a worker may be in memory (VmRSS of proc_pid_status(5)) before it leaves, in bytes; " +
-      "it is looked at once a second. The least is 128 MiB. Set it well below `limits.memoryBytes`, at " +
+    "How much memory a worker may use (VmRSS of proc_pid_status(5)) before it is replaced, in bytes; " +
+      "at least 128 MiB. It is measured once a second. Set it well below `limits.memoryBytes`, at " +
       "which a worker dies, and well above what the app needs from the start.",
   ),
 });
 
 /**
- * A worker tells its figures once a second, and is looked at as often. A second each for both, for a
- * look that comes late, and for the time until a worker that stood still as well tells again.
+ * A worker sends its figures once a second, and the supervisor looks at them as often. A second each
+ * for both, for a late look, and for the time until a stuck worker that recovers sends again.
  */
 const LEAST_PULSE_DEADLINE_MS = 4_000;
 
 const WatchdogSchema = z.strictObject({
   pulseDeadlineMs: z.union([z.literal(0), z.int().min(LEAST_PULSE_DEADLINE_MS).max(3_600_000)])
     .default(10_000).describe(
-      "How long the event loop of a worker may stand still, in milliseconds, before another worker " +
-        "takes its place; 0 for ever. It is what the app computes in one piece, without an `await` " +
-        "that waits. Time in which the supervisor itself could not run does not count. Raise it for " +
-        "an app with long computations, or better, move them to a helper. The least is 4000.",
+      "How long the event loop of a worker may be blocked before the worker is replaced, in " +
+        "milliseconds: at least 4000, or 0 to turn the watchdog off. What blocks it is computation " +
+        "without an `await` that waits. Time in which the supervisor itself could not run does not " +
+        "count. Raise it for an app with long computations, or better, move them to a helper.",
     ),
 });
 
 const LimitsSchema = z.strictObject({
   descriptors: z.int().min(64).max(1_048_576).default(65_536).describe(
-    "Open files and connections of a worker (RLIMIT_NOFILE). Connections beyond it wait in the " +
-      "kernel until others end; the log says `accepting_stalled`.",
+    "How many open files and connections a worker may have (RLIMIT_NOFILE). Connections beyond it wait " +
+      "in the kernel until others end; the log says `accepting_stalled`.",
   ),
   processes: z.int().min(32).max(4_194_304).default(16_384).describe(
-    "Threads and processes that the workers' user may have in all (RLIMIT_NPROC); the kernel does " +
-      "not hold root to it. Give the workers a `user` of their own for a limit that means them alone.",
+    "How many threads and processes the workers' user may have in all (RLIMIT_NPROC). The kernel does " +
+      "not enforce it for root. Set `user` for a limit that counts the workers only.",
   ),
   fileBytes: z.int().min(1_048_576).max(Number.MAX_SAFE_INTEGER).default(64 * 2 ** 30).describe(
     "The largest file that a worker may write, in bytes (RLIMIT_FSIZE).",
   ),
   memoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(
-    "Memory that a worker may write to, in bytes (RLIMIT_DATA), JavaScript's heap included; no " +
-      "limit by default. A worker that wants more dies and is replaced. The least is 128 MiB.",
+    "How much writable memory a worker may have, in bytes (RLIMIT_DATA), JavaScript's heap included; " +
+      "at least 128 MiB. No limit by default. A worker that needs more dies and is replaced.",
   ),
 });
 
@@ -163,7 +170,7 @@ function grantKeys(whose: "app" | "helper") {
       parsedText(4, parseRights),
     ).refine((paths) => Object.keys(paths).length <= MAX_UNVEILS, {
       error: `more than ${MAX_UNVEILS} paths`,
-      params: { code: "unveil_many", hint: "unveil the folder that holds them" },
+      params: { code: "unveil_many", hint: "unveil the folder that contains them" },
     }).prefault({}).describe(GRANTS[whose].unveil),
     env: z.array(parsedText(MAX_NAME_CHARS, parseEnvName)).max(MAX_NAMES)
       .check(refuseRepeats).prefault([]).describe(GRANTS[whose].env),
@@ -179,23 +186,24 @@ const HelperSchema = z.strictObject({
   ),
   ...grantKeys("helper"),
   instances: z.int().min(1).max(64).default(1).describe(
-    "How many processes do the job side by side. Raise it for work that keeps a processor busy, and " +
-      "so that one may die or hang while another answers.",
+    "How many processes run the helper. Raise it for work that keeps a processor busy, and so that " +
+      "one can answer while another has died or hangs.",
   ),
   concurrency: z.int().min(1).max(1024).default(16).describe(
-    "How many calls an instance runs at once; the others wait in it, each worker's in turn. `1` for " +
-      "a job that must not be done twice at a time.",
+    "How many calls an instance runs at once. Further calls wait in it; the workers take turns. Set " +
+      "it to `1` for a job that must not run twice at the same time.",
   ),
   timeoutMs: z.int().min(10).max(3_600_000).default(30_000).describe(
-    "When a call is given up, in milliseconds, its streams included. An instance that does not let go of it then is " +
-      "stuck, and replaced.",
+    "How long a call may take, in milliseconds, its streams included. After that it fails. An " +
+      "instance that does not end the call then is stuck, and is replaced.",
   ),
   memoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(
-    "Memory that an instance may write to, in bytes (RLIMIT_DATA); the default is that of `limits`.",
+    "How much writable memory an instance may have, in bytes (RLIMIT_DATA). The default is that of " +
+      "`limits`.",
   ),
   restart: z.enum(["always", "never"]).default("always").describe(
-    "Whether an instance that died is replaced, ever later if it dies again at once. Until one " +
-      "lives, and for good with `never`, calls fail once their time is over.",
+    "Whether an instance that died is replaced; after repeated deaths with growing waits. While no " +
+      "instance lives, and with `never` for good, calls fail when their time is over.",
   ),
 });
 
@@ -203,39 +211,39 @@ const HELPER_NAME = /^[a-z][a-z0-9_]{0,31}$/;
 
 const LogSchema = z.strictObject({
   folder: PathText.optional().describe(
-    "Folder of `holdfast.log` and `access.log`, relative to the folder of the config file; it " +
-      "is made if it is not there, for the user that starts Holdfast. With it a logger runs, a process that may write in " +
-      "this folder and do nothing else. Without it there are no log files, and events go to stderr " +
-      "alone. No unveil may reach it.",
+    "Folder of `holdfast.log` and `access.log`, relative to the folder of the config file. It is " +
+      "created if needed, and owned by the user that starts Holdfast. A separate logger process writes " +
+      "the files; it has no other permissions. Without this key there are no log files, and events go " +
+      "only to stderr. No unveil may reach the folder.",
   ),
   access: z.enum(["off", "common", "combined", "json"]).default("combined").describe(
-    "How `access.log` tells of each request. `common` and `combined` are Apache's formats, in UTC; " +
-      "`json` is one object a line, with the worker and the time that the answer took. `common` " +
-      "costs less than `combined`, which has referer and user agent. The client's address is that " +
-      "of the connection: behind a proxy, the proxy's.",
+    "The format of `access.log`. `common` and `combined` are Apache's formats, in UTC; `json` is one " +
+      "object a line, which also has the worker and the response time. `common` costs less than " +
+      "`combined`, which adds referer and user agent. The client's address is that of the connection: " +
+      "behind a proxy, the proxy's.",
   ),
   rotateBytes: z.int().min(65_536).max(2 ** 40).default(64 * 2 ** 20).describe(
-    "The largest log file, in bytes. The next line begins another file; the old one is renamed, " +
-      "with the time of its end in its name.",
+    "The largest log file, in bytes. Then the file is renamed, with the time of its end in its name, " +
+      "and a new one is started.",
   ),
   rotateHours: z.int().min(0).max(8_784).default(24).describe(
-    "How old a log file may be when a line is added, in hours; 0 is any age. Set it to 0, and " +
-      "rotateBytes high, where logrotate does this.",
+    "How old a log file may be when a line is added, in hours; 0 for no limit. Set it to 0, and " +
+      "rotateBytes high, if logrotate rotates the files.",
   ),
   keep: z.int().min(0).max(10_000).default(14).describe(
-    "How many old files of each log are kept, the newest ones.",
+    "How many old files of each log are kept; the oldest are removed.",
   ),
-  compress: z.boolean().default(true).describe("Whether old files are compressed, with gzip."),
+  compress: z.boolean().default(true).describe("Whether old files are compressed with gzip."),
   outputLineBytes: z.int().min(256).max(131_072).default(DEFAULT_OUTPUT_LIMITS.lineBytes).describe(
-    "The longest line of what the app and the helpers print that is logged whole, in bytes; the rest " +
-      "of a longer one is left out, and the line says so.",
+    "The longest line that the app or a helper prints which is logged whole, in bytes. A longer line " +
+      "is cut, and says so.",
   ),
   outputBytesPerSecond: z.int().min(1_024).max(67_108_864)
     .default(DEFAULT_OUTPUT_LIMITS.bytesPerSecond).describe(
-      "How much of what a process prints is logged in the long run, in bytes a second, for each of " +
-        `its standard output and standard error. A line counts its bytes and ${LINE_COST} more. What is beyond ` +
-        "that is dropped, and `worker_output_dropped` says how many lines it was. Raise it for an app " +
-        "that logs a line a request under load; every line costs the supervisor some time.",
+      "How much of what a process prints is logged in the long run, in bytes a second. Standard output " +
+        `and standard error count separately. A line counts its bytes and ${LINE_COST} more. Output ` +
+        "beyond that is dropped; `worker_output_dropped` says how many lines. Raise it for an app that " +
+        "logs a line for each request under load; each line costs the supervisor some time.",
     ),
   outputBurstBytes: z.int().min(1_024).max(67_108_864).default(DEFAULT_OUTPUT_LIMITS.burstBytes)
     .describe(
@@ -259,22 +267,22 @@ const LogSchema = z.strictObject({
 
 const MetricsSchema = z.strictObject({
   listen: ListenSchema.describe(
-    'Where a process of its own answers `GET /metrics` for Prometheus: "127.0.0.1:9464", "[::1]:9464" ' +
-      'or "unix:/run/app-metrics.sock", as in the `listen` above. Addresses of this machine alone, ' +
-      "since the figures tell much and nobody is asked who they are.",
+    'Where a separate process answers `GET /metrics` for Prometheus: "127.0.0.1:9464", "[::1]:9464" ' +
+      'or "unix:/run/app-metrics.sock", written as in `listen`. Only addresses of this machine are ' +
+      "allowed, since the figures reveal much and there is no authentication.",
   ),
 });
 
 const TracesSchema = z.strictObject({
   collector: parsedText(MAX_NAME_CHARS, parseCollector).describe(
     'Where the workers send their spans: "127.0.0.1:4318" or "[::1]:4318", an OpenTelemetry collector ' +
-      "that takes OTLP over HTTP. An address, no name: the kernel's wall opens its port for the " +
-      "worker, and nothing else.",
+      "that takes OTLP over HTTP. It must be an address, not a name: the kernel's wall opens its port " +
+      "for the worker, and nothing else.",
   ),
   service: z.string().max(64).regex(
     /^[A-Za-z0-9][A-Za-z0-9._-]*$/,
     "expected letters, digits and any of . _ -",
-  ).describe("What the app is called there (`service.name`)."),
+  ).describe("The name of the app in traces (`service.name`)."),
 });
 
 /** The config file: every key with its default, its bounds and why one would change it. */
@@ -283,24 +291,24 @@ export const ConfigSchema = z.strictObject({
     .describe("Where an editor finds the JSON Schema of this file. Holdfast ignores it."),
   app: PathText.describe(
     "The app's module, relative to the folder of the config file. Its project is the nearest " +
-      "folder at or above it with a deno.json, deno.jsonc or package.json; that is also the folder " +
-      "the app runs in. Settings, import map, workspace and lock file are those that `deno run` finds " +
-      "there; the app is held to the lock file.",
+      "folder at or above it with a deno.json, deno.jsonc or package.json; that is also the working " +
+      "directory of the app. Settings, import map, workspace and lock file are those that `deno run` " +
+      "finds there. Packages that differ from the lock file are an error.",
   ),
   listen: z.array(ListenSchema).min(1).max(16).describe(
     'Where the server listens: "127.0.0.1:8000", "[::1]:8000", "localhost:8000", ' +
       '"unix:/run/app.sock", { "unix": "/run/app.sock", "mode": "0660" }, or sockets that systemd ' +
       'passes: "systemd" for all, "systemd:NAME" for one by its FileDescriptorName. Other host ' +
-      'names are errors, since they may stand for several addresses; "0.0.0.0:8000" is every IPv4 ' +
-      'address of the machine. "[::]:8000" alone is every IPv6 and IPv4 address; beside an IPv4 ' +
-      "address with the same port it is IPv6 alone. The socket stays open over reloads.",
+      'names are errors, since they may stand for several addresses. "0.0.0.0:8000" is every IPv4 ' +
+      'address of the machine. "[::]:8000" alone is every IPv6 and IPv4 address; next to an IPv4 ' +
+      "address with the same port it is IPv6 only. The socket stays open over reloads.",
   ),
   ...grantKeys("app"),
   workers: z.union([z.int().min(1).max(MAX_WORKERS), z.literal("auto")]).default(1).describe(
-    "How many processes serve the app side by side, each with a slot of its own: one that dies is " +
-      'replaced alone. `"auto"` is one for each processor that the supervisor may use, ' +
-      `${MAX_WORKERS} at the most. Raise it for an app that keeps a processor busy. Workers share ` +
-      "the listeners and nothing else: what the app keeps in memory is each worker's own.",
+    "How many processes serve the app. A worker that dies is replaced without the others. " +
+      `\`"auto"\` means one for each processor that the supervisor may use, at most ${MAX_WORKERS}. ` +
+      "Raise it for an app that keeps a processor busy. Workers share the listeners and nothing else: " +
+      "what the app keeps in memory belongs to one worker.",
   ),
   helpers: z.record(
     z.string().regex(HELPER_NAME, "expected lower case letters, digits and _, such as thumbnails"),
@@ -309,38 +317,41 @@ export const ConfigSchema = z.strictObject({
     error: `more than ${MAX_HELPERS} helpers`,
     params: { code: "helpers_many", hint: "one helper may have many methods" },
   }).prefault({}).describe(
-    "Dangerous jobs, each a module in a process of its own that has what its entry grants and " +
-      "nothing else. The app calls them by name; neither has what the other was granted.",
+    "Modules for dangerous jobs. Each runs in a separate process that has only the permissions of its " +
+      "entry here. The app calls a helper by its name; neither gets the other's permissions.",
   ),
   engine: z.enum(["native", "node"]).default("native").describe(
-    "What speaks HTTP in the worker. `native` is Deno's own server, reached over an internal API; " +
-      "where that is missing, and on Unix sockets, `node` takes over. `node` is node:http: public " +
-      "API nearly throughout, about a third as fast, and without HTTP/2. Both serve WebSockets; " +
-      "docs/architecture.md says where they differ.",
+    "The HTTP server in the worker. `native` is Deno's own server, reached over an internal API; " +
+      "where that is missing, and on Unix sockets, `node` is used instead. `node` is node:http: nearly " +
+      "only public API, about a third as fast, and without HTTP/2. Both serve WebSockets. " +
+      "docs/architecture.md lists the differences.",
   ),
   wall: z.enum(["kernel", "deno"]).default("kernel").describe(
-    "What holds a worker back. `kernel`: Deno's permissions, and below them Landlock and seccomp, " +
-      "which also hold native code; a machine that lacks them is an error. `deno`: Deno's " +
-      "permissions alone.",
+    "What restricts the workers. `kernel`: Deno's permissions, and below them Landlock and seccomp, " +
+      "which also restrict native code; a machine that lacks them is an error. `deno`: only Deno's " +
+      "permissions.",
   ),
-  on_violation: z.enum(["replace", "log"]).default("replace").describe(
-    "What becomes of a worker that tried to start a program or to signal another process. " +
-      "`replace` kills it and starts another; `log` only says so, up to a thousand times.",
+  onViolation: z.enum(["replace", "log"]).default("replace").describe(
+    "What happens to a worker that tried to start a program or to signal another process. " +
+      "`replace` kills it and starts another; `log` only logs it, up to a thousand times. The " +
+      "former name `on_violation` is still accepted.",
   ),
   limits: LimitsSchema.prefault({}).describe(
-    "What a worker may use up; only with the kernel's wall. A limit above what Holdfast itself was " +
-      "given is cut to that. A worker's memory is never written to a core file.",
+    "Resource limits of a worker; only with the kernel's wall. A limit above that of Holdfast itself " +
+      "is cut to it. A worker's memory is never written to a core file.",
   ),
-  reload: ReloadSchema.prefault({}).describe("How patient a reload is."),
+  reload: ReloadSchema.prefault({}).describe(
+    "Timeouts for starting new workers and draining old ones.",
+  ),
   recycle: RecycleSchema.prefault({}).describe(
-    "When a worker leaves although nothing is wrong with it; never by default. Another one is brought " +
-      "up first, and the old one drains as at a reload, so that nothing is lost. One worker of a " +
-      "generation at a time; each has limits of its own, up to a tenth below or above these, so that " +
-      "workers that started together do not become due together. None leaves before it has served 10 s.",
+    "When a healthy worker is replaced; never by default. The new worker starts first, and the old " +
+      "one drains as at a reload, so that nothing is lost. At most one worker of a generation is " +
+      "replaced at a time. Each worker's limits are up to a tenth below or above these, so that workers " +
+      "that started together are not due together. No worker is replaced before it has served for 10 s.",
   ),
   watchdog: WatchdogSchema.prefault({}).describe(
-    "When a worker that says nothing is stuck. Another one is brought up first; then the old one is " +
-      "told to drain, and killed 2 s later if it is still silent.",
+    "When a worker counts as stuck. Another worker is started first; then the old one is told to " +
+      "drain, and killed 2 s later if it still does not respond.",
   ),
   readiness: z.string().max(256).regex(
     /^(?!.*\/\.{1,2}(\/|$))(\/[A-Za-z0-9._~-]+)+$/,
@@ -348,42 +359,42 @@ export const ConfigSchema = z.strictObject({
   ).optional().describe(
     'Path that tells a load balancer whether to send requests here, such as "/ready"; none by ' +
       "default. The worker itself answers it, on every listener, and the app never sees it: 200 and " +
-      "`ready` while it serves, 503 and `draining` when Holdfast stops. It says 200 at a reload, " +
-      "from old workers too: the host goes on serving, and 503 would take it away for nothing.",
+      "`ready` while it serves, 503 and `draining` when Holdfast stops. During a reload it answers 200, " +
+      "from old workers too, because the host keeps serving.",
   ),
-  log: LogSchema.prefault({}).describe("Log files, besides the events on stderr."),
+  log: LogSchema.prefault({}).describe("Log files, in addition to the events on stderr."),
   metrics: MetricsSchema.optional().describe(
-    "Figures for Prometheus; none by default. With it one more process runs, which is granted " +
-      "nothing and is told every second what `holdfast status` shows.",
+    "Metrics for Prometheus; none by default. A separate process serves them. It has no permissions, " +
+      "and gets the figures of `holdfast status` from the supervisor once a second.",
   ),
   traces: TracesSchema.optional().describe(
-    "OpenTelemetry traces of the requests, and of the starts and drains of workers, by Deno's own " +
-      "support; none by default. Not for an executable that `deno compile` makes.",
+    "OpenTelemetry traces of requests, and of starts and drains of workers, with Deno's own " +
+      "support; none by default. Not available in an executable that `deno compile` makes.",
   ),
   user: accountName().optional().describe(
-    "Whom the workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal id, " +
-      "never root. An error when Holdfast does not start as root. It must be able to read the app's " +
-      "modules and Deno's cache, and to enter the folder of `runtime`. The workers get no " +
-      "supplementary group, neither root's nor the user's own from /etc/group: what they are to reach " +
-      "must belong to `user` or `group`, or be open to everybody.",
+    "The user that workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal " +
+      "id, never root. An error if Holdfast does not start as root. The user must be able to read the " +
+      "app's modules and Deno's cache, and to enter the folder of `runtime`. Workers get no " +
+      "supplementary groups, neither root's nor the user's own from /etc/group: files that they need " +
+      "must belong to `user` or `group`, or be open to everyone.",
   ),
   group: accountName().optional().describe(
-    "The workers' group: a name of /etc/group or a decimal id. The default is the primary group of " +
-      "`user`. Set it when data belongs to another group.",
+    "The group that workers run as: a name of /etc/group or a decimal id. The default is the primary " +
+      "group of `user`. Set it if data belongs to another group.",
   ),
   runtime: PathText.default("./.holdfast").describe(
     "Folder of the control socket, the lock, and the compiled code of each generation, relative to " +
-      "the folder of the config file. Move it to /run when that folder is read-only, or is another " +
-      "one for each release of the app. To change it takes a restart. No unveil may reach it.",
+      "the folder of the config file. Move it to /run if that folder is read-only, or is a different " +
+      "one for each release of the app. A change needs a restart. No unveil may reach it.",
   ),
 }).check(({ value, issues }) => {
-  if (value.reload.announceMs === 0 || value.readiness !== undefined) return;
+  if (value.reload.shutdownDelayMs === 0 || value.readiness !== undefined) return;
   const refusal = new Refusal(
     "announce_without_readiness",
-    `${value.reload.announceMs} without a readiness path: nobody would hear of it`,
+    `${value.reload.shutdownDelayMs} without a readiness path: no load balancer could see the delay`,
     'add "readiness": "/ready"',
   );
-  issues.push(asIssue(value.reload.announceMs, refusal, ["reload", "announceMs"]));
+  issues.push(asIssue(value.reload.shutdownDelayMs, refusal, ["reload", "shutdownDelayMs"]));
 }).check(({ value, issues }) => {
   if (value.group === undefined || value.user !== undefined) return;
   const refusal = new Refusal("group_without_user", "a group without a user", 'add "user"');
@@ -433,8 +444,8 @@ function parseRights(text: string): string | Refusal {
   if (text.includes("x")) {
     return new Refusal(
       "unveil_x",
-      `rights ${quote(text)}: a worker never executes anything, so "x" is refused for now`,
-      'leave "x" out; a helper process is where such a job will go',
+      `rights ${quote(text)}: a worker never executes anything, so "x" is refused`,
+      'leave "x" out',
     );
   }
   return [..."rwc"].filter((right) => text.includes(right)).join("");
@@ -443,7 +454,7 @@ function parseRights(text: string): string | Refusal {
 function refuseRepeats({ value, issues }: z.core.ParsePayload<string[]>): void {
   for (const [index, text] of value.entries()) {
     if (value.indexOf(text) === index) continue;
-    const refusal = new Refusal("entry_repeated", `${quote(text)} again`, "write it once");
+    const refusal = new Refusal("entry_repeated", `${quote(text)} is repeated`, "write it once");
     issues.push(asIssue(text, refusal, [index]));
   }
 }

@@ -1,24 +1,24 @@
-/** Paths as whoever started this program has typed them: a link in one of them is followed when it is used. */
+/** Paths as they were typed: links in them are followed when the path is used. */
 import { resolve } from "node:path";
 import { realPlace } from "./real_place.ts";
 
-/** Where this program was started: by the shell's name, and by the kernel's. */
+/** The working directory at the start: by the shell's name, and by the kernel's. */
 let start: { readonly shell: string; readonly own: string } | undefined;
 
 /**
- * A path made absolute, with its symbolic links: by the shell's $PWD, which has the links by which
- * one came to the working folder, or else by the working folder itself.
+ * A path made absolute, with its symbolic links: by the shell's $PWD, which has the links on
+ * the way to the working directory, or else by the working directory itself.
  */
 export function spelledPath(path: string): string {
   const { shell, own } = startFolder();
   const spelled = resolve(shell, path);
-  // The kernel takes `..` from where a link leads, a shell from where it lies: they may differ.
+  // For `..` the kernel starts at a link's target, a shell at the link itself: they may differ.
   const meant = path.startsWith("/") ? path : `${own}/${path}`;
   if (!path.split("/").includes("..") || realPlace(spelled) === realPlace(meant)) return spelled;
   return realPlace(meant);
 }
 
-/** Where this program was started; `/` if nothing is there any more. */
+/** The working directory at the start; `/` if it no longer exists. */
 export function workingFolder(): string {
   const { shell } = startFolder();
   try {
@@ -28,7 +28,7 @@ export function workingFolder(): string {
   }
 }
 
-/** Asked once: what it was at the start counts, and it may be gone later. */
+/** Read once: the directory at the start counts, and it may be gone later. */
 function startFolder() {
   if (start) return start;
   const own = Deno.cwd();
@@ -41,7 +41,7 @@ function isSame(shell: string | undefined, own: string): boolean {
     const [one, other] = [Deno.statSync(shell!), Deno.statSync(own)];
     return shell!.startsWith("/") && one.ino === other.ino && one.dev === other.dev;
   } catch {
-    // It is not set, or names nothing.
+    // It is not set, or does not exist.
     return false;
   }
 }

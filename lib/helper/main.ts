@@ -1,8 +1,10 @@
 /**
- * A helper's program. The supervisor bundles this file, puts the helper's module in the place of
- * `holdfast:app` and hands the text to a narrowed `deno run` on its standard input.
+ * A helper's program. The supervisor hands the bundled text of this file, with the image of the
+ * helper's modules before it, to a narrowed `deno run` on its standard input.
  */
+import { installImage } from "../child/module_image.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { runHelper } from "./run.ts";
 
+installImage();
 await runHelper({ version: PROTOCOL_VERSION, load: () => import("holdfast:app") });

@@ -1,7 +1,7 @@
 /**
- * What a helper module and an app import: `defineHelper` for the one, `helper` for the other. It has
- * no dependency, since it resolves by the app's own settings, and it only finds what Holdfast put
- * into the process before the app was loaded.
+ * Imported by helper modules (`defineHelper`) and apps (`helper`). It has no dependencies, since it
+ * resolves by the app's own settings, and only finds what Holdfast put into the process before the app was
+ * loaded.
  */
 
 /** A schema of any library that follows Standard Schema (https://standardschema.dev), zod among them. */
@@ -14,7 +14,7 @@ export interface Schema<Input = unknown, Output = Input> {
   };
 }
 
-/** What a schema says of a value. */
+/** The result of a schema. */
 export type SchemaResult<Output> =
   | { readonly value: Output; readonly issues?: undefined }
   | { readonly issues: readonly { readonly message: string }[] };
@@ -24,25 +24,25 @@ type AnySchema = Schema<any, any>;
 type Given<S extends AnySchema> = NonNullable<S["~standard"]["types"]>["input"];
 type Parsed<S extends AnySchema> = NonNullable<S["~standard"]["types"]>["output"];
 
-/** What a method is told besides its input. */
+/** What a method gets besides its input. */
 export interface CallContext {
-  /** Aborts when the caller gave up, or its deadline is over: stop then. */
+  /** Aborts when the caller cancels, or its deadline is over: stop then. */
   readonly signal: AbortSignal;
 }
 
 /** One method of a helper. */
 export interface Method<Input extends AnySchema, Output extends AnySchema> {
-  /** Judges what callers send, before `handle` sees it. */
+  /** Checks what callers send, before `handle` sees it. */
   readonly input: Input;
-  /** Judges what `handle` returns, before a caller sees it. */
+  /** Checks what `handle` returns, before a caller sees it. */
   readonly output: Output;
   /**
-   * `"safe"`: doing it twice does no harm, so that a call whose helper died is made once more.
+   * `"safe"`: doing it twice does no harm, so a call whose helper died is made once more.
    *
    * @default "never"
    */
   readonly retry?: "safe" | "never";
-  /** Does the job. What it throws reaches the caller as a message, never as a stack. */
+  /** Does the job. An error reaches the caller as a message, never as a stack. */
   handle(input: Parsed<Input>, context: CallContext): Given<Output> | Promise<Given<Output>>;
 }
 
@@ -51,10 +51,10 @@ export interface Method<Input extends AnySchema, Output extends AnySchema> {
 export type Methods = Readonly<Record<string, Method<any, any>>>;
 
 /**
- * Defines a helper: a module's default export is what this returns. The module runs in a process of
- * its own, with what the config grants it and nothing else.
+ * Defines a helper: export the result as the module's default. The module runs in a separate process, with
+ * only the permissions of its config entry.
  *
- * A value that crosses may hold whatever JSON can, `Uint8Array`s and `ReadableStream<Uint8Array>`s.
+ * Inputs and outputs may hold whatever JSON can, `Uint8Array`s and `ReadableStream<Uint8Array>`s.
  *
  * ```ts
  * import * as z from "zod";
@@ -79,11 +79,11 @@ export function defineHelper<
   return methods;
 }
 
-/** How one call is made. */
+/** Options of a call. */
 export interface CallOptions {
-  /** Gives the call up. */
+  /** Cancels the call. */
   readonly signal?: AbortSignal;
-  /** When to give it up, in milliseconds; never later than the helper's `timeout` in the config. */
+  /** The timeout in milliseconds; at most the helper's `timeoutMs` in the config. */
   readonly timeoutMs?: number;
 }
 
@@ -95,31 +95,31 @@ export type Client<Helper extends Methods> = {
   ) => Promise<Parsed<Helper[Name]["output"]>>;
 };
 
-/** Judges answers by method, in the app's own process: a helper that was taken over says anything. */
+/** Schemas that check answers in the app's own process: a helper that was taken over may answer anything. */
 export type Contract<Helper extends Methods> = {
   readonly [Name in keyof Helper]?: { readonly output: Helper[Name]["output"] };
 };
 
-/** Why a call came to nothing. */
+/** Why a call failed. */
 export type HelperErrorCode =
   /** The config has no helper of that name, or it has no such method. */
   | "helper_unknown"
-  /** No instance of it lives, and none came within the deadline. */
+  /** No instance was running until the deadline. */
   | "helper_unavailable"
-  /** More calls wait already than may. */
+  /** Too many calls wait already. */
   | "helper_busy"
   /** Its process died while the call was in flight. */
   | "helper_lost"
   /** The deadline was over. */
   | "helper_timeout"
-  /** Its schema refused the input, or the input cannot cross. */
+  /** Its schema refused the input, or the input cannot be sent. */
   | "helper_bad_input"
-  /** What came back is not what its schema, or the caller's contract, allows. */
+  /** The helper's schema, or the caller's contract, refused the answer. */
   | "helper_bad_output"
-  /** Its method threw; the message is what it said. */
+  /** Its method threw; the message is the error's. */
   | "helper_failed";
 
-/** Trouble that passes by itself: worth a 503 and another try. */
+/** Errors that pass by themselves: a 503, and the client may try again. */
 const PASSING: readonly HelperErrorCode[] = [
   "helper_unavailable",
   "helper_busy",
@@ -133,8 +133,8 @@ const RETRY_AFTER_SECONDS = 1;
 const BRAND = Symbol.for("holdfast.HelperError");
 
 /**
- * A call that came to nothing. Hono's own error handler answers with {@link HelperError.getResponse},
- * and so does Holdfast where an app lets it through.
+ * A call that failed. Hono's own error handler answers with {@link HelperError.getResponse}, and so does
+ * Holdfast if an app does not catch it.
  */
 export class HelperError extends Error {
   readonly code: HelperErrorCode;
@@ -148,12 +148,12 @@ export class HelperError extends Error {
     this.helper = helper;
   }
 
-  /** Whether the same call may well work a moment later. */
+  /** Whether the same call may succeed a moment later. */
   get passing(): boolean {
     return PASSING.includes(this.code);
   }
 
-  /** 503 with `Retry-After` for trouble that passes (RFC 9110, 15.6.4), else 500; no word of why. */
+  /** 503 with `Retry-After` if the error passes by itself (RFC 9110, 15.6.4), else 500; without details. */
   getResponse(): Response {
     if (!this.passing) return new Response("Internal Server Error\n", { status: 500 });
     return new Response("Service Unavailable\n", {
@@ -167,7 +167,7 @@ export class HelperError extends Error {
   }
 }
 
-/** Where Holdfast's own program puts what {@link helper} hands out. */
+/** Where Holdfast's own program puts the maker that {@link helper} uses. */
 export const CLIENTS: unique symbol = Symbol.for("holdfast.helpers") as never;
 
 /** Makes the client of a helper. */
@@ -183,7 +183,7 @@ export type ClientMaker = (name: string, contract: Contract<Methods>) => Client<
  * ```
  *
  * @param name its key below `helpers` in the config
- * @param contract judges what comes back, where the app does not trust its helper
+ * @param contract checks the answers, for an app that does not trust its helper
  * @throws {HelperError} `helper_unknown` if the config has none of that name
  */
 export function helper<Helper extends Methods>(

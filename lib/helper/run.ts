@@ -1,4 +1,4 @@
-/** What a helper does: serves the methods of one module to the workers that it has lanes from. */
+/** The helper process: serves the methods of one module to the workers that it has lanes from. */
 import { type Equipment, type LifeOptions, runLife, type Service } from "../child/life.ts";
 import { MAX_NAME_CHARS } from "../protocol/call.ts";
 import type { Methods } from "./mod.ts";
@@ -6,7 +6,7 @@ import { CallServer } from "./serve.ts";
 
 const RETRIES: readonly unknown[] = ["safe", "never", undefined];
 
-/** What the entry file gives to the helper. */
+/** Options of the entry file. */
 export interface HelperOptions extends Omit<LifeOptions, "equip"> {
   /** Imports the helper's module. */
   load(): Promise<Record<string, unknown>>;
@@ -18,12 +18,12 @@ export async function runHelper({ load, ...options }: HelperOptions): Promise<ne
 }
 
 function serveCalls({ configure, handOvers }: Equipment, load: HelperOptions["load"]): Service {
-  const { duty } = configure;
-  if (duty.role !== "helper") throw new Error(`A helper was told to be a ${duty.role}`);
+  const { roleConfig } = configure;
+  if (roleConfig.role !== "helper") throw new Error(`A helper was told to be a ${roleConfig.role}`);
   let server: CallServer;
   return {
     load: async () => {
-      server = new CallServer(toMethods(await load()), duty);
+      server = new CallServer(toMethods(await load()), roleConfig);
     },
     start: () => {
       handOvers.subscribe(({ message, handle }) => {
@@ -61,7 +61,9 @@ export function toMethods(module: Record<string, unknown>): Methods {
     for (const side of ["input", "output"]) {
       const schema = method[side] as Record<string, { validate?: unknown }> | undefined;
       if (typeof schema?.["~standard"]?.validate !== "function") {
-        throw new TypeError(`The ${side} of ${name} is no schema: give a zod schema, or the like`);
+        throw new TypeError(
+          `The ${side} of ${name} is not a schema: use zod or another Standard Schema`,
+        );
       }
     }
   }

@@ -4,8 +4,8 @@ import { describeError, messageOf, report } from "../child/report.ts";
 import {
   type CallFrame,
   CallHead,
-  CannotCross,
   decodeHead,
+  deserialize,
   encodeHead,
   encodeJson,
   type Failure,
@@ -13,28 +13,28 @@ import {
   MAX_LANE_BYTES,
   MAX_LANE_CALLS,
   MAX_WAITING_BYTES,
-  putTogether,
-  takeApart,
+  NotSerializable,
+  serialize,
 } from "../protocol/call.ts";
-import type { WorkerFigures } from "../protocol/to_supervisor.ts";
+import type { WorkerStats } from "../protocol/to_supervisor.ts";
 import { Violation } from "../protocol/violation.ts";
 import type { Methods, Schema } from "./mod.ts";
 
-/** What a call may not exceed. */
+/** The limits of calls. */
 export interface CallLimits {
   readonly timeoutMs: number;
   /** How many run at once. */
   readonly concurrency: number;
 }
 
-/** A call that is not over. */
+/** A call that has not ended. */
 interface Call {
   readonly id: number;
   readonly lane: WorkerLane;
   readonly method: string;
   readonly input: unknown;
   readonly bytes: number;
-  /** Aborts when nobody waits for it any more. */
+  /** Aborts when the caller no longer waits. */
   readonly over: AbortController;
   readonly timer: ReturnType<typeof setTimeout>;
 }
@@ -52,9 +52,9 @@ class Failed extends Error {
 export class CallServer {
   readonly #methods: Methods;
   readonly #limits: CallLimits;
-  /** The next call is taken from the first, which then goes to the end: nobody starves the others. */
+  /** The next call is taken from the first, which then goes to the end: none starves the others. */
   readonly #lanes: WorkerLane[] = [];
-  /** What runs, and since when. */
+  /** The running calls, and since when. */
   readonly #running = new Map<Call, number>();
   #accepted = 0;
   #answered = 0;
@@ -84,7 +84,7 @@ export class CallServer {
     this.#lanes.push(lane);
   }
 
-  figures(): WorkerFigures {
+  figures(): WorkerStats {
     const oldestMs = Math.min(...this.#running.values());
     const heldMs = Math.round(performance.now() - oldestMs - this.#limits.timeoutMs);
     return {
@@ -96,7 +96,7 @@ export class CallServer {
     };
   }
 
-  /** Serves until every worker is gone: those that drain, too, may still call. */
+  /** Serves until every worker is gone: workers that drain may still call. */
   async drain(): Promise<{ answered: number; cut: number }> {
     const before = this.#answered;
     if (this.#lanes.length > 0) {
@@ -153,16 +153,16 @@ async function judge(schema: Schema, value: unknown, code: Failure["code"]): Pro
 interface LaneOptions {
   readonly hello: Uint8Array;
   readonly limitMs: number;
-  /** There may be something to run. */
+  /** Starts waiting calls if there is room. */
   wanted(): void;
   closed(): void;
 }
 
-/** A lane from one worker, which may say anything. */
+/** A lane from one worker, which is not trusted. */
 class WorkerLane {
-  /** What waits to be run. */
+  /** Calls that wait to run. */
   readonly queue = new Set<Call>();
-  /** Everything that is not over, running calls too. */
+  /** All calls that have not ended, including running ones. */
   readonly calls = new Map<number, Call>();
   readonly #lane: Lane;
   readonly #options: LaneOptions;
@@ -182,24 +182,24 @@ class WorkerLane {
     this.#lane.send("hello", 0, options.hello);
   }
 
-  /** Whether a call waits, and its worker reads what it is answered. */
+  /** Whether a call waits, and its worker reads the answers. */
   get ready(): boolean {
     return this.queue.size > 0 && !this.#paused;
   }
 
-  /** Sends what a call came to, with its streams. */
+  /** Sends the result of a call, with its streams. */
   async answer({ id, over }: Call, output: unknown): Promise<void> {
-    let carrying: ReturnType<typeof takeApart>;
+    let carrying: ReturnType<typeof serialize>;
     let head: Uint8Array[];
     try {
-      carrying = takeApart(output);
+      carrying = serialize(output);
       head = encodeHead({ value: carrying.value, parts: carrying.parts }, carrying.bytes);
     } catch (error) {
-      if (!(error instanceof CannotCross)) throw error;
-      throw new Failed("helper_bad_output", `The output cannot cross: ${error.message}`);
+      if (!(error instanceof NotSerializable)) throw error;
+      throw new Failed("helper_bad_output", `The output cannot be sent: ${error.message}`);
     }
     if (over.signal.aborted) {
-      // Nobody would read its streams to their end.
+      // No reader would read its streams to the end.
       for (const stream of carrying.streams) stream.cancel(over.signal.reason).catch(() => {});
       throw new Failed("helper_failed", messageOf(over.signal.reason));
     }
@@ -214,7 +214,7 @@ class WorkerLane {
     this.#send("failed", id, encodeJson({ code, message: text }));
   }
 
-  /** Forgets a call. */
+  /** Removes a call. */
   end(call: Call): void {
     clearTimeout(call.timer);
     if (!this.calls.delete(call.id)) return;
@@ -222,7 +222,7 @@ class WorkerLane {
     this.#bytes -= call.bytes;
   }
 
-  /** A worker that does not read what it is answered is not heard either, or it would pile up. */
+  /** Stops reading from a worker that does not read its answers, or they would pile up. */
   #send(kind: "result" | "failed", id: number, ...payload: Uint8Array[]): void {
     this.#lane.send(kind, id, ...payload);
     if (this.#paused || this.#lane.waitingBytes <= MAX_WAITING_BYTES) return;
@@ -238,7 +238,7 @@ class WorkerLane {
   }
 
   #receive({ kind, id, payload }: CallFrame): void {
-    // A call that is over already may be given up in the same moment.
+    // A call that has just ended may be cancelled at the same moment.
     if (kind === "cancel") return this.#giveUp(this.calls.get(id), "It was given up");
     if (kind !== "call" || this.calls.has(id)) {
       throw new Violation("not_permitted", `${kind} of call ${id}`);
@@ -247,7 +247,7 @@ class WorkerLane {
       return this.fail({ id }, "helper_busy", "More calls than one worker may have");
     }
     const { head, rest } = decodeHead(CallHead, payload);
-    const input = putTogether(
+    const input = deserialize(
       head,
       rest,
       (stream) => this.#lane.receiveStream(id, stream, () => {}),
@@ -265,7 +265,7 @@ class WorkerLane {
     this.#options.wanted();
   }
 
-  /** Nobody waits for it any more; the worker is told all the same when it is over. */
+  /** The caller no longer waits; the worker still gets a frame when it is over. */
   #giveUp(call: Call | undefined, reason: string): void {
     if (!call) return;
     const error = new Error(reason);

@@ -1,10 +1,10 @@
 /** Lines of the access log, as Apache and nginx write them. Pure. */
 import type { AccessRecord } from "../protocol/access.ts";
 
-/** How a line of the access log looks. */
+/** The format of the access log. */
 export type AccessFormat = "common" | "combined" | "json";
 
-/** Which worker a record came from, as the supervisor knows it. */
+/** The worker that a record came from, as the supervisor knows it. */
 export interface Origin {
   readonly generation: number;
   readonly worker: number;
@@ -21,8 +21,8 @@ const UNSAFE = /[^\x20-\x7e]|["\\]/;
 const UNSAFE_OR_SPACE = /[^\x21-\x7e]|["\\]/;
 
 /**
- * One line of the access log, without a line end. Nothing that a client sends can end a field or a
- * line, or begin a terminal's escape.
+ * One line of the access log, without a line end. No client can end a field or a line by
+ * what it sends, or start a terminal escape.
  *
  * `common` is the Common Log Format and `combined` adds referer and user agent, both as Apache's
  * mod_log_config has them, in UTC; `json` is one object in ASCII.
@@ -40,7 +40,7 @@ export function formatAccess(format: AccessFormat, record: AccessRecord, origin:
 
 function formatJson({ time, ...record }: AccessRecord, origin: Origin): string {
   const line = JSON.stringify({ time: new Date(time).toISOString(), ...record, ...origin });
-  // JSON leaves separators of lines and marks that reorder text as they are.
+  // JSON does not escape line separators and marks that reorder text.
   return line.replace(/[\x7f-\uffff]/g, (mark) => {
     return `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`;
   });
@@ -49,7 +49,7 @@ function formatJson({ time, ...record }: AccessRecord, origin: Origin): string {
 let lastSecond = -1;
 let lastText = "";
 
-/** `10/Oct/2000:13:55:36 +0000`, the time of the Common Log Format; mostly that of the line before. */
+/** `10/Oct/2000:13:55:36 +0000`, the time of the Common Log Format; cached for a second. */
 function formatTime(timeMs: number): string {
   const second = Math.floor(timeMs / 1000);
   if (second !== lastSecond) {
@@ -82,7 +82,7 @@ function text(value: string | null): string {
 
 const encoder = new TextEncoder();
 
-/** Each unsafe character as its bytes of UTF-8 in hexadecimal, as nginx has it. */
+/** Each unsafe character as its bytes of UTF-8 in hexadecimal, as in nginx. */
 function escape(value: string, unsafe: RegExp): string {
   if (!unsafe.test(value)) return value;
   return value.replace(new RegExp(unsafe, "gu"), (mark) => {

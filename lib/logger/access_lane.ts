@@ -1,6 +1,6 @@
 /**
  * The logger's end of a worker's access lane, without the socket: bytes go in, records that passed
- * every rule come out. Which worker they are of is known from the lane; a worker cannot speak for
+ * every rule come out. The lane identifies the worker, which cannot speak for
  * another.
  */
 import * as z from "zod/mini";
@@ -20,7 +20,7 @@ import { Violation } from "../protocol/violation.ts";
 export interface MissingRecords {
   /** Dropped here, since they were too many. */
   readonly flood: number;
-  /** Dropped by the worker, since the logger was slow; the worker's own word. */
+  /** Dropped by the worker, since the logger was slow; as the worker reports it. */
   readonly worker: number;
 }
 
@@ -38,7 +38,7 @@ export class AccessLane {
   }
 
   /**
-   * Yields the records that `chunk` completes, as far as they are allowed.
+   * Yields the records that `chunk` completes, within the rate limit.
    *
    * @throws {Violation} at the first frame that breaks a rule; the lane must then be closed
    */
@@ -55,7 +55,7 @@ export class AccessLane {
     this.#partialSinceMs = this.#frames.partial ? this.#partialSinceMs ?? this.#nowMs() : undefined;
   }
 
-  /** What was dropped since this was asked last, if anything was. */
+  /** What was dropped since the last call, if anything. */
   takeMissing(): MissingRecords | undefined {
     const missing = { flood: this.#flood, worker: this.#worker };
     this.#flood = this.#worker = 0;
@@ -63,7 +63,7 @@ export class AccessLane {
   }
 
   /**
-   * Looks at the clock: a frame that stays half sent is no worker's doing that means well.
+   * Checks the time: a well-behaved worker does not leave a frame half sent.
    *
    * @throws {Violation} if one has been half sent for too long
    */

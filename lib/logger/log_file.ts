@@ -1,6 +1,6 @@
 /**
- * One file that lines are appended to. Whoever writes never waits and never sees an error: a full
- * disk costs lines, which are counted, and nothing else.
+ * A file that lines are appended to. The writer never waits and gets no errors: on a full disk, lines are
+ * dropped and counted.
  */
 import { Buffer } from "node:buffer";
 import { constants } from "node:fs";
@@ -19,7 +19,7 @@ const MAX_BATCH_BYTES = 64 * 1024;
 const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5_000;
 
-/** How long a file is written on after another could not be opened in its place. */
+/** How long the old file stays in use after a new one could not be opened. */
 const ROTATION_PAUSE_MS = 10_000;
 
 /** Only the logger's user writes; its group reads, which is how a log shipper gets in. */
@@ -48,13 +48,13 @@ export class LogFile {
   readonly #now: () => number;
   readonly #encoder = new TextEncoder();
   #file: Deno.FsFile;
-  /** Bytes in the file, as far as it is known without asking. */
+  /** Bytes in the file, as far as known without a stat. */
   #size = 0;
   #bornMs = 0;
   /** Lines with their ends. */
   #waiting: string[] = [];
   #waitingBytes = 0;
-  /** What of a batch is not written yet. */
+  /** The part of a batch that is not written yet. */
   #rest: Uint8Array | undefined;
   /** Whether the last byte that was taken is in the middle of a line. */
   #torn = false;
@@ -63,7 +63,7 @@ export class LogFile {
   #wake: (() => void) | undefined;
   #pauseMs = 0;
   #reopening: PromiseWithResolvers<void> | undefined;
-  /** Whether a reopening has failed and is to be tried again. */
+  /** Whether a reopening has failed and will be tried again. */
   #overdue = false;
   /** No other file is tried before this. */
   #notBeforeMs = 0;
@@ -79,7 +79,7 @@ export class LogFile {
   /**
    * Opens the file for append.
    *
-   * @throws {HoldfastError} `log_unusable` if it cannot be opened, or is no regular file
+   * @throws {HoldfastError} `log_unusable` if it cannot be opened, or is not a regular file
    */
   static async open(options: LogFileOptions): Promise<LogFile> {
     const file = new LogFile(options, await openAppend(options.path));
@@ -94,7 +94,7 @@ export class LogFile {
    * @returns whether there was room for it; otherwise it was dropped and counted
    */
   write(line: string): boolean {
-    // Whoever forgot to escape a line end must not forge a line by it.
+    // A line end that was not escaped must not forge a line.
     const whole = line.includes("\n") ? line.replaceAll("\n", "\\x0A") : line;
     const bytes = Buffer.byteLength(whole) + 1;
     const room = this.#waiting.length < MAX_WAITING_LINES &&
@@ -109,7 +109,7 @@ export class LogFile {
     return true;
   }
 
-  /** Adds a line before all that wait, for what is said of those that were dropped. */
+  /** Adds a line before all that wait, to report dropped lines. */
   writeFirst(line: string): boolean {
     if (this.#closed || this.#waiting.length > MAX_WAITING_LINES) return false;
     this.#waiting.unshift(`${line}\n`);
@@ -119,7 +119,7 @@ export class LogFile {
   }
 
   /**
-   * Opens the path anew, after somebody else renamed or removed the file; what was added before goes
+   * Reopens the path, after the file was renamed or removed; what was added before goes
    * to the old file or the new one, and nothing is lost. If it cannot be opened, the old file stays.
    */
   reopen(): Promise<void> {
@@ -131,7 +131,7 @@ export class LogFile {
     return promise;
   }
 
-  /** Whether the disk refuses what is to be written. */
+  /** Whether writing fails at the moment. */
   get failing(): boolean {
     return this.#pauseMs > 0;
   }
@@ -165,7 +165,7 @@ export class LogFile {
   }
 
   async #run(): Promise<void> {
-    // Lines of the same turn go out together; and whoever called has `#running` by then.
+    // Lines of the same turn go out together; and the caller has set `#running` by then.
     await undefined;
     while (this.#hasWork()) {
       try {
@@ -178,7 +178,7 @@ export class LogFile {
       }
       if (this.#closed && this.#pauseMs > 0) break;
     }
-    // In one breath with the last look: a line that came in between would wait for the next one.
+    // No await between the last check and the reset, so no line can be added unnoticed.
     this.#running = undefined;
   }
 
@@ -220,17 +220,17 @@ export class LogFile {
       const rest = this.#rest;
       let written = 0;
       try {
-        // A disk that is nearly full takes a part and says so; only the next write fails.
+        // A disk that is nearly full takes a part; only the next write fails.
         written = await this.#file.write(rest);
       } catch (error) {
-        // Space that a removed file takes is free again only when it is let go of here.
+        // The space of a removed file is freed only when it is closed here.
         if (this.#reopening === undefined) throw error;
         this.#skipTorn();
         await this.#reopenNow();
         continue;
       }
       if (written === 0) throw new Error(`Cannot write ${this.#options.path}: nothing was taken`);
-      // Somebody who makes room on a full disk may empty the file between the halves of a line.
+      // The file may have been emptied to make room, between the halves of a line.
       if (this.#torn && await this.#wasEmptied(written)) continue;
       this.#size += written;
       this.#torn = rest[written - 1] !== LINE_END;
@@ -239,7 +239,7 @@ export class LogFile {
   }
 
   /**
-   * After a failure: if somebody emptied the file to make room, the beginning of the line that is
+   * After a failure: if the file was emptied to make room, the beginning of the line that is
    * half written is gone, and so its end must go too.
    */
   async #mend(): Promise<void> {
@@ -250,8 +250,8 @@ export class LogFile {
   }
 
   /**
-   * After a write that went on with a torn line: if the file was emptied before it, what was written
-   * begins in the middle of a line. That is taken back, and only whole lines are written again.
+   * After a write that continued a torn line: if the file was emptied before it, the written part begins in
+   * the middle of a line. It is removed, and only whole lines are written again.
    */
   async #wasEmptied(written: number): Promise<boolean> {
     const { size } = await this.#file.stat();
@@ -296,16 +296,16 @@ export class LogFile {
       (maxAgeMs > 0 && now - this.#bornMs >= maxAgeMs);
   }
 
-  /** Sets the file aside and begins another. If that fails, the old one is written on. */
+  /** Renames the file and starts another. If that fails, the old one stays in use. */
   async #rotate(): Promise<void> {
     const { path } = this.#options;
     try {
       const own = await this.#file.stat();
       const there = await Deno.lstat(path).catch(() => undefined);
-      // Whatever somebody else has put there is not ours to rename.
+      // A file of another program there must not be renamed.
       if (there !== undefined && isSame(there, own)) {
         this.#size = own.size;
-        // It may have been emptied in the meantime, or be the one that was asked for.
+        // It may have been emptied meanwhile, or be the new one already.
         if (!this.#overdue && this.#isDue()) await setAside(path, this.#now());
       }
       await this.#openAnew();
@@ -340,7 +340,7 @@ export class LogFile {
     if (this.#torn) this.#rest = concat(new Uint8Array([LINE_END]), this.#rest);
   }
 
-  /** Compresses and removes old files, one round after the other, while lines are written on. */
+  /** Compresses and removes old files, while lines are written. */
   #tidy(): void {
     const { path, rotation, onTrouble } = this.#options;
     this.#tidying = this.#tidying.then(() => tidy(path, rotation))
@@ -369,14 +369,14 @@ async function openAppend(path: string): Promise<Deno.FsFile> {
   try {
     const found = await open(path, flags, FILE_MODE);
     try {
-      // Deno.open knows no such flags; but node:fs does not tell how much of a write that failed is
-      // in the file. So the one finds the file, and the other opens it once more.
+      // Deno.open does not have these flags, but node:fs does not report how much of a failed write is in the
+      // file. So node:fs finds the file, and Deno opens it again.
       const identity = await found.stat();
-      if (!identity.isFile()) throw new Error("it is no regular file");
+      if (!identity.isFile()) throw new Error("it is not a regular file");
       const file = await Deno.open(path, { append: true, read: true });
       if (isSame(await file.stat(), identity)) return file;
       file.close();
-      throw new Error("somebody else put another file there at this moment");
+      throw new Error("another program replaced the file at the same moment");
     } finally {
       await found.close();
     }
@@ -397,7 +397,7 @@ function isSame(one: Identity, other: Identity): boolean {
   return one.ino === other.ino && one.dev === other.dev;
 }
 
-/** Where a file is read makes no difference to where it is appended to. */
+/** The read position does not affect where lines are appended. */
 async function lastByte(file: Deno.FsFile): Promise<number | undefined> {
   const byte = new Uint8Array(1);
   await file.seek(-1, Deno.SeekMode.End);

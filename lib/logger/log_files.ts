@@ -1,4 +1,4 @@
-/** The files of the log folder: what happened, and who asked for what. */
+/** The files of the log folder: events and requests. */
 import { join } from "node:path";
 import { LogFile } from "./log_file.ts";
 import type { Rotation } from "./rotation.ts";
@@ -13,7 +13,7 @@ export interface LogFilesOptions {
   readonly rotation: Rotation;
   /** @default "on" */
   readonly access?: "on" | "off";
-  /** Called with what an operator should know while the files cannot tell it: a full disk, a link. */
+  /** Called with problems that the files themselves cannot record: a full disk, a link. */
   readonly onTrouble: (reason: string) => void;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
@@ -41,7 +41,7 @@ export class LogFiles {
         path: join(folder, LOG_NAMES[kind]),
         rotation,
         onTrouble,
-        // Both counts go where the events are: an access log has no room for another kind of line.
+        // Both counts go to the events: the access log has only one kind of line.
         onDropped: (lines) => events.writeFirst(formatDropped(LOG_NAMES[kind], lines)),
         ...now === undefined ? {} : { now },
       });
@@ -68,12 +68,12 @@ export class LogFiles {
     return this.#access?.write(line) ?? false;
   }
 
-  /** Opens both files anew, after somebody else renamed or removed them. */
+  /** Reopens both files, after they were renamed or removed. */
   async reopen(): Promise<void> {
     await Promise.all([this.#events.reopen(), this.#access?.reopen()]);
   }
 
-  /** Whether the disk refuses what is to be written. */
+  /** Whether writing fails at the moment. */
   get failing(): boolean {
     return this.#events.failing || this.#access?.failing === true;
   }
@@ -90,7 +90,7 @@ export class LogFiles {
 
   /** Writes what is left, for `deadlineMs` at the most, and closes both files. */
   async close(deadlineMs: number): Promise<void> {
-    // The access log first: what it dropped is said in the other one.
+    // The access log first: the other file records what it dropped.
     await this.#access?.close(deadlineMs);
     await this.#events.close(deadlineMs);
   }

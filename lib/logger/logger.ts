@@ -1,8 +1,8 @@
 /**
- * What the logger does with what it is told, without its process and sockets: a feed of events from
+ * The logger without its process and sockets: a feed of events from
  * the supervisor, and a lane for each worker.
  */
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 import { Violation } from "../protocol/violation.ts";
 import { type AccessFormat, formatAccess, type Origin } from "./access_format.ts";
 import { AccessLane } from "./access_lane.ts";
@@ -20,7 +20,7 @@ export interface LaneEnd {
    * socket is to be closed
    */
   receive(chunk: Uint8Array): boolean;
-  /** To be called when the lane's socket has ended, whoever ended it. */
+  /** To be called when the lane's socket has ended. */
   end(): void;
 }
 
@@ -56,7 +56,7 @@ export class Logger {
   /**
    * Opens the lane of a worker.
    *
-   * @param origin which worker it is of, by the supervisor's word
+   * @param origin the worker, as the supervisor names it
    * @param onViolation called once if {@link Logger.tick} finds that the lane must be closed
    */
   openLane(origin: Origin, onViolation: () => void): LaneEnd {
@@ -70,7 +70,7 @@ export class Logger {
 
   /** Looks after the lanes; to be called every {@link TICK_INTERVAL_MS}. */
   tick(): void {
-    // A logger that was itself stopped for a while has not read what was sent meanwhile.
+    // A logger that was stopped itself has not read what was sent meanwhile.
     const late = this.#nowMs() - this.#tickedMs > 2 * TICK_INTERVAL_MS;
     this.#tickedMs = this.#nowMs();
     for (const open of this.#lanes) {
@@ -100,9 +100,9 @@ export class Logger {
 
   #refuse(open: OpenLane, error: unknown): void {
     this.#end(open);
-    // Whatever else goes wrong with a worker's bytes must not end the logger either.
+    // Any other error in a worker's bytes must not end the logger either.
     const rule = error instanceof Violation ? error.rule : "bad_message";
-    const detail = escapeStranger(error instanceof Error ? error.message : String(error), 500);
+    const detail = escapeUntrusted(error instanceof Error ? error.message : String(error), 500);
     this.#say("error", "access_lane_closed", { ...open.origin, rule, detail });
   }
 

@@ -4,6 +4,6 @@
  */
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { runLife } from "../child/life.ts";
-import { keepLog } from "./run.ts";
+import { createLogger } from "./run.ts";
 
-await runLife({ version: PROTOCOL_VERSION, equip: keepLog });
+await runLife({ version: PROTOCOL_VERSION, equip: createLogger });

@@ -1,7 +1,7 @@
-/** Old log files: set aside under the time of their end, compressed, and removed in the end. */
+/** Old log files: renamed by the time of their end, compressed, and finally removed. */
 import { basename, dirname, join } from "node:path";
 
-/** When a log file ends, and what becomes of it. */
+/** When a log file is rotated, and how many are kept. */
 export interface Rotation {
   /** The largest file, in bytes; only a single line that is longer makes a larger one. */
   readonly maxBytes: number;
@@ -12,14 +12,14 @@ export interface Rotation {
   readonly compress: "gzip" | "none";
 }
 
-/** Whoever may read the log may read the old ones. */
+/** The same as the log's: its readers may read the old files too. */
 const FILE_MODE = 0o640;
 
 /** What follows the name of the log in the name of an old file: `.20261124T182815.123Z`. */
 const SUFFIX = /^\.\d{8}T\d{6}\.\d{3}Z(\.gz|\.gz\.part)?$/;
 
 /**
- * Renames the file at `path`; the new name tells the time of its end, in UTC.
+ * Renames the file at `path`; the new name has the time of its end, in UTC.
  *
  * @param nowMs milliseconds since 1970
  * @returns the new path
@@ -38,7 +38,7 @@ export async function setAside(path: string, nowMs: number): Promise<string> {
  * Removes the old files of `path` that are too many, and what a compression left half done; then
  * compresses the others. A file that cannot be compressed stays as it is.
  *
- * @throws whatever the system says, once everything was tried
+ * @throws the system's error, after everything was tried
  */
 export async function tidy(path: string, { keep, compress }: Rotation): Promise<void> {
   const failures: unknown[] = [];

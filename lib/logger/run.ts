@@ -1,4 +1,4 @@
-/** What the logger does: it alone writes the log files, and is told what to write. */
+/** The logger process: the only one that writes the log files. */
 import net from "node:net";
 import * as z from "zod/mini";
 import type { Handed } from "../child/hand_over.ts";
@@ -6,40 +6,43 @@ import type { Equipment, Service } from "../child/life.ts";
 import { report } from "../child/report.ts";
 import { Feed, MAX_FEED_BYTES } from "../protocol/feed.ts";
 import { FrameReader } from "../protocol/frame.ts";
-import type { WorkerFigures } from "../protocol/to_supervisor.ts";
-import type { Duty } from "../protocol/to_worker.ts";
+import type { WorkerStats } from "../protocol/to_supervisor.ts";
+import type { RoleConfig } from "../protocol/to_worker.ts";
 import { LogFiles } from "./log_files.ts";
 import { Logger, TICK_INTERVAL_MS } from "./logger.ts";
 
-/** How long the end waits for the feed's end, and for the disk. */
+/** How long the exit waits for the feed's end, and for the disk. */
 const LAST_LINES_MS = 2_000;
 
-/** How many looks in a row find no file before that is told: whoever rotates renames it for a moment. */
+/** How many checks in a row must miss the file before that is reported: rotation renames it briefly. */
 const MISSED_LOOKS = 3;
 
 const HOUR_MS = 3_600_000;
 
 /** Makes the logger's service. */
-export function keepLog({ configure, handOvers }: Equipment): Service {
-  const { duty } = configure;
-  if (duty.role !== "logger") throw new Error(`A logger was told to be a ${duty.role}`);
-  let keeper: Keeper;
+export function createLogger({ configure, handOvers }: Equipment): Service {
+  const { roleConfig } = configure;
+  if (roleConfig.role !== "logger") throw new Error(`A logger was told to be a ${roleConfig.role}`);
+  let service: LoggerService;
   return {
     load: async () => {
-      keeper = new Keeper(await openFiles(duty), duty.access);
+      service = new LoggerService(await openFiles(roleConfig), roleConfig.access);
     },
     start: () => {
-      handOvers.subscribe((handed) => keeper.take(handed));
+      handOvers.subscribe((handed) => service.take(handed));
       return "none";
     },
-    figures: () => keeper.figures(),
-    drain: () => keeper.drain(),
-    close: () => keeper.close(),
+    figures: () => service.figures(),
+    drain: () => service.drain(),
+    close: () => service.close(),
   };
 }
 
 function openFiles(
-  { folder, access, rotateBytes, rotateHours, keep, compress }: Extract<Duty, { role: "logger" }>,
+  { folder, access, rotateBytes, rotateHours, keep, compress }: Extract<
+    RoleConfig,
+    { role: "logger" }
+  >,
 ): Promise<LogFiles> {
   return LogFiles.open({
     folder,
@@ -50,12 +53,12 @@ function openFiles(
       keep,
       compress: compress ? "gzip" : "none",
     },
-    // It comes back by the feed as one more line; and on the supervisor's own stderr as well.
+    // The feed returns it as a line; the supervisor's own stderr has it too.
     onTrouble: (reason) => report(`Cannot write the log: ${reason}`),
   });
 }
 
-class Keeper {
+class LoggerService {
   readonly #files: LogFiles;
   readonly #logger: Logger;
   readonly #tick: ReturnType<typeof setInterval>;
@@ -65,7 +68,7 @@ class Keeper {
   #lines = 0;
   #missed = 0;
 
-  constructor(files: LogFiles, access: Extract<Duty, { role: "logger" }>["access"]) {
+  constructor(files: LogFiles, access: Extract<RoleConfig, { role: "logger" }>["access"]) {
     this.#files = files;
     this.#logger = new Logger(files, access === "off" ? "json" : access);
     this.#tick = setInterval(() => {
@@ -119,7 +122,7 @@ class Keeper {
     this.#missed = await this.#files.areThere() ? 0 : this.#missed + 1;
   }
 
-  figures(): WorkerFigures {
+  figures(): WorkerStats {
     return {
       ...this.#missed >= MISSED_LOOKS && { unwritten: "gone" },
       ...this.#files.failing && { unwritten: "failing" },
@@ -130,7 +133,7 @@ class Keeper {
     };
   }
 
-  /** What was said last comes before the end. */
+  /** The last lines arrive before the feed's end. */
   async drain(): Promise<{ answered: number; cut: number }> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<void>((resolve) => timer = setTimeout(resolve, LAST_LINES_MS));

@@ -4,7 +4,7 @@ import { type Latency, LATENCY_BOUNDS_S, LATENCY_BUCKETS } from "../protocol/lat
 
 const NONE: Latency = { counts: new Array(LATENCY_BUCKETS).fill(0), sumMs: 0 };
 
-/** Sums up what processes that come and go have told. */
+/** Sums up the histograms of processes that start and end. */
 export class DurationHistogram {
   readonly #name: string;
   readonly #help: string;
@@ -23,9 +23,9 @@ export class DurationHistogram {
     registry.registerMetric(metric as unknown as Metric);
   }
 
-  /** Adds what one process told, except for what it had told before. */
+  /** Adds the histogram of a process, less its earlier one. */
   add(told: Latency, before: Latency = NONE): void {
-    // A counter never falls, whatever is told.
+    // A counter never falls, whatever a process reports.
     const more = (now: number, then: number) => Math.max(0, now - then);
     told.counts.forEach((count, bucket) => {
       this.#counts[bucket]! += more(count, before.counts[bucket]!);

@@ -4,6 +4,6 @@
  */
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { runLife } from "../child/life.ts";
-import { tellMetrics } from "./run.ts";
+import { createMetricsServer } from "./run.ts";
 
-await runLife({ version: PROTOCOL_VERSION, equip: tellMetrics });
+await runLife({ version: PROTOCOL_VERSION, equip: createMetricsServer });

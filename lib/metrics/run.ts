@@ -1,4 +1,4 @@
-/** What the metrics process does: it is told the status, and answers whoever asks for figures. */
+/** The metrics process: it receives the status, and serves `GET /metrics`. */
 import http from "node:http";
 import net from "node:net";
 import * as z from "zod/mini";
@@ -7,9 +7,9 @@ import type { Equipment, Service } from "../child/life.ts";
 import { keepServing } from "../base/keep_accepting.ts";
 import { MAX_ANSWER_BYTES, Status } from "../protocol/control.ts";
 import { FrameReader } from "../protocol/frame.ts";
-import { Figures } from "./figures.ts";
+import { Stats } from "./stats.ts";
 
-/** How many may ask at once; who comes beyond that is hung up on. */
+/** How many connections may be open; further ones are closed at once. */
 const MAX_CONNECTIONS = 64;
 
 /** How long a connection may live: one question, one answer. */
@@ -19,29 +19,29 @@ const CONNECTION_DEADLINE_MS = 10_000;
 const MAX_HEAD_BYTES = 8 * 1024;
 
 /** Makes the service. */
-export function tellMetrics({ configure, listeners, handOvers }: Equipment): Service {
-  if (configure.duty.role !== "metrics") {
-    throw new Error(`A metrics process was told to be a ${configure.duty.role}`);
+export function createMetricsServer({ configure, listeners, handOvers }: Equipment): Service {
+  if (configure.roleConfig.role !== "metrics") {
+    throw new Error(`A metrics process was told to be a ${configure.roleConfig.role}`);
   }
-  const teller = new Teller();
+  const server = new MetricsServer();
   return {
     load: () => Promise.resolve(),
     start: () => {
-      handOvers.subscribe((handed) => teller.take(handed));
-      for (const handle of listeners) teller.listen(handle);
+      handOvers.subscribe((handed) => server.take(handed));
+      for (const handle of listeners) server.listen(handle);
       return "node";
     },
-    figures: () => teller.figures(),
-    drain: () => Promise.resolve(teller.stop()),
+    figures: () => server.figures(),
+    drain: () => Promise.resolve(server.stop()),
     close: () => Promise.resolve(),
   };
 }
 
-class Teller {
-  readonly #figures = new Figures();
+class MetricsServer {
+  readonly #stats = new Stats();
   readonly #sockets = new Set<net.Socket>();
   readonly #acceptors: net.Server[] = [];
-  readonly #rests: (() => void)[] = [];
+  readonly #stops: (() => void)[] = [];
   #accepted = 0;
   #answered = 0;
   #fed = false;
@@ -53,7 +53,7 @@ class Teller {
     socket.on("error", () => {});
     socket.on("data", (chunk: Uint8Array) => {
       for (const value of frames.push(chunk)) {
-        this.#figures.observe(z.parse(Status, value));
+        this.#stats.observe(z.parse(Status, value));
         this.#fed = true;
       }
     });
@@ -82,7 +82,7 @@ class Teller {
       });
     const acceptor = make();
     acceptor.listen(handle as net.Server);
-    this.#rests.push(keepServing(acceptor, make));
+    this.#stops.push(keepServing(acceptor, make));
     this.#acceptors.push(acceptor);
   }
 
@@ -95,10 +95,10 @@ class Teller {
     };
   }
 
-  /** Nothing of this is worth waiting for. */
+  /** Stops at once: no answer is worth waiting for. */
   stop(): { answered: number; cut: number } {
     const cut = this.#sockets.size;
-    for (const rest of this.#rests) rest();
+    for (const stop of this.#stops) stop();
     for (const acceptor of this.#acceptors) acceptor.close();
     for (const socket of this.#sockets) socket.destroy();
     return { answered: 0, cut };
@@ -116,6 +116,6 @@ class Teller {
     if (method !== "GET" && method !== "HEAD") return plain(405, "Method Not Allowed\n");
     if (url?.replace(/\?.*$/s, "") !== "/metrics") return plain(404, "Not Found: see /metrics\n");
     if (!this.#fed) return plain(503, "Nothing known yet\n");
-    return { status: 200, type: this.#figures.contentType, text: await this.#figures.text() };
+    return { status: 200, type: this.#stats.contentType, text: await this.#stats.text() };
   }
 }

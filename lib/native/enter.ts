@@ -2,7 +2,7 @@
  * The beginning of every process of an executable that `deno compile` made: it learns which one it
  * is, gives up what is not its own, and only then loads its program.
  */
-import { holdOrders } from "../base/orders.ts";
+import { holdSignals } from "../base/control_signals.ts";
 import { describeError } from "../child/report.ts";
 import { NativeFacts, type Permissions, ROLE_VARIABLE } from "../protocol/native.ts";
 import { findLeftovers, narrow } from "./narrow.ts";
@@ -33,7 +33,7 @@ export async function enter(
   try {
     const facts = NativeFacts.parse(given);
     const role = Deno.env.get(ROLE_VARIABLE) ?? "supervisor";
-    if (role === "supervisor" && Deno.args.includes("start")) holdOrders();
+    if (role === "supervisor" && Deno.args.includes("start")) holdSignals();
     const [kept, load] = [facts.roles[role], programs[role]];
     if (!Object.hasOwn(facts.roles, role) || !Object.hasOwn(programs, role) || !kept || !load) {
       throw new Error(

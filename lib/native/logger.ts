@@ -1,6 +1,6 @@
 /** The logger's program in an executable. */
 import { runLife } from "../child/life.ts";
-import { keepLog } from "../logger/run.ts";
+import { createLogger } from "../logger/run.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import type { NativeContext } from "./enter.ts";
 import { nativeJudge } from "./narrow.ts";
@@ -10,6 +10,6 @@ export async function run({ union, kept }: NativeContext): Promise<void> {
   await runLife({
     version: PROTOCOL_VERSION,
     judge: nativeJudge(union, kept),
-    equip: keepLog,
+    equip: createLogger,
   });
 }

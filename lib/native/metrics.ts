@@ -1,6 +1,6 @@
 /** The program of the metrics process in an executable. */
 import { runLife } from "../child/life.ts";
-import { tellMetrics } from "../metrics/run.ts";
+import { createMetricsServer } from "../metrics/run.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import type { NativeContext } from "./enter.ts";
 import { nativeJudge } from "./narrow.ts";
@@ -10,6 +10,6 @@ export async function run({ union, kept }: NativeContext): Promise<void> {
   await runLife({
     version: PROTOCOL_VERSION,
     judge: nativeJudge(union, kept),
-    equip: tellMetrics,
+    equip: createMetricsServer,
   });
 }

@@ -1,4 +1,4 @@
-/** A TCP socket that takes IPv6 alone (ipv6(7)): the runtime does not hand that wish on. Linux only. */
+/** A TCP socket for IPv6 only (ipv6(7)), an option that the runtime does not have. Linux only. */
 import { closeDescriptor } from "./descriptor.ts";
 import { fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
@@ -21,7 +21,7 @@ const libc = loadLibc({
 });
 
 /**
- * Binds `[::]` to a port for IPv6 alone.
+ * Binds `[::]` to a port for IPv6 only.
  *
  * @returns the descriptor, which is the caller's and closed on exec; it does not listen yet
  * @throws {Error} that says why the kernel refuses

@@ -6,9 +6,6 @@ const libc = loadLibc({
   close: { parameters: ["i32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
-  eventfd: { parameters: ["u32", "i32"], result: "i32" },
-  read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
-  write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   closeRange: { name: "syscall", parameters: ["i64", "u64", "u64", "u64"], result: "i64" },
   listen: { parameters: ["i32", "i32"], result: "i32" },
   poll: { parameters: ["buffer", "u64", "i32"], result: "i32" },
@@ -22,10 +19,10 @@ export function closeDescriptor(fd: number): void {
 const STDERR = 2;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
-const F_DUPFD_CLOEXEC = 1030;
+const F_DUPFD_CLOEXEC = Deno.build.os === "linux" ? 1030 : 67;
 
 /**
- * A descriptor of its own for what `fd` names, closed on exec (fcntl(2)). Linux only.
+ * A descriptor of its own for what `fd` names, closed on exec (fcntl(2)).
  *
  * @param least its number is this or a higher one
  * @throws {Error} if there is no such descriptor, or there are too many
@@ -54,13 +51,13 @@ export function mayOpen(count: number): boolean {
 }
 
 /**
- * Says whether a descriptor is to be open still after an exec (fcntl(2)).
+ * Sets whether a descriptor is closed on exec (fcntl(2)).
  *
  * @throws {Error} if there is no such descriptor
  */
-export function setOverExec(fd: number, over: "kept" | "closed"): void {
-  if (libc.symbols.fcntl(fd, F_SETFD, over === "kept" ? 0 : FD_CLOEXEC) !== 0) {
-    fail(`set whether descriptor ${fd} outlives an exec`);
+export function setCloseOnExec(fd: number, closes: boolean): void {
+  if (libc.symbols.fcntl(fd, F_SETFD, closes ? FD_CLOEXEC : 0) !== 0) {
+    fail(`set close-on-exec of descriptor ${fd}`);
   }
 }
 
@@ -70,7 +67,7 @@ export function setOverExec(fd: number, over: "kept" | "closed"): void {
  * @param fd a duplicate, which is the caller's to give away
  * @returns whether it listens; the usual reason against is that another socket has its address
  */
-export function listenAndClose(fd: number, backlog: number): boolean {
+export function startListening(fd: number, backlog: number): boolean {
   const listens = libc.symbols.listen(fd, backlog) === 0;
   closeDescriptor(fd);
   return listens;
@@ -86,7 +83,7 @@ const SO_ACCEPTCONN = 30;
  *
  * @param fd a duplicate, which is the caller's to give away
  */
-export function listensAndClose(fd: number): boolean {
+export function isListening(fd: number): boolean {
   const listens = Deno.build.os !== "linux" || isListener(fd) !== false;
   closeDescriptor(fd);
   return listens;
@@ -138,34 +135,11 @@ const CLOSE_RANGE = 436n;
 const CLOSE_RANGE_CLOEXEC = 4n;
 
 /**
- * Keeps every descriptor but the three standard ones from the programs that this process starts
- * (close_range(2)): what whoever started it left open is not for a worker. Linux only; elsewhere
+ * Marks every descriptor but the three standard ones as closed on exec
+ * (close_range(2)): inherited ones must not reach a worker. Linux only; elsewhere
  * nothing happens.
  */
-export function keepDescriptors(): void {
+export function closeAllOnExec(): void {
   if (Deno.build.os !== "linux") return;
   libc.symbols.closeRange(CLOSE_RANGE, 3n, 0xffffffffn, CLOSE_RANGE_CLOEXEC);
-}
-
-const EFD_CLOEXEC_NONBLOCK = 0o2004000;
-
-/** Something by which who waits for descriptors is woken (eventfd(2)). Linux only. */
-export class WakeUp {
-  readonly fd: number;
-
-  /** @throws {Error} if there are too many descriptors */
-  constructor() {
-    this.fd = libc.symbols.eventfd(0, EFD_CLOEXEC_NONBLOCK);
-    if (this.fd < 0) fail("make an event descriptor");
-  }
-
-  /** Makes it readable. */
-  give(): void {
-    libc.symbols.write(this.fd, new Uint8Array(BigUint64Array.of(1n).buffer), 8n);
-  }
-
-  /** Makes it unreadable again. */
-  take(): void {
-    libc.symbols.read(this.fd, new Uint8Array(8), 8n);
-  }
 }

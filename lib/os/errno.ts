@@ -20,7 +20,7 @@ export function describeErrno(code: number): string {
   return `${words} (errno ${code})`;
 }
 
-/** Ends in an error that says what the C library could not do, and why. */
+/** Throws an error that says what the C library could not do, and why. */
 export function fail(what: string): never {
   throw new Error(`Cannot ${what}: ${describeErrno(errno())}`);
 }

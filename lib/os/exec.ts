@@ -1,25 +1,18 @@
 /** Puts another program in the place of this one, with its number, its children and what is kept for it. */
-import { duplicateDescriptor, setOverExec } from "./descriptor.ts";
+import { duplicateDescriptor, setCloseOnExec } from "./descriptor.ts";
 import { describeErrno, errno } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
-import { blockOrders, unblockOrders } from "./signals.ts";
+import { blockSignals, unblockSignals } from "./signals.ts";
+import { textList, textOf } from "./text.ts";
 
 const MAX_DESCRIPTOR = 65_536;
 const MAX_LINK_BYTES = 4_096;
-const WNOHANG = 1;
-const ECHILD = 10;
 
 const libc = loadLibc({
   execve: { parameters: ["buffer", "buffer", "buffer"], result: "i32" },
-  read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   readlink: { parameters: ["buffer", "buffer", "usize"], result: "isize" },
-  poll: { parameters: ["buffer", "u64", "i32"], result: "i32" },
   sysconf: { parameters: ["i32"], result: "i64" },
-  kill: { parameters: ["i32", "i32"], result: "i32" },
-  waitpid: { parameters: ["i32", "buffer", "i32"], result: "i32" },
 });
-
-const text = (value: string) => new TextEncoder().encode(`${value}\0`);
 
 /**
  * Replaces this process's program (execve(2)). Every other thread ends, and every descriptor that is
@@ -33,29 +26,22 @@ export function replaceProgram(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
 ): never {
-  const kept: Uint8Array[] = [];
-  const list = (values: readonly string[]) => {
-    const addresses = values.map((value) => {
-      const bytes = text(value);
-      kept.push(bytes);
-      return BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)));
-    });
-    return new Uint8Array(BigUint64Array.from([...addresses, 0n]).buffer);
-  };
-  const argv = list([program, ...args]);
-  const envp = list(Object.entries(env).map(([name, value]) => `${name}=${value}`));
-  blockOrders();
-  libc.symbols.execve(text(program), argv, envp);
+  const argv = textList([program, ...args]);
+  const envp = textList(Object.entries(env).map(([name, value]) => `${name}=${value}`));
+  blockSignals();
+  libc.symbols.execve(textOf(program), argv.list, envp.list);
   const code = errno();
-  unblockOrders();
-  throw new Error(`Cannot execute ${program}: ${describeErrno(code)}, ${kept.length} arguments`);
+  unblockSignals();
+  argv.keep();
+  envp.keep();
+  throw new Error(`Cannot execute ${program}: ${describeErrno(code)}`);
 }
 
 /** What a descriptor of this process names, such as a path or `pipe:[7]`; nothing if it is closed. */
 export function descriptorTarget(fd: number): string | undefined {
   const target = new Uint8Array(MAX_LINK_BYTES);
   const length = libc.symbols.readlink(
-    text(`/proc/self/fd/${fd}`),
+    textOf(`/proc/self/fd/${fd}`),
     target,
     BigInt(target.length),
   );
@@ -81,39 +67,6 @@ const FIRST_COPY = 64;
 /** A copy that the next program finds open. */
 export function copyForExec(fd: number): number {
   const copy = duplicateDescriptor(fd, FIRST_COPY);
-  setOverExec(copy, "kept");
+  setCloseOnExec(copy, false);
   return copy;
-}
-
-/**
- * What can be read from a pipe without waiting.
- *
- * @returns nothing if there is nothing now, an empty array at its end
- */
-export function readAvailable(fd: number, maxBytes: number): Uint8Array<ArrayBuffer> | undefined {
-  const pollfd = new Uint8Array(8);
-  const view = new DataView(pollfd.buffer);
-  view.setInt32(0, fd, true);
-  view.setInt16(4, 1, true);
-  if (libc.symbols.poll(pollfd, 1n, 0) <= 0) return undefined;
-  const bytes = new Uint8Array(maxBytes);
-  const length = Number(libc.symbols.read(fd, bytes, BigInt(maxBytes)));
-  return bytes.subarray(0, Math.max(0, length));
-}
-
-/**
- * Takes a child's status if it has ended (waitpid(2)). Not for a child that Deno waits for.
- *
- * @returns whether it is gone
- */
-export function reap(pid: number): boolean {
-  const status = libc.symbols.waitpid(pid, null, WNOHANG);
-  return status === pid || status < 0 && errno() === ECHILD;
-}
-
-const SIGKILL = 9;
-
-/** Kills a child that was not reaped yet. */
-export function killChild(pid: number): void {
-  libc.symbols.kill(pid, SIGKILL);
 }

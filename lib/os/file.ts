@@ -1,6 +1,6 @@
 /**
- * Opens files past Deno's permissions: with the rights of the calling thread, which may be confined,
- * and those of proc(5), for which Deno asks for every permission there is.
+ * Opens files without Deno's permissions: with the rights of the calling thread, which may be confined;
+ * and files of proc(5), for which Deno requires all permissions.
  */
 import { fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
@@ -14,8 +14,9 @@ const libc = loadLibc({
 });
 
 const O_RDONLY_CLOEXEC = 0o2000000;
+const O_WRONLY_CLOEXEC = 0o2000001;
 
-/** Files of proc(5) that are read here are shorter. */
+/** More than the files of proc(5) that are read here. */
 const MAX_BYTES = 8192;
 
 /** The size of `struct statx`, and where in it `stx_size` is: the same on every architecture. */
@@ -23,25 +24,25 @@ const STATX_BYTES = 256;
 const STX_SIZE_AT = 40;
 const STATX_SIZE = 0x200;
 
-function open(path: string): number {
-  return libc.symbols.open(asText(path), O_RDONLY_CLOEXEC);
+function open(path: string, flags = O_RDONLY_CLOEXEC): number {
+  return libc.symbols.open(asText(path), flags);
 }
 
 function asText(path: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${path}\0`);
 }
 
-/** Whether the calling thread can open a file for reading. */
-export function canOpen(path: string): boolean {
-  const fd = open(path);
+/** Whether the calling thread can open a file. */
+export function canOpen(path: string, how: "read" | "write"): boolean {
+  const fd = open(path, how === "read" ? O_RDONLY_CLOEXEC : O_WRONLY_CLOEXEC);
   if (fd >= 0) libc.symbols.close(fd);
   return fd >= 0;
 }
 
 /**
- * Makes a symbolic link, for which Deno asks for the right to write everywhere.
+ * Makes a symbolic link, for which Deno requires write permission everywhere.
  *
- * @throws {Error} if there is something at `path`, or no room
+ * @throws {Error} if `path` exists, or the disk is full
  */
 export function makeLink(target: string, path: string): void {
   if (libc.symbols.symlink(asText(target), asText(path)) === 0) return;
@@ -69,14 +70,14 @@ export function readProc(name: string, maxBytes: number): string | undefined {
   return length < 0 ? undefined : new TextDecoder().decode(bytes.subarray(0, end));
 }
 
-/** What tells this run of the machine from every other (proc_sys_kernel(5)). */
+/** Identifies this boot of the machine (proc_sys_kernel(5)). */
 export function readBootId(): string {
   return readProc("sys/kernel/random/boot_id", MAX_BYTES)?.trim() ?? "";
 }
 
 /**
  * How many descriptors a process has open: the size of its `fd` folder in proc(5), which the kernel
- * tells of anybody's process since Linux 6.2. 0 where it does not say, or the process is gone.
+ * reports for any user's process since Linux 6.2. 0 if it does not, or the process is gone.
  */
 export function countDescriptors(pid: number): number {
   if (Deno.build.os !== "linux") return 0;

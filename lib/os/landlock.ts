@@ -36,14 +36,14 @@ const libc = loadLibc({
   restrictSelf: { name: "syscall", parameters: ["i64", "i32", "u32"], result: "i64" },
 });
 
-/** The kernel's Landlock ABI; 0 where there is none, or where it is not enabled. */
+/** The kernel's Landlock ABI; 0 if it has none, or it is not enabled. */
 export function landlockAbi(): number {
   if (Deno.build.os !== "linux") return 0;
   const abi = Number(libc.symbols.createRuleset(CREATE_RULESET, null, 0n, CREATE_RULESET_VERSION));
   return Math.max(0, abi);
 }
 
-/** Gives up for good that an exec could bring more rights (no_new_privs, prctl(2)). */
+/** Prevents, for good, that an exec brings more rights (no_new_privs, prctl(2)). */
 export function setNoNewPrivileges(): void {
   if (libc.symbols.prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n) !== 0) fail("set no_new_privs");
 }
@@ -51,7 +51,7 @@ export function setNoNewPrivileges(): void {
 /**
  * Confines the calling thread. {@link setNoNewPrivileges} comes first.
  *
- * @throws {Error} if the kernel refuses any part of it; the thread must not go on then
+ * @throws {Error} if the kernel refuses any part of it; the thread must end then
  */
 export function restrictSelf(policy: LandlockPolicy, abi: number): void {
   const { fs, net, scoped } = rulesetAttributes(abi, policy.connect);
@@ -73,7 +73,7 @@ export function restrictSelf(policy: LandlockPolicy, abi: number): void {
     const status = libc.symbols.restrictSelf(RESTRICT_SELF, ruleset, flags);
     if (status !== 0n) fail("confine this thread by Landlock");
   } finally {
-    // Of a worker that cannot be brought back up, one would be left behind by every try.
+    // Otherwise each failed try to start a worker would leak one.
     libc.symbols.close(ruleset);
   }
 }

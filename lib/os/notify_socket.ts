@@ -1,4 +1,4 @@
-/** The datagrams of sd_notify(3), the clock that they are dated by, and those of the journal. */
+/** The datagrams of sd_notify(3), with the clock for their times, and those of the journal. */
 import { closeDescriptor } from "./descriptor.ts";
 import { fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
@@ -13,7 +13,7 @@ const SOL_SOCKET = 1;
 const SO_SNDTIMEO = 21;
 const CLOCK_MONOTONIC = 1;
 
-/** How long a send may wait for a manager whose queue is full: the supervisor has other work. */
+/** How long a send may wait for a manager whose queue is full. */
 const SEND_DEADLINE_MICROSECONDS = 200_000n;
 
 const libc = loadLibc({
@@ -37,17 +37,17 @@ export function monotonicMicroseconds(): bigint {
  *
  * @param address an absolute path, or `@name` of the abstract namespace
  * @param descriptor stays the caller's
- * @throws {Error} if nobody takes it
+ * @throws {Error} if no process receives it
  */
 export function sendNotification(address: string, text: string, descriptor?: number): void {
   sendDatagram(address, new TextEncoder().encode(text), { descriptor, waits: true });
 }
 
 /**
- * Sends one datagram to a Unix socket (unix(7)), and waits for nobody. Linux only.
+ * Sends one datagram to a Unix socket (unix(7)), without waiting. Linux only.
  *
  * @param address as {@link sendNotification} takes it
- * @throws {Error} if nobody takes it, or not now, or it is too long
+ * @throws {Error} if no process receives it at once, or it is too long
  */
 export function sendAtOnce(address: string, data: Uint8Array<ArrayBuffer>): void {
   sendDatagram(address, data, { waits: false });

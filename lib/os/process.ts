@@ -1,4 +1,4 @@
-/** Other processes: what the supervisor does to a worker from outside. */
+/** System calls on other processes, such as a worker. */
 import { errno, fail } from "./errno.ts";
 import { closeDescriptor, isListener } from "./descriptor.ts";
 import { readProcess } from "./file.ts";
@@ -46,7 +46,7 @@ export function becomeUndumpable(): void {
 /**
  * The process group of a thread (getpgid(2)); nothing if it is gone, or in a pid namespace that this
  * process does not see. 0 is a group whose leader is outside of this namespace, as that of process 1
- * often is. Asked of the kernel and not of proc(5), which may hide processes.
+ * often is. This asks the kernel, not proc(5), which may hide processes.
  */
 export function groupOf(tid: number): number | undefined {
   if (tid <= 0) return undefined;
@@ -60,8 +60,8 @@ export function isOwnThread(tid: number): boolean {
 }
 
 /**
- * Whether a process is a child of this one, and whether it has ended (waitid(2)). Its status stays
- * to be taken by who waits for it.
+ * Whether a process is a child of this one, and whether it has ended (waitid(2)). It is not
+ * reaped.
  */
 export function childState(pid: number): "none" | "lives" | "ended" {
   if (pid <= 0) return "none";
@@ -75,35 +75,56 @@ export function childState(pid: number): "none" | "lives" | "ended" {
  * Sets limits of another process (prlimit(2)). A limit above the hard one of this process is cut to
  * that: only root may raise it, and what was given to Holdfast is for its workers too.
  *
- * @param owner whom that process belongs to, where it is not whom this one belongs to
+ * @param owner the ids of that process, if they are not those of this one
  * @throws {Error} if the kernel refuses
  */
 export function limitProcess(pid: number, limits: readonly Limit[], owner?: Owner): void {
   // The kernel lets a process limit another if their real ids are the same. CAP_SYS_RESOURCE would
   // do, too, but a container's root seldom has it; the raw calls change this thread alone.
-  const [uid, gid] = [libc.symbols.getuid(), libc.symbols.getgid()];
+  if (!owner) return setLimits(pid, limits);
+  const own = { uid: libc.symbols.getuid(), gid: libc.symbols.getgid() };
   try {
-    if (owner) setRealIds(owner.uid, owner.gid);
+    setIds(owner, KEEP);
     setLimits(pid, limits);
   } finally {
-    if (owner) setRealIds(uid, gid);
+    setIds(own, KEEP);
   }
 }
 
-/** Whom a process belongs to. */
+/** The user and group of a process. */
 export interface Owner {
   readonly uid: number;
   readonly gid: number;
 }
 
 const SET_RES = Deno.build.arch === "aarch64" ? { uid: 147n, gid: 149n } : { uid: 117n, gid: 119n };
+const SET_GROUPS = Deno.build.arch === "aarch64" ? 159n : 116n;
+const KEEP: Owner = { uid: -1, gid: -1 };
+const ROOT: Owner = { uid: 0, gid: 0 };
 
-function setRealIds(uid: number, gid: number): void {
+/** Of this thread alone: the real ids, and the saved ones. The effective ones stay. */
+function setIds(real: Owner, saved: Owner): void {
   const keep = -1n;
   if (
-    libc.symbols.setres(SET_RES.gid, BigInt(gid), keep, keep) !== 0n ||
-    libc.symbols.setres(SET_RES.uid, BigInt(uid), keep, keep) !== 0n
-  ) fail(`take the ids ${uid} and ${gid}`);
+    libc.symbols.setres(SET_RES.gid, BigInt(real.gid), keep, BigInt(saved.gid)) !== 0n ||
+    libc.symbols.setres(SET_RES.uid, BigInt(real.uid), keep, BigInt(saved.uid)) !== 0n
+  ) fail(`take the ids ${real.uid} and ${real.gid}`);
+}
+
+/**
+ * Has this thread alone, which is root's, belong to another user: it keeps root's rights, but for the
+ * groups. What it starts may take these ids for good.
+ *
+ * @throws {Error} if the kernel refuses
+ */
+export function takeRealIds(owner: Owner): void {
+  if (libc.symbols.setres(SET_GROUPS, 0n, 0n, 0n) !== 0n) fail("leave the groups");
+  setIds(owner, owner);
+}
+
+/** Ends {@link takeRealIds}; the groups are gone. */
+export function giveRealIdsBack(): void {
+  setIds(ROOT, ROOT);
 }
 
 function setLimits(pid: number, limits: readonly Limit[]): void {
@@ -128,7 +149,7 @@ function kill(pidfd: number, flags = 0): boolean {
   return libc.symbols.pidfdSignal(PIDFD_SEND_SIGNAL, fd, signal, 0n, BigInt(flags)) === 0n;
 }
 
-/** A process that leads a group of its own, with everything that it may fork. */
+/** A process that leads a process group, with everything that it may fork. */
 export class ProcessGroup {
   readonly #pid: number;
   readonly #pidfd: number;
@@ -139,14 +160,14 @@ export class ProcessGroup {
    * @throws {Error} if the kernel refuses
    */
   constructor(pid: number) {
-    if (libc.symbols.setpgid(pid, pid) !== 0) fail(`give process ${pid} a group of its own`);
+    if (libc.symbols.setpgid(pid, pid) !== 0) fail(`give process ${pid} its own group`);
     this.#pid = pid;
     // The descriptor keeps the number from meaning another process.
     this.#pidfd = openProcess(pid);
     if (this.#pidfd < 0) fail(`open process ${pid}`);
   }
 
-  /** Kills whatever is left of the group, and lets go of it. */
+  /** Kills what is left of the group, and releases it. */
   end(): void {
     // Linux before 6.9 does not know the flag. The number is not yet another group's: it stays
     // taken while this one has members, and this is called as soon as its leader was reaped.
@@ -156,20 +177,20 @@ export class ProcessGroup {
     this.letGo();
   }
 
-  /** Leaves the group to itself. */
+  /** Releases the group without killing it. */
   letGo(): void {
     libc.symbols.close(this.#pidfd);
   }
 }
 
-/** The state, and what comes after it in proc_pid_stat(5); what is before is the process's own text. */
+/** The state, and what comes after it in proc_pid_stat(5); the process chooses the text before it. */
 function statOf(pid: number): string[] | undefined {
   const text = readProcess(pid, "stat");
   return text === undefined ? undefined : text.slice(text.lastIndexOf(")") + 2).split(" ");
 }
 
 /**
- * When a process started, in clock ticks since the machine did: with its number, that is its name.
+ * When a process started, in clock ticks since the machine did: together with the process id it identifies the process.
  *
  * @returns nothing if it is gone, or has ended and was not waited for
  */
@@ -179,8 +200,8 @@ export function startOf(pid: number): string | undefined {
 }
 
 /**
- * Kills a process, with the group that it leads: only the one that started then, never another that has
- * its number by now.
+ * Kills a process, with the group that it leads: only the one that started then, never another with
+ * the same process id.
  *
  * @param start as {@link startOf} said
  * @returns whether it was there to be killed
@@ -190,7 +211,7 @@ export function killProcess(pid: number, start: string): boolean {
   const pidfd = openProcess(pid);
   if (pidfd < 0) return false;
   try {
-    // Looked at after it is held: whoever has the number now and started then is who is held.
+    // Checked after the pidfd is open: so it is the process with this start time.
     if (startOf(pid) !== start) return false;
     // Linux before 6.9 does not know the flag: there the process alone is killed.
     if (statOf(pid)?.[2] === String(pid)) kill(pidfd, PIDFD_SIGNAL_PROCESS_GROUP);
@@ -201,7 +222,7 @@ export function killProcess(pid: number, start: string): boolean {
   }
 }
 
-/** Listeners are handed over before anything else is opened. */
+/** Listeners have low numbers: they are handed over before anything else is opened. */
 const MAX_LISTENER_FD = 256;
 
 /**

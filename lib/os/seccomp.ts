@@ -15,17 +15,11 @@ const NOTIF_SEND = 0xc0182101n;
 const FLAG_CONTINUE = 1;
 const EPERM = 1;
 
-const POLLFD_BYTES = 8;
-const POLLIN = 1;
-const POLLHUP = 16;
-const POLLNVAL = 32;
 const EINTR = 4;
 const ENOENT = 2;
 
 const libc = loadLibc({
-  close: { parameters: ["i32"], result: "i32" },
   ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" },
-  poll: { parameters: ["buffer", "u64", "i32"], result: "i32", nonblocking: true },
   seccomp: { name: "syscall", parameters: ["i64", "u64", "u64", "buffer"], result: "i64" },
 });
 
@@ -57,34 +51,8 @@ export interface Question {
   readonly args: readonly bigint[];
 }
 
-/** A descriptor at which something may be read, or of which nobody is left who could write. */
-export interface Ready {
-  readonly fd: number;
-  readonly ended: boolean;
-}
-
 /**
- * Waits until there is something to read at one of several descriptors (poll(2)), at most
- * `timeoutMs`. It holds one of the runtime's threads for blocking calls meanwhile.
- *
- * @returns those at which there is; none if the time is over
- */
-export async function waitForAny(fds: readonly number[], timeoutMs: number): Promise<Ready[]> {
-  const view = new DataView(new ArrayBuffer(POLLFD_BYTES * fds.length));
-  for (const [index, fd] of fds.entries()) {
-    view.setInt32(POLLFD_BYTES * index, fd, true);
-    view.setInt16(POLLFD_BYTES * index + 4, POLLIN, true);
-  }
-  await libc.symbols.poll(new Uint8Array(view.buffer), BigInt(fds.length), timeoutMs);
-  return fds.flatMap((fd, index) => {
-    const events = view.getInt16(POLLFD_BYTES * index + 6, true);
-    if ((events & POLLIN) !== 0) return { fd, ended: false };
-    return (events & (POLLHUP | POLLNVAL)) !== 0 ? { fd, ended: true } : [];
-  });
-}
-
-/**
- * Takes a question, of which {@link waitForAny} has said that it is there.
+ * Takes a question, of which poll(2) has said that it is there.
  *
  * @returns nothing if who asked was killed meanwhile, `"closed"` if there will be none any more
  */
@@ -111,9 +79,4 @@ export function answerQuestion(fd: number, id: bigint, answer: "continue" | "ref
   else view.setInt32(16, -EPERM, true);
   // It fails only if who asked is gone; then nobody waits for it.
   libc.symbols.ioctl(fd, NOTIF_SEND, response);
-}
-
-/** Lets go of the descriptor: every further question is answered by the kernel, with ENOSYS. */
-export function closeQuestions(fd: number): void {
-  libc.symbols.close(fd);
 }

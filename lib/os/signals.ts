@@ -1,4 +1,4 @@
-/** What a process inherits over an exec: which signals are blocked, and which are ignored. */
+/** Blocked and ignored signals, which a process inherits over an exec. */
 import { fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
@@ -12,8 +12,8 @@ const SIG_IGN = 1n;
 /** `struct sigaction` is shorter; the handler comes first in it. */
 const SIGACTION_BYTES = 256;
 
-/** What a service is told by signal: HUP, INT, USR1, USR2 and TERM. */
-const ORDERS = [1, 2, 10, 12, 15];
+/** The signals that control a service: HUP, INT, USR1, USR2 and TERM. */
+const CONTROL_SIGNALS = [1, 2, 10, 12, 15];
 
 const libc = loadLibc({
   sigprocmask: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
@@ -22,9 +22,9 @@ const libc = loadLibc({
 });
 
 /**
- * Takes off what whoever started this process left: blocked signals would never come, neither here
- * nor in what is started from here, and where SIGCHLD is ignored the kernel keeps no status of a child.
- * To be called on the main thread, when signals are listened to and before anything is started.
+ * Resets inherited signal settings. Blocked signals would never arrive, neither here nor in children, and
+ * with SIGCHLD ignored the kernel keeps no status of a child. To be called on the main thread, when signals
+ * are handled and before anything is started.
  */
 export function resetSignals(): void {
   if (Deno.build.os !== "linux") return;
@@ -36,7 +36,7 @@ export function resetSignals(): void {
 }
 
 /**
- * Ignores USR1, on which Deno opens its inspector: by that, anybody on this machine would run code with
+ * Ignores USR1, on which Deno opens its inspector: through it, anyone on this machine could run code with
  * this process's rights. Deno sets its own handler half a second after the start, but once in the life
  * of a process: a listener must have made it set that one before.
  */
@@ -44,19 +44,19 @@ export function ignoreInspectorSignal(): void {
   if (Deno.build.os === "linux") libc.symbols.signal(SIGUSR1, SIG_IGN);
 }
 
-/** Has the signals by which a service is told what to do wait; {@link resetSignals} takes them. */
-export function blockOrders(): void {
-  changeMask(SIG_BLOCK, setOfOrders());
+/** Blocks the signals that control a service, until {@link resetSignals}. */
+export function blockSignals(): void {
+  changeMask(SIG_BLOCK, signalSet());
 }
 
-/** Ends {@link blockOrders}. */
-export function unblockOrders(): void {
-  changeMask(SIG_UNBLOCK, setOfOrders());
+/** Ends {@link blockSignals}. */
+export function unblockSignals(): void {
+  changeMask(SIG_UNBLOCK, signalSet());
 }
 
-function setOfOrders(): Uint8Array<ArrayBuffer> {
+function signalSet(): Uint8Array<ArrayBuffer> {
   const set = new Uint8Array(SIGSET_BYTES);
-  for (const signal of ORDERS) set[(signal - 1) >> 3]! |= 1 << ((signal - 1) & 7);
+  for (const signal of CONTROL_SIGNALS) set[(signal - 1) >> 3]! |= 1 << ((signal - 1) & 7);
   return set;
 }
 

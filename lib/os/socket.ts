@@ -11,7 +11,7 @@ const SOCK_CLOEXEC = LINUX ? 0o2000000 : 0;
 const MSG_DONTWAIT = LINUX ? 0x40 : 0x80;
 const MSG_NOSIGNAL = LINUX ? 0x4000 : 0x80000;
 
-/** How much of what nobody wants is thrown away before a message is sent. */
+/** How many reads of unwanted input are discarded before a message is sent. */
 const MAX_DISCARDS = 64;
 
 const libc = loadLibc({
@@ -36,9 +36,8 @@ export function socketPair(): [number, number] {
 }
 
 /**
- * Sends one descriptor, and text with it, without ever waiting. What the other end has sent is thrown
- * away first: nobody here listens to it, and descriptors in it are closed by the kernel, since nothing
- * is offered that could hold them.
+ * Sends one descriptor, and text with it, without ever waiting. What the other end has sent is discarded
+ * first, unread; the kernel closes descriptors in it, since no buffer for them is given.
  *
  * @param descriptor stays the caller's
  * @throws {Error} if the other end is gone, or does not read
@@ -66,6 +65,15 @@ export function sendBytes(socket: number, bytes: Uint8Array<ArrayBuffer>): void 
   if (libc.symbols.send(socket, bytes, BigInt(bytes.length), flags) !== BigInt(bytes.length)) {
     fail("send bytes");
   }
+}
+
+/**
+ * Receives what is there, without ever waiting.
+ *
+ * @returns how many bytes; 0 or less where there is nothing, or will be nothing any more
+ */
+export function receiveBytes(socket: number, buffer: Uint8Array<ArrayBuffer>): number {
+  return Number(libc.symbols.recv(socket, buffer, BigInt(buffer.length), MSG_DONTWAIT));
 }
 
 /** What goes with the data of a message. */

@@ -1,4 +1,4 @@
-/** What the kernel says of a socket that somebody else made (getsockname(2), socket(7)). Linux only. */
+/** The address of a socket that another process made (getsockname(2), socket(7)). Linux only. */
 import { loadLibc } from "./libc.ts";
 
 const AF_UNIX = 1;
@@ -25,7 +25,7 @@ export type SocketName =
 /**
  * Where a descriptor listens.
  *
- * @returns nothing if it is no stream socket that listens, or is of another family
+ * @returns nothing if it is not a listening stream socket, or of another family
  */
 export function listeningName(fd: number): SocketName | undefined {
   if (option(fd, SO_TYPE) !== SOCK_STREAM || option(fd, SO_ACCEPTCONN) !== 1) return undefined;

@@ -1,4 +1,4 @@
-/** Options of a shared listener that a worker may set, and how they are set back (socket(7)). */
+/** Options of a shared listener that a worker may set, and how they are restored (socket(7)). */
 import { SOCKET_OPTIONS } from "../sandbox/seccomp.ts";
 import { closeDescriptor } from "./descriptor.ts";
 import { fail } from "./errno.ts";
@@ -23,7 +23,7 @@ export interface SocketOption {
   readonly value: number;
 }
 
-/** What of a TCP socket the filter lets a worker change, as it is now. Nothing elsewhere than on Linux. */
+/** The options of a TCP socket that the filter lets a worker change. None on systems other than Linux. */
 export function readOptions(fd: number): SocketOption[] {
   if (Deno.build.os !== "linux") return [];
   return SOCKET_OPTIONS.flatMap(([level, names]) =>
@@ -34,7 +34,7 @@ export function readOptions(fd: number): SocketOption[] {
   );
 }
 
-/** The options of a TCP listener to which nobody has done anything. */
+/** The options of a new TCP listener. */
 export function freshOptions(host: string): SocketOption[] {
   if (Deno.build.os !== "linux") return [];
   const family = host.includes(":") ? AF_INET6 : AF_INET;
@@ -49,7 +49,7 @@ export function freshOptions(host: string): SocketOption[] {
   }
 }
 
-/** Sets options back, and gives those that were changed. */
+/** Restores options, and returns those that were changed. */
 export function restoreOptions(fd: number, options: readonly SocketOption[]): SocketOption[] {
   return options.filter((option) => {
     const found = read(fd, option.level, option.name);

@@ -11,7 +11,7 @@ export const MAX_ACCESS_BATCH = 128;
 export const ACCESS_BURST = 100_000;
 export const ACCESS_RECORDS_PER_SECOND = 50_000;
 
-/** How much of a path with its query goes into a record, in UTF-16 code units; so for the others. */
+/** How much of a path with its query goes into a record, in UTF-16 code units; likewise the others. */
 export const MAX_ACCESS_PATH = 2_048;
 export const MAX_ACCESS_REFERER = 1_024;
 export const MAX_ACCESS_USER_AGENT = 512;
@@ -39,8 +39,8 @@ export const AccessRecord = z.strictObject({
   /** Bytes of the answer's body. */
   bytes: z.nullable(Count),
   /**
-   * Milliseconds from the request to the end of its answer; of an answer that was whole at once, to
-   * the moment when the runtime had it.
+   * Milliseconds from the request to the end of its answer; for an answer that was whole at once, to
+   * when the runtime had it.
    */
   durationMs: z.number().check(z.minimum(0)),
   referer: z.nullable(z.string().check(z.maxLength(MAX_ACCESS_REFERER))),
@@ -52,7 +52,7 @@ export const AccessRecord = z.strictObject({
 /** One frame of an access lane. */
 export const AccessBatch = z.strictObject({
   records: z.array(AccessRecord).check(z.maxLength(MAX_ACCESS_BATCH)),
-  /** Records that the worker had no room for, since its last frame. */
+  /** Records that the worker dropped since its last frame. */
   dropped: Count,
 });
 

@@ -3,8 +3,8 @@
  * of what follows it, one byte of kind, three that are zero, a 4-byte number of the call), then the
  * payload. Bytes that an app passes go as they are, behind a head of JSON that says where they belong.
  *
- * Neither end believes the other: a length is checked before anything is allocated for it, a head
- * against a schema, and what may be said when by the two ends of the call.
+ * Neither end trusts the other: a length is checked before anything is allocated for it, a head
+ * against a schema, and both ends check which frame is allowed when.
  */
 import * as z from "zod/mini";
 import { Violation } from "./violation.ts";
@@ -19,7 +19,7 @@ const MAX_COPIED_BYTES = 16 * 1024;
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { fatal: true });
 
-/** The longest payload: a call with everything that it carries but streams. */
+/** The longest payload: a call with its bytes, without streams. */
 export const MAX_CALL_BYTES = 32 * 1024 * 1024;
 
 /** The longest head. */
@@ -39,7 +39,7 @@ export const STREAM_WINDOW_BYTES = 256 * 1024;
 /** The longest piece of a stream. */
 export const MAX_CHUNK_BYTES = 64 * 1024;
 
-/** What a piece counts at least: a queue of many short ones takes more memory than their bytes. */
+/** The least that a piece counts: a queue of many short ones needs more memory than their bytes. */
 export const MIN_CHUNK_COST = 1024;
 
 /** What a piece takes of the window. */
@@ -48,14 +48,13 @@ export function costOfChunk({ length }: Uint8Array): number {
 }
 
 /**
- * How many calls a lane carries that are not over, and from how many bytes of them on it carries no
- * more. A worker holds others back; a helper refuses them, and goes on reading: what the calls wait
- * for, such as the pieces of their streams, comes the same way.
+ * How many unfinished calls a lane takes, and how many bytes of them. A worker holds further calls back; a
+ * helper refuses them and keeps reading: the pieces of streams that calls wait for come the same way.
  */
 export const MAX_LANE_CALLS = 64;
 export const MAX_LANE_BYTES = 64 * 1024 * 1024;
 
-/** How much may wait for a worker to read it, before its helper does no more for it. */
+/** How much output may wait for a worker to read it, before its helper stops working for it. */
 export const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 
 const KINDS = {
@@ -64,7 +63,7 @@ const KINDS = {
   call: 2,
   result: 3,
   failed: 4,
-  /** From the worker: nobody waits for this call any more. */
+  /** From the worker: the caller no longer waits. */
   cancel: 5,
   /** A piece of a stream, behind two bytes that number the stream within its call. */
   chunk: 6,
@@ -124,7 +123,7 @@ export class CallFrameReader {
   #payload: Uint8Array<ArrayBuffer> | undefined;
   #length = 0;
 
-  /** Whether part of a frame has come and the rest has not. */
+  /** Whether a frame is incomplete. */
   get partial(): boolean {
     return this.#headerLength > 0;
   }
@@ -179,10 +178,10 @@ export class CallFrameReader {
 const Index = z.int().check(z.minimum(0));
 const Path = z.array(z.union([z.string(), Index])).check(z.maxLength(MAX_DEPTH));
 
-const Carried = {
-  /** JSON, with `null` where a part belongs; absent for `undefined`. */
+const WireFields = {
+  /** JSON, with `null` in place of each part; absent for `undefined`. */
   value: z.optional(z.unknown()),
-  /** What belongs where: so many bytes of what follows the head, or a stream of this number. */
+  /** Where each part goes: a number of the bytes behind the head, or the stream of a number. */
   parts: z.array(z.union([
     z.strictObject({ path: Path, bytes: Index }),
     z.strictObject({ path: Path, stream: Index.check(z.maximum(MAX_STREAMS - 1)) }),
@@ -199,11 +198,11 @@ export const CallHead = z.strictObject({
   method: Name,
   /** How long the caller waits, in milliseconds. */
   timeoutMs: Index,
-  ...Carried,
+  ...WireFields,
 });
 
 /** The head of a `result`. */
-export const ResultHead = z.strictObject(Carried);
+export const ResultHead = z.strictObject(WireFields);
 
 export const Failure = z.strictObject({
   code: z.enum([
@@ -227,11 +226,11 @@ export const StreamEnd = z.strictObject({
 
 export const StreamCredit = z.strictObject({ stream: Index, bytes: Index });
 
-/** Says why a value cannot cross. */
-export class CannotCross extends Error {}
+/** Says why a value cannot be sent. */
+export class NotSerializable extends Error {}
 
-/** A value taken apart for the wire. */
-export interface Carrying {
+/** A value as it goes over the wire: JSON, and the bytes and streams beside it. */
+export interface WireValue {
   readonly value: unknown;
   readonly parts: readonly ({ path: (string | number)[]; bytes: number } | {
     path: (string | number)[];
@@ -242,29 +241,33 @@ export interface Carrying {
 }
 
 /**
- * Takes a value apart: what JSON cannot hold goes beside it.
+ * Serializes a value: bytes and streams, which JSON cannot hold, go beside it.
  *
- * @throws {CannotCross} if it is nested too deep, holds too many parts, or one that nobody can send
+ * @throws {NotSerializable} if it is nested too deep, holds too many parts, or one that cannot be sent
  */
-export function takeApart(value: unknown): Carrying {
-  const parts: Carrying["parts"][number][] = [];
+export function serialize(value: unknown): WireValue {
+  const parts: WireValue["parts"][number][] = [];
   const bytes: Uint8Array[] = [];
   const streams: ReadableStream<Uint8Array>[] = [];
   function walk(value: unknown, path: (string | number)[]): unknown {
     if (typeof value !== "object" || value === null) return value;
-    if (path.length > MAX_DEPTH) throw new CannotCross(`Nested deeper than ${MAX_DEPTH} levels`);
+    if (path.length > MAX_DEPTH) {
+      throw new NotSerializable(`Nested deeper than ${MAX_DEPTH} levels`);
+    }
     if (value instanceof Uint8Array) {
       parts.push({ path, bytes: value.length });
       bytes.push(value);
     } else if (value instanceof ReadableStream) {
       if (value.locked || streams.includes(value)) {
-        throw new CannotCross("A stream in it is read elsewhere already");
+        throw new NotSerializable("A stream in it is read elsewhere already");
       }
-      if (streams.length === MAX_STREAMS) throw new CannotCross(`More than ${MAX_STREAMS} streams`);
+      if (streams.length === MAX_STREAMS) {
+        throw new NotSerializable(`More than ${MAX_STREAMS} streams`);
+      }
       parts.push({ path, stream: streams.length });
       streams.push(value);
     } else if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) {
-      throw new CannotCross("Bytes in it are no Uint8Array");
+      throw new NotSerializable("Bytes in it are not a Uint8Array");
     } else if (Array.isArray(value)) {
       return value.map((each, index) => walk(each, [...path, index]));
     } else if (typeof (value as { toJSON?: unknown }).toJSON === "function") {
@@ -274,7 +277,7 @@ export function takeApart(value: unknown): Carrying {
         Object.entries(value).map(([key, each]) => [key, walk(each, [...path, key])]),
       );
     }
-    if (parts.length > MAX_PARTS) throw new CannotCross(`More than ${MAX_PARTS} parts`);
+    if (parts.length > MAX_PARTS) throw new NotSerializable(`More than ${MAX_PARTS} parts`);
     return null;
   }
   return { value: walk(value, []), parts, bytes, streams };
@@ -283,16 +286,16 @@ export function takeApart(value: unknown): Carrying {
 /**
  * A head and the bytes that follow it, as a payload.
  *
- * @throws {CannotCross} if it is too long, or JSON cannot hold it
+ * @throws {NotSerializable} if it is too long, or JSON cannot hold it
  */
 export function encodeHead(head: unknown, bytes: readonly Uint8Array[] = []): Uint8Array[] {
   const text = encodeJson(head);
   if (text.length > MAX_HEAD_BYTES) {
-    throw new CannotCross(`${text.length} bytes of JSON, allowed are ${MAX_HEAD_BYTES}`);
+    throw new NotSerializable(`${text.length} bytes of JSON, allowed are ${MAX_HEAD_BYTES}`);
   }
   const total = bytes.reduce((sum, { length }) => sum + length, LENGTH_BYTES + text.length);
   if (total > MAX_CALL_BYTES) {
-    throw new CannotCross(`${total} bytes, allowed are ${MAX_CALL_BYTES}; pass a stream`);
+    throw new NotSerializable(`${total} bytes, allowed are ${MAX_CALL_BYTES}; pass a stream`);
   }
   const length = new Uint8Array(LENGTH_BYTES + text.length);
   new DataView(length.buffer).setUint32(0, text.length);
@@ -303,20 +306,20 @@ export function encodeHead(head: unknown, bytes: readonly Uint8Array[] = []): Ui
 /**
  * JSON as a payload.
  *
- * @throws {CannotCross} if the value is none, such as a `bigint`
+ * @throws {NotSerializable} if the value is none, such as a `bigint`
  */
 export function encodeJson(value: unknown): Uint8Array<ArrayBuffer> {
   try {
     return ENCODER.encode(JSON.stringify(value));
   } catch (error) {
-    throw new CannotCross(error instanceof Error ? error.message : "It is no JSON");
+    throw new NotSerializable(error instanceof Error ? error.message : "It is not JSON");
   }
 }
 
 /**
  * The head of a payload, checked, and what follows it.
  *
- * @throws {Violation} if it is no head of this schema
+ * @throws {Violation} if it does not match the schema
  */
 export function decodeHead<Head>(
   schema: z.ZodMiniType<Head>,
@@ -348,13 +351,13 @@ export function decodeJson<Value>(schema: z.ZodMiniType<Value>, payload: Uint8Ar
 }
 
 /**
- * Puts a value together again.
+ * Deserializes a value.
  *
  * @param rest the bytes behind the head; the value's arrays are views into it
  * @param openStream makes the stream of a number
  * @throws {Violation} if the parts do not fit the value or the bytes
  */
-export function putTogether(
+export function deserialize(
   { value, parts }: z.infer<typeof ResultHead>,
   rest: Uint8Array<ArrayBuffer>,
   openStream: (stream: number) => ReadableStream<Uint8Array>,
@@ -366,10 +369,10 @@ export function putTogether(
     if ("stream" in part) {
       if (seen.has(part.stream)) throw new Violation("bad_message", "one stream in two places");
       seen.add(part.stream);
-      place(root, ["value", ...part.path], openStream(part.stream));
+      insertPart(root, ["value", ...part.path], openStream(part.stream));
     } else {
       if (at + part.bytes > rest.length) throw new Violation("bad_message", "too few bytes");
-      place(root, ["value", ...part.path], rest.subarray(at, at + part.bytes));
+      insertPart(root, ["value", ...part.path], rest.subarray(at, at + part.bytes));
       at += part.bytes;
     }
   }
@@ -377,8 +380,8 @@ export function putTogether(
   return root.value;
 }
 
-/** Only where the value itself has a `null`: a path leads nowhere else. */
-function place(root: object, path: readonly (string | number)[], part: unknown): void {
+/** Inserts a part, only where the value has a `null`. */
+function insertPart(root: object, path: readonly (string | number)[], part: unknown): void {
   let holder: unknown = root;
   for (const [index, key] of path.entries()) {
     if (typeof holder !== "object" || holder === null || !Object.hasOwn(holder, key)) break;

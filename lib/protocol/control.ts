@@ -1,4 +1,4 @@
-/** What a command asks over the control socket, and what the supervisor answers. */
+/** Requests over the control socket, and the supervisor's answers. */
 import * as z from "zod/mini";
 import { Latency } from "./latency.ts";
 
@@ -12,7 +12,9 @@ const Count = z.int().check(z.minimum(0));
 const Milliseconds = Count;
 
 export const Ask = z.strictObject({
-  type: z.enum(["status", "reload", "upgrade", "reopen", "stop"]),
+  type: z.enum(["status", "reload", "upgrade", "reopen", "stop", "releases", "rollback"]),
+  /** Of a rollback: which release; the one before, if it does not say. */
+  release: z.optional(z.int().check(z.minimum(1))),
 });
 export type Ask = z.infer<typeof Ask>;
 
@@ -34,7 +36,7 @@ const Process = z.strictObject({
   pid: Count,
   engine: z.enum(["native", "node", "none", "unknown"]),
   ageMs: Milliseconds,
-  /** What of it is in memory (VmRSS of proc_pid_status(5)). */
+  /** Its resident memory (VmRSS of proc_pid_status(5)). */
   memoryBytes: Count,
   /** Its open descriptors: listeners, connections, files; 0 where the kernel does not say. */
   descriptors: Count,
@@ -77,13 +79,13 @@ const DrainRecord = z.strictObject({
   outcome: z.enum(["drained", "cut", "killed", "died"]),
 });
 
-/** What is known of everything that Holdfast runs: for `holdfast status`, and for the metrics. */
+/** The status of all that Holdfast runs: for `holdfast status` and the metrics. */
 export const Status = z.strictObject({
   pid: Count,
   /**
-   * `starting` until the first generation serves, `upgrading` while another program comes up in this
-   * one's place and the old workers serve, `failing` while no worker of the newest generation lives
-   * for long, `stopping` from the order to stop on.
+   * `starting` until the first generation serves, `upgrading` while the program is replaced and the old
+   * workers serve, `failing` in a crash loop (workers of the newest generation keep exiting soon after
+   * they start), `stopping` once a stop was requested.
    */
   state: z.enum(["starting", "serving", "failing", "upgrading", "stopping"]),
   /** Of the supervisor itself. */
@@ -93,7 +95,7 @@ export const Status = z.strictObject({
   deno: z.string(),
   /** The file that the newest generation has read. */
   config: z.string(),
-  /** Its name as the supervisor was given it, with links that may be moved. */
+  /** Its path as it was given, with links that may move. */
   named: z.optional(z.string()),
   ageMs: Milliseconds,
   listeners: z.array(z.string()),
@@ -104,7 +106,7 @@ export const Status = z.strictObject({
   /** The logger; `null` if the config has none. */
   logger: z.nullable(z.strictObject({
     folder: z.string(),
-    /** Events that it did not take, since it was slow or gone. */
+    /** Events that were dropped, since it was slow or gone. */
     dropped: Count,
     replacements: Count,
     /** Why nothing is written, while that is so. */
@@ -138,10 +140,27 @@ export const Status = z.strictObject({
   ended: z.array(DrainRecord),
 });
 
+/** A version that has served. */
+const Release = z.strictObject({
+  /** Its number. */
+  release: Count,
+  /** Since when it served, ISO 8601. */
+  at: z.string(),
+  /** The first of the modules and packages that differ from those of the one before. */
+  changed: z.array(z.string()),
+  changedCount: Count,
+  servedMs: Milliseconds,
+  /** How it ended, if it has. */
+  ended: z.nullable(z.string()),
+  serving: z.boolean(),
+});
+export type Release = z.infer<typeof Release>;
+
 export const Answer = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("releases"), releases: z.array(Release) }),
   z.strictObject({ type: z.literal("status"), status: Status }),
   z.strictObject({ type: z.literal("reloaded"), result: ReloadResult }),
-  /** One that is done is not answered: who would have answered is no more. */
+  /** A successful upgrade has no answer: the program that would send it has been replaced. */
   z.strictObject({ type: z.literal("upgrade_refused"), reason: z.string() }),
   z.strictObject({ type: z.literal("reopened") }),
   z.strictObject({ type: z.literal("stopped") }),

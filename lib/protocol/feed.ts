@@ -1,4 +1,4 @@
-/** What the supervisor tells the logger, in frames; the logger says nothing back. */
+/** What the supervisor sends to the logger, in frames; the logger does not answer. */
 import * as z from "zod/mini";
 
 /** The longest frame, in bytes of payload. */
@@ -15,10 +15,10 @@ export const Feed = z.discriminatedUnion("type", [
     type: z.literal("lines"),
     /** Events, each a JSON object in one line. */
     lines: z.array(z.string()).check(z.maxLength(MAX_FEED_LINES)),
-    /** Lines before these that nobody took. */
+    /** How many lines before these were dropped. */
     dropped: z.int().check(z.minimum(0)),
   }),
-  /** Open the files anew: somebody else has renamed or removed them. */
+  /** Reopen the files: they were renamed or removed. */
   z.strictObject({ type: z.literal("reopen") }),
 ]);
 export type Feed = z.infer<typeof Feed>;

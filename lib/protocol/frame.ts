@@ -6,7 +6,7 @@ import { Violation } from "./violation.ts";
 const HEADER_BYTES = 4;
 
 /** One message as a frame. */
-export function encodeFrame(message: unknown): Uint8Array {
+export function encodeFrame(message: unknown): Uint8Array<ArrayBuffer> {
   const payload = new TextEncoder().encode(JSON.stringify(message));
   const frame = new Uint8Array(HEADER_BYTES + payload.length);
   new DataView(frame.buffer).setUint32(0, payload.length);
@@ -24,7 +24,7 @@ export class FrameReader {
     this.#maxBytes = maxBytes;
   }
 
-  /** Whether part of a frame has come and the rest has not. */
+  /** Whether a frame is incomplete. */
   get partial(): boolean {
     return this.#held.length > 0;
   }
@@ -32,7 +32,7 @@ export class FrameReader {
   /**
    * Yields the value of every frame that `chunk` completes.
    *
-   * @throws {Violation} for a frame that is too long, or whose payload is no JSON in UTF-8
+   * @throws {Violation} for a frame that is too long, or whose payload is not JSON in UTF-8
    */
   *push(chunk: Uint8Array): Generator<unknown, void> {
     let bytes = chunk;

@@ -1,6 +1,6 @@
 /**
- * What is said with each descriptor that the supervisor hands to a process of its own. It goes one
- * way, over the socket that the runtime takes for its IPC: the supervisor sends, and never reads.
+ * The message with each descriptor that the supervisor hands to a child. It goes one way, over the socket
+ * that the runtime takes for its IPC: the supervisor sends, and never reads.
  */
 import * as z from "zod/mini";
 
@@ -23,7 +23,7 @@ export const HandOver = z.discriminatedUnion("type", [
     pid: Count,
     generation: Count,
   }),
-  /** To the logger, or the metrics process: what the supervisor has to say. */
+  /** To the logger, or the metrics process: the supervisor's feed. */
   z.strictObject({ type: z.literal("feed") }),
 ]);
 

@@ -1,4 +1,4 @@
-/** What a peer may send at the most. The peer chooses every number that is checked against these. */
+/** Limits of what a peer may send. The peer chooses every number that is checked against these. */
 
 /** The longest frame that a supervisor reads from a worker, in bytes of payload. */
 export const MAX_EVENT_BYTES = 4 * 1024;
@@ -15,7 +15,7 @@ export const EVENTS_PER_SECOND = 8;
 /** How long a frame may stay half sent. */
 export const FRAME_DEADLINE_MS = 5_000;
 
-/** How often a worker tells its figures. */
+/** How often a worker sends its figures. */
 export const PULSE_INTERVAL_MS = 1_000;
 
 /** The longest reason for a failed start that a worker may give, in UTF-16 code units. */

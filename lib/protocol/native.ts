@@ -1,4 +1,4 @@
-/** What an executable that `deno compile` made knows of itself: built into it, and told to its supervisor. */
+/** The facts that are built into a compiled executable, which it also gives to its supervisor. */
 import * as z from "zod/mini";
 
 const Names = z.array(z.string());
@@ -24,13 +24,13 @@ export const NATIVE_FORMAT = 1;
 /** The argument by which an executable prints its facts. */
 export const DESCRIBE = "--describe";
 
-/** The variable by which a supervisor tells a process of its own what it is to be. */
+/** The variable by which a supervisor gives a child its role. */
 export const ROLE_VARIABLE = "HOLDFAST_ROLE";
 
-/** The variable that names the folder to be made. */
+/** The variable that names the folder to create. */
 export const FOLDER_VARIABLE = "HOLDFAST_FOLDER";
 
-/** Variables that would have the runtime do something else than what was built. */
+/** Variables that would change what the runtime runs. */
 export const STEERING_VARIABLES = [
   "NODE_OPTIONS",
   "DENO_V8_FLAGS",
@@ -42,15 +42,15 @@ export const NativeFacts = z.strictObject({
   name: z.string(),
   versions: z.strictObject({ app: z.nullable(z.string()), holdfast: z.string(), deno: z.string() }),
   protocol: z.int(),
-  /** Where the executable is to lie; it runs nothing else than what lies there. */
+  /** The path that the executable must have; it runs nothing else. */
   executable: z.string(),
-  /** Where what is written lies. */
+  /** The folder of all that is written. */
   state: z.string(),
   /** The text of the config. */
   config: z.string(),
   /** What each process keeps, by `supervisor`, `worker`, `logger`, `folder` and `helper NAME`. */
   roles: z.record(z.string(), Permissions),
-  /** What a process is started with; `null` where the executable is all that there is to it. */
+  /** How a process is started; `null` if the executable is started itself. */
   interpreter: z.nullable(z.strictObject({
     program: z.string(),
     args: Names,

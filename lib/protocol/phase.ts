@@ -1,32 +1,32 @@
 /**
- * The life of a worker as its supervisor sees it: one total table of what may be said when, by
- * either side. A message that is known but not permitted now is a violation like an unknown one.
+ * The phases of a worker as its supervisor sees them: one total table of which side may send what when. A
+ * message that is known but not permitted now is a violation like an unknown one.
  */
 import type { ToSupervisor } from "./to_supervisor.ts";
-import type { CommandName } from "./to_worker.ts";
+import type { WorkerCommand } from "./to_worker.ts";
 
 export type Phase =
-  /** Spawned; nothing heard yet. */
+  /** Spawned; it has sent nothing yet. */
   | "starting"
   /** Said hello; has its policy and gets its listeners. */
   | "introduced"
   | "configured"
-  /** Holds its listeners, IPC is closed. */
+  /** Holds its listeners. The runtime's IPC stays open for lanes that come later. */
   | "equipped"
   /** Imports and opens the app. */
   | "loading"
-  /** Waits for the word to accept. */
+  /** Waits for the command to accept. */
   | "ready"
   | "opening"
   | "serving"
   | "draining"
   /** Accepts no more, and finishes what is in flight. */
   | "stopped"
-  /** Has nothing more to say. */
+  /** Sends nothing more. */
   | "done";
 
 /** A message of a worker, or a command to it. */
-export type Step = ToSupervisor["type"] | CommandName;
+export type Step = ToSupervisor["type"] | WorkerCommand;
 
 type Row = Record<Step, Phase | "violation">;
 
@@ -53,7 +53,7 @@ export const NEXT: Record<Phase, Row> = {
   equipped: { ...NOTHING, load: "loading", failed: "done" },
   loading: { ...NOTHING, ready: "ready", failed: "done" },
   ready: { ...NOTHING, accept: "opening" },
-  // A drain may overtake the worker's word that it accepts.
+  // A drain may overtake the worker's `accepting`.
   opening: { ...NOTHING, accepting: "serving", failed: "done", drain: "draining" },
   serving: { ...NOTHING, pulse: "serving", drain: "draining" },
   draining: { ...NOTHING, pulse: "draining", accepting: "draining", stopped: "stopped" },

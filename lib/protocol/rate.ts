@@ -16,12 +16,17 @@ export class RateLimit {
 
   /** Takes `cost` tokens; `false` if there are not as many. */
   take(cost = 1): boolean {
+    const enough = this.has(cost);
+    if (enough) this.#tokens -= cost;
+    return enough;
+  }
+
+  /** Whether there are as many tokens. */
+  has(cost: number): boolean {
     const now = this.#nowMs();
     const filled = this.#tokens + (now - this.#filledMs) / 1000 * this.#perSecond;
     this.#tokens = Math.min(this.#burst, filled);
     this.#filledMs = now;
-    if (this.#tokens < cost) return false;
-    this.#tokens -= cost;
-    return true;
+    return this.#tokens >= cost;
   }
 }

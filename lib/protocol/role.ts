@@ -1,18 +1,22 @@
-/** What a process is there for. */
+/** The role of a process. */
 import * as z from "zod/mini";
 
 const Index = z.int().check(z.minimum(0));
 
 export const Role = z.discriminatedUnion("kind", [
-  /** Without an index where it is the only one. */
+  /** Without an index if it is the only one. */
   z.strictObject({ kind: z.literal("worker"), index: z.optional(Index) }),
   z.strictObject({ kind: z.literal("helper"), name: z.string(), index: Index }),
   z.strictObject({ kind: z.literal("logger") }),
   z.strictObject({ kind: z.literal("metrics") }),
+  z.strictObject({ kind: z.literal("planner") }),
 ]);
 export type Role = z.infer<typeof Role>;
 
-/** As logs and `status` have it: `worker`, `worker.INDEX`, `helper NAME.INDEX`, `logger`, `metrics`. */
+/**
+ * The role as logs and `status` show it: `worker`, `worker.INDEX`, `helper NAME.INDEX`, `logger`, `metrics`,
+ * `planner`.
+ */
 export function roleText(role: Role): string {
   switch (role.kind) {
     case "worker":

@@ -1,6 +1,6 @@
 /**
- * What a worker tells its supervisor. Nothing in here names a path, an argument or a program, and
- * no answer is owed to any of it.
+ * What a worker sends to its supervisor. No message names a path, an argument or a program, and none needs
+ * an answer.
  */
 import * as z from "zod/mini";
 import { Latency } from "./latency.ts";
@@ -8,8 +8,8 @@ import { MAX_REASON_LENGTH } from "./limits.ts";
 
 const Count = z.int().check(z.minimum(0));
 
-/** Figures of a worker since it started; for a helper, workers are connections and calls requests. */
-const Figures = {
+/** The figures of a worker since it started; for a helper, workers are connections and calls requests. */
+const Stats = {
   /** Connections accepted. */
   accepted: Count,
   /** Connections open now. */
@@ -20,9 +20,9 @@ const Figures = {
   answered: Count,
   /** How long the oldest call of a helper is past its deadline, in milliseconds. */
   overdueMs: z.optional(Count),
-  /** Why a logger's lines are not where they should be: the disk refuses, or its files are gone. */
+  /** Why a logger cannot write: the disk fails, or its files are gone. */
   unwritten: z.optional(z.enum(["failing", "gone"])),
-  /** How long the app took, of a worker that was told to look. */
+  /** How long the app took, if the worker measures it. */
   latency: z.optional(Latency),
 };
 
@@ -33,25 +33,25 @@ export const ToSupervisor = z.discriminatedUnion("type", [
     version: z.int(),
     deno: z.string().check(z.maxLength(64)),
   }),
-  /** The worker holds this many listeners and has closed the runtime's IPC. */
+  /** The worker holds this many listeners. */
   z.strictObject({ type: z.literal("received"), listeners: Count }),
   /** The app is loaded and warm; nothing is accepted yet. */
   z.strictObject({ type: z.literal("ready") }),
   /** The worker accepts connections; a helper, calls. */
   z.strictObject({ type: z.literal("accepting"), engine: z.enum(["native", "node", "none"]) }),
-  /** The worker cannot go on and says why before it exits. */
+  /** The worker cannot continue, and gives the reason before it exits. */
   z.strictObject({
     type: z.literal("failed"),
     reason: z.string().check(z.maxLength(MAX_REASON_LENGTH)),
   }),
-  z.strictObject({ type: z.literal("pulse"), ...Figures }),
-  /** Part of a drain: it has stopped accepting; what connects from here on is for other workers. */
+  z.strictObject({ type: z.literal("pulse"), ...Stats }),
+  /** Part of a drain: it has stopped accepting; other workers accept from here on. */
   z.strictObject({ type: z.literal("stopped") }),
-  /** Last words: how many requests were answered during the drain, how many connections were cut. */
+  /** The last message: how many requests were answered during the drain, how many connections were cut. */
   z.strictObject({ type: z.literal("drained"), answered: Count, cut: Count }),
 ]);
 
 export type ToSupervisor = z.infer<typeof ToSupervisor>;
 
 /** The figures of a `pulse`. */
-export type WorkerFigures = Omit<Extract<ToSupervisor, { type: "pulse" }>, "type">;
+export type WorkerStats = Omit<Extract<ToSupervisor, { type: "pulse" }>, "type">;

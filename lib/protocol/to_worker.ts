@@ -1,29 +1,29 @@
-/** What a supervisor tells a process of its own: a worker, a helper. */
+/** What a supervisor sends to its children: workers, helpers, the logger, the metrics process. */
 import * as z from "zod/mini";
 
 const Milliseconds = z.int().check(z.minimum(0));
 const Names = z.array(z.string());
 
-/** What a worker was granted; it compares this with what it really has. */
+/** The permissions that a worker was granted; it compares them with what it has. */
 const Grants = z.strictObject({ read: Names, write: Names, net: Names, env: Names });
 
-/** What a process is there for. */
-const Duty = z.discriminatedUnion("role", [
+/** The role of a process, and its settings. */
+const RoleConfig = z.discriminatedUnion("role", [
   z.strictObject({
     role: z.literal("worker"),
     engine: z.enum(["native", "node"]),
     /** The listeners' addresses, in the order in which they come. */
     listeners: Names,
-    /** The helpers whose lanes come, and when a call to one is given up. */
+    /** The helpers that it gets lanes to, and the timeouts of their calls. */
     helpers: z.array(z.strictObject({ name: z.string(), timeoutMs: Milliseconds })),
-    /** What the access log tells of each request; `off` where there is none. */
+    /** How much the access log records of each request; `off` for no log. */
     access: z.enum(["off", "short", "long"]),
-    /** Whether to look at how long the app takes. */
+    /** Whether to measure how long the app takes. */
     latency: z.boolean(),
-    /** Whether its runtime was started with somewhere to send spans. */
+    /** Whether its runtime sends spans. */
     traces: z.boolean(),
-    /** The path that tells a load balancer, and for how long it tells of the end before that comes. */
-    readiness: z.optional(z.strictObject({ path: z.string(), announceMs: Milliseconds })),
+    /** The path for load balancers, and how long it says 503 before a stop. */
+    readiness: z.optional(z.strictObject({ path: z.string(), shutdownDelayMs: Milliseconds })),
   }),
   z.strictObject({
     role: z.literal("helper"),
@@ -33,7 +33,7 @@ const Duty = z.discriminatedUnion("role", [
     /** How many calls run at once. */
     concurrency: z.int().check(z.minimum(1)),
   }),
-  /** Answers on its listeners what the supervisor tells it. */
+  /** Serves on its listeners what the supervisor feeds it. */
   z.strictObject({ role: z.literal("metrics"), listeners: Names }),
   z.strictObject({
     role: z.literal("logger"),
@@ -50,9 +50,9 @@ export const ToWorker = z.discriminatedUnion("type", [
   /** Answer to `hello`. What is handed over follows, over the socket of the runtime's IPC. */
   z.strictObject({
     type: z.literal("configure"),
-    duty: Duty,
+    roleConfig: RoleConfig,
     grants: Grants,
-    /** How a drain goes; said now, since a worker must know it when its supervisor is gone. */
+    /** The limits of a drain; sent now, since a worker needs them when its supervisor is gone. */
     idleGraceMs: Milliseconds,
     drainDeadlineMs: Milliseconds,
   }),
@@ -60,14 +60,14 @@ export const ToWorker = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("load") }),
   /** Answer to `ready`: take connections, or calls. */
   z.strictObject({ type: z.literal("accept") }),
-  /** Stop accepting, finish what is in flight, then exit; whether another one takes over. */
+  /** Stop accepting, finish requests in flight, then exit; and whether another worker takes over. */
   z.strictObject({ type: z.literal("drain"), reason: z.enum(["replaced", "stopping"]) }),
 ]);
 
 export type ToWorker = z.infer<typeof ToWorker>;
 export type Grants = z.infer<typeof Grants>;
-export type Duty = z.infer<typeof Duty>;
+export type RoleConfig = z.infer<typeof RoleConfig>;
 export type Configure = Extract<ToWorker, { type: "configure" }>;
 
-/** A command by its name alone, as the table of phases knows it. */
-export type CommandName = ToWorker["type"];
+/** The name of a command, for the table of phases. */
+export type WorkerCommand = ToWorker["type"];

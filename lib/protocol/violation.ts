@@ -1,5 +1,5 @@
-/** The rules of the channel, by the name that the log gives for a broken one. */
-export type Rule =
+/** The rules of the channel, by the names that the log has for them. */
+export type ViolationCode =
   | "frame_too_long"
   | "frame_stalled"
   | "frame_not_json"
@@ -11,9 +11,9 @@ export type Rule =
 
 /** A peer broke the protocol. It is never ignored: the peer is killed and the rule is logged. */
 export class Violation extends Error {
-  readonly rule: Rule;
+  readonly rule: ViolationCode;
 
-  constructor(rule: Rule, detail: string) {
+  constructor(rule: ViolationCode, detail: string) {
     super(detail);
     this.name = "Violation";
     this.rule = rule;

@@ -1,6 +1,6 @@
 /**
  * The supervisor's end of a worker's channel, without the socket: bytes go in, messages that passed
- * every rule come out. Identity comes from the channel; a worker cannot speak for another.
+ * every rule come out. The channel identifies the worker, which cannot speak for another.
  */
 import * as z from "zod/mini";
 import { encodeFrame, FrameReader } from "./frame.ts";
@@ -35,7 +35,7 @@ export class WorkerPeer {
    */
   *receive(chunk: Uint8Array): Generator<ToSupervisor, void> {
     for (const value of this.#frames.push(chunk)) {
-      // What is half sent after this one is another frame, with a deadline of its own.
+      // An incomplete frame after this one has a new deadline.
       this.#partialSinceMs = undefined;
       if (!this.#rate.take()) {
         throw new Violation(
@@ -58,7 +58,7 @@ export class WorkerPeer {
   }
 
   /**
-   * Looks at the clock: a frame that stays half sent ties up a reader for ever.
+   * Checks the time: a frame that stays incomplete would block the reader for ever.
    *
    * @throws {Violation} if one has been half sent for too long
    */
@@ -74,7 +74,7 @@ export class WorkerPeer {
    *
    * @throws {Violation} if the worker's phase does not allow it, which is a bug of ours
    */
-  command(command: ToWorker): Uint8Array {
+  command(command: ToWorker): Uint8Array<ArrayBuffer> {
     this.#step(command.type);
     return encodeFrame(command);
   }

@@ -29,8 +29,11 @@ const RET_ERRNO = 0x00050000;
 const CLONE_THREAD = 0x00010000;
 /** CLONE_NEWNS and every other namespace. */
 const CLONE_NEW = 0x7e020000;
-/** What fork(3) of glibc and musl asks for: CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID, SIGCHLD. */
-const FORK_FLAGS = [0x01200011, 17];
+/**
+ * What fork(3) of glibc and musl asks for (CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID, SIGCHLD), and what
+ * posix_spawn(3) does, by which the spawner spawns: CLONE_VM, CLONE_VFORK, SIGCHLD.
+ */
+const FORK_FLAGS = [0x01200011, 17, 0x4111];
 
 const SIGKILL = 9;
 const AF_INET = 2;
@@ -281,7 +284,14 @@ export interface SeccompPolicy {
    * is handed over listening, and no other socket may become one.
    */
   readonly listens: boolean;
+  /** Whether it may run programs, those that Landlock lets it: the supervisor says yes to each. */
+  readonly runs: boolean;
 }
+
+/** What a process needs besides that runs programs and writes files for others. */
+const OF_RUNNING: readonly SystemCall[] = [
+  ...["vfork", "chmod", "fchmod", "fchmodat", "fchmodat2", "utimensat"] as const,
+];
 
 /**
  * The program for an architecture. It refuses with EPERM, so that an app fails where it asks for too
@@ -289,7 +299,7 @@ export interface SeccompPolicy {
  */
 export function seccompProgram(
   arch: Arch,
-  { network, listens }: SeccompPolicy,
+  { network, listens, runs }: SeccompPolicy,
 ): Instruction[] {
   /** `body` decides about `call`; every path of it returns. */
   function on(call: SystemCall, body: readonly Instruction[]): Instruction[] {
@@ -330,13 +340,14 @@ export function seccompProgram(
       ...ifSet(CLONE_NEW, REFUSE),
       ...ifSet(CLONE_THREAD, ALLOW),
       ...ifOneOf(FORK_FLAGS, ALLOW),
-      REFUSE,
+      runs ? ALLOW : REFUSE,
     ]),
     // Its flags are behind a pointer, where a program cannot look: libc falls back to clone.
     ...on("clone3", [answer(ENOSYS)]),
     ...on("execve", [ASK]),
     ...on("execveat", [ASK]),
-    ...on("kill", [load(atArgument(1)), ...ifOneOf([SIGKILL], ASK), REFUSE]),
+    // Deno kills the programs that it has run when it forgets them: that is no news of anybody.
+    ...on("kill", [load(atArgument(1)), ...runs ? [] : ifOneOf([SIGKILL], ASK), REFUSE]),
     ...on(
       "socket",
       dial
@@ -357,12 +368,12 @@ export function seccompProgram(
         ]
         : [REFUSE],
     ),
-    // A datagram socket of a pair could send to any Unix socket that has a name. The spawner itself
-    // needs SOCK_SEQPACKET: it brings the new process's descriptor.
+    // A datagram socket of a pair could send to any Unix socket that has a name.
     ...on("socketpair", [
       load(atArgument(1)),
       [AND, 0, 0, SOCK_TYPE_MASK],
-      ...ifOneOf([SOCK_STREAM, SOCK_SEQPACKET], ALLOW),
+      // The runtime starts a program with such a pair, by which it hears of a failed exec.
+      ...ifOneOf(runs ? [SOCK_STREAM, SOCK_SEQPACKET] : [SOCK_STREAM], ALLOW),
       REFUSE,
     ]),
     ...on("connect", [dial ? ALLOW : REFUSE]),
@@ -406,8 +417,8 @@ export function seccompProgram(
     ...on("prctl", [load(atArgument(0)), ...ifOneOf(PRCTL_REFUSED, REFUSE), ALLOW]),
     // Deno.copyFile ends with it, and has the mode right by then. Said to be done and not done: a
     // file that may only be read would be changed for everybody else.
-    ...on("fchmod", [answer(0)]),
-    ...REFUSED.flatMap((call) => on(call, [REFUSE])),
+    ...on("fchmod", [runs ? ALLOW : answer(0)]),
+    ...REFUSED.flatMap((call) => on(call, [runs && OF_RUNNING.includes(call) ? ALLOW : REFUSE])),
     ALLOW,
   ];
 }

@@ -6,6 +6,7 @@ import { SETTINGS_FILES } from "../config/project_files.ts";
 import type { FsRight, LandlockPolicy, PathRule } from "./landlock.ts";
 import { unveilRights } from "./landlock.ts";
 import { type Limit, workerLimits } from "./limits.ts";
+import type { ProcessCode } from "./process_code.ts";
 import { type Arch, type Instruction, type SeccompPolicy, seccompProgram } from "./seccomp.ts";
 
 /** Everything that the kernel is to enforce on a worker. */
@@ -18,7 +19,10 @@ export interface Wall {
   readonly limits: readonly Limit[];
   /** Whom the workers run as, where that is not who runs the supervisor. */
   readonly owner: Compartment["account"];
-  /** A file that the worker may not open, however wide its config: it shows that Landlock works. */
+  /**
+   * A file that the worker may not open, however wide its config, and that a planner may not write: it
+   * shows that Landlock works.
+   */
   readonly forbidden: string;
 }
 
@@ -27,11 +31,10 @@ export interface WallFacts {
   readonly arch: Arch;
   /** The kernel's Landlock ABI. */
   readonly abi: number;
-  /** What lies in DENO_DIR that the runtime reads; what programs store there is beside it. */
-  readonly caches: readonly string[];
   readonly denoProgram: string;
-  /** Every local file of the app's module graph. */
-  readonly modules: readonly string[];
+  /** Files of the program that it is besides, such as an executable's. */
+  readonly files: readonly string[];
+  readonly code: Pick<ProcessCode, "reads" | "lists" | "settingsOf">;
   readonly forbidden: string;
 }
 
@@ -99,13 +102,16 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     rights,
     presence: "required",
   });
-  const modules = [...new Set([config.app.module, ...facts.modules])];
-  const folders = [...new Set(modules.flatMap(foldersAbove))];
-  const { settings = [], listed = [] } = config.app;
+  const { reads, lists, settingsOf } = facts.code;
+  const folders = [...new Set(settingsOf.flatMap(foldersAbove))];
   // Deno's own exporter asks no permission of Deno's; the kernel does not tell it from the app.
   const dialled = [...config.net, ...config.traces ? [config.traces.collector] : []];
   const network = networkOf(dialled);
-  const seccomp = { network, listens: config.listen?.some(({ kind }) => kind !== "tcp") === true };
+  const seccomp = {
+    network,
+    listens: config.listen?.some(({ kind }) => kind !== "tcp") === true,
+    runs: false,
+  };
   return {
     abi: facts.abi,
     seccomp,
@@ -121,12 +127,46 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
         ...network !== "none" ? TRUST.map((path) => optional(path, READ)) : [],
         ...network === "names" ? NAME_FOLDERS.map((path) => optional(path, ["readFile"])) : [],
         ...network === "names" ? NAME_FILES.map((path) => optional(path, ["readFile"])) : [],
-        ...facts.caches.map((path) => optional(path, READ)),
-        ...modules.map((path) => optional(path, READ)),
+        ...[...facts.files, ...reads].map((path) => optional(path, READ)),
         ...folders.flatMap((folder) => SETTINGS.map((name) => optional(join(folder, name), READ))),
-        ...settings.map((path) => optional(path, READ)),
-        ...listed.map((path) => optional(path, ["readDir"])),
+        ...lists.map((path) => optional(path, ["readDir"])),
         ...config.unveil.map(({ path, rights }) => required(path, unveilRights(rights))),
+      ],
+    },
+  };
+}
+
+/** What a planner's wall depends on. */
+export interface PlannerFacts
+  extends Pick<WallFacts, "arch" | "abi" | "denoProgram" | "forbidden"> {
+  readonly limits: Compartment["limits"];
+  /** Whether it may fetch what is missing. */
+  readonly network: "none" | "names";
+  /** The folders that it writes. */
+  readonly writes: readonly string[];
+}
+
+/**
+ * The wall of a planner. It reads what its user may read, since a project may import from anywhere, and
+ * writes its own folders and the caches of Deno. The one program that it can run is Deno, behind the
+ * same wall. It reaches no Unix socket, no other process, and the network only to fetch.
+ */
+export function plannerWall(
+  { arch, abi, denoProgram, forbidden, limits, network, writes }: PlannerFacts,
+): Wall {
+  const seccomp: SeccompPolicy = { network, listens: false, runs: true };
+  const written = [...READ, ...unveilRights("wc"), "makeSym" as const];
+  return {
+    ...{ abi, seccomp, forbidden, owner: undefined },
+    program: seccompProgram(arch, seccomp),
+    limits: workerLimits({ limits }),
+    landlock: {
+      connect: network === "none" ? [] : "all",
+      paths: [
+        { path: denoProgram, rights: RUN, presence: "required" },
+        ...MACHINE.map(([path, rights]): PathRule => ({ path, rights, presence: "optional" })),
+        { path: "/", rights: READ, presence: "required" },
+        ...writes.map((path): PathRule => ({ path, rights: written, presence: "optional" })),
       ],
     },
   };

@@ -4,7 +4,9 @@
  */
 import { pathToFileURL } from "node:url";
 import type { Compartment, Config } from "../config/config.ts";
+import { APP_SPECIFIER, PACKAGES_KEY } from "../protocol/module_image.ts";
 import type { Grants } from "../protocol/to_worker.ts";
+import type { ProcessCode } from "./process_code.ts";
 import type { Walled } from "./wall.ts";
 
 /** What a worker is granted, as lists for Deno's flags. */
@@ -27,7 +29,10 @@ export function workerGrants(config: Compartment): Grants {
  * Every kind that is not granted is denied by name: `node:child_process` adds `-A` to a `deno run`
  * that carries no permission flag, so that the least privileged would get everything.
  */
-export function workerArguments(config: Compartment): string[] {
+export function workerArguments(
+  config: Compartment,
+  { flags }: Pick<ProcessCode, "flags">,
+): string[] {
   const { read, write, net, env } = workerGrants(config);
   const grant = (kind: string, values: string[]) =>
     values.length > 0 ? `--allow-${kind}=${joined(values)}` : `--deny-${kind}`;
@@ -37,7 +42,7 @@ export function workerArguments(config: Compartment): string[] {
     "--ext=js",
     "--no-prompt",
     "--cached-only",
-    config.app.lockfile === undefined ? "--no-lock" : "--frozen",
+    ...flags,
     grant("read", read),
     grant("write", write),
     grant("net", net),
@@ -73,13 +78,14 @@ export interface Command {
  *
  * @param denoProgram absolute path
  */
-export function denoCommand(denoProgram: string, who: Commanded, config: Compartment): Command {
-  const [run, ...args] = workerArguments(config);
-  // Settings that lie above its folder are none of what is Holdfast's own.
-  const own = who === "logger" || who === "metrics" ? ["--no-config"] : [];
+export function denoCommand(
+  denoProgram: string,
+  config: Compartment,
+  code: Pick<ProcessCode, "flags">,
+): Command {
   return {
     program: denoProgram,
-    args: [run!, ...own, ...args],
+    args: workerArguments(config, code),
     env: {},
     files: [],
     input: "program",
@@ -136,12 +142,25 @@ export function workerEnvironment(
 }
 
 /**
- * The program of a worker: Holdfast's own part with the app's module in its place.
+ * The program of a process that runs an image.
+ *
+ * @param bundle Holdfast's own part
+ * @param image the text of the image
+ * @param packagesFrom the URL from which packages are looked for
+ */
+export function imageProgram(bundle: string, image: string, packagesFrom: string): string {
+  const key = `globalThis[Symbol.for(${JSON.stringify(PACKAGES_KEY)})]`;
+  return `${key} = ${JSON.stringify(packagesFrom)};\n${image}${bundle}`;
+}
+
+/**
+ * The program of a process that runs a module's file: by its name in the text it is imported without
+ * the permission to read it.
  *
  * @param appModule absolute path
  */
 export function workerProgram(bundle: string, appModule: string): string {
-  const [before, after, ...more] = bundle.split('"holdfast:app"');
+  const [before, after, ...more] = bundle.split(`"${APP_SPECIFIER}"`);
   if (before === undefined || after === undefined || more.length > 0) {
     throw new Error("The worker's bundle does not name the app exactly once");
   }

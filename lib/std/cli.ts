@@ -11,11 +11,11 @@ export interface ParseOptions {
   alias?: Record<string, string>;
   default?: Record<string, unknown>;
   stopEarly?: boolean;
-  /** Called for every argument that is no known option; `false` leaves it out of the result. */
+  /** Called for every argument that is not a known option; `false` leaves it out of the result. */
   unknown?: (argument: string, key?: string) => boolean;
 }
 
-/** What `parseArgs` returns: `_` holds the arguments that are no options. */
+/** What `parseArgs` returns: `_` holds the arguments that are not options. */
 export interface Args {
   _: string[];
   [option: string]: unknown;

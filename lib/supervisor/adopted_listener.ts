@@ -1,7 +1,7 @@
 /** Listeners that somebody else bound: whoever started this process, or what it was before an exec. */
 import { HoldfastError } from "../base/error.ts";
 import type { BoundAddress } from "../config/config.ts";
-import { closeDescriptor, duplicateDescriptor, setOverExec } from "../os/descriptor.ts";
+import { closeDescriptor, duplicateDescriptor, setCloseOnExec } from "../os/descriptor.ts";
 import { freshOptions } from "../os/socket_options.ts";
 import { canonicalHost, listeningName } from "../os/socket_name.ts";
 import { holding, identityOf, type Listener, updateMode } from "./listener.ts";
@@ -14,7 +14,7 @@ import { holding, identityOf, type Listener, updateMode } from "./listener.ts";
  */
 export function adoptListener(fd: number, address: BoundAddress): Listener {
   requireListening(fd, address);
-  setOverExec(fd, "closed");
+  setCloseOnExec(fd, true);
   const handle = { fdForIpc: () => duplicateDescriptor(fd), close: () => closeDescriptor(fd) };
   // It was bound by a Holdfast, and what its workers have done to it is undone.
   const options = address.kind === "tcp" ? freshOptions(address.host) : [];

@@ -2,8 +2,8 @@
 import { HoldfastError } from "../base/error.ts";
 import type { Config } from "../config/config.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
-import type { Duty, Grants } from "../protocol/to_worker.ts";
-import { attempt } from "./attempt.ts";
+import type { Grants, RoleConfig } from "../protocol/to_worker.ts";
+import { bestEffort } from "./best_effort.ts";
 import type { Listener } from "./listener.ts";
 import { settlesWithin } from "./timeouts.ts";
 import type { WorkerProcess } from "./worker_process.ts";
@@ -18,7 +18,7 @@ export interface BringUpOptions {
   /** What the worker is to find that it has. */
   readonly grants: Grants;
   /** What it is there for; the default is to be a worker of the config. */
-  readonly duty?: Duty;
+  readonly roleConfig?: RoleConfig;
   /** Called before it loads anything of the app: the time to hand over more. */
   readonly beforeLoad?: () => Promise<void>;
   /** Called when it is ready: it accepts once this has settled. */
@@ -35,7 +35,7 @@ export interface BringUpOptions {
  * @throws the signal's reason when it aborts; it is gone then, too
  */
 export async function bringUp(worker: WorkerProcess, options: BringUpOptions): Promise<void> {
-  const { config, listeners, grants, duty = workerDuty(options), signal } = options;
+  const { config, listeners, grants, roleConfig = workerRoleConfig(options), signal } = options;
   const { readyDeadlineMs, idleGraceMs, drainDeadlineMs } = config.reload;
   let deadline = AbortSignal.timeout(readyDeadlineMs);
   let either = AbortSignal.any([signal, deadline]);
@@ -45,7 +45,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
     if (config.wall === "kernel") requireConfined(worker);
     worker.command({
       type: "configure",
-      duty,
+      roleConfig,
       grants,
       idleGraceMs,
       drainDeadlineMs,
@@ -56,7 +56,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
     step = "get its helpers";
     if (options.beforeLoad) await Promise.race([options.beforeLoad(), worker.failed(either)]);
     worker.command({ type: "load" });
-    step = `load and open ${duty.role === "worker" ? "the app" : "its module"}`;
+    step = `load and open ${roleConfig.role === "worker" ? "the app" : "its module"}`;
     await worker.expect("ready", either);
     // What it waits for from here on has a deadline of its own, and is not its fault.
     if (options.acceptBarrier) await Promise.race([options.acceptBarrier(), worker.failed(signal)]);
@@ -79,7 +79,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
 /** Kills a worker and waits until it is gone. */
 export async function killWorker(worker: WorkerProcess): Promise<void> {
   do {
-    attempt("signal", () => worker.signal("SIGKILL"));
+    bestEffort("signal", () => worker.signal("SIGKILL"));
   } while (!await settlesWithin(worker.exited, KILL_AGAIN_MS));
 }
 
@@ -92,9 +92,9 @@ function requireConfined(worker: WorkerProcess): void {
   });
 }
 
-/** The duty of a worker with these listeners. */
-function workerDuty({ config, listeners }: BringUpOptions): Duty {
-  const { readiness: path, reload: { announceMs } } = config;
+/** The role config of a worker with these listeners. */
+function workerRoleConfig({ config, listeners }: BringUpOptions): RoleConfig {
+  const { readiness: path, reload: { shutdownDelayMs } } = config;
   return {
     role: "worker",
     engine: config.engine,
@@ -103,7 +103,7 @@ function workerDuty({ config, listeners }: BringUpOptions): Duty {
     access: accessOf(config.log),
     latency: config.metrics !== undefined,
     traces: config.traces !== undefined,
-    ...path !== undefined && { readiness: { path, announceMs } },
+    ...path !== undefined && { readiness: { path, shutdownDelayMs } },
   };
 }
 

@@ -2,8 +2,8 @@
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { realRuntime } from "../config/runtime_place.ts";
-import { attempt } from "./attempt.ts";
-import { stampFiles } from "./file_stamp.ts";
+import type { Code } from "../sandbox/process_code.ts";
+import { bestEffort } from "./best_effort.ts";
 import { GenerationCode } from "./generation_code.ts";
 import { Generation } from "./generation.ts";
 import type { Generations } from "./generations.ts";
@@ -12,14 +12,11 @@ import type { Listener } from "./listener.ts";
 import type { ListenerChange, ListenerTable } from "./listener_table.ts";
 import type { LogService } from "./log_service.ts";
 import type { MetricsService } from "./metrics_service.ts";
-import { allModules, PREPARE_DEADLINE_MS } from "./prepare.ts";
+import { PLAN_DEADLINE_MS } from "./run_planner.ts";
 import type { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { Services } from "./services.ts";
 import type { Spawner } from "./spawner.ts";
 import type { System } from "./system.ts";
-
-/** How often a candidate is tried whose files are replaced while it starts. */
-const MAX_CANDIDATES = 3;
 
 export interface CandidatesOptions {
   readonly system: System;
@@ -52,32 +49,15 @@ export class Candidates {
   }
 
   /**
-   * Brings up a generation of a config. Where a file of the app is replaced meanwhile, as a deployment
-   * does, the wall stands around the one before and the candidate fails: then another one is tried.
+   * Brings up a generation of a config. Everything that can fail is here; what fails leaves nothing
+   * behind.
+   *
+   * @param earlier code that is brought back, in place of what the project has now
    */
-  async bringUp(config: Config): Promise<Candidate> {
-    for (let left = MAX_CANDIDATES - 1;; left--) {
-      let replaced = () => false;
-      try {
-        return await this.#tryCandidate(config, (modules) => {
-          const stamp = stampFiles(modules);
-          replaced = () => stampFiles(modules) !== stamp;
-        });
-      } catch (error) {
-        if (!replaced() || left === 0 || this.#options.signal.aborted) throw error;
-        log.warn("files_changed", { reason: (error as Error).message, left });
-      }
-    }
-  }
-
-  /** Everything that can fail is here; what fails leaves nothing behind. */
-  async #tryCandidate(
-    config: Config,
-    onModules: (modules: readonly string[]) => void,
-  ): Promise<Candidate> {
+  async bringUp(config: Config, earlier?: Code): Promise<Candidate> {
     const { listeners: table, extendTimeout, ...options } = this.#options;
-    const { system, generations, launches, runtime, services, signal } = options;
-    extendTimeout(PREPARE_DEADLINE_MS + config.reload.readyDeadlineMs);
+    const { system, generations, launches, services, signal } = options;
+    extendTimeout(PLAN_DEADLINE_MS + config.reload.readyDeadlineMs);
     const change: ListenerChange = new Map();
     const instances = config.helpers.flatMap((helper) =>
       Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
@@ -88,40 +68,27 @@ export class Candidates {
     let candidate: Generation | undefined;
     let logs: LogService | undefined;
     let metrics: MetricsService | undefined;
-    let code: GenerationCode | undefined;
     let brought = "";
     try {
-      const { holdfast, denoDir, spawner, ...bundles } = await launches.programsOf(config);
+      const { holdfast, spawner, ...bundles } = await launches.programsOf(config);
       brought = holdfast;
       // Their threads start while the modules are looked at; both take their time.
       for (let left = config.workers + instances.length; left > 0; left--) {
         spawners.push(system.startSpawner(spawner));
       }
-      code = new GenerationCode({
-        ...{ system, config, denoDir, signal },
-        runtime: () => runtime.folder,
-        findFolder: () => this.#codeFolder(config),
-        earlier: generations.incumbent?.code,
-      });
-      const first = await code.prepare();
-      onModules(allModules(first.modules));
+      const plan = async () => await launches.plan(config, await this.#codeFolder(config), signal);
+      const code = new GenerationCode(earlier ?? await plan(), plan);
       await system.makeFolders(config);
       logs = await services.logsFor(config, number, signal);
       metrics = await services.metricsFor(config, change, number, signal);
       this.#warnOfMissingWall(config);
-      const worker: Planned = {
-        who: "worker",
-        compartment: config,
-        bundle: bundles.worker,
-        modulesOf: ({ modules }) => modules.app,
-      };
+      const worker: Planned = { who: "worker", compartment: config, bundle: bundles.worker };
       const planned: Planned[] = [
         ...Array.from({ length: config.workers }, () => worker),
         ...instances.map(({ helper }): Planned => ({
           who: `helper ${helper.name}`,
           compartment: helper,
           bundle: bundles.helper,
-          modulesOf: ({ modules }) => modules.helpers[helper.name]!,
         })),
       ];
       const spawnings = await Promise.all(
@@ -148,9 +115,8 @@ export class Candidates {
       await candidate.start(signal);
     } catch (error) {
       if (candidate) generations.remove(candidate);
-      else for (const spawner of spawners) attempt("close the spawner", () => spawner.close());
+      else for (const spawner of spawners) bestEffort("close the spawner", () => spawner.close());
       table.abandon(change);
-      code?.close();
       await services.abandon(metrics, generations.all);
       throw error;
     }

@@ -7,6 +7,7 @@ import {
   type Answer,
   Ask,
   MAX_ASK_BYTES,
+  type Release,
   type ReloadResult,
   type Status,
 } from "../protocol/control.ts";
@@ -21,12 +22,16 @@ const MAX_CLIENTS = 32;
 const ASK_DEADLINE_MS = 5_000;
 
 /** Answers each kind of question. */
-export type ControlHandlers = { readonly [Type in Ask["type"]]: () => Answer | Promise<Answer> };
+export type ControlHandlers = {
+  readonly [Type in Ask["type"]]: (ask: Ask) => Answer | Promise<Answer>;
+};
 
 /** What is asked of the supervisor. */
 export interface Commanded {
   status(): Status;
   reload(): Promise<ReloadResult>;
+  rollback(release?: number): Promise<ReloadResult>;
+  releases(): Release[];
   upgrade(): Promise<string>;
   reopen(): Promise<Answer>;
   stop(): Promise<void>;
@@ -37,6 +42,11 @@ export function controlHandlers(supervisor: Commanded): ControlHandlers {
   return {
     status: () => ({ type: "status", status: supervisor.status() }),
     reload: async () => ({ type: "reloaded", result: await supervisor.reload() }),
+    rollback: async ({ release }) => ({
+      type: "reloaded",
+      result: await supervisor.rollback(release),
+    }),
+    releases: () => ({ type: "releases", releases: supervisor.releases() }),
     upgrade: async () => ({ type: "upgrade_refused", reason: await supervisor.upgrade() }),
     reopen: () => supervisor.reopen(),
     stop: async () => {
@@ -113,7 +123,7 @@ function serveClient(socket: net.Socket, handlers: ControlHandlers): void {
         clearTimeout(deadline);
         const ask = Ask.safeParse(value);
         if (!ask.success) throw new Error(z.prettifyError(ask.error));
-        void answer(socket, handlers[ask.data.type]);
+        void answer(socket, () => handlers[ask.data.type](ask.data));
       }
     } catch (error) {
       end(socket, { type: "refused", reason: (error as Error).message });

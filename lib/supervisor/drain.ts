@@ -1,7 +1,7 @@
 /** How processes are told to finish what they have, and how they left. */
 import type { Config } from "../config/config.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
-import { attempt } from "./attempt.ts";
+import { bestEffort } from "./best_effort.ts";
 import { killWorker } from "./bring_up.ts";
 import { settlesWithin } from "./timeouts.ts";
 import type { WorkerProcess } from "./worker_process.ts";
@@ -41,12 +41,12 @@ export interface GenerationRecord {
 export async function drainProcess(
   process: WorkerProcess | undefined,
   cause: DrainCause,
-  { announceMs, drainDeadlineMs }: Config["reload"],
+  { shutdownDelayMs, drainDeadlineMs }: Config["reload"],
   seemsStuck: boolean,
 ): Promise<DrainOutcome> {
   if (!process?.alive) return { end: "ended", drained: process?.drained };
-  const told = attempt("drain", () => process.command({ type: "drain", reason: cause }));
-  const deadlineMs = (cause === "stopping" ? announceMs : 0) + drainDeadlineMs;
+  const told = bestEffort("drain", () => process.command({ type: "drain", reason: cause }));
+  const deadlineMs = (cause === "stopping" ? shutdownDelayMs : 0) + drainDeadlineMs;
   let limitMs = told ? deadlineMs + DRAIN_MARGIN_MS : 0;
   if (seemsStuck) {
     await settlesWithin(process.exited, STUCK_GRACE_MS);

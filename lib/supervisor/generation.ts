@@ -123,7 +123,6 @@ export class Generation {
     await Promise.all(this.helpers.map(({ slot }) => slot.drain(cause)));
     this.#state = "gone";
     for (const slot of this.#slots) slot.close();
-    this.code.close();
     return {
       generation: this.number,
       drainMs: Math.round(performance.now() - startMs),

@@ -51,8 +51,8 @@ export function helperSlot(
     role: { kind: "helper", name, index: instance },
     bringUp: async (process, signal) => {
       const grants = workerGrants(helper);
-      const duty = { role: "helper", name, timeoutMs, concurrency } as const;
-      await bringUp(process, { config, listeners: [], grants, duty, signal });
+      const roleConfig = { role: "helper", name, timeoutMs, concurrency } as const;
+      await bringUp(process, { config, listeners: [], grants, roleConfig, signal });
       lanes.connectHelper(process, { helper: name, instance });
     },
     health: ({ figures, silentMs }) => helperHealth({ ...figures, silentMs }, helper),

@@ -1,5 +1,5 @@
 /**
- * The guard answers the kernel when anything behind a wall tries to start a program or to kill a
+ * The guard answers the kernel when anything behind one wall tries to start a program or to kill a
  * process: yes for the supervisor's own spawner, no for everybody else. Who asks is told by the
  * kernel; what is asked for decides nothing.
  */
@@ -11,12 +11,12 @@ import {
   type Owner,
   ProcessGroup,
 } from "../os/process.ts";
-import { readRemoteText } from "../os/remote_text.ts";
-import { answerQuestion, type Question } from "../os/seccomp.ts";
-import { ignoreQuestions, receiveQuestions } from "./questions.ts";
+import { readProcessText } from "../os/process_memory.ts";
+import { answerQuestion, type Question, takeQuestion } from "../os/seccomp.ts";
 import type { Limit } from "../sandbox/limits.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { type Arch, ASKED, numberOf, type SystemCall } from "../sandbox/seccomp.ts";
+import { watch } from "./watch.ts";
 
 /** A call that was refused. */
 export interface Denial {
@@ -31,47 +31,54 @@ export interface Denial {
   readonly path: string | undefined;
 }
 
+/** Answers for one child, and what it forks. */
 export class Guard {
   readonly #fd: number;
+  readonly #ignore: () => void;
   readonly #ownGroup = groupOf(Deno.pid);
   readonly #limits: readonly Limit[];
   readonly #owner: Owner | undefined;
+  /** Whether the child may run more, as far as its wall goes. */
+  readonly #runs: boolean;
   readonly #onDenial: (denial: Denial) => void;
-  /** The workers, by the number of their process. */
-  readonly #groups = new Map<number, ProcessGroup>();
+  #child: { readonly pid: number; readonly group: ProcessGroup } | undefined;
 
   /**
    * @param fd where questions come by; the guard's own from here on
-   * @param wall its limits hold every worker from before its first instruction
+   * @param wall its limits hold the child from before its first instruction
    */
-  constructor(fd: number, { limits, owner }: Wall, onDenial: (denial: Denial) => void) {
+  constructor(fd: number, { limits, owner, seccomp }: Wall, onDenial: (denial: Denial) => void) {
     this.#fd = fd;
     this.#limits = limits;
     this.#owner = owner;
+    this.#runs = seccomp.runs;
     this.#onDenial = onDenial;
-    receiveQuestions(fd, (question) => this.#answer(question));
+    this.#ignore = watch(fd, (ended) => {
+      const question = ended ? "closed" : takeQuestion(fd);
+      if (question === "closed") this.#ignore();
+      else if (question !== undefined) this.#answer(question);
+    });
   }
 
   /**
-   * Whether a process was let through by this guard. The kernel asked about its exec by the program
-   * that holds it, which no process can take off again: so that process is behind the wall.
+   * The process that was let through. The kernel asked about its exec by the program that holds it,
+   * which no process can take off again: so that process is behind the wall.
    */
-  holds(pid: number): boolean {
-    return this.#groups.has(pid);
+  get child(): number | undefined {
+    return this.#child?.pid;
   }
 
-  /** Ends whatever a worker that was reaped has left behind. */
-  forget(pid: number): void {
-    this.#groups.get(pid)?.end();
-    this.#groups.delete(pid);
+  /** Ends whatever the child that was reaped has left behind. */
+  endChild(): void {
+    this.#child?.group.end();
+    this.#child = undefined;
   }
 
-  /** Ends; a worker that still lives, as after its spawner's failure, is left to drain. */
+  /** Ends. From here on the kernel itself says no, with ENOSYS. */
   close(): void {
-    // From here on the kernel itself says no, with ENOSYS.
-    ignoreQuestions(this.#fd);
-    for (const group of this.#groups.values()) group.letGo();
-    this.#groups.clear();
+    this.#ignore();
+    this.#child?.group.letGo();
+    this.#child = undefined;
   }
 
   #answer(question: Question): void {
@@ -102,11 +109,15 @@ export class Guard {
   #judge(call: SystemCall, tid: number): string | undefined {
     const group = groupOf(tid);
     if (group === undefined) return "the kernel shows no such process";
-    if (group !== this.#ownGroup) return "it belongs to a worker";
+    if (group !== this.#ownGroup) {
+      const mayRun = this.#runs && call !== "kill" && group === this.#child?.pid;
+      return mayRun ? undefined : "it belongs to a worker";
+    }
     if (call === "kill") return isOwnThread(tid) ? undefined : "it is not the supervisor";
     if (childState(tid) === "none") return "it is no child of the supervisor";
+    if (this.#child !== undefined) return "another was let through";
     // One exec is all it gets: here it leaves the group from which exec is allowed.
-    this.#groups.set(tid, new ProcessGroup(tid));
+    this.#child = { pid: tid, group: new ProcessGroup(tid) };
     limitProcess(tid, this.#limits, this.#owner);
     return undefined;
   }
@@ -120,7 +131,7 @@ const ASKED_BY_NUMBER: ReadonlyMap<number, SystemCall> = new Map(
 );
 
 function readPath(call: SystemCall, { tid, args }: Question): string | undefined {
-  if (call === "execve") return readRemoteText(tid, args[0]!);
-  if (call === "execveat") return readRemoteText(tid, args[1]!);
+  if (call === "execve") return readProcessText(tid, args[0]!);
+  if (call === "execveat") return readProcessText(tid, args[1]!);
   return undefined;
 }

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import * as z from "zod";
 import { HoldfastError } from "../base/error.ts";
-import type { Modules } from "./prepare.ts";
+import type { Modules } from "./file_code.ts";
 
 /** The layout of an image; another number is another layout. */
 export const IMAGE_FORMAT = 1;

@@ -3,7 +3,7 @@ import net from "node:net";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { socketPair } from "../os/socket.ts";
 import type { DescriptorKind, HandOver } from "../protocol/hand_over.ts";
-import { attempt } from "./attempt.ts";
+import { bestEffort } from "./best_effort.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** What an end of a lane is. */
@@ -22,7 +22,7 @@ export interface LaneEnd {
 export function connect(one: LaneEnd, other: LaneEnd): void {
   const descriptors: number[] = [];
   const names = [one, other].map(({ process }) => process.displayName);
-  const connected = attempt(`connect ${names.join(" and ")}`, () => {
+  const connected = bestEffort(`connect ${names.join(" and ")}`, () => {
     descriptors.push(...socketPair());
     for (const { process, message } of [one, other]) {
       process.handOver([{ descriptor: descriptors[0]!, kind: STREAM, message }]);

@@ -1,20 +1,22 @@
 /** How the processes of a config are launched: program, wall, environment, in a confined spawner. */
 import type { Compartment, Config } from "../config/config.ts";
+import type { OwnPrograms } from "../planner/programs.ts";
+import { type Code, ownCode, type ProcessCode } from "../sandbox/process_code.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
 import {
   type Command,
   type Commanded,
+  imageProgram,
   workerEnvironment,
   workerGrants,
   workerProgram,
 } from "../sandbox/worker_command.ts";
-import { attempt } from "./attempt.ts";
-import type { Code, GenerationCode } from "./generation_code.ts";
+import type { GenerationCode } from "./generation_code.ts";
+import { imagesIn } from "./image_store.ts";
 import type { SlotSpawning } from "./generation_slots.ts";
-import type { Modules, OwnPrograms } from "./prepare.ts";
 import { requireWall } from "./require_wall.ts";
+import { runPlanner } from "./run_planner.ts";
 import type { RuntimeKeeper } from "./runtime_keeper.ts";
-import type { ConfinedSpawner } from "./process_starter.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
@@ -23,18 +25,14 @@ import type { System } from "./system.ts";
 export interface Programs extends OwnPrograms {
   /** The folder of the Holdfast that brings them. */
   readonly holdfast: string;
-  readonly denoDir: string;
 }
 
-/** A process to be: what it is granted, what it runs, and the files of its module graph. */
+/** A process to be: what it is granted, and what it runs. */
 export interface Planned {
   readonly who: Commanded;
   readonly compartment: Walled;
   readonly bundle: string;
-  readonly modulesOf: (code: Code) => readonly string[];
 }
-
-const NO_MODULES: Modules = { app: [], helpers: {} };
 
 export class Launches {
   readonly #system: System;
@@ -57,11 +55,10 @@ export class Launches {
     const holdfast = this.#system.holdfastOf(config);
     const known = this.#programs.get(holdfast);
     if (known !== undefined) return known;
-    const loading = this.#system.loadPrograms(config, this.#runtime.folder);
-    // What is being made in the runtime folder is removed before a failure is told.
-    const settled = loading.then(() => {}, () => {});
-    const denoDir = await this.#system.findDenoDir(config).finally(() => settled);
-    const programs = { holdfast, denoDir, ...await loading };
+    const programs = {
+      holdfast,
+      ...await this.#system.loadPrograms(config, this.#runtime.folder),
+    };
     this.#programs.set(holdfast, programs);
     return programs;
   }
@@ -73,15 +70,27 @@ export class Launches {
     }
   }
 
+  /**
+   * Plans what the processes of a config run.
+   *
+   * @param folder the runtime folder in which it is kept
+   */
+  async plan(config: Config, folder: string, signal: AbortSignal): Promise<Code> {
+    const { planner, spawner } = await this.programsOf(config);
+    const { folder: runtime, lockFile } = this.#runtime;
+    return await this.#system.planCode(config, runtime, () =>
+      runPlanner({
+        ...{ system: this.#system, config, spawner, program: planner!, signal },
+        ...{ images: imagesIn(folder), runtime, lockFile, environment: this.#environment },
+      }));
+  }
+
   /** By this a logger, or a metrics process, is known to be the one that another config asks for. */
-  async planOf(config: Config, planned: Planned, duty: unknown): Promise<string> {
-    const { denoDir } = await this.programsOf(config);
-    const command = this.#system.commandOf(config, planned.who, planned.compartment);
-    const request = this.#spawnRequest(config, command, planned, denoDir, 0);
-    // Not with Deno's caches, of which the names come and go with every command of Deno's.
-    const wall = this.#wallOf(config, command, planned, { denoDir, modules: NO_MODULES }, []);
+  planOf(config: Config, planned: Planned, roleConfig: unknown): string {
+    const code = ownCode();
+    const request = this.#requestOf(config, planned, code, 0);
     const plain = (_: string, value: unknown) => typeof value === "bigint" ? `${value}` : value;
-    return JSON.stringify([request, wall, duty], plain);
+    return JSON.stringify([request, roleConfig], plain);
   }
 
   /** What a program of Holdfast's own is spawned with. */
@@ -101,37 +110,38 @@ export class Launches {
     generation: number,
     own?: GenerationCode,
   ): Promise<SlotSpawning> {
-    const { denoDir, spawner: program } = await this.programsOf(config);
-    const confine = async (around: Spawner, code: Code): Promise<ConfinedSpawner> => {
-      // What lies at a name is asked each time: the deno program above all may be another one by then.
-      const command = this.#system.commandOf(config, planned.who, planned.compartment);
-      await around.confine(this.#wallOf(config, command, planned, code));
-      const request = this.#spawnRequest(config, command, planned, code.denoDir, generation);
-      return { spawner: around, request };
+    const { spawner: program } = await this.programsOf(config);
+    const request = async (): Promise<SpawnRequest> => {
+      const code = (await own?.get())?.processes[planned.who] ?? ownCode();
+      return this.#requestOf(config, planned, code, generation);
     };
-    const first = own?.code ?? { denoDir, modules: NO_MODULES };
     return {
-      first: await confine(spawner, first),
+      first: { spawner, request: await request() },
       next: async () => {
-        const code = await own?.renew() ?? first;
-        const another = this.#system.startSpawner(program);
-        try {
-          return await confine(another, code);
-        } catch (error) {
-          attempt("close the spawner", () => another.close());
-          throw error;
-        }
+        const again = await request();
+        return { spawner: this.#system.startSpawner(program), request: again };
       },
     };
+  }
+
+  /** What lies at a name is asked each time: the deno program above all may be another one by then. */
+  #requestOf(
+    config: Config,
+    planned: Planned,
+    code: ProcessCode,
+    generation: number,
+  ): SpawnRequest {
+    const command = this.#system.commandOf(config, planned.who, planned.compartment, code);
+    const wall = this.#wallOf(config, command, planned, code);
+    return { ...this.#spawnRequest(config, command, planned, code, generation), wall };
   }
 
   /** The kernel's layer for a process of this config; an error where the machine has none. */
   #wallOf(
     config: Config,
     { program: denoProgram, files }: Command,
-    { compartment, modulesOf }: Planned,
-    code: Code,
-    caches = this.#system.findCaches(code.denoDir),
+    { compartment }: Planned,
+    code: ProcessCode,
   ): Wall | undefined {
     if (config.wall === "deno") return undefined;
     const abi = this.#system.landlockAbi();
@@ -140,9 +150,9 @@ export class Launches {
     return workerWall(compartment, {
       arch: Deno.build.arch,
       abi,
-      caches,
       denoProgram,
-      modules: [...files, ...modulesOf(code)],
+      files,
+      code,
       forbidden,
     });
   }
@@ -151,21 +161,29 @@ export class Launches {
     { log }: Config,
     { program, args, env, input }: Command,
     { who, compartment, bundle }: Planned,
-    denoDir: string,
+    { image, packagesFrom, denoDir }: ProcessCode,
     generation: number,
-  ): SpawnRequest {
+  ): Omit<SpawnRequest, "wall"> {
     const { account, app }: Compartment = compartment;
     // What is Holdfast's own imports no module of the app's project.
     const imports = who !== "logger" && who !== "metrics";
-    const source = input === "nothing" ? "" : imports ? workerProgram(bundle, app.module) : bundle;
+    const read = () => {
+      if (input === "nothing") return "";
+      if (!imports) return bundle;
+      return image === undefined || packagesFrom === undefined
+        ? workerProgram(bundle, app.module)
+        : imageProgram(bundle, Deno.readTextFileSync(image), packagesFrom);
+    };
     return {
       ...{ program, args },
       env: {
         ...workerEnvironment(compartment, this.#environment, denoDir, generation),
+        // The project's own is in the image, as far as it counts.
+        ...image !== undefined && { DENO_NO_PACKAGE_JSON: "1" },
         ...env,
       },
       cwd: app.project,
-      source,
+      source: read(),
       output: {
         lineBytes: log.outputLineBytes,
         bytesPerSecond: log.outputBytesPerSecond,

@@ -3,8 +3,8 @@ import type { ListenAddress } from "../config/config.ts";
 import {
   closeDescriptor,
   countWaitingAndClose,
-  listenAndClose,
-  listensAndClose,
+  isListening,
+  startListening,
 } from "../os/descriptor.ts";
 import { readOptions, restoreOptions, type SocketOption } from "../os/socket_options.ts";
 import { bindIpv6, bindTcp, bindUnix, type ListenerHandle } from "./listener_handle.ts";
@@ -73,7 +73,7 @@ function bindTcpListener(address: Extract<ListenAddress, { kind: "tcp" }>): List
   // A bind that fails because the port is taken shows only here: libuv puts that error off.
   const bound: { port?: number } = address.ipv6Only ? { port: address.port } : {};
   handle.getsockname?.(bound);
-  if (bound.port !== address.port || !listenAndClose(handle.fdForIpc(), BACKLOG)) {
+  if (bound.port !== address.port || !startListening(handle.fdForIpc(), BACKLOG)) {
     handle.close();
     throw bindError(
       address,
@@ -107,7 +107,7 @@ async function bindUnixListener(
   // Before it listens nobody can connect, whatever the mode.
   Deno.chmodSync(address.path, address.mode);
   const made = identityOf(address.path);
-  if (!listenAndClose(handle.fdForIpc(), BACKLOG)) {
+  if (!startListening(handle.fdForIpc(), BACKLOG)) {
     handle.close();
     throw bindError(address, "the kernel refuses to listen", "See the log of the kernel");
   }
@@ -163,8 +163,8 @@ export function holding(
       return changed;
     },
     listenAgain: () => {
-      if (listensAndClose(handle.fdForIpc())) return false;
-      if (!listenAndClose(handle.fdForIpc(), BACKLOG)) throw new Error("the kernel refuses");
+      if (isListening(handle.fdForIpc())) return false;
+      if (!startListening(handle.fdForIpc(), BACKLOG)) throw new Error("the kernel refuses");
       return true;
     },
     waiting: () => countWaitingAndClose(handle.fdForIpc()),

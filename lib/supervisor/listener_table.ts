@@ -10,7 +10,7 @@ import type { BoundAddress, Config, ListenAddress } from "../config/config.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { activatedSocket, resolveActivated } from "./activated_socket.ts";
 import { adoptListener } from "./adopted_listener.ts";
-import { attempt } from "./attempt.ts";
+import { bestEffort } from "./best_effort.ts";
 import type { Inheritance, ServiceBequest } from "./inheritance.ts";
 import { isLost, type Listener } from "./listener.ts";
 import type { Passed } from "./service_environment.ts";
@@ -135,9 +135,9 @@ export class ListenerTable {
     }
     this.#returned.clear();
     for (const [text, row] of change) {
-      attempt(`update ${text}`, () => row.listener.update(row.address));
+      bestEffort(`update ${text}`, () => row.listener.update(row.address));
       if (row.user !== "app" || row.stored || row.origin === "activated") continue;
-      attempt(`store ${text}`, () => {
+      bestEffort(`store ${text}`, () => {
         const stored = this.#manager?.storeListener(row.listener) ?? false;
         this.#rows.set(text, { ...row, stored });
       });
@@ -152,7 +152,7 @@ export class ListenerTable {
   }
 
   #close({ address: { text }, listener, stored }: Row): void {
-    attempt(`close ${text}`, () => listener.close());
+    bestEffort(`close ${text}`, () => listener.close());
     if (stored) this.#manager?.dropListener(storedName(text));
   }
 
@@ -174,8 +174,8 @@ export class ListenerTable {
   /** Closes all; what the manager keeps stays with it, for a restart. */
   close(): void {
     for (const [text, { listener, passed }] of this.#rows) {
-      attempt(`close ${text}`, () => listener.close());
-      if (passed) attempt("close a socket", () => closeDescriptor(passed.fd));
+      bestEffort(`close ${text}`, () => listener.close());
+      if (passed) bestEffort("close a socket", () => closeDescriptor(passed.fd));
     }
     this.#rows.clear();
     for (const fd of this.#returned.values()) closeDescriptor(fd);

@@ -1,7 +1,7 @@
 /** The logger, as the supervisor has it: a process that alone writes the log folder. */
 import { realPlace } from "../config/real_place.ts";
-import type { Duty } from "../protocol/to_worker.ts";
-import { attempt } from "./attempt.ts";
+import type { RoleConfig } from "../protocol/to_worker.ts";
+import { bestEffort } from "./best_effort.ts";
 import { bringUp } from "./bring_up.ts";
 import { silentHealth } from "./health.ts";
 import { connect } from "./lanes.ts";
@@ -15,7 +15,7 @@ const SILENCE_MS = 10_000;
 
 export interface LogServiceOptions
   extends Pick<SlotOptions, "first" | "next" | "nextWorker" | "config"> {
-  readonly log: Omit<Extract<Duty, { role: "logger" }>, "role">;
+  readonly log: Omit<Extract<RoleConfig, { role: "logger" }>, "role">;
   /** What it is started with; it is kept over a reload that asks for the same. */
   readonly plan: string;
   readonly grants: Parameters<typeof bringUp>[1]["grants"];
@@ -45,7 +45,7 @@ export class LogService {
           config: options.config,
           listeners: [],
           grants,
-          duty: { role: "logger", ...log },
+          roleConfig: { role: "logger", ...log },
           signal,
         });
         this.#serve(process);
@@ -142,7 +142,7 @@ export class LogService {
     void process.exited.then(() => {
       if (this.#logger === process) this.#logger = undefined;
     });
-    attempt("feed the logger", () => this.#feed.connect(process));
+    bestEffort("feed the logger", () => this.#feed.connect(process));
     for (const worker of this.#workers) join(worker, process);
     this.#feed.flush();
   }

@@ -5,7 +5,7 @@
 import type net from "node:net";
 import type { Status } from "../protocol/control.ts";
 import { encodeFrame } from "../protocol/frame.ts";
-import { attempt } from "./attempt.ts";
+import { bestEffort } from "./best_effort.ts";
 import { bringUp } from "./bring_up.ts";
 import { silentHealth } from "./health.ts";
 import { openFeed } from "./lanes.ts";
@@ -51,10 +51,10 @@ export class MetricsService {
           config: options.config,
           listeners: [listener],
           grants,
-          duty: { role: "metrics", listeners: [listener.text] },
+          roleConfig: { role: "metrics", listeners: [listener.text] },
           signal,
         });
-        attempt("feed the metrics process", () => this.#connectFeed(process));
+        bestEffort("feed the metrics process", () => this.#connectFeed(process));
       },
       health: ({ silentMs }) => silentHealth(silentMs, SILENCE_MS),
     });

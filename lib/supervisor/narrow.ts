@@ -1,6 +1,6 @@
 /** What a supervisor gives up, since it has no use for it once it serves. */
 import { workingFolder } from "../config/spelled_path.ts";
-import { keepDescriptors } from "../os/descriptor.ts";
+import { closeAllOnExec } from "../os/descriptor.ts";
 import { becomeUndumpable } from "../os/process.ts";
 
 /** Kinds of Deno's permissions that are used only before the first worker is spawned. */
@@ -8,7 +8,7 @@ const USED_AT_START = ["sys", "import"] as const;
 
 /** Before anything is started: what whoever started this process left open is not for a worker. */
 export function closeIn(): void {
-  keepDescriptors();
+  closeAllOnExec();
   // The folder that it was started in may be removed, as an old release is, and nothing starts there.
   workingFolder();
   Deno.chdir("/");

@@ -5,7 +5,7 @@
 import { join, resolve } from "node:path";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 import type { Config } from "../config/config.ts";
 import { readConfig, resolveConfig } from "../config/load.ts";
 import { parseConfig } from "../config/parse.ts";
@@ -19,7 +19,12 @@ import {
 } from "../protocol/native.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import type { Command } from "../sandbox/worker_command.ts";
-import { allModules, makeFolders, requireGoodConfig, runProgram } from "./prepare.ts";
+import { runProgram } from "../planner/deno.ts";
+import { requireGoodConfig } from "../planner/make_image.ts";
+import { findCaches } from "./deno_dir.ts";
+import { denoProgram } from "./deno_program.ts";
+import { codeOfFiles } from "./file_code.ts";
+import { makeFolders } from "./make_folders.ts";
 import { realSystem, type System } from "./system.ts";
 
 /** How much is repeated of what a new file says that cannot be understood. */
@@ -57,24 +62,27 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
     locateRuntime: () => Promise.resolve({ folder: first.state, runtime: runtimeOf(first) }),
     // Its own code is in the file.
     holdfastOf: (config) => of(config).executable,
-    findDenoDir: (config) =>
-      Promise.resolve(of(config).interpreter?.denoDir ?? join(config.runtime, "deno_dir")),
-    findCaches: (denoDir) =>
-      current.interpreter?.denoDir === denoDir ? realSystem.findCaches(denoDir) : [],
     ownProgram: () => ({ program: first.executable, args: [...override.args] }),
     // What is started has its program in it.
     loadPrograms: () => Promise.resolve({ worker: "", helper: "", logger: "", metrics: "" }),
-    prepareApp: (config, denoDir, { runtime } = {}) => {
+    planCode: (config, runtime) => {
       const { executable, interpreter } = of(config);
       const none = Object.fromEntries(config.helpers.map(({ name }) => [name, []]));
       const modules = interpreter?.modules ?? { app: [], helpers: none };
+      const denoDir = interpreter?.denoDir ?? join(config.runtime, "deno_dir");
       requireGoodConfig(config, {
-        denoDir,
+        ...{ denoDir, denoProgram: denoProgram() },
         holdfast: executable,
-        modules: [...allModules(modules), executable, override.file],
+        modules: [
+          ...modules.app,
+          ...Object.values(modules.helpers).flat(),
+          executable,
+          override.file,
+        ],
         ...runtime !== undefined && { runtime },
       });
-      return Promise.resolve(modules);
+      const caches = interpreter ? findCaches(denoDir) : [];
+      return Promise.resolve(codeOfFiles(config, { denoDir, caches, modules }));
     },
     makeFolders: (config) =>
       makeFolders(config, async (path, options) => {
@@ -195,7 +203,7 @@ async function describeAgain(first: NativeFacts): Promise<NativeFacts> {
     const text = await runProgram(executable, [DESCRIBE], { cwd: "/" });
     facts = z.parse(NativeFacts, JSON.parse(text));
   } catch (error) {
-    throw refuse(escapeStranger((error as Error).message, MAX_WORDS), error);
+    throw refuse(escapeUntrusted((error as Error).message, MAX_WORDS), error);
   }
   if (facts.protocol !== PROTOCOL_VERSION) {
     throw refuse(

@@ -5,7 +5,7 @@
 import type { Status } from "../protocol/control.ts";
 import { sleep } from "./timeouts.ts";
 
-export type OperationName = "start" | "reload" | "upgrade" | "stop";
+export type OperationName = "start" | "reload" | "rollback" | "upgrade" | "stop";
 
 /**
  * What becomes of an operation that is asked for while another one is under way. One that waits is one
@@ -15,18 +15,35 @@ export type Rule = "waits" | "refused" | "ends it" | "joins it";
 
 /** A row for what is under way, or is next; a column for what is asked for. docs/upgrade.md has it too. */
 export const AT_THE_SAME_TIME: Record<OperationName, Record<OperationName, Rule>> = {
-  start: { start: "refused", reload: "waits", upgrade: "waits", stop: "ends it" },
-  reload: { start: "refused", reload: "waits", upgrade: "waits", stop: "ends it" },
-  upgrade: { start: "refused", reload: "waits", upgrade: "refused", stop: "ends it" },
-  stop: { start: "refused", reload: "refused", upgrade: "refused", stop: "joins it" },
+  start: {
+    ...{ start: "refused", reload: "waits", rollback: "waits", upgrade: "waits" },
+    stop: "ends it",
+  },
+  reload: {
+    ...{ start: "refused", reload: "waits", rollback: "waits", upgrade: "waits" },
+    stop: "ends it",
+  },
+  rollback: {
+    ...{ start: "refused", reload: "waits", rollback: "waits", upgrade: "waits" },
+    stop: "ends it",
+  },
+  upgrade: {
+    ...{ start: "refused", reload: "waits", rollback: "waits", upgrade: "refused" },
+    stop: "ends it",
+  },
+  stop: {
+    ...{ start: "refused", reload: "refused", rollback: "refused", upgrade: "refused" },
+    stop: "joins it",
+  },
 };
 
 /** Of those that wait, the first here goes first: what an upgrade brings in is all that a reload does. */
-const ORDER: readonly OperationName[] = ["start", "stop", "upgrade", "reload"];
+const ORDER: readonly OperationName[] = ["start", "stop", "upgrade", "rollback", "reload"];
 
 const REASONS: Record<OperationName, string> = {
   start: "a start is under way",
   reload: "a reload is under way",
+  rollback: "a rollback is under way",
   upgrade: "an upgrade is under way",
   stop: "The supervisor is stopping",
 };
@@ -99,7 +116,7 @@ export class OperationQueue<Results extends Record<OperationName, unknown>> {
 
   /** Whether a reload is under way, or waits until it may be. */
   get reload(): Status["reload"] {
-    if (this.#underWay === "reload") return "running";
+    if (this.#underWay === "reload" || this.#underWay === "rollback") return "running";
     return this.#waiting.has("reload") ? "waiting" : "idle";
   }
 
@@ -137,7 +154,7 @@ export class OperationQueue<Results extends Record<OperationName, unknown>> {
     this.#working = true;
     let name: OperationName | undefined;
     while ((name = ORDER.find((each) => this.#waiting.has(each))) !== undefined) {
-      if (name === "reload" && !await this.#mayReload()) continue;
+      if ((name === "reload" || name === "rollback") && !await this.#mayRun(name)) continue;
       const entry = this.#waiting.get(name)!;
       this.#waiting.delete(name);
       this.#underWay = name;
@@ -153,12 +170,14 @@ export class OperationQueue<Results extends Record<OperationName, unknown>> {
   }
 
   /** Whether nothing came meanwhile that goes first. */
-  async #mayReload(): Promise<boolean> {
+  async #mayRun(name: "reload" | "rollback"): Promise<boolean> {
     this.#preferred = new AbortController();
     const { signal } = this.#preferred;
-    const restMs = this.#reloadBeganMs + RELOAD_SPACING_MS - this.#clock.nowMs();
+    const restMs = name === "rollback"
+      ? 0
+      : this.#reloadBeganMs + RELOAD_SPACING_MS - this.#clock.nowMs();
     if (restMs > 0) await this.#clock.sleep(restMs, signal);
-    if (!signal.aborted) await this.#operations.reload.mayRun?.(signal);
+    if (!signal.aborted) await this.#operations[name].mayRun?.(signal);
     return !signal.aborted;
   }
 

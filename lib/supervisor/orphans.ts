@@ -6,7 +6,7 @@
 import { HoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
 import { holdsListener, killProcess } from "../os/process.ts";
-import { attempt } from "./attempt.ts";
+import { bestEffort } from "./best_effort.ts";
 import { sleep } from "./timeouts.ts";
 import { type KnownProcess, lives } from "./process_record.ts";
 
@@ -83,7 +83,7 @@ export class Orphans {
 }
 
 function end({ pid, start, role }: KnownProcess, reason: string): void {
-  attempt(`end process ${pid}`, () => {
+  bestEffort(`end process ${pid}`, () => {
     if (killProcess(pid, start)) log.warn("orphan_killed", { pid, role, reason });
   });
 }

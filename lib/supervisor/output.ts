@@ -1,5 +1,5 @@
 /** Cuts what a process prints into lines that can be logged: bounded, escaped, not too much of it. */
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 import { LINE_COST, type OutputLimits } from "../base/output_limits.ts";
 import { RateLimit } from "../protocol/rate.ts";
 
@@ -22,6 +22,8 @@ export class OutputLines {
   #heldBytes = 0;
   /** The rest of a line whose beginning was long enough is skipped up to its end. */
   #skipping = false;
+  /** Whether the last line was dropped. */
+  #dropping = false;
   #dropped = { lines: 0, bytes: 0 };
 
   constructor(limits: OutputLimits, nowMs?: () => number) {
@@ -43,7 +45,20 @@ export class OutputLines {
         }
       } else if (complete) this.#skipping = false;
       start = end + 1;
+      if (this.#dropping) start = this.#dropLines(chunk, start);
     }
+  }
+
+  /** Drops every line that is complete while not even an empty one may be logged: they may be many. */
+  #dropLines(chunk: Uint8Array, from: number): number {
+    this.#dropping = !this.#skipping && !this.#rate.has(LINE_COST);
+    if (!this.#dropping) return from;
+    let start = from;
+    for (let end; (end = chunk.indexOf(LINE_END, start)) >= 0; start = end + 1) {
+      this.#dropped.lines++;
+      this.#dropped.bytes += end - start;
+    }
+    return start;
   }
 
   /** Yields a last line that has no end. */
@@ -77,7 +92,8 @@ export class OutputLines {
     const { lineBytes } = this.#limits;
     const [held, length] = [this.#held, this.#heldBytes];
     this.#heldBytes = 0;
-    if (!this.#rate.take(Math.min(length, lineBytes) + LINE_COST)) {
+    this.#dropping = !this.#rate.take(Math.min(length, lineBytes) + LINE_COST);
+    if (this.#dropping) {
       this.#dropped.lines++;
       this.#dropped.bytes += length;
       return;
@@ -87,7 +103,7 @@ export class OutputLines {
     const text = new TextDecoder("utf-8", { ignoreBOM: true })
       .decode(held.subarray(0, Math.min(length, lineBytes)), { stream: cut });
     // An escape is longer than what it stands for.
-    yield escapeStranger(text, Infinity).slice(0, 2 * lineBytes) +
+    yield escapeUntrusted(text, Infinity).slice(0, 2 * lineBytes) +
       (cut ? `… (cut at ${lineBytes} bytes)` : "");
   }
 }

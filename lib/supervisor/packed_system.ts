@@ -4,7 +4,7 @@
  */
 import { dirname, join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig, readConfig } from "../config/load.ts";
 import { ConfigError } from "../config/problem.ts";
@@ -13,17 +13,19 @@ import { realPlace } from "../config/real_place.ts";
 import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { type Image, IMAGE_FOLDERS, imageModules, readImage } from "./image.ts";
+import { requireGoodConfig } from "../planner/make_image.ts";
 import {
-  allModules,
   HELPER_ENTRY,
   LOGGER_ENTRY,
   METRICS_ENTRY,
   prebuiltPath,
   readPrebuilt,
-  requireGoodConfig,
   SPAWNER_ENTRY,
   WORKER_ENTRY,
-} from "./prepare.ts";
+} from "../planner/programs.ts";
+import { findCaches } from "./deno_dir.ts";
+import { denoProgram } from "./deno_program.ts";
+import { codeOfFiles } from "./file_code.ts";
 import { realSystem, type System } from "./system.ts";
 
 /** How long the new file may take to unpack itself. */
@@ -82,7 +84,6 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
     },
     holdfastOf,
     ownProgram: () => ({ program: place.executable, args: place.args }),
-    findDenoDir: (config) => Promise.resolve(join(imageOf(config).folder, IMAGE_FOLDERS.denoDir)),
     loadPrograms: async (config) => ({
       worker: await programOf(config, WORKER_ENTRY),
       helper: await programOf(config, HELPER_ENTRY),
@@ -90,17 +91,25 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
       metrics: await programOf(config, METRICS_ENTRY),
       ...spawner !== undefined && { spawner },
     }),
-    prepareApp: (config, denoDir, { runtime } = {}) => {
+    planCode: (config, runtime) => {
       const image = imageOf(config);
       const modules = imageModules(image);
+      const denoDir = join(image.folder, IMAGE_FOLDERS.denoDir);
       requireGoodConfig(config, {
-        denoDir,
+        ...{ denoDir, denoProgram: denoProgram() },
         holdfast: holdfastOf(config),
         // What decides which code runs after the next reload.
-        modules: [...allModules(modules), place.executable, place.override],
+        modules: [
+          ...modules.app,
+          ...Object.values(modules.helpers).flat(),
+          place.executable,
+          place.override,
+        ],
         ...runtime !== undefined && { runtime },
       });
-      return Promise.resolve(modules);
+      return Promise.resolve(
+        codeOfFiles(config, { denoDir, caches: findCaches(denoDir), modules }),
+      );
     },
   };
 }
@@ -156,7 +165,7 @@ async function unpackAgain(place: PackedPlace, first: Image): Promise<Image> {
   const folder = await runUnpack(place);
   if (dirname(folder) !== dirname(place.image)) {
     throw new HoldfastError(
-      `${place.executable} unpacked itself to ${escapeStranger(folder, 200)}, and not beside ` +
+      `${place.executable} unpacked itself to ${escapeUntrusted(folder, 200)}, and not beside ` +
         place.image,
       { kind: "environment", code: "unpack_failed", hint: "Is it an executable of Holdfast?" },
     );
@@ -210,7 +219,7 @@ async function runUnpack({ executable, image, state }: PackedPlace): Promise<str
     }).spawn().output();
     const words = new TextDecoder().decode(success ? stdout : stderr).trim().slice(0, MAX_WORDS);
     if (success && words.startsWith("/") && !words.includes("\n")) return words;
-    throw failed(escapeStranger(words, MAX_WORDS) || "it said nothing");
+    throw failed(escapeUntrusted(words, MAX_WORDS) || "it said nothing");
   } catch (error) {
     if (error instanceof HoldfastError || error instanceof ConfigError) throw error;
     throw failed((error as Error).message, error);

@@ -2,11 +2,11 @@
 import type { Config } from "../config/config.ts";
 import type { Status } from "../protocol/control.ts";
 import { Candidates } from "./candidate.ts";
-import { removeCodeCaches } from "./code_cache.ts";
 import type { ControlHandlers } from "./control_server.ts";
-import { Former } from "./former.ts";
+import { InheritedProcesses } from "./inherited_processes.ts";
 import { Generations } from "./generations.ts";
 import { History } from "./history.ts";
+import { Images } from "./images.ts";
 import { Launches } from "./launches.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { ListenerTable } from "./listener_table.ts";
@@ -41,28 +41,33 @@ export class Parts {
   readonly launches: Launches;
   readonly services: Services;
   readonly candidates: Candidates;
+  readonly images: Images;
   /** How many connections waited on each listener of the app at the last check. */
   waiting: Record<string, number> = {};
   manager: ServiceManager | undefined;
   /** The processes of the program before this one. */
-  former: Former | undefined;
+  former: InheritedProcesses | undefined;
 
   constructor({ file, system, operations, handlers, status }: PartsOptions) {
     const { signal } = operations;
     const { troubles } = this;
-    const generations: Generations = new Generations(() =>
-      this.services.endUnused(generations.all)
-    );
+    const generations: Generations = new Generations(async () => {
+      this.images.prune();
+      await this.services.endUnused(generations.all);
+    });
     const runtime = new RuntimeKeeper({
       ...{ system, file, troubles, signal, handlers },
       config: () => generations.incumbent?.config,
-      inherited: () => this.former?.residents ?? [],
     });
     const listeners = new ListenerTable((address) =>
       runtime.record.orphans.bind(() => system.bindListener(address), signal)
     );
     const launches = new Launches(system, runtime);
     const services = new Services({ system, launches, listeners, status });
+    this.images = new Images({
+      ...{ system, runtime, generations },
+      inherited: () => (this.former?.pids.length ?? 0) > 0,
+    });
     this.#system = system;
     this.file = file;
     this.operations = operations;
@@ -95,23 +100,16 @@ export class Parts {
     await this.launches.programsOf(config);
     await this.runtime.openControl(inheritance?.control);
     this.#system.giveUpPermissions();
-    this.#removeLeftCode();
+    this.images.open();
     return config;
   }
 
   #takeOver(inheritance: Inheritance): void {
     this.runtime.adopt(inheritance);
-    this.former = new Former(inheritance);
+    this.former = new InheritedProcesses(inheritance);
     this.generations.last = inheritance.lastGeneration;
     this.launches.lastWorker = inheritance.lastWorker;
     this.history.upgrades = inheritance.upgrades;
-  }
-
-  /** What the one before this one left compiled, which its processes may still run. */
-  #removeLeftCode(): void {
-    const left = this.#system.listCodeCaches(this.runtime.folder);
-    if (this.former) void this.former.gone.then(() => removeCodeCaches(left));
-    else removeCodeCaches(left);
   }
 
   /** What the supervisor that takes this one's place in the same process is to have. */
@@ -121,7 +119,6 @@ export class Parts {
       ...this.runtime.handOver(),
       listeners,
       service: this.manager && { ...this.manager.handOver(), ...service },
-      former: this.former?.residents ?? [],
       lastGeneration: this.generations.last,
       lastWorker: this.launches.lastWorker,
       upgrades: this.history.upgrades + 1,
@@ -143,6 +140,7 @@ export class Parts {
   /** Lets go of everything that is no process. */
   async close(): Promise<void> {
     await this.runtime.settled;
+    this.images.close();
     this.listeners.close();
     this.runtime.close();
     this.manager?.close();

@@ -1,6 +1,6 @@
 /** What is looked at every second: the listeners, the incumbent, the logger. */
 import { log } from "../base/log.ts";
-import { attempt } from "./attempt.ts";
+import { bestEffort } from "./best_effort.ts";
 import { isLost, type Listener } from "./listener.ts";
 import type { Parts } from "./parts.ts";
 import { serviceState } from "./status_page.ts";
@@ -29,7 +29,7 @@ export class PeriodicChecks {
     incumbent?.lookAtAcceptance(waiting);
     this.#lookAtIncumbent();
     this.#lookAtLogs();
-    void runtime.restore();
+    void runtime.look();
   }
 
   /**
@@ -47,15 +47,15 @@ export class PeriodicChecks {
         log.error("listener_lost", { listen: text, reason, hint: "HUP binds it anew" });
       },
     );
-    attempt(`set the options of ${text} back`, () => {
+    bestEffort(`set the options of ${text} back`, () => {
       const options = listener.setBack();
       if (options.length === 0) return;
       // Which worker it was nobody can tell, and nobody is worse off now.
       const changed = options.map(({ level, name }) => `${level}:${name}`);
       log.error("listener_changed", { listen: text, generation, options: changed });
     });
-    attempt(`look at what waits on ${text}`, () => waiting[text] = listener.waiting());
-    attempt(`listen on ${text} again`, () => {
+    bestEffort(`look at what waits on ${text}`, () => waiting[text] = listener.waiting());
+    bestEffort(`listen on ${text} again`, () => {
       if (!listener.listenAgain()) return;
       log.error("listener_stopped", { listen: text, generation });
       for (const { process } of incumbent?.workers ?? []) {

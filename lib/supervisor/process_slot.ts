@@ -1,7 +1,7 @@
 /** A place that one process is to fill, now and later: slot_states.ts says what is done when. */
 import { log } from "../base/log.ts";
 import { roleText } from "../protocol/role.ts";
-import { attempt } from "./attempt.ts";
+import { bestEffort } from "./best_effort.ts";
 import { killWorker } from "./bring_up.ts";
 import { type DrainCause, type DrainOutcome, drainProcess } from "./drain.ts";
 import type { HealthAction, Recycle } from "./health.ts";
@@ -195,5 +195,5 @@ export class ProcessSlot {
 }
 
 function kill(process: WorkerProcess | undefined): void {
-  attempt("signal", () => process?.signal("SIGKILL"));
+  bestEffort("signal", () => process?.signal("SIGKILL"));
 }

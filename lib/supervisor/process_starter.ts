@@ -2,7 +2,7 @@
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import type { Role } from "../protocol/role.ts";
-import { attempt } from "./attempt.ts";
+import { bestEffort } from "./best_effort.ts";
 import { type HealthAction, LOOK_INTERVAL_MS, type Recycle } from "./health.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
@@ -49,7 +49,7 @@ export class ProcessStarter {
     // another since then is behind it. So each process has a spawner of its own, as long as it lives.
     const { spawner, request } = this.#nextSpawner ?? await next();
     this.#nextSpawner = undefined;
-    const close = () => attempt("close the spawner", () => spawner.close());
+    const close = () => bestEffort("close the spawner", () => spawner.close());
     let process: WorkerProcess;
     try {
       signal.throwIfAborted();
@@ -68,7 +68,7 @@ export class ProcessStarter {
 
   /** Lets go of the spawner that no process has used. */
   close(): void {
-    attempt("close the spawner", () => this.#nextSpawner?.spawner.close());
+    bestEffort("close the spawner", () => this.#nextSpawner?.spawner.close());
     this.#nextSpawner = undefined;
   }
 }

@@ -5,9 +5,9 @@
  */
 import { join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 import type { ListenAddress } from "../config/config.ts";
-import { keepDescriptors, listenAndClose } from "../os/descriptor.ts";
+import { closeAllOnExec, startListening } from "../os/descriptor.ts";
 import { covers } from "../config/paths.ts";
 import { workingFolder } from "../config/spelled_path.ts";
 import { identityOf, type Listener } from "./listener.ts";
@@ -54,11 +54,11 @@ export function rehearsalSystem(system: System, used: string): System {
     },
     // That of the supervisor which runs says what would be left of it.
     openProcessRecord: () => ({ left: () => [], write: () => {}, close: () => {} }),
-    // The one that runs, and its workers, have theirs in the same folder.
-    listCodeCaches: () => [],
     openControl: (path) =>
       Promise.resolve({ duplicate: () => -1, made: identityOf(path), close: () => {} }),
     bindListener: (address) => Promise.resolve(bindElsewhere(address, folder)),
+    // Those of the one that runs lie in the same folder.
+    ownsImages: false,
   };
 }
 
@@ -81,7 +81,7 @@ export function movedRuntime(found: string): HoldfastError {
 function bindElsewhere(address: ListenAddress, folder: string): Listener {
   const path = join(folder, `rehearsal-${Deno.pid}-${crypto.randomUUID().slice(0, 8)}.sock`);
   const handle = address.kind === "tcp" ? bindTcp("127.0.0.1", 0) : bindUnix(path);
-  listenAndClose(handle.fdForIpc(), 1);
+  startListening(handle.fdForIpc(), 1);
   return {
     text: address.text,
     duplicate: () => handle.fdForIpc(),
@@ -105,7 +105,7 @@ export async function rehearse(
   used: string,
   signal: AbortSignal,
 ): Promise<void> {
-  keepDescriptors();
+  closeAllOnExec();
   const child = new Deno.Command(program, {
     args: [...args, `${REHEARSE}=${used}`],
     cwd: workingFolder(),
@@ -132,7 +132,7 @@ export async function rehearse(
     .filter((line) => !line.startsWith("{") && line.trim() !== "").join("; ").slice(-MAX_REASON);
   throw new HoldfastError(
     `The new version did not come up in a rehearsal (status ${code}): ` +
-      escapeStranger(words || `nothing said within ${DEADLINE_MS} ms`, MAX_REASON),
+      escapeUntrusted(words || `nothing said within ${DEADLINE_MS} ms`, MAX_REASON),
     { kind: "app", code: "rehearsal_failed" },
   );
 }

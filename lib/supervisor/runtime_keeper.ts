@@ -6,7 +6,7 @@ import { dirname } from "node:path";
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { keepsRuntime, realRuntime, type RuntimePlace } from "../config/runtime_place.ts";
-import { attempt } from "./attempt.ts";
+import { bestEffort } from "./best_effort.ts";
 import type { ControlHandlers, ControlServer } from "./control_server.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { identityOf } from "./listener.ts";
@@ -26,8 +26,6 @@ export interface RuntimeKeeperOptions {
   readonly signal: AbortSignal;
   /** The incumbent's. */
   readonly config: () => Config | undefined;
-  /** Processes of the program before this one that have not ended yet. */
-  readonly inherited: () => Inheritance["residents"];
 }
 
 export class RuntimeKeeper {
@@ -36,12 +34,14 @@ export class RuntimeKeeper {
   #runtime: RuntimeFolder | undefined;
   #control: ControlServer | undefined;
   #change: Promise<void> = Promise.resolve();
+  /** What was missing at the last look. */
+  #missing = "";
   readonly record: RecordKeeper;
 
   constructor(options: RuntimeKeeperOptions) {
     this.#options = options;
     this.#system = options.system;
-    this.record = new RecordKeeper(options.system, options.inherited);
+    this.record = new RecordKeeper(options.system);
   }
 
   get folder(): string {
@@ -101,6 +101,26 @@ export class RuntimeKeeper {
     return this.#next(() => this.#restore());
   }
 
+  /**
+   * Does so where the same was missing at the last look: who is removing the whole folder would find it
+   * filled again.
+   */
+  async look(): Promise<void> {
+    const missing = this.#whatIsMissing();
+    if (missing !== "" && missing === this.#missing) await this.restore();
+    this.#missing = missing;
+  }
+
+  #whatIsMissing(): string {
+    const [runtime, control] = [this.#runtime, this.#control];
+    if (!runtime || !control) return "";
+    return [
+      ...identityOf(this.folder) === undefined ? [this.folder] : [],
+      ...identityOf(runtime.lockFile) === runtime.made ? [] : [runtime.lockFile],
+      ...identityOf(runtime.controlSocket) === control.made ? [] : [runtime.controlSocket],
+    ].join(" ");
+  }
+
   /** One change after the other. */
   #next(change: () => Promise<void>): Promise<void> {
     return this.#change = this.#change.then(change);
@@ -114,13 +134,13 @@ export class RuntimeKeeper {
     try {
       this.#control = await this.#listen(runtime);
     } catch (error) {
-      attempt("close the runtime folder", () => runtime.close());
+      bestEffort("close the runtime folder", () => runtime.close());
       throw error;
     }
     this.#runtime = runtime;
     this.record.move(this.folder);
-    attempt("close the control socket", () => oldControl?.close());
-    attempt("close the runtime folder", () => oldRuntime?.close());
+    bestEffort("close the control socket", () => oldControl?.close());
+    bestEffort("close the runtime folder", () => oldRuntime?.close());
     log.info("runtime_opened", { folder });
   }
 
@@ -175,10 +195,10 @@ export class RuntimeKeeper {
 
   /** Lets go of all of it. */
   close(): void {
-    attempt("close the control socket", () => this.#control?.close());
+    bestEffort("close the control socket", () => this.#control?.close());
     this.#control = undefined;
-    attempt("close the record of processes", () => this.record.close());
-    attempt("close the runtime folder", () => this.#runtime?.close());
+    bestEffort("close the record of processes", () => this.record.close());
+    bestEffort("close the runtime folder", () => this.#runtime?.close());
     this.#runtime = undefined;
   }
 }

@@ -3,16 +3,16 @@ import { join } from "node:path";
 import { logToFiles } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import type { Answer, Status } from "../protocol/control.ts";
+import { LOGGER_ENTRY, METRICS_ENTRY } from "../planner/programs.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
-import { attempt } from "./attempt.ts";
+import { bestEffort } from "./best_effort.ts";
 import { describeProcess } from "./describe.ts";
 import type { Generation } from "./generation.ts";
 import type { Launches, Planned } from "./launches.ts";
 import type { ListenerChange, ListenerTable } from "./listener_table.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService } from "./metrics_service.ts";
-import { LOGGER_ENTRY, METRICS_ENTRY } from "./prepare.ts";
 import type { System } from "./system.ts";
 
 export interface ServicesOptions {
@@ -52,8 +52,8 @@ export class Services {
     const log = { folder, access, rotateBytes, rotateHours, keep, compress };
     const { holdfast, logger: bundle, spawner: program } = await launches.programsOf(config);
     const compartment = logCompartment(config, folder, join(holdfast, LOGGER_ENTRY));
-    const planned: Planned = { who: "logger", compartment, bundle, modulesOf: () => [] };
-    const plan = await launches.planOf(config, planned, log);
+    const planned: Planned = { who: "logger", compartment, bundle };
+    const plan = launches.planOf(config, planned, log);
     if (this.#logs?.plan === plan) {
       if (!this.#logs.fits) await this.#logs.renew();
       return this.#logs;
@@ -66,7 +66,7 @@ export class Services {
         ...{ log, config, plan },
       });
     } catch (error) {
-      attempt("close the spawner", () => spawner.close());
+      bestEffort("close the spawner", () => spawner.close());
       throw error;
     }
     await service.start(signal);
@@ -87,8 +87,8 @@ export class Services {
     const { holdfast, metrics: bundle, spawner: program } = await launches.programsOf(config);
     const compartment = metricsCompartment(config, metrics.listen, join(holdfast, METRICS_ENTRY));
     const { text } = metrics.listen;
-    const planned: Planned = { who: "metrics", compartment, bundle, modulesOf: () => [] };
-    const plan = await launches.planOf(config, planned, text);
+    const planned: Planned = { who: "metrics", compartment, bundle };
+    const plan = launches.planOf(config, planned, text);
     // The one that runs may have it, or the program before this one in the same process.
     const listener = await listeners.acquire(metrics.listen, "metrics", change);
     if (this.#metrics?.plan === plan && this.#metrics.listener === listener) return this.#metrics;
@@ -103,7 +103,7 @@ export class Services {
       await service.start(signal);
       return service;
     } catch (error) {
-      if (!service) attempt("close the spawner", () => spawner.close());
+      if (!service) bestEffort("close the spawner", () => spawner.close());
       throw error;
     }
   }

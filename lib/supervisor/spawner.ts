@@ -1,34 +1,33 @@
-/** The main thread's side of a spawner thread. */
+/** Spawns a process from a thread of its own, behind a wall of its own. */
 import { HoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
-import { keepDescriptors, mayOpen } from "../os/descriptor.ts";
-import type { Wall } from "../sandbox/wall.ts";
+import { closeAllOnExec, closeDescriptor, mayOpen } from "../os/descriptor.ts";
+import { becomeUndumpable } from "../os/process.ts";
+import type { ToWorker } from "../protocol/to_worker.ts";
+import { Child } from "./child.ts";
+import { HAND_OVER, type OpenEnds, openEnds } from "./child_ends.ts";
+import type { HandOverItem, SpawnerEvent, WorkerSignal } from "./child_event.ts";
 import { type Denial, Guard } from "./guard.ts";
-import type { Confine, FromSpawner, SpawnerState, ToSpawner } from "./spawner_message.ts";
+import { explainSpawn, neverWas, wallFailure } from "./spawn_failure.ts";
+import type { FromSpawner, Spawn, SpawnRequest } from "./spawner_message.ts";
 
-type Spawned = Extract<FromSpawner, { type: "spawned" }>;
+/** A process that was asked for. */
+export interface ChildHandle {
+  command(command: ToWorker): void;
+  /** Hands descriptors over, which are not the caller's from here on. */
+  handOver(items: readonly HandOverItem[]): void;
+  signal(signal: WorkerSignal): void;
+}
 
-/** What a spawner tells of one worker; of a new one, also whether the kernel holds it. */
-export type SpawnerEvent =
-  | Exclude<FromSpawner, Spawned>
-  | Spawned & { readonly confined: boolean };
-
-/** A thread from which workers are spawned. */
+/** Where one process may come from. */
 export interface Spawner {
-  /** Whether its thread has failed; it spawns nothing any more then. */
-  readonly failed: boolean;
   /**
-   * Confines the thread, and with it everything that it spawns; to be called once, before that.
+   * Confines the thread for good, and spawns from it; to be called once.
    *
-   * @param wall nothing leaves it to Deno's permissions
-   * @throws {HoldfastError} if the kernel refuses any part of it
+   * @param receive is told everything of the process, and last that it has exited, or why it never was
    */
-  confine(wall: Wall | undefined): Promise<void>;
-  /** Sends; answers come as events of the worker that the message names. */
-  post(message: ToSpawner): void;
-  /** Sends the events of `worker` to `receive`, until it has exited. */
-  subscribe(worker: number, receive: (event: SpawnerEvent) => void): void;
-  /** Ends the thread. To be called when none of its workers lives. */
+  spawn(request: SpawnRequest, receive: (event: SpawnerEvent) => void): ChildHandle;
+  /** Lets go. To be called when the process has exited, or when there was none. */
   close(): void;
 }
 
@@ -39,7 +38,8 @@ const DESCRIPTORS_EACH = 20;
 let starting = 0;
 
 /**
- * Starts a spawner thread. A runtime that finds no descriptor for a thread ends the whole process.
+ * Starts a spawner thread; that takes its time. A runtime that finds no descriptor for a thread ends
+ * the whole process.
  *
  * @param program what it runs, where that is not to be read from Holdfast's folder
  * @throws {HoldfastError} if there are not enough descriptors for it
@@ -65,16 +65,21 @@ function addressOf(program: string): string {
   return known;
 }
 
+/** What was asked for, while there is no process. */
+interface Spawning extends OpenEnds {
+  readonly request: SpawnRequest;
+  killed: boolean;
+}
+
 class SpawnerThread implements Spawner {
   readonly #thread: Worker;
-  readonly #receivers = new Map<number, (event: SpawnerEvent) => void>();
-  /** Workers by the number of their process. */
-  readonly #workers = new Map<number, number>();
-  readonly #confined = Promise.withResolvers<void>();
+  #spawning: Spawning | undefined;
+  #tell: (event: SpawnerEvent) => void = () => {};
+  #child: Child | undefined;
   #guard: Guard | undefined;
-  #wall: Wall | undefined;
-  #failed = false;
-  /** Why the last exec of a process that was just forked was refused. */
+  /** Why the thread ended before it has spawned. */
+  #failure: string | undefined;
+  /** Why the exec of the process that was just forked was refused. */
   #refusal: string | undefined;
   #starting = true;
 
@@ -84,40 +89,52 @@ class SpawnerThread implements Spawner {
       ? new URL("./spawner_thread.ts", import.meta.url)
       : addressOf(program);
     this.#thread = new Worker(url, { type: "module" });
-    this.#confined.promise.catch(() => {});
-    this.#thread.onmessage = ({ data }: MessageEvent<FromSpawner | SpawnerState>) =>
-      this.#receive(data);
+    this.#thread.onmessage = ({ data }: MessageEvent<FromSpawner>) => this.#receive(data);
     this.#thread.onerror = (event) => {
       event.preventDefault();
-      this.#fail(event.message);
+      this.#failure = `The spawner failed: ${event.message}`;
+      this.#giveUp(this.#failure);
     };
   }
 
-  get failed(): boolean {
-    return this.#failed;
-  }
-
-  confine(wall: Wall | undefined): Promise<void> {
-    this.#wall = wall;
-    this.#thread.postMessage({ type: "confine", wall } satisfies Confine);
-    return this.#confined.promise;
-  }
-
-  post(message: ToSpawner): void {
+  spawn(request: SpawnRequest, receive: (event: SpawnerEvent) => void): ChildHandle {
     // The runtime leaves a listening Unix socket open over an exec: a child would answer in the
     // supervisor's place on the control socket. Here, since the spawner's thread may not ask for it.
-    if (message.type === "spawn") keepDescriptors();
-    this.#thread.postMessage(message);
-  }
-
-  subscribe(worker: number, receive: (event: SpawnerEvent) => void): void {
-    this.#receivers.set(worker, receive);
+    closeAllOnExec();
+    this.#tell = receive;
+    try {
+      if (this.#failure !== undefined) throw new Error(this.#failure);
+      const { program, args, env, cwd, account, wall } = request;
+      this.#spawning = { request, killed: false, ...openEnds(request.source) };
+      const descriptors = this.#spawning.theirs;
+      const variables = { ...env, NODE_CHANNEL_FD: String(HAND_OVER) };
+      const what = { program, args, env: variables, cwd, descriptors, account };
+      this.#thread.postMessage({ wall, program: what } satisfies Spawn);
+    } catch (error) {
+      const why = this.#failure ?? explainSpawn(request, (error as Error).message);
+      queueMicrotask(() => receive(neverWas(why)));
+    }
+    return {
+      command: (command) => this.#child?.command(command),
+      handOver: (items) => {
+        if (this.#child) this.#child.handOver(items);
+        else items.forEach(({ descriptor }) => closeDescriptor(descriptor));
+      },
+      signal: () => {
+        if (this.#spawning) this.#spawning.killed = true;
+        else this.#child?.kill();
+      },
+    };
   }
 
   close(): void {
+    this.#endThread();
+    this.#guard?.close();
+  }
+
+  #endThread(): void {
     this.#started();
     this.#thread.terminate();
-    this.#guard?.close();
   }
 
   #started(): void {
@@ -125,64 +142,55 @@ class SpawnerThread implements Spawner {
     this.#starting = false;
   }
 
-  #receive(event: FromSpawner | SpawnerState): void {
+  #receive(message: FromSpawner): void {
     this.#started();
-    if (event.type === "confined") {
-      if (event.questions !== undefined) {
-        const report = (denial: Denial) => this.#report(denial);
-        this.#guard = new Guard(event.questions, this.#wall!, report);
-      }
-      this.#confined.resolve();
-    } else if (event.type === "not_confined") {
-      this.#confined.reject(
-        new HoldfastError(`The kernel does not hold the wall: ${event.error}`, {
-          kind: "environment",
-          code: "wall_failed",
-          hint: event.hint,
-        }),
-      );
-    } else if (event.type === "failed") this.#fail(event.error);
-    else this.#deliver(event);
-  }
-
-  #deliver(event: FromSpawner): void {
-    const receive = this.#receivers.get(event.worker);
-    if (event.type === "spawned") this.#workers.set(event.pid, event.worker);
-    if (event.type === "exited") {
-      this.#receivers.delete(event.worker);
-      for (const [pid, worker] of this.#workers) {
-        if (worker !== event.worker) continue;
-        this.#workers.delete(pid);
-        // After its thread's failure it may live on, and drain by itself.
-        if (!this.#failed) this.#guard?.forget(pid);
-      }
+    const spawning = this.#spawning;
+    if (spawning === undefined) return;
+    const { request } = spawning;
+    // A change of ids may have undone that, where the machine's administrator wants it so.
+    if (request.account && Deno.build.os === "linux") becomeUndumpable();
+    if (message.type === "confined") {
+      if (message.questions === undefined) return;
+      this.#guard = new Guard(message.questions, request.wall!, (denial) => this.#report(denial));
+    } else if (message.type === "spawned") this.#spawned(spawning, message.pid);
+    else if (message.type === "not_spawned") {
+      const refused = this.#refusal ? ` (its exec was refused: ${this.#refusal})` : "";
+      this.#giveUp(explainSpawn(request, message.error) + refused);
+    } else {
+      const failure = wallFailure(message.error, message.hint);
+      this.#giveUp(failure.message, failure);
     }
-    if (event.type === "spawned") {
-      receive?.({ ...event, confined: this.#guard?.holds(event.pid) === true });
-    } else if (event.type === "exited" && event.error !== undefined && this.#refusal) {
-      receive?.({ ...event, error: `${event.error} (its exec was refused: ${this.#refusal})` });
-    } else receive?.(event);
   }
 
-  #report({ worker: pid, tid, call, reason, path }: Denial): void {
-    const worker = pid === undefined ? undefined : this.#workers.get(pid);
+  #spawned({ request, ends, theirs, killed }: Spawning, pid: number): void {
+    this.#spawning = undefined;
+    theirs.forEach(closeDescriptor);
+    const child = new Child(pid, ends, request.output, (event) => {
+      if (event.type === "exited") this.#guard?.endChild();
+      this.#tell(event);
+    });
+    this.#child = child;
+    // What is spawned stays behind the thread's wall; the thread itself would cost some megabytes.
+    this.#endThread();
+    const confined = this.#guard?.child === pid;
+    this.#tell({ type: "spawned", pid, confined, ends: () => child.ends });
+    if (killed) child.kill();
+  }
+
+  /** There is no process, and will be none. */
+  #giveUp(error: string, failure?: HoldfastError): void {
+    const spawning = this.#spawning;
+    this.#spawning = undefined;
+    if (spawning === undefined) return;
+    const { theirs, ends } = spawning;
+    [...theirs, ends.channel!, ends.handOver!, ...ends.outputs].forEach(closeDescriptor);
+    this.#tell(neverWas(error, failure));
+  }
+
+  #report({ worker, tid, call, reason, path }: Denial): void {
+    if (worker !== undefined) return this.#tell({ type: "denied", call, path });
     // As one that the supervisor has just forked, and that may not become a worker then.
-    if (worker === undefined) {
-      this.#refusal = reason;
-      log.error("call_denied", { pid: pid ?? tid, call, reason });
-    } else this.#deliver({ type: "denied", worker, call, path });
-  }
-
-  #fail(message: string): void {
-    this.#failed = true;
-    // Nobody is to wait for its answer; this changes nothing once it has answered.
-    this.#confined.reject(
-      new HoldfastError(`The spawner failed: ${message}`, { kind: "bug", code: "spawner_failed" }),
-    );
-    // Its channels close with the thread, and its workers drain and leave by themselves.
-    for (const worker of [...this.#receivers.keys()]) {
-      const status = { code: undefined, signal: undefined };
-      this.#deliver({ type: "exited", worker, status, error: `The spawner failed: ${message}` });
-    }
+    this.#refusal = reason;
+    log.error("call_denied", { pid: tid, call, reason });
   }
 }

@@ -4,7 +4,8 @@
  */
 import { flushLog, log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
-import type { Answer, ReloadResult, Status } from "../protocol/control.ts";
+import type { Answer, Release, ReloadResult, Status } from "../protocol/control.ts";
+import type { Code } from "../sandbox/process_code.ts";
 import { controlHandlers } from "./control_server.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { OperationQueue } from "./operation_queue.ts";
@@ -16,7 +17,13 @@ import type { System } from "./system.ts";
 import { handToNext } from "./upgrade.ts";
 
 /** What whoever asked for an operation is told. */
-type Results = { start: void; reload: ReloadResult; upgrade: string; stop: void };
+type Results = {
+  start: void;
+  reload: ReloadResult;
+  rollback: ReloadResult;
+  upgrade: string;
+  stop: void;
+};
 
 export class Supervisor {
   readonly #system: System;
@@ -27,6 +34,8 @@ export class Supervisor {
   readonly #operations: OperationQueue<Results>;
   readonly #parts: Parts;
   readonly #checks: PeriodicChecks;
+  /** Which release the last rollback was to bring back. */
+  #wanted: number | undefined;
   /** Whether it was told to stop; a start that fails ends in the same way. */
   #ordered = false;
 
@@ -50,6 +59,11 @@ export class Supervisor {
         outcome: (error, ms) => this.#tellReload(error, ms),
         mayRun: (signal) => this.#parts.generations.roomToDrain(signal),
         merged: (into) => log.info("reload_merged", { into }),
+      },
+      rollback: {
+        run: () => this.#rollback(),
+        outcome: (error, ms) => this.#tellReload(error, ms),
+        mayRun: (signal) => this.#parts.generations.roomToDrain(signal),
       },
       upgrade: {
         run: () => this.#upgrade(),
@@ -92,10 +106,13 @@ export class Supervisor {
   }
 
   /** Brings in a config. Everything that can fail comes before the one step that changes the incumbent. */
-  async #switchTo(config: Config): Promise<void> {
-    const { generations, launches, listeners, services, candidates, former } = this.#parts;
-    const { generation, change, logs, metrics, brought } = await candidates.bringUp(config);
+  async #switchTo(config: Config, earlier?: Code): Promise<void> {
+    const { generations, images, launches, listeners, services, candidates, former } = this.#parts;
+    const { generation, change, logs, metrics, brought } = await images.during(() =>
+      candidates.bringUp(config, earlier)
+    );
     const old = generations.promote(generation);
+    images.begin(generation);
     launches.forgetPrograms(brought);
     services.keep(logs, metrics);
     listeners.commit(change);
@@ -120,6 +137,25 @@ export class Supervisor {
     await runtime.follow(config);
   }
 
+  /**
+   * Brings a version back that has served, without a look at the project. Never throws.
+   *
+   * @param release its number; without one, what served before
+   */
+  rollback(release?: number): Promise<ReloadResult> {
+    this.#wanted = release;
+    return this.#operations.ask("rollback");
+  }
+
+  async #rollback(): Promise<void> {
+    const { history, images, listeners, manager, runtime } = this.#parts;
+    history.reloads++;
+    manager?.reloading();
+    const { config, code } = await images.find(this.#wanted);
+    runtime.requireSame(config);
+    await this.#switchTo(listeners.resolve(config), code);
+  }
+
   #tellReload(error: Error | undefined, ms: number): ReloadResult {
     const { generation, history, manager } = this.#parts;
     const result = history.tellReload(error, ms, generation);
@@ -139,12 +175,12 @@ export class Supervisor {
 
   async #upgrade(): Promise<void> {
     const { signal } = this.#operations;
-    const { file, generations, runtime } = this.#parts;
+    const { file, generations, images, runtime } = this.#parts;
     if (!generations.incumbent) throw new Error("it does not serve yet");
     await runtime.restore();
     runtime.requireSame(await this.#system.locateRuntime(file));
     const own = this.#system.ownProgram(file);
-    await rehearse(own, runtime.folder, signal);
+    await images.during(() => rehearse(own, runtime.folder, signal));
     await runtime.restore();
     log.info("upgrading", { generation: generations.last });
     this.#operations.mergeWaiting();
@@ -189,6 +225,11 @@ export class Supervisor {
   /** Has the log files opened anew. */
   reopen(): Promise<Answer> {
     return this.#parts.services.reopen(this.#parts.generations.incumbent?.config);
+  }
+
+  /** What `holdfast releases` shows. */
+  releases(): Release[] {
+    return this.#parts.images.list();
   }
 
   /** What `holdfast status` shows. */

@@ -8,29 +8,15 @@ import { locateRuntime, type RuntimePlace } from "../config/runtime_place.ts";
 import { spelledPath } from "../config/spelled_path.ts";
 import { readProcess } from "../os/file.ts";
 import { landlockAbi } from "../os/landlock.ts";
+import { HOLDFAST_FOLDER, loadPrograms, type OwnPrograms } from "../planner/programs.ts";
+import type { Code, ProcessCode } from "../sandbox/process_code.ts";
 import { type Command, type Commanded, denoCommand } from "../sandbox/worker_command.ts";
-import {
-  type CodeCache,
-  type CodeCacheOptions,
-  listCodeCaches,
-  openCodeCache,
-} from "./code_cache.ts";
 import { type ControlHandlers, type ControlServer, openControl } from "./control_server.ts";
 import { denoProgram, nextDenoProgram } from "./deno_program.ts";
 import { closeIn, giveUpPermissions } from "./narrow.ts";
 import type { ServiceBequest } from "./inheritance.ts";
 import { bindListener, type Listener } from "./listener.ts";
-import {
-  findCaches,
-  findDenoDir,
-  HOLDFAST_FOLDER,
-  loadPrograms,
-  makeFolders,
-  type Modules,
-  type OwnPrograms,
-  prepareApp,
-  type PrepareOptions,
-} from "./prepare.ts";
+import { makeFolders } from "./make_folders.ts";
 import { openProcessRecord, type ProcessRecord } from "./process_record.ts";
 import { makePrivateFolder, openRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
 import { ServiceManager } from "./service_manager.ts";
@@ -46,25 +32,23 @@ export interface System {
   locateRuntime(file: string): Promise<RuntimePlace>;
   /** The folder of the Holdfast that processes of this config run: of this one, or of a newer file. */
   holdfastOf(config: Config): string;
-  findDenoDir(config: Config): Promise<string>;
-  findCaches(denoDir: string): string[];
   openRuntimeFolder(folder: string, gid?: number): Promise<RuntimeFolder>;
   makePrivateFolder(folder: string, gid?: number): Promise<void>;
   /** @param folder where they may lie while they are made */
   loadPrograms(config: Config, folder: string): Promise<OwnPrograms>;
   openProcessRecord(folder: string): ProcessRecord;
   openControl(path: string, handlers: ControlHandlers, fd?: number): Promise<ControlServer>;
-  prepareApp(
-    config: Config,
-    denoDir: string,
-    options?: PrepareOptions,
-  ): Promise<Modules>;
-  openCodeCache(options: CodeCacheOptions): CodeCache;
-  /** Those that are in a runtime folder. */
-  listCodeCaches(runtime: string): string[];
+  /**
+   * Plans what the processes of a config run, and checks the config against it.
+   *
+   * @param plan plans it, where the code is not part of the program
+   */
+  planCode(config: Config, runtime: string | undefined, plan: () => Promise<Code>): Promise<Code>;
+  /** Whether the images of the runtime folder are this supervisor's to remove. */
+  readonly ownsImages: boolean;
   makeFolders(config: Config): Promise<void>;
   /** How a process of a config is started. */
-  commandOf(config: Config, who: Commanded, compartment: Compartment): Command;
+  commandOf(config: Config, who: Commanded, compartment: Compartment, code: ProcessCode): Command;
   landlockAbi(): number;
   bindListener(address: ListenAddress): Promise<Listener>;
   /** @param program of its thread, where it comes from no file */
@@ -108,18 +92,15 @@ export const realSystem: System = {
   loadConfig: (file) => loadConfig(file),
   locateRuntime,
   holdfastOf: () => HOLDFAST_FOLDER,
-  findDenoDir,
-  findCaches,
   openRuntimeFolder,
   makePrivateFolder,
   loadPrograms: (_, folder) => loadPrograms(folder),
   openProcessRecord,
   openControl,
-  prepareApp,
-  openCodeCache,
-  listCodeCaches,
+  planCode: (_config, _runtime, plan) => plan(),
+  ownsImages: true,
   makeFolders,
-  commandOf: (_, who, compartment) => denoCommand(denoProgram(), who, compartment),
+  commandOf: (_, _who, compartment, code) => denoCommand(denoProgram(), compartment, code),
   landlockAbi,
   bindListener,
   startSpawner,

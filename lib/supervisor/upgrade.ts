@@ -2,11 +2,11 @@
 import { HoldfastError } from "../base/error.ts";
 import type { BoundAddress } from "../config/config.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
-import { copyForExec, descriptorTarget, findDescriptors, replaceProgram } from "../os/exec.ts";
+import { copyForExec, findDescriptors, replaceProgram } from "../os/exec.ts";
 import { workingFolder } from "../config/spelled_path.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
-import { census } from "./census.ts";
+import { children } from "./child_table.ts";
 import type { ControlServer } from "./control_server.ts";
 import { type Inheritance, INHERITANCE_VARIABLE, type ServiceBequest } from "./inheritance.ts";
 import type { Listener } from "./listener.ts";
@@ -15,8 +15,6 @@ import type { System } from "./system.ts";
 
 /** What is left to the next supervisor. */
 export interface Estate extends Pick<Inheritance, "lastGeneration" | "lastWorker" | "upgrades"> {
-  /** Those of an upgrade before this one that have not ended yet. */
-  readonly former: Inheritance["residents"];
   readonly folder: string;
   readonly runtime: RuntimeFolder;
   readonly control: ControlServer;
@@ -45,26 +43,8 @@ export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate
       closeDescriptor(fd);
     }
   };
-  /**
-   * The thread of a process that ends may close what is its own at any moment: then there is nothing
-   * to keep. Another file may have its number by then.
-   */
-  const keepIfOpen = (fd: number, kind: "pipe:" | "socket:"): number[] => {
-    let copy: number;
-    try {
-      copy = copyForExec(fd);
-    } catch {
-      return [];
-    }
-    if (descriptorTarget(copy)?.startsWith(kind)) {
-      copies.push(copy);
-      return [copy];
-    }
-    closeDescriptor(copy);
-    return [];
-  };
   try {
-    const { folder, runtime, control, listeners, former, service, ...counts } = estate;
+    const { folder, runtime, control, listeners, service, ...counts } = estate;
     const [lock] = findDescriptors((target) => target === runtime.lockFile);
     if (lock === undefined) {
       throw new HoldfastError(`The lock ${runtime.lockFile} is not there any more`, {
@@ -76,9 +56,7 @@ export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate
     const inheritance: Inheritance = {
       pid: Deno.pid,
       runtime: folder,
-      // Before anything is copied, since a copy has the same target.
-      outputs: findDescriptors((target) => target.startsWith("pipe:"))
-        .flatMap((fd) => keepIfOpen(fd, "pipe:")),
+      outputs: [...children.values()].flatMap(({ ends }) => ends.outputs.map(keep)),
       lock: keep(lock),
       control: keepDuplicate(control.duplicate()),
       listeners: listeners.map(({ address, listener }) => ({
@@ -91,12 +69,10 @@ export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate
           passed: service.passed.map(({ fd, name }) => ({ fd: keep(fd), name })),
         },
       },
-      residents: [
-        ...former,
-        ...[...census].map(([pid, resident]) => ({ pid, ...resident })),
-      ].map(({ pid, role, ends }) => ({
+      residents: [...children].map(([pid, { role, ends: { channel, handOver } }]) => ({
         ...{ pid, role },
-        ends: ends.flatMap((fd) => keepIfOpen(fd, "socket:")),
+        // One of which the channel is closed has broken a rule, and ends.
+        ends: [channel, handOver].flatMap((fd) => fd === undefined ? [] : [keep(fd)]),
       })),
       // A worker of this release may not understand the next one.
       farewell: encodeFrame({ type: "drain", reason: "replaced" } satisfies ToWorker).toBase64(),

@@ -1,20 +1,24 @@
 /** One process that was spawned, a worker or a helper, as the supervisor's main thread sees it. */
 import { HoldfastError } from "../base/error.ts";
-import { escapeStranger } from "../base/escape.ts";
+import { escapeUntrusted } from "../base/escape.ts";
 import { log } from "../base/log.ts";
-import { enter, leave } from "./census.ts";
+import type { ExitStatus } from "../os/child.ts";
+import type { HandOverItem, SpawnerEvent, WorkerSignal } from "./child_event.ts";
+import { addChild, removeChild } from "./child_table.ts";
 import { type Role, roleText } from "../protocol/role.ts";
-import type { ToSupervisor, WorkerFigures } from "../protocol/to_supervisor.ts";
+import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { Heartbeat } from "./health.ts";
-import type { ExitStatus, HandOverItem, SpawnRequest, WorkerSignal } from "./spawner_message.ts";
-import type { Spawner, SpawnerEvent } from "./spawner.ts";
+import type { SpawnRequest } from "./spawner_message.ts";
+import type { ChildHandle, Spawner } from "./spawner.ts";
 
 /** Why a worker is no more. */
 export interface Death {
   readonly status: ExitStatus;
   /** What was wrong before it ended, if something was: its own words, a broken rule, a failed spawn. */
   readonly reason: string | undefined;
+  /** What to tell whoever asked for it, where it was not its own fault. */
+  readonly failure?: HoldfastError | undefined;
   /** After how many milliseconds. */
   readonly livedMs: number;
 }
@@ -44,14 +48,14 @@ export class WorkerProcess {
   readonly exited: Promise<Death>;
   /** Settles when it has said that it accepts no more, or has ended. */
   readonly stopped: Promise<void>;
-  readonly #spawner: Spawner;
+  readonly #child: ChildHandle;
   readonly #exit = Promise.withResolvers<Death>();
   readonly #stop = Promise.withResolvers<void>();
   readonly #onViolation: "replace" | "log";
   #pid: number | undefined;
   #confined = false;
   #denied = 0;
-  #figures: WorkerFigures = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
+  #figures: WorkerStats = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
   readonly #heartbeat = new Heartbeat(performance.now());
   #drained: MessageOf<"drained"> | undefined;
@@ -79,9 +83,7 @@ export class WorkerProcess {
     this.#onViolation = identity.onViolation;
     this.exited = this.#exit.promise;
     this.stopped = this.#stop.promise;
-    this.#spawner = spawner;
-    spawner.subscribe(this.id, (event) => this.#receive(event));
-    spawner.post({ type: "spawn", worker: this.id, request });
+    this.#child = spawner.spawn(request, (event) => this.#receive(event));
   }
 
   get pid(): number | undefined {
@@ -93,7 +95,7 @@ export class WorkerProcess {
     return this.#confined;
   }
 
-  get figures(): WorkerFigures {
+  get figures(): WorkerStats {
     return this.#figures;
   }
 
@@ -156,16 +158,16 @@ export class WorkerProcess {
   }
 
   command(command: ToWorker): void {
-    this.#spawner.post({ type: "command", worker: this.id, command });
+    this.#child.command(command);
   }
 
-  /** Hands descriptors over, which are the spawner's from here on. */
+  /** Hands descriptors over, which are not the caller's from here on. */
   handOver(items: readonly HandOverItem[]): void {
-    this.#spawner.post({ type: "hand_over", worker: this.id, items });
+    this.#child.handOver(items);
   }
 
   signal(signal: WorkerSignal): void {
-    if (this.alive) this.#spawner.post({ type: "signal", worker: this.id, signal });
+    if (this.alive) this.#child.signal(signal);
   }
 
   /** Kills it for something that it did. */
@@ -197,11 +199,12 @@ export class WorkerProcess {
    */
   failed(signal: AbortSignal, step = "it was ready"): Promise<never> {
     const died = this.exited.then((death) => {
-      throw new HoldfastError(`${this.displayName} ended before ${step}: ${describeDeath(death)}`, {
-        kind: "app",
-        code: "worker_died",
-        hint: "Its own lines are in the log just above",
-      });
+      throw death.failure ??
+        new HoldfastError(`${this.displayName} ended before ${step}: ${describeDeath(death)}`, {
+          kind: "app",
+          code: "worker_died",
+          hint: "Its own lines are in the log just above",
+        });
     });
     return Promise.race([died, aborted(signal)]);
   }
@@ -218,7 +221,12 @@ export class WorkerProcess {
       case "spawned":
         this.#pid = event.pid;
         this.#confined = event.confined;
-        enter(event.pid, { role: this.role, ends: event.ends });
+        addChild(event.pid, {
+          role: this.role,
+          get ends() {
+            return event.ends();
+          },
+        });
         break;
       case "message":
         this.#hear(event.message);
@@ -226,12 +234,12 @@ export class WorkerProcess {
       case "violation":
         // The one that an operator brings about, by a new release: its detail is ours, two numbers.
         this.#reason ??= event.rule === "version_mismatch"
-          ? escapeStranger(event.detail, 500)
+          ? escapeUntrusted(event.detail, 500)
           : `broke the rule ${event.rule}`;
         log.error("worker_violation", {
           ...who,
           rule: event.rule,
-          detail: escapeStranger(event.detail, 500),
+          detail: escapeUntrusted(event.detail, 500),
         });
         break;
       case "denied":
@@ -239,7 +247,7 @@ export class WorkerProcess {
         log.error(event.call.startsWith("exec") ? "exec_denied" : "call_denied", {
           ...who,
           call: event.call,
-          path: event.path === undefined ? null : escapeStranger(event.path, 256),
+          path: event.path === undefined ? null : escapeUntrusted(event.path, 256),
         });
         if (this.#onViolation === "replace" || this.#denied >= MAX_DENIED) {
           this.killFor(`tried ${event.call}`);
@@ -257,9 +265,12 @@ export class WorkerProcess {
         });
         break;
       case "exited":
-        if (this.#pid !== undefined) leave(this.#pid);
+        if (this.#pid !== undefined) removeChild(this.#pid);
         this.#reason ??= event.error;
-        this.#death = { status: event.status, reason: this.#reason, livedMs: this.ageMs };
+        this.#death = {
+          ...{ status: event.status, reason: this.#reason, livedMs: this.ageMs },
+          failure: event.failure,
+        };
         this.#exit.resolve(this.#death);
         this.#stop.resolve();
     }
@@ -273,7 +284,7 @@ export class WorkerProcess {
       this.#heartbeat.received();
       return;
     }
-    if (message.type === "failed") this.#reason ??= escapeStranger(message.reason, 1000);
+    if (message.type === "failed") this.#reason ??= escapeUntrusted(message.reason, 1000);
     if (message.type === "drained") this.#drained = message;
     if (message.type === "stopped") this.#stop.resolve();
     if (message.type === "accepting") {

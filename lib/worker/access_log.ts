@@ -1,7 +1,6 @@
 /**
- * A worker's part of the access log: a record of every answer, sent to the logger in batches. It
- * costs a worker neither time to wait nor memory without bound; a slow logger costs records, which
- * are counted.
+ * A worker's part of the access log: a record of every answer, sent to the logger in batches. It never
+ * waits and its memory is bounded; if the logger is slow, records are dropped and counted.
  */
 import {
   type AccessBatch,
@@ -16,13 +15,13 @@ import {
 } from "../protocol/access.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 
-/** How long a record waits for others to go with, in milliseconds. */
+/** How long a record waits for others to be sent with, in milliseconds. */
 export const BATCH_INTERVAL_MS = 100;
 
 /** Frames that wait for the logger; beyond it, records are dropped and counted. */
 export const MAX_WAITING_FRAMES = 64;
 
-/** What JSON makes of a record besides its texts; and of one UTF-16 code unit, at the most. */
+/** The most bytes of a record in JSON besides its texts, and of one UTF-16 code unit. */
 const BYTES_BESIDES = 320;
 const BYTES_PER_UNIT = 6;
 
@@ -33,8 +32,8 @@ const BYTES_PER_UNIT = 6;
  */
 export type SendFrame = (frame: Uint8Array) => boolean;
 
-/** What is known of a request when it comes. */
-export interface Asked {
+/** What is known of a request when it arrives. */
+export interface RequestFacts {
   readonly method: string;
   /** A URL, or a path with its query. */
   readonly target: string;
@@ -45,7 +44,7 @@ export interface Asked {
   readonly userAgent: string | null;
 }
 
-/** A request whose answer is not out yet. It is its own record: another object each would cost. */
+/** A request without a complete answer. It is also the record: a second object would cost time. */
 export class OpenRecord implements AccessRecord {
   readonly time: number = Date.now();
   readonly remote: string | null;
@@ -62,17 +61,17 @@ export class OpenRecord implements AccessRecord {
   readonly #startMs = performance.now();
   #ended = false;
 
-  constructor(log: AccessLog, asked: Asked) {
+  constructor(log: AccessLog, request: RequestFacts) {
     this.#log = log;
-    this.remote = asked.remote;
-    this.method = cut(asked.method, MAX_ACCESS_METHOD);
-    this.path = cut(toPath(asked.target), MAX_ACCESS_PATH);
-    this.protocol = asked.protocol;
-    this.referer = asked.referer && cut(asked.referer, MAX_ACCESS_REFERER);
-    this.userAgent = asked.userAgent && cut(asked.userAgent, MAX_ACCESS_USER_AGENT);
+    this.remote = request.remote;
+    this.method = cut(request.method, MAX_ACCESS_METHOD);
+    this.path = cut(toPath(request.target), MAX_ACCESS_PATH);
+    this.protocol = request.protocol;
+    this.referer = request.referer && cut(request.referer, MAX_ACCESS_REFERER);
+    this.userAgent = request.userAgent && cut(request.userAgent, MAX_ACCESS_USER_AGENT);
   }
 
-  /** Tells what the app answered; its body is still to come. */
+  /** Records the app's status; the body is still to come. */
   answer(status: number): void {
     this.status = status;
   }
@@ -85,7 +84,7 @@ export class OpenRecord implements AccessRecord {
   end(how: "whole" | "cut", bytes: number | null): void {
     if (this.#ended) return;
     this.#ended = true;
-    // Microseconds: more digits cost more than they tell.
+    // Microseconds are precise enough, and shorter.
     this.durationMs = Math.round((performance.now() - this.#startMs) * 1000) / 1000;
     this.bytes = bytes;
     this.cut = how === "cut";
@@ -98,7 +97,7 @@ function cut(text: string, limit: number): string {
 }
 
 export class AccessLog {
-  /** Whether referer and user agent are worth asking for, which costs the native engine time. */
+  /** Whether to read referer and user agent, which costs the native engine time. */
   readonly headers: "kept" | "left";
   readonly #open = new Set<OpenRecord>();
   #ended: OpenRecord[] = [];
@@ -119,8 +118,8 @@ export class AccessLog {
   }
 
   /**
-   * Sends what there is, requests without an answer as cut ones, and sends nothing more. To be called
-   * at the end of the drain, and when the lane has ended.
+   * Sends all records, requests without an answer as cut ones, and then nothing more. To be called at the
+   * end of the drain, and when the lane has ended.
    */
   detach(): void {
     for (const record of this.#open) record.end("cut", null);
@@ -132,11 +131,11 @@ export class AccessLog {
   }
 
   /** Begins the record of a request. */
-  begin(asked: Asked): OpenRecord {
-    return new OpenRecord(this, asked);
+  begin(request: RequestFacts): OpenRecord {
+    return new OpenRecord(this, request);
   }
 
-  /** Remembers a record whose answer takes its time, so that an end of the worker does not lose it. */
+  /** Keeps a record whose answer takes long, so that it is not lost if the worker ends. */
   keep(record: OpenRecord): void {
     this.#open.add(record);
   }
@@ -178,7 +177,7 @@ export class AccessLog {
   }
 }
 
-/** As many records a frame as fit for sure. */
+/** Splits records into frames that are sure to fit. */
 function* split(records: AccessRecord[]): Generator<AccessRecord[]> {
   let batch: AccessRecord[] = [];
   let bytes = 0;
@@ -198,7 +197,7 @@ function* split(records: AccessRecord[]): Generator<AccessRecord[]> {
   yield batch;
 }
 
-/** What a record says of a client's address; it is the same for all requests of a connection. */
+/** A client's address in a record; the same for all requests of a connection. */
 export function remoteName(address: Deno.Addr): string | null {
   // The client of a Unix socket has no address; the text is nginx's.
   if (!("hostname" in address)) return "unix:";

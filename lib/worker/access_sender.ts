@@ -1,9 +1,9 @@
-/** Sends a worker's access records over the lane to the logger that lives at the moment. */
+/** Sends a worker's access records over the lane to the current logger. */
 import net from "node:net";
 import { MAX_ACCESS_FRAME_BYTES } from "../protocol/access.ts";
 import { AccessLog } from "./access_log.ts";
 
-/** How long the last records may take to be with the kernel. */
+/** How long writing the last records to the kernel may take. */
 const LAST_RECORDS_MS = 1_000;
 
 export class AccessSender {
@@ -15,11 +15,11 @@ export class AccessSender {
     this.log = new AccessLog(extent === "long" ? "kept" : "left");
   }
 
-  /** Takes a lane that was handed over: the one before has ended, or will. */
+  /** Takes a new lane: the previous one has ended, or will. */
   take(handle: unknown): void {
     const socket = new net.Socket({ handle, readable: true, writable: true } as never);
     this.#socket = socket;
-    // The logger says nothing; what comes all the same is thrown away.
+    // The logger sends nothing; anything that arrives is discarded.
     socket.resume();
     socket.on("error", () => {});
     socket.on("close", () => {
@@ -34,7 +34,7 @@ export class AccessSender {
     });
   }
 
-  /** Sends what there is, and ends the lane. */
+  /** Sends all records, and ends the lane. */
   async finish(): Promise<void> {
     this.log.detach();
     const socket = this.#socket;

@@ -1,4 +1,4 @@
-/** What the worker layer does to an app's answer, on either engine. */
+/** What the worker changes in an app's answer, on either engine. */
 import type { Fetcher, ServeInfo } from "./app.ts";
 import { HelperError } from "../helper/mod.ts";
 import { describeError, report } from "../child/report.ts";
@@ -6,12 +6,12 @@ import { copyResponse } from "./response_body.ts";
 import type { Traffic } from "./traffic.ts";
 
 /**
- * The answer when the app's handler throws; the client learns nothing of why.
+ * The answer when the app's handler throws; it does not tell the client why.
  *
  * @param request what it was asked, where that is known
  */
 export function answerForError(error: unknown, request?: Request): Response {
-  // Trouble that passes by itself is nobody's fault: the client is to come again.
+  // An error that passes by itself: the client should try again.
   if (error instanceof HelperError && error.passing) return error.getResponse();
   // The runtime takes any Host, also one with which no app can read the URL.
   if (request && !URL.canParse(request.url)) return refuseRequest();
@@ -19,12 +19,12 @@ export function answerForError(error: unknown, request?: Request): Response {
   return new Response("Internal Server Error", { status: 500 });
 }
 
-/** The answer to what is no request that an app could read. */
+/** The answer to a request that no app could read. */
 export function refuseRequest(): Response {
   return new Response(null, { status: 400, headers: { connection: "close" } });
 }
 
-/** Asks the app. What it throws at once becomes an answer; what it promises is yet to be judged. */
+/** Calls the app. An error becomes an answer; a promise is checked later. */
 export function ask(
   fetcher: Fetcher,
   request: Request,
@@ -40,7 +40,7 @@ export function ask(
   }
 }
 
-/** Judges what an app's promise came to. */
+/** Checks the result of an app's promise. */
 export function requireResponse(answer: unknown): Response {
   return answer instanceof Response
     ? answer
@@ -73,8 +73,8 @@ export function withConnectionClose(response: Response): Response {
 }
 
 /**
- * Lets an endless event stream end between two chunks when the drain begins. An EventSource then
- * comes back by itself, with its Last-Event-ID, and meets a new worker.
+ * Ends an endless event stream between two chunks when the drain begins. An EventSource then reconnects by
+ * itself, with its Last-Event-ID, to a new worker.
  */
 export function endEventsAtDrain(response: Response, traffic: Traffic): Response {
   // The body last: asking for it makes the runtime build a stream around what it has whole.

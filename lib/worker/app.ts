@@ -1,9 +1,9 @@
 /** The app contract: what a module must export to be served. */
 
-/** Where a request came from and when its answer is out, as `Deno.serve` tells its handler. */
+/** Where a request came from and when its answer is complete, as in `Deno.serve`. */
 export type ServeInfo = Deno.ServeHandlerInfo<Deno.NetAddr | Deno.UnixAddr>;
 
-/** The default export of an app's module, as Hono, Deno and Workers have it. */
+/** The default export of an app's module, as in Hono, Deno and Workers. */
 export interface Fetcher {
   fetch(request: Request, info: ServeInfo): Response | Promise<Response>;
 }
@@ -33,7 +33,7 @@ export function toApp(module: Record<string, unknown>): App {
   const hook = (name: "open" | "close") => {
     const value = module[name];
     if (value !== undefined && typeof value !== "function") {
-      throw new TypeError(`The app's export ${name} is no function but ${typeof value}`);
+      throw new TypeError(`The app's export ${name} is not a function but ${typeof value}`);
     }
     return async () => {
       await (value as (() => unknown) | undefined)?.();

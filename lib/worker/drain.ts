@@ -1,19 +1,19 @@
-/** The end of a worker: stop accepting, finish what is in flight, close what is idle. */
+/** The drain of a worker: stop accepting, finish requests in flight, close idle connections. */
 import type { Acceptor } from "./engine.ts";
 import type { Traffic } from "./traffic.ts";
 
-/** How often the connections are looked at. */
+/** How often the connections are checked. */
 const LOOK_INTERVAL_MS = 25;
 
-/** How a drain went. */
+/** The result of a drain. */
 export interface Drained {
-  /** Requests answered from its beginning on. */
+  /** Requests answered since it began. */
   readonly answered: number;
   /** Connections that the deadline cut. */
   readonly cut: number;
 }
 
-/** How long a drain waits for what. */
+/** The time limits of a drain. */
 export interface DrainLimits {
   /** How long an idle connection stays open, for a client that is about to write. */
   readonly idleGraceMs: number;
@@ -21,7 +21,7 @@ export interface DrainLimits {
   readonly drainDeadlineMs: number;
 }
 
-/** Stops accepting; streams without an end are told that a drain begins. */
+/** Stops accepting, and tells endless streams that the drain begins. */
 export function stopAccepting(acceptors: readonly Acceptor[], traffic: Traffic): void {
   for (const acceptor of acceptors) acceptor.stop();
   traffic.startDrain();
@@ -44,10 +44,11 @@ export async function drain(
     if (nowMs - startMs >= drainDeadlineMs) break;
     for (const connection of traffic.connections) {
       const idleMs = nowMs - Math.max(startMs, connection.idleSinceMs);
-      const idle = connection.inFlight === 0 && (connection.told || idleMs >= idleGraceMs);
-      const overstays = connection.told && !connection.uploading &&
+      const idle = connection.inFlight === 0 &&
+        (connection.closeAnnounced || idleMs >= idleGraceMs);
+      const pastGrace = connection.closeAnnounced && !connection.uploading &&
         nowMs - startMs >= idleGraceMs;
-      if (idle || overstays) connection.close();
+      if (idle || pastGrace) connection.close();
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL_MS));
   }

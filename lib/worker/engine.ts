@@ -18,7 +18,7 @@ export interface ServeOptions {
   readonly address: string;
   readonly fetcher: Fetcher;
   readonly traffic: Traffic;
-  /** Told of every answer, if there is to be an access log. */
+  /** Gets a record of every answer, if there is an access log. */
   readonly access?: AccessLog | undefined;
 }
 

@@ -1,37 +1,37 @@
-/** A worker's end of a lane to one instance of a helper. The instance may say anything. */
+/** A worker's end of a lane to one instance of a helper. The instance is not trusted. */
 import { Lane } from "../child/lane.ts";
 import { report } from "../child/report.ts";
 import { HelperError, type HelperErrorCode } from "../helper/mod.ts";
 import {
   type CallFrame,
-  CannotCross,
-  type Carrying,
   decodeHead,
   decodeJson,
+  deserialize,
   encodeHead,
   Failure,
   HelloMethods,
   MAX_LANE_BYTES,
   MAX_LANE_CALLS,
-  putTogether,
+  NotSerializable,
   ResultHead,
+  type WireValue,
 } from "../protocol/call.ts";
 import { Violation } from "../protocol/violation.ts";
 
-/** Told what becomes of an instance. */
+/** Events of an instance. */
 export interface HelperLaneEvents {
-  /** It has said which methods it has: from here on it may be called. */
+  /** It has sent its methods: from here on it may be called. */
   opened(): void;
   /** A call is over. */
   freed(): void;
   closed(): void;
 }
 
-/** A call that waits for its answer, or that nobody waits for and whose answer is still to come. */
+/** A call whose answer has not come yet, whether or not the caller still waits for it. */
 interface Pending {
   resolve(value: unknown): void;
   reject(error: unknown): void;
-  /** Of its frame. */
+  /** The size of its frame. */
   readonly bytes: number;
   /** Streams of its answer that are still being read. */
   streams: number;
@@ -59,7 +59,7 @@ export class HelperLane {
     });
   }
 
-  /** Calls that the instance has not answered yet, with those that were given up. */
+  /** Calls that the instance has not answered yet, including abandoned ones. */
   get calls(): number {
     return this.#pending.size;
   }
@@ -82,7 +82,7 @@ export class HelperLane {
    */
   async call(
     method: string,
-    { value, parts, bytes, streams }: Carrying,
+    { value, parts, bytes, streams }: WireValue,
     timeoutMs: number,
     signal: AbortSignal,
   ): Promise<unknown> {
@@ -95,8 +95,8 @@ export class HelperLane {
     try {
       head = encodeHead({ method, timeoutMs, value, parts }, bytes);
     } catch (error) {
-      if (!(error instanceof CannotCross)) throw error;
-      throw this.#error("helper_bad_input", `The input cannot cross: ${error.message}`);
+      if (!(error instanceof NotSerializable)) throw error;
+      throw this.#error("helper_bad_input", `The input cannot be sent: ${error.message}`);
     }
     const id = this.#nextId();
     const length = head.reduce((sum, { length }) => sum + length, 0);
@@ -136,7 +136,7 @@ export class HelperLane {
   #giveUp(id: number, reason: unknown): void {
     const pending = this.#pending.get(id);
     if (!pending) return;
-    // Its answer is still to come, and counts as work of the instance until then.
+    // It counts as work of the instance until its answer has come.
     this.#lane.send("cancel", id);
     this.#lane.endStreams(id, reason as Error);
     pending.reject(reason);
@@ -162,7 +162,7 @@ export class HelperLane {
   #takeResult(id: number, pending: Pending, payload: Uint8Array<ArrayBuffer>): void {
     const { head, rest } = decodeHead(ResultHead, payload);
     pending.answered = true;
-    const value = putTogether(head, rest, (stream) => {
+    const value = deserialize(head, rest, (stream) => {
       pending.streams++;
       return this.#lane.receiveStream(id, stream, (by) => {
         pending.abandoned ||= by === "reader";

@@ -1,4 +1,4 @@
-/** The app's side of helpers: finds a living instance for each call, and gives calls up in time. */
+/** The app's side of helpers: finds a running instance for each call, and enforces timeouts. */
 import type { Handed } from "../child/hand_over.ts";
 import {
   type CallOptions,
@@ -9,14 +9,14 @@ import {
   HelperError,
   type Methods,
 } from "../helper/mod.ts";
-import { CannotCross, takeApart } from "../protocol/call.ts";
-import type { Duty } from "../protocol/to_worker.ts";
+import { NotSerializable, serialize } from "../protocol/call.ts";
+import type { RoleConfig } from "../protocol/to_worker.ts";
 import { HelperLane } from "./helper_lane.ts";
 
 /** How many calls of one helper may wait or be in flight; more would only wait longer. */
 const MAX_CALLS = 256;
 
-type HelperFacts = Extract<Duty, { role: "worker" }>["helpers"][number];
+type HelperFacts = Extract<RoleConfig, { role: "worker" }>["helpers"][number];
 
 /** Every helper of the config. */
 export class Helpers {
@@ -26,7 +26,7 @@ export class Helpers {
     this.#pools = new Map(helpers.map((facts) => [facts.name, new HelperPool(facts)]));
   }
 
-  /** Takes a lane that was handed over. */
+  /** Takes a new lane. */
   take({ message, handle }: Handed): void {
     if (message.type !== "helper_lane") throw new Error(`Was handed a ${message.type}`);
     const pool = this.#pools.get(message.helper);
@@ -34,8 +34,8 @@ export class Helpers {
     pool.add(handle);
   }
 
-  /** Lets what an app imports find the helpers. */
-  offer(): void {
+  /** Makes the helpers available to the module that an app imports. */
+  install(): void {
     const make: ClientMaker = (name, contract) => this.client(name, contract);
     Object.defineProperty(globalThis, CLIENTS, { value: make });
   }
@@ -66,7 +66,7 @@ class HelperPool {
   readonly name: string;
   readonly #timeoutMs: number;
   readonly #lanes = new Set<HelperLane>();
-  /** Calls that wait for an instance, the first first. */
+  /** Calls that wait for an instance, in order. */
   readonly #waiting = new Set<() => void>();
   #calls = 0;
 
@@ -107,7 +107,11 @@ class HelperPool {
     const signal = given ? AbortSignal.any([given, over.signal]) : over.signal;
     this.#calls++;
     try {
-      return await this.#judge(method, await this.#try(method, input, limitMs, signal), contract);
+      return await this.#checkContract(
+        method,
+        await this.#try(method, input, limitMs, signal),
+        contract,
+      );
     } finally {
       this.#calls--;
       clearTimeout(timer);
@@ -121,39 +125,39 @@ class HelperPool {
     signal: AbortSignal,
   ): Promise<unknown> {
     const endMs = performance.now() + limitMs;
-    const carrying = this.#takeApart(input);
+    const carrying = this.#serialize(input);
     for (let tries = 1;; tries++) {
       let lane: HelperLane | undefined;
-      // Looked for and taken in one go, or all that come at once would take the same.
+      // Found and taken without an await, or simultaneous calls would all take the same.
       while (!(lane = this.#leastBusy())) await this.#turn(signal);
       const leftMs = Math.max(1, Math.round(endMs - performance.now()));
       try {
         return await lane.call(method, carrying, leftMs, signal);
       } catch (error) {
         const lost = error instanceof HelperError && error.code === "helper_lost";
-        // A stream was read already, by the one that died.
+        // The instance that died has read some of the stream.
         const again = lost && tries === 1 && lane.isSafe(method) && carrying.streams.length === 0;
         if (!again) throw error;
       }
     }
   }
 
-  #takeApart(input: unknown) {
+  #serialize(input: unknown) {
     try {
-      return takeApart(input);
+      return serialize(input);
     } catch (error) {
-      if (!(error instanceof CannotCross)) throw error;
-      throw this.#error("helper_bad_input", `The input cannot cross: ${error.message}`);
+      if (!(error instanceof NotSerializable)) throw error;
+      throw this.#error("helper_bad_input", `The input cannot be sent: ${error.message}`);
     }
   }
 
-  /** The instance that has least to do, if one lives that takes more. */
+  /** The instance with the fewest calls that takes more, if there is one. */
   #leastBusy(): HelperLane | undefined {
     const [first, ...others] = [...this.#lanes].filter(({ full }) => !full);
     return others.reduce((best, lane) => lane.calls < best!.calls ? lane : best, first);
   }
 
-  /** Waits until it is worth another look. */
+  /** Waits until an instance may be free. */
   async #turn(signal: AbortSignal): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const aborted = () => reject(this.#unavailable(signal.reason));
@@ -177,13 +181,17 @@ class HelperPool {
     wake();
   }
 
-  /** A deadline that was over while nobody could be asked says so. */
+  /** Says if there was no instance until the deadline. */
   #unavailable(reason: unknown): unknown {
     if (!(reason instanceof HelperError) || this.#lanes.size > 0) return reason;
     return this.#error("helper_unavailable", `No instance of ${this.name} lives`);
   }
 
-  async #judge(method: string, output: unknown, contract: Contract<Methods>): Promise<unknown> {
+  async #checkContract(
+    method: string,
+    output: unknown,
+    contract: Contract<Methods>,
+  ): Promise<unknown> {
     const schema = Object.hasOwn(contract, method) ? contract[method]?.output : undefined;
     if (!schema) return output;
     const result = await schema["~standard"].validate(output);

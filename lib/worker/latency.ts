@@ -1,20 +1,20 @@
-/** How long the app takes to answer, as a histogram: a worker of a config without metrics has none. */
+/** A histogram of how long the app takes to answer; only if the config has metrics. */
 import { type Latency, LATENCY_BOUNDS_S, LATENCY_BUCKETS } from "../protocol/latency.ts";
 import type { Fetcher } from "./app.ts";
 
 const BOUNDS_MS = LATENCY_BOUNDS_S.map((seconds) => seconds * 1000);
 
 /**
- * Counts each answer by the time from when the app was asked until its Response was there, or its
- * failure. What a body takes after that is not in it: the client's pace would be, and the hours of an
- * endless stream. So both engines tell the same, and no Response is asked what would unfold it.
+ * Counts each answer by the time from the call of the app until its Response, or its failure. The body is
+ * not included, since it depends on the client's pace and streams may be endless. So both engines measure
+ * the same, without reading the Response.
  */
 export class LatencyHistogram {
   readonly #counts: number[] = new Array(LATENCY_BUCKETS).fill(0);
   #sumMs = 0;
 
   /** The same app, timed. */
-  of(fetcher: Fetcher): Fetcher {
+  wrap(fetcher: Fetcher): Fetcher {
     return {
       fetch: (request, info) => {
         const startMs = performance.now();
@@ -24,7 +24,7 @@ export class LatencyHistogram {
         } finally {
           if (answer instanceof Promise) {
             const end = () => this.#add(performance.now() - startMs);
-            // Beside the engine, not before it: it awaits what the app gave, and not one promise more.
+            // In parallel to the engine, which awaits the app's promise itself: no extra delay.
             answer.then(end, end);
           } else this.#add(performance.now() - startMs);
         }
@@ -33,7 +33,7 @@ export class LatencyHistogram {
   }
 
   figures(): Latency {
-    // Microseconds: more digits tell nothing.
+    // Microseconds are precise enough.
     return { counts: [...this.#counts], sumMs: Math.round(this.#sumMs * 1000) / 1000 };
   }
 

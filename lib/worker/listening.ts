@@ -1,11 +1,11 @@
-/** An app that listens itself is told what it is to do instead. */
+/** Tells an app that listens itself what to do instead. */
 import net from "node:net";
 
 const ADVICE = "Holdfast listens for the app. Export what answers requests, as in " +
   "`export default app` or `export default { fetch: handler }`; what starts a server belongs into " +
   "`if (import.meta.main)`";
 
-/** Has whatever would listen, and may not, say what an app exports. To be called before it is loaded. */
+/** Makes calls that listen fail with advice on what to export. To be called before the app is loaded. */
 export function explainListening(): void {
   for (const name of ["serve", "listen", "listenTls"] as const) {
     const listen = Deno[name] as (...all: unknown[]) => unknown;
@@ -42,7 +42,7 @@ function explaining<Result>(act: () => Result): Result {
   }
 }
 
-/** Adds the advice to an error that says that something may not be done. */
+/** Adds the advice to a permission error. */
 function explain(error: unknown): void {
   const refused = error instanceof Deno.errors.NotCapable ||
     error instanceof Deno.errors.PermissionDenied ||

@@ -1,7 +1,7 @@
 /**
- * The fast engine: Deno's own HTTP server, one instance a connection, over connections that were
- * accepted from a handed-over listener. Everything in here that is internal to Deno is looked up by
- * `detectNative`; where it is missing, the node engine serves.
+ * The fast engine: Deno's own HTTP server, one instance per connection, over connections accepted from a
+ * listener of the supervisor. `detectNative` looks up the internal API of Deno that it uses; without that,
+ * the node engine serves.
  */
 import { type AccessLog, type OpenRecord, remoteName } from "./access_log.ts";
 import type { Fetcher, ServeInfo } from "./app.ts";
@@ -49,22 +49,22 @@ interface Internals {
   ): HttpServer;
 }
 
-/** What the kernel keeps for us while no worker accepts; `net.core.somaxconn` caps it. */
+/** The kernel's queue of connections to be accepted; `net.core.somaxconn` caps it. */
 const BACKLOG = 511;
 
 /** Methods whose requests have no body that a close could break. */
 const BODILESS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
-/** What a request gets that is not to be answered: its connection ends. */
+/** Returned for a request that gets no answer: its connection ends. */
 const NEVER = new Promise<Response>(() => {});
 
 const CONNECTION = Symbol("connection");
 type TrackedRequest = Request & { [CONNECTION]?: NativeConnection };
 
 /**
- * Looks for the internal API, on this runtime.
+ * Looks up the internal API of this runtime.
  *
- * @returns nothing where it is missing or has changed
+ * @returns nothing if it is missing or has changed
  */
 export function detectNative(): Internals | undefined {
   const runtime = Deno as unknown as Record<PropertyKey, unknown>;
@@ -85,14 +85,14 @@ export function isNativeHandle(handle: unknown): handle is TcpHandle {
 const BACKING_SLOT = findSlot("[[resourceBacking]]", new ReadableStream());
 
 /**
- * Serves as `handle` does and records each answer. Of an answer that leaves whole at once nothing is
- * asked that would take it off the runtime's fast path, and nothing is awaited.
+ * Serves like `handle` and records each answer. For an answer that is sent whole at once, it reads nothing
+ * that would leave the runtime's fast path, and awaits nothing.
  */
 function recording(handle: Handler, access: AccessLog): Handler {
   const headersKept = access.headers === "kept";
   let remote: string | null | undefined;
   return (request, info) => {
-    // Asked before the app gets the request: when the answer is out, the runtime has forgotten it.
+    // Read before the app gets the request: after the answer, the runtime has dropped it.
     const { method } = request;
     const record = access.begin({
       method,
@@ -128,7 +128,7 @@ function recordAnswer(
   record.answer(response.bodyUsed ? 500 : response.status);
   const stream = method === "HEAD" ? undefined : scriptStream(response);
   if (stream === undefined) {
-    // It is resolved as well when the client went away.
+    // It also resolves when the client went away.
     info.completed.then(() => record.end("whole", bytes), () => record.end("cut", null));
     return response;
   }
@@ -137,7 +137,7 @@ function recordAnswer(
 
 /**
  * The stream that JavaScript makes the body of. Another one, such as a file's, the runtime reads by
- * itself, and faster than anybody who would look on.
+ * itself, and faster than code that watched it could be.
  */
 function scriptStream(response: Response): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
   const inner = innerOf(response);
@@ -155,7 +155,7 @@ class NativeConnection implements Connection {
   readonly #traffic: Traffic;
   /** Requests in flight that may have a body. */
   #uploads = 0;
-  told = false;
+  closeAnnounced = false;
   /** The resource of this connection's HTTP server. */
   readonly #rid: number;
   readonly #core: Internals["core"];
@@ -168,11 +168,11 @@ class NativeConnection implements Connection {
   }
 
   readonly handle: Handler = (request, info) => {
-    if (this.told && this.#mustEnd(request)) return NEVER;
+    if (this.closeAnnounced && this.#mustEnd(request)) return NEVER;
     (request as TrackedRequest)[CONNECTION] = this;
     const traffic = this.#traffic;
     const answer = ask(this.#fetcher, request, info);
-    // The common answer comes at once and leaves whole: nobody can see it in flight, and there is
+    // The common answer comes at once and leaves whole: it is never in flight, and there is
     // nothing to wait for and nothing to change.
     if (answer instanceof Response && !traffic.draining && isWhole(answer)) {
       traffic.answered++;
@@ -196,22 +196,22 @@ class NativeConnection implements Connection {
   };
 
   /**
-   * Closes the HTTP server's resource, and what has its number by now is nothing else: no more comes
-   * of the connection, and a WebSocket on it stays.
+   * Closes the HTTP server's resource, and only that, even if its number was reused: no more requests come
+   * on the connection, and a WebSocket on it stays.
    */
   letGo(): void {
     if (this.#core.resources()[this.#rid] === "http") this.#core.tryClose(this.#rid);
   }
 
   close(): void {
-    // `finished` tells when it is over; a failure here means that it already is.
+    // `finished` resolves when it is over; a failure here means that it already is.
     this.server?.shutdown().catch(() => {});
   }
 
   /**
    * Ends the connection at a request that its client had sent before it read that this is the end.
-   * RFC 9112, 9.6: it takes what has no answer for not done, and may send it again to another worker.
-   * HTTP/2, whose requests have no Host, is told otherwise and asks on.
+   * RFC 9112, 9.6: it treats requests without an answer as not done, and may send them to another worker.
+   * HTTP/2, whose requests have no Host, uses another signal and goes on.
    */
   #mustEnd(request: Request): boolean {
     if (this.inFlight > 0 || !request.headers.has("host")) return false;
@@ -227,7 +227,7 @@ class NativeConnection implements Connection {
     info.completed.then(done, done);
     const answer = endEventsAtDrain(response, this.#traffic);
     if (!this.#traffic.draining) return answer;
-    this.told = true;
+    this.closeAnnounced = true;
     return withConnectionClose(answer);
   }
 

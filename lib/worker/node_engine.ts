@@ -1,6 +1,6 @@
 /**
- * The portable engine, over `node:http`: public API only, about half as fast. It serves what the
- * native engine cannot: listeners on Unix sockets, and runtimes without the internal API.
+ * The engine over `node:http`: nearly only public API, about a third as fast as the native one. It serves
+ * what that cannot: listeners on Unix sockets, and runtimes without the internal API.
  */
 import http from "node:http";
 import net from "node:net";
@@ -20,36 +20,36 @@ import { keepServing } from "../base/keep_accepting.ts";
 import { headersOf, lengthOfBody } from "./response_body.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 
-/** As long as the native engine takes a request's line and headers, and as many header lines. */
+/** The native engine's limits for a request's line and headers, and for the number of header lines. */
 const MAX_HEAD_BYTES = 65_536;
 const MAX_HEADER_LINES = 128;
 
-/** How many requests of a connection may wait for their turn; nobody sends so many before an answer. */
+/** How many requests of a connection may wait for their turn; real clients send far fewer. */
 const MAX_WAITING = 10_000;
 
-/** What the native engine says of what is no request. */
+/** The native engine's answer to an invalid request. */
 const BAD_REQUEST = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /** Answers that never have a body. */
 const NO_LENGTH: ReadonlySet<number> = new Set([101, 204, 304]);
 
-/** How long an idle connection is kept, as nginx has it; browsers give up earlier. */
+/** How long an idle connection is kept, as in nginx; browsers close earlier. */
 const KEEP_ALIVE_MS = 75_000;
 
 class NodeConnection implements Connection {
   inFlight = 0;
   idleSinceMs = performance.now();
-  /** node:http itself closes a connection that was told, when the answer is out. */
-  readonly told = false;
-  /** Whether the answer that is under way is its last one. */
+  /** node:http itself closes the connection after an answer that announces it. */
+  readonly closeAnnounced = false;
+  /** Whether the current answer is the last one. */
   ending = false;
   readonly uploading = false;
-  /** The request that came last. */
+  /** The latest request. */
   last: http.IncomingMessage | undefined;
   readonly #socket: net.Socket;
   readonly #traffic: Traffic;
   #turn: Promise<void> = Promise.resolve();
-  /** Requests that came before the answer to another one was out. */
+  /** Requests that arrived before an earlier one was answered. */
   #waiting = 0;
 
   constructor(socket: net.Socket, traffic: Traffic) {
@@ -58,12 +58,12 @@ class NodeConnection implements Connection {
   }
 
   /**
-   * Answers one request after the other, as the native engine does: node:http gives out all that a
-   * client sends, and sends nothing more after an answer that says `Connection: close`. What was not
-   * answered must not have been done.
+   * Answers one request after the other, like the native engine: node:http emits all that a client sends,
+   * but sends nothing after an answer with `Connection: close`. A request without an answer must not have
+   * been carried out.
    */
   inTurn(answer: () => Promise<void>): void {
-    // Deno's node:http reads on, whatever it is told.
+    // Deno's node:http keeps reading; it cannot be stopped.
     if (this.#waiting === MAX_WAITING) return void this.#socket.destroy();
     this.#waiting++;
     this.#turn = this.#turn.then(async () => {
@@ -72,7 +72,7 @@ class NodeConnection implements Connection {
     });
   }
 
-  /** Forgets the connection: it has ended, or become something else. */
+  /** Removes the connection: it has ended, or was upgraded. */
   release(): void {
     this.#traffic.connections.delete(this);
   }
@@ -97,7 +97,7 @@ export function createNodeEngine(): Engine {
     upgrade: {
       // Deno.upgradeWebSocket takes the socket of node:http's "upgrade" event by these options.
       options: (request) => upgrades.get(request) ?? {},
-      // The runtime has taken the socket's stream, so that its end will never be heard of here.
+      // The runtime has taken the socket's stream, so no event will report its end.
       onOpen: (request) => {
         const socket = upgrades.get(request)?.socket;
         if (socket) connections.get(socket)?.release();
@@ -159,7 +159,7 @@ function serve(
     } finally {
       completed.done();
       record?.end(upgraded || outgoing.writableFinished ? "whole" : "cut", sent.bytes);
-      // What the app left unread stands before the next request.
+      // A body that the app did not read is in front of the next request.
       if (!incoming.complete) incoming.resume();
     }
   };
@@ -180,13 +180,13 @@ function serve(
       requestTimeout: 0,
       maxHeaderSize: MAX_HEAD_BYTES,
       requireHostHeader: false,
-      // Anything else that a request offers to become is no reason not to answer it.
+      // An upgrade to anything else is ignored, and the request answered.
       shouldUpgradeCallback: ({ headers }: http.IncomingMessage) =>
         headers.upgrade?.toLowerCase() === "websocket",
     } as http.ServerOptions,
     (incoming, outgoing) => inTurn(incoming, outgoing),
   );
-  // One more than are taken, so that too many show; the others would be left out silently.
+  // One more than the limit, to detect too many; node:http would drop the others silently.
   server.maxHeadersCount = MAX_HEADER_LINES + 1;
   server.on("checkContinue", (incoming: http.IncomingMessage, outgoing: http.ServerResponse) => {
     if (mayHaveBody(incoming)) outgoing.writeContinue();
@@ -195,14 +195,14 @@ function serve(
   server.on("checkExpectation", inTurn);
   server.on("clientError", (_error: Error, socket: net.Socket) => {
     const connection = connections.get(socket)!;
-    // What came whole before is answered; what broke in the middle of its body cannot be.
+    // Requests that arrived whole are answered; one that broke in its body cannot be.
     if (!socket.writable || connection.last?.complete === false) socket.destroy();
     else connection.inTurn(() => Promise.resolve(void socket.end(BAD_REQUEST)));
   });
   // It never listens itself, and Deno destroys a connection after the answer when the server does not
   // (denoland/deno#35609).
   Object.defineProperty(server, "listening", { value: true });
-  // node:http lets go of the connection here, whatever it was asked to become.
+  // node:http releases the connection here, whatever the upgrade is to.
   const letGo = (incoming: http.IncomingMessage, socket: net.Socket) => {
     const outgoing = new http.ServerResponse(incoming);
     outgoing.assignSocket(socket);
@@ -210,7 +210,7 @@ function serve(
     return outgoing;
   };
   server.on("upgrade", (incoming: http.IncomingMessage, socket: net.Socket, head: Uint8Array) => {
-    // What is read from here on is lost: the WebSocket takes the stream and the head, and no more.
+    // Data read from here on is lost: the WebSocket takes only the stream and the head.
     stopReading(socket);
     inTurn(incoming, letGo(incoming, socket), { socket, head });
   });
@@ -220,7 +220,7 @@ function serve(
     inTurn(incoming, outgoing);
   });
 
-  // This one accepts and the other parses, so that a drain can stop the one without the other.
+  // One server accepts and the other parses, so that a drain can stop accepting alone.
   const makeAcceptor = () =>
     net.createServer({ allowHalfOpen: true }, (socket) => {
       // Header and body are two writes: Nagle's algorithm would hold the second one back.
@@ -246,7 +246,7 @@ function serve(
   };
 }
 
-/** Counts a request in; the promise is done, and the request counted out, with `done`. */
+/** Counts a request as in flight until `done`. */
 function begin(traffic: Traffic, connection: NodeConnection) {
   const { promise, resolve } = Promise.withResolvers<void>();
   traffic.inFlight++;
@@ -307,7 +307,7 @@ function toAddress(socket: net.Socket, address: string): Deno.Addr {
 /**
  * The web Request of what node:http parsed; its signal aborts when the client goes away.
  *
- * @returns nothing if the native engine would not take it either, or its Host or its target make no URL
+ * @returns nothing if the native engine would refuse it too, or if Host and target do not form a URL
  */
 function toRequest(
   incoming: http.IncomingMessage,
@@ -336,10 +336,10 @@ function toRequest(
   return request;
 }
 
-/** Those that no `new Request()` takes. */
+/** Methods that `new Request()` refuses. */
 const FORBIDDEN_METHODS: ReadonlySet<string> = new Set(["CONNECT", "TRACE"]);
 
-/** @returns nothing if there are several lines of Host: which one means the site, nobody knows */
+/** @returns nothing if there are several Host lines: it is unknown which one counts */
 function toHeaders(raw: readonly string[]): Headers | undefined {
   const headers = new Headers();
   let hosts = 0;
@@ -362,8 +362,8 @@ function portOf({ localPort }: net.Socket): string {
 }
 
 /**
- * The URL as the client spells it. RFC 9112, 3.2: a path is a path even if it begins with two
- * slashes, Host is a host alone, and only CONNECT and OPTIONS have targets that are neither path nor URL.
+ * The URL as the client spells it. RFC 9112, 3.2: a path may begin with two slashes, Host is only a host, and
+ * only CONNECT and OPTIONS have targets that are neither a path nor a URL.
  */
 function toUrl(target: string, method: string, host: string): string | null {
   if (!isAuthority(host)) return null;
@@ -374,7 +374,7 @@ function toUrl(target: string, method: string, host: string): string | null {
   return URL.parse(target)?.href === `${target}/` ? `${target}/` : parsable(target);
 }
 
-/** Whether it is a host, with or without a port, and nothing else. */
+/** Whether it is only a host, with or without a port. */
 function isAuthority(text: string): boolean {
   const origin = URL.parse(`http://${text}`);
   return !text.startsWith("/") && origin !== null && origin.href === `${origin.origin}/`;
@@ -384,7 +384,7 @@ function parsable(url: string): string | null {
   return URL.canParse(url) ? url : null;
 }
 
-/** The body of a request, read no faster than the app reads it, and not at all if it does not. */
+/** The body of a request, read at the app's pace, and not at all if the app does not read it. */
 function toBody(incoming: http.IncomingMessage): ReadableStream<Uint8Array<ArrayBuffer>> {
   let pieces: AsyncIterator<Uint8Array<ArrayBuffer>> | undefined;
   return new ReadableStream({
@@ -416,7 +416,7 @@ async function send(
   for (const [name, value] of headersOf(response)) {
     if (!isOfAnotherConnection(name, value)) outgoing.appendHeader(name, value);
   }
-  // What the app tells itself stands: an answer to HEAD may tell the length of a body that it leaves out.
+  // The app's own header wins: an answer to HEAD may give the length of a body that it does not send.
   if (length !== null && !NO_LENGTH.has(response.status) && !outgoing.hasHeader("content-length")) {
     outgoing.setHeader("content-length", length);
   }
@@ -440,7 +440,7 @@ async function send(
   await finished;
 }
 
-/** Whether a header is about a connection of the app's: a client's ends or stays for other reasons. */
+/** Whether a header is about the app's own connection to an upstream, not the client's. */
 function isOfAnotherConnection(name: string, value: string): boolean {
   return name === "keep-alive" || name === "connection" && value.toLowerCase() !== "close";
 }

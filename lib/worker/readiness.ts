@@ -1,9 +1,9 @@
-/** What a load balancer hears of a worker: whether it is to send more here. */
+/** The readiness path: tells load balancers whether to send requests here. */
 import type { Fetcher } from "./app.ts";
 import type { DrainReason } from "../child/life.ts";
-import type { Duty } from "../protocol/to_worker.ts";
+import type { RoleConfig } from "../protocol/to_worker.ts";
 
-type Settings = NonNullable<Extract<Duty, { role: "worker" }>["readiness"]>;
+type Settings = NonNullable<Extract<RoleConfig, { role: "worker" }>["readiness"]>;
 
 /** `https://` and at least one character of a host. */
 const BEFORE_PATH = "https://".length;
@@ -16,8 +16,8 @@ export class Readiness {
     this.#settings = settings;
   }
 
-  /** Answers the readiness path, with whatever query, and leaves the rest to the app. */
-  inFrontOf(fetcher: Fetcher): Fetcher {
+  /** Answers the readiness path, with any query, and passes the rest to the app. */
+  wrap(fetcher: Fetcher): Fetcher {
     const { path } = this.#settings;
     return {
       fetch: (request, info) =>
@@ -26,16 +26,16 @@ export class Readiness {
   }
 
   /**
-   * Tells that this worker is about to leave, and waits until whoever asks had the time to hear it.
-   * One that is replaced stays ready: another accepts on its listeners already, and 503 would take
-   * away a host that serves. One whose supervisor is gone does not wait: the next supervisor cannot
-   * bind the addresses before the listeners are left.
+   * Answers 503 from now on, and waits until load balancers have had time to see it. A worker that is
+   * replaced stays ready: another accepts on its listeners already, and 503 would take away a host that
+   * serves. One whose supervisor is gone does not wait: the next supervisor cannot bind the addresses
+   * before the listeners are closed.
    */
   async announce(reason: DrainReason): Promise<void> {
     if (reason === "replaced") return;
     this.#ready = false;
     if (reason === "orphaned") return;
-    await new Promise((resolve) => setTimeout(resolve, this.#settings.announceMs));
+    await new Promise((resolve) => setTimeout(resolve, this.#settings.shutdownDelayMs));
   }
 
   #answer(): Response {

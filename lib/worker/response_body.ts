@@ -1,7 +1,7 @@
-/** What a response holds, as far as it can be told without unfolding it: asking for `.body` is slow. */
+/** What a response contains, as far as that is known without reading `.body`, which is slow. */
 import { Buffer } from "node:buffer";
 
-/** A response's own slots by their names; what is in them tells of its body without unfolding it. */
+/** A response's internal slots; they describe the body without reading it. */
 export function findSlot(name: string, of: object = new Response("x")): symbol {
   const slots = Object.getOwnPropertySymbols(of);
   return slots.find((slot) => slot.description === name) ?? Symbol(name);
@@ -11,7 +11,7 @@ const TEXT_SLOT = findSlot("serve fast body");
 const BYTES_SLOT = findSlot("serve native response");
 const INNER_SLOT = findSlot("response");
 
-/** Whether the runtime has the whole answer at hand and sends it in one go. */
+/** Whether the runtime has the whole answer and sends it at once. */
 export function isWhole(response: Response): boolean {
   const slots = response as unknown as Record<symbol, unknown>;
   return (slots[TEXT_SLOT] ?? slots[BYTES_SLOT] ?? null) !== null;
@@ -23,7 +23,7 @@ export function innerOf(
   return (response as unknown as Record<symbol, never>)[INNER_SLOT];
 }
 
-/** The length of a body, in bytes, as far as it can be told without unfolding it. */
+/** The length of a body, in bytes, if it is known without reading `.body`. */
 export function lengthOfBody(response: Response): number | null {
   const slots = response as unknown as Record<symbol, unknown>;
   const inner = innerOf(response);
@@ -40,8 +40,8 @@ export function lengthOfBody(response: Response): number | null {
 const DECODED = /^(gzip|br)$/i;
 
 /**
- * The headers that go with the body of a response. fetch() decodes a body and leaves the headers
- * that tell of the encoded one; the runtime's own server leaves those out too (seen with Deno 2.9.6).
+ * The headers that go with the body of a response. fetch() decodes a body but keeps the
+ * headers of the encoded one; the runtime's own server removes those too (seen with Deno 2.9.6).
  */
 export function headersOf(response: Response): Headers {
   // Only what came from fetch() has a URL.
@@ -54,7 +54,7 @@ export function headersOf(response: Response): Headers {
   return headers;
 }
 
-/** A response like this one, with a body that stands for its own. */
+/** A copy of a response with another body. */
 export function copyResponse(response: Response, body: Response["body"]): Response {
   const { status, statusText } = response;
   return new Response(body, { status, statusText, headers: headersOf(response) });

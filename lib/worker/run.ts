@@ -1,4 +1,4 @@
-/** What a worker does: serves HTTP with an app. */
+/** The worker process: serves HTTP with an app. */
 import { type Equipment, type LifeOptions, runLife, type Service } from "../child/life.ts";
 import { report } from "../child/report.ts";
 import { type App, toApp } from "./app.ts";
@@ -15,7 +15,7 @@ import { beginSpan } from "./span.ts";
 import { Traffic } from "./traffic.ts";
 import { trackWebSockets } from "./web_socket.ts";
 
-/** What the entry file gives to the worker. */
+/** Options of the entry file. */
 export interface WorkerOptions extends Omit<LifeOptions, "equip"> {
   /** Imports the app's module. */
   load(): Promise<Record<string, unknown>>;
@@ -30,19 +30,19 @@ function serveApp(
   { configure, listeners, handOvers }: Equipment,
   load: WorkerOptions["load"],
 ): Service {
-  const { duty } = configure;
-  if (duty.role !== "worker") throw new Error(`A worker was told to be a ${duty.role}`);
-  const helpers = new Helpers(duty.helpers);
-  const access = duty.access === "off" ? undefined : new AccessSender(duty.access);
+  const { roleConfig } = configure;
+  if (roleConfig.role !== "worker") throw new Error(`A worker was told to be a ${roleConfig.role}`);
+  const helpers = new Helpers(roleConfig.helpers);
+  const access = roleConfig.access === "off" ? undefined : new AccessSender(roleConfig.access);
   handOvers.subscribe((handed) => {
     if (handed.message.type === "log_lane" && access) access.take(handed.handle);
     else helpers.take(handed);
   });
   const traffic = new Traffic();
-  const latency = duty.latency ? new LatencyHistogram() : undefined;
-  const readiness = duty.readiness && new Readiness(duty.readiness);
-  const engines = chooseEngines(duty.engine);
-  const begin = duty.traces ? beginSpan : () => () => {};
+  const latency = roleConfig.latency ? new LatencyHistogram() : undefined;
+  const readiness = roleConfig.readiness && new Readiness(roleConfig.readiness);
+  const engines = chooseEngines(roleConfig.engine);
+  const begin = roleConfig.traces ? beginSpan : () => () => {};
   const endStart = begin("start");
   let app: App;
   let acceptors: Acceptor[] = [];
@@ -50,18 +50,18 @@ function serveApp(
   return {
     load: async () => {
       trackWebSockets(traffic, engines.map((engine) => engine.upgrade));
-      helpers.offer();
+      helpers.install();
       explainListening();
       app = toApp(await load());
       await app.open();
     },
     start: () => {
-      const answering = readiness ? readiness.inFrontOf(app.fetcher) : app.fetcher;
-      const fetcher = latency ? latency.of(answering) : answering;
+      const answering = readiness ? readiness.wrap(app.fetcher) : app.fetcher;
+      const fetcher = latency ? latency.wrap(answering) : answering;
       acceptors = listeners.map((handle, index) =>
         engineFor(handle, engines).serve({
           handle,
-          address: duty.listeners[index]!,
+          address: roleConfig.listeners[index]!,
           fetcher,
           traffic,
           access: access?.log,
@@ -98,7 +98,7 @@ function chooseEngines(wanted: Engine["name"]): Engine[] {
   if (internals) return [createNativeEngine(internals), node];
   report(
     `Deno ${Deno.version.deno} lacks the internal API of the native engine; the node engine serves. ` +
-      `Set "engine": "node" to be rid of this line`,
+      `Set "engine": "node" to remove this message`,
   );
   return [node];
 }

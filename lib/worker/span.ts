@@ -1,14 +1,14 @@
-/** What a worker's traces tell of its own life: spans of its start and its drain. */
+/** Spans of a worker's start and drain. */
 import process from "node:process";
 
 type Attributes = Readonly<Record<string, string | number>>;
 
 /**
- * Begins a span of this worker, a root by itself: what happens at a reload is seen beside the requests.
- * Only where the runtime was started to trace.
+ * Begins a root span of this worker, so that a reload shows beside the requests. Only if the runtime was
+ * started with tracing.
  *
  * @param step what the worker does, such as `drain`; the span is called `holdfast.drain`
- * @returns ends the span, with what came of it
+ * @returns a function that ends the span, with its result
  * @throws {Error} if the runtime was not started to trace
  */
 export function beginSpan(step: string, attributes: Attributes = {}): (more?: Attributes) => void {
@@ -23,7 +23,7 @@ export function beginSpan(step: string, attributes: Attributes = {}): (more?: At
   };
 }
 
-/** Under a name of our own: what OpenTelemetry means by a name is its own. */
+/** Attributes have our own prefix, apart from OpenTelemetry's names. */
 function named(attributes: Attributes): Record<string, string | number> {
   return Object.fromEntries(
     Object.entries(attributes).map(([name, value]) => [`holdfast.${name}`, value]),

@@ -1,5 +1,5 @@
-/** What a worker serves right now, whichever engine serves it. */
-import type { WorkerFigures } from "../protocol/to_supervisor.ts";
+/** The connections and requests of a worker, on either engine. */
+import type { WorkerStats } from "../protocol/to_supervisor.ts";
 
 /** One connection of a client. */
 export interface Connection {
@@ -7,8 +7,8 @@ export interface Connection {
   inFlight: number;
   /** When the last answer went out, by `performance.now()`; only kept up during a drain. */
   idleSinceMs: number;
-  /** Whether its client was told that it ends; an HTTP/2 client asks on all the same. */
-  readonly told: boolean;
+  /** Whether the client was told that it will close; an HTTP/2 client may still send requests. */
+  readonly closeAnnounced: boolean;
   /** Whether a request's body may still be arriving, which a close would break. */
   readonly uploading: boolean;
   /** Ends the connection after what is in flight. */
@@ -35,7 +35,7 @@ export class Traffic {
     this.#drain.abort();
   }
 
-  figures(): WorkerFigures {
+  figures(): WorkerStats {
     return {
       accepted: this.accepted,
       connections: this.connections.size,

@@ -1,9 +1,9 @@
-/** A body that tells how it ended, for an engine whose runtime does not. */
+/** A body that reports how it ended, for an engine whose runtime does not. */
 
 /**
  * The same body, at the same pace.
  *
- * @param onEnd called once: `"whole"` after the last chunk was taken, `"cut"` if whoever read went
+ * @param onEnd called once: `"whole"` after the last chunk was taken, `"cut"` if the reader went
  * away or the body broke; with the bytes that were taken
  */
 export function watchBody(

@@ -1,6 +1,6 @@
 /**
  * WebSockets: the app calls `Deno.upgradeWebSocket`, directly or through Hono; the worker layer
- * stands in between to know every open socket and to close it properly at a drain.
+ * wraps it to track every open socket and close it properly at a drain.
  */
 import type { Connection, Traffic } from "./traffic.ts";
 
@@ -9,13 +9,13 @@ const GOING_AWAY = 1001;
 
 /** What an engine adds to an upgrade of one of its requests. */
 export interface UpgradeHooks {
-  /** Further options for the runtime; what is thrown here reaches the app. */
+  /** Further options for the runtime; an error here reaches the app. */
   options(request: Request): object;
   /** Called when the connection has become a WebSocket, before the app hears of it. */
   onOpen(request: Request): void;
 }
 
-/** Stands in for `Deno.upgradeWebSocket` from now on; to be called once, before the app is loaded. */
+/** Replaces `Deno.upgradeWebSocket`; to be called once, before the app is loaded. */
 export function trackWebSockets(traffic: Traffic, engines: readonly UpgradeHooks[]): void {
   const upgrade = Deno.upgradeWebSocket;
   Deno.upgradeWebSocket = (request, options) => {
@@ -26,13 +26,13 @@ export function trackWebSockets(traffic: Traffic, engines: readonly UpgradeHooks
   };
 }
 
-/** An open WebSocket counts as one request in flight on a connection of its own. */
+/** An open WebSocket counts as one request in flight on one connection. */
 function track(socket: WebSocket, traffic: Traffic, onOpen: () => void): void {
   const close = () => socket.close(GOING_AWAY, "The server is going away");
   const connection: Connection = {
     inFlight: 1,
     idleSinceMs: 0,
-    told: false,
+    closeAnnounced: false,
     uploading: false,
     close,
   };

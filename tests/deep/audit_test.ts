@@ -10,7 +10,7 @@ import { formatSummary } from "../../lib/cli/audit_report.ts";
 import { audit } from "../../lib/audit/audit.ts";
 import { type Mode, MODES } from "../../lib/audit/mode.ts";
 import { type Line, summarize, type Summary } from "../../lib/audit/summary.ts";
-import { describe, expectedOutcome, judge, type Result } from "../../lib/audit/verdict.ts";
+import { classify, describe, expectedOutcome, type Result } from "../../lib/audit/verdict.ts";
 import { configureLog } from "../../lib/base/log.ts";
 import { numberOf, type SystemCall } from "../../lib/sandbox/seccomp.ts";
 import type { Wall } from "../../lib/sandbox/wall.ts";
@@ -76,7 +76,7 @@ async function auditIn(
 
 // ---- the whole ----
 
-/** All attempts, in all modes and places: this is the one run of it. */
+/** All attempts, in all modes and targets: this is the one run of it. */
 Deno.test("nothing gets out of a process of the guestbook, in the way in which it ships", async () => {
   await using project = await guestbookProject();
   const { code, stdout, stderr } = await runLongCommand(AUDIT_MS, project, "audit", "--json");
@@ -85,16 +85,16 @@ Deno.test("nothing gets out of a process of the guestbook, in the way in which i
   const wrong = lines.filter(({ verdict }) => verdict === "failed" || verdict === "unproven");
   assertEquals(wrong, []);
   assertEquals([passed, code], [true, 0]);
-  const places = [...new Set(lines.map(({ process }) => process))];
-  assertEquals(places, ["worker", "helper thumbnails", "helper notify"]);
-  for (const place of places) assertComplete(lines, place, ATTEMPTS.length);
+  const targets = [...new Set(lines.map(({ process }) => process))];
+  assertEquals(targets, ["worker", "helper thumbnails", "helper notify"]);
+  for (const target of targets) assertComplete(lines, target, ATTEMPTS.length);
   // deno-lint-ignore no-console
   console.log(JSON.stringify(counts));
 });
 
-/** Every attempt was made in that place, or it is said why not. */
-function assertComplete(lines: readonly Line[], place: string, attempts: number): void {
-  const own = lines.filter(({ process }) => process === place);
+/** Every attempt was made against that target, or the reason is given. */
+function assertComplete(lines: readonly Line[], target: string, attempts: number): void {
+  const own = lines.filter(({ process }) => process === target);
   assertEquals(own.length, attempts);
   const skipped = own.filter(({ verdict }) => verdict === "skipped");
   // Only what is another's alone, what uses the machine up, or what this user could never do.
@@ -110,33 +110,33 @@ auditTest(
   async () => {
     await using project = await Project.create(HELPERS);
     configureLog("none");
-    const isAsked = (area: Area, place: string) => place === "logger" || GRANTED.includes(area);
+    const isAsked = (area: Area, target: string) => target === "logger" || GRANTED.includes(area);
     const { lines, passed } = summarize(
       await audit({
         configFile: project.configFile,
-        places: ["helper keeper", "logger"],
+        targets: ["helper keeper", "logger"],
         modes: [BOTH],
-        chosen: ({ area }, place) => isAsked(area, place),
+        chosen: ({ area }, target) => isAsked(area, target),
       }),
     );
     assertEquals(lines.filter(({ verdict }) => ["failed", "unproven"].includes(verdict)), []);
     assertEquals(passed, true);
-    for (const place of ["helper keeper", "logger"]) {
-      const asked = ATTEMPTS.filter(({ area }) => isAsked(area, place));
-      assertComplete(lines, place, asked.length);
+    for (const target of ["helper keeper", "logger"]) {
+      const asked = ATTEMPTS.filter(({ area }) => isAsked(area, target));
+      assertComplete(lines, target, asked.length);
     }
   },
 );
 
 auditTest(
-  "the audit says in whose place something got through, and takes no place for another's",
+  "the audit names the target against which something got through, and mixes none up",
   async () => {
     const results = await auditIn(KERNEL, ["HG1.helper_native", "HG1.worker_native"], {
-      places: ["helper keeper", "worker"],
+      targets: ["helper keeper", "worker"],
       alterWall: grantBeside("of_helper", "of_worker"),
     }, HELPERS);
     assertEquals(
-      results.map(({ place, attempt, outcome }) => [place, attempt.id, outcome]).toSorted(),
+      results.map(({ target, attempt, outcome }) => [target, attempt.id, outcome]).toSorted(),
       [
         ["helper keeper", "HG1.helper_native", "through"],
         ["helper keeper", "HG1.worker_native", "through"],
@@ -150,7 +150,7 @@ auditTest(
       ...["worker", "worker", "helper keeper", "helper keeper"],
     ]);
     const text = formatSummary(summarize(results));
-    assertStringIncludes(text, "failed: HG1.helper_native in the place of the helper keeper");
+    assertStringIncludes(text, "failed: HG1.helper_native against the helper keeper");
     assertStringIncludes(text, "THE WALL DOES NOT HOLD");
   },
 );
@@ -368,7 +368,7 @@ const HELPER_CASES: Record<string, [mode: Mode, ids: string[], change: Change]> 
   "the logger's wall gives it what a worker has": [
     KERNEL,
     ["HG1.worker_native"],
-    { places: ["logger"], alterWall: grantBeside("of_worker") },
+    { targets: ["logger"], alterWall: grantBeside("of_worker") },
   ],
   "Deno's flags give it every file": [
     DENO,
@@ -384,7 +384,7 @@ const HELPER_CASES: Record<string, [mode: Mode, ids: string[], change: Change]> 
 
 type Change = Partial<Parameters<typeof audit>[0]>;
 
-/** Puts a flag in the place of another. */
+/** Replaces a flag by another. */
 function widen(from: RegExp, to: string): Change {
   return {
     alterArguments: (args) => {
@@ -396,23 +396,23 @@ function widen(from: RegExp, to: string): Change {
 
 for (const [what, [mode, ids, change]] of Object.entries(HELPER_CASES)) {
   auditTest(`the audit of a helper fails where ${what}`, async () => {
-    const results = await auditIn(mode, ids, { places: ["helper bare"], ...change }, HELPERS);
+    const results = await auditIn(mode, ids, { targets: ["helper bare"], ...change }, HELPERS);
     assertEquals(results.length, ids.length);
-    for (const { place, attempt, outcome, detail } of results) {
-      const [expected] = change.places ?? ["helper bare"];
-      assertEquals([place, attempt.id, outcome], [expected, attempt.id, "through"], detail);
+    for (const { target, attempt, outcome, detail } of results) {
+      const [expected] = change.targets ?? ["helper bare"];
+      assertEquals([target, attempt.id, outcome], [expected, attempt.id, "through"], detail);
     }
     assertEquals(summarize(results).passed, false);
   });
 }
 
-auditTest("the audit fails where somebody around the suspect comes to harm", async () => {
+auditTest("the audit fails where a process around the subject is harmed", async () => {
   const opened: Deno.FsFile[] = [];
   try {
     const ids = ["HL1.garbage", "HO1.native"];
     const results = await auditIn(KERNEL, ids, {
-      places: ["worker"],
-      // The test is the supervisor here, and holds a file of the suspect's making.
+      targets: ["worker"],
+      // The test is the supervisor here, and holds a file of the subject's making.
       alterWall: (wall) => {
         const path = join(outside(wall), "../inside/nonce-held");
         opened.push(Deno.openSync(path, { create: true, write: true }));
@@ -434,7 +434,7 @@ auditTest(
   async () => {
     const [sample] = pick(["FR1.deno"]);
     const broken = { ...sample!, id: "FR1.native", run: () => {} };
-    const results = await auditIn(NEITHER, [], { attempts: [{ ...broken, proof: "decoy" }] });
+    const results = await auditIn(NEITHER, [], { attempts: [{ ...broken, proof: "canary" }] });
     assertEquals(results.map(({ outcome }) => outcome), ["unclear"]);
     const { lines, passed } = summarize(results);
     assertEquals([lines[0]!.verdict, passed], ["unproven", false]);
@@ -459,13 +459,13 @@ Deno.test("a refusal is one by its name, its code or its text, and nothing else 
     [{ returned: "something else" }, "unclear"],
   ];
   for (const [report, outcome] of cases) {
-    assertEquals(judge(SAMPLE, { report, proven: false }), outcome, JSON.stringify(report));
-    // What was seen from outside counts, whatever the suspect says.
-    assertEquals(judge(SAMPLE, { report, proven: true }), "through");
+    assertEquals(classify(SAMPLE, { report, proven: false }), outcome, JSON.stringify(report));
+    // What was seen from outside counts, whatever the subject says.
+    assertEquals(classify(SAMPLE, { report, proven: true }), "through");
   }
   const death = { report: undefined, proven: false, death: "killed by SIGKILL" };
-  assertEquals(judge(SAMPLE, death), "unclear");
-  assertEquals(judge({ ...SAMPLE, fatal: true }, death), "refused");
+  assertEquals(classify(SAMPLE, death), "unclear");
+  assertEquals(classify({ ...SAMPLE, fatal: true }, death), "refused");
   assertEquals(describe(death), "killed by SIGKILL");
 });
 
@@ -486,7 +486,7 @@ Deno.test("an audit passes only if every attempt is held, or contained by what i
     const { lines, passed } = summarize(outcomes.map((outcome, index) => {
       const mode = [NEITHER, DENO, KERNEL, BOTH][index]!;
       const asExpected = outcome === "skipped" || outcome === expectedOutcome(attempt, mode);
-      return { attempt, place: "worker", mode, outcome, asExpected, detail: "" };
+      return { attempt, target: "worker", mode, outcome, asExpected, detail: "" };
     }));
     return [lines[0]!.verdict, passed];
   };

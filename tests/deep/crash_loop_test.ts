@@ -4,10 +4,30 @@ import { PLAIN_APP } from "../harness/project.ts";
 import { runCommand, Server } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
 
+/** An app whose workers die as long as a file is there. */
+const PROJECT = {
+  files: {
+    "app.ts": `
+      try {
+        Deno.statSync("./data/exit");
+        Deno.exit(7);
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
+      ${PLAIN_APP}
+    `,
+    "data/keep": "",
+  },
+  config: { unveil: { "./data": "r" } },
+};
+
 Deno.test("workers that die one after the other make status fail, until one lives; the log says so once each", async () => {
-  await using server = await Server.start({ config: { workers: 2 } });
+  await using server = await Server.start({
+    ...PROJECT,
+    config: { ...PROJECT.config, workers: 2 },
+  });
   assertEquals((await server.status()).state, "serving");
-  await server.project.write("app.ts", "Deno.exit(7);");
+  await server.project.write("data/exit", "");
   const [first, second] = await server.workers();
   Deno.kill(first!, "SIGKILL");
   await server.waitFor("worker_start_failed", 4);
@@ -21,10 +41,10 @@ Deno.test("workers that die one after the other make status fail, until one live
   assertStringIncludes(stdout, "FAILING");
   // Whoever connects now waits in the kernel, for a worker that lives.
   const waiting = Array.from({ length: 20 }, (_, index) => server.text(`/${index}`));
-  await server.project.write("app.ts", PLAIN_APP.replace("one", "two"));
+  await Deno.remove(server.project.path("data/exit"));
   assertEquals(
     new Set((await Promise.all(waiting)).map((text) => text.split(" ")[0])),
-    new Set(["two"]),
+    new Set(["one"]),
   );
   assertEquals((await server.waitFor("serving_again")).generation, 1);
   assertEquals((await runCommand(server.project, "status")).code, EXIT.ok);
@@ -35,8 +55,8 @@ Deno.test("workers that die one after the other make status fail, until one live
 });
 
 Deno.test("connections wait in the kernel while no worker lives, each with what it has sent, and are answered", async () => {
-  await using server = await Server.start();
-  await server.project.write("app.ts", "Deno.exit(7);");
+  await using server = await Server.start(PROJECT);
+  await server.project.write("data/exit", "");
   Deno.kill((await server.workers())[0]!, "SIGKILL");
   await server.waitFor("worker_start_failed", 2);
   const { port } = server.project;
@@ -48,7 +68,7 @@ Deno.test("connections wait in the kernel while no worker lives, each with what 
   );
   for (const connection of connections) await connection.write(request);
   await server.waitFor("worker_start_failed", 4);
-  await server.project.write("app.ts", PLAIN_APP);
+  await Deno.remove(server.project.path("data/exit"));
   const answers = await Promise.all(connections.map(async (connection) => {
     return await new Response(connection.readable).text();
   }));

@@ -12,7 +12,8 @@ const CHROMIUM = "/usr/bin/chromium";
 
 /** Refusals that are no alarm, each with what the runtime does instead. */
 const KNOWN: readonly [pattern: RegExp, why: string][] = [
-  [/^clone3\(.* ENOSYS /, "libc asks again with clone"],
+  // strace may print only the end of a call that another thread's has split.
+  [/^(clone3\(.*|, 88\) .*) ENOSYS /, "libc asks again with clone"],
   [/^fchown\(/, "SQLite gives root's files to the owner of the database, if it may"],
   [/^ioctl\(\d+, TCGETS/, "a look whether a device is a terminal"],
   [/^openat\(AT_FDCWD, "\/(proc|sys)\//, "sizes of the machine; there are defaults"],
@@ -25,6 +26,7 @@ const KNOWN: readonly [pattern: RegExp, why: string][] = [
   [/^(mkdir|symlink|readlink)\(.*\/node_compat_bin/, "a name for programs that it may not start"],
   [/^openat\(AT_FDCWD, "[^"]*\/\.holdfast\/lock"/, "the spawner's own probe of Landlock"],
   [/^pidfd_open\(/, "the runtime waits for children by SIGCHLD instead"],
+  [/^kill\(\d+, SIGKILL\)/, "a planner's runtime forgets programs that have ended"],
 ];
 
 /** One pixel. */

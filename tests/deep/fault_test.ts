@@ -114,10 +114,10 @@ for (const fault of faultsThat("stop", "ends")) {
     await using server = await Server.start({
       entry: ENTRY,
       config: { reload: QUICK },
-      ...fault === "post signal" && { files: { "app.ts": app } },
+      ...fault === "child signal" && { files: { "app.ts": app } },
     });
     const [worker] = await server.workers();
-    const asked = fault === "post signal"
+    const asked = fault === "child signal"
       ? server.get("/", { signal: AbortSignal.timeout(PATIENCE_MS) }).then((answer) =>
         answer.body?.cancel()
       ).catch(() => {})
@@ -126,7 +126,7 @@ for (const fault of faultsThat("stop", "ends")) {
     server.signal("SIGTERM");
     await until("the fault to strike", async () => !await isArmed(server));
     // Whoever waits too long says it again.
-    if (fault === "post signal" && isAlive(server.pid)) await server.cut();
+    if (fault === "child signal" && isAlive(server.pid)) await server.cut();
     await until("the end", () => !isAlive(server.pid));
     await asked;
     await until("the worker's end", () => !isAlive(worker!));

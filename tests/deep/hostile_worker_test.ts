@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { DEFAULT_OUTPUT_LIMITS } from "../../lib/base/output_limits.ts";
-import type { Rule } from "../../lib/protocol/violation.ts";
+import type { ViolationCode } from "../../lib/protocol/violation.ts";
 import { backoffMs } from "../../lib/supervisor/health.ts";
 import { HOSTILE_PHASES, hostileProgram } from "../doubles/hostile_programs.ts";
 import {
@@ -283,7 +283,7 @@ Deno.test("lines that a worker prints too many of are counted in the log", async
 
 interface Incumbent {
   readonly program: string;
-  readonly rule?: Rule;
+  readonly rule?: ViolationCode;
   readonly how: RegExp;
   readonly interfere?: (pid: number) => void;
 }
@@ -463,7 +463,7 @@ const STEAL_CHANNEL = `
 `;
 
 /** Apps that turn on the supervisor when they are asked for `/attack`. */
-const TRAITORS: Record<string, { attack: string; rule?: Rule; how: RegExp }> = {
+const TRAITORS: Record<string, { attack: string; rule?: ViolationCode; how: RegExp }> = {
   "floods its channel": {
     attack: "for (let count = 0; count < 10_000; count++) say(framed(PULSE));",
     rule: "too_many_messages",

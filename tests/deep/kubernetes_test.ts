@@ -120,7 +120,7 @@ Deno.test("the Kubernetes manifest gives a pod time for its announcement and its
   assertEquals(program, "sleep");
   const preStopMs = Number(seconds) * SECOND_MS;
   const graceMs = pod.terminationGracePeriodSeconds * SECOND_MS;
-  assertEquals(graceMs, preStopMs + reload.announceMs + reload.drainDeadlineMs + SPARE_MS);
+  assertEquals(graceMs, preStopMs + reload.shutdownDelayMs + reload.drainDeadlineMs + SPARE_MS);
   // A pod that goes is no longer asked when it leaves its listener.
   const { periodSeconds, failureThreshold } = container!.readinessProbe!;
   assert(preStopMs > periodSeconds * failureThreshold * SECOND_MS);

@@ -25,10 +25,29 @@ function assertNoCrash(server: Server): void {
   assert(!server.log.includes("Uncaught"), server.log);
 }
 
+/** An app that exits, or hangs, when it is loaded, as a file says; a replacement runs the same app. */
+const MOODY = {
+  files: {
+    "app.ts": `
+      let mood = "";
+      try {
+        mood = Deno.readTextFileSync("./mood/now");
+      } catch {
+        // It is well.
+      }
+      if (mood === "exit") Deno.exit(7);
+      if (mood === "hang") while (true);
+      ${PLAIN_APP}
+    `,
+    "mood/keep": "",
+  },
+  config: { unveil: { "./mood": "r" } },
+};
+
 Deno.test("the wait between tries grows while workers keep dying, and HUP with good code ends it", async () => {
-  await using server = await Server.start();
+  await using server = await Server.start(MOODY);
   const { project } = server;
-  await project.write("app.ts", "Deno.exit(7);");
+  await project.write("mood/now", "exit");
   Deno.kill((await server.workers())[0]!, "SIGKILL");
   await server.waitFor("worker_start_failed", 4);
   const waits = server.eventsOf("worker_start_failed").map(({ nextTryMs }) => nextTryMs);
@@ -95,8 +114,8 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   });
 
   Deno.test(`${signal} while a worker waits to be replaced exits 0, without another try`, async () => {
-    await using server = await Server.start();
-    await server.project.write("app.ts", "Deno.exit(7);");
+    await using server = await Server.start(MOODY);
+    await server.project.write("mood/now", "exit");
     Deno.kill((await server.workers())[0]!, "SIGKILL");
     await server.waitFor("worker_start_failed", 6);
     // The next try is 3 to 6 s away.
@@ -116,24 +135,30 @@ Deno.test("TERM at any moment of the start is exit 0, with nothing left", async 
   }
 });
 
-Deno.test("a replacement that hangs is killed and tried again, until the code on disk is good", async () => {
-  await using server = await Server.start({ config: { reload: { readyDeadlineMs: 5000 } } });
+Deno.test("a replacement that hangs is killed and tried again, until one comes up", async () => {
+  await using server = await Server.start({
+    ...MOODY,
+    config: { ...MOODY.config, reload: { readyDeadlineMs: 5000 } },
+  });
   const { project } = server;
-  await project.write("app.ts", PLAIN_APP + "while (true);");
+  await project.write("mood/now", "hang");
   Deno.kill((await server.workers())[0]!, "SIGKILL");
   const { reason } = await server.waitFor("worker_start_failed", 2);
   assertStringIncludes(String(reason), "did not load and open the app within 5000 ms");
   const waiting = server.text("/waits");
-  await project.write("app.ts", version("two"));
+  await Deno.remove(project.path("mood/now"));
   await server.waitFor("worker_ready", 2);
-  assertEquals(await waiting, "two /waits");
+  assertEquals(await waiting, "one /waits");
   assertEquals(workersOf(project).length, 1);
   assertNoCrash(server);
 });
 
 Deno.test("TERM while a replacement hangs ends all with exit 0", async () => {
-  await using server = await Server.start({ config: { reload: { readyDeadlineMs: 3000 } } });
-  await server.project.write("app.ts", PLAIN_APP + "while (true);");
+  await using server = await Server.start({
+    ...MOODY,
+    config: { ...MOODY.config, reload: { readyDeadlineMs: 3000 } },
+  });
+  await server.project.write("mood/now", "hang");
   Deno.kill((await server.workers())[0]!, "SIGKILL");
   await server.waitFor("worker_start_failed");
   await untilWorkers(server, 1);

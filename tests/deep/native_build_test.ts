@@ -11,7 +11,7 @@ import { explainCompile } from "../../lib/compile/native.ts";
 import { findLeftovers, narrow, nativeJudge } from "../../lib/native/narrow.ts";
 import type { Permissions } from "../../lib/protocol/native.ts";
 import { permissionFlags, rolePermissions, unionOf } from "../../lib/sandbox/native_policy.ts";
-import { bundle } from "../../lib/supervisor/prepare.ts";
+import { bundle } from "../../lib/planner/programs.ts";
 import { controlSocketPath } from "../../lib/supervisor/runtime_folder.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { copyGuestbook } from "../harness/guestbook.ts";
@@ -124,7 +124,7 @@ for (const wall of ["deno", "kernel"] as const) {
         "holdfast.ts": await Deno.readTextFile(join(REPOSITORY, "lib/helper/mod.ts")),
       },
       config: {
-        ...{ app: "./app.ts", wall, on_violation: "log", log: { folder: "./log" } },
+        ...{ app: "./app.ts", wall, onViolation: "log", log: { folder: "./log" } },
         ...{ unveil: { "./notes/": "rwc" }, net: ["127.0.0.1:9"], env: ["LANG"] },
         helpers: { keeper: { module: "./keeper.ts", unveil: { "./kept/": "rwc" }, env: ["TZ"] } },
       },
@@ -274,7 +274,7 @@ Deno.test({
     let count = 0;
     const results = await audit({
       configFile: project.configFile,
-      places: ["worker"],
+      targets: ["worker"],
       modes: MODES.filter(({ name }) => name === "deno"),
       alterArguments: (args) => {
         const { union, kept } = builtIn(args);
@@ -306,10 +306,10 @@ Deno.test("no argument, no variable and no config widens what it may do", async 
     assertEquals(code, status, args.join(" "));
   };
   for (const flag of ["--allow-all", "-A", "--allow-run", "--deny-net=x", "--unstable-kv"]) {
-    await refused(["start", flag], `${flag} would change what this program may do`);
+    await refused(["start", flag], `${flag} would change this program's permissions`);
   }
-  await refused(["start", "--state", "/tmp"], "where this program's data lies is built into it");
-  await refused(["start", "--state=/tmp"], "where this program's data lies is built into it");
+  await refused(["start", "--state", "/tmp"], "the folder of this program's data is built in");
+  await refused(["start", "--state=/tmp"], "the folder of this program's data is built in");
   await refused(["audit"], "This program cannot audit itself");
   if (await how === "interpret") {
     for (const name of ["DENO_V8_FLAGS", "DENO_INTERNAL_CHILD_ENTRYPOINT"]) {

@@ -14,7 +14,7 @@ import { HoldfastError } from "../../lib/base/error.ts";
 import type { Summary } from "../../lib/audit/summary.ts";
 import { PROTOCOL_VERSION } from "../../lib/protocol/version.ts";
 import { IMAGE_FILE } from "../../lib/supervisor/image.ts";
-import { WORKER_ENTRY } from "../../lib/supervisor/prepare.ts";
+import { WORKER_ENTRY } from "../../lib/planner/programs.ts";
 import { build, canIsolate, Executable, reloadUnderLoad } from "../harness/executable.ts";
 import { copyGuestbook } from "../harness/guestbook.ts";
 import { freePort } from "../harness/ports.ts";
@@ -299,7 +299,7 @@ Deno.test("a config beside it may change how it listens and logs, and nothing th
       [{ app: "/tmp/other.ts" }, '"app" is built into this program'],
       [{ helpers: {} }, '"helpers" is built into this program'],
       [{ runtime: "/tmp" }, '"runtime" is built into this program'],
-      [{ user: "nobody" }, "built to run its workers as another user"],
+      [{ user: "nobody" }, 'needs a program that was built with a "user"'],
       [{ limits: { descriptors: 1 } }, "limits.descriptors"],
       [{ listen: ["unix:/tmp/holdfast_test.sock"] }, "may make no socket at"],
     ] as const

@@ -1,15 +1,16 @@
 /** A spawner thread that is sent what it cannot take: it prints what the supervisor hears of it. */
+import { DEFAULT_OUTPUT_LIMITS } from "../../lib/base/output_limits.ts";
 import { startSpawner } from "../../lib/supervisor/spawner.ts";
-import type { ToSpawner } from "../../lib/supervisor/spawner_message.ts";
 
 const spawner = startSpawner();
 const heard = Promise.withResolvers<void>();
-spawner.subscribe(1, (event) => {
+spawner.spawn({
+  ...{ program: "/bin/true", args: undefined as never, env: {}, cwd: "/", account: undefined },
+  ...{ wall: undefined, source: "", output: DEFAULT_OUTPUT_LIMITS },
+}, (event) => {
   // deno-lint-ignore no-console
   console.log(JSON.stringify(event));
   heard.resolve();
 });
-await spawner.confine(undefined);
-spawner.post({ type: "hand_over", worker: 1 } as unknown as ToSpawner);
 await heard.promise;
 spawner.close();

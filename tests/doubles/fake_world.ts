@@ -8,16 +8,17 @@ import type { Config, ListenAddress } from "../../lib/config/config.ts";
 import { countDescriptors } from "../../lib/os/file.ts";
 import { socketPair } from "../../lib/os/socket.ts";
 import { loadConfig } from "../../lib/config/load.ts";
-import type { CodeCache } from "../../lib/supervisor/code_cache.ts";
 import type { ControlHandlers } from "../../lib/supervisor/control_server.ts";
 import type { Listener } from "../../lib/supervisor/listener.ts";
 import type { ReloadResult } from "../../lib/protocol/control.ts";
 import { PULSE_INTERVAL_MS } from "../../lib/protocol/limits.ts";
-import type { ToSupervisor, WorkerFigures } from "../../lib/protocol/to_supervisor.ts";
-import type { Configure } from "../../lib/protocol/to_worker.ts";
+import type { ToSupervisor, WorkerStats } from "../../lib/protocol/to_supervisor.ts";
+import type { Configure, ToWorker } from "../../lib/protocol/to_worker.ts";
 import { ServiceManager } from "../../lib/supervisor/service_manager.ts";
-import type { Spawner, SpawnerEvent } from "../../lib/supervisor/spawner.ts";
-import type { FromSpawner, ToSpawner } from "../../lib/supervisor/spawner_message.ts";
+import type { ExitStatus } from "../../lib/os/child.ts";
+import type { HandOverItem, SpawnerEvent, WorkerSignal } from "../../lib/supervisor/child_event.ts";
+import type { ChildHandle, Spawner } from "../../lib/supervisor/spawner.ts";
+import type { SpawnRequest } from "../../lib/supervisor/spawner_message.ts";
 import { Supervisor } from "../../lib/supervisor/supervisor.ts";
 import type { System } from "../../lib/supervisor/system.ts";
 import { FakeTime, settle } from "../harness/fake_time.ts";
@@ -50,11 +51,11 @@ export interface Behaviour {
 }
 
 /** The bytes of messages are not what is tested: events go to the supervisor as they are. */
-export class FakeProcess {
+export class FakeProcess implements ChildHandle {
   readonly pid: number;
   readonly started: number;
-  readonly commands: ToSpawner[] = [];
-  duty: Configure | undefined;
+  readonly commands: ToWorker[] = [];
+  roleConfig: Configure | undefined;
   alive = true;
   /** Whether its event loop stands still. */
   hanging = false;
@@ -67,7 +68,8 @@ export class FakeProcess {
   killedAtMs: number | undefined;
   readonly #receive: (event: SpawnerEvent) => void;
   #pulse: ReturnType<typeof setInterval> | undefined;
-  #missed: ToSpawner[] = [];
+  /** What came while it hung. */
+  #missed: (() => void)[] = [];
   #answeredBefore = 0;
 
   constructor(
@@ -83,17 +85,13 @@ export class FakeProcess {
   }
 
   get role(): string {
-    return this.duty?.duty.role ?? "unknown";
+    return this.roleConfig?.roleConfig.role ?? "unknown";
   }
 
   /** The reason of its drain, if it was told to. */
   get drainReason(): string | undefined {
-    const drain = this.commands.find((each) =>
-      each.type === "command" && each.command.type === "drain"
-    );
-    return drain?.type === "command" && drain.command.type === "drain"
-      ? drain.command.reason
-      : undefined;
+    const drain = this.commands.find(({ type }) => type === "drain");
+    return drain?.type === "drain" ? drain.reason : undefined;
   }
 
   /** A request comes in. */
@@ -116,39 +114,44 @@ export class FakeProcess {
   /** It comes to itself, and reads what came meanwhile. */
   wake(): void {
     this.hanging = false;
-    for (const message of this.#missed.splice(0)) this.take(message);
+    for (const read of this.#missed.splice(0)) read();
   }
 
   exit(code = 9): void {
     this.#end({ code, signal: undefined });
   }
 
-  take(message: ToSpawner): void {
-    if (message.type === "signal") {
-      this.killedAtMs ??= performance.now();
-      return this.#end({ code: undefined, signal: message.signal });
-    }
-    // It is gone: what is written to it is lost.
-    if (!this.alive) return;
-    this.commands.push(message);
-    if (this.hanging) {
-      this.#missed.push(message);
-      return;
-    }
-    if (message.type === "hand_over") {
-      const listeners = message.items.filter((item) => item.message.type === "listener");
-      for (const { descriptor } of message.items) if (descriptor >= 0) closeDescriptor(descriptor);
-      const others = message.items.length > listeners.length;
+  signal(signal: WorkerSignal): void {
+    this.killedAtMs ??= performance.now();
+    this.#end({ code: undefined, signal });
+  }
+
+  handOver(items: readonly HandOverItem[]): void {
+    this.#read(() => {
+      const listeners = items.filter((item) => item.message.type === "listener");
+      for (const { descriptor } of items) if (descriptor >= 0) closeDescriptor(descriptor);
+      const others = items.length > listeners.length;
       if (!others) this.#step({ type: "received", listeners: listeners.length });
-    }
-    if (message.type !== "command") return;
-    const { command } = message;
-    if (command.type === "configure") this.duty = command;
-    if (command.type === "load") {
-      setTimeout(() => this.#step({ type: "ready" }), this.behaviour.startMs ?? 0);
-    }
-    if (command.type === "accept") this.#serve();
-    if (command.type === "drain") this.#drain();
+    });
+  }
+
+  command(command: ToWorker): void {
+    if (this.alive) this.commands.push(command);
+    this.#read(() => {
+      if (command.type === "configure") this.roleConfig = command;
+      if (command.type === "load") {
+        setTimeout(() => this.#step({ type: "ready" }), this.behaviour.startMs ?? 0);
+      }
+      if (command.type === "accept") this.#serve();
+      if (command.type === "drain") this.#drain();
+    });
+  }
+
+  /** What is written to one that is gone is lost. */
+  #read(read: () => void): void {
+    if (!this.alive) return;
+    if (this.hanging) this.#missed.push(read);
+    else read();
   }
 
   #serve(): void {
@@ -165,7 +168,7 @@ export class FakeProcess {
   pulse(): void {
     if (this.hanging || !this.alive) return;
     const { inFlight, answered } = this;
-    const figures: WorkerFigures = { accepted: 0, connections: inFlight, inFlight, answered };
+    const figures: WorkerStats = { accepted: 0, connections: inFlight, inFlight, answered };
     this.#say({ type: "pulse", ...figures });
   }
 
@@ -174,7 +177,7 @@ export class FakeProcess {
     this.drainedFromMs = performance.now();
     this.#answeredBefore = this.answered;
     this.#say({ type: "stopped" });
-    setTimeout(() => this.#leaveIfDone(this.inFlight), this.duty!.drainDeadlineMs);
+    setTimeout(() => this.#leaveIfDone(this.inFlight), this.roleConfig!.drainDeadlineMs);
     this.#leaveIfDone(0);
   }
 
@@ -188,8 +191,8 @@ export class FakeProcess {
 
   async #live(): Promise<void> {
     await undefined;
-    const pid = { pid: this.pid, ends: [], confined: true };
-    this.#tell({ type: "spawned", worker: this.id, ...pid });
+    const ends = () => ({ outputs: [] });
+    this.#tell({ type: "spawned", pid: this.pid, ends, confined: true });
     this.#step({ type: "hello", version: 1, deno: "fake" });
   }
 
@@ -209,51 +212,35 @@ export class FakeProcess {
   }
 
   #say(message: ToSupervisor): void {
-    this.#tell({ type: "message", worker: this.id, message });
+    this.#tell({ type: "message", message });
   }
 
   #tell(event: SpawnerEvent): void {
     queueMicrotask(() => this.#receive(event));
   }
 
-  #end(status: Extract<FromSpawner, { type: "exited" }>["status"]): void {
+  #end(status: ExitStatus): void {
     if (!this.alive) return;
     this.alive = false;
     this.accepting = false;
     clearInterval(this.#pulse);
-    this.#tell({ type: "exited", worker: this.id, status, error: undefined });
+    this.#tell({ type: "exited", status, error: undefined });
   }
 }
 
 export class FakeSpawner implements Spawner {
-  readonly failed = false;
   closed = false;
   readonly #world: FakeWorld;
-  readonly #receivers = new Map<number, (event: SpawnerEvent) => void>();
-  readonly #processes = new Map<number, FakeProcess>();
 
   constructor(world: FakeWorld) {
     this.#world = world;
   }
 
-  confine(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  post(message: ToSpawner): void {
-    const { worker } = message;
-    if (message.type !== "spawn") {
-      this.#processes.get(worker)?.take(message);
-      return;
-    }
-    const receive = this.#receivers.get(worker)!;
-    const process = new FakeProcess(this.#world, worker, this.#world.behave(worker), receive);
-    this.#processes.set(worker, process);
+  spawn(_: SpawnRequest, receive: (event: SpawnerEvent) => void): ChildHandle {
+    const id = this.#world.processes.length + 1;
+    const process = new FakeProcess(this.#world, id, this.#world.behave(id), receive);
     this.#world.processes.push(process);
-  }
-
-  subscribe(worker: number, receive: (event: SpawnerEvent) => void): void {
-    this.#receivers.set(worker, receive);
+    return process;
   }
 
   close(): void {
@@ -308,7 +295,6 @@ export class FakeWorld implements AsyncDisposable {
   readonly listeners: FakeListener[] = [];
   /** Effects that happen once, and whether what they opened was closed. */
   runtime: "none" | "open" | "closed" = "none";
-  readonly codeCaches = new Set<CodeCache>();
   control: "none" | "open" | "closed" = "none";
   handlers: ControlHandlers | undefined;
   /** How the next processes behave, by their number. */
@@ -395,7 +381,6 @@ export class FakeWorld implements AsyncDisposable {
       ...this.processes.filter(({ alive }) => alive).map(({ pid }) => `process ${pid}`),
       ...this.spawners.filter(({ closed }) => !closed).map(() => "a spawner"),
       ...this.listeners.filter(({ closed }) => !closed).map(({ text }) => `listener ${text}`),
-      ...Array.from(this.codeCaches, ({ denoDir }) => `compiled code in ${denoDir}`),
       ...this.runtime === "open" ? ["the runtime folder"] : [],
       ...this.control === "open" ? ["the control socket"] : [],
     ];
@@ -422,8 +407,6 @@ export class FakeWorld implements AsyncDisposable {
       loadConfig: () => Promise.resolve(this.config),
       locateRuntime: () => Promise.resolve(config),
       holdfastOf: () => "/holdfast",
-      findDenoDir: () => Promise.resolve("/deno"),
-      findCaches: () => [],
       makePrivateFolder: () => Promise.resolve(),
       openRuntimeFolder: (folder) => {
         this.runtime = "open";
@@ -446,23 +429,18 @@ export class FakeWorld implements AsyncDisposable {
           close: () => void (this.control = "closed"),
         });
       },
-      // deno-lint-ignore require-await
-      prepareApp: async ({ helpers }, _, { openCache } = {}) => {
-        openCache?.();
-        return { app: [], helpers: Object.fromEntries(helpers.map(({ name }) => [name, []])) };
-      },
-      openCodeCache: () => {
-        const cache = {
-          denoDir: "/deno",
-          seed: () => {},
-          finish: () => {},
-          isThere: () => true,
-          remove: () => void this.codeCaches.delete(cache),
+      planCode: ({ helpers }) => {
+        const code = {
+          ...{ image: undefined, packagesFrom: undefined, flags: [], denoDir: "/deno" },
+          ...{ reads: [], lists: [], settingsOf: [] },
         };
-        this.codeCaches.add(cache);
-        return cache;
+        const own = helpers.map(({ name }) => [`helper ${name}`, code]);
+        return Promise.resolve({
+          folder: undefined,
+          processes: { worker: code, ...Object.fromEntries(own) },
+        });
       },
-      listCodeCaches: () => [],
+      ownsImages: false,
       makeFolders: () => Promise.resolve(),
       commandOf: () => ({ program: "deno", args: [], env: {}, files: [], input: "program" }),
       landlockAbi: () => 6,

@@ -1,10 +1,9 @@
 /** The effects of the supervisor that a test can make fail. */
-import type { CommandName } from "../../lib/protocol/to_worker.ts";
+import type { WorkerCommand } from "../../lib/protocol/to_worker.ts";
 import type { ControlServer } from "../../lib/supervisor/control_server.ts";
 import type { Listener } from "../../lib/supervisor/listener.ts";
 import type { RuntimeFolder } from "../../lib/supervisor/runtime_folder.ts";
-import type { ToSpawner } from "../../lib/supervisor/spawner_message.ts";
-import type { Spawner } from "../../lib/supervisor/spawner.ts";
+import type { ChildHandle, Spawner } from "../../lib/supervisor/spawner.ts";
 import type { System } from "../../lib/supervisor/system.ts";
 
 /** The methods of a type, by their names. */
@@ -15,8 +14,8 @@ type MethodsOf<T> = {
 /** A new effect is in here by itself, and then missing wherever all of them are listed. */
 export type FaultName =
   | MethodsOf<System>
-  | `post ${Exclude<ToSpawner["type"], "command"> | CommandName}`
-  | `spawner ${Exclude<MethodsOf<Spawner>, "post">}`
+  | `spawner ${MethodsOf<Spawner>}`
+  | `child ${Exclude<MethodsOf<ChildHandle>, "command"> | WorkerCommand}`
   | `listener ${MethodsOf<Listener>}`
   | `control ${MethodsOf<ControlServer>}`
   | `runtime ${MethodsOf<RuntimeFolder>}`;

@@ -2,7 +2,7 @@
 import type { ControlServer } from "../../lib/supervisor/control_server.ts";
 import type { Listener } from "../../lib/supervisor/listener.ts";
 import type { RuntimeFolder } from "../../lib/supervisor/runtime_folder.ts";
-import type { Spawner } from "../../lib/supervisor/spawner.ts";
+import type { ChildHandle, Spawner } from "../../lib/supervisor/spawner.ts";
 import type { System } from "../../lib/supervisor/system.ts";
 import type { FaultName } from "./fault_name.ts";
 
@@ -17,21 +17,25 @@ export function faultySystem(system: System, strike: Strike): System {
     strike(name);
   };
 
+  const faultyChild = (child: ChildHandle): ChildHandle => ({
+    command(command) {
+      strike(`child ${command.type}`);
+      child.command(command);
+    },
+    handOver(items) {
+      strike("child handOver");
+      child.handOver(items);
+    },
+    signal(signal) {
+      strike("child signal");
+      child.signal(signal);
+    },
+  });
+
   const faultySpawner = (spawner: Spawner): Spawner => ({
-    get failed() {
-      return spawner.failed;
-    },
-    async confine(wall) {
-      strike("spawner confine");
-      await spawner.confine(wall);
-    },
-    post(message) {
-      strike(message.type === "command" ? `post ${message.command.type}` : `post ${message.type}`);
-      spawner.post(message);
-    },
-    subscribe(worker, receive) {
-      strike("spawner subscribe");
-      spawner.subscribe(worker, receive);
+    spawn(request, receive) {
+      strike("spawner spawn");
+      return faultyChild(spawner.spawn(request, receive));
     },
     close: () => doAndStrike("spawner close", () => spawner.close()),
   });
@@ -99,14 +103,6 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("holdfastOf");
       return system.holdfastOf(...all);
     },
-    async findDenoDir(...all) {
-      strike("findDenoDir");
-      return await system.findDenoDir(...all);
-    },
-    findCaches(...all) {
-      strike("findCaches");
-      return system.findCaches(...all);
-    },
     async makePrivateFolder(...all) {
       strike("makePrivateFolder");
       await system.makePrivateFolder(...all);
@@ -127,18 +123,11 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("openControl");
       return faultyControl(await system.openControl(...all));
     },
-    async prepareApp(...all) {
-      strike("prepareApp");
-      return await system.prepareApp(...all);
+    async planCode(...all) {
+      strike("planCode");
+      return await system.planCode(...all);
     },
-    openCodeCache(...all) {
-      strike("openCodeCache");
-      return system.openCodeCache(...all);
-    },
-    listCodeCaches(...all) {
-      strike("listCodeCaches");
-      return system.listCodeCaches(...all);
-    },
+    ownsImages: system.ownsImages,
     async makeFolders(...all) {
       strike("makeFolders");
       await system.makeFolders(...all);

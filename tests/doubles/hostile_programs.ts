@@ -67,7 +67,7 @@ const STEPS = {
       came.resolve();
     });
     configured = await hear("configure");
-    while (handles.length < configured.duty.listeners.length) await came.promise;
+    while (handles.length < configured.roleConfig.listeners.length) await came.promise;
     received = { type: "received", listeners: handles.length };
   },
   equipped: () => say(received),

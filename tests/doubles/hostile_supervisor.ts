@@ -7,18 +7,16 @@
 import { fileURLToPath } from "node:url";
 import { configureLog, flushLog } from "../../lib/base/log.ts";
 import { runAsCommand } from "./command.ts";
-import type { ToSpawner } from "../../lib/supervisor/spawner_message.ts";
+import type { SpawnRequest } from "../../lib/supervisor/spawner_message.ts";
 import { startSpawner } from "../../lib/supervisor/spawner.ts";
 import { realSystem } from "../../lib/supervisor/system.ts";
 import { supervise } from "../../supervisor.ts";
 
-function withProgram(message: ToSpawner): ToSpawner {
-  if (message.type !== "spawn") return message;
-  const { request } = message;
+function withProgram(request: SpawnRequest): SpawnRequest {
   const module = /"(file:[^"]*\/program_\w+\.js)"/.exec(request.source)?.[1];
-  if (module === undefined) return message;
+  if (module === undefined) return request;
   const source = Deno.readTextFileSync(fileURLToPath(module));
-  return { ...message, request: { ...request, source } };
+  return { ...request, source };
 }
 
 await runAsCommand(async () => {
@@ -29,12 +27,7 @@ await runAsCommand(async () => {
       startSpawner: (program) => {
         const spawner = startSpawner(program);
         return {
-          get failed() {
-            return spawner.failed;
-          },
-          confine: (wall) => spawner.confine(wall),
-          post: (message) => spawner.post(withProgram(message)),
-          subscribe: (worker, receive) => spawner.subscribe(worker, receive),
+          spawn: (request, receive) => spawner.spawn(withProgram(request), receive),
           close: () => spawner.close(),
         };
       },

@@ -3,17 +3,17 @@
  * them is the kernel. All else is real.
  */
 import { configureLog, flushLog } from "../../lib/base/log.ts";
-import { bundle } from "../../lib/supervisor/prepare.ts";
-import type { ToSpawner } from "../../lib/supervisor/spawner_message.ts";
+import { bundle } from "../../lib/planner/programs.ts";
+import type { SpawnRequest } from "../../lib/supervisor/spawner_message.ts";
 import { realSystem } from "../../lib/supervisor/system.ts";
 import { supervise } from "../../supervisor.ts";
 import { runAsCommand } from "./command.ts";
 
-function widened(message: ToSpawner): ToSpawner {
-  if (message.type !== "spawn") return message;
-  const { request } = message;
+function widened(request: SpawnRequest): SpawnRequest {
+  // A planner may run programs: it is none of those that are held here.
+  if (!request.args.includes("--deny-run")) return request;
   const [run, ...others] = request.args.filter((each) => !/^--(allow|deny|ignore)-/.test(each));
-  return { ...message, request: { ...request, args: [run!, "--allow-all", ...others] } };
+  return { ...request, args: [run!, "--allow-all", ...others] };
 }
 
 await runAsCommand(async () => {
@@ -28,12 +28,7 @@ await runAsCommand(async () => {
       startSpawner: (program) => {
         const spawner = realSystem.startSpawner(program);
         return {
-          get failed() {
-            return spawner.failed;
-          },
-          confine: (wall) => spawner.confine(wall),
-          post: (message) => spawner.post(widened(message)),
-          subscribe: (worker, receive) => spawner.subscribe(worker, receive),
+          spawn: (request, receive) => spawner.spawn(widened(request), receive),
           close: () => spawner.close(),
         };
       },

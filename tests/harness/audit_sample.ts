@@ -1,6 +1,6 @@
 /** Attempts of each area of the audit, by their ids: deep/audit_test.ts makes all of them. */
 export const SAMPLE = [
-  ...["FR1.deno", "FR1.node", "FR1.native", "FR2.twin", "FR3.absolute", "FR8.decoy_environ"],
+  ...["FR1.deno", "FR1.node", "FR1.native", "FR2.twin", "FR3.absolute", "FR8.canary_environ"],
   ...["FR8.supervisor_mem", "FR12.json", "FR17.open", "FR19.file", "FR24.inotify", "FR21.race"],
   ...[
     "FW1.write",

@@ -51,7 +51,7 @@ export class Site implements AsyncDisposable {
       listen: [`${host.address}:${PORT}`],
       readiness: "/ready",
       // As the sample's comment has it.
-      reload: { announceMs: 4000, ...reload },
+      reload: { shutdownDelayMs: 4000, ...reload },
     });
     const server = await Server.startOn(project, { prefix: host.prefix });
     return new Site(name, host, project, server);

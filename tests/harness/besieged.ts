@@ -1,7 +1,7 @@
 /** A server that meets hostile workers, one after the other, and what must be so after each. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import type { Rule } from "../../lib/protocol/violation.ts";
+import type { ViolationCode } from "../../lib/protocol/violation.ts";
 import { hostileProgram } from "../doubles/hostile_programs.ts";
 import { countDescriptors, isAlive, processesIn, readStatus } from "./process.ts";
 import { PLAIN_APP, REPOSITORY } from "./project.ts";
@@ -15,7 +15,8 @@ export const GOOD = { app: "./app.ts" };
 export const HOSTILE = { app: "./program_hostile.js" };
 
 /** The reason for which a worker is lost that broke a rule. */
-export const BROKE = (rule: Rule) => new RegExp(`broke the rule ${rule} \\(killed by SIGKILL\\)`);
+export const BROKE = (rule: ViolationCode) =>
+  new RegExp(`broke the rule ${rule} \\(killed by SIGKILL\\)`);
 
 /** The reason for which a worker is given up that did not come up. */
 export const LATE = (step: string) => new RegExp(`did not ${step} within \\d+ ms`);
@@ -83,7 +84,7 @@ export interface Candidate {
   /** Statements of the hostile program. */
   readonly program: string;
   /** The rule that the log names; none if the worker fails without breaking one. */
-  readonly rule?: Rule;
+  readonly rule?: ViolationCode;
   /** The reason that the reload gives. */
   readonly reason: RegExp;
   readonly config?: Readonly<Record<string, unknown>>;
@@ -94,7 +95,7 @@ export interface Candidate {
   readonly interfere?: (pid: number) => unknown;
 }
 
-export function violating(rule: Rule, program: string): Candidate {
+export function violating(rule: ViolationCode, program: string): Candidate {
   return { rule, program, reason: BROKE(rule) };
 }
 

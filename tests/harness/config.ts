@@ -28,8 +28,9 @@ export const DEFAULTS = {
     readyDeadlineMs: 10_000,
     idleGraceMs: 5_000,
     drainDeadlineMs: 30_000,
-    announceMs: 0,
+    shutdownDelayMs: 0,
     maxDraining: 4,
+    keep: 5,
   },
 } satisfies Partial<Config>;
 

@@ -227,7 +227,7 @@ export class Server implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
     const left = processesIn(this.project.folder).filter(isAlive);
-    const files = [...readFolder(this.project.path(".holdfast"))];
+    const files = leftIn(this.project.path(".holdfast"));
     const listens = await connects(this.project.port);
     this.#killAll();
     await this.project[Symbol.asyncDispose]();
@@ -240,6 +240,15 @@ export class Server implements AsyncDisposable {
     processesIn(this.project.folder).forEach((pid) => killQuietly(pid));
     this.#process.kill();
   }
+}
+
+/** What is left in a runtime folder: images stay, and nothing that was being made. */
+function leftIn(folder: string): string[] {
+  return [...readFolder(folder)].flatMap((name) =>
+    name === "images"
+      ? [...readFolder(join(folder, name))].filter((each) => each.startsWith("new_"))
+      : name
+  );
 }
 
 async function connects(port: number): Promise<boolean> {

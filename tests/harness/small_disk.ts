@@ -1,14 +1,25 @@
 /** A disk that is soon full. */
 
 /**
- * Mounts a file system of one MiB on a folder, until it is disposed of.
+ * Mounts a file system of a few MiB on a folder, until it is disposed of.
  *
  * @returns nothing where this user may not mount; that is said on the terminal
  */
-export async function mountSmall(folder: string): Promise<AsyncDisposable | undefined> {
+export async function mountSmall(
+  folder: string,
+  mebibytes = 1,
+): Promise<AsyncDisposable | undefined> {
   const run = (command: string, ...args: string[]) =>
     new Deno.Command(command, { args, stdout: "null", stderr: "piped" }).output();
-  const { success, stderr } = await run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder);
+  const { success, stderr } = await run(
+    "mount",
+    "-t",
+    "tmpfs",
+    "-o",
+    `size=${mebibytes}m`,
+    "tmpfs",
+    folder,
+  );
   if (success) {
     return { [Symbol.asyncDispose]: async () => void await run("umount", "--lazy", folder) };
   }

@@ -1,6 +1,6 @@
 /**
  * Tells one address of each new entry. Only this process knows the address and may dial it, so that
- * whoever takes over the worker has no way to send anything anywhere.
+ * an attacker who takes over the worker cannot send anything anywhere.
  */
 import { defineHelper } from "holdfast/helper";
 import { notifyContract, type TellOutcome, type Told } from "./notify_contract.ts";

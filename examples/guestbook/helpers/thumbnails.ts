@@ -1,5 +1,5 @@
 /**
- * Makes clean pictures of strangers' photos: what goes out is encoded here, from pixels, and holds
+ * Makes clean pictures of uploaded photos: what goes out is encoded here, from pixels, and holds
  * nothing else of what came in. Decoders are where the bugs are, so this runs in a process that may
  * read no file, open no connection and see no variable, and in it ImageMagick runs as WebAssembly,
  * with a blank memory for each photo: what one photo breaks, the next one does not meet.
@@ -46,7 +46,7 @@ export default defineHelper({
     retry: "safe",
     handle: ({ photo }, { signal }) =>
       oneByOne(() => {
-        // Whoever waited behind others may have given up since.
+        // A caller that waited behind others may have cancelled.
         signal.throwIfAborted();
         return makePictures(photo);
       }),
@@ -110,7 +110,7 @@ function shrink(image: IMagickImage, side: number): void {
   image.resize(new MagickGeometry(side, side), FilterType.Triangle);
 }
 
-/** Cameras have colours of their own; once the profile is gone, browsers take them for sRGB. */
+/** Cameras have their own colour profiles; once the profile is gone, browsers take them for sRGB. */
 function toWebColors(image: IMagickImage): void {
   if (image.hasProfile("icc")) image.transformColorSpace(new ColorProfile(SRGB_PROFILE));
   else if (image.colorSpace === ColorSpace.CMYK) image.colorSpace = ColorSpace.sRGB;

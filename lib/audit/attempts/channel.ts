@@ -1,6 +1,5 @@
 /** Abusing the channel to the supervisor, and its log. */
 import { Buffer } from "node:buffer";
-import { writeSync } from "node:fs";
 import { Socket } from "node:net";
 import process from "node:process";
 import type { Attempt } from "../attempt.ts";
@@ -93,10 +92,10 @@ const FRAMES: readonly Attempt[] = [
   broken("IP7.prototype", "send a key that would reach every object", "bad_message", () => {
     return tell(JSON.stringify(PULSE).replace("{", '{"__proto__":{"polluted":true},'));
   }),
-  broken("IP7.utf8", "send what is no text", "frame_not_json", () => {
+  broken("IP7.utf8", "send bytes that are not text", "frame_not_json", () => {
     return tellRaw(Buffer.from([0, 0, 0, 3, 0x22, 0xff, 0x22]));
   }),
-  broken("IP8", "send what is no JSON, and then what is right", "frame_not_json", () => {
+  broken("IP8", "send text that is not JSON, and then a valid message", "frame_not_json", () => {
     return tell("{", PULSE);
   }),
   broken("IP9", "send what the runtime's own IPC obeys", "frame_too_long", () => {
@@ -116,8 +115,8 @@ const FRAMES: readonly Attempt[] = [
   }, { deno: "stops" }),
   bounded(
     "IP18.figures",
-    "lie about its own figures",
-    "They are figures of the worker alone, and decide nothing",
+    "send false figures",
+    "They are only the worker's own figures, and decide nothing",
     async () => {
       const most = Number.MAX_SAFE_INTEGER;
       const channel = await stealSocket();
@@ -156,7 +155,7 @@ const HANGING_UP: readonly Attempt[] = [
   ),
 ];
 
-const UNREAD = "The supervisor hands descriptors over by it, and never reads what comes back";
+const UNREAD = "The supervisor hands over descriptors by it, and never reads from it";
 
 const RUNTIME_IPC: readonly Attempt[] = [
   bounded("IP9.send", "process.send over the runtime's IPC", UNREAD, async () => {
@@ -174,10 +173,6 @@ const RUNTIME_IPC: readonly Attempt[] = [
       if (process.send?.({ cmd: "NODE_SOCKET_GET_COUNT", key: "x" })) sent++;
     }
     return `${sent} sent`;
-  }),
-  bounded("IP9.descriptor", "write to the descriptor of the runtime's IPC", UNREAD, () => {
-    writeSync(IPC_FD, '{"cmd":"NODE_HANDLE","type":"net.Server","msg":{}}\n');
-    return "written";
   }),
   {
     ...bounded("IP9.native", "write(2) to the descriptor of the runtime's IPC", UNREAD, () => {
@@ -227,13 +222,13 @@ function writeAll(stream: typeof Deno.stdout, bytes: Uint8Array): void {
 const ENDS: readonly Attempt[] = [
   ending("IP17.exit", "exit with a status", /^exited with status 42$/, () => Deno.exit(42)),
   ending("IP17.abort", "process.abort", /^killed by SIG|^exited/, () => process.abort()),
-  ending("IP17.throw", "throw where nobody catches", /^exited with status 1$/, async () => {
+  ending("IP17.throw", "throw without a catch", /^exited with status 1$/, async () => {
     setTimeout(() => {
       throw new Error("nobody catches it");
     });
     await sleep(5_000);
   }),
-  ending("IP17.reject", "reject where nobody catches", /^exited with status 1$/, async () => {
+  ending("IP17.reject", "reject without a catch", /^exited with status 1$/, async () => {
     void Promise.reject(new Error("nobody catches it"));
     await sleep(5_000);
   }),

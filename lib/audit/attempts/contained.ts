@@ -25,7 +25,7 @@ export function containedIn(area: Area) {
     run: Attempt["run"],
     more: Partial<Attempt> = {},
   ): Attempt {
-    return bounded(id, title, "It ends itself alone; a worker that ends is replaced", run, {
+    return bounded(id, title, "It ends only itself; a worker that ends is replaced", run, {
       ...{ proof: "ended", end, ...more },
     });
   }

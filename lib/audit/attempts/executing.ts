@@ -35,7 +35,7 @@ const SHELL = "/bin/sh";
 /** What every attempt of this area is, unless it says otherwise. */
 const USUAL = { area: "execute", deno: "stops", kernel: "stops" } as const;
 
-/** An attempt to start a program that fetches what the suspect itself may not read. */
+/** An attempt to start a program that fetches what the subject itself may not read. */
 function starts(
   id: string,
   title: string,
@@ -45,7 +45,7 @@ function starts(
   return { ...USUAL, id, title, proof: "secret", ...more, run };
 }
 
-/** An attempt to become another program, which leaves a file where the suspect may not. */
+/** An attempt to become another program, which leaves a file where the subject may not. */
 function becomes(id: string, title: string, run: Attempt["run"]): Attempt {
   const runOpen: Attempt["run"] = (world) => {
     keepDescriptorsOpen();
@@ -60,7 +60,7 @@ function keepDescriptorsOpen(): void {
   for (let fd = 3; fd < 128; fd++) call("fcntl", fd, F_SETFD, 0);
 }
 
-/** An attempt of which only the suspect can tell what came of it. */
+/** An attempt of which only the subject can tell what came of it. */
 function claim(
   id: string,
   title: string,
@@ -72,7 +72,7 @@ function claim(
 
 /** The same, where the kernel has nothing against it. */
 function loads(id: string, title: string, run: Attempt["run"], more: Partial<Attempt> = {}) {
-  const note = "code that the worker brings along stays behind the wall like its other code";
+  const note = "code that the worker brings stays behind the wall like its other code";
   return claim(id, title, run, { kernel: "open", note, ...more });
 }
 
@@ -143,7 +143,7 @@ const DENO: readonly Attempt[] = [
   }),
   starts(
     "EX1.detached",
-    "Deno.Command in a group of its own",
+    "Deno.Command in a new process group",
     async (world) =>
       printed(await new Deno.Command(SHOW, { args: [secretOf(world)], detached: true }).output()),
   ),
@@ -217,7 +217,7 @@ const NODE: readonly Attempt[] = [
   ),
   starts(
     "EX1.node_detached",
-    "spawn of Node in a session of its own",
+    "spawn of Node in a new session",
     (world) => gather(child.spawn(SHOW, [secretOf(world)], { detached: true })),
   ),
   starts(
@@ -331,7 +331,7 @@ const LOADING: readonly Attempt[] = [
     return Deno.dlopen(plant(world, "library.so", image()), symbols).symbols.answer();
   }),
   loads("EX3.require", "require of a native module that the worker has written", loadModule, {
-    note: "CVE-2022-24783; code that the worker brings along stays behind the wall",
+    note: "CVE-2022-24783; code that the worker brings stays behind the wall",
   }),
   loads("EX3.process_dlopen", "process.dlopen of a native module", (world) => {
     const module = { exports: {} };
@@ -374,7 +374,7 @@ const LOADING: readonly Attempt[] = [
   }, {
     deno: "contained",
     kernel: "contained",
-    note: "no permission is asked for; it changes the worker's own engine alone",
+    note: "no permission is asked for; it changes only the worker's own engine",
     alone: true,
   }),
 ];
@@ -518,12 +518,12 @@ const FORKING: readonly Attempt[] = [
   ),
   claim(
     "EX7.fork_session",
-    "a fork in a session of its own",
+    "a fork in a new session",
     () => `exited with ${inChild(FORK, ["setsid"])}`,
   ),
   claim(
     "EX7.fork_group",
-    "a fork in a process group of its own",
+    "a fork in a new process group",
     () => `exited with ${inChild(FORK, ["setpgid", 0, 0])}`,
   ),
   claim(
@@ -574,7 +574,7 @@ const FORKING: readonly Attempt[] = [
   ...NAMESPACES.map(([name, flag]) =>
     claim(
       `EX7.${name}_namespace`,
-      `a process in a ${name} namespace of its own`,
+      `a process in a ${name} namespace`,
       () => clones(flag),
     )
   ),

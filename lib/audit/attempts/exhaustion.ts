@@ -48,7 +48,7 @@ const SPARSE: readonly Attempt[] = Object.entries<(path: string) => void>({
   title: `make a file of 8 TiB in its own folder (${name})`,
   deno: "open",
   kernel: "stops",
-  note: "Deno knows no limit",
+  note: "Deno has no limit",
   proof: "claim",
   alone: true,
   fatal: true,
@@ -76,7 +76,7 @@ const FILES: readonly Attempt[] = [
   bounded(
     "RE6.deep",
     "make folders 200 deep with names as long as can be",
-    "In its own folder; nobody but the app walks there",
+    "In its own folder, which only the app uses",
     ({ inside }) => {
       const root = `${inside}/deep`;
       let path = root;
@@ -99,7 +99,7 @@ const TIME: readonly Attempt[] = [
   bounded(
     "RE2.loop",
     "keep its thread busy",
-    "It answers nobody meanwhile, and a reload ends it; its supervisor and other workers go on",
+    "It answers no request meanwhile, and a reload ends it; its supervisor and other workers continue",
     () => {
       const until = performance.now() + 300;
       while (performance.now() < until);
@@ -142,7 +142,7 @@ const MEMORY: readonly Attempt[] = [
   bounded(
     "RE1.announced",
     "ask for more memory than there is",
-    "The engine refuses a buffer beyond its bound, and what is not touched is not used",
+    "The engine refuses a buffer beyond its limit, and untouched memory is not used",
     () => {
       let kept = 0;
       try {
@@ -167,7 +167,7 @@ const MEMORY: readonly Attempt[] = [
   bounded(
     "RE1.lock",
     "mlock(2): keep memory from being swapped out",
-    "Of its own memory alone, and as much as its user may lock",
+    "Only its own memory, and as much as its user may lock",
     () => {
       const bytes = new Uint8Array(1 << 16);
       return must("mlock", addressOf(bytes), bytes.length);

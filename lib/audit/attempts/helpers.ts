@@ -131,20 +131,25 @@ function ofGrants({ name, who, folder, port, more }: Foreign): Attempt[] {
       (world) => must("truncate", `${folder(world)}/file.txt`, 0),
       change,
     ),
-    stopped(`HG3.${name}_dial`, `dialling whom ${who} may dial`, async (world) => {
+    stopped(`HG3.${name}_dial`, `connecting to the port that ${who} may dial`, async (world) => {
       using connection = await Deno.connect({ hostname: "127.0.0.1", port: port(world) });
       return connection.remoteAddr;
     }, contact),
-    stopped(`HG3.${name}_native`, `the same by connect(2), whom ${who} may dial`, (world) => {
-      const fd = must("socket", 2, 1, 0);
-      try {
-        const address = addressOfPort(port(world));
-        must("connect", fd, address, address.length);
-        return must("write", fd, "canary", 6);
-      } finally {
-        must("close", fd);
-      }
-    }, contact),
+    stopped(
+      `HG3.${name}_native`,
+      `the same by connect(2), the port that ${who} may dial`,
+      (world) => {
+        const fd = must("socket", 2, 1, 0);
+        try {
+          const address = addressOfPort(port(world));
+          must("connect", fd, address, address.length);
+          return must("write", fd, "canary", 6);
+        } finally {
+          must("close", fd);
+        }
+      },
+      contact,
+    ),
   ];
 }
 
@@ -292,7 +297,7 @@ async function untilClosed(socket: Socket, ...bytes: Uint8Array[]): Promise<stri
   throw new Error("The other end took it");
 }
 
-const HUNG_UP = "The other end closes a lane that breaks a rule, serves the others, and lives on";
+const HUNG_UP = "The other end closes a lane that breaks a rule, and keeps serving the others";
 
 /** What a peer may not say, on either end. */
 const RULES: readonly [name: string, title: string, bytes: Uint8Array][] = [
@@ -379,7 +384,7 @@ async function hear(socket: Socket): Promise<string> {
   return text;
 }
 
-const OWN_METHODS = "A helper answers to the names that its module defines itself";
+const OWN_METHODS = "A helper answers only to the names that its module defines";
 
 const LANES: readonly Attempt[] = [
   ...[...RULES, ...CALLS].map(([name, title, bytes]) =>
@@ -417,7 +422,7 @@ const LANES: readonly Attempt[] = [
   bounded(
     "HL3.deep",
     "a value that is nested a hundred thousand times",
-    "JSON is read without recursion, and its schema judges it",
+    "JSON is parsed without recursion, and checked against a schema",
     async (world) => {
       const socket = await stealFromWorker(world);
       const heard = hear(socket);
@@ -447,7 +452,7 @@ const LANES: readonly Attempt[] = [
   bounded(
     "HL3.half",
     "half a frame, and silence",
-    "It holds up its own lane alone, which is closed when it takes too long",
+    "It only delays its own lane, which is closed when it takes too long",
     async (world) => {
       (await stealFromWorker(world)).write(frame(CALL, NOBODYS, head(WAIT)).subarray(0, 20));
       await new Promise((resolve) => setTimeout(resolve, 200));
@@ -458,7 +463,7 @@ const LANES: readonly Attempt[] = [
   bounded(
     "HL3.cancel",
     "giving up a call that is another worker's",
-    "A call is known by its lane and its number; that number is nobody's on this lane",
+    "A call is known by its lane and its number; that number has no call on this lane",
     async (world) => {
       const socket = await stealFromWorker(world);
       for (let id = 0; id < 1_000; id++) socket.write(frame(CANCEL, id));
@@ -477,8 +482,8 @@ const LANES: readonly Attempt[] = [
   ),
   bounded(
     "HL4.chunk",
-    "a piece of a stream that nobody asked for",
-    "It is thrown away: nobody reads it",
+    "a piece of a stream that was not requested",
+    "It is discarded unread",
     async () => {
       const socket = await stealFromHelper();
       for (let count = 0; count < 100; count++) {
@@ -539,7 +544,7 @@ function socketsWhere(option: number, answer: number): number[] {
   return Array.from({ length: 256 }, (_, fd) => fd).filter((fd) => optionOf(fd, option) === answer);
 }
 
-const UNREAD = "Nobody takes descriptors from a process: what it sends is closed unseen";
+const UNREAD = "No process takes descriptors from it: what it sends is closed unread";
 
 const DESCRIPTORS: readonly Attempt[] = [
   bounded(
@@ -576,7 +581,7 @@ const DESCRIPTORS: readonly Attempt[] = [
   ),
   bounded(
     "HO1.lanes",
-    "descriptors for whoever is at the other ends of the lanes",
+    "descriptors for the processes at the other ends of the lanes",
     UNREAD,
     async (world) => {
       const fd = openMark(world);
@@ -597,7 +602,7 @@ const DESCRIPTORS: readonly Attempt[] = [
   bounded(
     "HO2.node",
     "reading what the supervisor hands over next",
-    "It is meant for this very process, and nothing waits there",
+    "It is meant for this process, and nothing waits there",
     () => {
       try {
         return `${readSync(HAND_OVER_FD, new Uint8Array(1024))} bytes`;
@@ -609,7 +614,7 @@ const DESCRIPTORS: readonly Attempt[] = [
   bounded(
     "HO2.thread",
     "the same by a socket of a thread",
-    "It is meant for this very process, and nothing waits there",
+    "It is meant for this process, and nothing waits there",
     () =>
       inWebWorker(async ({ fd }) => {
         const { Socket } = await import("node:net");
@@ -624,7 +629,7 @@ const DESCRIPTORS: readonly Attempt[] = [
   ),
   bounded(
     "HO3.listener",
-    "a listener among the descriptors of what is no worker",
+    "a listener among the descriptors of a process that is not a worker",
     "A helper and the logger are handed lanes and never a listener",
     () => {
       const listening = socketsWhere(SO_ACCEPTCONN, 1);
@@ -636,7 +641,7 @@ const DESCRIPTORS: readonly Attempt[] = [
   bounded(
     "HO3.foreign",
     "a listener among a worker's descriptors that is not its own",
-    "What the supervisor listens on besides, as for its operator, stays with it",
+    "Other listeners of the supervisor, such as its control socket, stay with it",
     () => {
       const listening = socketsWhere(SO_ACCEPTCONN, 1);
       if (listening.length !== 1) throw new Error(`Found ${listening}`);

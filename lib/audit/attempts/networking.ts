@@ -33,7 +33,7 @@ function contact(
   };
 }
 
-/** The same, where only the suspect can tell what came of it. */
+/** The same, where only the subject can tell what came of it. */
 function claim(
   id: string,
   title: string,
@@ -674,9 +674,9 @@ const INSPECTOR: readonly Attempt[] = [
     inspector.open(freePort, LOOPBACK);
     return inspector.url();
   }, { alone: true }),
-  contact("NW12.other_process", "asking another process to open its own", ({ decoyPid }) => {
-    (process as unknown as { _debugProcess(pid: number): void })._debugProcess(decoyPid);
-  }, { proof: "decoy" }),
+  contact("NW12.other_process", "asking another process to open its own", ({ canaryPid }) => {
+    (process as unknown as { _debugProcess(pid: number): void })._debugProcess(canaryPid);
+  }, { proof: "canary" }),
 ];
 
 const NATIVE_DIALLING: readonly Attempt[] = [
@@ -779,7 +779,7 @@ const NATIVE: readonly Attempt[] = [
   onNoDescriptor("NW17.shutdown_both", "the same, both ways", "shutdown", 2),
   claim("NW17.linger", "having everybody's connections end in the middle", lingerOnListener, {
     only: LISTENERS,
-    note: "a connection inherits what its listener has set",
+    note: "a connection inherits its listener's settings",
   }),
   claim("NW17.blocking", "making everybody's wait for a client a blocking one", blockListener, {
     only: LISTENERS,

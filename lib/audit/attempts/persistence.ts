@@ -73,8 +73,8 @@ function nameless(
 const OWN_FOLDER: More = {
   deno: "contained",
   kernel: "contained",
-  note: "it may write in this folder; nobody looks for settings there, " +
-    "and a config under which somebody would is refused",
+  note:
+    "it may write in this folder; no program looks for settings there, and a config under which one would is refused",
 };
 
 export const PERSISTENCE: readonly Attempt[] = [
@@ -119,7 +119,7 @@ export const PERSISTENCE: readonly Attempt[] = [
     return found;
   }, {
     deno: "open",
-    note: "Deno asks nobody for it",
+    note: "Deno requires no permission for it",
     refusal: /^attempt to write a readonly database|^unable to open database/,
   }),
   claim("PE4.web_cache", "the Cache API, which lies in the cache of Deno", async ({ nonce }) => {
@@ -132,7 +132,7 @@ export const PERSISTENCE: readonly Attempt[] = [
     }
   }, {
     deno: "open",
-    note: "Deno asks nobody for it",
+    note: "Deno requires no permission for it",
     refusal: /^Failed to create cache storage directory/,
   }),
 

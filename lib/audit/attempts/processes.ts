@@ -76,7 +76,7 @@ async function signalByDescriptor(own: (fd: number) => unknown): Promise<never> 
   must("fcntl", fd, F_SETFL, O_ASYNC);
   must("write", other, "x", 1);
   await new Promise((resolve) => setTimeout(resolve, 50));
-  // Whoever keeps a signal back does so without a word; the decoy alone can tell.
+  // Whoever keeps a signal back does so without a word; the canary alone can tell.
   throw new Refused("the signal was sent, and perhaps not delivered");
 }
 
@@ -110,26 +110,26 @@ const SIGNALS: readonly Attempt[] = [
     stopped(
       `SP1.deno_${signal.slice(3).toLowerCase()}`,
       `Deno.kill of another process with ${signal}`,
-      ({ decoyPid }) => Deno.kill(decoyPid, signal),
-      { proof: "decoy" },
+      ({ canaryPid }) => Deno.kill(canaryPid, signal),
+      { proof: "canary" },
     )
   ),
   stopped(
     "SP1.node",
     "process.kill of another process",
-    ({ decoyPid }) => process.kill(decoyPid, "SIGTERM"),
-    { proof: "decoy" },
+    ({ canaryPid }) => process.kill(canaryPid, "SIGTERM"),
+    { proof: "canary" },
   ),
-  stopped("SP1.underscore", "process._kill, which process.kill is made of", ({ decoyPid }) => {
+  stopped("SP1.underscore", "process._kill, which process.kill is made of", ({ canaryPid }) => {
     const { _kill } = process as unknown as { _kill(pid: number, signal: number): number };
-    const errno = _kill(decoyPid, SIGTERM);
+    const errno = _kill(canaryPid, SIGTERM);
     if (errno < 0) throw new Refused(`errno ${-errno}`);
-  }, { proof: "decoy" }),
+  }, { proof: "canary" }),
   stopped(
     "SP1.thread",
     "Deno.kill from a thread",
-    ({ decoyPid }) => inWebWorker((pid: number) => Deno.kill(pid, "SIGTERM"), decoyPid),
-    { proof: "decoy" },
+    ({ canaryPid }) => inWebWorker((pid: number) => Deno.kill(pid, "SIGTERM"), canaryPid),
+    { proof: "canary" },
   ),
   stopped(
     "SP1.supervisor",
@@ -159,8 +159,8 @@ const NATIVE_SIGNALS: readonly Attempt[] = [
     stopped(
       `SP1.native_${name}`,
       `kill(2) of another process with signal ${signal}`,
-      ({ decoyPid }) => must("kill", decoyPid, signal),
-      { proof: "decoy" },
+      ({ canaryPid }) => must("kill", canaryPid, signal),
+      { proof: "canary" },
     )
   ),
   stopped(
@@ -176,68 +176,68 @@ const NATIVE_SIGNALS: readonly Attempt[] = [
     "SP1.forged_name",
     "kill(2) by a process whose name reads like a place in the supervisor's group",
     ({
-      decoyPid,
+      canaryPid,
       supervisorPid,
     }) => {
       const PR_SET_NAME = 15;
       const group = must("getpgid", supervisorPid);
       must("prctl", PR_SET_NAME, `) S 1 ${group} `);
-      return must("kill", decoyPid, SIGKILL);
+      return must("kill", canaryPid, SIGKILL);
     },
-    { proof: "decoy", alone: true },
+    { proof: "canary", alone: true },
   ),
   stopped(
     "SP4.tkill",
     "tkill(2) of another process",
-    ({ decoyPid }) => must("tkill", decoyPid, SIGKILL),
-    { proof: "decoy" },
+    ({ canaryPid }) => must("tkill", canaryPid, SIGKILL),
+    { proof: "canary" },
   ),
   stopped(
     "SP4.tgkill",
     "tgkill(2) of another process",
-    ({ decoyPid }) => must("tgkill", decoyPid, decoyPid, SIGKILL),
-    { proof: "decoy" },
+    ({ canaryPid }) => must("tgkill", canaryPid, canaryPid, SIGKILL),
+    { proof: "canary" },
   ),
-  stopped("SP4.queue", "rt_sigqueueinfo(2) to another process", ({ decoyPid }) => {
-    return must("rt_sigqueueinfo", decoyPid, SIGTERM, queuedSignal(SIGTERM));
-  }, { proof: "decoy" }),
-  stopped("SP4.queue_thread", "rt_tgsigqueueinfo(2) to another process", ({ decoyPid }) => {
-    return must("rt_tgsigqueueinfo", decoyPid, decoyPid, SIGTERM, queuedSignal(SIGTERM));
-  }, { proof: "decoy" }),
+  stopped("SP4.queue", "rt_sigqueueinfo(2) to another process", ({ canaryPid }) => {
+    return must("rt_sigqueueinfo", canaryPid, SIGTERM, queuedSignal(SIGTERM));
+  }, { proof: "canary" }),
+  stopped("SP4.queue_thread", "rt_tgsigqueueinfo(2) to another process", ({ canaryPid }) => {
+    return must("rt_tgsigqueueinfo", canaryPid, canaryPid, SIGTERM, queuedSignal(SIGTERM));
+  }, { proof: "canary" }),
   stopped("SP4.pidfd", "pidfd_open(2) and pidfd_send_signal(2) to another process", ({
-    decoyPid,
+    canaryPid,
   }) => {
-    const fd = must("pidfd_open", decoyPid, 0);
+    const fd = must("pidfd_open", canaryPid, 0);
     return must("pidfd_send_signal", fd, SIGKILL, 0, 0);
-  }, { proof: "decoy" }),
+  }, { proof: "canary" }),
   stopped("SP4.peer", "pidfd_send_signal(2) to the other end of the channel, with signal 0", () => {
     return must("pidfd_send_signal", peerOfChannel(), 0, 0, 0);
   }, { optional: true }),
   stopped("SP4.owner", "a descriptor that signals another process: F_SETSIG and F_SETOWN", ({
-    decoyPid,
+    canaryPid,
   }) =>
     signalByDescriptor((fd) => {
       must("fcntl", fd, /* F_SETSIG */ 10, SIGKILL);
-      must("fcntl", fd, /* F_SETOWN */ 8, decoyPid);
-    }), { proof: "decoy" }),
+      must("fcntl", fd, /* F_SETOWN */ 8, canaryPid);
+    }), { proof: "canary" }),
   stopped("SP4.owner_thread", "a descriptor that signals another process: F_SETOWN_EX", ({
-    decoyPid,
+    canaryPid,
   }) =>
     signalByDescriptor((fd) => {
-      const owner = new Uint8Array(new Int32Array([/* F_OWNER_PID */ 1, decoyPid]).buffer);
+      const owner = new Uint8Array(new Int32Array([/* F_OWNER_PID */ 1, canaryPid]).buffer);
       must("fcntl", fd, /* F_SETOWN_EX */ 15, owner);
-    }), { proof: "decoy" }),
+    }), { proof: "canary" }),
   ...([["owner_ioctl", 0x8901, "FIOSETOWN"], ["group_ioctl", 0x8902, "SIOCSPGRP"]] as const).map((
     [name, request, title],
   ) =>
     stopped(
       `SP4.${name}`,
       `a descriptor that signals another process: ioctl(${title})`,
-      ({ decoyPid }) =>
+      ({ canaryPid }) =>
         signalByDescriptor((fd) => {
-          must("ioctl", fd, request, new Uint8Array(new Int32Array([decoyPid]).buffer));
+          must("ioctl", fd, request, new Uint8Array(new Int32Array([canaryPid]).buffer));
         }),
-      { proof: "decoy" },
+      { proof: "canary" },
     )
   ),
   stopped("SP3.self", "a storm of signals to itself", () => {
@@ -267,20 +267,20 @@ function peerOfChannel(): number {
 
 /** Looking into other processes. */
 const SPYING: readonly Attempt[] = [
-  stopped("SP5.attach", "ptrace(2): attach to another process", ({ decoyPid }) => {
-    return must("ptrace", /* PTRACE_ATTACH */ 16, decoyPid, 0, 0);
-  }, { proof: "decoy", alone: true }),
+  stopped("SP5.attach", "ptrace(2): attach to another process", ({ canaryPid }) => {
+    return must("ptrace", /* PTRACE_ATTACH */ 16, canaryPid, 0, 0);
+  }, { proof: "canary", alone: true }),
   stopped("SP5.seize", "ptrace(2): seize another worker", ({ siblingPid }) => {
     return must("ptrace", /* PTRACE_SEIZE */ 0x4206, siblingPid, 0, 0);
   }, { alone: true }),
   stopped("SP5.traceme", "ptrace(2): be traced by the supervisor", () => {
     return must("ptrace", /* PTRACE_TRACEME */ 0, 0, 0, 0);
   }, { alone: true }),
-  ...(["decoyPid", "siblingPid", "supervisorPid"] as const).flatMap((whose) => {
+  ...(["canaryPid", "siblingPid", "supervisorPid"] as const).flatMap((whose) => {
     const name = whose.slice(0, -3);
     const who =
-      { decoy: "another process", sibling: "another worker", supervisor: "the supervisor" }[
-        name as "decoy" | "sibling" | "supervisor"
+      { canary: "another process", sibling: "another worker", supervisor: "the supervisor" }[
+        name as "canary" | "sibling" | "supervisor"
       ];
     return (["process_vm_readv", "process_vm_writev"] as const).map((each) =>
       stopped(
@@ -297,49 +297,49 @@ const SPYING: readonly Attempt[] = [
   stopped(
     "SP6.environ_deno",
     "Deno.readFile of another process's environment",
-    ({ decoyPid }) => Deno.readFile(`/proc/${decoyPid}/environ`),
+    ({ canaryPid }) => Deno.readFile(`/proc/${canaryPid}/environ`),
     { proof: "secret", note: "CVE-2024-34346" },
   ),
   stopped(
     "SP6.environ_node",
     "fs.readFileSync of another process's environment",
-    ({ decoyPid }) => readFileSync(`/proc/${decoyPid}/environ`),
+    ({ canaryPid }) => readFileSync(`/proc/${canaryPid}/environ`),
     { proof: "secret", note: "CVE-2024-34346" },
   ),
   stopped(
     "SP6.environ_promise",
     "fs/promises.readFile of another process's environment",
-    ({ decoyPid }) => readFile(`/proc/${decoyPid}/environ`),
+    ({ canaryPid }) => readFile(`/proc/${canaryPid}/environ`),
     { proof: "secret", note: "CVE-2024-34346" },
   ),
   stopped(
     "SP6.environ_task",
     "another process's environment by way of its thread",
-    ({ decoyPid }) => Deno.readTextFile(`/proc/${decoyPid}/task/${decoyPid}/environ`),
+    ({ canaryPid }) => Deno.readTextFile(`/proc/${canaryPid}/task/${canaryPid}/environ`),
     { proof: "secret" },
   ),
   stopped(
     "SP6.environ_thread",
     "another process's environment, from a thread",
-    ({ decoyPid }) =>
-      inWebWorker((pid: number) => Deno.readTextFile(`/proc/${pid}/environ`), decoyPid),
+    ({ canaryPid }) =>
+      inWebWorker((pid: number) => Deno.readTextFile(`/proc/${pid}/environ`), canaryPid),
     { proof: "secret" },
   ),
   stopped(
     "SP6.environ_native",
     "open(2) of another process's environment",
-    ({ decoyPid }) => readNatively(`/proc/${decoyPid}/environ`),
+    ({ canaryPid }) => readNatively(`/proc/${canaryPid}/environ`),
     { proof: "secret" },
   ),
-  stopped("SP6.memory", "another process's memory by its /proc/PID/mem", ({ decoyPid }) => {
-    return readStack(decoyPid);
+  stopped("SP6.memory", "another process's memory by its /proc/PID/mem", ({ canaryPid }) => {
+    return readStack(canaryPid);
   }, { proof: "secret" }),
   stopped(
     "SP6.memory_native",
     "open(2) of another process's memory for writing",
-    ({ decoyPid }) => {
+    ({ canaryPid }) => {
       const O_RDWR = 2;
-      return must("openat", AT_FDCWD, `/proc/${decoyPid}/mem`, O_RDWR, 0);
+      return must("openat", AT_FDCWD, `/proc/${canaryPid}/mem`, O_RDWR, 0);
     },
   ),
   ...(["maps", "auxv", "cmdline", "status", "environ"] as const).flatMap((name) => [
@@ -385,11 +385,6 @@ const SPYING: readonly Attempt[] = [
     }
     if (found.length === 0) throw new Refused("no thread of the supervisor is open to it");
     return found;
-  }, {
-    kernel: "open",
-    note:
-      "That thread is behind the same wall as what it spawns. Names of files alone: its memory " +
-      "and its descriptors themselves are out of reach",
   }),
   stopped("SP7.getfd", "pidfd_getfd(2): take a descriptor of another worker", ({ siblingPid }) => {
     const fd = must("pidfd_open", siblingPid, 0);
@@ -403,8 +398,8 @@ const SPYING: readonly Attempt[] = [
     },
     { optional: true },
   ),
-  stopped("SP7.kcmp", "kcmp(2): compare with another process", ({ decoyPid }) => {
-    return must("kcmp", Deno.pid, decoyPid, /* KCMP_VM */ 1, 0, 0);
+  stopped("SP7.kcmp", "kcmp(2): compare with another process", ({ canaryPid }) => {
+    return must("kcmp", Deno.pid, canaryPid, /* KCMP_VM */ 1, 0, 0);
   }, { optional: true }),
   knock("SP6.madvise", "process_madvise(2)", "process_madvise", [-1, NOWHERE, 1, 4, 0]),
   knock("SP6.mrelease", "process_mrelease(2)", "process_mrelease", [-1, 0]),
@@ -440,9 +435,9 @@ const MEDDLING: readonly Attempt[] = [
     0,
     0,
   ]),
-  stopped("SP9.limit_other", "prlimit64(2): change a limit of another process", ({ decoyPid }) => {
+  stopped("SP9.limit_other", "prlimit64(2): change a limit of another process", ({ canaryPid }) => {
     const limit = new Uint8Array(new BigUint64Array([64n, 64n]).buffer);
-    return must("prlimit64", decoyPid, /* RLIMIT_NOFILE */ 7, limit, 0);
+    return must("prlimit64", canaryPid, /* RLIMIT_NOFILE */ 7, limit, 0);
   }),
   stopped("SP9.limit_read", "prlimit64(2): read a limit of another worker", ({ siblingPid }) => {
     return must("prlimit64", siblingPid, /* RLIMIT_NOFILE */ 7, 0, new Uint8Array(16));
@@ -461,15 +456,15 @@ const MEDDLING: readonly Attempt[] = [
       { alone: true },
     )
   ),
-  stopped("SP9.nice_node", "os.setPriority of another process", ({ decoyPid }) => {
-    setPriority(decoyPid, 5);
-    return getPriority(decoyPid);
+  stopped("SP9.nice_node", "os.setPriority of another process", ({ canaryPid }) => {
+    setPriority(canaryPid, 5);
+    return getPriority(canaryPid);
   }),
-  stopped("SP9.nice_read", "os.getPriority of another process", ({ decoyPid }) => {
-    return getPriority(decoyPid);
-  }, { kernel: "open", note: "How urgent a process is, is no secret to the kernel" }),
-  stopped("SP9.nice", "setpriority(2) of another process", ({ decoyPid }) => {
-    return must("setpriority", 0, decoyPid, 19);
+  stopped("SP9.nice_read", "os.getPriority of another process", ({ canaryPid }) => {
+    return getPriority(canaryPid);
+  }, { kernel: "open", note: "The kernel does not treat the priority of a process as a secret" }),
+  stopped("SP9.nice", "setpriority(2) of another process", ({ canaryPid }) => {
+    return must("setpriority", 0, canaryPid, 19);
   }),
   stopped("SP9.nice_user", "setpriority(2) of every process of its user", () => {
     // Nobody else has this one.
@@ -478,22 +473,22 @@ const MEDDLING: readonly Attempt[] = [
     const PRIO_USER = 2;
     return must("setpriority", PRIO_USER, 0, 19);
   }, { alone: true, needs: "root" }),
-  stopped("SP9.affinity", "sched_setaffinity(2) of another process", ({ decoyPid }) => {
-    return must("sched_setaffinity", decoyPid, 8, new Uint8Array(8).fill(255));
+  stopped("SP9.affinity", "sched_setaffinity(2) of another process", ({ canaryPid }) => {
+    return must("sched_setaffinity", canaryPid, 8, new Uint8Array(8).fill(255));
   }),
-  stopped("SP9.scheduler", "sched_setscheduler(2) of another process", ({ decoyPid }) => {
-    return must("sched_setscheduler", decoyPid, /* SCHED_BATCH */ 3, new Uint8Array(4));
+  stopped("SP9.scheduler", "sched_setscheduler(2) of another process", ({ canaryPid }) => {
+    return must("sched_setscheduler", canaryPid, /* SCHED_BATCH */ 3, new Uint8Array(4));
   }),
-  stopped("SP9.param", "sched_setparam(2) of another process", ({ decoyPid }) => {
-    return must("sched_setparam", decoyPid, new Uint8Array(4));
+  stopped("SP9.param", "sched_setparam(2) of another process", ({ canaryPid }) => {
+    return must("sched_setparam", canaryPid, new Uint8Array(4));
   }),
   knock("SP9.attr", "sched_setattr(2)", "sched_setattr", [0, NOWHERE, 0]),
-  stopped("SP9.ioprio", "ioprio_set(2) of another process", ({ decoyPid }) => {
+  stopped("SP9.ioprio", "ioprio_set(2) of another process", ({ canaryPid }) => {
     const IDLE = 3 << 13;
-    return must("ioprio_set", /* IOPRIO_WHO_PROCESS */ 1, decoyPid, IDLE);
+    return must("ioprio_set", /* IOPRIO_WHO_PROCESS */ 1, canaryPid, IDLE);
   }),
-  stopped("SP9.pages", "migrate_pages(2) of another process", ({ decoyPid }) => {
-    return reaches("migrate_pages", decoyPid, 8, NOWHERE, NOWHERE);
+  stopped("SP9.pages", "migrate_pages(2) of another process", ({ canaryPid }) => {
+    return reaches("migrate_pages", canaryPid, 8, NOWHERE, NOWHERE);
   }, { optional: true }),
   knock("SP9.move_pages", "move_pages(2)", "move_pages", [0, 1, NOWHERE, NOWHERE, NOWHERE, 2]),
   stopped("SP9.group", "setpgid(2): join the supervisor's process group", ({ supervisorPid }) => {
@@ -508,8 +503,8 @@ const MEDDLING: readonly Attempt[] = [
     stopped(
       `SP10.${name}_other`,
       `write to another process's /proc/PID/${name}`,
-      ({ decoyPid }) => {
-        writeFileSync(`/proc/${decoyPid}/${name}`, name === "clear_refs" ? "1" : "500");
+      ({ canaryPid }) => {
+        writeFileSync(`/proc/${canaryPid}/${name}`, name === "clear_refs" ? "1" : "500");
         return true;
       },
       { optional: true },
@@ -536,8 +531,7 @@ const MEDDLING: readonly Attempt[] = [
     return true;
   }, {
     kernel: "open",
-    note:
-      "Whoever could do it is root, and gives rights up by it; files and processes stay behind the wall",
+    note: "Only root can do it, and loses rights by it; files and processes stay behind the wall",
     alone: true,
     needs: "root",
   }),
@@ -550,7 +544,7 @@ const MEDDLING: readonly Attempt[] = [
     return process.cwd();
   }, {
     kernel: "open",
-    note: "Where it stands is its own affair; what it opens from there is judged as any other",
+    note: "Its working directory is its own choice; paths from there are checked like any other",
     alone: true,
   }),
 ];
@@ -582,9 +576,9 @@ const THREADS: readonly Attempt[] = [
     }).symbols;
     return unfiltered(await prctl(PR_GET_SECCOMP));
   }),
-  knock("SP14.filter", "prctl(2): put a filter of its own over the wall", "prctl", [
+  knock("SP14.filter", "prctl(2): put another filter over the wall", "prctl", [
     ...[/* PR_SET_SECCOMP */ 22, /* SECCOMP_MODE_FILTER */ 2, NOWHERE, 0, 0] as const,
-  ], { kernel: "open", note: "Filters add up: it can only take from itself" }),
+  ], { kernel: "open", note: "Filters add up: it can only restrict itself" }),
 ];
 
 /** What makes a kernel's day worse. */

@@ -35,11 +35,11 @@ const METADATA: More = {
 const LINKED_METADATA: More = {
   ...METADATA,
   deno: "contained",
-  note: "facts about the target of a link that the operator has put there, and no content",
+  note: "metadata of the target of a link that the operator made, and no content",
 };
 
 /** The wall cannot tell the engine from the app's code. */
-const ENGINE: More = { kernel: "open", note: "the engine reads it for itself" };
+const ENGINE: More = { kernel: "open", note: "the engine reads it for its own use" };
 
 /** The content of one path by every interface; past holes were in one of them at a time. */
 function byEveryWay(
@@ -278,17 +278,17 @@ export const READING: readonly Attempt[] = [
   }, { refusal: /cross-device link/ }),
 
   ...processFiles("self", "the process itself", () => "/proc/self"),
-  ...processFiles("decoy", "another process of the user", ({ decoyPid }) => `/proc/${decoyPid}`),
+  ...processFiles("canary", "another process of the user", ({ canaryPid }) => `/proc/${canaryPid}`),
   ...processFiles("supervisor", "the supervisor", (world) => `/proc/${world.supervisorPid}`),
   ...processFiles("sibling", "another worker", ({ siblingPid }) => `/proc/${siblingPid}`),
-  secret("FR8.environment", "the environment of another process", ({ decoyPid }) => {
-    return Deno.readTextFile(`/proc/${decoyPid}/environ`);
+  secret("FR8.environment", "the environment of another process", ({ canaryPid }) => {
+    return Deno.readTextFile(`/proc/${canaryPid}/environ`);
   }),
-  secret("FR8.environment_node", "the same by fs.readFileSync", ({ decoyPid }) => {
-    return fs.readFileSync(`/proc/${decoyPid}/environ`, "utf8");
+  secret("FR8.environment_node", "the same by fs.readFileSync", ({ canaryPid }) => {
+    return fs.readFileSync(`/proc/${canaryPid}/environ`, "utf8");
   }),
-  secret("FR8.environment_native", "the same by open(2)", ({ decoyPid }) => {
-    return readNatively(`/proc/${decoyPid}/environ`);
+  secret("FR8.environment_native", "the same by open(2)", ({ canaryPid }) => {
+    return readNatively(`/proc/${canaryPid}/environ`);
   }),
   secret("FR8.memory", "the stack of another process by its mem file", readStack, {
     needs: "root",
@@ -299,7 +299,7 @@ export const READING: readonly Attempt[] = [
 
   ...([
     ["self", () => "/proc/self"],
-    ["decoy", ({ decoyPid }) => `/proc/${decoyPid}`],
+    ["canary", ({ canaryPid }) => `/proc/${canaryPid}`],
     ["supervisor", ({ supervisorPid }) => `/proc/${supervisorPid}`],
     ["thread", () => "/proc/thread-self"],
   ] satisfies [string, (world: World) => string][]).flatMap(([name, folderOf]) => [
@@ -329,9 +329,9 @@ export const READING: readonly Attempt[] = [
   claim("FR10.list", "the list of open descriptors in /dev/fd", () => {
     return Array.from(Deno.readDirSync("/dev/fd"), ({ name }) => name).join();
   }),
-  claim("FR10.pipe", "opening an inherited pipe anew by /dev/fd", reopenPipe, {
+  claim("FR10.pipe", "reopening an inherited pipe by /dev/fd", reopenPipe, {
     kernel: "open",
-    note: "Landlock does not rule pipes; this one is the process's own already",
+    note: "Landlock does not rule pipes; this one belongs to the process",
   }),
   secret("FR10.descriptor", "a folder's descriptor as a way to its neighbour", (world) => {
     const fd = fs.openSync(world.inside, "r");
@@ -439,7 +439,7 @@ export const READING: readonly Attempt[] = [
   }, {
     deno: "open",
     note:
-      "Deno reads the source map of any module that is loaded, wherever it lies, and asks nobody",
+      "Deno reads the source map of any module that is loaded, wherever it is, without a permission check",
   }),
 
   secret("FR14.require", "require of a file outside", (world) => {
@@ -607,7 +607,7 @@ export const READING: readonly Attempt[] = [
   }, {
     deno: "contained",
     kernel: "contained",
-    note: "size and times of a file that may be written, by the file itself; no content",
+    note: "size and times of a file that it may write, but no content",
   }),
 
   claim("FR20.create", "reading through a right to create", ({ writable }) => {
@@ -649,7 +649,7 @@ export const READING: readonly Attempt[] = [
     must("close", folder);
     return readDescriptor(fd);
   }),
-  secret("FR24.reopen", "a descriptor without rights, opened anew for reading", ({ outside }) => {
+  secret("FR24.reopen", "a descriptor without rights, reopened for reading", ({ outside }) => {
     const path = must("openat", AT_FDCWD, `${outside}/secret.txt`, O_PATH, 0);
     try {
       return readNatively(`/proc/self/fd/${path}`);
@@ -674,11 +674,11 @@ export const READING: readonly Attempt[] = [
   claim("FR24.tree", "open_tree(2) of the outside", ({ outside }) => {
     return must("close", must("open_tree", AT_FDCWD, outside, 0));
   }),
-  claim("FR24.inotify", "an inotify of its own", () => must("close", must("inotify_init1", 0))),
+  claim("FR24.inotify", "a new inotify", () => must("close", must("inotify_init1", 0))),
   claim("FR24.inotify_watch", "a watch on the outside", ({ outside }) => {
     return reaches("inotify_add_watch", -1, outside, 2);
   }),
-  claim("FR24.fanotify", "a fanotify of its own", () => {
+  claim("FR24.fanotify", "a new fanotify", () => {
     return must("close", must("fanotify_init", FAN_REPORT_FID, 0));
   }),
   claim("FR24.fanotify_mark", "a fanotify mark on the outside", ({ outside }) => {
@@ -713,7 +713,7 @@ export const READING: readonly Attempt[] = [
   }),
   claim("FR26.module", "the text of the app's own module", ({ module }) => {
     return Deno.readTextFile(module);
-  }, ENGINE),
+  }),
   claim(
     "FR26.program",
     "opening the Deno program",
@@ -812,10 +812,10 @@ async function raceForLink({ inside, nonce }: World): Promise<string> {
 }
 
 /** Reads the strings at the end of a process's stack, where its environment is. */
-function readStack({ decoyPid }: World): string {
-  const maps = Deno.readTextFileSync(`/proc/${decoyPid}/maps`);
+function readStack({ canaryPid }: World): string {
+  const maps = Deno.readTextFileSync(`/proc/${canaryPid}/maps`);
   const [, start, end] = /^(\w+)-(\w+) .*\[stack\]$/m.exec(maps)!.map((text) => parseInt(text, 16));
-  const fd = fs.openSync(`/proc/${decoyPid}/mem`, "r");
+  const fd = fs.openSync(`/proc/${canaryPid}/mem`, "r");
   const bytes = new Uint8Array(Math.min(end! - start!, 8192));
   fs.readSync(fd, bytes, 0, bytes.length, end! - bytes.length);
   fs.closeSync(fd);

@@ -48,7 +48,7 @@ function orRefused<T>(value: T | undefined | null): T {
 /** In every worker's environment, and in no grant: Deno needs it, the app does not. */
 const HIDDEN = "DENO_DIR";
 
-const ENVIRONMENT_NOTE = "Its own environment, made for it from nothing: no secret is in it";
+const ENVIRONMENT_NOTE = "Its own environment, which starts empty: it has no secret";
 
 const ENVIRONMENT: readonly Attempt[] = [
   ...Object.entries<(world: World) => unknown>({
@@ -75,11 +75,11 @@ const ENVIRONMENT: readonly Attempt[] = [
   denosOwn("SE1.set", "set LD_PRELOAD in its environment", () => {
     Deno.env.set("LD_PRELOAD", "/nowhere");
     return orRefused(Deno.env.get("LD_PRELOAD"));
-  }, { note: "It can start nothing that would read it", alone: true }),
+  }, { note: "It can start no program that would read it", alone: true }),
   denosOwn("SE1.set_node", "set NODE_OPTIONS by process.env", () => {
     process.env.NODE_OPTIONS = "--inspect";
     return orRefused(process.env.NODE_OPTIONS);
-  }, { note: "It can start nothing that would read it", alone: true }),
+  }, { note: "It can start no program that would read it", alone: true }),
 ];
 
 /** Runs an expression in a thread of node:worker_threads. */
@@ -151,10 +151,10 @@ function userName(): string | undefined {
 // ---- what is free by design ----
 
 const FREE: readonly Attempt[] = [
-  bounded("SE7.exec_path", "where the Deno program is", "A path is no secret", () => {
+  bounded("SE7.exec_path", "where the Deno program is", "A path is not a secret", () => {
     return Deno.execPath();
   }),
-  bounded("SE7.cwd", "where the project is", "A path is no secret", () => Deno.cwd()),
+  bounded("SE7.cwd", "where the project is", "A path is not a secret", () => Deno.cwd()),
   bounded("SE7.parent", "the number of the supervisor's process", "It cannot be signalled", () => {
     return process.ppid;
   }),
@@ -164,7 +164,7 @@ const FREE: readonly Attempt[] = [
   bounded(
     "SE2.arguments",
     "look for secrets in its own arguments",
-    "Its arguments are its permissions, and anybody on the machine can read them",
+    "Its arguments are its permissions, and any user of the machine can read them",
     () => {
       const odd = [...Deno.args, ...process.argv.slice(2)].filter((each) => each !== "wide");
       if (odd.length > 0) throw new Error(`Unexpected arguments: ${odd}`);
@@ -173,8 +173,8 @@ const FREE: readonly Attempt[] = [
   ),
   bounded(
     "SE5.heap",
-    "look for what the supervisor knows in a snapshot of its own memory",
-    "A worker starts from nothing: it is no copy of its supervisor",
+    "look for the supervisor's secret in a snapshot of its own memory",
+    "A worker starts as a new program: it is not a copy of its supervisor",
     async () => {
       let text = "";
       for await (const chunk of getHeapSnapshot()) {
@@ -232,7 +232,8 @@ const DESCRIPTORS: readonly Attempt[] = [
       for (let fd = 0; fd < 1024; fd++) {
         const kind = kindByNode(fd);
         if (kind === undefined) continue;
-        if (kind.startsWith("other")) throw new Error(`Descriptor ${fd} is ${kind}`);
+        // Its program, a file in memory that nobody can change, is what it has on standard input.
+        if (kind.startsWith("other") && fd !== 0) throw new Error(`Descriptor ${fd} is ${kind}`);
         found.push(`${fd} ${kind}`);
       }
       return found;
@@ -248,8 +249,10 @@ const DESCRIPTORS: readonly Attempt[] = [
       if (link === undefined) continue;
       const known = /^(pipe|socket):|^anon_inode:\[(eventpoll|eventfd|timerfd|signalfd|pidfd)\]$/;
       const own = link === "/dev/null" || link === "/dev/urandom" || link === denoProgram ||
-        link.startsWith(`${denoDir}/`);
-      if (!known.test(link) && !own) throw new Error(`Descriptor ${fd} is ${link}`);
+        isCache(link, denoDir);
+      if (!known.test(link) && !own && link !== "/memfd:holdfast (deleted)") {
+        throw new Error(`Descriptor ${fd} is ${link}`);
+      }
       found.push(`${fd} ${link}`);
     }
     return found;
@@ -265,7 +268,7 @@ const DESCRIPTORS: readonly Attempt[] = [
       const found: string[] = [];
       for (let fd = 0; fd < 256; fd++) {
         const link = linkOf(fd);
-        if (link === undefined || !link.startsWith(`${denoDir}/`)) continue;
+        if (link === undefined || !isCache(link, denoDir)) continue;
         if ((must("fcntl", fd, F_GETFL) & O_ACCMODE) !== 0) found.push(link);
       }
       if (found.length === 0) throw new Refused("the cache is open for reading alone, if at all");
@@ -273,6 +276,11 @@ const DESCRIPTORS: readonly Attempt[] = [
     },
   ),
 ];
+
+/** Whether a file is in the user's DENO_DIR, or in that of an image. */
+function isCache(path: string, denoDir: string): boolean {
+  return path.startsWith(`${denoDir}/`) || /\/images\/[0-9a-f]{64}\/[^/]+\/deno_dir\//.test(path);
+}
 
 function kindByNode(fd: number): string | undefined {
   try {
@@ -312,7 +320,7 @@ function granted({ state }: { state: string }): string {
   return state;
 }
 
-const DENOS_NOTE = "Permissions are Deno's alone";
+const DENOS_NOTE = "Permissions exist only in Deno";
 
 const PERMISSIONS: readonly Attempt[] = [
   ...["read", "write", "net", "env", "sys", "run", "ffi", "import"].map((name) =>
@@ -384,22 +392,22 @@ const INSIDES: readonly Attempt[] = [
     return bytes.toString("utf8", 0, readSync(fd, bytes));
   }, { proof: "secret" }),
   stopped("SE9.op_kill", "signal a process by the operation behind process.kill", ({
-    decoyPid,
+    canaryPid,
   }) => {
-    if (op("op_node_process_kill")(decoyPid, 15) !== 0) throw new Refused("an error number");
-  }, { proof: "decoy" }),
+    if (op("op_node_process_kill")(canaryPid, 15) !== 0) throw new Refused("an error number");
+  }, { proof: "canary" }),
   denosOwn("SE9.op_pointer", "read raw memory by the operations behind FFI", () => {
     const pointer = op("op_ffi_ptr_of_exact")(new Uint8Array([42, 0, 0, 0]));
     return `byte ${op("op_ffi_read_u8")(pointer, 0)}`;
-  }, { note: "Memory of its own" }),
+  }, { note: "Its own memory" }),
   stopped("SE9.op_chdir", "change the folder by the operation behind Deno.chdir", () => {
     op("op_fs_chdir")("/");
     return Deno.cwd();
-  }, { kernel: "open", note: "What it opens from there is judged as any other", alone: true }),
+  }, { kernel: "open", note: "Paths from there are checked like any other", alone: true }),
   stopped("SE9.op_priority", "change a priority by the operation behind os.setPriority", ({
-    decoyPid,
+    canaryPid,
   }) => {
-    op("op_node_os_set_priority")(decoyPid, 5);
+    op("op_node_os_set_priority")(canaryPid, 5);
     return true;
   }),
   stopped("SE9.op_load_env", "read a file as an environment by the operation behind it", ({
@@ -473,7 +481,7 @@ const INSIDES: readonly Attempt[] = [
   bounded(
     "SE9.resources",
     "list the runtime's resources",
-    "Those of its own making and what it was given",
+    "Those that it made itself and what it was given",
     () => {
       const names = Object.values(core().resources());
       if (names.some((name) => /fsFile|childProcess|childStd/.test(name))) {

@@ -55,7 +55,7 @@ const THROUGH_LINK: More = {
 
 const MERGED: More = {
   deno: "open",
-  note: "Deno has one right for changing a file and for making one",
+  note: "Deno has one right for both changing and creating a file",
 };
 
 /** The kernel says so where a right to move between folders is missing. */
@@ -292,7 +292,7 @@ export const WRITING: readonly Attempt[] = [
   }, {
     deno: "contained",
     kernel: "contained",
-    note: "a lock binds only those who ask for it, and ends with the worker",
+    note: "a lock only affects programs that ask for it, and ends with the worker",
   }),
 
   // To write is not to create, and the other way round.
@@ -333,7 +333,7 @@ export const WRITING: readonly Attempt[] = [
     const path = `${world.inside}/${world.nonce}`;
     Deno.writeTextFileSync(path, "replaced");
     Deno.renameSync(path, `${world.creatable}/file.txt`);
-  }, { ...MERGED, kernel: "contained", note: "who may remove and create may replace" }),
+  }, { ...MERGED, kernel: "contained", note: "removing and creating together allow replacing" }),
   claim("FW3.nameless", "a nameless file where nothing may be created", ({ writable }) => {
     return opensNatively(writable, O_TMPFILE | O_WRONLY);
   }, { kernel: "open", note: "it has no name, cannot get one, and ends with its descriptor" }),
@@ -419,7 +419,7 @@ export const WRITING: readonly Attempt[] = [
     } finally {
       fs.closeSync(fd);
     }
-  }, { deno: "open", note: "fs.futimes does not ask, unlike Deno's own; CVE-2025-61785" }),
+  }, { deno: "open", note: "fs.futimes checks no permission, unlike Deno's own; CVE-2025-61785" }),
   change("FW6.native", "utimensat(2) of a descriptor for reading", ({ readable }) => {
     const fd = must("openat", AT_FDCWD, `${readable}/file.txt`, O_RDONLY, 0);
     try {
@@ -462,7 +462,7 @@ export const WRITING: readonly Attempt[] = [
       fs.closeSync(fd);
     }
     insistOnMode(`${readable}/file.txt`, 0o600);
-  }, { deno: "open", note: "fs.fchmod does not ask, unlike Deno's own" }),
+  }, { deno: "open", note: "fs.fchmod checks no permission, unlike Deno's own" }),
   change("FW8.descriptor_chown", "fs.fchownSync of a descriptor for reading", ({ readable }) => {
     const fd = fs.openSync(`${readable}/file.txt`, "r");
     try {
@@ -470,7 +470,7 @@ export const WRITING: readonly Attempt[] = [
     } finally {
       fs.closeSync(fd);
     }
-  }, { deno: "open", note: "fs.fchown does not ask, unlike Deno's own", needs: "root" }),
+  }, { deno: "open", note: "fs.fchown checks no permission, unlike Deno's own", needs: "root" }),
   change("FW8.native_descriptor", "fchmod(2) of a descriptor for reading", ({ readable }) => {
     const fd = must("openat", AT_FDCWD, `${readable}/file.txt`, O_RDONLY, 0);
     try {
@@ -655,7 +655,7 @@ export const WRITING: readonly Attempt[] = [
     return true;
   }, {
     kernel: "open",
-    note: "Landlock does not rule pipes; this one is the process's own already",
+    note: "Landlock does not rule pipes; this one belongs to the process",
   }),
   claim("FW18.terminal", "a new terminal", () => {
     opens("/dev/ptmx", O_RDWR);

@@ -1,0 +1,200 @@
+/**
+ * Has the runtime take the modules of an image from memory. No file of the project is read for them
+ * and no permission is needed; `import.meta` is that of the project's files. Packages go on by the
+ * runtime's own way, from the image's copies.
+ */
+import module from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import {
+  APP_SPECIFIER,
+  IMAGE_KEY,
+  type ImageModule,
+  type ModuleImage,
+  PACKAGES_KEY,
+  textUrl,
+} from "../protocol/module_image.ts";
+
+/** What an import of a CommonJS module gets in its place; no file may be called so. */
+const FACADE = ".holdfast.mjs";
+
+interface ResolveContext {
+  readonly parentURL?: string;
+  readonly conditions?: readonly string[];
+  readonly importAttributes?: { readonly type?: string };
+}
+
+interface Resolved {
+  readonly url: string;
+  readonly format?: string;
+  readonly shortCircuit?: boolean;
+}
+
+interface LoadContext {
+  readonly conditions?: readonly string[];
+}
+
+interface Loaded {
+  readonly format?: string;
+  readonly source?: string | null;
+  readonly shortCircuit?: boolean;
+}
+
+/** The part of `node:module` that is used here (https://nodejs.org/api/module.html). */
+interface ModuleApi {
+  registerHooks(hooks: {
+    resolve(
+      specifier: string,
+      context: ResolveContext,
+      next: (specifier: string, context?: ResolveContext) => Resolved,
+    ): Resolved;
+    load(
+      url: string,
+      context: LoadContext,
+      next: (url: string, context?: LoadContext) => Loaded,
+    ): Loaded;
+  }): { deregister(): void };
+  readonly Module: { prototype: { load(this: unknown, filename: string): void } };
+  createRequire(from: string): { resolve(specifier: string): string };
+  isBuiltin(name: string): boolean;
+}
+
+/** Takes the image that the program was started with, if it was started with one. */
+export function installImage(): void {
+  const image = take(IMAGE_KEY) as ModuleImage | undefined;
+  const packagesFrom = take(PACKAGES_KEY) as string | undefined;
+  if (image === undefined || packagesFrom === undefined) return;
+  serveImage(image, packagesFrom, module as unknown as ModuleApi);
+}
+
+function take(key: string): unknown {
+  const holder = globalThis as unknown as Record<symbol, unknown>;
+  const value = holder[Symbol.for(key)];
+  delete holder[Symbol.for(key)];
+  return value;
+}
+
+function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): void {
+  const modules = new Map(Object.entries(image.modules));
+  const packages = api.createRequire(packagesFrom);
+
+  function resolve(
+    specifier: string,
+    context: ResolveContext,
+    next: (specifier: string, context?: ResolveContext) => Resolved,
+  ): Resolved {
+    const { parentURL = "" } = context;
+    const parent = modules.get(withoutFacade(parentURL));
+    const required = context.conditions?.includes("require") === true;
+    const wanted = specifier === APP_SPECIFIER
+      ? image.root
+      : parent?.imports[specifier] ?? spelledUrl(specifier, parentURL) ??
+        (parent && unaliased(specifier, image.aliases));
+    if (wanted !== undefined && context.importAttributes?.type === "text") {
+      if (!modules.has(textUrl(wanted))) return next(wanted, context);
+      return { url: textUrl(wanted), format: "text", shortCircuit: true };
+    }
+    const found = wanted === undefined ? undefined : modules.get(wanted);
+    if (found !== undefined) return ownModule(wanted!, found, required);
+    if (parent === undefined) return next(specifier, context);
+    if (wanted?.startsWith("npm:")) return next(wanted, context);
+    if (wanted !== undefined || api.isBuiltin(specifier)) return next(specifier, context);
+    // A package: it is found from the image, and never from the project.
+    if (!required) {
+      const resolved = next(specifier, { ...context, parentURL: packagesFrom });
+      if (!isTakenForPath(specifier, packagesFrom, resolved)) return resolved;
+      const why =
+        "it is no built-in module, and was no dependency when this version was brought in";
+      throw new TypeError(`Import "${specifier}" not found, in ${parentURL}: ${why}`);
+    }
+    return { url: pathToFileURL(packages.resolve(specifier)).href, shortCircuit: true };
+  }
+
+  function load(
+    url: string,
+    context: LoadContext,
+    next: (url: string, context?: LoadContext) => Loaded,
+  ): Loaded {
+    const found = modules.get(withoutFacade(url));
+    if (found !== undefined) return { ...loadOwn(url, found), shortCircuit: true };
+    if (context.conditions?.includes("require") || url.startsWith("node:")) {
+      return next(url, context);
+    }
+    // The runtime loads it by itself, as if there were no hook.
+    return { source: null, shortCircuit: true };
+  }
+
+  let hooks = api.registerHooks({ resolve, load });
+  // With a hook for loading the runtime compiles JSON that a package requires as JavaScript, and finds
+  // no import of an ES module that it requires (Deno 2.9). So packages are required without hooks.
+  const { prototype } = api.Module;
+  const native = prototype.load;
+  let depth = 0;
+  prototype.load = function (filename) {
+    if (modules.has(filename) || modules.has(pathToFileURL(filename).href)) {
+      return native.call(this, filename);
+    }
+    if (depth++ === 0) hooks.deregister();
+    try {
+      native.call(this, filename);
+    } finally {
+      if (--depth === 0) hooks = api.registerHooks({ resolve, load });
+    }
+  };
+}
+
+/** The runtime takes a name that it does not know for a path beside the module. */
+function isTakenForPath(specifier: string, parentURL: string, { url }: Resolved): boolean {
+  return !URL.canParse(specifier) && URL.parse(specifier, parentURL)?.href === url;
+}
+
+/** A URL that is spelled as one, or as a path. */
+function spelledUrl(specifier: string, parentURL: string): string | undefined {
+  if (specifier.startsWith("/")) return pathToFileURL(specifier).href;
+  if (/^\.{1,2}(\/|$)/.test(specifier)) {
+    return URL.canParse(specifier, parentURL) ? new URL(specifier, parentURL).href : undefined;
+  }
+  return /^(file|https?|npm|jsr):/.test(specifier) ? specifier : undefined;
+}
+
+/** What an import map makes of a name: the longest that fits counts. */
+function unaliased(
+  specifier: string,
+  aliases: ModuleImage["aliases"],
+): string | undefined {
+  const fits = (alias: string) => alias.endsWith("/") && specifier.startsWith(alias);
+  const [alias] = Object.hasOwn(aliases, specifier)
+    ? [specifier]
+    : Object.keys(aliases).filter(fits).sort((a, b) => b.length - a.length);
+  return alias === undefined ? undefined : aliases[alias]! + specifier.slice(alias.length);
+}
+
+function ownModule(url: string, { format }: ImageModule, required: boolean): Resolved {
+  if (format === "commonjs" && !required) return { url: url + FACADE, shortCircuit: true };
+  return { url, format, shortCircuit: true };
+}
+
+function withoutFacade(url: string): string {
+  return url.endsWith(FACADE) ? url.slice(0, -FACADE.length) : url;
+}
+
+function loadOwn(url: string, { format, source, names = [] }: ImageModule): Loaded {
+  if (url.endsWith(FACADE)) {
+    return { format: "module", source: facadeOf(withoutFacade(url), names) };
+  }
+  return { format, source };
+}
+
+/** The ES module that an import of CommonJS gets: its exports by name, and all of them as default. */
+function facadeOf(url: string, names: readonly string[]): string {
+  const [from, path] = [JSON.stringify(url + FACADE), JSON.stringify(fileURLToPath(url))];
+  const listed = names.filter((name) => name !== "default");
+  return [
+    'import { createRequire } from "node:module";',
+    `const exports = createRequire(${from})(${path});`,
+    "export default exports;",
+    ...listed.map((name, index) =>
+      `const name${index} = exports[${JSON.stringify(name)}];\n` +
+      `export { name${index} as ${JSON.stringify(name)} };`
+    ),
+  ].join("\n");
+}

@@ -1,0 +1,37 @@
+import { EXIT } from "../base/exit_code.ts";
+import type { Release } from "../protocol/control.ts";
+import type { CliCommand } from "./command.ts";
+import { askSupervisor } from "./control_client.ts";
+import { findSupervisor } from "./find_supervisor.ts";
+import { formatTable } from "./table.ts";
+import { printLine } from "./terminal.ts";
+
+/** How many names of what has changed a line has. */
+const NAMES = 3;
+
+/** Lists the versions that served last; each of them can be brought back. */
+export const releases: CliCommand = async ({ config, json, system }) => {
+  const answer = await askSupervisor(await findSupervisor(config, system), "releases", "releases");
+  printLine(json ? JSON.stringify(answer.releases) : format(answer.releases));
+  return EXIT.ok;
+};
+
+function format(list: readonly Release[]): string {
+  if (list.length === 0) return "No release is known";
+  return formatTable(
+    ["RELEASE", "SINCE", "SERVED", "ENDED", "CHANGED"],
+    list.map(({ release, at, servedMs, serving, ended, changed, changedCount }) => [
+      release,
+      at.slice(0, 19).replace("T", " "),
+      `${Math.round(servedMs / 1000)} s`,
+      serving ? "serves" : ended,
+      describeChanges(changed, changedCount),
+    ]),
+  );
+}
+
+function describeChanges(changed: readonly string[], count: number): string {
+  const names = changed.slice(0, NAMES).map((url) => url.split("/").pop());
+  const more = count - names.length;
+  return [...names, ...more > 0 ? [`${more} more`] : []].join(", ");
+}

@@ -1,0 +1,88 @@
+/** An example of every key, as it stands in a config: the manual shows it, and a test parses it. */
+export const EXAMPLES: Readonly<Record<string, string>> = {
+  $schema: '"$schema": "./docs/holdfast.schema.json"',
+  app: '"app": "./src/main.ts"',
+  listen: '"listen": ["127.0.0.1:8000", "unix:/run/app.sock"]',
+  "listen[].unix": '"listen": [{ "unix": "/run/app.sock" }]',
+  "listen[].mode": '"listen": [{ "unix": "/run/app.sock", "mode": "0660" }]',
+  unveil: '"unveil": { "./data/": "rwc", "./public": "r" }',
+  env: '"env": ["DATABASE_URL", "TZ"]',
+  net: '"net": ["db.internal:5432", "api.example.com:443"]',
+  workers: '"workers": "auto"',
+  helpers: '"helpers": { "thumbnails": { "module": "./helpers/thumbnails.ts" } }',
+  ...helperExamples({
+    module: '"./helpers/mail.ts"',
+    unveil: '{ "./templates": "r" }',
+    env: '["SMTP_PASSWORD"]',
+    net: '["mail.example.com:587"]',
+    instances: "2",
+    concurrency: "1",
+    timeoutMs: "60000",
+    memoryBytes: "536870912",
+    restart: '"never"',
+  }),
+  engine: '"engine": "node"',
+  wall: '"wall": "deno"',
+  onViolation: '"onViolation": "log"',
+  ...examplesOf("limits", {
+    descriptors: "4096",
+    processes: "256",
+    fileBytes: "1073741824",
+    memoryBytes: "1073741824",
+  }),
+  ...examplesOf("reload", {
+    readyDeadlineMs: "30000",
+    idleGraceMs: "10000",
+    drainDeadlineMs: "60000",
+    shutdownDelayMs: "7000",
+    maxDraining: "2",
+    keep: "10",
+  }),
+  "reload.shutdownDelayMs": '"readiness": "/ready", "reload": { "shutdownDelayMs": 7000 }',
+  ...examplesOf("recycle", {
+    maxRequests: "100000",
+    maxAgeMs: "86400000",
+    maxMemoryBytes: "536870912",
+  }),
+  ...examplesOf("watchdog", { pulseDeadlineMs: "20000" }),
+  readiness: '"readiness": "/ready"',
+  ...examplesOf("log", {
+    folder: '"./log"',
+    access: '"json"',
+    rotateBytes: "10485760",
+    rotateHours: "0",
+    keep: "30",
+    compress: "false",
+    outputLineBytes: "4096",
+    outputBytesPerSecond: "1048576",
+    outputBurstBytes: "2097152",
+  }),
+  metrics: '"metrics": { "listen": "127.0.0.1:9464" }',
+  "metrics.listen": '"metrics": { "listen": "unix:/run/app-metrics.sock" }',
+  traces: '"traces": { "collector": "127.0.0.1:4318", "service": "guestbook" }',
+  "traces.collector": '"traces": { "collector": "[::1]:4318", "service": "guestbook" }',
+  "traces.service": '"traces": { "collector": "127.0.0.1:4318", "service": "shop-frontend" }',
+  user: '"user": "www-data"',
+  group: '"user": "www-data", "group": "app-data"',
+  runtime: '"runtime": "/run/app"',
+};
+
+/** Examples of an object: of the first of its keys, and of each. */
+function examplesOf(name: string, values: Readonly<Record<string, string>>) {
+  const examples = Object.entries(values).map(([key, value]): [string, string] => [
+    `${name}.${key}`,
+    `"${name}": { "${key}": ${value} }`,
+  ]);
+  return { [name]: examples[0]![1], ...Object.fromEntries(examples) };
+}
+
+function helperExamples({ module, ...values }: Readonly<Record<string, string>>) {
+  const start = `"helpers": { "mail": { "module": ${module}`;
+  return Object.fromEntries([
+    ["helpers.NAME.module", `${start} } }`],
+    ...Object.entries(values).map(([key, value]) => [
+      `helpers.NAME.${key}`,
+      `${start}, "${key}": ${value} } }`,
+    ]),
+  ]);
+}

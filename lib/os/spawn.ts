@@ -1,0 +1,111 @@
+/** Starts programs from the calling thread (posix_spawn(3)): what confines the thread holds them too. */
+import { closeDescriptor, duplicateDescriptor } from "./descriptor.ts";
+import { describeErrno } from "./errno.ts";
+import { loadLibc } from "./libc.ts";
+import { giveRealIdsBack, type Owner, takeRealIds } from "./process.ts";
+import { textList, textOf } from "./text.ts";
+
+const RESET_IDS = 1;
+const SET_SIGNALS_DEFAULT = 4;
+const SET_SIGNAL_MASK = 8;
+const SIGPIPE = 13;
+const SIGSET_BYTES = 128;
+/** More than posix_spawnattr_t and posix_spawn_file_actions_t take; both are opaque. */
+const OPAQUE_BYTES = 512;
+
+/** A function of this name, whose outcome is a number of errno. */
+function named<const Parameters extends readonly Deno.NativeType[]>(
+  name: string,
+  ...parameters: Parameters
+) {
+  return { name, parameters, result: "i32" } as const;
+}
+
+const libc = loadLibc({
+  spawn: named("posix_spawn", "buffer", "buffer", "buffer", "buffer", "buffer", "buffer"),
+  initActions: named("posix_spawn_file_actions_init", "buffer"),
+  addDescriptor: named("posix_spawn_file_actions_adddup2", "buffer", "i32", "i32"),
+  addFolder: named("posix_spawn_file_actions_addchdir_np", "buffer", "buffer"),
+  endActions: named("posix_spawn_file_actions_destroy", "buffer"),
+  initAttributes: named("posix_spawnattr_init", "buffer"),
+  setFlags: named("posix_spawnattr_setflags", "buffer", "i16"),
+  setDefault: named("posix_spawnattr_setsigdefault", "buffer", "buffer"),
+  setMask: named("posix_spawnattr_setsigmask", "buffer", "buffer"),
+});
+
+/** A program, and what it is started with. */
+export interface Program {
+  /** Its path. */
+  readonly program: string;
+  readonly args: readonly string[];
+  /** All of its environment. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  /** What it has open: the first one as its descriptor 0, and so on. They stay the caller's. */
+  readonly descriptors: readonly number[];
+  /** Ids to run as, and no other groups; only root may say. Linux only. */
+  readonly account: Owner | undefined;
+}
+
+/**
+ * Starts a program, and waits until the exec was let through. No signal is blocked in it. Descriptors
+ * that are closed on exec do not reach it; see to it that all are.
+ *
+ * @returns the number of its process, a child of this one that is the caller's to wait for
+ * @throws {Error} if that fails, in whichever step
+ */
+export function spawnProgram(
+  { program, args, env, cwd, descriptors, account }: Program,
+): number {
+  const [actions, attributes] = [new Uint8Array(OPAQUE_BYTES), new Uint8Array(OPAQUE_BYTES)];
+  const copies: number[] = [];
+  libc.symbols.initActions(actions);
+  libc.symbols.initAttributes(attributes);
+  try {
+    for (const [index, fd] of descriptors.entries()) {
+      // Put in their places one after the other: none may lie where another one is to come.
+      const copy = duplicateDescriptor(fd, descriptors.length);
+      copies.push(copy);
+      must(libc.symbols.addDescriptor(actions, copy, index));
+    }
+    must(libc.symbols.addFolder(actions, textOf(cwd)));
+    const ids = account ? RESET_IDS : 0;
+    must(libc.symbols.setFlags(attributes, SET_SIGNALS_DEFAULT | SET_SIGNAL_MASK | ids));
+    const [none, pipe] = [new Uint8Array(SIGSET_BYTES), new Uint8Array(SIGSET_BYTES)];
+    pipe[(SIGPIPE - 1) >> 3] = 1 << ((SIGPIPE - 1) & 7);
+    must(libc.symbols.setMask(attributes, none));
+    must(libc.symbols.setDefault(attributes, pipe));
+    const pid = new Int32Array(1);
+    const bytes = new Uint8Array(pid.buffer);
+    const argv = textList([program, ...args]);
+    const envp = textList(Object.entries(env).map(([name, value]) => `${name}=${value}`));
+    const start = () =>
+      libc.symbols.spawn(bytes, textOf(program), actions, attributes, argv.list, envp.list);
+    const status = account ? asOwner(account, start) : start();
+    argv.keep();
+    envp.keep();
+    must(status);
+    return pid[0]!;
+  } finally {
+    libc.symbols.endActions(actions);
+    copies.forEach(closeDescriptor);
+  }
+}
+
+function must(status: number): void {
+  if (status !== 0) throw new Error(describeErrno(status));
+}
+
+/**
+ * Has the child take the real ids of its parent for its own: the parent is this thread, which has
+ * other ones for that long. The saved ids go with them, so that no way back is left. The child has this
+ * process's memory until its exec, and a change of ids may let its user look at that: see to it after.
+ */
+function asOwner(owner: Owner, start: () => number): number {
+  try {
+    takeRealIds(owner);
+    return start();
+  } finally {
+    giveRealIdsBack();
+  }
+}

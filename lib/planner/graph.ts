@@ -1,0 +1,116 @@
+/** Module graphs, as `deno` finds and compiles them. */
+import { pathToFileURL } from "node:url";
+import * as z from "zod/mini";
+import { HoldfastError } from "../base/error.ts";
+import type { AppPlace } from "../config/config.ts";
+import { denoPath, runProgram } from "./deno.ts";
+
+const GraphModule = z.object({
+  specifier: z.string(),
+  kind: z.optional(z.string()),
+  local: z.nullish(z.string()),
+  mediaType: z.nullish(z.string()),
+  /** What its text says. */
+  dependencies: z._default(
+    z.array(z.object({
+      specifier: z.string(),
+      /** What it resolves to, where it is not imported for its types alone. */
+      code: z.optional(z.object({ specifier: z.optional(z.string()) })),
+      /** The `type` of its import attributes. */
+      assertionType: z.nullish(z.string()),
+    })),
+    [],
+  ),
+});
+export type GraphModule = z.infer<typeof GraphModule>;
+
+/** A package of npm in a graph. */
+const GraphPackage = z.object({
+  name: z.string(),
+  version: z.string(),
+  /** Where it lies. */
+  localPath: z.nullish(z.string()),
+});
+export type GraphPackage = z.infer<typeof GraphPackage>;
+
+/** What is read here of what `deno info --json` says. */
+const Graph = z.object({
+  modules: z.array(GraphModule),
+  redirects: z._default(z.record(z.string(), z.string()), {}),
+  npmPackages: z._default(z.record(z.string(), GraphPackage), {}),
+});
+export type Graph = z.infer<typeof Graph>;
+
+export interface GraphOptions {
+  /** Whose graph it is, for the messages. */
+  readonly what: string;
+  readonly place: AppPlace;
+  readonly signal?: AbortSignal | undefined;
+  /** Another DENO_DIR than that of the user. */
+  readonly denoDir?: string;
+  /** A lock file that takes the place of the project's; it is written where the project has none. */
+  readonly lock?: string;
+}
+
+/**
+ * Has `deno` fetch and compile a module graph. What is imported for its types alone, or by an
+ * `import()` that may fail, may be missing: `deno` knows.
+ *
+ * @throws {HoldfastError} if a module is missing or broken
+ */
+export async function cacheGraph(options: GraphOptions): Promise<void> {
+  await runOnGraph(["cache", "--quiet"], options);
+}
+
+/** Looks at a module graph. That a module is missing is told, if it is missed, by {@link cacheGraph}. */
+export async function readGraph(options: GraphOptions): Promise<Graph> {
+  return Graph.parse(JSON.parse(await runOnGraph(["info", "--json"], options)));
+}
+
+/** Fetches, compiles and looks at it. */
+export async function loadGraph(options: GraphOptions): Promise<Graph> {
+  await cacheGraph(options);
+  return await readGraph(options);
+}
+
+/** The local files of a graph. */
+export function filesOf({ modules }: Graph): string[] {
+  return modules.flatMap(({ local }) => local ?? []);
+}
+
+/** Runs a command of `deno` on the module graph of a place. */
+async function runOnGraph(
+  command: readonly string[],
+  { what, place: { module, project, lockfile }, signal, denoDir, lock }: GraphOptions,
+): Promise<string> {
+  const locks = [
+    ...lock !== undefined ? [`--lock=${lock}`] : lockfile === undefined ? ["--no-lock"] : [],
+    ...lockfile === undefined ? [] : ["--frozen"],
+  ];
+  // A path would be read as a part of a URL, in which some characters mean something else.
+  const url = pathToFileURL(module).href;
+  const env = denoDir === undefined ? {} : { DENO_DIR: denoDir };
+  try {
+    return await runProgram(denoPath(), [...command, ...locks, url], {
+      // A planner's programs cannot leave its process group, and need not.
+      ...{ cwd: project, signal, env, detached: false },
+    });
+  } catch (error) {
+    signal?.throwIfAborted();
+    const plain = new URL(url).pathname === module ? module : url;
+    const again = `cd ${quoteWord(project)} && deno cache ${quoteWord(plain)}`;
+    throw new HoldfastError(`Cannot load ${what}: ${(error as Error).message}`, {
+      kind: "config",
+      code: "modules_failed",
+      hint: lockfile === undefined
+        ? `Try: ${again}`
+        : `Try: ${again} --frozen=false; it brings ${lockfile} up to date`,
+      cause: error,
+    });
+  }
+}
+
+/** A word of a shell's command line. */
+function quoteWord(word: string): string {
+  return /^[\w/.:%@+=-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}

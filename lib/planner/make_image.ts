@@ -1,0 +1,216 @@
+/**
+ * Makes the image of a generation: looks at the module graphs, checks the config against them, and
+ * writes everything that the processes run into a folder, from which they are started as long as the
+ * generation lives, whatever becomes of the project's files.
+ */
+import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { parse } from "jsonc-parser";
+import { checkConfig, type CheckFacts } from "../config/check.ts";
+import type { AppPlace, Config } from "../config/config.ts";
+import { ConfigError } from "../config/problem.ts";
+import { DENO_FILES } from "../config/project_files.ts";
+import { unlessAbsent } from "../config/real_place.ts";
+import { digestOf, imageFolders, sha256 } from "../protocol/image.ts";
+import { IMAGE_KEY } from "../protocol/module_image.ts";
+import type { Plan, PlannedProcess } from "../protocol/plan.ts";
+import { cacheGraph, filesOf, type Graph, type GraphOptions, readGraph } from "./graph.ts";
+import { compiledPath, makeModuleImage } from "./module_images.ts";
+import { copyPackages, findPackages, makeFolder } from "./packages.ts";
+
+/** How often files are looked at again that are replaced meanwhile, as a deployment does. */
+const MAX_LOOKS = 3;
+
+/** Settings of the runtime that hold for a program, and are taken over. */
+const KEPT_SETTINGS = ["unstable"] as const;
+
+/** What is planned, and where. */
+export interface ImageRequest {
+  readonly config: Config;
+  /** Where images are kept. */
+  readonly images: string;
+  /** An empty folder in it, to be written. */
+  readonly staging: string;
+  /** The user's DENO_DIR. */
+  readonly denoDir: string;
+  /** A DENO_DIR that leads to that one for packages, and has what it compiles for itself. */
+  readonly compiled: string;
+  /** Whether what is missing can be fetched. */
+  readonly network: "none" | "names";
+  readonly facts: Pick<CheckFacts, "denoProgram" | "holdfast" | "runtime">;
+}
+
+/** One module that is started, with all that it needs. */
+interface Entry {
+  /** What its folder in the image is called. */
+  readonly name: string;
+  readonly what: string;
+  readonly place: AppPlace;
+}
+
+/**
+ * Makes it, in `staging/image`; packages that are not there yet come to lie in `staging/packages`.
+ *
+ * @throws {HoldfastError} if a module is missing or broken, or if the config is refused
+ */
+export async function makeImage(request: ImageRequest, signal?: AbortSignal): Promise<Plan> {
+  const { config, staging, compiled, denoDir, facts } = request;
+  const [worker, ...helpers] = imageFolders(config);
+  const entries: Entry[] = [
+    { name: worker!, what: "the app's modules", place: config.app },
+    ...config.helpers.map(({ name, app: place }, index) => ({
+      ...{ name: helpers[index]!, place },
+      what: `the modules of the helper ${name}`,
+    })),
+  ];
+  for (let left = MAX_LOOKS - 1;; left--) {
+    const graphs = await Promise.all(entries.map(async ({ name, what, place }) => {
+      const lock = join(staging, `${name}.lock`);
+      if (place.lockfile !== undefined) await Deno.copyFile(place.lockfile, lock);
+      const options: GraphOptions = { what, place, signal, lock, denoDir: compiled };
+      await cacheGraph(options);
+      return await readGraph(options);
+    }));
+    const files = [...new Set(graphs.flatMap(filesOf))];
+    const before = stampFiles(files);
+    requireGoodConfig(config, { ...facts, denoDir, modules: files });
+    const plan = await writeImage(entries, graphs, request);
+    if (left === 0 || stampFiles(files) === before) return plan;
+    await Deno.remove(join(staging, "image"), { recursive: true });
+  }
+}
+
+async function writeImage(
+  entries: readonly Entry[],
+  graphs: readonly Graph[],
+  { staging, compiled, denoDir, images }: ImageRequest,
+): Promise<Plan> {
+  const remote = join(denoDir, "remote");
+  const files = new Map<string, string>();
+  const sources = new Map<string, string>();
+  const processes: PlannedProcess[] = [];
+  for (const [index, { name, place }] of entries.entries()) {
+    const graph = graphs[index]!;
+    const lock = readLock(join(staging, `${name}.lock`));
+    const found = await findPackages(graph, place.project, lock.integrities);
+    const { id: packages, layout, project } = found;
+    if (packages !== "" && !isThere(join(images, "packages", packages))) {
+      const folder = join(staging, "packages", packages);
+      if (!isThere(folder)) copyPackages(found, folder);
+    }
+    processes.push({ packages, layout, project });
+    const { kept, aliases } = readSettings(place);
+    const image = makeModuleImage({
+      ...{ graph, aliases },
+      root: place.module,
+      compiledOf: (local) => Deno.readTextFileSync(compiledPath(local, compiled, remote)),
+    });
+    for (const [url, { source }] of Object.entries(image.modules)) sources.set(url, source);
+    for (const { name, version } of Object.values(graph.npmPackages)) {
+      sources.set(`npm:${name}`, version);
+    }
+    // A workspace of nothing: or Deno looks for one in the folders above.
+    const nodeModulesDir = layout === "cache" ? "none" : "manual";
+    const key = `globalThis[Symbol.for(${JSON.stringify(IMAGE_KEY)})]`;
+    files.set(`${name}/image.js`, `${key} = ${JSON.stringify(image)};\n`);
+    files.set(`${name}/deno.json`, JSON.stringify({ ...kept, nodeModulesDir, workspace: [] }));
+    files.set(`${name}/deno.lock`, lock.text);
+  }
+  // For who removes packages that nothing uses.
+  const used = [...new Set(processes.map(({ packages }) => packages))].sort();
+  files.set("packages", used.join("\n"));
+  // For who asks what has changed since another image.
+  const modules = await Promise.all(
+    [...sources].sort(([a], [b]) => a < b ? -1 : 1)
+      .map(async ([url, source]) => `${await sha256(source)} ${url}`),
+  );
+  files.set("modules", modules.join("\n"));
+  const digest = await digestOf(files);
+  if (!isThere(join(images, digest))) {
+    for (const [path, text] of files) {
+      const place = join(staging, "image", path);
+      makeFolder(dirname(place));
+      Deno.writeTextFileSync(place, text);
+      Deno.chmodSync(place, 0o644);
+    }
+  }
+  return { digest, processes };
+}
+
+function isThere(path: string): boolean {
+  return unlessAbsent(() => Deno.lstatSync(path)).isDirectory === true;
+}
+
+/** A lock file as the image keeps it: with the packages of npm, and nothing of the project. */
+function readLock(path: string): { text: string; integrities: Map<string, string> } {
+  const nothing = { text: JSON.stringify({ version: "5" }), integrities: new Map() };
+  let lock: Record<string, unknown>;
+  try {
+    lock = JSON.parse(Deno.readTextFileSync(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return nothing;
+    throw error;
+  }
+  const { version, specifiers = {}, npm = {} } = lock as {
+    version: unknown;
+    specifiers?: Record<string, string>;
+    npm?: Record<string, { integrity?: string }>;
+  };
+  const own = Object.entries(specifiers).filter(([name]) => name.startsWith("npm:"));
+  const integrities = Object.entries(npm).flatMap(([id, { integrity }]) =>
+    integrity === undefined ? [] : [[id, integrity] as const]
+  );
+  return {
+    text: JSON.stringify({ version, specifiers: Object.fromEntries(own), npm }),
+    integrities: new Map(integrities),
+  };
+}
+
+/** The settings of a project that hold when it runs; what resolves in another way is in the image. */
+function readSettings(
+  { project }: AppPlace,
+): { kept: Record<string, unknown>; aliases: Record<string, string> } {
+  for (const name of DENO_FILES) {
+    let settings: Record<string, unknown>;
+    try {
+      settings = parse(Deno.readTextFileSync(join(project, name))) ?? {};
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) continue;
+      throw error;
+    }
+    const kept = KEPT_SETTINGS.flatMap((key) =>
+      Object.hasOwn(settings, key) ? [[key, settings[key]]] : []
+    );
+    const imports = Object.entries(settings["imports"] ?? {});
+    const base = pathToFileURL(`${project}/`);
+    const absolute = (address: string) =>
+      /^\.{0,2}\//.test(address) ? new URL(address, base).href : address;
+    return {
+      kept: Object.fromEntries(kept),
+      aliases: Object.fromEntries(
+        imports.flatMap(([alias, address]) =>
+          typeof address === "string" ? [[absolute(alias), absolute(address)]] : []
+        ),
+      ),
+    };
+  }
+  return { kept: {}, aliases: {} };
+}
+
+/** A text that changes when any of the files is replaced, changed or removed. */
+function stampFiles(paths: readonly string[]): string {
+  return paths.map((path) => {
+    const { dev, ino, mtime, size } = unlessAbsent(() => Deno.statSync(path));
+    return `${dev}:${ino}:${mtime?.getTime()}:${size}`;
+  }).join(" ");
+}
+
+/**
+ * Checks a config against what must stay out of reach.
+ *
+ * @throws {ConfigError} with every problem
+ */
+export function requireGoodConfig(config: Config, facts: CheckFacts): void {
+  const problems = checkConfig(config, facts);
+  if (problems.length > 0) throw new ConfigError(config.file, problems);
+}

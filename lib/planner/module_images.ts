@@ -1,0 +1,223 @@
+/**
+ * Makes the module images of a generation from what `deno` says of its module graphs and what it
+ * compiled of them.
+ */
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { initSync, parse } from "cjs-module-lexer";
+import { initSync as initLexer, parse as parseModule } from "es-module-lexer";
+import { parse as parseJson } from "jsonc-parser";
+import { foldersAbove } from "../config/paths.ts";
+import { type ImageModule, type ModuleImage, textUrl } from "../protocol/module_image.ts";
+import type { Graph, GraphModule } from "./graph.ts";
+
+/** What the runtime compiles before it runs it, in the words of `deno info`. */
+export const COMPILED_TYPES = ["TypeScript", "Mts", "Cts", "JSX", "TSX"];
+
+/** Always CommonJS; others are where the package.json above says so. */
+const COMMONJS_TYPES = ["Cjs", "Cts"];
+
+/** What a settings file may make CommonJS. */
+const SCRIPT_TYPES = ["JavaScript", "TypeScript", "JSX", "TSX"];
+
+/** How many modules of CommonJS an export may be passed on through. */
+const MAX_REEXPORTS = 32;
+
+export interface ModuleImageOptions {
+  readonly graph: Graph;
+  /** The module that is started. */
+  readonly root: string;
+  /** The project's import map, with absolute addresses. */
+  readonly aliases: Readonly<Record<string, string>>;
+  /** The compiled code of a local file. */
+  readonly compiledOf: (local: string) => string;
+}
+
+/**
+ * Makes one.
+ *
+ * @throws {Error} if a file is not there any more
+ */
+export function makeModuleImage(options: ModuleImageOptions): ModuleImage {
+  initSync();
+  initLexer();
+  const { graph, root, aliases } = options;
+  // One that is imported both ways is named once.
+  const assets = new Set(
+    graph.modules.flatMap(({ dependencies }) =>
+      dependencies.flatMap(({ assertionType, code }) =>
+        code?.specifier !== undefined && isAsset(assertionType)
+          ? [redirected(graph, code.specifier)]
+          : []
+      )
+    ),
+  );
+  const modules = new Map<string, ImageModule>();
+  for (const module of graph.modules) {
+    const { specifier, local } = module;
+    if (!local || isPackageFile(local)) continue;
+    const made = makeModule(module, local, options);
+    if (assets.has(specifier)) {
+      const bytes = Deno.readFileSync(local);
+      const text = new TextDecoder().decode(bytes);
+      modules.set(textUrl(specifier), { format: "text", source: text, imports: {} });
+      if (made === undefined) modules.set(specifier, bytesModule(bytes));
+    }
+    if (made !== undefined) modules.set(specifier, made);
+  }
+  for (const [url, module] of modules) {
+    if (module.format !== "commonjs") continue;
+    modules.set(url, { ...module, names: [...exportsOf(url, modules)] });
+  }
+  return { root: pathToFileURL(root).href, aliases, modules: Object.fromEntries(modules) };
+}
+
+/** Whether a local file is a package's own: packages go into the image as they are. */
+export function isPackageFile(local: string): boolean {
+  return local.split("/").includes("node_modules");
+}
+
+function makeModule(
+  module: GraphModule,
+  local: string,
+  { graph, compiledOf }: ModuleImageOptions,
+): ImageModule | undefined {
+  const { kind, mediaType, specifier } = module;
+  const imports = importsOf(module, graph);
+  if (kind === "wasm" || mediaType === "Wasm") {
+    return { format: "module", source: wasmModule(Deno.readFileSync(local)), imports };
+  }
+  if (mediaType === "Json") {
+    return { format: "json", source: Deno.readTextFileSync(local), imports };
+  }
+  // Text and bytes: what is only imported as such is no code.
+  if (kind === "external" || !mediaType) return undefined;
+  if (/^D[mc]?ts$/i.test(mediaType)) return undefined;
+  const source = COMPILED_TYPES.includes(mediaType)
+    ? withoutTrailer(compiledOf(local))
+    : Deno.readTextFileSync(local);
+  const format = isCommonJs(specifier, local, mediaType) ? "commonjs" : "module";
+  const assets = module.dependencies.some(({ assertionType }) => isAsset(assertionType));
+  return { format, source: assets ? importBytesAsModules(source) : source, imports };
+}
+
+/** What the runtime adds to what it keeps, to know it again. */
+function withoutTrailer(source: string): string {
+  const at = source.lastIndexOf("\n// denoCacheMetadata=");
+  return at < 0 ? source : source.slice(0, at + 1);
+}
+
+function isAsset(assertionType: string | null | undefined): boolean {
+  return assertionType === "text" || assertionType === "bytes";
+}
+
+/** What an import of bytes gets: hooks give text alone to the runtime (Deno 2.9). */
+function bytesModule(bytes: Uint8Array): ImageModule {
+  const text = JSON.stringify(encodeBase64(bytes));
+  const source = `export default Uint8Array.from(atob(${text}), (each) => each.charCodeAt(0));`;
+  return { format: "module", source, imports: {} };
+}
+
+/** Takes the attribute away by which bytes are imported, and leaves everything where it is. */
+function importBytesAsModules(source: string): string {
+  let changed = source;
+  for (const { e: end, se: last, a: attributes, d: dynamic } of parseModule(source)[0]) {
+    if (attributes < 0 || !/["']bytes["']/.test(source.slice(attributes, last))) continue;
+    // After the quote of a static import, and inside the bracket of a dynamic one.
+    const [from, to] = dynamic < 0 ? [end + 1, last] : [attributes, last - 1];
+    const blank = source.slice(from, to).replace(/[^\n]/g, " ");
+    changed = changed.slice(0, from) + blank + changed.slice(to);
+  }
+  return changed;
+}
+
+function importsOf({ dependencies }: GraphModule, graph: Graph): Record<string, string> {
+  return Object.fromEntries(dependencies.flatMap(({ specifier, code }) => {
+    if (code?.specifier === undefined) return [];
+    const to = redirected(graph, code.specifier);
+    // A package that lies in a folder of the project is found by its name, in the image's copy.
+    return to.startsWith("file:") && isPackageFile(to) ? [] : [[specifier, to]];
+  }));
+}
+
+/** Where an address leads in the end. */
+function redirected({ redirects }: Graph, specifier: string): string {
+  let to = specifier;
+  for (let left = 16; left > 0 && Object.hasOwn(redirects, to); left--) to = redirects[to]!;
+  return to;
+}
+
+function isCommonJs(specifier: string, local: string, mediaType: string): boolean {
+  if (COMMONJS_TYPES.includes(mediaType)) return true;
+  if (!specifier.startsWith("file:") || !SCRIPT_TYPES.includes(mediaType)) return false;
+  for (const folder of foldersAbove(local)) {
+    try {
+      const text = Deno.readTextFileSync(join(folder, "package.json"));
+      return (parseJson(text) as { type?: unknown } | undefined)?.type === "commonjs";
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) return false;
+    }
+  }
+  return false;
+}
+
+/** The names that CommonJS exports, with those that it passes on. */
+function exportsOf(
+  url: string,
+  modules: ReadonlyMap<string, ImageModule>,
+  seen = new Set<string>(),
+): Set<string> {
+  const names = new Set<string>();
+  const module = modules.get(url);
+  if (module?.format !== "commonjs" || seen.has(url) || seen.size > MAX_REEXPORTS) return names;
+  seen.add(url);
+  let found: ReturnType<typeof parse>;
+  try {
+    found = parse(module.source, url);
+  } catch {
+    // What cannot be read has its default export still.
+    return names;
+  }
+  for (const name of found.exports) names.add(name);
+  for (const specifier of found.reexports) {
+    const to = module.imports[specifier];
+    if (to !== undefined) { for (const name of exportsOf(to, modules, seen)) names.add(name); }
+  }
+  return names;
+}
+
+/** A module of JavaScript that is what an import of WebAssembly would be. */
+function wasmModule(bytes: Uint8Array<ArrayBuffer>): string {
+  const compiled = new WebAssembly.Module(bytes);
+  const imported = [...new Set(WebAssembly.Module.imports(compiled).map(({ module }) => module))];
+  const exported = WebAssembly.Module.exports(compiled).map(({ name }) => name);
+  const text = JSON.stringify;
+  return [
+    ...imported.map((name, index) => `import * as import${index} from ${text(name)};`),
+    `const bytes = Uint8Array.from(atob(${
+      text(encodeBase64(bytes))
+    }), (each) => each.charCodeAt(0));`,
+    `const imports = { ${
+      imported.map((name, index) => `${text(name)}: import${index}`).join(", ")
+    } };`,
+    "const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), imports);",
+    // As the runtime has it: the value of a global, and all else as it is.
+    "const valueOf = (it) => it instanceof WebAssembly.Global ? it.value : it;",
+    ...exported.map((name, index) =>
+      `const export${index} = valueOf(exports[${text(name)}]);\n` +
+      `export { export${index} as ${text(name)} };`
+    ),
+  ].join("\n");
+}
+
+function encodeBase64(bytes: Uint8Array): string {
+  let binary = "";
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return btoa(binary);
+}
+
+/** Where the runtime keeps what it compiled from a file, below a DENO_DIR. */
+export function compiledPath(local: string, denoDir: string, remote: string): string {
+  const name = local.startsWith(`${remote}/`) ? local.slice(remote.length + 1) : `file${local}`;
+  return join(denoDir, "gen", `${name}.js`);
+}

@@ -1,0 +1,76 @@
+/**
+ * What a planner is asked, and what it answers. Both are data; the answer is checked before anything
+ * is made of it, and names no path outside the folder that the planner was given.
+ */
+import * as z from "zod/mini";
+
+/** Where the text before the planner's program puts what it is asked. */
+export const PLAN_KEY = "holdfast.plan";
+
+/** The file of the answer, in the staging folder. */
+export const ANSWER_FILE = "answer.json";
+
+/** Exit status of a planner that cannot write its answer: there is no room (ENOSPC). */
+export const NO_ROOM = 28;
+
+/** Whether there is no room, or no more for this user, or the disk may only be read. */
+export function isFull(message: string): boolean {
+  return /os error (28|122|30)\)/.test(message);
+}
+
+/** The longest answer that is read, in bytes. */
+export const MAX_ANSWER_BYTES = 256 * 1024;
+
+const Hex = z.string().check(z.regex(/^[0-9a-f]{64}$/));
+
+/** A relative path that leads nowhere else; empty for the folder itself. */
+const Inside = z.string().check(
+  z.maxLength(4096),
+  z.refine((path) => !path.startsWith("/") && !path.split("/").includes("..")),
+);
+
+/** What one process of the generation is started from. */
+const PlannedProcess = z.strictObject({
+  /** Names the packages by what is in them; empty where there are none. */
+  packages: z.union([z.literal(""), Hex]),
+  /** How packages are found: by the runtime's cache, or by folders called node_modules. */
+  layout: z.enum(["cache", "node_modules"]),
+  /** Where, in the packages' folder, the project lies. */
+  project: Inside,
+});
+export type PlannedProcess = z.infer<typeof PlannedProcess>;
+
+/** An image, and what it needs. */
+export const Plan = z.strictObject({
+  /** SHA-256 of what is in the image. */
+  digest: Hex,
+  /** In the order of the processes: the worker, then each helper. */
+  processes: z.array(PlannedProcess).check(z.maxLength(1_000)),
+});
+export type Plan = z.infer<typeof Plan>;
+
+const Text = z.string().check(z.maxLength(64 * 1024));
+
+export const Answer = z.union([
+  z.strictObject({ plan: Plan }),
+  /** Something is not in the cache, and what is in the settings of npm by the names of variables. */
+  z.strictObject({ missing: Text, variables: z.array(z.string().check(z.maxLength(128))) }),
+  z.strictObject({
+    error: z.strictObject({
+      message: Text,
+      hint: z.optional(Text),
+      kind: z.enum([
+        "refused",
+        "failing",
+        "usage",
+        "not_running",
+        "bug",
+        "environment",
+        "app",
+        "config",
+      ]),
+      code: z.string().check(z.regex(/^[a-z_]{1,64}$/)),
+    }),
+  }),
+]);
+export type Answer = z.infer<typeof Answer>;

@@ -1,0 +1,70 @@
+/** What the processes of a generation are started from. Data: it is planned once, and then executed. */
+import type { AppPlace } from "../config/config.ts";
+import type { Plan } from "../protocol/plan.ts";
+
+/** What one process is started from. */
+export interface ProcessCode {
+  /** A file of JavaScript that goes before Holdfast's own program. */
+  readonly image: string | undefined;
+  /** The URL from which packages are looked for. */
+  readonly packagesFrom: string | undefined;
+  /** Flags of `deno run` that name its settings. */
+  readonly flags: readonly string[];
+  readonly denoDir: string;
+  /** What it may read beside what it is granted. */
+  readonly reads: readonly string[];
+  /** Folders of which it may read the names alone. */
+  readonly lists: readonly string[];
+  /** Files beside and above which the runtime looks for settings. */
+  readonly settingsOf: readonly string[];
+}
+
+/** What the processes of a generation are started from. */
+export interface Code {
+  /** The folder of the image; nothing where it is part of an executable. */
+  readonly folder: string | undefined;
+  /** By which the image is found again. */
+  readonly plan?: Plan;
+  /** Of `worker`, and of each `helper NAME`. */
+  readonly processes: Readonly<Record<string, ProcessCode>>;
+}
+
+/** No folder can be made there: what would be kept in it is of no use to anybody. */
+const NO_DENO_DIR = "/dev/null/deno_dir";
+
+/** The code of a program of Holdfast's own that imports nothing. */
+export function ownCode(denoDir: string = NO_DENO_DIR): ProcessCode {
+  return {
+    image: undefined,
+    packagesFrom: undefined,
+    // Settings that lie above its folder are none of its business.
+    flags: ["--no-config", "--no-lock"],
+    denoDir,
+    reads: [],
+    lists: [],
+    settingsOf: [],
+  };
+}
+
+/** The code of a process that runs the files of a project where they lie, as in an executable. */
+export function fileCode(
+  { module, lockfile, settings = [], listed = [] }: AppPlace,
+  { denoDir, caches, modules }: {
+    readonly denoDir: string;
+    /** What the runtime reads in it. */
+    readonly caches: readonly string[];
+    /** The local files of the module graph. */
+    readonly modules: readonly string[];
+  },
+): ProcessCode {
+  const files = [...new Set([module, ...modules])];
+  return {
+    image: undefined,
+    packagesFrom: undefined,
+    flags: [lockfile === undefined ? "--no-lock" : "--frozen"],
+    denoDir,
+    reads: [...caches, ...files, ...settings],
+    lists: listed,
+    settingsOf: files,
+  };
+}

@@ -1,0 +1,17 @@
+/** Effects whose failure must not keep the rest from happening: the ends of things. */
+import { log } from "../base/log.ts";
+
+/**
+ * Does `effect`; if it fails, that is logged.
+ *
+ * @returns whether it was done
+ */
+export function bestEffort(what: string, effect: () => void): boolean {
+  try {
+    effect();
+    return true;
+  } catch (error) {
+    log.error("effect_failed", { effect: what, reason: (error as Error).message });
+    return false;
+  }
+}

@@ -1,0 +1,56 @@
+/** What this process and a child have in common: pipes, sockets, and the child's program. */
+import { closeDescriptor } from "../os/descriptor.ts";
+import { makePipe, textToRead } from "../os/pipe.ts";
+import { socketPair } from "../os/socket.ts";
+
+/** This process's ends of what it and a child have in common; each may be closed already. */
+export interface ChildEnds {
+  readonly channel?: number | undefined;
+  /** By which the child is handed descriptors. */
+  readonly handOver?: number | undefined;
+  /** What it prints comes by these. */
+  readonly outputs: readonly number[];
+}
+
+/**
+ * Where the runtime of a worker takes descriptors, as from `node:child_process`. It is spoken to from
+ * here and never read: that protocol lets a peer make its parent bind, and has no limits. It stays
+ * open for as long as the worker lives: lanes come by it, and its number in the worker must not
+ * become another file's.
+ */
+export const HAND_OVER = 3;
+
+/** Both ends, before there is a child. */
+export interface OpenEnds {
+  readonly ends: Required<ChildEnds>;
+  /** The child's, in the order of the numbers that they have there. */
+  readonly theirs: readonly number[];
+}
+
+/**
+ * Opens them.
+ *
+ * @param source what the child finds on its standard input
+ * @throws {Error} if there are too many descriptors
+ */
+export function openEnds(source: string): OpenEnds {
+  const opened: number[] = [];
+  const keep = <Ends extends number[]>(ends: Ends): Ends => {
+    opened.push(...ends);
+    return ends;
+  };
+  try {
+    const [stdin] = keep([textToRead(source)]);
+    const [stdout, stdoutTheirs] = keep(makePipe());
+    const [stderr, stderrTheirs] = keep(makePipe());
+    const [handOver, handOverTheirs] = keep(socketPair());
+    const [channel, channelTheirs] = keep(socketPair());
+    return {
+      ends: { channel, handOver, outputs: [stdout, stderr] },
+      theirs: [stdin!, stdoutTheirs, stderrTheirs, handOverTheirs, channelTheirs],
+    };
+  } catch (error) {
+    opened.forEach(closeDescriptor);
+    throw error;
+  }
+}

@@ -1,0 +1,188 @@
+/** Has a planner plan a generation, behind a wall. */
+import { join } from "node:path";
+import { HoldfastError } from "../base/error.ts";
+import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
+import type { Config } from "../config/config.ts";
+import { HOLDFAST_FOLDER } from "../planner/programs.ts";
+import {
+  Answer,
+  ANSWER_FILE,
+  isFull,
+  MAX_ANSWER_BYTES,
+  NO_ROOM,
+  PLAN_KEY,
+} from "../protocol/plan.ts";
+import type { Code } from "../sandbox/process_code.ts";
+import { plannerWall } from "../sandbox/wall.ts";
+import { joined } from "../sandbox/worker_command.ts";
+import { bestEffort } from "./best_effort.ts";
+import { killWorker } from "./bring_up.ts";
+import { denoProgram } from "./deno_program.ts";
+import {
+  cannotKeep,
+  findDenoDir,
+  type ImageFolders,
+  installImage,
+  isFolder,
+  openImages,
+} from "./image_store.ts";
+import { requireReadable } from "./require_readable.ts";
+import { requireWall } from "./require_wall.ts";
+import type { System } from "./system.ts";
+import { type Death, describeDeath, WorkerProcess } from "./worker_process.ts";
+
+/** How long a planner may take: it may have to fetch packages. */
+export const PLAN_DEADLINE_MS = 120_000;
+
+/**
+ * What a planner is told of the environment: how registries are reached, and how the user's settings
+ * are found (https://docs.deno.com/runtime/reference/env_variables/).
+ */
+const VARIABLES = new RegExp(
+  "^(HOME|XDG_CONFIG_HOME|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|JSR_URL|" +
+    "DENO_(AUTH_TOKENS|CERT|TLS_CA_STORE)|NPM_CONFIG_\\w+)$",
+  "i",
+);
+
+export interface PlannerOptions {
+  readonly system: Pick<System, "startSpawner" | "landlockAbi">;
+  readonly config: Config;
+  readonly images: string;
+  readonly runtime: string;
+  /** Shows that the wall stands: it lies in the runtime folder. */
+  readonly lockFile: string;
+  /** The planner's program, and that of a spawner's thread. */
+  readonly program: string;
+  readonly spawner: string | undefined;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Plans what the processes of a config run. The network is there for the planner only where something
+ * is missing.
+ *
+ * @throws {HoldfastError} if a module is missing or broken, or if the config is refused
+ */
+export async function runPlanner(options: PlannerOptions): Promise<Code> {
+  const { config, images, signal } = options;
+  const denoDir = await findDenoDir();
+  using folders = openImages(images, denoDir);
+  let answer = await ask(options, folders, denoDir, "none", []);
+  if ("missing" in answer) answer = await ask(options, folders, denoDir, "names", answer.variables);
+  if ("error" in answer) {
+    const { message, hint, kind, code } = answer.error;
+    if (isFull(message)) throw cannotKeep(images, new Error(message));
+    throw new HoldfastError(message, { kind, code, ...hint !== undefined && { hint } });
+  }
+  if ("missing" in answer) throw new Error(answer.missing);
+  await requireReadable(config, images, signal);
+  return await installImage(config, answer.plan, folders);
+}
+
+async function ask(
+  { system, config, runtime, lockFile, program, spawner, environment, signal }: PlannerOptions,
+  { images, compiled, staging }: ImageFolders,
+  denoDir: string,
+  network: "none" | "names",
+  variables: readonly string[],
+): Promise<Answer> {
+  const deno = denoProgram();
+  const request = {
+    ...{ config, images, compiled, staging, denoDir, network },
+    facts: { denoProgram: deno, holdfast: HOLDFAST_FOLDER, runtime },
+  };
+  if (config.wall === "kernel") requireWall(system.landlockAbi());
+  const writes = [staging, compiled, ...network === "none" ? [] : cachesOf(denoDir)];
+  const wall = config.wall === "deno" ? undefined : plannerWall({
+    ...{ arch: Deno.build.arch, abi: system.landlockAbi(), denoProgram: deno },
+    ...{ forbidden: lockFile, limits: config.limits, network },
+    writes,
+  });
+  const key = `globalThis[Symbol.for(${JSON.stringify(PLAN_KEY)})]`;
+  const thread = system.startSpawner(spawner);
+  const close = () => bestEffort("close the spawner", () => thread.close());
+  let process: WorkerProcess;
+  try {
+    process = new WorkerProcess(
+      { id: 0, role: { kind: "planner" }, generation: 0, onViolation: "log" },
+      thread,
+      {
+        program: deno,
+        args: [
+          ...["run", "--quiet", "--ext=js", "--no-prompt", "--no-config", "--no-lock"],
+          // Its program changes with each request: nobody would read what is cached of it.
+          ...["--no-code-cache", "--allow-read", `--allow-write=${joined(writes)}`],
+          ...[`--allow-run=${deno}`, "--allow-env", "--allow-sys=uid", "--deny-net"],
+          ...["--deny-ffi", "-"],
+        ],
+        env: {
+          ...Object.fromEntries(
+            Object.entries(environment).filter(([name]) =>
+              VARIABLES.test(name) || variables.includes(name)
+            ),
+          ),
+          ...{ DENO_DIR: compiled, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
+        },
+        cwd: staging,
+        source: `${key} = ${JSON.stringify(request)};\n${program}`,
+        output: DEFAULT_OUTPUT_LIMITS,
+        account: undefined,
+        wall,
+      },
+    );
+  } catch (error) {
+    close();
+    throw error;
+  }
+  void process.exited.then(close);
+  const death = await untilEnded(process, wall !== undefined, signal);
+  if (death.status.code === NO_ROOM) throw cannotKeep(images, new Error("No space left on device"));
+  // Whatever it has started has ended with it: nothing changes the files from here on.
+  return readAnswer(join(staging, ANSWER_FILE));
+}
+
+/**
+ * What a planner that fetches may write of the user's cache: packages and modules, and not what other
+ * programs have compiled, Holdfast among them.
+ */
+function cachesOf(denoDir: string): string[] {
+  const folders = ["npm", "remote"].map((name) => join(denoDir, name));
+  return folders.every(isFolder) ? folders : [denoDir];
+}
+
+/** Waits until a planner has ended; one that is given up, or takes too long, is killed. */
+async function untilEnded(
+  process: WorkerProcess,
+  walled: boolean,
+  signal: AbortSignal,
+): Promise<Death> {
+  const deadline = AbortSignal.timeout(PLAN_DEADLINE_MS);
+  const either = AbortSignal.any([signal, deadline]);
+  const end = () => void killWorker(process);
+  either.addEventListener("abort", end, { once: true });
+  if (either.aborted) end();
+  const death = await process.exited;
+  either.removeEventListener("abort", end);
+  signal.throwIfAborted();
+  const isWell = death.reason === undefined && [0, NO_ROOM].includes(death.status.code ?? -1);
+  const found = deadline.aborted
+    ? `took longer than ${PLAN_DEADLINE_MS} ms`
+    : !isWell
+    ? `failed: ${describeDeath(death)}`
+    : walled && !process.confined
+    ? "was not confined by the kernel"
+    : undefined;
+  if (found === undefined) return death;
+  throw new HoldfastError(`The planner ${found}`, {
+    kind: "environment",
+    code: "planner_failed",
+    hint: "Its own lines are in the log just above",
+  });
+}
+
+function readAnswer(path: string): Answer {
+  const { size } = Deno.lstatSync(path);
+  if (size > MAX_ANSWER_BYTES) throw new Error(`The planner's answer has ${size} bytes`);
+  return Answer.parse(JSON.parse(Deno.readTextFileSync(path)));
+}

@@ -6,11 +6,11 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import net from "node:net";
-import { processesIn } from "./harness/process.ts";
-import { PLAIN_APP, Project } from "./harness/project.ts";
-import { Server } from "./harness/server.ts";
-import { until, untilTold } from "./harness/wait.ts";
-import { freePort } from "./harness/ports.ts";
+import { processesIn } from "../harness/process.ts";
+import { PLAIN_APP, Project } from "../harness/project.ts";
+import { Server } from "../harness/server.ts";
+import { until, untilTold } from "../harness/wait.ts";
+import { freePort } from "../harness/ports.ts";
 
 function version(text: string): string {
   return PLAIN_APP.replace('"one"', JSON.stringify(text));

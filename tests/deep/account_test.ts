@@ -1,4 +1,4 @@
-import { bundle, WORKER_ENTRY } from "../lib/planner/programs.ts";
+import { bundle, WORKER_ENTRY } from "../../lib/planner/programs.ts";
 import {
   assert,
   assertEquals,
@@ -6,14 +6,14 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { loadConfig } from "../lib/config/load.ts";
-import { ConfigError } from "../lib/config/problem.ts";
+import { loadConfig } from "../../lib/config/load.ts";
+import { ConfigError } from "../../lib/config/problem.ts";
 import { join } from "node:path";
-import { testWith } from "./harness/needs.ts";
-import { isAlive, readStatus } from "./harness/process.ts";
-import { HOLDFAST, Project, type ProjectOptions } from "./harness/project.ts";
-import { resultOf, runCommand, Server, supervisorPermissions } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { testWith } from "../harness/needs.ts";
+import { isAlive, readStatus } from "../harness/process.ts";
+import { HOLDFAST, Project, type ProjectOptions } from "../harness/project.ts";
+import { resultOf, runCommand, Server, supervisorPermissions } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 /** A deno program and its caches where everybody may read them; root's own are often not. */
 class OpenDeno implements AsyncDisposable {

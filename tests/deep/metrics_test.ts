@@ -1,18 +1,18 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { loadConfig } from "../lib/config/load.ts";
-import { Stats } from "../lib/metrics/stats.ts";
-import type { ProcessStatus } from "../lib/protocol/control.ts";
-import { LATENCY_BOUNDS_S, LATENCY_BUCKETS } from "../lib/protocol/latency.ts";
-import { Wire } from "./harness/http.ts";
-import { servingWorkers } from "./harness/life.ts";
-import { findMissing, recordSkip } from "./harness/needs.ts";
-import { freePort } from "./harness/ports.ts";
-import { isAlive, readArguments, readStatus } from "./harness/process.ts";
-import { PLAIN_APP, Project, REPOSITORY } from "./harness/project.ts";
-import { Server } from "./harness/server.ts";
-import { statusWith } from "./harness/status.ts";
-import { until } from "./harness/wait.ts";
+import { loadConfig } from "../../lib/config/load.ts";
+import { Stats } from "../../lib/metrics/stats.ts";
+import type { ProcessStatus } from "../../lib/protocol/control.ts";
+import { LATENCY_BOUNDS_S, LATENCY_BUCKETS } from "../../lib/protocol/latency.ts";
+import { Wire } from "../harness/http.ts";
+import { servingWorkers } from "../harness/life.ts";
+import { findMissing, recordSkip } from "../harness/needs.ts";
+import { freePort } from "../harness/ports.ts";
+import { isAlive, readArguments, readStatus } from "../harness/process.ts";
+import { PLAIN_APP, Project, REPOSITORY } from "../harness/project.ts";
+import { Server } from "../harness/server.ts";
+import { statusWith } from "../harness/status.ts";
+import { until } from "../harness/wait.ts";
 
 /** The figures as text, once there are any. */
 async function scrape(port: number): Promise<string> {

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { formatStatus } from "../lib/cli/status.ts";
-import { Stats } from "../lib/metrics/stats.ts";
-import { Project } from "./harness/project.ts";
-import { Server } from "./harness/server.ts";
-import { sleep, until } from "./harness/wait.ts";
+import { formatStatus } from "../../lib/cli/status.ts";
+import { Stats } from "../../lib/metrics/stats.ts";
+import { Project } from "../harness/project.ts";
+import { Server } from "../harness/server.ts";
+import { sleep, until } from "../harness/wait.ts";
 
 /** Fewer than the connections that are opened. */
 const DESCRIPTORS = 64;

@@ -1,15 +1,15 @@
 /** The logger as a process: fed by a real supervisor and real workers, killed, stopped, out of disk. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { MAX_WAITING_BYTES } from "../lib/logger/log_file.ts";
-import { testWith } from "./harness/needs.ts";
-import { OBEYING_APP, tell } from "./harness/obeying_app.ts";
-import { countDescriptors, isAlive, readArguments } from "./harness/process.ts";
-import { Project } from "./harness/project.ts";
-import { type LogEvent, runCommand, Server } from "./harness/server.ts";
-import { whyNoSmallDisk } from "./harness/small_disk.ts";
-import { startOnSmallLog } from "./harness/small_log.ts";
-import { sleep, until } from "./harness/wait.ts";
-import { isAllOk, rowsOf, runLoad } from "./load/client.ts";
+import { MAX_WAITING_BYTES } from "../../lib/logger/log_file.ts";
+import { testWith } from "../harness/needs.ts";
+import { OBEYING_APP, tell } from "../harness/obeying_app.ts";
+import { countDescriptors, isAlive, readArguments } from "../harness/process.ts";
+import { Project } from "../harness/project.ts";
+import { type LogEvent, runCommand, Server } from "../harness/server.ts";
+import { whyNoSmallDisk } from "../harness/small_disk.ts";
+import { startOnSmallLog } from "../harness/small_log.ts";
+import { sleep, until } from "../harness/wait.ts";
+import { isAllOk, rowsOf, runLoad } from "../load/client.ts";
 
 /** How often a logger is killed, and how often somebody asks meanwhile. */
 const KILLS = 3;

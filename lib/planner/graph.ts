@@ -50,6 +50,8 @@ export interface GraphOptions {
   readonly denoDir?: string;
   /** A lock file that takes the place of the project's; it is written where the project has none. */
   readonly lock?: string;
+  /** The deno program by a name that may be run: this one's own name may be another, through a link. */
+  readonly program?: string;
 }
 
 /**
@@ -81,7 +83,7 @@ export function filesOf({ modules }: Graph): string[] {
 /** Runs a command of `deno` on the module graph of a place. */
 async function runOnGraph(
   command: readonly string[],
-  { what, place: { module, project, lockfile }, signal, denoDir, lock }: GraphOptions,
+  { what, place: { module, project, lockfile }, signal, denoDir, lock, program }: GraphOptions,
 ): Promise<string> {
   const locks = [
     ...lock !== undefined ? [`--lock=${lock}`] : lockfile === undefined ? ["--no-lock"] : [],
@@ -91,7 +93,7 @@ async function runOnGraph(
   const url = pathToFileURL(module).href;
   const env = denoDir === undefined ? {} : { DENO_DIR: denoDir };
   try {
-    return await runProgram(denoPath(), [...command, ...locks, url], {
+    return await runProgram(program ?? denoPath(), [...command, ...locks, url], {
       // A planner's programs cannot leave its process group, and need not.
       ...{ cwd: project, signal, env, detached: false },
     });

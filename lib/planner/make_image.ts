@@ -67,7 +67,8 @@ export async function makeImage(request: ImageRequest, signal?: AbortSignal): Pr
     const graphs = await Promise.all(entries.map(async ({ name, what, place }) => {
       const lock = join(staging, `${name}.lock`);
       if (place.lockfile !== undefined) await Deno.copyFile(place.lockfile, lock);
-      const options: GraphOptions = { what, place, signal, lock, denoDir: compiled };
+      const program = facts.denoProgram;
+      const options: GraphOptions = { what, place, signal, lock, denoDir: compiled, program };
       await cacheGraph(options);
       return await readGraph(options);
     }));

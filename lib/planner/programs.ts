@@ -28,7 +28,11 @@ export async function bundle(folder: string, entry: string): Promise<string> {
 }
 
 /** The same for several, in one go. */
-async function bundleAll(folder: string, entries: readonly string[]): Promise<string[]> {
+async function bundleAll(
+  folder: string,
+  entries: readonly string[],
+  program = denoPath(),
+): Promise<string[]> {
   const prebuilt = await Promise.all(entries.map((entry) => readPrebuilt(entry)));
   const known = prebuilt.filter((text) => text !== undefined);
   if (known.length === entries.length) return known;
@@ -39,7 +43,7 @@ async function bundleAll(folder: string, entries: readonly string[]): Promise<st
     const root = entries.map(dirname).reduce((above, each) => covers(above, each) ? above : ".");
     const flags = ["--quiet", "--platform=deno", "--external=holdfast:app", `--outdir=${place}`];
     const urls = entries.map((each) => pathToFileURL(join(HOLDFAST_FOLDER, each)).href);
-    await runProgram(denoPath(), ["bundle", ...flags, ...urls], { cwd: HOLDFAST_FOLDER });
+    await runProgram(program, ["bundle", ...flags, ...urls], { cwd: HOLDFAST_FOLDER });
     const texts = entries.map((entry) =>
       prebuiltPath(join(place, relative(root, dirname(entry))), basename(entry))
     );
@@ -91,8 +95,9 @@ export interface OwnPrograms {
  * what was started until an upgrade.
  *
  * @param folder where they may lie while they are made
+ * @param program the deno program by a name that may be run
  */
-export async function loadPrograms(folder: string): Promise<OwnPrograms> {
+export async function loadPrograms(folder: string, program: string): Promise<OwnPrograms> {
   const entries = [
     WORKER_ENTRY,
     HELPER_ENTRY,
@@ -101,7 +106,11 @@ export async function loadPrograms(folder: string): Promise<OwnPrograms> {
     SPAWNER_ENTRY,
     PLANNER_ENTRY,
   ];
-  const [worker, helper, logger, metrics, spawner, planner] = await bundleAll(folder, entries);
+  const [worker, helper, logger, metrics, spawner, planner] = await bundleAll(
+    folder,
+    entries,
+    program,
+  );
   return {
     worker: worker!,
     helper: helper!,

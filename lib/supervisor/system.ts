@@ -94,7 +94,7 @@ export const realSystem: System = {
   holdfastOf: () => HOLDFAST_FOLDER,
   openRuntimeFolder,
   makePrivateFolder,
-  loadPrograms: (_, folder) => loadPrograms(folder),
+  loadPrograms: (_, folder) => loadPrograms(folder, denoProgram()),
   openProcessRecord,
   openControl,
   planCode: (_config, _runtime, plan) => plan(),

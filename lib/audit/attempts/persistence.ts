@@ -110,7 +110,11 @@ export const PERSISTENCE: readonly Attempt[] = [
     return "planted";
   }, OWN_FOLDER),
 
-  ...nameless("PE4.cache", "the cache of Deno", ({ denoDir }) => denoDir),
+  ...nameless("PE4.cache", "the cache of Deno", ({ denoDir }) => denoDir, {
+    // ENOTDIR: a worker of an executable has no such folder, and none can be made.
+    optional: true,
+    refusal: /failed with errno 20$/,
+  }),
   ...opened("PE4.entry", "a file in the cache of Deno", ({ denoDir }) => cacheEntry(denoDir)),
   claim("PE4.local_storage", "localStorage, which lies in the cache of Deno", ({ nonce }) => {
     localStorage.setItem(nonce, "planted");

@@ -9,6 +9,7 @@ import { bindListener, type Listener } from "../lib/supervisor/listener.ts";
 import { type ListenerChange, ListenerTable } from "../lib/supervisor/listener_table.ts";
 import type { Passed } from "../lib/supervisor/service_environment.ts";
 import { ServiceManager, storedName } from "../lib/supervisor/service_manager.ts";
+import { FakeListener } from "./doubles/fake_world.ts";
 import { freePort } from "./harness/ports.ts";
 
 // The C library is loaded by the first call and stays, which is no leak of a test.
@@ -22,28 +23,16 @@ function tcp(port: number): Extract<BoundAddress, { kind: "tcp" }> {
 
 const [ONE, TWO, THREE] = [tcp(1), tcp(2), tcp(3)];
 
-class FakeListener implements Listener {
-  closed = false;
+class NumberedListener extends FakeListener {
   file?: NonNullable<Listener["file"]>;
 
-  constructor(readonly text: string, readonly number: number) {}
+  constructor(text: string, readonly number: number) {
+    super(text);
+  }
 
-  duplicate(): number {
-    return -1;
-  }
-  listenAgain(): boolean {
-    return false;
-  }
-  setBack(): [] {
-    return [];
-  }
-  waiting(): number {
-    return 0;
-  }
-  update(): void {}
-  close(): void {
+  override close(): void {
     assert(!this.closed, `${this.text} is closed twice`);
-    this.closed = true;
+    super.close();
   }
 
   /** Somebody removes its file. */
@@ -54,7 +43,7 @@ class FakeListener implements Listener {
 
 /** A table whose listeners are fakes, unless they were left by another program. */
 class World implements Disposable {
-  readonly bound: FakeListener[] = [];
+  readonly bound: NumberedListener[] = [];
   /** What the service manager was told about its store. */
   readonly said: string[] = [];
   readonly manager: ServiceManager;
@@ -75,7 +64,7 @@ class World implements Disposable {
       if (this.bound.some((each) => each.text === text && !each.closed && !each.file)) {
         return Promise.reject(new Error(`${text} is taken`));
       }
-      const listener: FakeListener = new FakeListener(text, this.bound.length);
+      const listener: NumberedListener = new NumberedListener(text, this.bound.length);
       this.bound.push(listener);
       return Promise.resolve(listener);
     });

@@ -13,6 +13,7 @@ import {
   PACKAGES_KEY,
   textUrl,
 } from "../protocol/module_image.ts";
+import { takeProgramData } from "./program_data.ts";
 
 /** What an import of a CommonJS module gets in its place; no file may be called so. */
 const FACADE = ".holdfast.mjs";
@@ -60,17 +61,10 @@ interface ModuleApi {
 
 /** Takes the image that the program was started with, if it was started with one. */
 export function installImage(): void {
-  const image = take(IMAGE_KEY) as ModuleImage | undefined;
-  const packagesFrom = take(PACKAGES_KEY) as string | undefined;
+  const image = takeProgramData(IMAGE_KEY) as ModuleImage | undefined;
+  const packagesFrom = takeProgramData(PACKAGES_KEY) as string | undefined;
   if (image === undefined || packagesFrom === undefined) return;
   serveImage(image, packagesFrom, module as unknown as ModuleApi);
-}
-
-function take(key: string): unknown {
-  const holder = globalThis as unknown as Record<symbol, unknown>;
-  const value = holder[Symbol.for(key)];
-  delete holder[Symbol.for(key)];
-  return value;
 }
 
 function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): void {

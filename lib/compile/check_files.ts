@@ -1,8 +1,8 @@
 /** Checks a config against its module graphs, as they are to be built into an executable. */
 import type { Config } from "../config/config.ts";
 import { filesOf, loadGraph } from "../planner/graph.ts";
-import { denoPath } from "../planner/deno.ts";
 import { requireGoodConfig } from "../planner/make_image.ts";
+import { denoProgram } from "../supervisor/deno_program.ts";
 import { findDenoDir } from "../supervisor/image_store.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import type { Modules } from "../supervisor/file_code.ts";
@@ -14,13 +14,15 @@ import type { Modules } from "../supervisor/file_code.ts";
  */
 export async function checkFiles(config: Config): Promise<{ denoDir: string; modules: Modules }> {
   const denoDir = await findDenoDir();
+  const program = denoProgram();
   const helpers: Record<string, string[]> = {};
-  const app = filesOf(await loadGraph({ what: "the app's modules", place: config.app }));
+  const app = filesOf(await loadGraph({ what: "the app's modules", place: config.app, program }));
   for (const { name, app: place } of config.helpers) {
-    helpers[name] = filesOf(await loadGraph({ what: `the modules of the helper ${name}`, place }));
+    const what = `the modules of the helper ${name}`;
+    helpers[name] = filesOf(await loadGraph({ what, place, program }));
   }
   requireGoodConfig(config, {
-    ...{ denoDir, holdfast: HOLDFAST_FOLDER, denoProgram: denoPath() },
+    ...{ denoDir, holdfast: HOLDFAST_FOLDER, denoProgram: program },
     modules: [...new Set([...app, ...Object.values(helpers).flat()])],
   });
   return { denoDir, modules: { app, helpers } };

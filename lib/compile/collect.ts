@@ -8,6 +8,7 @@ import type { AppPlace, Config } from "../config/config.ts";
 import { parseConfig, readConfig } from "../config/load.ts";
 import { covers, foldersAbove } from "../config/paths.ts";
 import { PROJECT_FILES, SETTINGS_FILES } from "../config/project_files.ts";
+import { denoProgram } from "../supervisor/deno_program.ts";
 import { IMAGE_FOLDERS } from "../supervisor/image.ts";
 import { type Graph, loadGraph } from "../planner/graph.ts";
 
@@ -62,7 +63,8 @@ export async function collect(options: CollectOptions): Promise<Collection> {
   const entries: Entry[] = [];
   for (const { name, app } of [{ name: undefined, app: config.app }, ...config.helpers]) {
     const what = name === undefined ? "the app's modules" : `the modules of the helper ${name}`;
-    entries.push({ name, place: app, graph: await loadGraph({ what, place: app }) });
+    const graph = await loadGraph({ what, place: app, program: denoProgram() });
+    entries.push({ name, place: app, graph });
   }
   const spelled = [values, ...Object.values(values.helpers)].flatMap(({ unveil }) =>
     Object.entries(unveil)

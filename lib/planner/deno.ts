@@ -9,11 +9,6 @@ export const RUN_DEADLINE_MS = 120_000;
 /** How much of what it complains of is repeated. */
 const MAX_COMPLAINT = 2_000;
 
-/** This deno program; another one may lie there by now. */
-export function denoPath(): string {
-  return Deno.execPath().replace(/ \(deleted\)$/, "");
-}
-
 export interface RunOptions {
   readonly cwd: string;
   readonly signal?: AbortSignal | undefined;

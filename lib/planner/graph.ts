@@ -3,7 +3,7 @@ import { pathToFileURL } from "node:url";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import type { AppPlace } from "../config/config.ts";
-import { denoPath, runProgram } from "./deno.ts";
+import { runProgram } from "./deno.ts";
 
 const GraphModule = z.object({
   specifier: z.string(),
@@ -45,34 +45,24 @@ export interface GraphOptions {
   /** Whose graph it is, for the messages. */
   readonly what: string;
   readonly place: AppPlace;
+  /** The deno program by a name that may be run: this one's own name may be another, through a link. */
+  readonly program: string;
   readonly signal?: AbortSignal | undefined;
   /** Another DENO_DIR than that of the user. */
   readonly denoDir?: string;
   /** A lock file that takes the place of the project's; it is written where the project has none. */
   readonly lock?: string;
-  /** The deno program by a name that may be run: this one's own name may be another, through a link. */
-  readonly program?: string;
 }
 
 /**
- * Has `deno` fetch and compile a module graph. What is imported for its types alone, or by an
- * `import()` that may fail, may be missing: `deno` knows.
+ * Has `deno` fetch and compile a module graph, and looks at it. What is imported for its types alone,
+ * or by an `import()` that may fail, may be missing: `deno cache` knows, and `deno info` does not.
  *
  * @throws {HoldfastError} if a module is missing or broken
  */
-export async function cacheGraph(options: GraphOptions): Promise<void> {
-  await runOnGraph(["cache", "--quiet"], options);
-}
-
-/** Looks at a module graph. That a module is missing is told, if it is missed, by {@link cacheGraph}. */
-export async function readGraph(options: GraphOptions): Promise<Graph> {
-  return Graph.parse(JSON.parse(await runOnGraph(["info", "--json"], options)));
-}
-
-/** Fetches, compiles and looks at it. */
 export async function loadGraph(options: GraphOptions): Promise<Graph> {
-  await cacheGraph(options);
-  return await readGraph(options);
+  await runOnGraph(["cache", "--quiet"], options);
+  return Graph.parse(JSON.parse(await runOnGraph(["info", "--json"], options)));
 }
 
 /** The local files of a graph. */
@@ -93,7 +83,7 @@ async function runOnGraph(
   const url = pathToFileURL(module).href;
   const env = denoDir === undefined ? {} : { DENO_DIR: denoDir };
   try {
-    return await runProgram(program ?? denoPath(), [...command, ...locks, url], {
+    return await runProgram(program, [...command, ...locks, url], {
       // A planner's programs cannot leave its process group, and need not.
       ...{ cwd: project, signal, env, detached: false },
     });

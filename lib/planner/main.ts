@@ -4,12 +4,12 @@
  */
 import { join } from "node:path";
 import { toHoldfastError } from "../base/error.ts";
+import { takeProgramData } from "../child/program_data.ts";
 import { type Answer, ANSWER_FILE, isFull, NO_ROOM, PLAN_KEY } from "../protocol/plan.ts";
 import { type ImageRequest, makeImage } from "./make_image.ts";
 import { findVariables, isMissing } from "./missing.ts";
 
-const holder = globalThis as unknown as Record<symbol, ImageRequest | undefined>;
-const request = holder[Symbol.for(PLAN_KEY)]!;
+const request = takeProgramData(PLAN_KEY) as ImageRequest;
 
 async function answer(): Promise<Answer> {
   try {

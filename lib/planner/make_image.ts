@@ -14,7 +14,8 @@ import { unlessAbsent } from "../config/real_place.ts";
 import { digestOf, imageFolders, sha256 } from "../protocol/image.ts";
 import { IMAGE_KEY } from "../protocol/module_image.ts";
 import type { Plan, PlannedProcess } from "../protocol/plan.ts";
-import { cacheGraph, filesOf, type Graph, type GraphOptions, readGraph } from "./graph.ts";
+import { programData } from "../protocol/program_data.ts";
+import { filesOf, type Graph, loadGraph } from "./graph.ts";
 import { compiledPath, makeModuleImage } from "./module_images.ts";
 import { copyPackages, findPackages, makeFolder } from "./packages.ts";
 
@@ -68,9 +69,7 @@ export async function makeImage(request: ImageRequest, signal?: AbortSignal): Pr
       const lock = join(staging, `${name}.lock`);
       if (place.lockfile !== undefined) await Deno.copyFile(place.lockfile, lock);
       const program = facts.denoProgram;
-      const options: GraphOptions = { what, place, signal, lock, denoDir: compiled, program };
-      await cacheGraph(options);
-      return await readGraph(options);
+      return await loadGraph({ what, place, signal, lock, denoDir: compiled, program });
     }));
     const files = [...new Set(graphs.flatMap(filesOf))];
     const before = stampFiles(files);
@@ -112,8 +111,7 @@ async function writeImage(
     }
     // A workspace of nothing: or Deno looks for one in the folders above.
     const nodeModulesDir = layout === "cache" ? "none" : "manual";
-    const key = `globalThis[Symbol.for(${JSON.stringify(IMAGE_KEY)})]`;
-    files.set(`${name}/image.js`, `${key} = ${JSON.stringify(image)};\n`);
+    files.set(`${name}/image.js`, programData(IMAGE_KEY, image));
     files.set(`${name}/deno.json`, JSON.stringify({ ...kept, nodeModulesDir, workspace: [] }));
     files.set(`${name}/deno.lock`, lock.text);
   }

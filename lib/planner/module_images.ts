@@ -113,9 +113,12 @@ function isAsset(assertionType: string | null | undefined): boolean {
 
 /** What an import of bytes gets: hooks give text alone to the runtime (Deno 2.9). */
 function bytesModule(bytes: Uint8Array): ImageModule {
-  const text = JSON.stringify(encodeBase64(bytes));
-  const source = `export default Uint8Array.from(atob(${text}), (each) => each.charCodeAt(0));`;
-  return { format: "module", source, imports: {} };
+  return { format: "module", source: `export default ${spellBytes(bytes)};`, imports: {} };
+}
+
+/** An expression of JavaScript that gives these bytes. */
+function spellBytes(bytes: Uint8Array): string {
+  return `Uint8Array.fromBase64("${bytes.toBase64()}")`;
 }
 
 /** Takes the attribute away by which bytes are imported, and leaves everything where it is. */
@@ -194,9 +197,7 @@ function wasmModule(bytes: Uint8Array<ArrayBuffer>): string {
   const text = JSON.stringify;
   return [
     ...imported.map((name, index) => `import * as import${index} from ${text(name)};`),
-    `const bytes = Uint8Array.from(atob(${
-      text(encodeBase64(bytes))
-    }), (each) => each.charCodeAt(0));`,
+    `const bytes = ${spellBytes(bytes)};`,
     `const imports = { ${
       imported.map((name, index) => `${text(name)}: import${index}`).join(", ")
     } };`,
@@ -208,12 +209,6 @@ function wasmModule(bytes: Uint8Array<ArrayBuffer>): string {
       `export { export${index} as ${text(name)} };`
     ),
   ].join("\n");
-}
-
-function encodeBase64(bytes: Uint8Array): string {
-  let binary = "";
-  for (const byte of bytes) binary += String.fromCharCode(byte);
-  return btoa(binary);
 }
 
 /** Where the runtime keeps what it compiled from a file, below a DENO_DIR. */

@@ -3,7 +3,8 @@ import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { HoldfastError } from "../base/error.ts";
 import { covers } from "../config/paths.ts";
-import { denoPath, runProgram } from "./deno.ts";
+import { denoProgram } from "../supervisor/deno_program.ts";
+import { runProgram } from "./deno.ts";
 
 /** Holdfast's own folder. */
 export const HOLDFAST_FOLDER = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
@@ -28,11 +29,7 @@ export async function bundle(folder: string, entry: string): Promise<string> {
 }
 
 /** The same for several, in one go. */
-async function bundleAll(
-  folder: string,
-  entries: readonly string[],
-  program = denoPath(),
-): Promise<string[]> {
+async function bundleAll(folder: string, entries: readonly string[]): Promise<string[]> {
   const prebuilt = await Promise.all(entries.map((entry) => readPrebuilt(entry)));
   const known = prebuilt.filter((text) => text !== undefined);
   if (known.length === entries.length) return known;
@@ -43,7 +40,7 @@ async function bundleAll(
     const root = entries.map(dirname).reduce((above, each) => covers(above, each) ? above : ".");
     const flags = ["--quiet", "--platform=deno", "--external=holdfast:app", `--outdir=${place}`];
     const urls = entries.map((each) => pathToFileURL(join(HOLDFAST_FOLDER, each)).href);
-    await runProgram(program, ["bundle", ...flags, ...urls], { cwd: HOLDFAST_FOLDER });
+    await runProgram(denoProgram(), ["bundle", ...flags, ...urls], { cwd: HOLDFAST_FOLDER });
     const texts = entries.map((entry) =>
       prebuiltPath(join(place, relative(root, dirname(entry))), basename(entry))
     );
@@ -79,6 +76,15 @@ export async function readPrebuilt(
   }
 }
 
+const ENTRIES = {
+  worker: WORKER_ENTRY,
+  helper: HELPER_ENTRY,
+  logger: LOGGER_ENTRY,
+  metrics: METRICS_ENTRY,
+  spawner: SPAWNER_ENTRY,
+  planner: PLANNER_ENTRY,
+};
+
 /** Holdfast's own part of each process, and of a spawner thread that comes from no file. */
 export interface OwnPrograms {
   readonly worker: string;
@@ -95,28 +101,9 @@ export interface OwnPrograms {
  * what was started until an upgrade.
  *
  * @param folder where they may lie while they are made
- * @param program the deno program by a name that may be run
  */
-export async function loadPrograms(folder: string, program: string): Promise<OwnPrograms> {
-  const entries = [
-    WORKER_ENTRY,
-    HELPER_ENTRY,
-    LOGGER_ENTRY,
-    METRICS_ENTRY,
-    SPAWNER_ENTRY,
-    PLANNER_ENTRY,
-  ];
-  const [worker, helper, logger, metrics, spawner, planner] = await bundleAll(
-    folder,
-    entries,
-    program,
-  );
-  return {
-    worker: worker!,
-    helper: helper!,
-    logger: logger!,
-    metrics: metrics!,
-    spawner: spawner!,
-    planner: planner!,
-  };
+export async function loadPrograms(folder: string): Promise<OwnPrograms> {
+  const texts = await bundleAll(folder, Object.values(ENTRIES));
+  const names = Object.keys(ENTRIES);
+  return Object.fromEntries(names.map((name, index) => [name, texts[index]!])) as typeof ENTRIES;
 }

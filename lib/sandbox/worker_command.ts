@@ -5,6 +5,7 @@
 import { pathToFileURL } from "node:url";
 import type { Compartment, Config } from "../config/config.ts";
 import { APP_SPECIFIER, PACKAGES_KEY } from "../protocol/module_image.ts";
+import { programData } from "../protocol/program_data.ts";
 import type { Grants } from "../protocol/to_worker.ts";
 import type { ProcessCode } from "./process_code.ts";
 import type { Walled } from "./wall.ts";
@@ -149,8 +150,7 @@ export function workerEnvironment(
  * @param packagesFrom the URL from which packages are looked for
  */
 export function imageProgram(bundle: string, image: string, packagesFrom: string): string {
-  const key = `globalThis[Symbol.for(${JSON.stringify(PACKAGES_KEY)})]`;
-  return `${key} = ${JSON.stringify(packagesFrom)};\n${image}${bundle}`;
+  return `${programData(PACKAGES_KEY, packagesFrom)}${image}${bundle}`;
 }
 
 /**

@@ -5,7 +5,6 @@
 import type { OutputLimits } from "../base/output_limits.ts";
 import { type ExitStatus, killChild } from "../os/child.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
-import { readSome } from "../os/pipe.ts";
 import { receiveBytes, sendBytes, sendDescriptor } from "../os/socket.ts";
 import { handOverLine } from "../protocol/hand_over.ts";
 import type { ToSupervisor } from "../protocol/to_supervisor.ts";
@@ -15,7 +14,7 @@ import { WorkerPeer } from "../protocol/worker_peer.ts";
 import type { ChildEnds } from "./child_ends.ts";
 import type { ChildEvent, HandOverItem, Stream } from "./child_event.ts";
 import { watchExit } from "./child_table.ts";
-import { OutputLines } from "./output.ts";
+import { OutputLines, readLines } from "./output.ts";
 import { watch } from "./watch.ts";
 
 /** How often deadlines are looked at and dropped lines are told. */
@@ -152,14 +151,9 @@ export class Child {
   }
 
   #readOutput(stream: Stream, fd: number): void {
-    const lines = this.#lines[stream];
-    const ignore = watch(fd, (ended) => {
-      const length = ended ? 0 : readSome(fd, buffer);
-      if (length <= 0) this.#closeOutput(fd);
-      const texts = length > 0 ? lines.push(buffer.subarray(0, length)) : lines.end();
-      for (const text of texts) this.#tell({ type: "output", stream, text });
-    });
-    this.#outputs.set(fd, ignore);
+    const receive = (text: string) => this.#tell({ type: "output", stream, text });
+    const close = readLines(fd, this.#lines[stream], receive, () => this.#closeOutput(fd));
+    this.#outputs.set(fd, close);
   }
 
   #closeOutput(fd: number): void {

@@ -111,6 +111,7 @@ export async function installImage(
   const names = imageFolders(config);
   if (processes.length !== names.length) throw new Error("The plan is of another config");
   const [made, folder] = [join(staging, "image"), join(images, digest)];
+  const isNew = isFolder(made) && !isFolder(folder);
   try {
     for (const { packages } of processes) {
       const place = join(images, "packages", packages);
@@ -118,7 +119,7 @@ export async function installImage(
         Deno.renameSync(join(staging, "packages", packages), place);
       }
     }
-    if (isFolder(made) && !isFolder(folder)) {
+    if (isNew) {
       for (const [index, name] of names.entries()) {
         const denoDir = join(made, name, "deno_dir");
         makeFolder(denoDir, 0o755);
@@ -132,20 +133,28 @@ export async function installImage(
   } catch (error) {
     throw error instanceof HoldfastError ? error : cannotKeep(images, error as Error);
   }
-  return await openImage(config, plan, images);
+  // A new one was read before it was moved here; nobody else can write here.
+  return isNew ? codeOf(config, plan, images) : await openImage(config, plan, images);
+}
+
+/**
+ * Opens an image of the store.
+ *
+ * @throws {HoldfastError} if it is not what its digest says
+ */
+export async function openImage(config: Config, plan: Plan, images: string): Promise<Code> {
+  await requireWhole(join(images, plan.digest), imageFolders(config), plan.digest);
+  return codeOf(config, plan, images);
 }
 
 /**
  * Says what each process of an image in the store is started from. Every path in that is made here, of
  * the names of the config's processes and of digests.
- *
- * @throws {HoldfastError} if the image is not what its digest says
  */
-export async function openImage(config: Config, plan: Plan, images: string): Promise<Code> {
+function codeOf(config: Config, plan: Plan, images: string): Code {
   const { digest, processes } = plan;
   const names = imageFolders(config);
   const folder = join(images, digest);
-  await requireWhole(folder, names, digest);
   const entries = names.map((name, index): [string, ProcessCode] => {
     const { packages, layout, project } = processes[index]!;
     const [own, set] = [join(folder, name), join(images, "packages", packages)];

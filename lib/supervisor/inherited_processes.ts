@@ -6,17 +6,12 @@ import { log } from "../base/log.ts";
 import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
 import { killChild } from "../os/child.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
-import { readSome } from "../os/pipe.ts";
 import { sendBytes } from "../os/socket.ts";
 import { type Role, roleText } from "../protocol/role.ts";
 import { bestEffort } from "./best_effort.ts";
 import { addChild, removeChild, watchExit } from "./child_table.ts";
 import type { Inheritance } from "./inheritance.ts";
-import { OutputLines } from "./output.ts";
-import { watch } from "./watch.ts";
-
-/** What is read at once. */
-const buffer = new Uint8Array(32 * 1024);
+import { OutputLines, readLines } from "./output.ts";
 
 /** One of them. */
 interface Inherited {
@@ -114,16 +109,8 @@ export class InheritedProcesses {
   /** A pipe that nobody reads would stop whoever writes to it. */
   #read(fd: number): void {
     const lines = new OutputLines(DEFAULT_OUTPUT_LIMITS);
-    const close = watch(fd, (ended) => {
-      const length = ended ? 0 : readSome(fd, buffer);
-      if (length <= 0) {
-        close();
-        this.#outputs.delete(fd);
-      }
-      const texts = length > 0 ? lines.push(buffer.subarray(0, length)) : lines.end();
-      for (const text of texts) log.info("worker_output", { role: "former", text });
-    });
-    this.#outputs.set(fd, close);
+    const receive = (text: string) => log.info("worker_output", { role: "former", text });
+    this.#outputs.set(fd, readLines(fd, lines, receive, () => this.#outputs.delete(fd)));
   }
 }
 

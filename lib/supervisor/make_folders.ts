@@ -2,12 +2,9 @@
 import { HoldfastError } from "../base/error.ts";
 import type { Account, Config } from "../config/config.ts";
 import { realPlace } from "../config/real_place.ts";
-import { type RunOptions, runProgram } from "../planner/deno.ts";
-import { denoProgram } from "./deno_program.ts";
-
-/** A program of a few lines: nothing of the project's has a part in it. */
-const BARE = ["run", "--quiet", "--no-prompt", "--no-config", "--no-lock"];
-const inline = (program: string) => `data:application/javascript,${encodeURIComponent(program)}`;
+import type { RunOptions } from "../planner/deno.ts";
+import { isFolder } from "./image_store.ts";
+import { runInline } from "./run_inline.ts";
 
 /**
  * Makes the folders that the config grants with `c` and that are not there yet, as the user that the
@@ -21,7 +18,7 @@ export async function makeFolders(config: Config, make = makeFolder): Promise<vo
   const missing = unveils.filter(({ exists, folder }) => !exists && folder);
   const wanted = missing.map(({ path }) => ({ path, account, why: 'unveils it with "c"' }));
   // The logger runs as the supervisor does: the workers' user is nobody to the log files.
-  if (config.log.folder !== undefined && !await isFolder(config.log.folder)) {
+  if (config.log.folder !== undefined && !isFolder(config.log.folder)) {
     wanted.push({ path: config.log.folder, account: undefined, why: "keeps the log there" });
   }
   for (const { path: named, account, why } of wanted) {
@@ -31,7 +28,7 @@ export async function makeFolders(config: Config, make = makeFolder): Promise<vo
       await make(path, { cwd: config.folder, account });
     } catch (error) {
       // Another one made it meanwhile, such as a reload that was given up.
-      if (await isFolder(path)) continue;
+      if (isFolder(path)) continue;
       throw new HoldfastError(`Cannot make the folder ${path}: ${(error as Error).message}`, {
         kind: "environment",
         code: "folder_failed",
@@ -65,9 +62,5 @@ async function makeFolder(path: string, options: Pick<RunOptions, "cwd" | "accou
     Deno.stderr.writeSync(new TextEncoder().encode(message));
     Deno.exit(1);
   }`;
-  await runProgram(denoProgram(), [...BARE, `--allow-write=${path}`, inline(program)], options);
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(({ isDirectory }) => isDirectory, () => false);
+  await runInline(program, `--allow-write=${path}`, options);
 }

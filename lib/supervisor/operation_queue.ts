@@ -13,24 +13,17 @@ export type OperationName = "start" | "reload" | "rollback" | "upgrade" | "stop"
  */
 export type Rule = "waits" | "refused" | "ends it" | "joins it";
 
+/** What is under way ends by itself before anything else begins, but for a stop. */
+const BUSY: Record<OperationName, Rule> = {
+  ...{ start: "refused", reload: "waits", rollback: "waits", upgrade: "waits", stop: "ends it" },
+};
+
 /** A row for what is under way, or is next; a column for what is asked for. docs/upgrade.md has it too. */
 export const AT_THE_SAME_TIME: Record<OperationName, Record<OperationName, Rule>> = {
-  start: {
-    ...{ start: "refused", reload: "waits", rollback: "waits", upgrade: "waits" },
-    stop: "ends it",
-  },
-  reload: {
-    ...{ start: "refused", reload: "waits", rollback: "waits", upgrade: "waits" },
-    stop: "ends it",
-  },
-  rollback: {
-    ...{ start: "refused", reload: "waits", rollback: "waits", upgrade: "waits" },
-    stop: "ends it",
-  },
-  upgrade: {
-    ...{ start: "refused", reload: "waits", rollback: "waits", upgrade: "refused" },
-    stop: "ends it",
-  },
+  start: BUSY,
+  reload: BUSY,
+  rollback: BUSY,
+  upgrade: { ...BUSY, upgrade: "refused" },
   stop: {
     ...{ start: "refused", reload: "refused", rollback: "refused", upgrade: "refused" },
     stop: "joins it",

@@ -1,12 +1,17 @@
 /** Cuts what a process prints into lines that can be logged: bounded, escaped, not too much of it. */
 import { escapeUntrusted } from "../base/escape.ts";
 import { LINE_COST, type OutputLimits } from "../base/output_limits.ts";
+import { readSome } from "../os/pipe.ts";
 import { RateLimit } from "../protocol/rate.ts";
+import { watch } from "./watch.ts";
 
 const LINE_END = 0x0a;
 
 /** What is kept for the beginning of a line at first; it grows to the longest one. */
 const FIRST_BYTES = 1024;
+
+/** What is read at once; each call has done with it when it ends. */
+const buffer = new Uint8Array(32 * 1024);
 
 /** What was not logged. */
 export interface Dropped {
@@ -106,4 +111,28 @@ export class OutputLines {
     yield escapeUntrusted(text, Infinity).slice(0, 2 * lineBytes) +
       (cut ? `… (cut at ${lineBytes} bytes)` : "");
   }
+}
+
+/**
+ * Reads lines from a pipe until it ends, and closes it then.
+ *
+ * @param ended called before what is left of a last line
+ * @returns closes it before
+ */
+export function readLines(
+  fd: number,
+  lines: OutputLines,
+  receive: (text: string) => void,
+  ended: () => void,
+): () => void {
+  const close = watch(fd, (over) => {
+    const length = over ? 0 : readSome(fd, buffer);
+    if (length <= 0) {
+      close();
+      ended();
+    }
+    const texts = length > 0 ? lines.push(buffer.subarray(0, length)) : lines.end();
+    for (const text of texts) receive(text);
+  });
+  return close;
 }

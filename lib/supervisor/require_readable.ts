@@ -1,11 +1,10 @@
 /** Sees to it that an account can read what it is to run. */
-import { join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import type { Config } from "../config/config.ts";
 import { covers, foldersAbove } from "../config/paths.ts";
 import { unlessAbsent } from "../config/real_place.ts";
-import { runProgram } from "../planner/deno.ts";
-import { denoProgram } from "./deno_program.ts";
+import { imagesIn } from "./image_store.ts";
+import { runInline } from "./run_inline.ts";
 
 /**
  * Sees to it that the workers' account can read the image, by asking as that account.
@@ -19,7 +18,7 @@ export async function requireReadable(
 ): Promise<void> {
   if (account === undefined) return;
   // What is there of where they are to lie.
-  const path = [images, join(runtime, "images")].find((each) => covers(runtime, each))!;
+  const path = [images, imagesIn(runtime)].find((each) => covers(runtime, each))!;
   const [folder] = [path, ...foldersAbove(path)].filter((each) =>
     unlessAbsent(() => Deno.statSync(each)).isDirectory
   );
@@ -28,10 +27,8 @@ export async function requireReadable(
   } catch (error) {
     if (error instanceof Deno.errors.PermissionDenied) Deno.stdout.writeSync(new TextEncoder().encode("no"));
   }`;
-  const args = ["run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--allow-read"];
-  const inline = `data:application/javascript,${encodeURIComponent(program)}`;
   // An account that cannot run Deno is told so when the worker is spawned.
-  const answer = await runProgram(denoProgram(), [...args, inline], { cwd: "/", account, signal })
+  const answer = await runInline(program, "--allow-read", { cwd: "/", account, signal })
     .catch(() => "");
   if (answer === "") return;
   throw new HoldfastError(

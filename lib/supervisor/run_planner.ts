@@ -12,6 +12,7 @@ import {
   NO_ROOM,
   PLAN_KEY,
 } from "../protocol/plan.ts";
+import { programData } from "../protocol/program_data.ts";
 import type { Code } from "../sandbox/process_code.ts";
 import { plannerWall } from "../sandbox/wall.ts";
 import { joined } from "../sandbox/worker_command.ts";
@@ -99,7 +100,6 @@ async function ask(
     ...{ forbidden: lockFile, limits: config.limits, network },
     writes,
   });
-  const key = `globalThis[Symbol.for(${JSON.stringify(PLAN_KEY)})]`;
   const thread = system.startSpawner(spawner);
   const close = () => bestEffort("close the spawner", () => thread.close());
   let process: WorkerProcess;
@@ -125,7 +125,7 @@ async function ask(
           ...{ DENO_DIR: compiled, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
         },
         cwd: staging,
-        source: `${key} = ${JSON.stringify(request)};\n${program}`,
+        source: programData(PLAN_KEY, request) + program,
         output: DEFAULT_OUTPUT_LIMITS,
         account: undefined,
         wall,

@@ -94,7 +94,7 @@ export const realSystem: System = {
   holdfastOf: () => HOLDFAST_FOLDER,
   openRuntimeFolder,
   makePrivateFolder,
-  loadPrograms: (_, folder) => loadPrograms(folder, denoProgram()),
+  loadPrograms: (_, folder) => loadPrograms(folder),
   openProcessRecord,
   openControl,
   planCode: (_config, _runtime, plan) => plan(),

@@ -248,7 +248,7 @@ export class FakeSpawner implements Spawner {
   }
 }
 
-class FakeListener implements Listener {
+export class FakeListener implements Listener {
   closed = false;
   /** Whether a worker made the shared socket stop. */
   halted = false;

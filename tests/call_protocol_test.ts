@@ -787,8 +787,8 @@ Deno.test("a lane whose worker breaks a rule is closed, and the others are serve
       hold: { input: ANYTHING, output: ANYTHING, handle: () => new Promise(() => {}) },
     });
     const { server, worker } = serveRaw(methods);
-    using bad = worker;
-    using good = addRaw(server, 2);
+    await using bad = worker;
+    await using good = addRaw(server, 2);
     await bad.next("hello");
     act(bad);
     await until(`the end of the lane after ${name}`, () => bad.closed);
@@ -800,7 +800,7 @@ Deno.test("a lane whose worker breaks a rule is closed, and the others are serve
 
 Deno.test("credit for streams that are not, and words on calls that are over, are no fault", async () => {
   const { worker } = serveRaw(echoing());
-  using end = worker;
+  await using end = worker;
   end.send("credit", 7, encodeJson({ stream: 0, bytes: 2 ** 40 }));
   end.send("chunk", 7, ...encodeChunk(0, Uint8Array.of(1)));
   end.send("end", 7, encodeJson({ stream: 0 }));
@@ -814,7 +814,7 @@ Deno.test("credit beyond the window buys nothing", async () => {
   const { worker } = serveRaw({
     pour: { input: ANYTHING, output: ANYTHING, handle: () => streamOf(100, 50_000) },
   });
-  using end = worker;
+  await using end = worker;
   end.send("call", 1, ...callOf("pour", null));
   await end.next("result");
   end.send("credit", 1, encodeJson({ stream: 0, bytes: Number.MAX_SAFE_INTEGER }));
@@ -824,8 +824,8 @@ Deno.test("credit beyond the window buys nothing", async () => {
 
 Deno.test("half a frame that stays half ends the lane", async () => {
   const { server, worker } = serveRaw(echoing());
-  using end = worker;
-  using good = addRaw(server, 2);
+  await using end = worker;
+  await using good = addRaw(server, 2);
   end.write(frameBytes("call", 1, ...callOf("echo", 1)).subarray(0, 20));
   const startMs = performance.now();
   await end.end();
@@ -837,7 +837,7 @@ Deno.test("half a frame that stays half ends the lane", async () => {
 
 Deno.test("a process that was busy itself does not blame the other end for half a frame", async () => {
   const { worker } = serveRaw(echoing());
-  using end = worker;
+  await using end = worker;
   await end.next("hello");
   const frame = frameBytes("call", 1, ...callOf("echo", 1));
   end.write(frame.subarray(0, 20));
@@ -864,8 +864,8 @@ Deno.test("a worker that floods a helper has so many calls, is told so, and othe
     },
   }, { timeoutMs: 30_000, concurrency: 2 });
   const inFlight = () => server.figures().inFlight;
-  using flooding = worker;
-  using good = addRaw(server, 2);
+  await using flooding = worker;
+  await using good = addRaw(server, 2);
   const payload = joined(callOf("work", "flooding"));
   for (let id = 1; id <= 10_000; id++) flooding.send("call", id, payload);
   await until("the flood", () => flooding.frames.length + inFlight() === 10_001);
@@ -904,8 +904,8 @@ Deno.test("a worker that does not read is not heard any more, and what waits for
       },
     },
   }));
-  using deaf = worker;
-  using good = addRaw(server, 2);
+  await using deaf = worker;
+  await using good = addRaw(server, 2);
   await deaf.next("hello");
   deaf.pause();
   const payload = joined(callOf("big", null));
@@ -952,7 +952,7 @@ Deno.test("a helper that breaks a rule loses its lane, and its calls fail", asyn
   };
   for (const [name, act] of Object.entries(breaks)) {
     const { helpers, client, helper } = callRaw();
-    using bad = helper;
+    await using bad = helper;
     bad.send("hello", 0, encodeJson({ methods: { echo: { retry: "never" } } }));
     const outcome = client["echo"]!(1).then((value) => value, (error) => error);
     const { id } = await bad.next("call");
@@ -963,7 +963,7 @@ Deno.test("a helper that breaks a rule loses its lane, and its calls fail", asyn
       assertStringIncludes(await failureOf(new Response(value).bytes()), "helper_lost");
     } else assertEquals((value as HelperError).code, "helper_lost", name);
     // Another instance takes over.
-    using good = addInstance(helpers);
+    await using good = addInstance(helpers);
     good.send("hello", 0, encodeJson({ methods: { echo: { retry: "never" } } }));
     const call = client["echo"]!(2);
     good.send("result", (await good.next("call")).id, ...result("good"));
@@ -974,7 +974,7 @@ Deno.test("a helper that breaks a rule loses its lane, and its calls fail", asyn
 
 Deno.test("an answer's own keys reach no prototype", async () => {
   const { client, helper } = callRaw();
-  using end = helper;
+  await using end = helper;
   end.send("hello", 0, encodeJson({ methods: { echo: { retry: "never" } } }));
   const call = client["echo"]!(1);
   const { id } = await end.next("call");
@@ -997,7 +997,7 @@ Deno.test("a call that is safe is made once more when its helper dies, and not a
   const outcomes = Promise.allSettled(calls);
   for (let count = 0; count < 3; count++) await helper.next("call");
   helper[Symbol.dispose]();
-  using second = addInstance(helpers);
+  await using second = addInstance(helpers);
   second.send("hello", 0, hello);
   second.send("result", (await second.next("call")).id, ...encodeHead({ value: 2, parts: [] }));
   const [read, pay, stream] = await outcomes;
@@ -1007,7 +1007,7 @@ Deno.test("a call that is safe is made once more when its helper dies, and not a
   }
   const again = failureOf(client["read"]!(1));
   await second.next("call");
-  using third = addInstance(helpers);
+  await using third = addInstance(helpers);
   second[Symbol.dispose]();
   third.send("hello", 0, hello);
   await third.next("call");
@@ -1017,7 +1017,7 @@ Deno.test("a call that is safe is made once more when its helper dies, and not a
 
 Deno.test("an answer that comes after its call was given up changes nothing", async () => {
   const { client, helper } = callRaw();
-  using end = helper;
+  await using end = helper;
   end.send("hello", 0, encodeJson({ methods: { echo: { retry: "never" } } }));
   const late = failureOf(client["echo"]!(1, { timeoutMs: 50 }));
   const { id } = await end.next("call");

@@ -23,7 +23,7 @@ export function handlePair(): [unknown, unknown] {
 }
 
 /** An end of a lane that says what a test wants, in frames or in raw bytes. */
-export class RawEnd implements Disposable {
+export class RawEnd implements Disposable, AsyncDisposable {
   readonly frames: CallFrame[] = [];
   /** What it has read, in bytes. */
   readBytes = 0;
@@ -80,5 +80,15 @@ export class RawEnd implements Disposable {
 
   [Symbol.dispose](): void {
     this.#socket.destroy();
+  }
+
+  /** Ends the lane, and waits until the other end has let go of it: its timers end with it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#socket.destroyed) {
+      this.#socket.resume();
+      this.#socket.end();
+      await this.end();
+    }
+    this[Symbol.dispose]();
   }
 }

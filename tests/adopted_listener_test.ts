@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { BoundAddress } from "../lib/config/config.ts";
 import { HoldfastError } from "../lib/base/error.ts";
 import { closeDescriptor, duplicateDescriptor } from "../lib/os/descriptor.ts";
@@ -8,6 +8,7 @@ import { readOptions, restoreOptions } from "../lib/os/socket_options.ts";
 import { adoptListener } from "../lib/supervisor/adopted_listener.ts";
 import { bindListener } from "../lib/supervisor/listener.ts";
 import { freePort } from "./harness/ports.ts";
+import { untilRefused } from "./harness/wait.ts";
 
 // The C library is loaded by the first call and stays, which is no leak of a test.
 socketPair().forEach(closeDescriptor);
@@ -30,17 +31,15 @@ Deno.test("a TCP listener of another lives on in the one that adopts it", async 
     const adopted = adoptListener(first.duplicate(), address);
     first.close();
     const hostname = host === "0.0.0.0" ? "127.0.0.1" : host;
-    (await Deno.connect({ hostname, port: address.port })).close();
+    const connect = async () => (await Deno.connect({ hostname, port: address.port })).close();
+    await connect();
     const copy = adopted.duplicate();
     assertEquals(adopted.listenAgain(), false);
     adopted.update(address);
     adopted.close();
-    (await Deno.connect({ hostname, port: address.port })).close();
+    await connect();
     closeDescriptor(copy);
-    await assertRejects(
-      () => Deno.connect({ hostname, port: address.port }),
-      Deno.errors.ConnectionRefused,
-    );
+    await untilRefused(connect);
   }
 });
 

@@ -11,6 +11,7 @@ import type { Passed } from "../lib/supervisor/service_environment.ts";
 import { ServiceManager, storedName } from "../lib/supervisor/service_manager.ts";
 import { FakeListener } from "./doubles/fake_world.ts";
 import { freePort } from "./harness/ports.ts";
+import { untilRefused } from "./harness/wait.ts";
 
 // The C library is loaded by the first call and stays, which is no leak of a test.
 socketPair().forEach(closeDescriptor);
@@ -178,7 +179,7 @@ Deno.test("what an upgrade has left stays open when the first candidate fails, t
     await world.commit([app.address], metrics.address);
     assertEquals(world.app, [app.address.text]);
     for (const each of [app, metrics]) await each.connect();
-    await assertRejects(() => other.connect(), Deno.errors.ConnectionRefused);
+    await untilRefused(() => other.connect());
     // What is in the store already is not given again.
     assertEquals(world.said, []);
     const { listeners, ...rest } = world.table.handOver();
@@ -188,7 +189,7 @@ Deno.test("what an upgrade has left stays open when the first candidate fails, t
     );
     assertEquals(rest, { stored: [storedName(app.address.text)], passed: [] });
   }
-  await assertRejects(() => metrics.connect(), Deno.errors.ConnectionRefused);
+  await untilRefused(() => metrics.connect());
 });
 
 Deno.test("the store lets go of a listener that was lost before an upgrade, and gets the new one", async () => {
@@ -207,12 +208,12 @@ Deno.test("what comes back of the store is taken by the config that asks, and th
       { fd: gone.fd, name: storedName(gone.address.text) },
     ],
   });
-  await assertRejects(() => twice.connect(), Deno.errors.ConnectionRefused);
+  await untilRefused(() => twice.connect());
   world.table.abandon(await world.ask([kept.address]));
   for (const each of [kept, gone]) await each.connect();
   await world.commit([kept.address]);
   await kept.connect();
-  await assertRejects(() => gone.connect(), Deno.errors.ConnectionRefused);
+  await untilRefused(() => gone.connect());
   assertEquals([world.bound, world.said], [[], [dropped(gone.address)]]);
 });
 
@@ -244,6 +245,6 @@ Deno.test("sockets of a unit are listened on by name, never stored, and stay ope
     assertEquals([listeners, passed.length], [[], 2]);
   }
   for (const each of [http, local]) {
-    await assertRejects(() => each.connect(), Deno.errors.ConnectionRefused);
+    await untilRefused(() => each.connect());
   }
 });

@@ -12,7 +12,7 @@ import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { permissionFlags, rolePermissions, unionOf } from "../sandbox/native_policy.ts";
 import { loadNative } from "../supervisor/native_system.ts";
 import { runProgram } from "../planner/deno.ts";
-import { bundle } from "../planner/programs.ts";
+import { bundle } from "../planner/bundle.ts";
 import { checkFiles } from "./check_files.ts";
 import { controlSocketPath } from "../supervisor/runtime_folder.ts";
 import { readVersion } from "./collect.ts";

@@ -1,14 +1,7 @@
 /** Holdfast's own programs as texts that need nothing else: no import map, no packages, no cache. */
 import { dirname, join } from "node:path";
-import {
-  bundle,
-  HELPER_ENTRY,
-  LOGGER_ENTRY,
-  METRICS_ENTRY,
-  prebuiltPath,
-  SPAWNER_ENTRY,
-  WORKER_ENTRY,
-} from "../planner/programs.ts";
+import { bundle } from "../planner/bundle.ts";
+import { ENTRIES, prebuiltPath } from "../planner/programs.ts";
 
 /**
  * Where the command line lies, in Holdfast's folder. It finds its folder two levels up, and the
@@ -20,7 +13,13 @@ export const MAIN_PROGRAM = "lib/supervisor/main.js";
 export const SPAWNER_THREAD = '"./spawner_thread.ts"';
 
 /** Those that a supervisor hands to its processes, and to its spawner threads. */
-const PROCESS_ENTRIES = [WORKER_ENTRY, HELPER_ENTRY, LOGGER_ENTRY, METRICS_ENTRY, SPAWNER_ENTRY];
+const PROCESS_ENTRIES = [
+  ENTRIES.worker,
+  ENTRIES.helper,
+  ENTRIES.logger,
+  ENTRIES.metrics,
+  ENTRIES.spawner,
+];
 
 /** Bundles into a folder what a supervisor that lies there hands to its processes and threads. */
 export async function bundleProcessPrograms(folder: string): Promise<void> {

@@ -1,8 +1,10 @@
 /** Holdfast's own programs, each bundled into one text. */
-import { basename, dirname, join, relative } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { createHash } from "node:crypto";
+import { readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
-import { covers } from "../config/paths.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import { runProgram } from "./deno.ts";
 
@@ -10,53 +12,33 @@ import { runProgram } from "./deno.ts";
 export const HOLDFAST_FOLDER = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
 
 /** Holdfast's own programs, relative to its folder. */
-export const WORKER_ENTRY = "worker.ts";
-export const HELPER_ENTRY = "lib/helper/main.ts";
-export const LOGGER_ENTRY = "lib/logger/main.ts";
-export const METRICS_ENTRY = "lib/metrics/main.ts";
-export const PLANNER_ENTRY = "lib/planner/main.ts";
-export const SPAWNER_ENTRY = "lib/supervisor/spawner_thread.ts";
+export const ENTRIES = {
+  worker: "worker.ts",
+  helper: "lib/helper/main.ts",
+  logger: "lib/logger/main.ts",
+  metrics: "lib/metrics/main.ts",
+  spawner: "lib/supervisor/spawner_thread.ts",
+  planner: "lib/planner/main.ts",
+};
 
-/**
- * Bundles a program of Holdfast's own into one text, so that it needs no import map: in a worker the
- * app's is in force.
- *
- * @param folder where the text may lie while it is made
- * @param entry relative to {@link HOLDFAST_FOLDER}
- */
-export async function bundle(folder: string, entry: string): Promise<string> {
-  return (await bundleAll(folder, [entry]))[0]!;
-}
+/** Holdfast's own part of each process, and of a spawner thread that comes from no file. */
+export type OwnPrograms = z.infer<typeof OwnPrograms>;
+const OwnPrograms = z.strictObject({
+  worker: z.string(),
+  helper: z.string(),
+  logger: z.string(),
+  metrics: z.string(),
+  spawner: z.optional(z.string()),
+  /** Nothing in an executable, whose image is part of it. */
+  planner: z.optional(z.string()),
+});
 
-/** The same for several, in one go. */
-async function bundleAll(folder: string, entries: readonly string[]): Promise<string[]> {
-  const prebuilt = await Promise.all(entries.map((entry) => readPrebuilt(entry)));
-  const known = prebuilt.filter((text) => text !== undefined);
-  if (known.length === entries.length) return known;
-  // A folder of its own: nothing can lie in it from before.
-  const place = await Deno.makeTempDir({ dir: folder });
-  try {
-    // Where each text comes to lie depends on the folder that all of them are in.
-    const root = entries.map(dirname).reduce((above, each) => covers(above, each) ? above : ".");
-    const flags = ["--quiet", "--platform=deno", "--external=holdfast:app", `--outdir=${place}`];
-    const urls = entries.map((each) => pathToFileURL(join(HOLDFAST_FOLDER, each)).href);
-    await runProgram(denoProgram(), ["bundle", ...flags, ...urls], { cwd: HOLDFAST_FOLDER });
-    const texts = entries.map((entry) =>
-      prebuiltPath(join(place, relative(root, dirname(entry))), basename(entry))
-    );
-    return await Promise.all(texts.map((path) => Deno.readTextFile(path)));
-  } catch (error) {
-    const message = `Cannot bundle ${entries.join(", ")}: ${(error as Error).message}`;
-    throw new HoldfastError(message, {
-      kind: "environment",
-      code: "bundle_failed",
-      hint: "The first start needs the npm registry, for the bundler that Deno brings",
-      cause: error,
-    });
-  } finally {
-    await Deno.remove(place, { recursive: true }).catch(() => {});
-  }
-}
+/** What is said where they cannot be bundled. */
+export const BUNDLE_FAILED = {
+  kind: "environment",
+  code: "bundle_failed",
+  hint: "The first start needs the npm registry, for the bundler that Deno brings",
+} as const;
 
 /** Where a program's text lies that was bundled beforehand, as in an executable's image. */
 export function prebuiltPath(holdfast: string, entry: string): string {
@@ -64,10 +46,7 @@ export function prebuiltPath(holdfast: string, entry: string): string {
 }
 
 /** The text of a program that was bundled beforehand; a source tree has none. */
-export async function readPrebuilt(
-  entry: string,
-  holdfast: string = HOLDFAST_FOLDER,
-): Promise<string | undefined> {
+export async function readPrebuilt(entry: string, holdfast: string = HOLDFAST_FOLDER) {
   try {
     return await Deno.readTextFile(prebuiltPath(holdfast, entry));
   } catch (error) {
@@ -76,34 +55,50 @@ export async function readPrebuilt(
   }
 }
 
-const ENTRIES = {
-  worker: WORKER_ENTRY,
-  helper: HELPER_ENTRY,
-  logger: LOGGER_ENTRY,
-  metrics: METRICS_ENTRY,
-  spawner: SPAWNER_ENTRY,
-  planner: PLANNER_ENTRY,
-};
-
-/** Holdfast's own part of each process, and of a spawner thread that comes from no file. */
-export interface OwnPrograms {
-  readonly worker: string;
-  readonly helper: string;
-  readonly logger: string;
-  readonly metrics: string;
-  readonly spawner?: string;
-  /** Nothing in an executable, whose image is part of it. */
-  readonly planner?: string;
-}
-
 /**
  * Takes all of Holdfast's own programs into memory: whatever becomes of its folder, what runs stays
- * what was started until an upgrade.
+ * what was started until an upgrade. They are bundled once for each state of the sources, and kept
+ * beside what Deno itself has compiled of them.
  *
  * @param folder where they may lie while they are made
+ * @param denoDir the user's DENO_DIR
+ * @throws {HoldfastError} if they cannot be bundled
  */
-export async function loadPrograms(folder: string): Promise<OwnPrograms> {
-  const texts = await bundleAll(folder, Object.values(ENTRIES));
-  const names = Object.keys(ENTRIES);
-  return Object.fromEntries(names.map((name, index) => [name, texts[index]!])) as typeof ENTRIES;
+export async function loadPrograms(
+  folder: string,
+  denoDir: string,
+  signal: AbortSignal,
+  holdfast: string = HOLDFAST_FOLDER,
+): Promise<OwnPrograms> {
+  const deno = denoProgram();
+  // The processes are spawned past the runtime, which checks nothing then.
+  const { state } = Deno.permissions.querySync({ name: "run", command: deno });
+  if (state !== "granted") throw new Deno.errors.NotCapable(`No --allow-run=${deno}`);
+  const kept = join(denoDir, "holdfast", `${digestSources(holdfast)}.json`);
+  try {
+    return OwnPrograms.parse(JSON.parse(await Deno.readTextFile(kept)));
+  } catch {
+    // There is none, or a power failure has cut it.
+  }
+  const writes = [folder, dirname(kept)].map((each) => each.replaceAll(",", ",,"));
+  const grants = [`--allow-write=${writes}`, `--allow-run=${deno}`, "--allow-read", "--allow-env"];
+  const entry = join(HOLDFAST_FOLDER, "lib/planner/make_programs.ts");
+  const args = ["run", "--quiet", "--no-prompt", ...grants, entry, holdfast, folder, kept];
+  try {
+    return OwnPrograms.parse(JSON.parse(await runProgram(deno, args, { cwd: "/", signal })));
+  } catch (error) {
+    throw new HoldfastError((error as Error).message, { ...BUNDLE_FAILED, cause: error });
+  }
+}
+
+/** What the programs are made of, and by which deno: the sources, the import map, the lock. */
+export function digestSources(holdfast: string): string {
+  const hash = createHash("sha256").update(JSON.stringify(Deno.version));
+  const files = readdirSync(join(holdfast, "lib"), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts")).map((name) => join("lib", name)).sort();
+  for (const name of [ENTRIES.worker, "deno.json", "deno.lock", ...files]) {
+    const text = Deno.readFileSync(join(holdfast, name));
+    hash.update(`${name} ${text.length}\n`).update(text);
+  }
+  return hash.digest("hex");
 }

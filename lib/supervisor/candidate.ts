@@ -76,7 +76,7 @@ export class Candidates {
       for (let left = config.workers + instances.length; left > 0; left--) {
         spawners.push(system.startSpawner(spawner));
       }
-      const plan = async () => await launches.plan(config, await this.#codeFolder(config), signal);
+      const plan = async () => await launches.plan(config, await this.#codeFolder(config));
       const code = new GenerationCode(earlier ?? await plan(), plan);
       await system.makeFolders(config);
       logs = await services.logsFor(config, number, signal);

@@ -37,15 +37,21 @@ export interface Planned {
 export class Launches {
   readonly #system: System;
   readonly #runtime: Pick<RuntimeKeeper, "folder" | "lockFile">;
+  readonly #signal: AbortSignal;
   readonly #environment = Deno.env.toObject();
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
   readonly #programs = new Map<string, Programs>();
   /** The number of the newest process, over all generations. */
   lastWorker = 0;
 
-  constructor(system: System, runtime: Pick<RuntimeKeeper, "folder" | "lockFile">) {
+  constructor(
+    system: System,
+    runtime: Pick<RuntimeKeeper, "folder" | "lockFile">,
+    signal: AbortSignal,
+  ) {
     this.#system = system;
     this.#runtime = runtime;
+    this.#signal = signal;
   }
 
   readonly nextWorker = (): number => ++this.lastWorker;
@@ -57,7 +63,7 @@ export class Launches {
     if (known !== undefined) return known;
     const programs = {
       holdfast,
-      ...await this.#system.loadPrograms(config, this.#runtime.folder),
+      ...await this.#system.loadPrograms(config, this.#runtime.folder, this.#signal),
     };
     this.#programs.set(holdfast, programs);
     return programs;
@@ -75,13 +81,14 @@ export class Launches {
    *
    * @param folder the runtime folder in which it is kept
    */
-  async plan(config: Config, folder: string, signal: AbortSignal): Promise<Code> {
+  async plan(config: Config, folder: string): Promise<Code> {
     const { planner, spawner } = await this.programsOf(config);
     const { folder: runtime, lockFile } = this.#runtime;
     return await this.#system.planCode(config, runtime, () =>
       runPlanner({
-        ...{ system: this.#system, config, spawner, program: planner!, signal },
+        ...{ system: this.#system, config, spawner, program: planner! },
         ...{ images: imagesIn(folder), runtime, lockFile, environment: this.#environment },
+        signal: this.#signal,
       }));
   }
 

@@ -14,15 +14,7 @@ import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { type Image, IMAGE_FOLDERS, imageModules, readImage } from "./image.ts";
 import { requireGoodConfig } from "../planner/make_image.ts";
-import {
-  HELPER_ENTRY,
-  LOGGER_ENTRY,
-  METRICS_ENTRY,
-  prebuiltPath,
-  readPrebuilt,
-  SPAWNER_ENTRY,
-  WORKER_ENTRY,
-} from "../planner/programs.ts";
+import { ENTRIES, prebuiltPath, readPrebuilt } from "../planner/programs.ts";
 import { findCaches } from "./deno_dir.ts";
 import { denoProgram } from "./deno_program.ts";
 import { codeOfFiles } from "./file_code.ts";
@@ -54,7 +46,7 @@ export interface PackedPlace {
 export async function packedSystem(place: PackedPlace): Promise<System> {
   const first = await readImage(place.image);
   // Of this supervisor, whatever image a reload takes.
-  const spawner = await readPrebuilt(SPAWNER_ENTRY, join(first.folder, IMAGE_FOLDERS.holdfast));
+  const spawner = await readPrebuilt(ENTRIES.spawner, join(first.folder, IMAGE_FOLDERS.holdfast));
   const images = new Map<string, Image>([[first.folder, first]]);
   let current = first;
   let loads = 0;
@@ -85,10 +77,10 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
     holdfastOf,
     ownProgram: () => ({ program: place.executable, args: place.args }),
     loadPrograms: async (config) => ({
-      worker: await programOf(config, WORKER_ENTRY),
-      helper: await programOf(config, HELPER_ENTRY),
-      logger: await programOf(config, LOGGER_ENTRY),
-      metrics: await programOf(config, METRICS_ENTRY),
+      worker: await programOf(config, ENTRIES.worker),
+      helper: await programOf(config, ENTRIES.helper),
+      logger: await programOf(config, ENTRIES.logger),
+      metrics: await programOf(config, ENTRIES.metrics),
       ...spawner !== undefined && { spawner },
     }),
     planCode: (config, runtime) => {

@@ -62,7 +62,7 @@ export class Parts {
     const listeners = new ListenerTable((address) =>
       runtime.record.orphans.bind(() => system.bindListener(address), signal)
     );
-    const launches = new Launches(system, runtime);
+    const launches = new Launches(system, runtime, signal);
     const services = new Services({ system, launches, listeners, status });
     this.images = new Images({
       ...{ system, runtime, generations },

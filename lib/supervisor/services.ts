@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { logToFiles } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import type { Answer, Status } from "../protocol/control.ts";
-import { LOGGER_ENTRY, METRICS_ENTRY } from "../planner/programs.ts";
+import { ENTRIES } from "../planner/programs.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
 import { bestEffort } from "./best_effort.ts";
@@ -51,7 +51,7 @@ export class Services {
     const { access, rotateBytes, rotateHours, keep, compress } = config.log;
     const log = { folder, access, rotateBytes, rotateHours, keep, compress };
     const { holdfast, logger: bundle, spawner: program } = await launches.programsOf(config);
-    const compartment = logCompartment(config, folder, join(holdfast, LOGGER_ENTRY));
+    const compartment = logCompartment(config, folder, join(holdfast, ENTRIES.logger));
     const planned: Planned = { who: "logger", compartment, bundle };
     const plan = launches.planOf(config, planned, log);
     if (this.#logs?.plan === plan) {
@@ -85,7 +85,7 @@ export class Services {
     const { metrics } = config;
     if (metrics === undefined) return undefined;
     const { holdfast, metrics: bundle, spawner: program } = await launches.programsOf(config);
-    const compartment = metricsCompartment(config, metrics.listen, join(holdfast, METRICS_ENTRY));
+    const compartment = metricsCompartment(config, metrics.listen, join(holdfast, ENTRIES.metrics));
     const { text } = metrics.listen;
     const planned: Planned = { who: "metrics", compartment, bundle };
     const plan = launches.planOf(config, planned, text);

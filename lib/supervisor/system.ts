@@ -16,6 +16,7 @@ import { denoProgram, nextDenoProgram } from "./deno_program.ts";
 import { closeIn, giveUpPermissions } from "./narrow.ts";
 import type { ServiceBequest } from "./inheritance.ts";
 import { bindListener, type Listener } from "./listener.ts";
+import { findDenoDir } from "./image_store.ts";
 import { makeFolders } from "./make_folders.ts";
 import { openProcessRecord, type ProcessRecord } from "./process_record.ts";
 import { makePrivateFolder, openRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
@@ -35,7 +36,7 @@ export interface System {
   openRuntimeFolder(folder: string, gid?: number): Promise<RuntimeFolder>;
   makePrivateFolder(folder: string, gid?: number): Promise<void>;
   /** @param folder where they may lie while they are made */
-  loadPrograms(config: Config, folder: string): Promise<OwnPrograms>;
+  loadPrograms(config: Config, folder: string, signal: AbortSignal): Promise<OwnPrograms>;
   openProcessRecord(folder: string): ProcessRecord;
   openControl(path: string, handlers: ControlHandlers, fd?: number): Promise<ControlServer>;
   /**
@@ -94,7 +95,7 @@ export const realSystem: System = {
   holdfastOf: () => HOLDFAST_FOLDER,
   openRuntimeFolder,
   makePrivateFolder,
-  loadPrograms: (_, folder) => loadPrograms(folder),
+  loadPrograms: async (_, folder, signal) => loadPrograms(folder, await findDenoDir(), signal),
   openProcessRecord,
   openControl,
   planCode: (_config, _runtime, plan) => plan(),

@@ -1,4 +1,5 @@
-import { bundle, WORKER_ENTRY } from "../../lib/planner/programs.ts";
+import { bundle } from "../../lib/planner/bundle.ts";
+import { ENTRIES } from "../../lib/planner/programs.ts";
 import {
   assert,
   assertEquals,
@@ -32,7 +33,7 @@ class OpenDeno implements AsyncDisposable {
       .output();
     const { denoDir } = JSON.parse(new TextDecoder().decode(stdout));
     // On a fresh machine the bundler is fetched by the first bundle, which may be this one.
-    await bundle(folder, WORKER_ENTRY);
+    await bundle(folder, ENTRIES.worker);
     // What is cached for root, the bundler included, without the databases that others have open.
     await Deno.mkdir(open.denoDir);
     for (const name of ["npm", "dl"]) {

@@ -11,7 +11,7 @@ import { explainCompile } from "../../lib/compile/native.ts";
 import { findLeftovers, narrow, nativeJudge } from "../../lib/native/narrow.ts";
 import type { Permissions } from "../../lib/protocol/native.ts";
 import { permissionFlags, rolePermissions, unionOf } from "../../lib/sandbox/native_policy.ts";
-import { bundle } from "../../lib/planner/programs.ts";
+import { bundle } from "../../lib/planner/bundle.ts";
 import { controlSocketPath } from "../../lib/supervisor/runtime_folder.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { copyGuestbook } from "../harness/guestbook.ts";

@@ -14,7 +14,7 @@ import { HoldfastError } from "../../lib/base/error.ts";
 import type { Summary } from "../../lib/audit/summary.ts";
 import { PROTOCOL_VERSION } from "../../lib/protocol/version.ts";
 import { IMAGE_FILE } from "../../lib/supervisor/image.ts";
-import { WORKER_ENTRY } from "../../lib/planner/programs.ts";
+import { ENTRIES } from "../../lib/planner/programs.ts";
 import { build, canIsolate, Executable, reloadUnderLoad } from "../harness/executable.ts";
 import { copyGuestbook } from "../harness/guestbook.ts";
 import { freePort } from "../harness/ports.ts";
@@ -184,7 +184,7 @@ Deno.test("a new file whose workers speak another protocol is refused, with both
     "liar",
     (stage) =>
       alterText(
-        join(stage, "holdfast", WORKER_ENTRY.replace(".ts", ".js")),
+        join(stage, "holdfast", ENTRIES.worker.replace(".ts", ".js")),
         /PROTOCOL_VERSION = \d+;/,
         "PROTOCOL_VERSION = 93;",
       ),

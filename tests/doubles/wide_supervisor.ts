@@ -3,7 +3,7 @@
  * them is the kernel. All else is real.
  */
 import { configureLog, flushLog } from "../../lib/base/log.ts";
-import { bundle } from "../../lib/planner/programs.ts";
+import { bundle } from "../../lib/planner/bundle.ts";
 import type { SpawnRequest } from "../../lib/supervisor/spawner_message.ts";
 import { realSystem } from "../../lib/supervisor/system.ts";
 import { supervise } from "../../supervisor.ts";
@@ -21,8 +21,8 @@ await runAsCommand(async () => {
   try {
     await supervise(Deno.args[0]!, {
       ...realSystem,
-      loadPrograms: async (config, folder) => ({
-        ...await realSystem.loadPrograms(config, folder),
+      loadPrograms: async (config, folder, signal) => ({
+        ...await realSystem.loadPrograms(config, folder, signal),
         worker: await bundle(folder, "tests/doubles/wide_worker.ts"),
       }),
       startSpawner: (program) => {

@@ -20,6 +20,18 @@ export async function until<T>(
   }
 }
 
+/**
+ * Waits until a listener of this process is closed. Test files run side by side in one process: a
+ * program that another one starts has each descriptor from its fork until its exec.
+ */
+export async function untilRefused(connect: () => Promise<void>): Promise<void> {
+  await until("a refused connection", () =>
+    connect().then(() => false, (error) => {
+      if (error instanceof Deno.errors.ConnectionRefused) return true;
+      throw error;
+    }));
+}
+
 /** Lets time pass. */
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));

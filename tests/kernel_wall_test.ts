@@ -53,6 +53,7 @@ type Case = (server: Server, listed: Listed) => Promise<void>;
 /** What is tried on one server each, in this order. */
 const PLAIN_CASES: [name: string, run: Case][] = [];
 const WIDE_CASES: [name: string, run: Case][] = [];
+const FORKING_CASES: [name: string, run: Case][] = [];
 
 /** In a worker as it ships. */
 function plainCase(name: string, run: Case): void {
@@ -80,6 +81,11 @@ const UNVEIL = {
   "./outer": "r",
   "./outer/inbox": "rwc",
 };
+
+/** In one whose filter has a hole besides. */
+function forkingCase(name: string, run: Case): void {
+  FORKING_CASES.push([name, run]);
+}
 
 /** Runs them, and puts everything back that one has changed. */
 async function runCases(
@@ -496,49 +502,38 @@ wideCase(
   },
 );
 
-wideCase("what a worker forked has no exec, and is gone with its worker", async (server) => {
+/** What fork(3), posix_spawn(3) and others ask for. */
+const FORK_FLAGS = [17, 0x01200011, 0x4111, 0x111, 0x4011, 0x8011, 0x1011, 0];
+
+wideCase("a worker cannot fork, by whatever call, and each attempt is told", async (server) => {
   const log = following(server);
-  const mark = server.project.path("data/mark");
+  const denied = await deniedOf(server);
   const worker = await workerPid(server);
-  const child = await result(server, "return native.forkIdle()") as number;
-  assert(child > 0 && isAlive(child), `${child}`);
-  assertEquals(processGroup(child), worker);
-  assertEquals([readStatus(child)?.NoNewPrivs, readStatus(child)?.Seccomp], ["1", "2"]);
-
-  const exec = `
-    const child = native.forkExec("/usr/bin/touch", "touch", ${JSON.stringify(mark)});
-    const status = new Uint8Array(4);
-    const WAIT4 = 61;
-    return [native.call(WAIT4, child, status, 0, 0) === child, status[1]]`;
-  assertEquals(await result(server, exec), [true, EPERM]);
-  const told = await log.wait("exec_denied");
-  assertEquals([told.pid, told.path], [worker, "/usr/bin/touch"]);
-  assertEquals(await Deno.stat(mark).catch((error) => error.name), "NotFound");
-
-  assert(isAlive(child));
-  Deno.kill(worker, "SIGKILL");
-  await until("the end of the child", () => !isAlive(child));
-  await nextWorker(server, worker);
-});
-
-wideCase("what a worker forked is gone after a reload has drained the worker", async (server) => {
-  const log = following(server);
-  const child = await result(server, "return native.forkIdle()") as number;
-  assertEquals((await server.hangUp()).event, "reload_done");
-  await log.wait("generation_ended");
-  await until("the end of the child", () => !isAlive(child));
+  const calls: [call: SystemCall, ...args: string[]][] = [
+    ...FORK_FLAGS.map((flags): [SystemCall, string] => ["clone", String(flags)]),
+    ["fork"],
+    ["vfork"],
+  ];
+  for (const [index, [call, ...args]] of calls.entries()) {
+    const code = callCode(call, ...args);
+    assertEquals(await result(server, `return -${code}`), EPERM, code);
+    const event = await log.wait("call_denied", index + 1);
+    assertEquals([event.pid, event.call], [worker, call]);
+  }
+  assertEquals(await result(server, `return -${callCode("clone3", "0", "0")}`), ENOSYS);
+  assertEquals(await deniedOf(server), denied + calls.length);
+  assertEquals(await result(server, "return native.forkIdle()"), -EPERM);
+  assertEquals(Deno.readTextFileSync(`/proc/${worker}/task/${worker}/children`), "");
 });
 
 wideCase(
-  "a worker cannot leave its process group, nor fork in a way that would",
+  "a worker cannot leave its process group, nor change its own limits",
   async (server) => {
-    const CLONE_PARENT = 0x8000;
     for (
       const code of [
         callCode("setpgid", "0", String(server.pid)),
         callCode("setpgid", "0", "0"),
         callCode("setsid"),
-        callCode("clone", String(CLONE_PARENT | 17)),
         callCode("unshare", String(0x10000000)),
         callCode("ptrace", "0"),
         callCode("setrlimit", "7", "new Uint8Array(16)"),
@@ -881,6 +876,44 @@ wideCase("with every permission of Deno a worker without net dials nobody", asyn
   assertEquals(await result(server, `return native.call(39) > 0`), true);
 });
 
+// ---- what forks in spite of it ----
+
+forkingCase("what a worker forked has no exec, and is gone with its worker", async (server) => {
+  const log = following(server);
+  const mark = server.project.path("data/mark");
+  const worker = await workerPid(server);
+  const child = await result(server, "return native.forkIdle()") as number;
+  assert(child > 0 && isAlive(child), `${child}`);
+  assertEquals(processGroup(child), worker);
+  assertEquals([readStatus(child)?.NoNewPrivs, readStatus(child)?.Seccomp], ["1", "2"]);
+
+  const exec = `
+    const child = native.forkExec("/usr/bin/touch", "touch", ${JSON.stringify(mark)});
+    const status = new Uint8Array(4);
+    const WAIT4 = 61;
+    return [native.call(WAIT4, child, status, 0, 0) === child, status[1]]`;
+  assertEquals(await result(server, exec), [true, EPERM]);
+  const told = await log.wait("exec_denied");
+  assertEquals([told.pid, told.path], [worker, "/usr/bin/touch"]);
+  assertEquals(await Deno.stat(mark).catch((error) => error.name), "NotFound");
+
+  assert(isAlive(child));
+  Deno.kill(worker, "SIGKILL");
+  await until("the end of the child", () => !isAlive(child));
+  await nextWorker(server, worker);
+});
+
+forkingCase(
+  "what a worker forked is gone after a reload has drained the worker",
+  async (server) => {
+    const log = following(server);
+    const child = await result(server, "return native.forkIdle()") as number;
+    assertEquals((await server.hangUp()).event, "reload_done");
+    await log.wait("generation_ended");
+    await until("the end of the child", () => !isAlive(child));
+  },
+);
+
 // ---- the cases ----
 
 Deno.test("the kernel holds a worker, tried in one of an app that obeys", async (t) => {
@@ -906,6 +939,19 @@ nativeTest("the kernel alone holds a worker that Deno lets do everything", async
     },
   });
   await runCases(t, WIDE_CASES, server, listed);
+});
+
+nativeTest("what a worker has forked, if its filter has a hole, ends with it", async (t) => {
+  await using listed = serveText();
+  await using server = await startWide({
+    files: FILES,
+    config: {
+      unveil: { "./data": "rwc", "./other": "rwc" },
+      reload: { idleGraceMs: 0 },
+    },
+    env: { FORKING: "1" },
+  });
+  await runCases(t, FORKING_CASES, server, listed);
 });
 
 // ---- without a wall ----

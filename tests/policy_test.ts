@@ -433,7 +433,7 @@ Deno.test("every refused call is refused with EPERM, on both architectures and a
 const MUST_REFUSE: readonly SystemCall[] = [
   ...["ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp"] as const,
   ...["pidfd_open", "pidfd_send_signal", "tkill", "tgkill", "rt_sigqueueinfo"] as const,
-  ...["rt_tgsigqueueinfo", "fork", "vfork", "setsid", "setpgid", "setrlimit"] as const,
+  ...["rt_tgsigqueueinfo", "setsid", "setpgid", "setrlimit"] as const,
   ...["bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter"] as const,
   ...["mount", "umount2", "pivot_root", "chroot", "unshare", "setns", "open_tree"] as const,
   ...["move_mount", "fsopen", "fsmount", "mount_setattr", "open_by_handle_at"] as const,
@@ -449,8 +449,8 @@ Deno.test("what could reach other processes, the kernel or a file's owner is amo
   assertEquals(MUST_REFUSE.filter((call) => !REFUSED.includes(call)), []);
 });
 
-Deno.test("the supervisor is asked about exec, and about kill with signal 9 alone", () => {
-  assertEquals([...ASKED].sort(), ["execve", "execveat", "kill"]);
+Deno.test("the supervisor is asked about exec and fork, and about kill with signal 9 alone", () => {
+  assertEquals([...ASKED].sort(), ["clone", "execve", "execveat", "fork", "kill", "vfork"]);
   assertEquals(answerToCall("execve", [1, 2, 3]), "ask");
   assertEquals(answerToCall("execveat", [-100, 1, 2, 3, 0]), "ask");
   assertEquals(answerToCall("kill", [1234, 9]), "ask");
@@ -465,6 +465,10 @@ Deno.test("the supervisor is asked about exec, and about kill with signal 9 alon
 Deno.test("who may run programs kills none, and nobody is told", () => {
   assertEquals(answerToCall("kill", [1234, 9], "none", true), "EPERM");
   assertEquals(answerToCall("execve", [1, 2, 3], "none", true), "ask");
+  for (const flags of [...THREADS, ...FORKS]) {
+    assertEquals(answerToCall("clone", [flags], "none", true), "allow");
+    assertEquals(answerToCall("clone", [flags | CLONE.newuser], "none", true), "EPERM");
+  }
 });
 
 const CLONE = {
@@ -485,8 +489,8 @@ const THREADS = [0x3d0f00n, 0x7d0f00n];
 /** Those of fork(3), and that of posix_spawn(3), which the spawner calls behind the same program. */
 const FORKS = [0x01200011n, 17n, 0x4111n];
 
-Deno.test("threads and plain forks are allowed, and every other clone is refused", () => {
-  for (const flags of [...THREADS, ...FORKS]) assertEquals(answerToCall("clone", [flags]), "allow");
+Deno.test("threads are allowed, namespaces are not, and the supervisor is asked about every fork", () => {
+  for (const flags of THREADS) assertEquals(answerToCall("clone", [flags]), "allow");
   const { vm, vfork, parent, newns, newcgroup, newuts, newipc, newuser, newpid, newnet } = CLONE;
   for (const namespace of [newns, newcgroup, newuts, newipc, newuser, newpid, newnet]) {
     for (const base of [0n, ...THREADS, ...FORKS]) {
@@ -495,21 +499,21 @@ Deno.test("threads and plain forks are allowed, and every other clone is refused
   }
   for (
     const flags of [
+      ...FORKS,
       0n,
       9n,
       vm | vfork,
       vm | 17n,
       vfork | 17n,
       parent | 17n,
-      parent | FORKS[0]!,
-      FORKS[0]! | vm,
-      // CLONE_PTRACE and CLONE_UNTRACED keep or lose a tracer.
+      // CLONE_PTRACE and CLONE_UNTRACED keep or lose a tracer; CLONE_PIDFD gives a descriptor.
       FORKS[0]! | 0x2000n,
       FORKS[0]! | 0x800000n,
-      // CLONE_PIDFD gives a descriptor for signals.
       FORKS[0]! | 0x1000n,
     ]
-  ) assertEquals(answerToCall("clone", [flags]), "EPERM", flags.toString(16));
+  ) assertEquals(answerToCall("clone", [flags]), "ask", flags.toString(16));
+  assertEquals(answerToCall("fork", []), "ask");
+  assertEquals(answerToCall("vfork", []), "ask");
 });
 
 Deno.test("clone3 is not there, so that the C library falls back to clone", () => {
@@ -855,7 +859,7 @@ const HEADERS: Record<Arch, readonly string[]> = {
 
 /** Calls whose answer depends on more than their number. */
 const JUDGED: readonly SystemCall[] = [
-  ...["clone", "clone3", "socket", "connect", "bind", "prlimit64", "setpriority"] as const,
+  ...["clone3", "socket", "connect", "bind", "prlimit64", "setpriority"] as const,
   ...["sched_setaffinity", "ioctl", "fcntl", "prctl", "shutdown", "sendto", "sendmsg"] as const,
   ...["sendmmsg", "setsockopt", "listen", "fchmod"] as const,
 ];

@@ -29,11 +29,6 @@ const RET_ERRNO = 0x00050000;
 const CLONE_THREAD = 0x00010000;
 /** CLONE_NEWNS and every other namespace. */
 const CLONE_NEW = 0x7e020000;
-/**
- * What fork(3) of glibc and musl asks for (CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID, SIGCHLD), and what
- * posix_spawn(3) does, by which the spawner spawns: CLONE_VM, CLONE_VFORK, SIGCHLD.
- */
-const FORK_FLAGS = [0x01200011, 17, 0x4111];
 
 const SIGKILL = 9;
 const AF_INET = 2;
@@ -226,14 +221,17 @@ const NUMBERS = {
 export type SystemCall = keyof typeof NUMBERS;
 
 /**
- * Calls about which the supervisor is asked: it lets its own through and nobody else's. Never one
- * that the C library makes with its locks held, as fork(3) does: whoever answers would wait for them.
+ * Calls about which the supervisor is asked: it lets its own through and nobody else's. Of its own
+ * there is posix_spawn(3) alone. Never fork(3), which the C library calls with its locks held: whoever
+ * answers would wait for them.
  */
-export const ASKED: readonly SystemCall[] = ["execve", "execveat", "kill"];
+export const ASKED: readonly SystemCall[] = [
+  ...["execve", "execveat", "kill", "clone", "fork", "vfork"] as const,
+];
 
 /** Calls that depend on their arguments, or are answered in a way of their own. */
 const BY_ARGUMENT: readonly SystemCall[] = [
-  ...["clone", "clone3", "socket", "connect", "bind", "prlimit64", "setpriority"] as const,
+  ...["clone3", "socket", "connect", "bind", "prlimit64", "setpriority"] as const,
   "socketpair",
   ...["sched_setaffinity", "ioctl", "fcntl", "prctl", "shutdown", "sendto", "sendmsg"] as const,
   ...["sendmmsg", "setsockopt", "listen", "fchmod"] as const,
@@ -290,7 +288,7 @@ export interface SeccompPolicy {
 
 /** What a process needs besides that runs programs and writes files for others. */
 const OF_RUNNING: readonly SystemCall[] = [
-  ...["vfork", "chmod", "fchmod", "fchmodat", "fchmodat2", "utimensat"] as const,
+  ...["chmod", "fchmod", "fchmodat", "fchmodat2", "utimensat"] as const,
 ];
 
 /**
@@ -333,15 +331,15 @@ export function seccompProgram(
         ALLOW,
       ] as Instruction[],
     ]),
-    // A thread is the process itself. A fork stays behind the wall, in its worker's process group,
-    // and has no exec: it cannot be refused, since the supervisor's own spawner forks here too.
+    // A thread is the process itself. The supervisor's spawner forks behind this program too, once.
     ...on("clone", [
       load(atArgument(0)),
       ...ifSet(CLONE_NEW, REFUSE),
       ...ifSet(CLONE_THREAD, ALLOW),
-      ...ifOneOf(FORK_FLAGS, ALLOW),
-      runs ? ALLOW : REFUSE,
+      runs ? ALLOW : ASK,
     ]),
+    ...on("fork", [runs ? REFUSE : ASK]),
+    ...on("vfork", [runs ? ALLOW : ASK]),
     // Its flags are behind a pointer, where a program cannot look: libc falls back to clone.
     ...on("clone3", [answer(ENOSYS)]),
     ...on("execve", [ASK]),

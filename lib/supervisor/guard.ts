@@ -1,6 +1,6 @@
 /**
- * The guard answers the kernel when anything behind one wall tries to start a program or to kill a
- * process: yes for the supervisor's own spawner, no for everybody else. Who asks is told by the
+ * The guard answers the kernel when anything behind one wall tries to fork, to start a program or to
+ * kill a process: yes for the supervisor's own spawner, no for everybody else. Who asks is told by the
  * kernel; what is asked for decides nothing.
  */
 import {
@@ -110,10 +110,10 @@ export class Guard {
     const group = groupOf(tid);
     if (group === undefined) return "the kernel shows no such process";
     if (group !== this.#ownGroup) {
-      const mayRun = this.#runs && call !== "kill" && group === this.#child?.pid;
+      const mayRun = this.#runs && call.startsWith("exec") && group === this.#child?.pid;
       return mayRun ? undefined : "it belongs to a worker";
     }
-    if (call === "kill") return isOwnThread(tid) ? undefined : "it is not the supervisor";
+    if (!call.startsWith("exec")) return isOwnThread(tid) ? undefined : "it is not the supervisor";
     if (childState(tid) === "none") return "it is no child of the supervisor";
     if (this.#child !== undefined) return "another was let through";
     // One exec is all it gets: here it leaves the group from which exec is allowed.

@@ -1,10 +1,13 @@
 /**
  * `holdfast start` whose workers have every permission of Deno, and do not mind: what still holds
- * them is the kernel. All else is real.
+ * them is the kernel. All else is real. With FORKING set their filter lets them fork too, as one with
+ * a hole would.
  */
 import { configureLog, flushLog } from "../../lib/base/log.ts";
 import { bundle } from "../../lib/planner/bundle.ts";
 import type { SpawnRequest } from "../../lib/supervisor/spawner_message.ts";
+import { type Arch, seccompProgram } from "../../lib/sandbox/seccomp.ts";
+import type { Wall } from "../../lib/sandbox/wall.ts";
 import { realSystem } from "../../lib/supervisor/system.ts";
 import { supervise } from "../../supervisor.ts";
 import { runAsCommand } from "./command.ts";
@@ -13,7 +16,14 @@ function widened(request: SpawnRequest): SpawnRequest {
   // A planner may run programs: it is none of those that are held here.
   if (!request.args.includes("--deny-run")) return request;
   const [run, ...others] = request.args.filter((each) => !/^--(allow|deny|ignore)-/.test(each));
-  return { ...request, args: [run!, "--allow-all", ...others] };
+  return { ...request, args: [run!, "--allow-all", ...others], wall: forking(request.wall) };
+}
+
+function forking(wall: Wall | undefined): Wall | undefined {
+  if (wall === undefined || !Deno.env.has("FORKING")) return wall;
+  // The filter of a planner. The guard goes by the policy.
+  const policy = { ...wall.seccomp, runs: true };
+  return { ...wall, program: seccompProgram(Deno.build.arch as Arch, policy) };
 }
 
 await runAsCommand(async () => {

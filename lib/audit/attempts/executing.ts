@@ -493,10 +493,7 @@ const NAMESPACES: readonly [name: string, flag: number][] = [
 ];
 
 const FORKING: readonly Attempt[] = [
-  loads("EX7.fork", "a fork", () => `exited with ${inChild(FORK, NOTHING)}`, {
-    kernel: "contained",
-    note: "a child stays behind the wall, in its worker's group, and is ended with it",
-  }),
+  claim("EX7.fork", "a fork", () => `exited with ${inChild(FORK, NOTHING)}`),
   becomes(
     "EX7.fork_execute",
     "a fork that becomes a shell",

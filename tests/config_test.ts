@@ -11,6 +11,7 @@ import { EXAMPLES } from "../lib/config/examples.ts";
 import { configJsonSchema } from "../lib/config/json_schema.ts";
 import { loadConfig, parseConfig } from "../lib/config/load.ts";
 import { configManual } from "../lib/config/manual.ts";
+import { readProject } from "../lib/config/project.ts";
 import { ConfigError, type Problem, Refusal } from "../lib/config/problem.ts";
 import { ConfigSchema } from "../lib/config/schema.ts";
 import { DEFAULTS } from "./harness/config.ts";
@@ -445,10 +446,7 @@ Deno.test("loadConfig makes every path absolute from the folder of the real conf
     file: project.config,
     named: `${elsewhere.folder}/link.jsonc`,
     folder,
-    app: {
-      ...{ module: `${folder}/main.ts`, project: folder, lockfile: undefined },
-      ...{ settings: [`${folder}/deno.lock`], listed: [] },
-    },
+    app: { module: `${folder}/main.ts`, project: folder },
     listen: [
       { kind: "unix", text: `unix:${folder}/web.sock`, path: `${folder}/web.sock`, mode: 0o600 },
       { kind: "tcp", text: "[::1]:8000", host: "::1", port: 8000 },
@@ -482,12 +480,12 @@ Deno.test("the project is the nearest folder with settings, else the module's ow
   project.write("src/deep/main.ts", "");
   project.write("deno.lock", "{}");
   const outer = (await loadConfig(project.config)).app;
-  assertEquals([outer.project, outer.lockfile], [folder, `${folder}/deno.lock`]);
+  assertEquals([outer.project, readProject(outer).lockfile], [folder, `${folder}/deno.lock`]);
 
   for (const name of ["package.json", "deno.jsonc", "deno.json"]) {
     project.write(`src/${name}`, "{}");
     const inner = (await loadConfig(project.config)).app;
-    assertEquals([inner.project, inner.lockfile], [`${folder}/src`, undefined], name);
+    assertEquals([inner.project, readProject(inner).lockfile], [`${folder}/src`, undefined], name);
     await Deno.remove(`${folder}/src/${name}`);
   }
   await Deno.remove(`${folder}/deno.json`);

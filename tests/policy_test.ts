@@ -138,7 +138,7 @@ const CONFIG: Config = {
   file: "/srv/site/holdfast.jsonc",
   named: "/srv/site/holdfast.jsonc",
   folder: "/srv/site",
-  app: { module: "/srv/site/app/main.ts", project: "/srv/site", lockfile: undefined },
+  app: { module: "/srv/site/app/main.ts", project: "/srv/site" },
   listen: [{ kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],
   unveil: [],
   helpers: [],

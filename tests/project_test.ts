@@ -1,7 +1,8 @@
 /** The projects that apps live in: where Deno finds settings, locks, maps and members, the wall and the check do. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
-import { placeModule } from "../lib/config/project.ts";
+import { readProject } from "../lib/config/project.ts";
+import { findProject } from "../lib/config/project_files.ts";
 import { Server } from "./harness/server.ts";
 
 const HONO = "hono@4.13.19";
@@ -288,20 +289,25 @@ Deno.test("what decides which code runs is found as Deno finds it", async () => 
       "b/package.json": "not JSON",
       "b/main.ts": "",
     });
-    const place = placeModule(join(folder, "a/deep/er/src/main.ts"));
-    assertEquals(place.project, join(folder, "a/deep/er"));
-    assertEquals(place.lockfile, undefined);
-    assertEquals(place.listed, [join(folder, "a")]);
-    const settings = place.settings!.map((path) => path.slice(folder.length + 1));
+    const place = (path: string) => {
+      const module = join(folder, path);
+      return { module, project: findProject(module) };
+    };
+    const deep = place("a/deep/er/src/main.ts");
+    assertEquals(deep.project, join(folder, "a/deep/er"));
+    const read = readProject(deep);
+    assertEquals(read.lockfile, undefined);
+    assertEquals(read.listed, [join(folder, "a")]);
+    const settings = read.settings.map((path) => path.slice(folder.length + 1));
     for (const each of ["maps/m#.json", "deno.lock", "b/package.json", "a/deep/base.json"]) {
       assertEquals(settings.includes(each), true, `${each} in ${settings}`);
     }
     await write(folder, { "deno.lock": "{}" });
-    assertEquals(placeModule(join(folder, "b/main.ts")).lockfile, join(folder, "deno.lock"));
-    const leftOut = placeModule(join(folder, "a/left_out/main.ts"));
-    const others = leftOut.settings!.filter((path) => !/\.jsonc?$/.test(path));
+    assertEquals(readProject(place("b/main.ts")).lockfile, join(folder, "deno.lock"));
+    const leftOut = readProject(place("a/left_out/main.ts"));
+    const others = leftOut.settings.filter((path) => !/\.jsonc?$/.test(path));
     assertEquals(others, [join(folder, "a/left_out/deno.lock")]);
-    assertEquals(leftOut.settings!.filter((path) => path.includes("m.json")), []);
+    assertEquals(leftOut.settings.filter((path) => path.includes("m.json")), []);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -48,7 +48,6 @@ Deno.test("a worker that is granted all there is still has no run, ffi, sys and 
     ...unveiled({ "/srv/data": "rwc", "/srv/public": "r", "/srv/inbox": "c", "/srv/log": "w" }),
     net: ["api.example.com:443", "[::1]:5432"],
     env: ["DATABASE_URL", "TZ"],
-    app: { ...CONFIG.app, lockfile: "/srv/app/deno.lock" },
   };
   assertEquals(workerArguments(config, { flags: ["--frozen"] }), [
     "run",

@@ -9,6 +9,7 @@ const FACTS: CheckFacts = {
   denoDir: "/var/cache/deno",
   denoProgram: "/opt/deno/bin/deno",
   modules: ["/srv/app/src/main.ts", "/srv/app/src/lib/page.ts", "/srv/shared/util.ts"],
+  settings: ["/srv/maps/imports.json"],
   holdfast: "/opt/holdfast",
 };
 
@@ -16,7 +17,7 @@ const CONFIG = makeConfig({
   file: "/srv/conf/holdfast.jsonc",
   named: "/srv/conf/holdfast.jsonc",
   folder: "/srv/conf",
-  app: { module: "/srv/app/src/main.ts", project: "/srv/app", lockfile: "/srv/app/deno.lock" },
+  app: { module: "/srv/app/src/main.ts", project: "/srv/app" },
   listen: [
     { kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 },
     { kind: "unix", text: "unix:/run/web/http.sock", path: "/run/web/http.sock", mode: 0o600 },
@@ -78,6 +79,7 @@ Deno.test("no path that the next reload would run can be written, and each can b
     ["/srv/app/.npmrc", "unveil_over_settings"],
     ["/srv/app/.env", "unveil_over_settings"],
     ["/srv/app/src/package.json", "unveil_over_settings"],
+    ["/srv/maps", "unveil_over_settings"],
     ["/srv/app/src/lib/deno.json", "unveil_over_settings"],
     ["/srv/deno.json", "unveil_over_settings"],
     ["/package.json", "unveil_over_settings"],

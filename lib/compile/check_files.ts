@@ -1,4 +1,5 @@
 /** Checks a config against its module graphs, as they are to be built into an executable. */
+import { settingsOf } from "../config/project.ts";
 import type { Config } from "../config/config.ts";
 import { filesOf, loadGraph } from "../planner/graph.ts";
 import { requireGoodConfig } from "../planner/make_image.ts";
@@ -23,6 +24,7 @@ export async function checkFiles(config: Config): Promise<{ denoDir: string; mod
   }
   requireGoodConfig(config, {
     ...{ denoDir, holdfast: HOLDFAST_FOLDER, denoProgram: program },
+    settings: settingsOf(config),
     modules: [...new Set([...app, ...Object.values(helpers).flat()])],
   });
   return { denoDir, modules: { app, helpers } };

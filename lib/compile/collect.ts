@@ -4,9 +4,10 @@ import { fileURLToPath } from "node:url";
 import { parse } from "jsonc-parser";
 import * as z from "zod";
 import { HoldfastError } from "../base/error.ts";
-import type { AppPlace, Config } from "../config/config.ts";
+import type { AppPlace, Config, Project } from "../config/config.ts";
 import { parseConfig, readConfig } from "../config/load.ts";
 import { covers, foldersAbove } from "../config/paths.ts";
+import { readProject } from "../config/project.ts";
 import { PROJECT_FILES, SETTINGS_FILES } from "../config/project_files.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import { IMAGE_FOLDERS } from "../supervisor/image.ts";
@@ -52,6 +53,7 @@ const ProjectFacts = z.looseObject({
 interface Entry {
   readonly name: string | undefined;
   readonly place: AppPlace;
+  readonly project: Project;
   readonly graph: Graph;
 }
 
@@ -64,7 +66,7 @@ export async function collect(options: CollectOptions): Promise<Collection> {
   for (const { name, app } of [{ name: undefined, app: config.app }, ...config.helpers]) {
     const what = name === undefined ? "the app's modules" : `the modules of the helper ${name}`;
     const graph = await loadGraph({ what, place: app, program: denoProgram() });
-    entries.push({ name, place: app, graph });
+    entries.push({ name, place: app, project: readProject(app), graph });
   }
   const spelled = [values, ...Object.values(values.helpers)].flatMap(({ unveil }) =>
     Object.entries(unveil)
@@ -84,7 +86,7 @@ export async function collect(options: CollectOptions): Promise<Collection> {
   const files = [...new Set(entries.flatMap(({ graph }) => filesOf(graph)))];
   const local = files.filter((path) => !covers(denoDir, path));
   const settings = await filterAsync(
-    [...new Set(entries.flatMap(({ place }) => place.settings ?? []))],
+    [...new Set(entries.flatMap(({ project }) => project.settings))],
     isThere,
   );
   const root = commonFolder([
@@ -113,7 +115,7 @@ export async function collect(options: CollectOptions): Promise<Collection> {
     // A package that is not in the cache is in a node_modules folder, which is packed as a whole.
     if (covers(denoDir, path)) await copyTree(path, join(stage, inImage(path)), TYPES_AND_MAPS);
   }
-  if (entries.some(({ place }) => place.lockfile === undefined)) {
+  if (entries.some(({ project }) => project.lockfile === undefined)) {
     await packRegistries(entries, denoDir, pack);
   }
   const kept = [...written.map((path) => resolve(config.folder, path)), options.output];
@@ -132,7 +134,7 @@ export async function collect(options: CollectOptions): Promise<Collection> {
     links: linksFor(written, config.folder, inImage),
     runtime: values.runtime,
     sockets,
-    entries: entries.map(({ place: { module, project, lockfile } }) => ({
+    entries: entries.map(({ place: { module, project }, project: { lockfile } }) => ({
       module: inImage(module),
       project: inImage(project),
       locked: lockfile !== undefined,

@@ -7,6 +7,7 @@ import { HoldfastError } from "../base/error.ts";
 import { VERSION } from "../base/version.ts";
 import { loadConfig, parseConfig, readConfig } from "../config/load.ts";
 import type { Config } from "../config/config.ts";
+import { readProject } from "../config/project.ts";
 import { NATIVE_FORMAT, type NativeFacts, type Permissions } from "../protocol/native.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { permissionFlags, rolePermissions, unionOf } from "../sandbox/native_policy.ts";
@@ -89,7 +90,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
     });
     const union = unionOf(roles);
     const flags = permissionFlags(union);
-    const lock = source.app.lockfile === undefined ? "--no-lock" : "--frozen";
+    const lock = readProject(source.app).lockfile === undefined ? "--no-lock" : "--frozen";
     place.interpreter?.args.push("run", "--quiet", "--cached-only", lock, ...flags, entry);
     const facts: NativeFacts = {
       format: NATIVE_FORMAT,

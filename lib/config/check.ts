@@ -17,6 +17,8 @@ export interface CheckFacts {
    * import map, or a symbolic link by which the config is found.
    */
   readonly modules: readonly string[];
+  /** Further files and folders that decide it, there or not; see {@link Project}. */
+  readonly settings: readonly string[];
   /** The folder of Holdfast's own code. */
   readonly holdfast: string;
   /** The runtime folder that is in use, while the config's own lies elsewhere. */
@@ -177,8 +179,9 @@ function listProtected(
       protect("unveil_over_config", "the config", path, "path")
     ),
     ...modules.map((path) => protect("unveil_over_module", "the app's code", path, "path")),
-    ...[...new Set(places.flatMap(({ settings = [], listed = [] }) => [...settings, ...listed]))]
-      .map((path) => protect("unveil_over_settings", "settings of the app", path, "path")),
+    ...facts.settings.map((path) =>
+      protect("unveil_over_settings", "settings of the app", path, "path")
+    ),
     ...[...new Set(places.map(({ project }) => project))].map((project) =>
       protect("unveil_over_project", "the app's project folder", project, "path")
     ),

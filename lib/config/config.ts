@@ -56,6 +56,10 @@ export interface AppPlace {
    * module's own folder. It is the worker's working folder.
    */
   readonly project: string;
+}
+
+/** What the files of a project say. A supervisor that runs from source does not read them. */
+export interface Project {
   /**
    * The lock file that Deno uses there, if it is there: the workspace's where the project is a member
    * of one, by the name that `lock` in its deno.json gives it.
@@ -65,9 +69,9 @@ export interface AppPlace {
    * Further files that decide which code runs, there or not: an import map, and the settings of the
    * other members of the workspace and of linked packages.
    */
-  readonly settings?: readonly string[];
+  readonly settings: readonly string[];
   /** Folders whose names decide it, by a pattern of the workspace. */
-  readonly listed?: readonly string[];
+  readonly listed: readonly string[];
 }
 
 /** The account of the workers, when Holdfast starts as root. */

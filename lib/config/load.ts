@@ -6,7 +6,7 @@ import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } f
 import type { Override } from "./override.ts";
 import { parseConfig } from "./parse.ts";
 import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
-import { placeModule } from "./project.ts";
+import { findProject } from "./project_files.ts";
 import { type ConfigFile, MAX_WORKERS } from "./schema.ts";
 
 export { parseConfig } from "./parse.ts";
@@ -169,7 +169,7 @@ async function placeApp(module: string): Promise<AppPlace | Refusal> {
       "write the module's path, relative to the config's folder",
     );
   }
-  return placeModule(module);
+  return { module, project: findProject(module) };
 }
 
 function placeListen(

@@ -1,12 +1,12 @@
 /**
- * The project of a module, as the deno program finds it: the folder whose settings count, the lock
- * file that decides the versions, and every other file that decides which code runs.
+ * The project of a module, as the deno program finds it: the lock file that decides the versions, and
+ * every other file that decides which code runs.
  */
 import { dirname, join, matchesGlob, normalize, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parse } from "jsonc-parser";
 import * as z from "zod";
-import type { AppPlace } from "./config.ts";
+import type { AppPlace, Config, Project } from "./config.ts";
 import { foldersAbove } from "./paths.ts";
 import { DENO_FILES, PROJECT_FILES } from "./project_files.ts";
 
@@ -58,10 +58,8 @@ interface Settings {
   readonly members: readonly string[] | undefined;
 }
 
-/** Finds the project of a module that is there. */
-export function placeModule(module: string): AppPlace {
-  const folders = foldersAbove(module);
-  const project = folders.find(holdsProjectFile) ?? dirname(module);
+/** Reads the project of a module. */
+export function readProject({ project }: AppPlace): Project {
   const own = readSettings(project);
   const above = foldersAbove(project).map(readSettings);
   const root =
@@ -88,12 +86,16 @@ export function placeModule(module: string): AppPlace {
     ),
   ];
   return {
-    module,
-    project,
     lockfile: lockfile !== undefined && isFile(lockfile) ? lockfile : undefined,
     settings: [...new Set(settings)],
     listed: [...listed],
   };
+}
+
+/** The further files and folders that decide which code of a config runs. */
+export function settingsOf(config: Config): string[] {
+  const projects = [config, ...config.helpers].map(({ app }) => readProject(app));
+  return [...new Set(projects.flatMap(({ settings, listed }) => [...settings, ...listed]))];
 }
 
 /** Where the lock file is, or would be. */
@@ -204,10 +206,6 @@ function readJson(path: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function holdsProjectFile(folder: string): boolean {
-  return PROJECT_FILES.some((name) => isFile(join(folder, name)));
 }
 
 function isFile(path: string): boolean {

@@ -3,6 +3,7 @@ import { pathToFileURL } from "node:url";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import type { AppPlace } from "../config/config.ts";
+import { readProject } from "../config/project.ts";
 import { runProgram } from "./deno.ts";
 
 const GraphModule = z.object({
@@ -73,8 +74,10 @@ export function filesOf({ modules }: Graph): string[] {
 /** Runs a command of `deno` on the module graph of a place. */
 async function runOnGraph(
   command: readonly string[],
-  { what, place: { module, project, lockfile }, signal, denoDir, lock, program }: GraphOptions,
+  { what, place, signal, denoDir, lock, program }: GraphOptions,
 ): Promise<string> {
+  const { module, project } = place;
+  const { lockfile } = readProject(place);
   const locks = [
     ...lock !== undefined ? [`--lock=${lock}`] : lockfile === undefined ? ["--no-lock"] : [],
     ...lockfile === undefined ? [] : ["--frozen"],

@@ -16,7 +16,7 @@ export function logCompartment(
   module: string,
 ): Compartment {
   return {
-    app: { module, project: folder, lockfile: undefined },
+    app: { module, project: folder },
     unveil: [{ path: folder, rights: "rwc", exists: true, folder: true }],
     env: [],
     net: [],

@@ -14,6 +14,6 @@ export function metricsCompartment(
   listen: ListenAddress,
   module: string,
 ): Walled {
-  const place = { module, project: app.project, lockfile: undefined };
+  const place = { module, project: app.project };
   return { app: place, unveil: [], env: [], net: [], limits, account, listen: [listen] };
 }

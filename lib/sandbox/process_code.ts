@@ -1,5 +1,5 @@
 /** What the processes of a generation are started from. Data: it is planned once, and then executed. */
-import type { AppPlace } from "../config/config.ts";
+import type { AppPlace, Project } from "../config/config.ts";
 import type { Plan } from "../protocol/plan.ts";
 
 /** What one process is started from. */
@@ -48,7 +48,8 @@ export function ownCode(denoDir: string = NO_DENO_DIR): ProcessCode {
 
 /** The code of a process that runs the files of a project where they lie, as in an executable. */
 export function fileCode(
-  { module, lockfile, settings = [], listed = [] }: AppPlace,
+  { module }: AppPlace,
+  { lockfile, settings, listed }: Project,
   { denoDir, caches, modules }: {
     readonly denoDir: string;
     /** What the runtime reads in it. */

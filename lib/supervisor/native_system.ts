@@ -79,10 +79,12 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
           executable,
           override.file,
         ],
+        settings: [],
         ...runtime !== undefined && { runtime },
       });
       const caches = interpreter ? findCaches(denoDir) : [];
-      return Promise.resolve(codeOfFiles(config, { denoDir, caches, modules }));
+      const projectOf = () => ({ lockfile: undefined, settings: [], listed: [] });
+      return Promise.resolve(codeOfFiles(config, { denoDir, caches, modules, projectOf }));
     },
     makeFolders: (config) =>
       makeFolders(config, async (path, options) => {
@@ -124,7 +126,7 @@ export async function loadNative(
     folder: state,
     text: config,
     // The modules are in the program; what it starts in is where its data is.
-    placeApp: () => Promise.resolve({ module: executable, project: state, lockfile: undefined }),
+    placeApp: () => Promise.resolve({ module: executable, project: state }),
     unveilFrom: (path, rights) => {
       if (path.startsWith("/") || /[wc]/.test(rights)) return state;
       // What is only read is in the program too, where no permission is asked for.

@@ -9,6 +9,7 @@ import type { Config } from "../config/config.ts";
 import { loadConfig, readConfig } from "../config/load.ts";
 import { ConfigError } from "../config/problem.ts";
 import { covers } from "../config/paths.ts";
+import { readProject, settingsOf } from "../config/project.ts";
 import { realPlace } from "../config/real_place.ts";
 import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
@@ -97,10 +98,14 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
           place.executable,
           place.override,
         ],
+        settings: settingsOf(config),
         ...runtime !== undefined && { runtime },
       });
       return Promise.resolve(
-        codeOfFiles(config, { denoDir, caches: findCaches(denoDir), modules }),
+        codeOfFiles(config, {
+          ...{ denoDir, caches: findCaches(denoDir), modules },
+          projectOf: readProject,
+        }),
       );
     },
   };

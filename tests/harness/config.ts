@@ -40,7 +40,7 @@ export function makeConfig(changes: Partial<Config> = {}): Config {
     file: "/srv/app/holdfast.jsonc",
     named: "/srv/app/holdfast.jsonc",
     folder: "/srv/app",
-    app: { module: "/srv/app/main.ts", project: "/srv/app", lockfile: undefined },
+    app: { module: "/srv/app/main.ts", project: "/srv/app" },
     listen: [{ kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],
     unveil: [],
     helpers: [],

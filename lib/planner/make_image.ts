@@ -17,7 +17,7 @@ import { IMAGE_KEY } from "../protocol/module_image.ts";
 import type { Plan, PlannedProcess } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
-import { compiledPath, makeModuleImage } from "./module_images.ts";
+import { compiledPath, makeModuleImage, StaleError } from "./module_images.ts";
 import { copyPackages, findPackages, makeFolder } from "./packages.ts";
 
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
@@ -76,9 +76,13 @@ export async function makeImage(request: ImageRequest, signal?: AbortSignal): Pr
     const files = [...new Set(graphs.flatMap(filesOf))];
     const before = stampFiles(files);
     requireGoodConfig(config, { ...facts, denoDir, modules: files, settings: settingsOf(config) });
-    const plan = await writeImage(entries, graphs, request);
-    if (left === 0 || stampFiles(files) === before) return plan;
-    await Deno.remove(join(staging, "image"), { recursive: true });
+    const isLast = left === 0;
+    const plan = await writeImage(entries, graphs, request).catch((error) => {
+      // A file that was written while it was compiled is compiled again.
+      if (isLast || !(error instanceof StaleError)) throw error;
+    });
+    if (plan && (isLast || stampFiles(files) === before)) return plan;
+    await Deno.remove(join(staging, "image"), { recursive: true }).catch(() => {});
   }
 }
 

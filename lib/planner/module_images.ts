@@ -7,9 +7,22 @@ import { pathToFileURL } from "node:url";
 import { initSync, parse } from "cjs-module-lexer";
 import { initSync as initLexer, parse as parseModule } from "es-module-lexer";
 import { parse as parseJson } from "jsonc-parser";
+import * as z from "zod/mini";
+import { HoldfastError } from "../base/error.ts";
 import { foldersAbove } from "../config/paths.ts";
 import { type ImageModule, type ModuleImage, textUrl } from "../protocol/module_image.ts";
 import type { Graph, GraphModule } from "./graph.ts";
+
+/** What the runtime keeps of a file is not of the file as it is. */
+export class StaleError extends HoldfastError {
+  constructor(local: string) {
+    super(`What Deno has compiled of ${local} is of an earlier state of it`, {
+      kind: "environment",
+      code: "image_failed",
+      hint: "Make room in the runtime folder, where it is kept, and reload again",
+    });
+  }
+}
 
 /** What the runtime compiles before it runs it, in the words of `deno info`. */
 export const COMPILED_TYPES = ["TypeScript", "Mts", "Cts", "JSX", "TSX"];
@@ -94,17 +107,43 @@ function makeModule(
   if (kind === "external" || !mediaType) return undefined;
   if (/^D[mc]?ts$/i.test(mediaType)) return undefined;
   const source = COMPILED_TYPES.includes(mediaType)
-    ? withoutTrailer(compiledOf(local))
+    ? compiledCode(local, compiledOf(local))
     : Deno.readTextFileSync(local);
   const format = isCommonJs(specifier, local, mediaType) ? "commonjs" : "module";
   const assets = module.dependencies.some(({ assertionType }) => isAsset(assertionType));
   return { format, source: assets ? importBytesAsModules(source) : source, imports };
 }
 
-/** What the runtime adds to what it keeps, to know it again. */
-function withoutTrailer(source: string): string {
-  const at = source.lastIndexOf("\n// denoCacheMetadata=");
-  return at < 0 ? source : source.slice(0, at + 1);
+/**
+ * The code that was compiled of a file, without what the runtime adds to know it again.
+ *
+ * @throws {StaleError} if it is of an earlier state of the file: the runtime says nothing where it
+ * cannot keep what it compiled
+ */
+function compiledCode(local: string, compiled: string): string {
+  const of = sourceOf(compiled);
+  // What was fetched has a trailer too.
+  const is = withoutTrailer(Deno.readTextFileSync(local)).replace(/^\uFEFF/, "");
+  if (of !== undefined && withoutTrailer(of) !== is) throw new StaleError(local);
+  return withoutTrailer(compiled);
+}
+
+function withoutTrailer(text: string): string {
+  const at = text.lastIndexOf("\n// denoCacheMetadata=");
+  return at < 0 ? text : text.slice(0, at + 1);
+}
+
+const SOURCE_MAP = "\n//# sourceMappingURL=data:application/json;base64,";
+
+const SourceMap = z.object({ sourcesContent: z.optional(z.array(z.nullable(z.string()))) });
+
+/** What it was compiled of, by its source map; nothing where the project wants none. */
+function sourceOf(compiled: string): string | undefined {
+  const at = compiled.lastIndexOf(SOURCE_MAP);
+  if (at < 0) return undefined;
+  const [base64] = compiled.slice(at + SOURCE_MAP.length).split("\n", 1);
+  const text = new TextDecoder().decode(Uint8Array.fromBase64(base64!));
+  return SourceMap.parse(JSON.parse(text)).sourcesContent?.[0] ?? undefined;
 }
 
 function isAsset(assertionType: string | null | undefined): boolean {

@@ -61,6 +61,11 @@ export function openImages(images: string, denoDir: string): ImageFolders {
   }
 }
 
+/** Removes what planners have kept, and half of what they could not: the next one makes it again. */
+export function clearCompiled({ compiled }: ImageFolders): void {
+  removeTree(compiled);
+}
+
 /** What is said where images cannot be written. */
 export function cannotKeep(images: string, error: Error): HoldfastError {
   return new HoldfastError(`Cannot keep code in ${images}: ${error.message}`, {

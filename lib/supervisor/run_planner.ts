@@ -21,6 +21,7 @@ import { killWorker } from "./bring_up.ts";
 import { denoProgram } from "./deno_program.ts";
 import {
   cannotKeep,
+  clearCompiled,
   findDenoDir,
   type ImageFolders,
   installImage,
@@ -73,7 +74,8 @@ export async function runPlanner(options: PlannerOptions): Promise<Code> {
   if ("missing" in answer) answer = await ask(options, folders, denoDir, "names", answer.variables);
   if ("error" in answer) {
     const { message, hint, kind, code } = answer.error;
-    if (isFull(message)) throw cannotKeep(images, new Error(message));
+    if (code === "image_failed") clearCompiled(folders);
+    if (isFull(message)) throw noRoom(folders, message);
     throw new HoldfastError(message, { kind, code, ...hint !== undefined && { hint } });
   }
   if ("missing" in answer) throw new Error(answer.missing);
@@ -83,11 +85,12 @@ export async function runPlanner(options: PlannerOptions): Promise<Code> {
 
 async function ask(
   { system, config, runtime, lockFile, program, spawner, environment, signal }: PlannerOptions,
-  { images, compiled, staging }: ImageFolders,
+  folders: ImageFolders,
   denoDir: string,
   network: "none" | "names",
   variables: readonly string[],
 ): Promise<Answer> {
+  const { images, compiled, staging } = folders;
   const deno = denoProgram();
   const request = {
     ...{ config, images, compiled, staging, denoDir, network },
@@ -137,9 +140,14 @@ async function ask(
   }
   void process.exited.then(close);
   const death = await untilEnded(process, wall !== undefined, signal);
-  if (death.status.code === NO_ROOM) throw cannotKeep(images, new Error("No space left on device"));
+  if (death.status.code === NO_ROOM) throw noRoom(folders, "No space left on device");
   // Whatever it has started has ended with it: nothing changes the files from here on.
   return readAnswer(join(staging, ANSWER_FILE));
+}
+
+function noRoom(folders: ImageFolders, message: string): HoldfastError {
+  clearCompiled(folders);
+  return cannotKeep(folders.images, new Error(message));
 }
 
 /**

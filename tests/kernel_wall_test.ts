@@ -569,6 +569,54 @@ wideCase("a worker cannot signal the supervisor, by whatever call", async (serve
 });
 
 nativeTest(
+  "what an old worker tries after an upgrade is refused and told, and ends it where onViolation is replace",
+  async (t) => {
+    for (const onViolation of ["log", "replace"]) {
+      await t.step(onViolation, async () => {
+        await using server = await startWide({
+          // It stays until the deadline.
+          files: { "app.ts": `${NATIVE_APP}\nexport const close = () => new Promise(() => {});` },
+          config: { onViolation, reload: { drainDeadlineMs: 60_000, idleGraceMs: 0 } },
+        });
+        const { project } = server;
+        const old = await workerPid(server);
+        const go = JSON.stringify(project.path("data/go"));
+        const touch = callCode(
+          "execve",
+          '"/usr/bin/touch"',
+          'native.vector("touch", "data/mark")',
+          "native.vector()",
+        );
+        const calls = `[${touch}, ${callCode("clone", "17")}]`;
+        await result(
+          server,
+          `setInterval(() => { try { Deno.statSync(${go}); } catch { return; } ${calls}; }, 20);`,
+        );
+        await project.write("app.ts", NATIVE_APP);
+        server.signal("SIGUSR2");
+        await server.waitFor("serving", 2);
+        assertEquals([server.eventsOf("exec_denied"), isAlive(old)], [[], true]);
+        await project.write("data/go", "");
+        const told = await server.waitFor("exec_denied");
+        assertEquals([told.pid, told.path, told.role], [old, "/usr/bin/touch", "worker"]);
+        if (onViolation === "replace") {
+          await until("its end", () => !readStatus(old));
+        } else {
+          assertEquals((await server.waitFor("call_denied")).call, "clone");
+          const [former] = (await server.status()).former!;
+          assert(former!.denied > 1 && isAlive(old));
+          Deno.kill(old, "SIGKILL");
+        }
+        assertEquals(
+          await Deno.stat(project.path("data/mark")).catch(({ name }) => name),
+          "NotFound",
+        );
+      });
+    }
+  },
+);
+
+nativeTest(
   "without its supervisor a worker's exec fails still, and the worker drains and ends",
   async () => {
     const server = await startWide();

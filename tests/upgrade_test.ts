@@ -193,3 +193,54 @@ Deno.test("what a release left behind that named roles by texts is understood", 
     ] as const
   ) assertEquals([parse(roleText(role)), parse(role)], [role, role]);
 });
+
+/** Never leaves by itself: the drain waits for it, to its deadline. */
+const STAYING_APP =
+  `${HOLDING_APP}\nexport const close = () => new Promise(() => {});\nsetInterval(() => {}, 1000);`;
+
+Deno.test("an old process that does not leave after an upgrade is shown, and killed at the deadline", async () => {
+  await using server = await Server.start({
+    files: { "app.ts": STAYING_APP },
+    config: {
+      workers: 2,
+      reload: { drainDeadlineMs: 1_500, idleGraceMs: 0 },
+    },
+  });
+  const { project } = server;
+  const old = await server.workers();
+  await project.write("app.ts", HOLDING_APP);
+  server.signal("SIGUSR2");
+  await server.waitFor("serving", 2);
+  const { former = [], generations } = await server.status();
+  assertEquals(former.map(({ pid, role }) => [pid, role]), [
+    ...old.map((pid, index) => [pid, `worker.${index}`]),
+  ]);
+  for (const { endsInMs, memoryBytes, descriptors } of former) {
+    assert(endsInMs !== null && endsInMs > 0 && memoryBytes > 0 && descriptors > 0);
+  }
+  assertEquals(generations.map(({ generation }) => generation), [2]);
+  const { stdout } = await runLongCommand(LONG_MS, project, "status");
+  assertMatch(stdout, new RegExp(`worker.0 \\(former\\) +\\| +${old[0]} .* draining`));
+  await server.waitFor("former_process_killed", 2);
+  await until("their ends", () => old.every((pid) => !readStatus(pid)));
+  assertEquals((await server.status()).former, []);
+  assertEquals(server.eventsOf("former_process_ended").length, 2);
+});
+
+Deno.test("a stop does not wait beyond the deadline for what an upgrade has left", async () => {
+  await using server = await Server.start({
+    files: { "app.ts": HOLDING_APP.replace('"/die") Deno.exit(9);', '"/loop") while (true);') },
+    config: { reload: { drainDeadlineMs: 1_500, idleGraceMs: 0 } },
+  });
+  const { project } = server;
+  const [old] = await server.workers();
+  // Its event loop stands still from here on: it hears nothing.
+  server.get("/loop").catch(() => {});
+  server.signal("SIGUSR2");
+  await server.waitFor("serving", 2);
+  assert(isAlive(old!));
+  server.signal("SIGTERM");
+  assertEquals((await server.exited()).code, 0);
+  assertEquals(server.eventsOf("former_process_killed").map(({ pid }) => pid), [old]);
+  assertEquals(processesIn(project.folder), []);
+});

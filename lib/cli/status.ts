@@ -72,6 +72,13 @@ export function formatStatus(status: Status): string {
     ]);
   if (status.logger) add("logger", status.logger.process);
   if (status.metrics) add("metrics", status.metrics.process);
+  for (const { pid, role, denied, memoryBytes, descriptors, endsInMs } of status.former ?? []) {
+    rows.push([
+      ...[`${role} (former)`, pid, "", endsInMs === null ? "serving" : "draining", ""],
+      ...["", "", "", "", "", "", denied],
+      ...[`${Math.round(memoryBytes / 2 ** 20)} MiB`, descriptors || ""],
+    ]);
+  }
   for (const generation of status.generations) {
     const { workers } = generation;
     for (const { index, process } of workers) {

@@ -157,10 +157,11 @@ export class ProcessGroup {
   /**
    * Makes a child that has not called exec yet the leader of a new group (setpgid(2)).
    *
+   * @param leads whether it leads one already
    * @throws {Error} if the kernel refuses
    */
-  constructor(pid: number) {
-    if (libc.symbols.setpgid(pid, pid) !== 0) fail(`give process ${pid} its own group`);
+  constructor(pid: number, leads = false) {
+    if (!leads && libc.symbols.setpgid(pid, pid) !== 0) fail(`give process ${pid} its own group`);
     this.#pid = pid;
     // The descriptor keeps the number from meaning another process.
     this.#pidfd = openProcess(pid);

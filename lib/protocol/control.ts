@@ -129,6 +129,16 @@ export const Status = z.strictObject({
     cut: Count,
   }),
   generations: z.array(Generation),
+  /** Processes of the program before the last upgrade that have not ended yet. */
+  former: z.optional(z.array(z.strictObject({
+    pid: Count,
+    role: z.string(),
+    memoryBytes: Count,
+    descriptors: Count,
+    denied: Count,
+    /** When it is killed if it has not left; `null` while it serves. */
+    endsInMs: z.nullable(Milliseconds),
+  }))),
   reloads: Count,
   /** `waiting` until another operation, or one of the draining generations, has ended. */
   reload: z.enum(["idle", "waiting", "running"]),

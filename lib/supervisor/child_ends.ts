@@ -8,6 +8,8 @@ export interface ChildEnds {
   readonly channel?: number | undefined;
   /** By which the child is handed descriptors. */
   readonly handOver?: number | undefined;
+  /** By which the kernel asks about its calls. */
+  readonly guard?: number | undefined;
   /** What it prints comes by these. */
   readonly outputs: readonly number[];
 }
@@ -22,7 +24,7 @@ export const HAND_OVER = 3;
 
 /** Both ends, before there is a child. */
 export interface OpenEnds {
-  readonly ends: Required<ChildEnds>;
+  readonly ends: Required<Omit<ChildEnds, "guard">>;
   /** The child's, in the order of the numbers that they have there. */
   readonly theirs: readonly number[];
 }

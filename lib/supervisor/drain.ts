@@ -7,7 +7,7 @@ import { settlesWithin } from "./timeouts.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** What a process may take over its own deadline before it is killed. */
-const DRAIN_MARGIN_MS = 2_000;
+export const DRAIN_MARGIN_MS = 2_000;
 
 /** What a process that seems stuck may take to show that it is not, before it is killed. */
 const STUCK_GRACE_MS = 2_000;
@@ -48,6 +48,7 @@ export async function drainProcess(
   const told = bestEffort("drain", () => process.command({ type: "drain", reason: cause }));
   const deadlineMs = (cause === "stopping" ? shutdownDelayMs : 0) + drainDeadlineMs;
   let limitMs = told ? deadlineMs + DRAIN_MARGIN_MS : 0;
+  process.endsAtMs ??= Date.now() + limitMs;
   if (seemsStuck) {
     await settlesWithin(process.exited, STUCK_GRACE_MS);
     if (process.silentMs >= STUCK_GRACE_MS) limitMs = 0;

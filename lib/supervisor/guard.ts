@@ -31,9 +31,14 @@ export interface Denial {
   readonly path: string | undefined;
 }
 
+/** What counts of a wall here. */
+type GuardedWall = Pick<Wall, "limits" | "owner"> & {
+  readonly seccomp: { readonly runs: boolean };
+};
+
 /** Answers for one child, and what it forks. */
 export class Guard {
-  readonly #fd: number;
+  #fd: number | undefined;
   readonly #ignore: () => void;
   readonly #ownGroup = groupOf(Deno.pid);
   readonly #limits: readonly Limit[];
@@ -46,17 +51,24 @@ export class Guard {
   /**
    * @param fd where questions come by; the guard's own from here on
    * @param wall its limits hold the child from before its first instruction
+   * @param child the one that was let through already, before an upgrade
    */
-  constructor(fd: number, { limits, owner, seccomp }: Wall, onDenial: (denial: Denial) => void) {
+  constructor(
+    fd: number,
+    { limits, owner, seccomp }: GuardedWall,
+    onDenial: (denial: Denial) => void,
+    child?: number,
+  ) {
     this.#fd = fd;
     this.#limits = limits;
     this.#owner = owner;
     this.#runs = seccomp.runs;
     this.#onDenial = onDenial;
+    if (child !== undefined) this.#child = { pid: child, group: new ProcessGroup(child, true) };
     this.#ignore = watch(fd, (ended) => {
       const question = ended ? "closed" : takeQuestion(fd);
-      if (question === "closed") this.#ignore();
-      else if (question !== undefined) this.#answer(question);
+      if (question === "closed") this.#endWatch();
+      else if (question !== undefined) this.#answer(fd, question);
     });
   }
 
@@ -68,7 +80,12 @@ export class Guard {
     return this.#child?.pid;
   }
 
-  /** Ends whatever the child that was reaped has left behind. */
+  /** Where questions come by, while any can. */
+  get fd(): number | undefined {
+    return this.#fd;
+  }
+
+  /** Kills the child, with whatever it has left behind. */
   endChild(): void {
     this.#child?.group.end();
     this.#child = undefined;
@@ -76,12 +93,17 @@ export class Guard {
 
   /** Ends. From here on the kernel itself says no, with ENOSYS. */
   close(): void {
-    this.#ignore();
+    this.#endWatch();
     this.#child?.group.letGo();
     this.#child = undefined;
   }
 
-  #answer(question: Question): void {
+  #endWatch(): void {
+    this.#ignore();
+    this.#fd = undefined;
+  }
+
+  #answer(fd: number, question: Question): void {
     const call = ASKED_BY_NUMBER.get(question.number)!;
     const { id, tid } = question;
     let reason: string | undefined;
@@ -90,10 +112,10 @@ export class Guard {
     } catch (error) {
       reason = (error as Error).message;
     }
-    if (reason === undefined) return answerQuestion(this.#fd, id, "continue");
+    if (reason === undefined) return answerQuestion(fd, id, "continue");
     const group = groupOf(tid);
     const path = readPath(call, question);
-    answerQuestion(this.#fd, id, "refuse");
+    answerQuestion(fd, id, "refuse");
     // A group of its own is the worker's: it leads it, and what it forks cannot leave it.
     const worker = group === this.#ownGroup ? undefined : group;
     this.#onDenial({ worker, tid, call, reason, path });

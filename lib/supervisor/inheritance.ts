@@ -54,7 +54,14 @@ export const Inheritance = z.strictObject({
     role: AnyRole,
     /** The channel first. */
     ends: z.array(Descriptor).max(8),
+    /** By which the kernel asks about its calls. */
+    guard: Descriptor.optional(),
+    onViolation: z.enum(["replace", "log"]).default("replace"),
+    /** When it is killed if it has not left, in milliseconds since the epoch. */
+    endsAtMs: Count.optional(),
   })).max(10_000),
+  /** How long they have for it then. */
+  drainMs: Count.default(30_000),
   /** What a worker among them is told before it is let go of, in its own protocol; base64. */
   farewell: z.base64().max(1_024),
   /** What they print comes by these. */

@@ -7,35 +7,51 @@ import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
 import { killChild } from "../os/child.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { sendBytes } from "../os/socket.ts";
-import { type Role, roleText } from "../protocol/role.ts";
+import { countDescriptors } from "../os/file.ts";
+import type { Status } from "../protocol/control.ts";
+import { roleText } from "../protocol/role.ts";
 import { bestEffort } from "./best_effort.ts";
-import { addChild, removeChild, watchExit } from "./child_table.ts";
+import { addChild, type ChildRecord, removeChild, watchExit } from "./child_table.ts";
+import { DRAIN_MARGIN_MS } from "./drain.ts";
+import { type Denial, Guard } from "./guard.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { OutputLines, readLines } from "./output.ts";
+import { residentBytes } from "./process_facts.ts";
+import { tellDenial } from "./worker_process.ts";
+
+/** What a guard holds them to: they run nothing, and their limits are set. */
+const WALL = { limits: [], owner: undefined, seccomp: { runs: false } };
 
 /** One of them. */
-interface Inherited {
-  readonly role: Role;
+interface Inherited extends Omit<ChildRecord, "ends"> {
   /** The channel first. */
   readonly ends: number[];
+  readonly guard: Guard | undefined;
+  endsAtMs: number | undefined;
+  denied: number;
+  timer?: ReturnType<typeof setTimeout>;
 }
 
 export class InheritedProcesses {
   /** Those that have not ended, by the number of their process. */
-  readonly #processes: Map<number, Inherited>;
+  readonly #processes = new Map<number, Inherited>();
   /** What closes each pipe by which they print. */
   readonly #outputs = new Map<number, () => void>();
   readonly #gone = Promise.withResolvers<void>();
   readonly #farewell: Uint8Array<ArrayBuffer>;
+  readonly #drainMs: number;
   #retired = false;
 
   constructor(
-    { residents, outputs, farewell }: Pick<Inheritance, "residents" | "outputs" | "farewell">,
+    { residents, outputs, farewell, drainMs }: Pick<
+      Inheritance,
+      "residents" | "outputs" | "farewell" | "drainMs"
+    >,
   ) {
     this.#farewell = Uint8Array.fromBase64(farewell);
-    this.#processes = new Map(residents.map(({ pid, role, ends }) => [pid, { role, ends }]));
+    this.#drainMs = drainMs;
     for (const fd of outputs) this.#read(fd);
-    for (const [pid, inherited] of this.#processes) this.#add(pid, inherited);
+    for (const resident of residents) this.#add(resident);
     this.#lookAround();
   }
 
@@ -49,11 +65,22 @@ export class InheritedProcesses {
     return [...this.#processes.keys()];
   }
 
-  /** Lets go of them: the workers drain, and when they have left, what they called does. */
+  /** The longest that their end takes. */
+  get stopMs(): number {
+    return this.#processes.size === 0 ? 0 : this.#drainMs + 2 * DRAIN_MARGIN_MS;
+  }
+
+  /**
+   * Lets go of them: the workers drain, and when they have left, what they called does. Who does not
+   * leave is killed.
+   */
   retire(): void {
     this.#retired = true;
-    for (const inherited of this.#processes.values()) {
-      if (inherited.role.kind === "worker") this.#dismiss(inherited);
+    for (const [pid, inherited] of this.#processes) {
+      const isWorker = inherited.role.kind === "worker";
+      if (isWorker) this.#dismiss(inherited);
+      inherited.endsAtMs ??= Date.now() + this.stopMs - (isWorker ? DRAIN_MARGIN_MS : 0);
+      this.#endInTime(pid, inherited);
     }
     this.#lookAround();
   }
@@ -61,26 +88,73 @@ export class InheritedProcesses {
   /** Ends them now. */
   cut(): void {
     this.#retired = true;
-    // Their status was not taken yet, so that each number is still its own.
-    for (const pid of this.#processes.keys()) killChild(pid);
+    for (const [pid, inherited] of this.#processes) this.#kill(pid, inherited);
   }
 
-  /** Which pipe is whose was not told: all of them are in the record of the first. */
-  #add(pid: number, { role, ends }: Inherited): void {
+  /** What `holdfast status` shows of them. */
+  describe(): NonNullable<Status["former"]> {
+    return [...this.#processes].map(([pid, { role, endsAtMs, denied }]) => ({
+      ...{ pid, role: roleText(role), denied },
+      memoryBytes: residentBytes(pid),
+      descriptors: countDescriptors(pid),
+      endsInMs: endsAtMs === undefined ? null : Math.max(0, endsAtMs - Date.now()),
+    }));
+  }
+
+  #add({ pid, role, ends, guard, onViolation, endsAtMs }: Inheritance["residents"][number]): void {
+    const inherited: Inherited = {
+      ...{ role, ends, onViolation, endsAtMs, denied: 0 },
+      guard: guard === undefined
+        ? undefined
+        : new Guard(guard, WALL, (denial) => this.#deny(pid, inherited, denial), pid),
+    };
+    this.#processes.set(pid, inherited);
+    // Which pipe is whose was not told: all of them are in the record of the first.
     const outputs = () => pid === this.pids[0] ? [...this.#outputs.keys()] : [];
     addChild(pid, {
-      role,
+      ...{ role, onViolation },
+      get endsAtMs() {
+        return inherited.endsAtMs;
+      },
       get ends() {
-        return { channel: ends[0], handOver: ends[1], outputs: outputs() };
+        const [channel, handOver] = ends;
+        return { channel, handOver, guard: inherited.guard?.fd, outputs: outputs() };
       },
     });
+    this.#endInTime(pid, inherited);
     watchExit(pid, () => {
       this.#processes.delete(pid);
       removeChild(pid);
+      clearTimeout(inherited.timer);
+      inherited.guard?.endChild();
+      inherited.guard?.close();
       letGo(ends);
       log.info("former_process_ended", { pid, role: roleText(role) });
       this.#lookAround();
     });
+  }
+
+  /** Sees to it that one that was told to leave does. */
+  #endInTime(pid: number, inherited: Inherited): void {
+    const { role, endsAtMs } = inherited;
+    if (endsAtMs === undefined || inherited.timer !== undefined) return;
+    inherited.timer = setTimeout(() => {
+      const reason = "it has not left at the drain deadline";
+      log.warn("former_process_killed", { pid, role: roleText(role), reason });
+      this.#kill(pid, inherited);
+    }, Math.max(0, endsAtMs - Date.now()));
+  }
+
+  #kill(pid: number, { guard }: Inherited): void {
+    guard?.endChild();
+    // Its status was not taken yet, so that the number is still its own.
+    killChild(pid);
+  }
+
+  #deny(pid: number, inherited: Inherited, denial: Denial): void {
+    inherited.denied++;
+    tellDenial(denial, { pid, role: roleText(inherited.role) });
+    if (inherited.onViolation === "replace") this.#kill(pid, inherited);
   }
 
   /**

@@ -119,6 +119,7 @@ export class Parts {
       ...this.runtime.handOver(),
       listeners,
       service: this.manager && { ...this.manager.handOver(), ...service },
+      drainMs: this.generations.incumbent!.config.reload.drainDeadlineMs,
       lastGeneration: this.generations.last,
       lastWorker: this.launches.lastWorker,
       upgrades: this.history.upgrades + 1,

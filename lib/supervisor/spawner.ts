@@ -173,7 +173,12 @@ class SpawnerThread implements Spawner {
     // What is spawned stays behind the thread's wall; the thread itself would cost some megabytes.
     this.#endThread();
     const confined = this.#guard?.child === pid;
-    this.#tell({ type: "spawned", pid, confined, ends: () => child.ends });
+    this.#tell({
+      type: "spawned",
+      pid,
+      confined,
+      ends: () => ({ ...child.ends, guard: this.#guard?.fd }),
+    });
     if (killed) child.kill();
   }
 

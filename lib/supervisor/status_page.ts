@@ -12,7 +12,7 @@ import type { ServiceState } from "./service_manager.ts";
 
 /** Describes a supervisor with all that it runs. */
 export function describeSupervisor(
-  { file, startedMs, operations, generations, listeners, services, history, waiting }: Parts,
+  { startedMs, operations, generations, listeners, services, history, ...parts }: Parts,
 ): Status {
   const { incumbent } = generations;
   return {
@@ -22,16 +22,17 @@ export function describeSupervisor(
     descriptors: countDescriptors(Deno.pid),
     holdfast: VERSION,
     deno: Deno.version.deno,
-    config: incumbent?.config.file ?? file,
-    named: file,
+    config: incumbent?.config.file ?? parts.file,
+    named: parts.file,
     ageMs: Math.round(performance.now() - startedMs),
     listeners: listeners.app.map(({ text }) => text),
-    waiting,
+    waiting: parts.waiting,
     accepting: !incumbent?.stalled,
     ...services.describe(),
     events: countEvents(),
     drains: generations.drains,
     generations: generations.all.map(describeGeneration),
+    former: parts.former?.describe() ?? [],
     reloads: history.reloads,
     reload: operations.reload,
     lastReload: history.lastReload ?? null,

@@ -194,7 +194,8 @@ export class Supervisor {
     if (this.#operations.state !== "stopping") {
       this.#ordered = true;
       log.info("stopping");
-      this.#parts.manager?.stopping(this.#parts.generations.stopMs);
+      const { former, generations, manager } = this.#parts;
+      manager?.stopping(Math.max(generations.stopMs, former?.stopMs ?? 0));
     }
     await this.#operations.ask("stop");
   }

@@ -14,7 +14,8 @@ import type { RuntimeFolder } from "./runtime_folder.ts";
 import type { System } from "./system.ts";
 
 /** What is left to the next supervisor. */
-export interface Estate extends Pick<Inheritance, "lastGeneration" | "lastWorker" | "upgrades"> {
+export interface Estate
+  extends Pick<Inheritance, "lastGeneration" | "lastWorker" | "upgrades" | "drainMs"> {
   readonly folder: string;
   readonly runtime: RuntimeFolder;
   readonly control: ControlServer;
@@ -69,10 +70,11 @@ export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate
           passed: service.passed.map(({ fd, name }) => ({ fd: keep(fd), name })),
         },
       },
-      residents: [...children].map(([pid, { role, ends: { channel, handOver } }]) => ({
-        ...{ pid, role },
+      residents: [...children].map(([pid, { role, onViolation, endsAtMs, ends }]) => ({
+        ...{ pid, role, onViolation, endsAtMs },
+        guard: ends.guard === undefined ? undefined : keep(ends.guard),
         // One of which the channel is closed has broken a rule, and ends.
-        ends: [channel, handOver].flatMap((fd) => fd === undefined ? [] : [keep(fd)]),
+        ends: [ends.channel, ends.handOver].flatMap((fd) => fd === undefined ? [] : [keep(fd)]),
       })),
       // A worker of this release may not understand the next one.
       farewell: encodeFrame({ type: "drain", reason: "replaced" } satisfies ToWorker).toBase64(),

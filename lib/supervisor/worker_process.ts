@@ -4,7 +4,8 @@ import { escapeUntrusted } from "../base/escape.ts";
 import { log } from "../base/log.ts";
 import type { ExitStatus } from "../os/child.ts";
 import type { HandOverItem, SpawnerEvent, WorkerSignal } from "./child_event.ts";
-import { addChild, removeChild } from "./child_table.ts";
+import type { ChildEnds } from "./child_ends.ts";
+import { addChild, type ChildRecord, removeChild } from "./child_table.ts";
 import { type Role, roleText } from "../protocol/role.ts";
 import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
@@ -38,7 +39,7 @@ export function describeDeath({ status, reason }: Death): string {
   return reason === undefined ? end : `${reason} (${end})`;
 }
 
-export class WorkerProcess {
+export class WorkerProcess implements ChildRecord {
   readonly id: number;
   readonly role: Role;
   readonly generation: number;
@@ -51,7 +52,9 @@ export class WorkerProcess {
   readonly #child: ChildHandle;
   readonly #exit = Promise.withResolvers<Death>();
   readonly #stop = Promise.withResolvers<void>();
-  readonly #onViolation: "replace" | "log";
+  readonly onViolation: "replace" | "log";
+  endsAtMs: number | undefined;
+  #ends: () => ChildEnds = () => ({ outputs: [] });
   #pid: number | undefined;
   #confined = false;
   #denied = 0;
@@ -80,10 +83,14 @@ export class WorkerProcess {
     this.id = identity.id;
     this.role = identity.role;
     this.generation = identity.generation;
-    this.#onViolation = identity.onViolation;
+    this.onViolation = identity.onViolation;
     this.exited = this.#exit.promise;
     this.stopped = this.#stop.promise;
     this.#child = spawner.spawn(request, (event) => this.#receive(event));
+  }
+
+  get ends(): ChildEnds {
+    return this.#ends();
   }
 
   get pid(): number | undefined {
@@ -221,12 +228,8 @@ export class WorkerProcess {
       case "spawned":
         this.#pid = event.pid;
         this.#confined = event.confined;
-        addChild(event.pid, {
-          role: this.role,
-          get ends() {
-            return event.ends();
-          },
-        });
+        this.#ends = event.ends;
+        addChild(event.pid, this);
         break;
       case "message":
         this.#hear(event.message);
@@ -244,12 +247,8 @@ export class WorkerProcess {
         break;
       case "denied":
         this.#denied++;
-        log.error(event.call.startsWith("exec") ? "exec_denied" : "call_denied", {
-          ...who,
-          call: event.call,
-          path: event.path === undefined ? null : escapeUntrusted(event.path, 256),
-        });
-        if (this.#onViolation === "replace" || this.#denied >= MAX_DENIED) {
+        tellDenial(event, who);
+        if (this.onViolation === "replace" || this.#denied >= MAX_DENIED) {
           this.killFor(`tried ${event.call}`);
         }
         break;
@@ -297,6 +296,17 @@ export class WorkerProcess {
       this.#waiting = undefined;
     } else this.#unread.push(message);
   }
+}
+
+/** Tells that a process asked the kernel for what it may not do. */
+export function tellDenial(
+  { call, path }: { call: string; path: string | undefined },
+  who: object,
+): void {
+  log.error(call.startsWith("exec") ? "exec_denied" : "call_denied", {
+    ...{ ...who, call },
+    path: path === undefined ? null : escapeUntrusted(path, 256),
+  });
 }
 
 function aborted(signal: AbortSignal): Promise<never> {

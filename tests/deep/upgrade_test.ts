@@ -8,6 +8,7 @@ import {
   processesIn,
   readStatus,
 } from "../harness/process.ts";
+import { HOLDING_APP } from "../harness/held.ts";
 import { Wire } from "../harness/http.ts";
 import { Project, REPOSITORY } from "../harness/project.ts";
 import { Server } from "../harness/server.ts";
@@ -133,4 +134,27 @@ Deno.test("with a helper, a logger and metrics an old worker stays ready for bal
     return (await answer?.text() ?? "").includes("holdfast_");
   });
   assertEquals((await server.hangUp()).event, "reload_done");
+});
+
+/** Never leaves by itself. */
+const STAYING_APP =
+  `${HOLDING_APP}\nexport const close = () => new Promise(() => {});\nsetInterval(() => {}, 1000);`;
+
+Deno.test("a deadline that runs goes on over an upgrade", async () => {
+  await using server = await Server.start({
+    files: { "app.ts": STAYING_APP },
+    config: { reload: { drainDeadlineMs: 30_000, idleGraceMs: 0 } },
+  });
+  const { project } = server;
+  const [old] = await server.workers();
+  await project.write("app.ts", HOLDING_APP);
+  await project.configure({ reload: { drainDeadlineMs: 60_000, idleGraceMs: 0 } });
+  assertEquals((await server.hangUp()).event, "reload_done");
+  server.signal("SIGUSR2");
+  await server.waitFor("serving", 2);
+  const { former = [] } = await server.status();
+  const left = former.find(({ pid }) => pid === old);
+  assert(left && left.endsInMs !== null && left.endsInMs <= 32_000, JSON.stringify(former));
+  await server.waitFor("former_process_killed");
+  await until("its end", () => !readStatus(old!));
 });

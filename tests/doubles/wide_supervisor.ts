@@ -8,8 +8,9 @@ import { bundle } from "../../lib/planner/bundle.ts";
 import type { SpawnRequest } from "../../lib/supervisor/spawner_message.ts";
 import { type Arch, seccompProgram } from "../../lib/sandbox/seccomp.ts";
 import type { Wall } from "../../lib/sandbox/wall.ts";
-import { realSystem } from "../../lib/supervisor/system.ts";
-import { supervise } from "../../supervisor.ts";
+import { REHEARSE } from "../../lib/supervisor/rehearsal.ts";
+import { realSystem, type System } from "../../lib/supervisor/system.ts";
+import { rehearse, supervise } from "../../supervisor.ts";
 import { runAsCommand } from "./command.ts";
 
 function widened(request: SpawnRequest): SpawnRequest {
@@ -29,7 +30,7 @@ function forking(wall: Wall | undefined): Wall | undefined {
 await runAsCommand(async () => {
   configureLog("json");
   try {
-    await supervise(Deno.args[0]!, {
+    const system: System = {
       ...realSystem,
       loadPrograms: async (config, folder, signal) => ({
         ...await realSystem.loadPrograms(config, folder, signal),
@@ -42,7 +43,11 @@ await runAsCommand(async () => {
           close: () => spawner.close(),
         };
       },
-    });
+    };
+    const [config, ...args] = Deno.args;
+    const used = args.find((each) => each.startsWith(`${REHEARSE}=`));
+    if (used === undefined) await supervise(config!, system);
+    else await rehearse(config!, used.slice(REHEARSE.length + 1), system);
   } finally {
     await flushLog();
   }

@@ -16,6 +16,9 @@ const DOUBLES = join(REPOSITORY, "tests/doubles");
 /** An app that does what it is told, by system calls too. */
 const NATIVE_APP = `export { default } from "file://${DOUBLES}/native_app.ts";`;
 
+/** No capability, as proc(5) shows a set of them. */
+const NONE = "0".repeat(16);
+
 const EPERM = 1;
 const ENOSYS = 38;
 
@@ -504,6 +507,43 @@ wideCase(
 
 /** What fork(3), posix_spawn(3) and others ask for. */
 const FORK_FLAGS = [17, 0x01200011, 0x4111, 0x111, 0x4011, 0x8011, 0x1011, 0];
+
+wideCase("nothing can be made that runs as its owner, by whatever call", async (server) => {
+  const CREATE = 0o101;
+  const path = (name: string) => JSON.stringify(server.project.path(`data/${name}`));
+  for (
+    const code of [
+      callCode("openat", "-100", path("a"), String(CREATE), String(0o4755)),
+      callCode("open", path("b"), String(CREATE), String(0o2755)),
+      callCode("creat", path("c"), String(0o6755)),
+      callCode("mkdir", path("d"), String(0o2777)),
+      callCode("mkdirat", "-100", path("e"), String(0o4777)),
+      callCode("chmod", path("file.txt"), String(0o4755)),
+    ]
+  ) assertEquals(await result(server, `return -${code}`), EPERM, code);
+  assertEquals(
+    await result(server, `return -${callCode("openat2", "-100", path("f"), "0", "24")}`),
+    ENOSYS,
+  );
+  assertEquals([...Deno.readDirSync(server.project.path("data"))].map(({ name }) => name), [
+    "file.txt",
+  ]);
+  // What an app makes otherwise has the mode that it says.
+  const made = `
+    Deno.openSync("data/g", { write: true, create: true, mode: 0o640 }).close();
+    Deno.mkdirSync("data/h", { mode: 0o1777 });
+    return ["data/g", "data/h"].map((path) => Deno.statSync(path).mode & 0o7777);`;
+  assertEquals(await result(server, made), [0o640, 0o755]);
+});
+
+wideCase("a worker has no capability, and cannot get a better priority", async (server) => {
+  const status = readStatus(await workerPid(server))!;
+  for (const set of ["CapInh", "CapPrm", "CapEff", "CapAmb"]) assertEquals(status[set], NONE, set);
+  const EACCES = 13;
+  const raised =
+    -(await result(server, `return ${callCode("setpriority", "0", "0", "-20")}`) as number);
+  assertEquals([EPERM, EACCES].includes(raised), true, `${raised}`);
+});
 
 wideCase("a worker cannot fork, by whatever call, and each attempt is told", async (server) => {
   const log = following(server);

@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { laidOver, OVERRIDABLE, refusedKeys } from "../lib/config/override.ts";
+import { laidOver, OVERRIDABLE, overrideOf, refusedKeys } from "../lib/config/override.ts";
 import { parseConfig } from "../lib/config/parse.ts";
 import { ConfigError } from "../lib/config/problem.ts";
 import { ConfigSchema } from "../lib/config/schema.ts";
@@ -7,7 +7,7 @@ import { ConfigSchema } from "../lib/config/schema.ts";
 const BASE = { app: "./main.ts", listen: ["127.0.0.1:8000"], unveil: { "./data/": "rwc" } };
 
 function parseOver(override: string) {
-  const over = { file: "/srv/guestbook.jsonc", text: override, state: "/srv" };
+  const over = overrideOf("/srv/guestbook.jsonc", override, "/srv");
   return parseConfig(JSON.stringify(BASE), "/image/holdfast.jsonc", over);
 }
 

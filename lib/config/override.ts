@@ -3,14 +3,16 @@
  * is limited. What it may access is decided by the build. Pure.
  */
 import { resolve } from "node:path";
+import type { Override, RefusedKey } from "./parse.ts";
 import { Refusal } from "./problem.ts";
 
-/** A file whose keys replace those of a config. */
-export interface Override {
-  readonly file: string;
-  readonly text: string;
-  /** Where its relative paths start. */
-  readonly state: string;
+/**
+ * A file whose keys replace those of a config.
+ *
+ * @param state where its relative paths start
+ */
+export function overrideOf(file: string, text: string, state: string): Override {
+  return { file, text, refusedKeys, laidOver: (config, own) => laidOver(config, own, state) };
 }
 
 /** Keys that replace those of the config; of an object, key by key. */
@@ -27,11 +29,6 @@ export const OVERRIDABLE = [
 ] as const;
 
 const MERGED = ["log", "limits", "reload", "recycle", "watchdog"];
-
-/** A key that an override may not have. */
-interface RefusedKey extends Refusal {
-  readonly key: readonly string[];
-}
 
 /** The keys of an override that are refused, whatever their values. */
 export function refusedKeys(override: unknown, config: unknown): RefusedKey[] {

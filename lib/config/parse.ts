@@ -8,8 +8,14 @@ import {
   printParseErrorCode,
 } from "jsonc-parser";
 import { describeIssue } from "./issue.ts";
-import { laidOver, type Override, refusedKeys } from "./override.ts";
-import { ConfigError, formatKey, type Position, type Problem, quote } from "./problem.ts";
+import {
+  ConfigError,
+  formatKey,
+  type Position,
+  type Problem,
+  quote,
+  type Refusal,
+} from "./problem.ts";
 import { renameOldKeys } from "./renamed.ts";
 import { type ConfigFile, ConfigSchema } from "./schema.ts";
 
@@ -17,6 +23,21 @@ import { type ConfigFile, ConfigSchema } from "./schema.ts";
 const MAX_DEPTH = 32;
 // jsonc-parser's SyntaxKind, which is a const enum: it has no values to import.
 const TOKEN = { openBrace: 1, closeBrace: 2, openBracket: 3, closeBracket: 4, end: 17 };
+
+/** A file whose keys replace those of a config, as an executable has one. */
+export interface Override {
+  readonly file: string;
+  readonly text: string;
+  /** The keys that it may not have, whatever their values. */
+  refusedKeys(override: unknown, config: unknown): readonly RefusedKey[];
+  /** The config's values, replaced by its own. */
+  laidOver(config: unknown, override: unknown): unknown;
+}
+
+/** A key that an override may not have. */
+export interface RefusedKey extends Refusal {
+  readonly key: readonly string[];
+}
 
 /** A config file that satisfies the schema. */
 export interface ParsedConfig {
@@ -51,12 +72,12 @@ export function parseConfig(text: string, file: string, override?: Override): Pa
   let values = written;
   if (over) {
     const wanted: unknown = getNodeValue(over.tree);
-    for (const { key, ...refusal } of refusedKeys(wanted, written)) {
+    for (const { key, ...refusal } of override!.refusedKeys(wanted, written)) {
       const at = over.positionAt(nearestNode(over.tree, key, "key").offset);
       problems.push({ ...refusal, key: formatKey(key), at, file: over.file });
     }
     if (problems.length > 0) throw new ConfigError(file, problems);
-    values = laidOver(written, wanted, override!.state);
+    values = override!.laidOver(written, wanted);
   }
   /** The source that has a path; the config if neither has it. */
   const sourceOf = (path: readonly PropertyKey[]) =>

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { toHoldfastError } from "../base/error.ts";
 import { takeProgramData } from "../child/program_data.ts";
 import { type Answer, ANSWER_FILE, isFull, NO_ROOM, PLAN_KEY } from "../protocol/plan.ts";
+import { closedPaths } from "./closed_paths.ts";
 import { type ImageRequest, makeImage } from "./make_image.ts";
 import { findVariables, isMissing } from "./missing.ts";
 
@@ -13,7 +14,8 @@ const request = takeProgramData(PLAN_KEY) as ImageRequest;
 
 async function answer(): Promise<Answer> {
   try {
-    return { plan: await makeImage(request) };
+    const plan = await makeImage(request);
+    return { plan, closed: Deno.uid() === 0 ? closedPaths(request.config) : [] };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);
     if (request.network === "none" && isMissing(message)) {

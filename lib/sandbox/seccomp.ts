@@ -30,6 +30,11 @@ const CLONE_THREAD = 0x00010000;
 /** CLONE_NEWNS and every other namespace. */
 const CLONE_NEW = 0x7e020000;
 
+/** O_CREAT, and the bit that makes O_TMPFILE: else the mode of an open is what happens to be there. */
+const O_CREATES = 0x400040;
+/** S_ISUID and S_ISGID. */
+const SET_ID = 0o6000;
+
 const SIGKILL = 9;
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -207,6 +212,12 @@ const NUMBERS = {
   listmount: [458, 458],
   lsm_set_self_attr: [460, 460],
   quotactl_fd: [443, 443],
+  open: [2, undefined],
+  openat: [257, 56],
+  openat2: [437, 437],
+  creat: [85, undefined],
+  mkdir: [83, undefined],
+  mkdirat: [258, 34],
   ioctl: [16, 29],
   fcntl: [72, 25],
   prctl: [157, 167],
@@ -235,6 +246,7 @@ const BY_ARGUMENT: readonly SystemCall[] = [
   "socketpair",
   ...["sched_setaffinity", "ioctl", "fcntl", "prctl", "shutdown", "sendto", "sendmsg"] as const,
   ...["sendmmsg", "setsockopt", "listen", "fchmod"] as const,
+  ...["open", "openat", "openat2", "creat", "mkdir", "mkdirat"] as const,
 ];
 
 /** Everything else in the table is refused. */
@@ -308,6 +320,15 @@ export function seccompProgram(
   const ifOneOf = (values: readonly number[], then: Instruction): Instruction[] =>
     values.flatMap((value): Instruction[] => [[JUMP_EQUAL, 0, 1, value], then]);
   const ifSet = (bits: number, then: Instruction): Instruction[] => [[JUMP_SET, 0, 1, bits], then];
+  /** Refuses a mode with {@link SET_ID}; with `flags`, only where these say that something is made. */
+  const withMode = (mode: number, flags?: number): Instruction[] => [
+    ...flags === undefined
+      ? []
+      : [load(atArgument(flags)), [JUMP_SET, 0, 3, O_CREATES]] as Instruction[],
+    load(atArgument(mode)),
+    ...ifSet(SET_ID, REFUSE),
+    ALLOW,
+  ];
   const dial = network !== "none";
   const types = network === "names" ? [SOCK_STREAM, SOCK_DGRAM] : [SOCK_STREAM];
   return [
@@ -413,6 +434,14 @@ export function seccompProgram(
     ...on("ioctl", [load(atArgument(1)), ...ifOneOf(IOCTL_ALLOWED, ALLOW), REFUSE]),
     ...on("fcntl", [load(atArgument(1)), ...ifOneOf(FCNTL_REFUSED, REFUSE), ALLOW]),
     ...on("prctl", [load(atArgument(0)), ...ifOneOf(PRCTL_REFUSED, REFUSE), ALLOW]),
+    // A file that is made with these bits runs as its owner for whoever on this machine starts it.
+    ...on("open", withMode(2, 1)),
+    ...on("openat", withMode(3, 2)),
+    // Its mode is behind a pointer, where a program cannot look: libc falls back to openat.
+    ...on("openat2", [answer(ENOSYS)]),
+    ...on("creat", withMode(1)),
+    ...on("mkdir", withMode(1)),
+    ...on("mkdirat", withMode(2)),
     // Deno.copyFile ends with it, and has the mode right by then. Said to be done and not done: a
     // file that may only be read would be changed for everybody else.
     ...on("fchmod", [runs ? ALLOW : answer(0)]),

@@ -5,6 +5,7 @@ import { closeDescriptor } from "../os/descriptor.ts";
 import type { Grants, RoleConfig } from "../protocol/to_worker.ts";
 import { bestEffort } from "./best_effort.ts";
 import type { Listener } from "./listener.ts";
+import { requireConfined } from "./require_confined.ts";
 import { settlesWithin } from "./timeouts.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
@@ -81,15 +82,6 @@ export async function killWorker(worker: WorkerProcess): Promise<void> {
   do {
     bestEffort("signal", () => worker.signal("SIGKILL"));
   } while (!await settlesWithin(worker.exited, KILL_AGAIN_MS));
-}
-
-/** Before it is given a listener, or anything else. */
-function requireConfined(worker: WorkerProcess): void {
-  if (worker.confined) return;
-  throw new HoldfastError(`${worker.displayName} is not confined by the kernel`, {
-    kind: "bug",
-    code: "wall_missing",
-  });
 }
 
 /** The role config of a worker with these listeners. */

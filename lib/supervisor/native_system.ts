@@ -8,6 +8,7 @@ import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
 import type { Config } from "../config/config.ts";
 import { readConfig, resolveConfig } from "../config/load.ts";
+import { overrideOf } from "../config/override.ts";
 import { parseConfig } from "../config/parse.ts";
 import {
   DESCRIBE,
@@ -143,7 +144,7 @@ async function readOverride(
     return undefined;
   }
   const { text } = await readConfig(file);
-  return { file, text, state };
+  return overrideOf(file, text, state);
 }
 
 /** What this program may bind and write was decided when it was built. */

@@ -7,6 +7,7 @@ import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig, readConfig } from "../config/load.ts";
+import { overrideOf } from "../config/override.ts";
 import { ConfigError } from "../config/problem.ts";
 import { covers } from "../config/paths.ts";
 import { readProject, settingsOf } from "../config/project.ts";
@@ -144,7 +145,7 @@ function requireWritable(path: string, runtime: string, override: string): void 
 async function readOverride({ override, overrideWanted, state }: PackedPlace) {
   if (overrideWanted === "optional" && !await exists(override)) return undefined;
   const { text } = await readConfig(override);
-  return { file: override, text, state };
+  return overrideOf(override, text, state);
 }
 
 async function exists(path: string): Promise<boolean> {

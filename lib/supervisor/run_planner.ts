@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
+import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import {
@@ -79,6 +80,9 @@ export async function runPlanner(options: PlannerOptions): Promise<Code> {
     throw new HoldfastError(message, { kind, code, ...hint !== undefined && { hint } });
   }
   if ("missing" in answer) throw new Error(answer.missing);
+  for (const path of answer.closed) {
+    log.warn("path_closed", { path, hint: "Set user in the config to its owner, or open it" });
+  }
   await requireReadable(config, images, signal);
   return await installImage(config, answer.plan, folders);
 }

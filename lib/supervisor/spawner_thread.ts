@@ -6,6 +6,7 @@
  * child with it, while the rest of the supervisor is not. It ends when the child is there: descriptors
  * and children belong to all threads of a process.
  */
+import { dropCapabilities } from "../os/capabilities.ts";
 import { canOpen } from "../os/file.ts";
 import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
 import { installProgram } from "../os/seccomp.ts";
@@ -32,6 +33,10 @@ function confine(wall: Wall | undefined): boolean {
         hint = "Something unveiled leads there, such as a bind mount: unveil less, or move runtime";
         throw new Error(`Landlock is on, and ${wall.forbidden} can be opened still`);
       }
+      // A planner reads and writes for whoever started Holdfast. Others have none from their exec on;
+      // till then the thread has to find the program, and to become its user.
+      if (wall.seccomp.runs) dropCapabilities(["override", "readSearch"], false);
+      else dropCapabilities(wall.owner ? ["setGid", "setUid"] : ["readSearch"], true);
       questions = installProgram(wall.program);
     }
     thread.postMessage({ type: "confined", questions });

@@ -53,6 +53,8 @@ export class WorkerProcess implements ChildRecord {
   readonly #exit = Promise.withResolvers<Death>();
   readonly #stop = Promise.withResolvers<void>();
   readonly onViolation: "replace" | "log";
+  /** Whose it is, where it is not the supervisor's. */
+  readonly account: SpawnRequest["account"];
   endsAtMs: number | undefined;
   #ends: () => ChildEnds = () => ({ outputs: [] });
   #pid: number | undefined;
@@ -84,6 +86,7 @@ export class WorkerProcess implements ChildRecord {
     this.role = identity.role;
     this.generation = identity.generation;
     this.onViolation = identity.onViolation;
+    this.account = request.account;
     this.exited = this.#exit.promise;
     this.stopped = this.#stop.promise;
     this.#child = spawner.spawn(request, (event) => this.#receive(event));

@@ -37,6 +37,11 @@ function native(
   return change(id, title, (world) => void must(name, ...argumentsFor(world)), more);
 }
 
+/** A raw call that makes something. */
+function makes(name: CallName, ...args: readonly Argument[]): string {
+  return `it returned ${must(name, ...args)}`;
+}
+
 /** A raw call that cannot work, and shows whether the kernel would have looked at it. */
 function probe(
   id: string,
@@ -624,6 +629,17 @@ export const WRITING: readonly Attempt[] = [
     process.umask(before);
     return true;
   }, { kernel: "open", note: "it concerns only files that the app makes itself" }),
+
+  claim("FW19.file", "a file that runs as its owner", ({ inside, nonce }) => {
+    return makes("openat", AT_FDCWD, `${inside}/${nonce}`, O_CREAT | O_WRONLY, 0o4755);
+  }),
+  claim("FW19.folder", "a folder that gives its group on", ({ inside, nonce }) => {
+    return makes("mkdirat", AT_FDCWD, `${inside}/${nonce}`, 0o2777);
+  }),
+  claim("FW19.hidden_mode", "openat2(2), whose mode no filter sees", ({ inside }) => {
+    const size = 24;
+    return reaches("openat2", AT_FDCWD, `${inside}/file.txt`, 0, size);
+  }),
 
   change("FW17.copy", "Deno.copyFile over a file outside", ({ inside, outside }) => {
     Deno.copyFileSync(`${inside}/file.txt`, `${outside}/file.txt`);

@@ -293,7 +293,7 @@ Deno.test("a worker has the limits of its config, cut to what the supervisor was
   assertEquals(found["Max file size"], both(2_097_152));
   const RESERVED_BYTES = 512 * 2 ** 20;
   assertEquals(found["Max data size"], both(limits.memoryBytes + RESERVED_BYTES));
-  assertEquals(found["Max core file size"], both(0));
+  assertEquals(found["Max core file size"], both(1));
   assertEquals(readLimits(server.pid)["Max file size"], ["unlimited", "unlimited"]);
   assertEquals(await server.text("/"), "one /");
   const assertNone = async () => {

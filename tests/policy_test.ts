@@ -332,13 +332,13 @@ Deno.test("a worker's limits are those of its config, and it never leaves a core
   const { limits } = CONFIG;
   const cases: [Config["limits"], [name: Limit["name"], resource: number, value: number][]][] = [
     [limits, [
-      ["core", 4, 0],
+      ["core", 4, 1],
       ["descriptors", 7, 1024],
       ["processes", 6, 64],
       ["fileSize", 1, 1_000_000],
     ]],
     [{ ...limits, memoryBytes: 2 ** 40, descriptors: 64 }, [
-      ["core", 4, 0],
+      ["core", 4, 1],
       ["descriptors", 7, 64],
       ["processes", 6, 64],
       ["fileSize", 1, 1_000_000],
@@ -346,7 +346,7 @@ Deno.test("a worker's limits are those of its config, and it never leaves a core
       ["data", 2, 2 ** 40 + 512 * 2 ** 20],
     ]],
     [{ ...limits, memoryBytes: undefined }, [
-      ["core", 4, 0],
+      ["core", 4, 1],
       ["descriptors", 7, 1024],
       ["processes", 6, 64],
       ["fileSize", 1, 1_000_000],

@@ -1,7 +1,9 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { DEFAULT_OUTPUT_LIMITS } from "../lib/base/output_limits.ts";
 import { closeDescriptor } from "../lib/os/descriptor.ts";
+
 import { makePipe, readSome } from "../lib/os/pipe.ts";
+import { waitForAny } from "../lib/os/poll.ts";
 import { receiveBytes, sendBytes, socketPair } from "../lib/os/socket.ts";
 import type { SpawnerEvent } from "../lib/supervisor/child_event.ts";
 import { type ChildHandle, startSpawner } from "../lib/supervisor/spawner.ts";
@@ -139,6 +141,19 @@ Deno.test("what is not watched any more is closed once, also where its number is
   stopSecond();
   await until("the close of the second", () => receiveBytes(secondOther, bytes) === 0);
   [firstOther, secondOther].forEach(closeDescriptor);
+});
+
+Deno.test("a look that is disturbed is no end: a guard goes on", async () => {
+  const [read, write] = makePipe();
+  assertEquals(await waitForAny([write], 10), []);
+  closeDescriptor(read);
+  // The kernel says POLLERR alone, as of a seccomp listener when a signal disturbs it.
+  assertEquals(await waitForAny([write], 10), []);
+  closeDescriptor(write);
+  const [one, other] = socketPair();
+  closeDescriptor(other);
+  assertEquals((await waitForAny([one], 10)).length, 1);
+  closeDescriptor(one);
 });
 
 /** Fills a pipe. */

@@ -5,7 +5,6 @@ import { sendBytes, socketPair } from "./socket.ts";
 
 const POLLFD_BYTES = 8;
 const POLLIN = 1;
-const POLLERR = 8;
 const POLLHUP = 16;
 const POLLNVAL = 32;
 
@@ -35,7 +34,8 @@ export async function waitForAny(fds: readonly number[], timeoutMs: number): Pro
   return fds.flatMap((fd, index) => {
     const events = view.getInt16(POLLFD_BYTES * index + 6, true);
     if ((events & POLLIN) !== 0) return { fd, ended: false };
-    return (events & (POLLERR | POLLHUP | POLLNVAL)) !== 0 ? { fd, ended: true } : [];
+    // POLLERR alone comes from a seccomp listener when a signal disturbs the look at it.
+    return (events & (POLLHUP | POLLNVAL)) !== 0 ? { fd, ended: true } : [];
   });
 }
 

@@ -23,7 +23,7 @@ export interface Limit {
 /** The limits of a config's workers. A memory image of a worker is never written: it holds secrets. */
 export function workerLimits({ limits }: Pick<Compartment, "limits">): Limit[] {
   const values: Partial<Record<keyof typeof RESOURCES, number | undefined>> = {
-    core: 0,
+    core: 1, // With 0 a program that core_pattern names would still get it (core(5)).
     descriptors: limits.descriptors,
     processes: limits.processes,
     fileSize: limits.fileBytes,

@@ -1,5 +1,5 @@
 /** Workers of root have no capabilities; what that closes to them is told. */
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { HoldfastError } from "../lib/base/error.ts";
 import type { Unveil } from "../lib/config/config.ts";
 import { readProcess } from "../lib/os/file.ts";
@@ -32,13 +32,20 @@ Deno.test("a path is closed to root without capabilities by owner, group and mod
     "/home/closed/root": [0, 0, 0o777],
   };
   const look: Look = (path) => {
-    const [uid, gid, mode] = modes[path]!;
+    const [uid, gid, mode] = modes[path] ?? [null, null, null];
     return { uid, gid, mode };
   };
   const closed = (path: string, rights: string, change = {}) => {
     const unveil: Unveil[] = [{ path, rights, exists: true, folder: true }];
-    return closedPaths(makeConfig({ unveil, ...change }), look, (path) => path);
+    return closedPaths(makeConfig({ unveil, ...change }), "/home/images", look, (path) => path)
+      .map(({ path }) => path);
   };
+  const error = assertThrows(
+    () => closedPaths(makeConfig({}), "/home/closed/root/images", look, (path) => path),
+    HoldfastError,
+    "/home/closed,",
+  );
+  assertEquals([error.kind, error.code], ["config", "code_unreadable"]);
   assertEquals(closed("/home/open/data", "r"), []);
   assertEquals(closed("/home/open/data", "rw"), ["/home/open/data"]);
   assertEquals(closed("/home/open/data", "c"), ["/home/open/data"]);
@@ -76,6 +83,20 @@ testWith(
       await denial(server, `Deno.writeTextFileSync("others/new", "")`),
       "PermissionDenied",
     );
+  },
+);
+
+testWith(
+  { root: true },
+  "a worker of root whose code lies in a folder that is closed to it is refused with what to set",
+  async () => {
+    const project = await Project.create();
+    Deno.chownSync(project.folder, NOBODY, NOBODY);
+    Deno.chmodSync(project.folder, 0o700);
+    await using server = await Server.startOn(project, { wait: "exit" });
+    assertEquals((await server.exited()).code, 78);
+    assertStringIncludes(server.log, `cannot enter ${project.folder}`);
+    assertStringIncludes(server.log, "Set user in");
   },
 );
 

@@ -1,6 +1,8 @@
 import { EXIT } from "../base/exit_code.ts";
-import { configureLog, flushLog } from "../base/log.ts";
+import { configureLog, flushLog, log } from "../base/log.ts";
+import { ownUid } from "../base/own_uid.ts";
 import { landlockAbi } from "../os/landlock.ts";
+import { closedPaths } from "../planner/closed_paths.ts";
 import { planCode, withImages } from "../planner/plan_code.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
 import type { CliCommand } from "./command.ts";
@@ -16,6 +18,8 @@ export const check: CliCommand = async ({ config: file, system }) => {
       undefined,
       () => withImages((images) => planCode(config, { images })),
     );
+    const closed = ownUid() === 0 ? closedPaths(config, config.runtime) : [];
+    for (const each of closed) log.warn("path_closed", { ...each });
     if (config.wall === "kernel") requireWall(landlockAbi());
     printLine(`${config.file}: ok`);
   } finally {

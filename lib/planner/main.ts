@@ -14,8 +14,9 @@ const request = takeProgramData(PLAN_KEY) as ImageRequest;
 
 async function answer(): Promise<Answer> {
   try {
-    const plan = await makeImage(request);
-    return { plan, closed: Deno.uid() === 0 ? closedPaths(request.config) : [] };
+    const { config, facts } = request;
+    const closed = Deno.uid() === 0 ? closedPaths(config, facts.runtime ?? config.runtime) : [];
+    return { plan: await makeImage(request), closed };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);
     if (request.network === "none" && isMissing(message)) {

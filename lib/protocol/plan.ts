@@ -53,7 +53,7 @@ const Text = z.string().check(z.maxLength(64 * 1024));
 
 export const Answer = z.union([
   /** What its workers, as root without capabilities, cannot use is `closed`. */
-  z.strictObject({ plan: Plan, closed: z.array(Text).check(z.maxLength(1_000)) }),
+  z.strictObject({ plan: Plan, closed: z.array(z.strictObject({ path: Text, hint: Text })) }),
   /** Something is not in the cache, and what is in the settings of npm by the names of variables. */
   z.strictObject({ missing: Text, variables: z.array(z.string().check(z.maxLength(128))) }),
   z.strictObject({

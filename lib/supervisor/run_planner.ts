@@ -80,9 +80,7 @@ export async function runPlanner(options: PlannerOptions): Promise<Code> {
     throw new HoldfastError(message, { kind, code, ...hint !== undefined && { hint } });
   }
   if ("missing" in answer) throw new Error(answer.missing);
-  for (const path of answer.closed) {
-    log.warn("path_closed", { path, hint: "Set user in the config to its owner, or open it" });
-  }
+  for (const each of answer.closed) log.warn("path_closed", each);
   await requireReadable(config, images, signal);
   return await installImage(config, answer.plan, folders);
 }

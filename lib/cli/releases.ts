@@ -3,6 +3,7 @@ import type { Release } from "../protocol/control.ts";
 import type { CliCommand } from "./command.ts";
 import { askSupervisor } from "./control_client.ts";
 import { findSupervisor } from "./find_supervisor.ts";
+import { formatAge } from "./status.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
@@ -23,7 +24,7 @@ function format(list: readonly Release[]): string {
     list.map(({ release, at, servedMs, serving, ended, changed, changedCount }) => [
       release,
       at.slice(0, 19).replace("T", " "),
-      `${Math.round(servedMs / 1000)} s`,
+      formatAge(servedMs),
       serving ? "serves" : ended,
       describeChanges(changed, changedCount),
     ]),

@@ -1,7 +1,5 @@
 /** The supervisor's own program is replaced while it serves: in its place, and with nothing lost. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { roleText } from "../lib/protocol/role.ts";
-import { Inheritance } from "../lib/supervisor/inheritance.ts";
 import { Held, HOLDING_APP } from "./harness/held.ts";
 import { Wire } from "./harness/http.ts";
 import { GATE, GATE_FILES, GATE_UNVEIL, untilWorkers } from "./harness/life.ts";
@@ -178,20 +176,6 @@ Deno.test("an upgrade whose start fails leaves the old processes serving on ever
   const after = await server.status();
   assertEquals([after.state, after.listeners.length], ["serving", 2]);
   assert(after.metrics?.process, server.log);
-});
-
-Deno.test("what a release left behind that named roles by texts is understood", () => {
-  const parse = (role: unknown) =>
-    Inheritance.shape.residents.parse([{ pid: 2, role, ends: [] }])[0]!.role;
-  for (
-    const role of [
-      { kind: "worker" },
-      { kind: "worker", index: 11 },
-      { kind: "helper", name: "job", index: 0 },
-      { kind: "logger" },
-      { kind: "metrics" },
-    ] as const
-  ) assertEquals([parse(roleText(role)), parse(role)], [role, role]);
 });
 
 /** Never leaves by itself: the drain waits for it, to its deadline. */

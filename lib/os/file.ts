@@ -8,6 +8,7 @@ import { loadLibc } from "./libc.ts";
 const libc = loadLibc({
   open: { parameters: ["buffer", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
+  chmod: { parameters: ["buffer", "u32"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   symlink: { parameters: ["buffer", "buffer"], result: "i32" },
   statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
@@ -15,6 +16,9 @@ const libc = loadLibc({
 
 const O_RDONLY_CLOEXEC = 0o2000000;
 const O_WRONLY_CLOEXEC = 0o2000001;
+const O_PATH_CLOEXEC = 0o12000000;
+const O_NOFOLLOW = Deno.build.arch === "aarch64" ? 0o100000 : 0o400000;
+const AT_EMPTY_PATH = 0x1000;
 
 /** More than the files of proc(5) that are read here. */
 const MAX_BYTES = 8192;
@@ -23,6 +27,9 @@ const MAX_BYTES = 8192;
 const STATX_BYTES = 256;
 const STX_SIZE_AT = 40;
 const STATX_SIZE = 0x200;
+const STX_MODE_AT = 28;
+const STATX_TYPE = 1;
+const [S_IFMT, S_IFSOCK] = [0o170000, 0o140000];
 
 function open(path: string, flags = O_RDONLY_CLOEXEC): number {
   return libc.symbols.open(asText(path), flags);
@@ -47,6 +54,30 @@ export function canOpen(path: string, how: "read" | "write"): boolean {
 export function makeLink(target: string, path: string): void {
   if (libc.symbols.symlink(asText(target), asText(path)) === 0) return;
   fail(`make the link ${path}`);
+}
+
+/**
+ * Gives the socket that lies at a path its mode. A name may lead elsewhere a moment later: so what is
+ * open is looked at, and changed.
+ *
+ * @throws {Error} if something else lies there, such as a link
+ */
+export function setSocketMode(path: string, mode: number): void {
+  if (Deno.build.os !== "linux") return Deno.chmodSync(path, mode);
+  const fd = open(path, O_PATH_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) fail(`open ${path}`);
+  try {
+    const facts = new Uint8Array(STATX_BYTES);
+    if (libc.symbols.statx(fd, asText(""), AT_EMPTY_PATH, STATX_TYPE, facts) !== 0) {
+      fail(`look at ${path}`);
+    }
+    const type = new DataView(facts.buffer).getUint16(STX_MODE_AT, true) & S_IFMT;
+    if (type !== S_IFSOCK) throw new Error("another file is in its place");
+    // fchmod(2) takes no descriptor of this kind.
+    if (libc.symbols.chmod(asText(`/proc/self/fd/${fd}`), mode) !== 0) fail(`chmod ${path}`);
+  } finally {
+    libc.symbols.close(fd);
+  }
 }
 
 /** Text of a process or a thread, such as `stat` or `status` (proc(5)); nothing if it is gone. */

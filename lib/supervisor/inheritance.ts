@@ -31,15 +31,6 @@ const ServiceBequest = z.strictObject({
 });
 export type ServiceBequest = z.infer<typeof ServiceBequest>;
 
-/** Releases before 0.2 wrote a text here, such as `worker.0`. */
-const AnyRole = z.union([Role, z.string().transform(readRole)]);
-
-function readRole(text: string): Role {
-  const [, kind = "", name = "", index] = text.match(/^(\w+)(?: (.*?))?(?:\.(\d+))?$/) ?? [];
-  const at = index === undefined ? {} : { index: Number(index) };
-  return Role.parse(kind === "helper" ? { kind, name, ...at } : { kind, ...at });
-}
-
 export const Inheritance = z.strictObject({
   /** Whom it is for: an environment that came to another process by mistake means nothing. */
   pid: Count,
@@ -51,7 +42,7 @@ export const Inheritance = z.strictObject({
   /** Processes that serve until the next generation does; the ends are kept open till then. */
   residents: z.array(z.strictObject({
     pid: z.int().min(2),
-    role: AnyRole,
+    role: Role,
     /** The channel first. */
     ends: z.array(Descriptor).max(8),
     /** By which the kernel asks about its calls. */

@@ -6,6 +6,7 @@ import {
   isListening,
   startListening,
 } from "../os/descriptor.ts";
+import { setSocketMode } from "../os/file.ts";
 import { readOptions, restoreOptions, type SocketOption } from "../os/socket_options.ts";
 import { bindIpv6, bindTcp, bindUnix, type ListenerHandle } from "./listener_handle.ts";
 import { bindError, removeStaleSocket } from "./stale_socket.ts";
@@ -105,7 +106,12 @@ async function bindUnixListener(
     throw bindError(address, (error as Error).message, hint, error);
   }
   // Before it listens nobody can connect, whatever the mode.
-  Deno.chmodSync(address.path, address.mode);
+  try {
+    setSocketMode(address.path, address.mode);
+  } catch (error) {
+    handle.close();
+    throw bindError(address, (error as Error).message, "Somebody else writes its folder", error);
+  }
   const made = identityOf(address.path);
   if (!startListening(handle.fdForIpc(), BACKLOG)) {
     handle.close();
@@ -134,7 +140,7 @@ export function isLost({ file }: Listener): boolean {
 export function updateMode(next: ListenAddress, made: string | undefined): void {
   if (next.kind !== "unix") return;
   if (identityOf(next.path) !== made) throw new Error("another file is in its place");
-  Deno.chmodSync(next.path, next.mode);
+  setSocketMode(next.path, next.mode);
 }
 
 /**

@@ -529,16 +529,11 @@ const MEDDLING: readonly Attempt[] = [
   stopped("SP9.setuid", "process.setuid: become another user", () => {
     process.setuid!(65_534);
     return true;
-  }, {
-    kernel: "open",
-    note: "Only root can do it, and loses rights by it; files and processes stay behind the wall",
-    alone: true,
-    needs: "root",
-  }),
+  }, { alone: true, needs: "root" }),
   stopped("SP9.setgid", "process.setgid: become a member of another group", () => {
     process.setgid!(65_534);
     return true;
-  }, { kernel: "open", note: "As for another user", alone: true, needs: "root" }),
+  }, { alone: true, needs: "root" }),
   stopped("SP9.chdir", "process.chdir to the root folder", () => {
     process.chdir("/");
     return process.cwd();

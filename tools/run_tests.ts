@@ -6,9 +6,9 @@
 import { parseArgs } from "@std/cli";
 import { stripVTControlCharacters } from "node:util";
 import { basename, join } from "node:path";
-import { buildHoldfast } from "../tests/harness/build.ts";
+import { installHoldfast } from "../tests/harness/installation.ts";
 import { type Skip, SKIPS_VARIABLE } from "../tests/harness/needs.ts";
-import { BUILD_VARIABLE, REPOSITORY } from "../tests/harness/project.ts";
+import { INSTALLATION_VARIABLE, REPOSITORY } from "../tests/harness/project.ts";
 
 const USAGE =
   `Usage: deno task test | deno task test:deep [--shard I/N] [--jobs N] [FILE or PART OF ITS NAME]...`;
@@ -86,10 +86,10 @@ async function tee(from: ReadableStream<Uint8Array>, log: Deno.FsFile): Promise<
 
 /** Runs them; what is kept lies in `folder`. */
 async function runTests({ files, jobs, more }: Tier, folder: string): Promise<boolean> {
-  const build = join(folder, "holdfast");
+  const installation = join(folder, "holdfast");
   // It is run by other users too, who may not be let in to the folder of the repository.
   await Deno.chmod(folder, 0o711);
-  await buildHoldfast(build);
+  await installHoldfast(installation);
   using log = await Deno.open(join(folder, "log"), { write: true, create: true });
   const parallel = jobs > 1 ? ["--parallel"] : [];
   const child = new Deno.Command(Deno.execPath(), {
@@ -103,7 +103,7 @@ async function runTests({ files, jobs, more }: Tier, folder: string): Promise<bo
     ],
     cwd: REPOSITORY,
     env: {
-      [BUILD_VARIABLE]: build,
+      [INSTALLATION_VARIABLE]: installation,
       [SKIPS_VARIABLE]: join(folder, "skips"),
       DENO_JOBS: String(jobs),
     },
@@ -114,7 +114,7 @@ async function runTests({ files, jobs, more }: Tier, folder: string): Promise<bo
   await Promise.all([tee(child.stdout, log), tee(child.stderr, log)]);
   const { success } = await child.status;
   if (!success) await listProcesses(folder);
-  await Deno.remove(build, { recursive: true });
+  await Deno.remove(installation, { recursive: true });
   return success;
 }
 

@@ -21,11 +21,6 @@ const PROCESS_ENTRIES = [
   ENTRIES.spawner,
 ];
 
-/** Bundles into a folder what a supervisor that lies there hands to its processes and threads. */
-export async function bundleProcessPrograms(folder: string): Promise<void> {
-  await bundleInto(folder, PROCESS_ENTRIES);
-}
-
 /** Bundles all of Holdfast into a folder. */
 export async function bundlePrograms(folder: string): Promise<void> {
   const subjects = ["lib/audit/subject_worker.ts", "lib/audit/subject_helper.ts"];

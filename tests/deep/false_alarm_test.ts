@@ -26,6 +26,7 @@ const KNOWN: readonly [pattern: RegExp, why: string][] = [
   [/^(mkdir|symlink|readlink)\(.*\/node_compat_bin/, "a name for programs that it may not start"],
   [/^openat\(AT_FDCWD, "[^"]*\/\.holdfast\/lock"/, "the spawner's own probe of Landlock"],
   [/^pidfd_open\(/, "the runtime waits for children by SIGCHLD instead"],
+  [/^rt_sigreturn\(/, "what a call was answered before a signal came"],
   [/^kill\(\d+, SIGKILL\)/, "a planner's runtime forgets programs that have ended"],
 ];
 

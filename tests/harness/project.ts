@@ -5,11 +5,11 @@ import { freePort } from "./ports.ts";
 /** The holdfast repository. */
 export const REPOSITORY = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
 
-/** The variable that names a Holdfast whose programs are bundled; see build.ts. */
-export const BUILD_VARIABLE = "HOLDFAST_TEST_BUILD";
+/** The variable that names an installed Holdfast; see installation.ts. */
+export const INSTALLATION_VARIABLE = "HOLDFAST_TEST_INSTALLATION";
 
-/** The Holdfast that tests start: the one that the run has built, or else the sources. */
-export const HOLDFAST = Deno.env.get(BUILD_VARIABLE) ?? REPOSITORY;
+/** The Holdfast that tests start: the one that the run has installed, or else the sources. */
+export const HOLDFAST = Deno.env.get(INSTALLATION_VARIABLE) ?? REPOSITORY;
 
 /** An app without any dependency that says which version of it answers. */
 export const PLAIN_APP = `

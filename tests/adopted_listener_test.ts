@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { BoundAddress } from "../lib/config/config.ts";
 import { HoldfastError } from "../lib/base/error.ts";
 import { closeDescriptor, duplicateDescriptor } from "../lib/os/descriptor.ts";
+import { setSocketMode } from "../lib/os/file.ts";
 import { socketPair } from "../lib/os/socket.ts";
 import { listeningName } from "../lib/os/socket_name.ts";
 import { readOptions, restoreOptions } from "../lib/os/socket_options.ts";
@@ -13,6 +14,7 @@ import { untilRefused } from "./harness/wait.ts";
 // The C library is loaded by the first call and stays, which is no leak of a test.
 socketPair().forEach(closeDescriptor);
 assertThrows(() => duplicateDescriptor(-1), Error, "errno 9");
+assertThrows(() => setSocketMode("/nothing/here", 0), Error, "Cannot open");
 assertEquals(listeningName(-1), undefined);
 assertEquals(readOptions(-1), []);
 

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
 import { DEFAULT_OUTPUT_LIMITS } from "../lib/base/output_limits.ts";
 import { closeDescriptor } from "../lib/os/descriptor.ts";
 
@@ -9,6 +10,7 @@ import type { SpawnerEvent } from "../lib/supervisor/child_event.ts";
 import { type ChildHandle, startSpawner } from "../lib/supervisor/spawner.ts";
 import { watch } from "../lib/supervisor/watch.ts";
 import { isAlive } from "./harness/process.ts";
+import { REPOSITORY } from "./harness/project.ts";
 import { until } from "./harness/wait.ts";
 
 // Libraries that are loaded when they are first used would look like leaks of a test.
@@ -154,6 +156,24 @@ Deno.test("a look that is disturbed is no end: a guard goes on", async () => {
   closeDescriptor(other);
   assertEquals((await waitForAny([one], 10)).length, 1);
   closeDescriptor(one);
+});
+
+Deno.test("a process whose exec was not answered ends with its supervisor, and holds nothing", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "holdfast_test_spawner_" });
+  const supervisor = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", join(REPOSITORY, "tests/doubles/unanswering_supervisor.ts"), folder],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  let text = "";
+  for await (const words of supervisor.stdout.pipeThrough(new TextDecoderStream())) {
+    text += words;
+    // What it has forked has its output open as well, so that this loop ends with the last of both.
+    if (text === "asked\n") supervisor.kill("SIGKILL");
+  }
+  assertEquals([text, (await supervisor.status).signal], ["asked\n", "SIGKILL"]);
+  await Deno.remove(folder, { recursive: true });
 });
 
 /** Fills a pipe. */

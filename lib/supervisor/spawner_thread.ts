@@ -22,7 +22,8 @@ const thread = self as unknown as {
 // Order matters. Both layers bind the calling thread alone, and what it forks inherits them: so
 // every call of this function must be made here, synchronously, before anything is spawned. The
 // program comes last, since it refuses some of the calls before it.
-function confine(wall: Wall | undefined): boolean {
+// Gives what the questions come by.
+function confine(wall: Wall | undefined): { questions: number | undefined } | undefined {
   let hint = 'Set "wall": "deno" to accept Deno\'s permissions alone';
   try {
     let questions: number | undefined;
@@ -40,18 +41,19 @@ function confine(wall: Wall | undefined): boolean {
       questions = installProgram(wall.program);
     }
     thread.postMessage({ type: "confined", questions });
-    return true;
+    return { questions };
   } catch (error) {
     thread.postMessage({ type: "not_confined", error: (error as Error).message, hint });
-    return false;
+    return undefined;
   }
 }
 
 thread.onmessage = ({ data: { wall, program } }) => {
-  if (!confine(wall)) return;
+  const confined = confine(wall);
+  if (confined === undefined) return;
   try {
     // The kernel asks the supervisor's guard about the exec; this thread waits meanwhile.
-    thread.postMessage({ type: "spawned", pid: spawnProgram(program) });
+    thread.postMessage({ type: "spawned", pid: spawnProgram(program, confined.questions) });
     // The runtime would print an error that is not caught by itself, past the log.
   } catch (error) {
     thread.postMessage({ type: "not_spawned", error: (error as Error).message });

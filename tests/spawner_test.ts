@@ -158,7 +158,7 @@ Deno.test("a look that is disturbed is no end: a guard goes on", async () => {
   closeDescriptor(one);
 });
 
-Deno.test("a process whose exec was not answered ends with its supervisor, and holds nothing", async () => {
+Deno.test("processes whose execs were not answered end with their supervisor, and hold nothing", async () => {
   const folder = await Deno.makeTempDir({ prefix: "holdfast_test_spawner_" });
   const supervisor = new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", join(REPOSITORY, "tests/doubles/unanswering_supervisor.ts"), folder],
@@ -170,9 +170,9 @@ Deno.test("a process whose exec was not answered ends with its supervisor, and h
   for await (const words of supervisor.stdout.pipeThrough(new TextDecoderStream())) {
     text += words;
     // What it has forked has its output open as well, so that this loop ends with the last of both.
-    if (text === "asked\n") supervisor.kill("SIGKILL");
+    if (text === "asked\nasked\n") supervisor.kill("SIGKILL");
   }
-  assertEquals([text, (await supervisor.status).signal], ["asked\n", "SIGKILL"]);
+  assertEquals([text, (await supervisor.status).signal], ["asked\nasked\n", "SIGKILL"]);
   await Deno.remove(folder, { recursive: true });
 });
 

@@ -25,6 +25,11 @@ const libc = loadLibc({
   spawn: named("posix_spawn", "buffer", "buffer", "buffer", "buffer", "buffer", "buffer"),
   initActions: named("posix_spawn_file_actions_init", "buffer"),
   addClose: named("posix_spawn_file_actions_addclose", "buffer", "i32"),
+  // Since glibc 2.34.
+  addCloseFrom: {
+    ...named("posix_spawn_file_actions_addclosefrom_np", "buffer", "i32"),
+    optional: true,
+  },
   addDescriptor: named("posix_spawn_file_actions_adddup2", "buffer", "i32", "i32"),
   addFolder: named("posix_spawn_file_actions_addchdir_np", "buffer", "buffer"),
   endActions: named("posix_spawn_file_actions_destroy", "buffer"),
@@ -52,27 +57,30 @@ export interface Program {
  * Starts a program, and waits until the exec was let through. No signal is blocked in it. Descriptors
  * that are closed on exec do not reach it; see to it that all are.
  *
- * @param closed is closed before the exec: by it the kernel asks about that, and waits for an answer for
- * as long as any process has it, the asker too
+ * @param asked by this the kernel asks about the exec, and waits for an answer for as long as any process
+ * has it: so the asker must not
  * @returns the number of its process, a child of this one that is the caller's to wait for
  * @throws {Error} if that fails, in whichever step
  */
 export function spawnProgram(
   { program, args, env, cwd, descriptors, account }: Program,
-  closed?: number,
+  asked?: number,
 ): number {
   const [actions, attributes] = [new Uint8Array(OPAQUE_BYTES), new Uint8Array(OPAQUE_BYTES)];
   const copies: number[] = [];
   libc.symbols.initActions(actions);
   libc.symbols.initAttributes(attributes);
   try {
-    if (closed !== undefined) must(libc.symbols.addClose(actions, closed));
     for (const [index, fd] of descriptors.entries()) {
       // Put in their places one after the other: none may lie where another one is to come.
       const copy = duplicateDescriptor(fd, descriptors.length);
       copies.push(copy);
       must(libc.symbols.addDescriptor(actions, copy, index));
     }
+    const { addCloseFrom, addClose } = libc.symbols;
+    // Those of others that are spawned at the same time, too, where the C library can.
+    if (addCloseFrom) must(addCloseFrom(actions, descriptors.length));
+    else if (asked !== undefined) must(addClose(actions, asked));
     must(libc.symbols.addFolder(actions, textOf(cwd)));
     const ids = account ? RESET_IDS : 0;
     must(libc.symbols.setFlags(attributes, SET_SIGNALS_DEFAULT | SET_SIGNAL_MASK | ids));

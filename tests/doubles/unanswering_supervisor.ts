@@ -1,5 +1,5 @@
 /**
- * Spawns a process behind a wall, and never answers the kernel's question about its exec: what a
+ * Spawns two processes behind walls, and never answers the kernel's questions about their execs: what a
  * supervisor looks like that is killed at that moment. Says "asked" when it is asked.
  */
 import { waitForAny } from "../../lib/os/poll.ts";
@@ -19,27 +19,29 @@ const facts = {
 };
 Deno.writeTextFileSync(facts.forbidden, "");
 const wall: Wall = workerWall(makeConfig({ unveil: [] }), facts);
-const thread = new Worker(new URL("../../lib/supervisor/spawner_thread.ts", import.meta.url), {
-  type: "module",
-});
-thread.onmessage = async ({ data }: MessageEvent<FromSpawner>) => {
-  if (data.type !== "confined") return say(JSON.stringify(data));
-  const fd = data.questions!;
-  while (true) {
-    const [ready] = await waitForAny([fd], 1_000);
-    if (ready === undefined) continue;
-    const question = takeQuestion(fd);
-    if (question === undefined || question === "closed") continue;
-    if (question.number === numberOf("clone", arch)) answerQuestion(fd, question.id, "continue");
-    else say("asked");
-  }
-};
-thread.postMessage(
-  {
-    wall,
-    program: {
-      ...{ program: Deno.execPath(), args: ["--version"], env: {}, cwd: "/" },
-      ...{ descriptors: [0, 1, 2], account: undefined },
-    },
-  } satisfies Spawn,
-);
+for (let count = 0; count < 2; count++) {
+  const thread = new Worker(new URL("../../lib/supervisor/spawner_thread.ts", import.meta.url), {
+    type: "module",
+  });
+  thread.onmessage = async ({ data }: MessageEvent<FromSpawner>) => {
+    if (data.type !== "confined") return say(JSON.stringify(data));
+    const fd = data.questions!;
+    while (true) {
+      const [ready] = await waitForAny([fd], 1_000);
+      if (ready === undefined) continue;
+      const question = takeQuestion(fd);
+      if (question === undefined || question === "closed") continue;
+      if (question.number === numberOf("clone", arch)) answerQuestion(fd, question.id, "continue");
+      else say("asked");
+    }
+  };
+  thread.postMessage(
+    {
+      wall,
+      program: {
+        ...{ program: Deno.execPath(), args: ["--version"], env: {}, cwd: "/" },
+        ...{ descriptors: [0, 1, 2], account: undefined },
+      },
+    } satisfies Spawn,
+  );
+}

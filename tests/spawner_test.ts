@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { DEFAULT_OUTPUT_LIMITS } from "../lib/base/output_limits.ts";
 import { closeDescriptor } from "../lib/os/descriptor.ts";
 
+import { readProc } from "../lib/os/file.ts";
 import { makePipe, readSome } from "../lib/os/pipe.ts";
 import { waitForAny } from "../lib/os/poll.ts";
 import { receiveBytes, sendBytes, socketPair } from "../lib/os/socket.ts";
@@ -15,6 +16,7 @@ import { until } from "./harness/wait.ts";
 
 // Libraries that are loaded when they are first used would look like leaks of a test.
 await spawn("/bin/true").event("exited");
+workerThreads();
 
 /** A program that was spawned, with what was told of it. */
 interface Spawned {
@@ -49,9 +51,8 @@ function spawn(program: string, ...args: string[]): Spawned {
 /** Threads of this process that the runtime has for Web Workers. */
 function workerThreads(): string[] {
   const tasks = [...Deno.readDirSync("/proc/self/task")].map(({ name }) => name);
-  return tasks.filter((task) =>
-    Deno.readTextFileSync(`/proc/self/task/${task}/comm`).startsWith("worker-")
-  );
+  // One may end meanwhile, such as another test file's.
+  return tasks.filter((task) => readProc(`self/task/${task}/comm`, 64)?.startsWith("worker-"));
 }
 
 Deno.test("a spawner's thread ends when its child is up, and the child's end is told all the same", async () => {

@@ -440,21 +440,27 @@ Deno.test("decision: a worker whose successor does not start goes on, and the tr
   assertEquals(world.eventsOf("worker_lost"), []);
 });
 
-Deno.test("decision: a reload while a recycled worker drains waits for both, and counts both", async () => {
-  await using world = await FakeWorld.start({
-    config: { reload: RELOAD, recycle: { maxAgeMs: 20_000 } },
-  });
+/** Has a worker that is recycled, and the one that takes its place, hold what they have. */
+async function holdBoth(world: FakeWorld) {
   const [first] = world.living();
   first!.hold();
   await world.waitFor("worker_recycled");
   const [second] = world.living().filter(({ accepting }) => accepting);
   second!.hold();
+  return [first!, second!] as const;
+}
+
+Deno.test("decision: a reload while a recycled worker drains waits for both, and counts both", async () => {
+  await using world = await FakeWorld.start({
+    config: { reload: RELOAD, recycle: { maxAgeMs: 20_000 } },
+  });
+  const [first, second] = await holdBoth(world);
   world.configure({ recycle: {} });
   assertEquals((await world.reload()).outcome, "done");
-  first!.release();
+  first.release();
   await world.time.pass(1_000);
   assertEquals(world.eventsOf("generation_ended"), []);
-  second!.release();
+  second.release();
   const { answered, cut, outcome } = await world.waitFor("generation_ended");
   assertEquals([answered, cut, outcome], [2, 0, "drained"]);
 });
@@ -489,18 +495,14 @@ Deno.test("decision: a second order to stop cuts those too that another one has 
   await using world = await FakeWorld.start({
     config: { reload: RELOAD, recycle: { maxAgeMs: 20_000 } },
   });
-  const [first] = world.living();
-  first!.hold();
-  await world.waitFor("worker_recycled");
-  const [second] = world.living().filter(({ accepting }) => accepting);
-  second!.hold();
+  const [first, second] = await holdBoth(world);
   void world.supervisor.stop();
   await world.time.pass(1_000);
-  assertEquals([first!.alive, second!.alive], [true, true]);
+  assertEquals([first.alive, second.alive], [true, true]);
   const { nowMs } = world.time;
   world.supervisor.cut();
   await world.stop(0);
-  assertEquals([first!.killedAtMs, second!.killedAtMs], [nowMs, nowMs]);
+  assertEquals([first.killedAtMs, second.killedAtMs], [nowMs, nowMs]);
 });
 
 Deno.test("decision: a stop while a worker is recycled ends all, with nothing lost", async () => {

@@ -1,6 +1,6 @@
 /** The supervisor's own program is replaced while it serves: in its place, and with nothing lost. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { Held, HOLDING_APP } from "./harness/held.ts";
+import { Held, HOLDING_APP, STAYING_APP } from "./harness/held.ts";
 import { Wire } from "./harness/http.ts";
 import { GATE, GATE_FILES, GATE_UNVEIL, untilWorkers } from "./harness/life.ts";
 import { freePort } from "./harness/ports.ts";
@@ -177,10 +177,6 @@ Deno.test("an upgrade whose start fails leaves the old processes serving on ever
   assertEquals([after.state, after.listeners.length], ["serving", 2]);
   assert(after.metrics?.process, server.log);
 });
-
-/** Never leaves by itself: the drain waits for it, to its deadline. */
-const STAYING_APP =
-  `${HOLDING_APP}\nexport const close = () => new Promise(() => {});\nsetInterval(() => {}, 1000);`;
 
 Deno.test("an old process that does not leave after an upgrade is shown, and killed at the deadline", async () => {
   await using server = await Server.start({

@@ -67,7 +67,7 @@ export function formatStatus(status: Status): string {
       process?.accepted ?? "",
       process?.answered ?? "",
       process?.denied ?? "",
-      process ? `${Math.round(process.memoryBytes / 2 ** 20)} MiB` : "",
+      process ? formatMemory(process.memoryBytes) : "",
       process?.descriptors || "",
     ]);
   if (status.logger) add("logger", status.logger.process);
@@ -76,7 +76,7 @@ export function formatStatus(status: Status): string {
     rows.push([
       ...[`${role} (former)`, pid, "", endsInMs === null ? "serving" : "draining", ""],
       ...["", "", "", "", "", "", denied],
-      ...[`${Math.round(memoryBytes / 2 ** 20)} MiB`, descriptors || ""],
+      ...[formatMemory(memoryBytes), descriptors || ""],
     ]);
   }
   for (const generation of status.generations) {
@@ -108,6 +108,10 @@ export function formatStatus(status: Status): string {
     "",
     formatTable(HEAD, rows),
   ].join("\n");
+}
+
+function formatMemory(bytes: number): string {
+  return `${Math.round(bytes / 2 ** 20)} MiB`;
 }
 
 /** Names the link by which the config was given: it may lead to another release by now. */

@@ -7,7 +7,7 @@ import { HoldfastError } from "../base/error.ts";
 import type { AppPlace, Config, Project } from "../config/config.ts";
 import { parseConfig, readConfig } from "../config/load.ts";
 import { covers, foldersAbove } from "../config/paths.ts";
-import { readProject } from "../config/project.ts";
+import { projectsOf } from "../config/project.ts";
 import { PROJECT_FILES, SETTINGS_FILES } from "../config/project_files.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import { IMAGE_FOLDERS } from "../supervisor/image.ts";
@@ -63,10 +63,14 @@ export async function collect(options: CollectOptions): Promise<Collection> {
   const { text } = await readConfig(config.file);
   const { values } = parseConfig(text, config.file);
   const entries: Entry[] = [];
-  for (const { name, app } of [{ name: undefined, app: config.app }, ...config.helpers]) {
+  const projects = projectsOf(config);
+  const apps = [{ name: undefined, app: config.app }, ...config.helpers];
+  for (const [index, { name, app }] of apps.entries()) {
     const what = name === undefined ? "the app's modules" : `the modules of the helper ${name}`;
-    const graph = await loadGraph({ what, place: app, program: denoProgram() });
-    entries.push({ name, place: app, project: readProject(app), graph });
+    const project = projects[index]!;
+    const { lockfile } = project;
+    const graph = await loadGraph({ what, place: app, lockfile, program: denoProgram() });
+    entries.push({ name, place: app, project, graph });
   }
   const spelled = [values, ...Object.values(values.helpers)].flatMap(({ unveil }) =>
     Object.entries(unveil)

@@ -92,9 +92,13 @@ export function readProject({ project }: AppPlace): Project {
   };
 }
 
+/** Reads the projects of a config: that of the app, then that of each helper. */
+export function projectsOf({ app, helpers }: Config): Project[] {
+  return [app, ...helpers.map(({ app }) => app)].map(readProject);
+}
+
 /** The further files and folders that decide which code of a config runs. */
-export function settingsOf(config: Config): string[] {
-  const projects = [config, ...config.helpers].map(({ app }) => readProject(app));
+export function settingsOf(projects: readonly Project[]): string[] {
   return [...new Set(projects.flatMap(({ settings, listed }) => [...settings, ...listed]))];
 }
 

@@ -3,7 +3,6 @@ import { pathToFileURL } from "node:url";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import type { AppPlace } from "../config/config.ts";
-import { readProject } from "../config/project.ts";
 import { runProgram } from "./deno.ts";
 
 const GraphModule = z.object({
@@ -46,6 +45,8 @@ export interface GraphOptions {
   /** Whose graph it is, for the messages. */
   readonly what: string;
   readonly place: AppPlace;
+  /** The lock file of its project, if it has one. */
+  readonly lockfile: string | undefined;
   /** The deno program by a name that may be run: this one's own name may be another, through a link. */
   readonly program: string;
   readonly signal?: AbortSignal | undefined;
@@ -74,10 +75,8 @@ export function filesOf({ modules }: Graph): string[] {
 /** Runs a command of `deno` on the module graph of a place. */
 async function runOnGraph(
   command: readonly string[],
-  { what, place, signal, denoDir, lock, program }: GraphOptions,
+  { what, place: { module, project }, lockfile, signal, denoDir, lock, program }: GraphOptions,
 ): Promise<string> {
-  const { module, project } = place;
-  const { lockfile } = readProject(place);
   const locks = [
     ...lock !== undefined ? [`--lock=${lock}`] : lockfile === undefined ? ["--no-lock"] : [],
     ...lockfile === undefined ? [] : ["--frozen"],

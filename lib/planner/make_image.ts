@@ -10,7 +10,7 @@ import { checkConfig, type CheckFacts } from "../config/check.ts";
 import type { AppPlace, Config } from "../config/config.ts";
 import { ConfigError } from "../config/problem.ts";
 import { DENO_FILES } from "../config/project_files.ts";
-import { readProject, settingsOf } from "../config/project.ts";
+import { projectsOf, settingsOf } from "../config/project.ts";
 import { unlessAbsent } from "../config/real_place.ts";
 import { digestOf, imageFolders, sha256 } from "../protocol/image.ts";
 import { IMAGE_KEY } from "../protocol/module_image.ts";
@@ -66,16 +66,22 @@ export async function makeImage(request: ImageRequest, signal?: AbortSignal): Pr
     })),
   ];
   for (let left = MAX_LOOKS - 1;; left--) {
-    const graphs = await Promise.all(entries.map(async ({ name, what, place }) => {
-      const { lockfile } = readProject(place);
+    const projects = projectsOf(config);
+    const graphs = await Promise.all(entries.map(async ({ name, what, place }, index) => {
+      const { lockfile } = projects[index]!;
       const lock = join(staging, `${name}.lock`);
       if (lockfile !== undefined) await Deno.copyFile(lockfile, lock);
       const program = facts.denoProgram;
-      return await loadGraph({ what, place, signal, lock, denoDir: compiled, program });
+      return await loadGraph({ what, place, lockfile, signal, lock, denoDir: compiled, program });
     }));
     const files = [...new Set(graphs.flatMap(filesOf))];
     const before = stampFiles(files);
-    requireGoodConfig(config, { ...facts, denoDir, modules: files, settings: settingsOf(config) });
+    requireGoodConfig(config, {
+      ...facts,
+      denoDir,
+      modules: files,
+      settings: settingsOf(projects),
+    });
     const isLast = left === 0;
     const plan = await writeImage(entries, graphs, request).catch((error) => {
       // A file that was written while it was compiled is compiled again.

@@ -2,7 +2,7 @@
  * Bundles Holdfast's own programs, prints them, and keeps them for the next start:
  * `make_programs.ts HOLDFAST FOLDER KEPT`.
  */
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { bundleAll } from "./bundle.ts";
 import { digestSources, ENTRIES } from "./programs.ts";
 
@@ -34,7 +34,6 @@ const stop = new AbortController();
 const { signal } = stop;
 // What it has begun is ended and removed too.
 Deno.addSignalListener("SIGTERM", () => stop.abort());
-const before = digestSources(holdfast);
 const names = Object.keys(ENTRIES);
 let text: string;
 try {
@@ -46,7 +45,7 @@ try {
 }
 try {
   // Sources that changed meanwhile are not those that the name of the file stands for.
-  if (digestSources(holdfast) === before && kept.endsWith(`/${before}.json`)) {
+  if (basename(kept) === `${digestSources(holdfast)}.json`) {
     Deno.mkdirSync(dirname(kept), { recursive: true });
     keep(kept, text);
     removeOld(dirname(kept));

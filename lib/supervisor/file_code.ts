@@ -1,5 +1,5 @@
 /** The code of an executable, which lies in files that come with it. */
-import type { AppPlace, Config, Project } from "../config/config.ts";
+import type { Config, Project } from "../config/config.ts";
 import { type Code, fileCode } from "../sandbox/process_code.ts";
 
 /** The local files of the module graphs of a config. */
@@ -12,21 +12,22 @@ export interface Modules {
 /** The code of the processes of a config. */
 export function codeOfFiles(
   { app, helpers }: Config,
-  { modules, projectOf, ...place }: {
+  { modules, projects: [own, ...others], ...place }: {
     readonly denoDir: string;
     readonly caches: readonly string[];
     readonly modules: Modules;
-    readonly projectOf: (app: AppPlace) => Project;
+    /** Of the app, then of each helper. */
+    readonly projects: readonly Project[];
   },
 ): Code {
   return {
     folder: undefined,
     processes: {
-      worker: fileCode(app, projectOf(app), { ...place, modules: modules.app }),
+      worker: fileCode(app, own!, { ...place, modules: modules.app }),
       ...Object.fromEntries(
-        helpers.map(({ name, app }) => [
+        helpers.map(({ name, app }, index) => [
           `helper ${name}`,
-          fileCode(app, projectOf(app), { ...place, modules: modules.helpers[name]! }),
+          fileCode(app, others[index]!, { ...place, modules: modules.helpers[name]! }),
         ]),
       ),
     },

@@ -84,8 +84,9 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
         ...runtime !== undefined && { runtime },
       });
       const caches = interpreter ? findCaches(denoDir) : [];
-      const projectOf = () => ({ lockfile: undefined, settings: [], listed: [] });
-      return Promise.resolve(codeOfFiles(config, { denoDir, caches, modules, projectOf }));
+      const nothing = { lockfile: undefined, settings: [], listed: [] };
+      const projects = [config, ...config.helpers].map(() => nothing);
+      return Promise.resolve(codeOfFiles(config, { denoDir, caches, modules, projects }));
     },
     makeFolders: (config) =>
       makeFolders(config, async (path, options) => {

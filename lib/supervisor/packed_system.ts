@@ -10,7 +10,7 @@ import { loadConfig, readConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
 import { ConfigError } from "../config/problem.ts";
 import { covers } from "../config/paths.ts";
-import { readProject, settingsOf } from "../config/project.ts";
+import { projectsOf, settingsOf } from "../config/project.ts";
 import { realPlace } from "../config/real_place.ts";
 import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
@@ -89,6 +89,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
       const image = imageOf(config);
       const modules = imageModules(image);
       const denoDir = join(image.folder, IMAGE_FOLDERS.denoDir);
+      const projects = projectsOf(config);
       requireGoodConfig(config, {
         ...{ denoDir, denoProgram: denoProgram() },
         holdfast: holdfastOf(config),
@@ -99,13 +100,12 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
           place.executable,
           place.override,
         ],
-        settings: settingsOf(config),
+        settings: settingsOf(projects),
         ...runtime !== undefined && { runtime },
       });
       return Promise.resolve(
         codeOfFiles(config, {
-          ...{ denoDir, caches: findCaches(denoDir), modules },
-          projectOf: readProject,
+          ...{ denoDir, caches: findCaches(denoDir), modules, projects },
         }),
       );
     },

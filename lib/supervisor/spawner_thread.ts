@@ -21,8 +21,8 @@ const thread = self as unknown as {
 
 // Order matters. Both layers bind the calling thread alone, and what it forks inherits them: so
 // every call of this function must be made here, synchronously, before anything is spawned. The
-// program comes last, since it refuses some of the calls before it.
-// Gives what the questions come by.
+// program comes last, since it refuses some of the calls before it. What the questions come by is
+// returned; nothing if it failed.
 function confine(wall: Wall | undefined): { questions: number | undefined } | undefined {
   let hint = 'Set "wall": "deno" to accept Deno\'s permissions alone';
   try {

@@ -11,9 +11,8 @@ import type { Parts } from "./parts.ts";
 import type { ServiceState } from "./service_manager.ts";
 
 /** Describes a supervisor with all that it runs. */
-export function describeSupervisor(
-  { startedMs, operations, generations, listeners, services, history, ...parts }: Parts,
-): Status {
+export function describeSupervisor(parts: Parts): Status {
+  const { file, startedMs, operations, generations, listeners, services, history } = parts;
   const { incumbent } = generations;
   return {
     pid: Deno.pid,
@@ -22,8 +21,8 @@ export function describeSupervisor(
     descriptors: countDescriptors(Deno.pid),
     holdfast: VERSION,
     deno: Deno.version.deno,
-    config: incumbent?.config.file ?? parts.file,
-    named: parts.file,
+    config: incumbent?.config.file ?? file,
+    named: file,
     ageMs: Math.round(performance.now() - startedMs),
     listeners: listeners.app.map(({ text }) => text),
     waiting: parts.waiting,

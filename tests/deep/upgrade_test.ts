@@ -8,7 +8,7 @@ import {
   processesIn,
   readStatus,
 } from "../harness/process.ts";
-import { HOLDING_APP } from "../harness/held.ts";
+import { HOLDING_APP, STAYING_APP } from "../harness/held.ts";
 import { Wire } from "../harness/http.ts";
 import { Project, REPOSITORY } from "../harness/project.ts";
 import { Server } from "../harness/server.ts";
@@ -135,10 +135,6 @@ Deno.test("with a helper, a logger and metrics an old worker stays ready for bal
   });
   assertEquals((await server.hangUp()).event, "reload_done");
 });
-
-/** Never leaves by itself. */
-const STAYING_APP =
-  `${HOLDING_APP}\nexport const close = () => new Promise(() => {});\nsetInterval(() => {}, 1000);`;
 
 Deno.test("a deadline that runs goes on over an upgrade", async () => {
   await using server = await Server.start({

@@ -25,6 +25,10 @@ export default {
 };
 `;
 
+/** The same, which never leaves by itself: a drain waits for it to its deadline. */
+export const STAYING_APP =
+  `${HOLDING_APP}\nexport const close = () => new Promise(() => {});\nsetInterval(() => {}, 1000);`;
+
 /** A request to {@link HOLDING_APP} that its worker has begun to answer. */
 export class Held implements Disposable {
   readonly #wire: Wire;

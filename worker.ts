@@ -8,4 +8,5 @@ import { installImage } from "./lib/child/module_image.ts";
 import { runWorker } from "./lib/worker/run.ts";
 
 installImage();
-await runWorker({ version: PROTOCOL_VERSION, load: () => import("holdfast:app") });
+// Not awaited: the runtime tells when nothing goes on only after its first module has ended.
+void runWorker({ version: PROTOCOL_VERSION, load: () => import("holdfast:app") });

@@ -62,6 +62,8 @@ export interface LifeOptions {
   equip(equipment: Equipment): Service;
   /** Judges what the process was given; the default is {@link findGrantFaults}. */
   readonly judge?: (grants: Grants) => string[];
+  /** Called before anything of the app is loaded. */
+  readonly prepare?: (grants: Grants) => void;
 }
 
 /** Runs until it has drained, and exits. */
@@ -88,7 +90,7 @@ async function live(
   channel: Channel,
   handOvers: HandOvers,
   signals: AppSignals,
-  { equip, judge = findGrantFaults }: LifeOptions,
+  { equip, judge = findGrantFaults, prepare }: LifeOptions,
 ): Promise<void> {
   const configure = await channel.next("configure");
   const faults = judge(configure.grants);
@@ -103,6 +105,7 @@ async function live(
   channel.send({ type: "received", listeners: listeners.length });
 
   await channel.next("load");
+  prepare?.(configure.grants);
   await service.load();
   channel.send({ type: "ready" });
 

@@ -44,11 +44,12 @@ export function workerArguments(
     "--no-prompt",
     "--cached-only",
     ...flags,
-    grant("read", read),
+    // What is not listed is not there, as with unveil: packages look for files that they can do without.
+    ...read.length > 0 ? [`--allow-read=${joined(read)}`] : [],
+    "--ignore-read",
     grant("write", write),
     grant("net", net),
-    // What is not listed does not exist for the app, as with unveil: npm packages that only look
-    // for a variable go on instead of failing.
+    // The same for variables.
     ...env.length > 0 ? [`--allow-env=${env.join(",")}`] : [],
     "--ignore-env",
     "--deny-run",

@@ -4,6 +4,9 @@ import type { Fetcher } from "./app.ts";
 import type { DrainReason } from "../child/life.ts";
 import type { RoleConfig } from "../protocol/to_worker.ts";
 
+/** The realm's own: an app may put another class in its place. */
+const { Response } = globalThis;
+
 type Settings = NonNullable<Extract<RoleConfig, { role: "worker" }>["readiness"]>;
 
 /** `https://` and at least one character of a host. */

@@ -90,11 +90,11 @@ shared(
     for (const path of forbidden) {
       const text = JSON.stringify(path);
       const ways = {
-        [read(path)]: "NotCapable",
-        [`return await Deno.stat(${text})`]: "NotCapable",
-        [`return [...Deno.readDirSync(${text})]`]: "NotCapable",
-        [`return (await import("node:fs")).readFileSync(${text}, "utf8")`]: "NotCapable",
-        [`return await (await fetch("file://" + ${text})).text()`]: "NotCapable",
+        [read(path)]: "NotFound",
+        [`return await Deno.stat(${text})`]: "NotFound",
+        [`return [...Deno.readDirSync(${text})]`]: "NotFound",
+        [`return (await import("node:fs")).readFileSync(${text}, "utf8")`]: "Error",
+        [`return await (await fetch("file://" + ${text})).text()`]: "TypeError",
       };
       for (const [code, name] of Object.entries(ways)) {
         assertEquals(await denial(server, code), name, code);

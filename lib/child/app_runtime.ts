@@ -6,7 +6,7 @@ import { installFacts } from "./system_facts.ts";
 
 /** Changes it, before anything of the app is loaded. None of it grants anything. */
 export function prepareRuntime(grants: Grants): void {
-  installFacts([]);
+  installFacts(grants.sys ?? []);
   installEnvironment(grants.env);
   new Refusals(grants.read).install();
   // They would write below DENO_DIR, which nobody may: packages go on without them.

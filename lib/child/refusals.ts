@@ -21,13 +21,15 @@ export const REPLACED_READERS = {
   "fs/promises": [...NODE_READERS],
 } as const;
 
+/** What the runtime says of a path that it hides. */
+const HIDDEN = "No such file or directory (os error 2)";
+const HIDDEN_HINT = '. Holdfast: the path is not unveiled; add it to "unveil" in the config';
+
 type Method = (this: unknown, ...all: unknown[]) => unknown;
 
 /** The config's line for what the runtime says that it requires. */
 export function lineFor(message: string): string | undefined {
-  const [, kind, , what = ""] = /Requires (\w+) access(?: to (?:"([^"]*)"))?/.exec(message)
-    ? /Requires (\w+) access( to "?([^",]*)"?)?/.exec(message)!
-    : [];
+  const [, kind, what = ""] = /Requires (\w+) access(?: to "(.*?)"(?:,|$))?/.exec(message) ?? [];
   const quoted = JSON.stringify(what);
   switch (kind) {
     case "read":
@@ -58,6 +60,7 @@ export class Refusals {
   /** Explains them from here on. */
   install(): void {
     this.#explainNotCapable();
+    explainNotFound();
     for (const name of DENO_READERS) {
       this.#wrap(Deno, name);
       this.#wrap(Deno, `${name}Sync`);
@@ -131,7 +134,8 @@ export class Refusals {
     const place = absent ? this.#hidden(path) : undefined;
     if (place === undefined) return error;
     const failure = error as Error;
-    if (failure.message.includes("Holdfast")) return error;
+    if (failure.message.includes("Holdfast: /")) return error;
+    failure.message = failure.message.replace(HIDDEN_HINT, "");
     const line = `add "unveil": { ${JSON.stringify(place)}: "r" } to the config`;
     failure.message +=
       `. Holdfast: ${place} is not unveiled, so it is not there for the app; ${line}`;
@@ -161,6 +165,23 @@ export class Refusals {
     this.#reported.add(text);
     report(`Refused: ${text}${placeOf(stack)}`);
   }
+}
+
+/**
+ * The runtime names the path of what is not there, and not of what it hides: whoever opens that in another
+ * way than by the functions above is told so.
+ */
+function explainNotFound(): void {
+  Object.defineProperty(Deno.errors.NotFound.prototype, "name", {
+    configurable: true,
+    get: () => "NotFound",
+    set(this: Error, value: string) {
+      Object.defineProperty(this, "name", { value, writable: true, configurable: true });
+      if (this.message !== HIDDEN) return;
+      this.message += HIDDEN_HINT;
+      Error.captureStackTrace(this);
+    },
+  });
 }
 
 /** Where in the code of the app, or of a package, it was. */

@@ -37,7 +37,6 @@ const DENO_FACTS: Record<string, Functions> = {
   },
   uid: { uid: () => NOBODY },
   gid: { gid: () => NOBODY },
-  // There is no permission of this name to be granted.
   umask: { umask: () => UMASK },
 };
 
@@ -67,8 +66,11 @@ const OS_FACTS: Record<string, Functions> = {
 
 /** What `process` says. */
 const PROCESS_FACTS: Record<string, Functions> = {
-  uid: { getuid: () => NOBODY, geteuid: () => NOBODY },
-  gid: { getgid: () => NOBODY, getegid: () => NOBODY, getgroups: () => [] },
+  uid: { getuid: () => NOBODY },
+  gid: { getgid: () => NOBODY },
+  geteuid: { geteuid: () => Deno.uid() },
+  getegid: { getegid: () => Deno.gid() },
+  getgroups: { getgroups: () => [] },
   umask: { umask: () => UMASK },
   systemMemoryInfo: {
     availableMemory: () => MEMORY_BYTES / 2,

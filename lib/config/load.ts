@@ -93,17 +93,31 @@ export async function resolveConfig(
   const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
   const account = accept([blamed], found);
   const helpers: HelperConfig[] = [];
-  for (const [name, { module, memoryBytes, unveil, ...facts }] of Object.entries(values.helpers)) {
+  for (
+    const [name, { module, memoryBytes, unveil, env, ...facts }] of Object.entries(values.helpers)
+  ) {
     const key = ["helpers", name];
     const place = accept([...key, "module"], await placeApp(resolve(folder, module)));
     const placed = await placeUnveils([...key, "unveil"], unveil);
     if (place === undefined) continue;
     const limits = { ...values.limits, ...memoryBytes !== undefined && { memoryBytes } };
-    helpers.push({ name, ...facts, app: place, unveil: placed, limits, account });
+    const envOf = { env: env.names, envValues: env.values };
+    helpers.push({ name, ...facts, ...envOf, app: place, unveil: placed, limits, account });
   }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
 
-  const { env, net, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
+  const {
+    env: { names: env, values: envValues },
+    sys,
+    net,
+    engine,
+    reload,
+    recycle,
+    watchdog,
+    wall,
+    limits,
+    onViolation,
+  } = values;
   const runtime = resolve(folder, values.runtime);
   const log = {
     ...values.log,
@@ -116,9 +130,11 @@ export async function resolveConfig(
     user: positionOf(["user"]),
   };
   return deepFreeze({
-    ...{ file: real, named, folder, app, listen, unveil, helpers, env, net, engine, wall },
+    ...{ file: real, named, folder, app, listen, unveil, helpers, env, envValues, sys },
+    ...{ net, engine, wall },
     ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
     ...values.readiness !== undefined && { readiness: values.readiness },
+    ...values.envFile !== undefined && { envFile: resolve(folder, values.envFile) },
     ...metrics && { metrics },
     ...values.traces && { traces: values.traces },
     ...{ log, account, runtime, at },

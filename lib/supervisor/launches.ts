@@ -11,6 +11,7 @@ import {
   workerGrants,
   workerProgram,
 } from "../sandbox/worker_command.ts";
+import { envFileValues, readEnvFile } from "./env_file.ts";
 import type { GenerationCode } from "./generation_code.ts";
 import { imagesIn } from "./image_store.ts";
 import type { SlotSpawning } from "./generation_slots.ts";
@@ -118,6 +119,7 @@ export class Launches {
     own?: GenerationCode,
   ): Promise<SlotSpawning> {
     const { spawner: program } = await this.programsOf(config);
+    await readEnvFile(config);
     const request = async (): Promise<SpawnRequest> => {
       const code = (await own?.get())?.processes[planned.who] ?? ownCode();
       return this.#requestOf(config, planned, code, generation);
@@ -165,13 +167,15 @@ export class Launches {
   }
 
   #spawnRequest(
-    { log }: Config,
+    config: Config,
     { program, args, env, input }: Command,
     { who, compartment, bundle }: Planned,
     { image, packagesFrom, denoDir }: ProcessCode,
     generation: number,
   ): Omit<SpawnRequest, "wall"> {
+    const { log } = config;
     const { account, app }: Compartment = compartment;
+    const environment = { ...this.#environment, ...envFileValues(config) };
     // What is Holdfast's own imports no module of the app's project.
     const imports = who !== "logger" && who !== "metrics";
     const read = () => {
@@ -184,7 +188,7 @@ export class Launches {
     return {
       ...{ program, args },
       env: {
-        ...workerEnvironment(compartment, this.#environment, denoDir, generation),
+        ...workerEnvironment(compartment, environment, denoDir, generation),
         // The project's own is in the image, as far as it counts.
         ...image !== undefined && { DENO_NO_PACKAGE_JSON: "1" },
         ...env,

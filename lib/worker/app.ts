@@ -77,7 +77,7 @@ function withoutInterop(exported: unknown): unknown {
 /** What a module without a handler is told. */
 export function noHandler(module: Record<string, unknown>): TypeError {
   return new TypeError(
-    module.default === undefined
+    !Object.hasOwn(module, "default")
       ? "The app's module exports no handler and has started no server; export a Hono app or " +
         "{ fetch(request, info) { ... } } as default, or start one with Deno.serve or node:http"
       : "The app's default export has no fetch(request, info); export a Hono app or " +

@@ -11,7 +11,7 @@ import type { ProcessCode } from "./process_code.ts";
 import type { Walled } from "./wall.ts";
 
 /** What a worker is granted, as lists for Deno's flags. */
-export function workerGrants(config: Compartment): Required<Grants> {
+export function workerGrants(config: Compartment): Grants & { sys: string[] } {
   const paths = (rights: RegExp) =>
     config.unveil.filter((unveil) => rights.test(unveil.rights)).map((unveil) => unveil.path);
   return {

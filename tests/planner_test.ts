@@ -1,8 +1,7 @@
 /** What a planner may do: a program in its place tries, by itself and by a deno program without limits. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { loadConfig } from "../lib/config/load.ts";
-import type { Config } from "../lib/config/config.ts";
+import { readConfigText } from "../lib/config/runtime_place.ts";
 import { closeAllOnExec } from "../lib/os/descriptor.ts";
 import { runPlanner } from "../lib/supervisor/run_planner.ts";
 import { realSystem } from "../lib/supervisor/system.ts";
@@ -11,13 +10,14 @@ import { Project } from "./harness/project.ts";
 import { until } from "./harness/wait.ts";
 
 /** Plans with another program in the planner's place. */
-async function planWith(project: Project, config: Config, program: string): Promise<unknown> {
+async function planWith(project: Project, program: string): Promise<unknown> {
   closeAllOnExec();
   await Deno.mkdir(project.path(".holdfast"), { recursive: true });
   const lockFile = project.path(".holdfast/lock");
   await Deno.writeTextFile(lockFile, "");
   return await runPlanner({
-    ...{ system: realSystem, config, program, spawner: undefined, lockFile },
+    ...{ system: realSystem, program, spawner: undefined, lockFile },
+    read: await readConfigText(project.configFile),
     images: project.path(".holdfast/images"),
     runtime: project.path(".holdfast"),
     environment: { ...Deno.env.toObject(), PLANNER_SECRET: "secret" },
@@ -54,12 +54,11 @@ async function report() {
 // Libraries that are loaded when they are first used would look like leaks of a test.
 {
   await using project = await Project.create();
-  await planWith(project, await loadConfig(project.configFile), "Deno.exit(1)");
+  await planWith(project, "Deno.exit(1)");
 }
 
 Deno.test("a planner reads the project, and writes, dials, runs and signals nothing else, whatever Deno lets it", async () => {
   await using project = await Project.create();
-  const config = await loadConfig(project.configFile);
   using server = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = server.addr;
   const canary = new Deno.Command(Deno.execPath(), {
@@ -68,7 +67,7 @@ Deno.test("a planner reads the project, and writes, dials, runs and signals noth
   }).spawn();
   const text = JSON.stringify;
   const program = `${REPORTING}
-    await attempt("read the project", () => Deno.readTextFile(request.config.app.module).then(() => "done"));
+    await attempt("read the project", () => Deno.readTextFile(request.planning.text.file).then(() => "done"));
     await attempt("write the project", () => Deno.writeTextFile(${
     text(project.path("planted.ts"))
   }, ""));
@@ -89,7 +88,7 @@ Deno.test("a planner reads the project, and writes, dials, runs and signals noth
     await beyond("see by deno", "console.log(Deno.env.get('PLANNER_SECRET') ?? 'nothing')");
     await report();
   `;
-  const found = await planWith(project, config, program);
+  const found = await planWith(project, program);
   canary.kill("SIGKILL");
   await canary.status;
   assertEquals(JSON.parse((found as Error).message), {
@@ -109,7 +108,6 @@ Deno.test("a planner reads the project, and writes, dials, runs and signals noth
 
 Deno.test("what a planner has started ends with it", async () => {
   await using project = await Project.create();
-  const config = await loadConfig(project.configFile);
   const program = `${REPORTING}
     const child = new Deno.Command(Deno.execPath(), {
       args: ["eval", "setInterval(() => {}, 1000)"],
@@ -119,7 +117,7 @@ Deno.test("what a planner has started ends with it", async () => {
     await report();
     Deno.exit(0);
   `;
-  const { message } = await planWith(project, config, program) as Error;
+  const { message } = await planWith(project, program) as Error;
   const { pid } = JSON.parse(message);
   await until("it to end", () => !isAlive(pid));
 });
@@ -146,17 +144,16 @@ const ANSWERS: Record<string, string> = {
   "an image that is not there": JSON.stringify({
     plan: { digest: HEX, processes: [{ packages: "", layout: "cache", project: "" }] },
   }),
-  "too much": JSON.stringify({ missing: "x".repeat(300_000), variables: [] }),
+  "too much": JSON.stringify({ missing: "x".repeat(5_000_000), variables: [] }),
 };
 
 for (const [what, answer] of Object.entries(ANSWERS)) {
   Deno.test(`a planner that answers ${what} is not believed`, async () => {
     await using project = await Project.create();
-    const config = await loadConfig(project.configFile);
     const program = `${REPORTING}
       await Deno.writeTextFile(request.staging + "/answer.json", ${JSON.stringify(answer)});
     `;
-    const found = await planWith(project, config, program);
+    const found = await planWith(project, program);
     assertEquals(found instanceof Error, true, String(found));
     // Nothing of it stays.
     const left = [...Deno.readDirSync(project.path(".holdfast/images"))].map(({ name }) => name);
@@ -166,8 +163,7 @@ for (const [what, answer] of Object.entries(ANSWERS)) {
 
 Deno.test("a planner that fails says so, and its lines are in the log", async () => {
   await using project = await Project.create();
-  const config = await loadConfig(project.configFile);
-  const found = await planWith(project, config, "throw new Error('no plan')");
+  const found = await planWith(project, "throw new Error('no plan')");
   assertStringIncludes((found as Error).message, "The planner failed: exited with status 1");
   assertEquals([...Deno.readDirSync(join(project.folder, ".holdfast/images"))].length, 2);
 });

@@ -1,16 +1,19 @@
 import { dirname, resolve } from "node:path";
-import { log as eventLog } from "../base/log.ts";
 import { resolveAccount } from "./account.ts";
-import { refusePath, type SystemdText, type TcpText, type UnixText } from "./address.ts";
+import type { SystemdText, TcpText, UnixText } from "./address.ts";
+import { BOUNDS } from "./bounds.ts";
 import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } from "./config.ts";
+import { type RenamedKey, warnOfOldName } from "./old_name.ts";
 import { type Override, parseConfig } from "./parse.ts";
+import { refusePath } from "./path_text.ts";
 import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
+import { freezeConfig } from "./freeze.ts";
 import { findProject } from "./project_files.ts";
-import { type ConfigFile, MAX_WORKERS } from "./schema.ts";
+import { readConfig } from "./read.ts";
+import type { ConfigFile } from "./schema.ts";
 
 export { parseConfig } from "./parse.ts";
 
-const MAX_FILE_BYTES = 1024 * 1024;
 // sockaddr_un has 108 bytes for the path and its NUL.
 const MAX_SOCKET_PATH_BYTES = 107;
 
@@ -25,8 +28,15 @@ const MAX_SOCKET_PATH_BYTES = 107;
  */
 export async function loadConfig(file: string, override?: Override): Promise<Config> {
   const { real, text } = await readConfig(file);
-  const source = { file: real, named: file, folder: dirname(real), text, placeApp };
-  return await resolveConfig(source, override);
+  return await resolveText({ file: real, named: file, folder: dirname(real), text }, override);
+}
+
+/** The same for a text that was read already. */
+export async function resolveText(
+  source: Omit<ConfigSource, "placeApp">,
+  override?: Override,
+): Promise<Config> {
+  return await resolveConfig({ ...source, placeApp }, override);
 }
 
 /** A config's text, and how its paths are resolved. */
@@ -42,6 +52,8 @@ export interface ConfigSource {
   placeApp(module: string): Promise<AppPlace | Refusal>;
   /** The folder in which an unveiled path starts instead; `undefined` leaves the unveil out. */
   unveilFrom?(path: string, rights: string): string | undefined;
+  /** Takes a key that still has an old name; it is logged otherwise. */
+  warn?(key: RenamedKey): void;
 }
 
 /**
@@ -55,13 +67,9 @@ export async function resolveConfig(
   override?: Override,
 ): Promise<Config> {
   const { file: real, named = real, folder, text, placeApp, unveilFrom = () => folder } = source;
+  const { warn = warnOfOldName } = source;
   const { values, positionOf, fileOf, warnings } = parseConfig(text, real, override);
-  for (const { file, at, old, new: key } of warnings) {
-    eventLog.warn("config_key_renamed", {
-      ...{ file, line: at.line, column: at.column, key: old },
-      hint: `Write ${key}; the old name is accepted by this version only`,
-    });
-  }
+  for (const warning of warnings) warn(warning);
   const problems: Problem[] = [];
   /** Returns a value; a refusal becomes a problem of the key at `path`. */
   function accept<T>(path: readonly PropertyKey[], found: T | Refusal): T | undefined {
@@ -115,7 +123,7 @@ export async function resolveConfig(
     runtime: positionOf(["runtime"]),
     user: positionOf(["user"]),
   };
-  return deepFreeze({
+  return freezeConfig({
     ...{ file: real, named, folder, app, listen, unveil, helpers, env, net, engine, wall },
     ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
     ...values.readiness !== undefined && { readiness: values.readiness },
@@ -123,39 +131,6 @@ export async function resolveConfig(
     ...values.traces && { traces: values.traces },
     ...{ log, account, runtime, at },
   });
-}
-
-/**
- * Reads the text of a config file.
- *
- * @throws {ConfigError} if it is not a regular file of UTF-8 text, or too large
- */
-export async function readConfig(file: string): Promise<{ real: string; text: string }> {
-  function refuse(message: string, hint: string, cause?: unknown): never {
-    const problem = { code: "config_unreadable", key: "", message, hint, at: undefined };
-    throw new ConfigError(file, [problem], cause);
-  }
-  try {
-    const real = await Deno.realPath(file);
-    // Asked before the file is opened: opening a FIFO waits for a writer.
-    const { isFile, size } = await Deno.stat(real);
-    if (!isFile) refuse("not a regular file", "pass the path of a config file");
-    if (size > MAX_FILE_BYTES) {
-      refuse(`${size} bytes, the limit is ${MAX_FILE_BYTES}`, "is this the config file?");
-    }
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(real));
-    return { real, text };
-  } catch (error) {
-    // A missing permission flag is not an error of the file.
-    if (error instanceof ConfigError || error instanceof Deno.errors.NotCapable) throw error;
-    if (error instanceof TypeError) refuse("not UTF-8 text", "save it as UTF-8", error);
-    const why = error instanceof Error ? error.message : String(error);
-    refuse(
-      `cannot read it: ${quote(why)}`,
-      "check the path, and that this user may read it",
-      error,
-    );
-  }
 }
 
 /** Finds the app's module and its project, the folder whose settings Deno will use for it. */
@@ -270,7 +245,7 @@ async function findUser({ user, group }: ConfigFile): Promise<Account | Refusal 
 }
 
 function countWorkers(workers: ConfigFile["workers"]): number {
-  return workers === "auto" ? Math.min(navigator.hardwareConcurrency, MAX_WORKERS) : workers;
+  return workers === "auto" ? Math.min(navigator.hardwareConcurrency, BOUNDS.workers[1]) : workers;
 }
 
 async function kindOf(path: string): Promise<"file" | "folder" | "missing" | "unknown"> {
@@ -281,10 +256,4 @@ async function kindOf(path: string): Promise<"file" | "folder" | "missing" | "un
       error instanceof Deno.errors.NotADirectory;
     return missing ? "missing" : "unknown";
   }
-}
-
-function deepFreeze<T>(value: T): T {
-  if (typeof value !== "object" || value === null) return value;
-  for (const inner of Object.values(value)) deepFreeze(inner);
-  return Object.freeze(value);
 }

@@ -8,6 +8,7 @@ import {
   printParseErrorCode,
 } from "jsonc-parser";
 import { describeIssue } from "./issue.ts";
+import type { RenamedKey } from "./old_name.ts";
 import {
   ConfigError,
   formatKey,
@@ -48,14 +49,6 @@ export interface ParsedConfig {
   readonly fileOf: (path: readonly PropertyKey[]) => string | undefined;
   /** Keys that still have an old name. */
   readonly warnings: readonly RenamedKey[];
-}
-
-/** A renamed key that a file has by its old name, and where. */
-export interface RenamedKey {
-  readonly old: string;
-  readonly new: string;
-  readonly file: string;
-  readonly at: Position;
 }
 
 /**

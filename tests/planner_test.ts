@@ -1,8 +1,11 @@
 /** What a planner may do: a program in its place tries, by itself and by a deno program without limits. */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { readConfigText } from "../lib/config/runtime_place.ts";
 import { closeAllOnExec } from "../lib/os/descriptor.ts";
+import { loadPrograms } from "../lib/planner/programs.ts";
+import { findDenoDir } from "../lib/supervisor/image_store.ts";
+import type { PlannedConfig } from "../lib/supervisor/read_config.ts";
 import { runPlanner } from "../lib/supervisor/run_planner.ts";
 import { realSystem } from "../lib/supervisor/system.ts";
 import { isAlive } from "./harness/process.ts";
@@ -10,7 +13,7 @@ import { Project } from "./harness/project.ts";
 import { until } from "./harness/wait.ts";
 
 /** Plans with another program in the planner's place. */
-async function planWith(project: Project, program: string): Promise<unknown> {
+async function planWith(project: Project, program: string): Promise<PlannedConfig | Error> {
   closeAllOnExec();
   await Deno.mkdir(project.path(".holdfast"), { recursive: true });
   const lockFile = project.path(".holdfast/lock");
@@ -127,23 +130,6 @@ const HEX = "0".repeat(64);
 /** Answers that are no plan. */
 const ANSWERS: Record<string, string> = {
   "no JSON": "{",
-  "a path of its own": JSON.stringify({
-    plan: {
-      digest: HEX,
-      processes: [{ packages: "", layout: "cache", project: "../../../etc" }],
-      reads: ["/etc"],
-    },
-  }),
-  "a digest that is a path": JSON.stringify({ plan: { digest: "../../x", processes: [] } }),
-  "more processes than the config has": JSON.stringify({
-    plan: {
-      digest: HEX,
-      processes: Array.from({ length: 2 }, () => ({ packages: "", layout: "cache", project: "" })),
-    },
-  }),
-  "an image that is not there": JSON.stringify({
-    plan: { digest: HEX, processes: [{ packages: "", layout: "cache", project: "" }] },
-  }),
   "too much": JSON.stringify({ missing: "x".repeat(5_000_000), variables: [] }),
 };
 
@@ -166,4 +152,52 @@ Deno.test("a planner that fails says so, and its lines are in the log", async ()
   const found = await planWith(project, "throw new Error('no plan')");
   assertStringIncludes((found as Error).message, "The planner failed: exited with status 1");
   assertEquals([...Deno.readDirSync(join(project.folder, ".holdfast/images"))].length, 2);
+});
+
+/** Runs the real planner, which a program spoils that comes after it. */
+async function spoiled(project: Project, spoil: string) {
+  const { signal } = new AbortController();
+  const { planner } = await loadPrograms(project.folder, await findDenoDir(), signal);
+  const found = await planWith(
+    project,
+    `globalThis.staging = globalThis[Symbol.for("holdfast.plan")].staging;
+    ${planner!}
+    {
+      const path = globalThis.staging + "/answer.json";
+      const answer = JSON.parse(Deno.readTextFileSync(path));
+      const { config } = answer;
+      ${spoil};
+      Deno.writeTextFileSync(path, JSON.stringify(answer));
+    }`,
+  );
+  if (found instanceof Error) throw found;
+  return found;
+}
+
+Deno.test("a planner's process that lies is not believed, and leaves no image", async (t) => {
+  await using project = await Project.create({ config: { unveil: { "./data/": "rwc" } } });
+  await t.step("one that does not lie is", async () => {
+    const { config, code } = await spoiled(project, "");
+    assertEquals(config.unveil.map(({ path }) => path), [project.path("data")]);
+    await Deno.remove(code.folder!, { recursive: true });
+  });
+  for (
+    const [spoil, what] of [
+      ["config.unveil.push({ ...config.unveil[0], path: '/etc' })", "its app is not what"],
+      ["config.wall = 'deno'", "its wall is not what"],
+      ["config.runtime = '/run/holdfast'", "its place is not what"],
+      ["answer.config = 5", "its config has a fault"],
+      ["answer.plan.processes[0].project = '../../../etc'", "project"],
+      ["answer.plan.reads = ['/etc']", "reads"],
+      ["answer.plan.digest = '../../x'", "digest"],
+      [`answer.plan.digest = "${HEX}"`, HEX],
+      ["answer.plan.processes.push(answer.plan.processes[0])", "of another config"],
+    ] as const
+  ) {
+    await t.step(spoil, async () => {
+      await assertRejects(() => spoiled(project, spoil), Error, what);
+      const left = [...Deno.readDirSync(project.path(".holdfast/images"))].map(({ name }) => name);
+      assertEquals(left.sort(), ["compiled", "packages"]);
+    });
+  }
 });

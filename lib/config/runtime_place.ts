@@ -59,10 +59,8 @@ function parseText(text: string, errors: ParseError[]): unknown {
   }
 }
 
-/** An object, with nothing that another one has lent it. */
 function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null &&
-    Object.getPrototypeOf(value) === Object.prototype;
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /**

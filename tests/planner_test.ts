@@ -190,7 +190,8 @@ Deno.test("a planner's process that lies is not believed, and leaves no image", 
       ["answer.plan.processes[0].project = '../../../etc'", "project"],
       ["answer.plan.reads = ['/etc']", "reads"],
       ["answer.plan.digest = '../../x'", "digest"],
-      [`answer.plan.digest = "${HEX}"`, HEX],
+      [`answer.plan.digest = "${HEX}"`, "is not what was planned"],
+      ["Deno.removeSync(globalThis.staging + '/image', { recursive: true })", "No such file"],
       ["answer.plan.processes.push(answer.plan.processes[0])", "of another config"],
     ] as const
   ) {

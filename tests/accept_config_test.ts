@@ -1,7 +1,7 @@
 /** A planner that was taken over answers a config that grants more than its text says. */
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import type { Config } from "../lib/config/config.ts";
-import { resolveText } from "../lib/config/load.ts";
+import { resolveText } from "../lib/config/resolve.ts";
 import { type ConfigText, readConfigText } from "../lib/config/runtime_place.ts";
 import { acceptConfig } from "../lib/supervisor/accept_config.ts";
 import { requireOutOfReach } from "../lib/supervisor/out_of_reach.ts";

@@ -1,7 +1,8 @@
 /** The whole audit: every attempt in every mode, against every process of a project's real config. */
 import { join } from "node:path";
 import type { Compartment, Config } from "../config/config.ts";
-import { resolveText } from "../config/load.ts";
+import { warnOfOldName } from "../config/old_name.ts";
+import { resolveText } from "../config/resolve.ts";
 import { closeAllOnExec } from "../os/descriptor.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import type { Wall } from "../sandbox/wall.ts";
@@ -83,7 +84,7 @@ export async function audit(options: AuditOptions): Promise<Result[]> {
   const { system = realSystem } = options;
   closeAllOnExec();
   const read = await system.readConfig(options.configFile);
-  const real = "config" in read ? read.config : await resolveText(read);
+  const real = "config" in read ? read.config : await resolveText({ ...read, warn: warnOfOldName });
   const denoDir = await findDenoDir();
   const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_audit_" }));
   // Subjects with an account are to read what they run.

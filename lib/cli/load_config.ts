@@ -1,6 +1,7 @@
 /** The config of a command: what it means is found out in the command's own process. */
 import type { Config } from "../config/config.ts";
-import { resolveText } from "../config/load.ts";
+import { warnOfOldName } from "../config/old_name.ts";
+import { resolveText } from "../config/resolve.ts";
 import type { System } from "../supervisor/system.ts";
 
 /**
@@ -13,5 +14,5 @@ export async function loadConfig(
   system: Pick<System, "readConfig">,
 ): Promise<Config> {
   const read = await system.readConfig(file);
-  return "config" in read ? read.config : await resolveText(read);
+  return "config" in read ? read.config : await resolveText({ ...read, warn: warnOfOldName });
 }

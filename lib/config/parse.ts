@@ -8,7 +8,6 @@ import {
   printParseErrorCode,
 } from "jsonc-parser";
 import { describeIssue } from "./issue.ts";
-import type { RenamedKey } from "./old_name.ts";
 import {
   ConfigError,
   formatKey,
@@ -38,6 +37,14 @@ export interface Override {
 /** A key that an override may not have. */
 export interface RefusedKey extends Refusal {
   readonly key: readonly string[];
+}
+
+/** A renamed key that a file has by its old name, and where. */
+export interface RenamedKey {
+  readonly old: string;
+  readonly new: string;
+  readonly file: string;
+  readonly at: Position;
 }
 
 /** A config file that satisfies the schema. */

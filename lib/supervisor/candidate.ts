@@ -41,6 +41,12 @@ export interface Candidate {
   readonly brought: string;
 }
 
+/** How many processes a generation of a config has; the first one has a worker at least. */
+function countProcesses(config?: Config): number {
+  if (config === undefined) return 1;
+  return config.helpers.reduce((sum, { instances }) => sum + instances, config.workers);
+}
+
 export class Candidates {
   readonly #options: CandidatesOptions;
 
@@ -67,19 +73,26 @@ export class Candidates {
     let metrics: MetricsService | undefined;
     let brought = "";
     try {
+      const { spawner } = await launches.programsOf();
+      const startSpawners = (count: number) => {
+        while (spawners.length < count) spawners.push(system.startSpawner(spawner));
+      };
+      // Their threads start while it is planned; most of the time it is as many as before.
+      startSpawners(countProcesses("config" in what ? what.config : generations.incumbent?.config));
       const { config: meant, code: made } = "code" in what
         ? what
         : await launches.plan(what, await runtime.codeFolder(what));
       const config = table.resolve(meant);
       requireOutOfReach(config, [runtime.folder, config.runtime]);
       extendTimeout(PLAN_DEADLINE_MS + config.reload.readyDeadlineMs);
-      const { holdfast, spawner, ...bundles } = await launches.programsOf(config);
+      const { holdfast, ...bundles } = await launches.programsOf(config);
       brought = holdfast;
       const instances = config.helpers.flatMap((helper) =>
         Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
       );
-      for (let left = config.workers + instances.length; left > 0; left--) {
-        spawners.push(system.startSpawner(spawner));
+      startSpawners(countProcesses(config));
+      for (const spare of spawners.splice(countProcesses(config))) {
+        bestEffort("close the spawner", () => spare.close());
       }
       const again = async () => {
         const known = knownConfig(meant);

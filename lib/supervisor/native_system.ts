@@ -7,10 +7,11 @@ import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
 import type { Config } from "../config/config.ts";
-import { resolveConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
 import { parseConfig } from "../config/parse.ts";
+import { warnOfOldName } from "../config/old_name.ts";
 import { readConfig } from "../config/read.ts";
+import { resolveConfig } from "../config/resolve.ts";
 import {
   DESCRIBE,
   FOLDER_VARIABLE,
@@ -131,6 +132,7 @@ export async function loadNative(
     file: executable,
     folder: state,
     text: config,
+    warn: warnOfOldName,
     // The modules are in the program; what it starts in is where its data is.
     placeApp: () => Promise.resolve({ module: executable, project: state }),
     unveilFrom: (path, rights) => {

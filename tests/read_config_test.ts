@@ -6,7 +6,7 @@ import { runCommand, Server } from "./harness/server.ts";
 /** Config texts that say nowhere, or not without a fault, where the runtime folder is. */
 const FAULTS: Record<string, (good: string) => string> = {
   "a bracket that is missing": (good) => good.slice(0, -1),
-  "a runtime folder that is a number": (good) => good.replace("{", '{"runtime": 5, '),
+  "a runtime folder that is a number": (good) => good.replace(/}$/, ',"runtime":5}'),
 };
 
 Deno.test("a config in which no runtime folder can be found is refused at the start as by check, and nothing is made", async (t) => {
@@ -61,13 +61,13 @@ Deno.test("a second supervisor learns that it is one before it learns that its c
   assertStringIncludes(stderr, "Already running");
 });
 
-Deno.test("a release whose unveiled folder was replaced by a link to the runtime folder is not brought back", async () => {
+Deno.test("a release whose unveiled folder was replaced by a link to the images is not brought back", async () => {
   await using server = await Server.start({ config: { unveil: { "./data/": "rwc" } } });
   const { project } = server;
   await project.configure({ unveil: {} });
   assertEquals((await server.reload()).outcome, "done");
   await Deno.remove(project.path("data"));
-  await Deno.symlink(project.runtime, project.path("data"));
+  await Deno.symlink(`${project.runtime}/images`, project.path("data"));
   const { code, stderr } = await runCommand(project, "rollback");
   assertEquals(code, 1, stderr);
   assertStringIncludes(stderr, `reaches ${project.runtime}`);

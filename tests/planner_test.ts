@@ -174,6 +174,32 @@ async function spoiled(project: Project, spoil: string) {
   return found;
 }
 
+/** Has a deno program without limits put a link in the place of what the planner wrote. */
+function linked(path: string, target = "/elsewhere"): string {
+  const code = `const [at, to] = Deno.args;
+    if (to.startsWith(at.slice(0, 5))) Deno.renameSync(at, to);
+    else Deno.removeSync(at);
+    Deno.symlinkSync(to, at);`;
+  return `{
+    const [at, to] = [${JSON.stringify(path)}, ${JSON.stringify(target)}];
+    const place = to === "/elsewhere" ? globalThis.staging + to : to;
+    const args = ["eval", ${JSON.stringify(code)}, globalThis.staging + at, place];
+    const { success, stderr } = new Deno.Command(Deno.execPath(), { args }).outputSync();
+    if (!success) throw new Error(new TextDecoder().decode(stderr));
+  }`;
+}
+
+Deno.test("an answer that is a link is not followed", async () => {
+  await using project = await Project.create();
+  const program = `${REPORTING}
+    await report();
+    globalThis.staging = request.staging;
+    ${linked("/answer.json", "/etc/passwd")}
+  `;
+  const { message } = await planWith(project, program) as Error;
+  assertEquals(message, "The planner's answer is no file");
+});
+
 Deno.test("a planner's process that lies is not believed, and leaves no image", async (t) => {
   await using project = await Project.create({ config: { unveil: { "./data/": "rwc" } } });
   await t.step("one that does not lie is", async () => {
@@ -192,6 +218,8 @@ Deno.test("a planner's process that lies is not believed, and leaves no image", 
       ["answer.plan.digest = '../../x'", "digest"],
       [`answer.plan.digest = "${HEX}"`, "is not what was planned"],
       ["Deno.removeSync(globalThis.staging + '/image', { recursive: true })", "No such file"],
+      [linked("/image/worker/image.js"), "is not what was planned"],
+      [linked("/image/worker"), "is not what was planned"],
       ["answer.plan.processes.push(answer.plan.processes[0])", "of another config"],
     ] as const
   ) {

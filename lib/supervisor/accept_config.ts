@@ -5,6 +5,7 @@
 import { resolve } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { resolveAccount } from "../config/account.ts";
+import { DEFAULT_LIMITS } from "../config/bounds.ts";
 import type { Account, Compartment, Config, ListenAddress } from "../config/config.ts";
 import { ConfigData } from "../config/config_data.ts";
 import { freezeConfig } from "../config/freeze.ts";
@@ -15,9 +16,9 @@ import type { ConfigText } from "../config/runtime_place.ts";
 type Values = Readonly<Record<string, unknown>>;
 
 /**
- * Checks it and freezes it. What is left to a planner that lies: numbers within their bounds, the engine, and the
- * modules, which are the app's own code. It can add no path, host, variable, address, account or helper,
- * nor take a wall away.
+ * Checks it and freezes it. What is left to a planner that lies: the engine, deadlines, counts and what is
+ * logged, within their bounds, and the modules, which are the app's own code. It can add no path, host,
+ * variable, address, account or helper, nor take a wall or a limit away.
  *
  * @param read the text that the planner was given
  * @throws {HoldfastError} if it is not what the text says
@@ -61,8 +62,8 @@ interface Grants {
 /** By a config. */
 function grantsOf(config: Config): Grants {
   const { file, named, folder, runtime, account } = config;
-  const own = ({ app, unveil, env, net }: Compartment) => ({
-    ...{ module: app.module, env, net },
+  const own = ({ app, unveil, env, net, limits }: Compartment) => ({
+    ...{ module: app.module, env, net, limits: sorted(limits) },
     unveil: unveil.map(({ path, rights }) => [path, rights]),
   });
   const address = (each: ListenAddress) =>
@@ -85,8 +86,10 @@ function grantsOf(config: Config): Grants {
 /** By the text of one. A value of another type than it should have comes to another grant. */
 async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Promise<Grants> {
   const place = (path: unknown) => resolve(folder, String(path));
-  const own = ({ unveil, env = [], net = [] }: Values, module: unknown) => ({
+  const limits = { ...DEFAULT_LIMITS, ...values(raw.limits) };
+  const own = ({ unveil, env = [], net = [] }: Values, module: unknown, memory: object) => ({
     ...{ module: place(module), env, net: list(net).map((each) => canonicalAddress(String(each))) },
+    limits: sorted({ ...limits, ...memory }),
     unveil: entries(unveil).map(([path, rights]) => [
       place(path),
       [..."rwc"].filter((right) => String(rights).includes(right)).join(""),
@@ -110,12 +113,11 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
     traces: raw.traces === undefined ? undefined : canonicalAddress(String(traces!.collector)),
     log: log!.folder === undefined ? undefined : place(log!.folder),
     account,
-    app: own(raw, raw.app),
-    helpers: entries(raw.helpers).map(([name, helper]) => [
-      name,
-      own(values(helper), values(helper).module),
-      account,
-    ]),
+    app: own(raw, raw.app, {}),
+    helpers: entries(raw.helpers).map(([name, helper]) => {
+      const { module, memoryBytes, ...more } = values(helper);
+      return [name, own(more, module, memoryBytes === undefined ? {} : { memoryBytes }), account];
+    }),
   };
 }
 
@@ -125,6 +127,10 @@ async function accountSaid({ user, group }: Values): Promise<Account | undefined
   const names = [user, group].map((each) => each === undefined ? undefined : String(each));
   const found = await resolveAccount(names[0]!, names[1]);
   return found instanceof Refusal ? undefined : found;
+}
+
+function sorted(value: object): unknown[] {
+  return Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1);
 }
 
 function list(value: unknown): readonly unknown[] {

@@ -223,7 +223,9 @@ async function untilEnded(
 }
 
 function readAnswer(path: string): Answer {
-  const { size } = Deno.lstatSync(path);
+  const { isFile, size } = Deno.lstatSync(path);
+  // A link would lead to a file that the planner's user may read, or that has no end.
+  if (!isFile) throw new Error("The planner's answer is no file");
   if (size > MAX_ANSWER_BYTES) throw new Error(`The planner's answer has ${size} bytes`);
   return Answer.parse(JSON.parse(Deno.readTextFileSync(path)));
 }

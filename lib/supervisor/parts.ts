@@ -96,7 +96,9 @@ export class Parts {
     this.manager = this.#system.openServiceManager(inheritance?.service);
     this.listeners.open(this.manager, inheritance?.listeners);
     const read = await this.#system.readConfig(this.file);
-    if (!inheritance && read.certain === false) throw await refusedConfig(this.file);
+    if (!inheritance && read.certain === false) {
+      throw await refusedConfig(this.file, this.operations.signal);
+    }
     // The lock first: a second supervisor must learn that it is one before it does anything else.
     await this.runtime.open(read);
     await this.launches.programsOf();

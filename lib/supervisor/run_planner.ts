@@ -99,11 +99,16 @@ function asError({ message, hint, kind, code }: Failure): HoldfastError {
  * Why a config is refused in which no runtime folder can be found: without that there is no lock, and no
  * place for a planner. A process that may only read says it.
  */
-export async function refusedConfig(file: string): Promise<HoldfastError> {
+export async function refusedConfig(file: string, signal: AbortSignal): Promise<HoldfastError> {
   const entry = join(HOLDFAST_FOLDER, "lib/planner/refuse_config.ts");
   const args = ["run", "--quiet", "--no-prompt", "--allow-read", "--allow-sys=uid", entry, file];
-  const text = await runProgram(denoProgram(), args, { cwd: "/" });
-  return asError(Failure.parse(JSON.parse(text)));
+  const text = await runProgram(denoProgram(), args, { cwd: "/", signal });
+  if (text !== "") return asError(Failure.parse(JSON.parse(text)));
+  return new HoldfastError(`${file} was changed while it was read`, {
+    kind: "config",
+    code: "config_changed",
+    hint: "Start again",
+  });
 }
 
 async function ask(

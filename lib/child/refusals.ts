@@ -6,7 +6,7 @@ import fs from "node:fs";
 import { isAbsolute, join, normalize } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { messageOf, report } from "./report.ts";
+import { placesIn, report } from "./report.ts";
 
 /** How many refusals are reported; what is refused in a loop must not fill the log. */
 const MAX_REPORTED = 100;
@@ -163,7 +163,8 @@ export class Refusals {
   #tell(text: string, stack: string | undefined): void {
     if (this.#reported.size >= MAX_REPORTED || this.#reported.has(text)) return;
     this.#reported.add(text);
-    report(`Refused: ${text}${placeOf(stack)}`);
+    const [place] = placesIn(stack, 1);
+    report(`Refused: ${text}${place === undefined ? "" : ` (${place})`}`);
   }
 }
 
@@ -182,14 +183,6 @@ function explainNotFound(): void {
       Error.captureStackTrace(this);
     },
   });
-}
-
-/** Where in the code of the app, or of a package, it was. */
-function placeOf(stack: unknown): string {
-  const line = messageOf(stack).split("\n").find((each) =>
-    each.includes("file://") && !each.includes("$deno$stdin")
-  );
-  return line === undefined ? "" : ` (${line.trim()})`;
 }
 
 function explainEvents(

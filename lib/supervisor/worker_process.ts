@@ -60,6 +60,7 @@ export class WorkerProcess implements ChildRecord {
   #pid: number | undefined;
   #confined = false;
   #denied = 0;
+  #printed = false;
   #figures: WorkerStats = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
   readonly #heartbeat = new Heartbeat(performance.now());
@@ -213,7 +214,9 @@ export class WorkerProcess implements ChildRecord {
         new HoldfastError(`${this.displayName} ended before ${step}: ${describeDeath(death)}`, {
           kind: "app",
           code: "worker_died",
-          hint: "Its own lines are in the log just above",
+          hint: this.#printed
+            ? "Its own lines are in the log just above"
+            : "It printed nothing; what it says here is all",
         });
     });
     return Promise.race([died, aborted(signal)]);
@@ -256,6 +259,7 @@ export class WorkerProcess implements ChildRecord {
         }
         break;
       case "output":
+        this.#printed = true;
         log.info("worker_output", { ...who, stream: event.stream, text: event.text });
         break;
       case "output_dropped":

@@ -118,8 +118,7 @@ Deno.test("a variable that is not granted is not there, one that the app sets st
   assertEquals(await ask(server, "still"), [null, "from outside", null, false]);
   // A secret that was changed takes a reload, and a worker that is replaced does not take it.
   await project.write("secrets.env", file("second-token"));
-  const [pid] = await server.workers();
-  Deno.kill(pid!, "SIGKILL");
+  Deno.kill((await server.workers()).at(-1)!, "SIGKILL");
   await server.waitFor("worker_ready", 3);
   assertEquals((await ask<string[]>(server, "values"))[2], "first-token");
   assertEquals((await server.reload()).outcome, "done");

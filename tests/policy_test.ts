@@ -3,16 +3,17 @@ import { testWith } from "./harness/needs.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { Config } from "../lib/config/config.ts";
 import {
-  CONNECT_RIGHTS,
   FS,
   fsMask,
   type FsRight,
   LEAST_ABI,
-  missingIn,
+  NET,
   type PathRule,
+  portRules,
   rulesetAttributes,
   unveilRights,
 } from "../lib/sandbox/landlock.ts";
+import { missingIn } from "../lib/sandbox/landlock_gaps.ts";
 import { type Limit, workerLimits } from "../lib/sandbox/limits.ts";
 import { ABSENT, ANY_CALLS, type AnyCall, anyNumberOf } from "../lib/sandbox/absent_calls.ts";
 import {
@@ -41,7 +42,7 @@ import { DEFAULTS } from "./harness/config.ts";
 // ---- Landlock ----
 
 const ALL_RIGHTS = Object.keys(FS) as FsRight[];
-const ABIS = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+const ABIS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 
 Deno.test("a letter of unveil stands for rights that neither link nor make devices, sockets or pipes", () => {
   const cases: Record<string, FsRight[]> = {
@@ -58,7 +59,7 @@ Deno.test("a letter of unveil stands for rights that neither link nor make devic
   }
   const never: FsRight[] = [
     ...["execute", "makeChar", "makeBlock", "makeFifo", "makeSock", "makeSym"] as const,
-    "ioctlDev",
+    ...["ioctlDev", "resolveUnix"] as const,
   ];
   assertEquals(unveilRights("rwc").filter((right) => never.includes(right)), []);
 });
@@ -67,13 +68,16 @@ Deno.test("the rights on files have the kernel's bits, and the ABI that brought 
   assertEquals(ALL_RIGHTS.map((right) => FS[right].bit), ALL_RIGHTS.map((_, n) => 1n << BigInt(n)));
   assertEquals(
     ALL_RIGHTS.filter((right) => FS[right].abi > 1).map((right) => [right, FS[right].abi]),
-    [["refer", 2], ["truncate", 3], ["ioctlDev", 5]],
+    [["refer", 2], ["truncate", 3], ["ioctlDev", 5], ["resolveUnix", 9]],
   );
 });
 
 Deno.test("a mask has the bits that the ABI knows, and of a file's those that a file can carry", () => {
-  const folders = [0x1fff, 0x3fff, 0x7fff, 0x7fff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff];
-  const files = [0x0007, 0x0007, 0x4007, 0x4007, 0xc007, 0xc007, 0xc007, 0xc007, 0xc007];
+  const folders = [
+    ...[0x1fff, 0x3fff, 0x7fff, 0x7fff, 0xffff, 0xffff, 0xffff, 0xffff],
+    ...[0x1ffff, 0x1ffff, 0x1ffff],
+  ];
+  const files = [0x0007, 0x0007, 0x4007, 0x4007, ...Array<number>(7).fill(0xc007)];
   const masks = (kind: "file" | "folder", rights: readonly FsRight[] = ALL_RIGHTS) =>
     ABIS.map((abi) => Number(fsMask(rights, abi, kind)));
   assertEquals(masks("folder"), folders);
@@ -96,32 +100,63 @@ Deno.test("a mask has the bits that the ABI knows, and of a file's those that a 
 });
 
 Deno.test("the kernel is asked to rule everything that its ABI can, and nothing that it would refuse", () => {
-  const connecting = ABIS.map((abi) => rulesetAttributes(abi, [443]));
+  const asked = (connect: number[] | "all", names: boolean) =>
+    ABIS.map((abi) => rulesetAttributes(abi, { connect, names }));
+  const netOf = (all: readonly { net: bigint }[]) => all.map(({ net }) => Number(net));
+  const connecting = asked([443], false);
   assertEquals(
     connecting.map(({ fs }) => fs),
     ABIS.map((abi) => fsMask(ALL_RIGHTS, abi, "folder")),
   );
-  assertEquals(connecting.map(({ net }) => Number(net)), [0, 0, 0, 3, 3, 3, 3, 3, 3]);
+  assertEquals(netOf(connecting), [0, 0, 0, 3, 3, 3, 3, 3, 3, 15, 15]);
   // The struct is as long as its last field that the ABI knows: a field beyond it must be 0.
-  assertEquals(connecting.map(({ scoped }) => Number(scoped)), [0, 0, 0, 0, 0, 3, 3, 3, 3]);
+  assertEquals(connecting.map(({ scoped }) => Number(scoped)), [0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 3]);
   // Nothing to dial is ruled like some ports are, and only an entry without a port leaves it open.
-  assertEquals(ABIS.map((abi) => rulesetAttributes(abi, [])), connecting);
-  const open = ABIS.map((abi) => rulesetAttributes(abi, "all"));
-  assertEquals(open.map(({ net }) => Number(net)), [0, 0, 0, 1, 1, 1, 1, 1, 1]);
+  assertEquals(asked([], false), connecting);
+  const open = asked("all", false);
+  assertEquals(netOf(open), [0, 0, 0, 1, 1, 1, 1, 1, 1, 13, 13]);
+  for (const other of [open, asked([443, 53], true), asked("all", true)]) {
+    assertEquals(
+      other.map(({ fs, scoped }) => [fs, scoped]),
+      connecting.map(({ fs, scoped }) => [fs, scoped]),
+    );
+  }
+  // Who looks up names may take any port for it, and send to the ports of its config.
+  assertEquals(netOf(asked([443, 53], true)), [0, 0, 0, 3, 3, 3, 3, 3, 3, 11, 11]);
+  assertEquals(netOf(asked("all", true)), [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]);
+});
+
+Deno.test("the rights on ports have the kernel's bits, and the ABI that brought them", () => {
   assertEquals(
-    open.map(({ fs, scoped }) => [fs, scoped]),
-    connecting.map(({ fs, scoped }) => [
-      fs,
-      scoped,
-    ]),
+    Object.entries(NET).map(([name, { bit, abi }]) => [name, bit, abi]),
+    [["bindTcp", 1n, 4], ["connectTcp", 2n, 4], ["bindUdp", 4n, 10], ["sendUdp", 8n, 10]],
   );
-  assertEquals(CONNECT_RIGHTS, 2n);
+});
+
+Deno.test("a port has the rights that its ABI knows, and datagrams go where names are looked up", () => {
+  for (const abi of ABIS) {
+    const rules = (connect: number[] | "all", names: boolean) =>
+      portRules(abi, { connect, names }).map(([port, mask]) => [port, Number(mask)]);
+    assertEquals(rules([], false), []);
+    assertEquals(rules("all", false), []);
+    assertEquals(rules("all", true), []);
+    assertEquals(rules([443], false), abi < 4 ? [] : [[443, 2]]);
+    const named = abi < 4 ? [] : abi < 10 ? [[443, 2], [53, 2]] : [[443, 10], [53, 10], [0, 8]];
+    assertEquals(rules([443, 53], true), named, `ABI ${abi}`);
+    // What a rule grants must be ruled, or the kernel refuses the rule.
+    for (const names of [false, true]) {
+      const { net } = rulesetAttributes(abi, { connect: [443, 53], names });
+      for (const [port, mask] of portRules(abi, { connect: [443, 53], names })) {
+        assertEquals(mask & ~net, 0n, `port ${port}, ABI ${abi}`);
+      }
+    }
+  }
 });
 
 Deno.test("what an older ABI cannot rule is said, and the least one has no hole for files", () => {
-  assertEquals(ABIS.map((abi) => missingIn(abi).length), [5, 4, 3, 2, 1, 0, 0, 0, 0]);
-  assertEquals(missingIn(0).length, 5);
-  assertEquals(missingIn(5), ["signals and abstract Unix sockets"]);
+  assertEquals(ABIS.map((abi) => missingIn(abi).length), [7, 6, 5, 4, 3, 2, 2, 2, 1, 0, 0]);
+  assertEquals(missingIn(0).length, 7);
+  assertEquals(missingIn(5)[0], "signals and abstract Unix sockets");
   assert(missingIn(LEAST_ABI - 1).includes("emptying a file that may only be read"));
   assert(!missingIn(LEAST_ABI).includes("emptying a file that may only be read"));
 });
@@ -205,7 +240,7 @@ for (const [what, config] of Object.entries(CONFIGS)) {
     for (const right of ["makeChar", "makeBlock", "makeFifo", "makeSock", "makeSym"] as const) {
       assertEquals(may(right), [], right);
     }
-    assertEquals(may("ioctlDev"), []);
+    for (const right of ["ioctlDev", "resolveUnix"] as const) assertEquals(may(right), [], right);
   });
 
   Deno.test(`a wall with ${what} lets nothing be executed but deno and its loader`, () => {

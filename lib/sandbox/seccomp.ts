@@ -81,12 +81,6 @@ const PRCTL_ALLOWED = [
 ];
 /** From here on, the clock of another process or of a device is meant. */
 const CLOCKS_OF_OTHERS = 0x80000000;
-/** A caller that names itself by 0 may look; by another number it would see who else there is. */
-const LOOKS_AT_PROCESS = ["getpgid", "getsid"] as const;
-/** The same, where the C library asks about its own threads by number and copes without an answer. */
-const LOOKS_AT_THREAD = [
-  ...["sched_getaffinity", "sched_getattr", "sched_getparam", "sched_getscheduler"] as const,
-];
 
 /**
  * Calls about which the supervisor is asked: it lets its own through and nobody else's. Of its own
@@ -124,6 +118,7 @@ const KILL: Instruction = [RETURN, 0, 0, RET_KILL_PROCESS];
 
 /** What decides about a call, or about all numbers from one on: every path of it returns. */
 type Body = readonly Instruction[];
+type Section = [number: number, body: Body];
 const ALWAYS: Body = [ALLOW];
 const NEVER: Body = [REFUSE];
 const ALARM: Body = [ASK];
@@ -164,11 +159,11 @@ export function seccompProgram(arch: Arch, policy: SeccompPolicy): Instruction[]
     ...[...alike(ALLOWED, ALWAYS), ...alike(REFUSED, NEVER), ...alike(ALARMS, ALARM)],
     ...judged(arch, policy),
   ]);
-  const sections: Section[] = [{ from: 0, body: ABSENT }];
+  // From a number on, up to where the next one begins.
+  const sections: Section[] = [[0, ABSENT]];
   const begin = (from: number, body: Body) => {
-    const last = sections.at(-1)!;
-    if (last.from === from) sections.pop();
-    if (sections.at(-1)?.body !== body) sections.push({ from, body });
+    if (sections.at(-1)![0] === from) sections.pop();
+    if (sections.at(-1)?.[1] !== body) sections.push([from, body]);
   };
   for (const [number, body] of [...bodies].sort(([a], [b]) => a - b)) {
     begin(number, body);
@@ -184,21 +179,15 @@ export function seccompProgram(arch: Arch, policy: SeccompPolicy): Instruction[]
   ];
 }
 
-/** Numbers that are decided alike, up to where the next ones begin. */
-interface Section {
-  readonly from: number;
-  readonly body: Body;
-}
-
 /**
  * Finds the section of a number by halves: each call walks as few instructions as the rarest. Where
  * numbers alone decide, Linux 5.11 and newer keeps the answer and does not run the program again.
  */
 function search(sections: readonly Section[]): Instruction[] {
-  if (sections.length === 1) return [...sections[0]!.body];
+  if (sections.length === 1) return [...sections[0]![1]];
   const middle = sections.length >> 1;
   const [low, high] = [search(sections.slice(0, middle)), search(sections.slice(middle))];
-  const { from } = sections[middle]!;
+  const from = sections[middle]![0];
   // A condition jumps over 255 instructions at most.
   const split: Instruction[] = low.length < 256
     ? [[JUMP_AT_LEAST, low.length, 0, from]]
@@ -206,17 +195,22 @@ function search(sections: readonly Section[]): Instruction[] {
   return [...split, ...low, ...high];
 }
 
-function decide(arch: Arch, call: SystemCall, body: Body): [number, Body][] {
+function decide(arch: Arch, call: SystemCall, body: Body): Section[] {
   const number = numberOf(call, arch);
   return number === undefined ? [] : [[number, body]];
 }
 
 /** Calls that depend on their arguments, or on the policy, or are answered in a way of their own. */
-function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): [number, Body][] {
+function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[] {
   const on = (call: SystemCall, body: Body) => decide(arch, call, body);
   const ifOneOf = (values: readonly number[], then: Instruction): Instruction[] =>
     values.flatMap((value): Instruction[] => [[JUMP_EQUAL, 0, 1, value], then]);
   const ifSet = (bits: number, then: Instruction): Instruction[] => [[JUMP_SET, 0, 1, bits], then];
+  const only = (index: number, values: readonly number[], otherwise = REFUSE): Instruction[] => [
+    load(atArgument(index)),
+    ...ifOneOf(values, ALLOW),
+    otherwise,
+  ];
   /** Refuses a mode with {@link SET_ID}; with `flags`, only where these say that something is made. */
   const withMode = (mode: number, flags?: number): Instruction[] => [
     ...flags === undefined
@@ -294,7 +288,7 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): [number,
     ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_FASTOPEN, REFUSE), ALLOW]),
     ...on("sendmmsg", [load(atArgument(3)), ...ifSet(MSG_FASTOPEN, REFUSE), ALLOW]),
     // Half of a connection, yes. Shutting down the other half of a listener ends it for everybody.
-    ...on("shutdown", [load(atArgument(1)), ...ifOneOf([SHUT_WR], ALLOW), REFUSE]),
+    ...on("shutdown", only(1, [SHUT_WR])),
     ...on("setsockopt", [
       load(atArgument(1)),
       ...SOCKET_OPTIONS.flatMap(([level, names]): Instruction[] => {
@@ -314,34 +308,25 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): [number,
       ALLOW,
       REFUSE,
     ]),
+    // Another number, of a group, a user or a process, would show who else there is.
     ...(["setpriority", "getpriority"] as const).flatMap((call) =>
-      on(call, [
-        load(atArgument(0)),
-        [JUMP_EQUAL, 1, 0, PRIO_PROCESS],
-        REFUSE,
-        load(atArgument(1)),
-        ...ifOneOf([0], ALLOW),
-        REFUSE,
-      ])
+      on(call, [load(atArgument(0)), [JUMP_EQUAL, 1, 0, PRIO_PROCESS], REFUSE, ...only(1, [0])])
     ),
-    ...on("sched_setaffinity", [load(atArgument(0)), ...ifOneOf([0], ALLOW), REFUSE]),
-    ...on("ioctl", [load(atArgument(1)), ...ifOneOf(IOCTL_ALLOWED, ALLOW), REFUSE]),
-    ...on("fcntl", [load(atArgument(1)), ...ifOneOf(FCNTL_REFUSED, REFUSE), ALLOW]),
-    ...on("prctl", [load(atArgument(0)), ...ifOneOf(PRCTL_ALLOWED, ALLOW), REFUSE]),
-    ...LOOKS_AT_PROCESS.flatMap((call) =>
-      on(call, [load(atArgument(0)), ...ifOneOf([0], ALLOW), REFUSE])
+    ...(["getpgid", "getsid", "sched_setaffinity"] as const).flatMap((call) =>
+      on(call, only(0, [0]))
     ),
-    ...LOOKS_AT_THREAD.flatMap((call) =>
-      on(call, [load(atArgument(0)), ...ifOneOf([0], ALLOW), answer(ENOSYS)])
-    ),
+    // The C library asks about its own threads by their numbers, and goes on with this answer.
+    ...(["sched_getaffinity", "sched_getattr", "sched_getparam", "sched_getscheduler"] as const)
+      .flatMap((call) => on(call, only(0, [0], answer(ENOSYS)))),
     ...(["clock_gettime", "clock_getres", "clock_nanosleep"] as const).flatMap((call) =>
       on(call, [
         load(atArgument(0)),
-        [JUMP_AT_LEAST, 0, 1, CLOCKS_OF_OTHERS],
-        answer(EINVAL),
-        ALLOW,
+        ...[[JUMP_AT_LEAST, 0, 1, CLOCKS_OF_OTHERS], answer(EINVAL), ALLOW] as const,
       ])
     ),
+    ...on("ioctl", only(1, IOCTL_ALLOWED)),
+    ...on("prctl", only(0, PRCTL_ALLOWED)),
+    ...on("fcntl", [load(atArgument(1)), ...ifOneOf(FCNTL_REFUSED, REFUSE), ALLOW]),
     // A file that is made with these bits runs as its owner for whoever on this machine starts it.
     ...on("open", withMode(2, 1)),
     ...on("openat", withMode(3, 2)),

@@ -315,13 +315,18 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[
     ...(["getpgid", "getsid", "sched_setaffinity"] as const).flatMap((call) =>
       on(call, only(0, [0]))
     ),
-    // The C library asks about its own threads by their numbers, and goes on with this answer.
-    ...(["sched_getaffinity", "sched_getattr", "sched_getparam", "sched_getscheduler"] as const)
+    // The C library asks about its own threads by their numbers. V8 complains if it is told nothing:
+    // 0 is SCHED_OTHER, which a worker cannot leave.
+    ...(["sched_getparam", "sched_getscheduler"] as const)
+      .flatMap((call) => on(call, only(0, [0], answer(0)))),
+    ...(["sched_getaffinity", "sched_getattr"] as const)
       .flatMap((call) => on(call, only(0, [0], answer(ENOSYS)))),
     ...(["clock_gettime", "clock_getres", "clock_nanosleep"] as const).flatMap((call) =>
       on(call, [
         load(atArgument(0)),
-        ...[[JUMP_AT_LEAST, 0, 1, CLOCKS_OF_OTHERS], answer(EINVAL), ALLOW] as const,
+        [JUMP_AT_LEAST, 0, 1, CLOCKS_OF_OTHERS],
+        answer(EINVAL),
+        ALLOW,
       ])
     ),
     ...on("ioctl", only(1, IOCTL_ALLOWED)),

@@ -52,7 +52,8 @@ function decode(program: Uint8Array<ArrayBuffer>): Decoded[] {
   });
 }
 
-function encodeCall({ arch, number, args = [] }: BpfCall): DataView {
+/** struct seccomp_data of a call. */
+export function encodeCall({ arch, number, args = [] }: BpfCall): DataView {
   const view = new DataView(new ArrayBuffer(DATA_BYTES));
   view.setUint32(0, number, true);
   view.setUint32(4, arch, true);
@@ -69,17 +70,16 @@ function encodeCall({ arch, number, args = [] }: BpfCall): DataView {
  * @throws if it does what the kernel would not have taken
  */
 export function runProgram(program: Uint8Array<ArrayBuffer>, call: BpfCall): number {
-  return runInstructions(decode(program), call);
+  return runInstructions(decode(program), encodeCall(call));
 }
 
-/** A program that is decoded once, for many calls. */
-export function prepareProgram(program: Uint8Array<ArrayBuffer>): (call: BpfCall) => number {
+/** A program that is decoded once, for many calls, each a struct seccomp_data. */
+export function prepareProgram(program: Uint8Array<ArrayBuffer>): (call: DataView) => number {
   const instructions = decode(program);
   return (call) => runInstructions(instructions, call);
 }
 
-function runInstructions(instructions: readonly Decoded[], call: BpfCall): number {
-  const data = encodeCall(call);
+function runInstructions(instructions: readonly Decoded[], data: DataView): number {
   let accumulator = 0;
   for (let at = 0; at < instructions.length; at++) {
     const { code, jt, jf, k } = instructions[at]!;

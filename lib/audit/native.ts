@@ -114,6 +114,12 @@ export function toWord(value: Argument, kept: Uint8Array<ArrayBuffer>[]): bigint
   return addressOf(bytes);
 }
 
+/** The process group of another process; where that is not told, the one that it would lead. */
+export function groupOf(pid: number): number {
+  const { value, errno } = call("getpgid", pid);
+  return errno === 0 ? value : pid;
+}
+
 /** The folder that relative paths start at. */
 export const AT_FDCWD = -100;
 

@@ -33,6 +33,10 @@ function answersTo(call: AnyCall, { network, listens, runs }: SeccompPolicy): st
       return ["ENOSYS"];
     case "socket":
       return network === "none" ? ["EPERM"] : ["EPERM", "allow"];
+    case "sendto":
+    case "sendmsg":
+    case "sendmmsg":
+      return ["EPERM", "allow"];
     case "connect":
       return when(network !== "none");
     case "bind":

@@ -119,9 +119,6 @@ const KILL: Instruction = [RETURN, 0, 0, RET_KILL_PROCESS];
 /** What decides about a call, or about all numbers from one on: every path of it returns. */
 type Body = readonly Instruction[];
 type Section = [number: number, body: Body];
-const ALWAYS: Body = [ALLOW];
-const NEVER: Body = [REFUSE];
-const ALARM: Body = [ASK];
 const ABSENT: Body = [answer(ENOSYS)];
 
 /** Whether there is a program for an architecture: `Deno.build.arch` knows these two alone so far. */
@@ -143,9 +140,7 @@ export interface SeccompPolicy {
 }
 
 /** What a process needs besides that runs programs and writes files for others. */
-const OF_RUNNING: readonly SystemCall[] = [
-  ...["chmod", "fchmodat", "fchmodat2", "utimensat"] as const,
-];
+const OF_RUNNING = ["chmod", "fchmodat", "fchmodat2", "utimensat"] as const;
 
 /**
  * The program for an architecture. What it does not name is not there; a program of another
@@ -156,7 +151,7 @@ export function seccompProgram(arch: Arch, policy: SeccompPolicy): Instruction[]
     (Object.keys(calls) as SystemCall[]).flatMap((call) => decide(arch, call, body));
   // The last one counts.
   const bodies = new Map<number, Body>([
-    ...[...alike(ALLOWED, ALWAYS), ...alike(REFUSED, NEVER), ...alike(ALARMS, ALARM)],
+    ...[...alike(ALLOWED, [ALLOW]), ...alike(REFUSED, [REFUSE]), ...alike(ALARMS, [ASK])],
     ...judged(arch, policy),
   ]);
   // From a number on, up to where the next one begins.
@@ -343,7 +338,7 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[
     // Deno.copyFile ends with it, and has the mode right by then. Said to be done and not done: a
     // file that may only be read would be changed for everybody else.
     ...on("fchmod", [runs ? ALLOW : answer(0)]),
-    ...runs ? OF_RUNNING.flatMap((call) => on(call, ALWAYS)) : [],
+    ...runs ? OF_RUNNING.flatMap((call) => on(call, [ALLOW])) : [],
   ];
 }
 

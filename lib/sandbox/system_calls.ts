@@ -77,6 +77,11 @@ export const REFUSED = {
   pidfd_open: [434, 434], pidfd_send_signal: [424, 424], setpgid: [109, 154], setsid: [112, 157],
   setrlimit: [160, 164], sched_setscheduler: [144, 119], sched_setparam: [142, 118],
   personality: [135, 92], seccomp: [317, 277], landlock_create_ruleset: [444, 444],
+  process_madvise: [440, 440], process_mrelease: [448, 448], kcmp: [312, 272],
+  memfd_secret: [447, 447], quotactl: [179, 60], quotactl_fd: [443, 443], syslog: [103, 116],
+  clock_adjtime: [305, 266], adjtimex: [159, 171], lookup_dcookie: [212, 18], nfsservctl: [180, 42],
+  name_to_handle_at: [303, 264], fanotify_init: [300, 262], fanotify_mark: [301, 263],
+  migrate_pages: [256, 238], move_pages: [279, 239], lsm_set_self_attr: [460, 460],
 } as const satisfies Calls;
 
 /** Those that no app and no runtime makes by itself: the supervisor is asked, says no, and tells. */

@@ -1,7 +1,7 @@
 /**
- * The system calls that a worker's program decides about, each with its number on x86_64 and, if that
- * has it, on aarch64. A call that is not here does not exist for a worker: ENOSYS, as on a kernel that
- * is older than the call. Source: the kernel's syscall_64.tbl and asm-generic/unistd.h.
+ * The system calls that a worker's program decides about, with their numbers on x86_64 and, if it has
+ * them, aarch64. A call that is not here does not exist for a worker: ENOSYS, as on an older kernel.
+ * Source: the kernel's syscall_64.tbl and asm-generic/unistd.h.
  */
 
 export type Arch = "x86_64" | "aarch64";
@@ -10,9 +10,8 @@ export type Arch = "x86_64" | "aarch64";
 export type Calls = Readonly<Record<string, readonly [x86_64: number, aarch64?: number]>>;
 
 /**
- * What the C library, V8, Tokio and SQLite live on, of any version that the runtime starts with: also
- * what older ones fall back to. Where a path is named, Landlock answers. The three that set ids are the
- * spawner's, for `user`; without its capabilities they change nothing.
+ * What the C library, V8, Tokio and SQLite live on, of any version: also what older ones fall back to.
+ * Where a path is named, Landlock answers. The spawner sets ids; without its capabilities nobody can.
  */
 // deno-fmt-ignore
 export const ALLOWED = {

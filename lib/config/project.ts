@@ -22,6 +22,9 @@ const MAX_MEMBERS = 1_000;
 /** How long a chain of `extends` may be. */
 const MAX_EXTENDS = 16;
 
+/** What Deno tries behind a name in `extends`. */
+const EXTENSIONS = ["json", "node", "mjs", "js", "cjs"];
+
 /** What makes a pattern of the name of a folder. */
 const GLOB = /[*?[{]/;
 
@@ -81,6 +84,8 @@ export function readProject({ project }: AppPlace): Project {
     ...maps,
     ...lockfile === undefined ? [] : [lockfile],
     ...[...found, ...linked].flatMap((folder) => MEMBER_FILES.map((name) => join(folder, name))),
+    // Says which file in the folder of vendored modules stands for which address.
+    ...[project, root.folder].map((folder) => join(folder, "vendor/manifest.json")),
     ...[project, root.folder, ...found].flatMap((folder) =>
       extendedBy(join(folder, "tsconfig.json"))
     ),
@@ -195,9 +200,12 @@ function extendedBy(file: string, depth = 0): string[] {
   return [bases].flat().flatMap((base) => {
     // A package's lies in node_modules.
     if (!/^\.{0,2}\//.test(base)) return [];
+    // Where one of these appears, it may be the one that is read.
     const path = resolve(dirname(file), base);
-    const [found = path] = [path, `${path}.json`].filter(isFile);
-    return [found, ...extendedBy(found, depth + 1)];
+    const others = path.endsWith(".json") ? [] : EXTENSIONS;
+    const candidates = [path, ...others.map((extension) => `${path}.${extension}`)];
+    const found = candidates.find(isFile);
+    return [...candidates, ...found === undefined ? [] : extendedBy(found, depth + 1)];
   });
 }
 

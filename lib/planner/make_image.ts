@@ -18,7 +18,8 @@ import type { Plan, PlannedProcess } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
 import { compiledPath, makeModuleImage, StaleError } from "./module_images.ts";
-import { copyPackages, findPackages, makeFolder } from "./packages.ts";
+import { filesOfEnvironment, readNamed, requireKnownOrigins } from "./known_origins.ts";
+import { copyPackages, findPackages, makeFolder, type PackageSet } from "./packages.ts";
 
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
 const MAX_LOOKS = 3;
@@ -76,14 +77,28 @@ export async function makeImage(request: ImageRequest, signal?: AbortSignal): Pr
     }));
     const files = [...new Set(graphs.flatMap(filesOf))];
     const before = stampFiles(files);
+    const locks = entries.map(({ name }) => readLock(join(staging, `${name}.lock`)));
+    const packages = await Promise.all(
+      entries.map(({ place }, index) =>
+        findPackages(graphs[index]!, place.project, locks[index]!.integrities)
+      ),
+    );
+    const settings = [...settingsOf(projects), ...filesOfEnvironment()];
     requireGoodConfig(config, {
       ...facts,
-      denoDir,
-      modules: files,
-      settings: settingsOf(projects),
+      ...{ denoDir, settings, modules: files },
+      packages: [...new Set(packages.flatMap(({ copied }) => copied.map(({ from }) => from)))],
     });
+    for (const [index, graph] of graphs.entries()) {
+      const named = readNamed(graph, projects[index]!.settings, join(denoDir, "remote"));
+      requireKnownOrigins(graph, named);
+    }
+    const parts = entries.map((entry, index) => ({
+      ...entry,
+      ...{ graph: graphs[index]!, lock: locks[index]!, found: packages[index]! },
+    }));
     const isLast = left === 0;
-    const plan = await writeImage(entries, graphs, request).catch((error) => {
+    const plan = await writeImage(parts, request).catch((error) => {
       // A file that was written while it was compiled is compiled again.
       if (isLast || !(error instanceof StaleError)) throw error;
     });
@@ -92,19 +107,22 @@ export async function makeImage(request: ImageRequest, signal?: AbortSignal): Pr
   }
 }
 
+/** An entry, and what was found of it. */
+interface Part extends Entry {
+  readonly graph: Graph;
+  readonly lock: Lock;
+  readonly found: PackageSet;
+}
+
 async function writeImage(
-  entries: readonly Entry[],
-  graphs: readonly Graph[],
+  parts: readonly Part[],
   { staging, compiled, denoDir, images }: ImageRequest,
 ): Promise<Plan> {
   const remote = join(denoDir, "remote");
   const files = new Map<string, string>();
   const sources = new Map<string, string>();
   const processes: PlannedProcess[] = [];
-  for (const [index, { name, place }] of entries.entries()) {
-    const graph = graphs[index]!;
-    const lock = readLock(join(staging, `${name}.lock`));
-    const found = await findPackages(graph, place.project, lock.integrities);
+  for (const { name, place, graph, lock, found } of parts) {
     const { id: packages, layout, project } = found;
     if (packages !== "" && !isThere(join(images, "packages", packages))) {
       const folder = join(staging, "packages", packages);
@@ -153,7 +171,12 @@ function isThere(path: string): boolean {
 }
 
 /** A lock file as the image keeps it: with the packages of npm, and nothing of the project. */
-function readLock(path: string): { text: string; integrities: Map<string, string> } {
+interface Lock {
+  readonly text: string;
+  readonly integrities: ReadonlyMap<string, string>;
+}
+
+function readLock(path: string): Lock {
   const nothing = { text: JSON.stringify({ version: "5" }), integrities: new Map() };
   let lock: Record<string, unknown>;
   try {

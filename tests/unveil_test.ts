@@ -106,6 +106,7 @@ Deno.test("no path that the next reload would run can be written, and each can b
     ["/opt/deno/bin", "unveil_over_program"],
     ["/opt/deno", "unveil_over_program"],
     ["/opt/holdfast", "unveil_over_holdfast"],
+    ["/opt/deno.json", "unveil_over_holdfast"],
     ["/opt/holdfast/lib", "unveil_over_holdfast"],
     ["/opt/holdfast/worker.ts", "unveil_over_holdfast"],
     ["/run/web", "unveil_over_listener"],

@@ -234,6 +234,12 @@ function listProtected(
       ...protect("unveil_over_holdfast", "Holdfast's own code", facts.holdfast, "tree"),
       ...except,
     },
+    // Deno looks there for a workspace that Holdfast would be a member of.
+    ...foldersAbove(facts.holdfast).flatMap((folder) =>
+      SETTINGS.map((name) =>
+        protect("unveil_over_holdfast", "settings of Holdfast", join(folder, name), "path")
+      )
+    ),
     ...[...config.listen, ...config.metrics ? [config.metrics.listen] : []].filter((address) =>
       address.kind === "unix"
     ).map(({ path }) => ({

@@ -16,7 +16,12 @@ async function answer(): Promise<Answer> {
   try {
     const { config, facts } = request;
     const closed = Deno.uid() === 0 ? closedPaths(config, facts.runtime ?? config.runtime) : [];
-    return { plan: await makeImage(request), closed };
+    const { plan, warnings } = await makeImage(request);
+    const all = [
+      ...closed.map((each) => ({ event: "path_closed" as const, ...each })),
+      ...warnings,
+    ];
+    return { plan, warnings: all };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);
     if (request.network === "none" && isMissing(message)) {

@@ -6,7 +6,7 @@
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parse } from "jsonc-parser";
-import { checkConfig, type CheckFacts } from "../config/check.ts";
+import { checkConfig, type CheckFacts, unveiledSecrets } from "../config/check.ts";
 import type { AppPlace, Config } from "../config/config.ts";
 import { ConfigError } from "../config/problem.ts";
 import { DENO_FILES } from "../config/project_files.ts";
@@ -14,11 +14,12 @@ import { projectsOf, settingsOf } from "../config/project.ts";
 import { unlessAbsent } from "../config/real_place.ts";
 import { digestOf, imageFolders, sha256 } from "../protocol/image.ts";
 import { IMAGE_KEY } from "../protocol/module_image.ts";
-import type { Plan, PlannedProcess } from "../protocol/plan.ts";
+import type { Plan, PlannedProcess, Warning } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
 import { compiledPath, makeModuleImage, StaleError } from "./module_images.ts";
 import { filesOfEnvironment, readNamed, requireKnownOrigins } from "./known_origins.ts";
+import { checkModes, type ModeWarning } from "./strict_modes.ts";
 import { copyPackages, findPackages, makeFolder, type PackageSet } from "./packages.ts";
 
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
@@ -56,7 +57,10 @@ interface Entry {
  *
  * @throws {HoldfastError} if a module is missing or broken, or if the config is refused
  */
-export async function makeImage(request: ImageRequest, signal?: AbortSignal): Promise<Plan> {
+export async function makeImage(
+  request: ImageRequest,
+  signal?: AbortSignal,
+): Promise<{ plan: Plan; warnings: Warning[] }> {
   const { config, staging, compiled, denoDir, facts } = request;
   const [worker, ...helpers] = imageFolders(config);
   const entries: Entry[] = [
@@ -84,11 +88,14 @@ export async function makeImage(request: ImageRequest, signal?: AbortSignal): Pr
       ),
     );
     const settings = [...settingsOf(projects), ...filesOfEnvironment()];
-    requireGoodConfig(config, {
+    const known: CheckFacts = {
       ...facts,
       ...{ denoDir, settings, modules: files },
       packages: [...new Set(packages.flatMap(({ copied }) => copied.map(({ from }) => from)))],
-    });
+    };
+    requireGoodConfig(config, known);
+    const modes = checkModes(config, known);
+    if (modes.problems.length > 0) throw new ConfigError(config.file, modes.problems);
     for (const [index, graph] of graphs.entries()) {
       const named = readNamed(graph, projects[index]!.settings, join(denoDir, "remote"));
       requireKnownOrigins(graph, named);
@@ -102,9 +109,22 @@ export async function makeImage(request: ImageRequest, signal?: AbortSignal): Pr
       // A file that was written while it was compiled is compiled again.
       if (isLast || !(error instanceof StaleError)) throw error;
     });
-    if (plan && (isLast || stampFiles(files) === before)) return plan;
+    if (plan && (isLast || stampFiles(files) === before)) {
+      return { plan, warnings: warningsOf(config, modes.warnings) };
+    }
     await Deno.remove(join(staging, "image"), { recursive: true }).catch(() => {});
   }
+}
+
+/** What an operator is told of what is no fault. */
+function warningsOf(config: Config, modes: readonly ModeWarning[]): Warning[] {
+  return [
+    ...modes.map((each): Warning => ({ event: "path_open_to_others", ...each })),
+    ...unveiledSecrets(config).map((path): Warning => ({
+      ...{ event: "secret_unveiled", path },
+      hint: "An app that was taken over gives it away: leave it out, unless that is its job",
+    })),
+  ];
 }
 
 /** An entry, and what was found of it. */

@@ -1,5 +1,6 @@
 /** Plans the code of a config in this process, for a command. */
 import type { Config } from "../config/config.ts";
+import type { Warning } from "../protocol/plan.ts";
 import type { Code } from "../sandbox/process_code.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import {
@@ -18,6 +19,8 @@ export interface PlanOptions {
   readonly images: string;
   /** The runtime folder in use, where it is not the config's own. */
   readonly runtime?: string | undefined;
+  /** Told what is no fault. */
+  readonly warn?: (warning: Warning) => void;
 }
 
 /**
@@ -28,11 +31,11 @@ export interface PlanOptions {
  */
 export async function planCode(
   config: Config,
-  { signal, images, runtime }: PlanOptions,
+  { signal, images, runtime, warn = () => {} }: PlanOptions,
 ): Promise<Code> {
   const denoDir = await findDenoDir();
   using folders: ImageFolders = openImages(images, denoDir);
-  const plan = await makeImage({
+  const { plan, warnings } = await makeImage({
     ...{ config, images, denoDir, network: "names" },
     ...{ staging: folders.staging, compiled: folders.compiled },
     facts: {
@@ -40,6 +43,7 @@ export async function planCode(
       ...runtime !== undefined && { runtime },
     },
   }, signal);
+  for (const each of warnings) warn(each);
   await requireReadable(config, images, signal);
   return await installImage(config, plan, folders);
 }

@@ -51,9 +51,23 @@ export type Plan = z.infer<typeof Plan>;
 
 const Text = z.string().check(z.maxLength(64 * 1024));
 
+/** What keeps nothing from running. */
+const Warning = z.strictObject({
+  event: z.enum([
+    // Its workers, as root without capabilities, cannot use that.
+    "path_closed",
+    // Somebody else may change what decides what runs.
+    "path_open_to_others",
+    // The app may read what is nobody's but its owner's.
+    "secret_unveiled",
+  ]),
+  path: Text,
+  hint: Text,
+});
+export type Warning = z.infer<typeof Warning>;
+
 export const Answer = z.union([
-  /** What its workers, as root without capabilities, cannot use is `closed`. */
-  z.strictObject({ plan: Plan, closed: z.array(z.strictObject({ path: Text, hint: Text })) }),
+  z.strictObject({ plan: Plan, warnings: z.array(Warning).check(z.maxLength(1_000)) }),
   /** Something is not in the cache, and what is in the settings of npm by the names of variables. */
   z.strictObject({ missing: Text, variables: z.array(z.string().check(z.maxLength(128))) }),
   z.strictObject({

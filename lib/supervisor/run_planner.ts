@@ -80,7 +80,7 @@ export async function runPlanner(options: PlannerOptions): Promise<Code> {
     throw new HoldfastError(message, { kind, code, ...hint !== undefined && { hint } });
   }
   if ("missing" in answer) throw new Error(answer.missing);
-  for (const each of answer.closed) log.warn("path_closed", each);
+  for (const { event, ...each } of answer.warnings) log.warn(event, each);
   await requireReadable(config, images, signal);
   return await installImage(config, answer.plan, folders);
 }

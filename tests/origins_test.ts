@@ -106,9 +106,9 @@ Deno.test("a module that an import map made of its own address is known by that 
     const { settings } = readProject(place);
     const program = Deno.execPath();
     const graph = await loadGraph({ what: "it", place, lockfile: undefined, program });
-    requireKnownOrigins(graph, readNamed(graph, settings, "/nowhere"));
+    requireKnownOrigins(graph, readNamed(graph, settings));
     const error = assertThrows(
-      () => requireKnownOrigins(graph, readNamed(graph, [], "/nowhere")),
+      () => requireKnownOrigins(graph, readNamed(graph, [])),
       HoldfastError,
       `${module}:2:19 imports "words"`,
     );

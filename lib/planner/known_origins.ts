@@ -4,7 +4,6 @@
  * that imports it, or by the settings and the lock file. What is named by neither was named by a text
  * that nobody knows of, and is refused.
  */
-import { createHash } from "node:crypto";
 import { join, normalize } from "node:path";
 import { parse } from "jsonc-parser";
 import { HoldfastError } from "../base/error.ts";
@@ -27,19 +26,13 @@ export interface Named {
  * Reads what the settings of a graph name.
  *
  * @param settings further files than those beside and above the modules; each of them is guarded
- * @param remote where the runtime keeps what it has fetched
  */
-export function readNamed(graph: Graph, settings: readonly string[], remote: string): Named {
+export function readNamed(graph: Graph, settings: readonly string[]): Named {
   const folders = new Set(
     filesOf(graph).filter((path) => !path.includes("/node_modules/")).flatMap(foldersAbove),
   );
   const paths = [...folders].flatMap((folder) => SETTINGS_FILES.map((name) => join(folder, name)));
-  const values = [...new Set([...paths, ...settings])].map(readSettings);
-  const maps = values.flatMap((value) => {
-    const map = (value as { importMap?: unknown } | undefined)?.importMap;
-    return typeof map === "string" && /^https?:/.test(map) ? [cachedPath(map, remote)] : [];
-  });
-  return namedBy([...values, ...maps.map(readSettings)]);
+  return namedBy([...new Set([...paths, ...settings])].map(readSettings));
 }
 
 /** What values of settings name, wherever in them: as a key or as a text. */
@@ -128,14 +121,6 @@ function readSettings(path: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-/** Where the runtime keeps what it has fetched from an address. */
-function cachedPath(address: string, remote: string): string {
-  const { protocol, hostname, port, pathname, search } = new URL(address);
-  const host = port === "" ? hostname : `${hostname}_PORT${port}`;
-  const name = createHash("sha256").update(pathname + search).digest("hex");
-  return join(remote, protocol.slice(0, -1), host, name);
 }
 
 /** Variables with the path of a file that decides from where packages come, or whom to believe. */

@@ -97,7 +97,7 @@ export async function makeImage(
     const modes = checkModes(config, known);
     if (modes.problems.length > 0) throw new ConfigError(config.file, modes.problems);
     for (const [index, graph] of graphs.entries()) {
-      const named = readNamed(graph, projects[index]!.settings, join(denoDir, "remote"));
+      const named = readNamed(graph, projects[index]!.settings);
       requireKnownOrigins(graph, named);
     }
     const parts = entries.map((entry, index) => ({

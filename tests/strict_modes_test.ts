@@ -40,13 +40,9 @@ function judge(
   const system: ModesSystem = {
     uid,
     users: USERS,
+    // Of what is looked for in folders above, only what is named.
+    exists: (path) => path in modes,
     look(path): Look {
-      // Of what may be there or not: only what is named.
-      if (
-        /\/(deno\.jsonc?|package\.json|deno\.lock|tsconfig\.json|\.npmrc|node_modules)$/.test(path)
-      ) {
-        if (!(path in modes)) return {};
-      }
       const [owner, gid, mode, dev = 1] = modes[path] ?? [0, 0, 0o755];
       return {
         uid: owner,
@@ -58,7 +54,7 @@ function judge(
       };
     },
     readLink: (path) => links[path]!,
-    filesIn: (folder) => [`${folder}/lib/a.ts`],
+    ownFiles: ["/opt/holdfast/lib/a.ts"],
   };
   const { problems, warnings } = checkModes(
     makeConfig({

@@ -1,14 +1,15 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import {
-  checkConfig,
-  type CheckFacts,
-  type CheckSystem,
-  unveiledSecrets,
-} from "../lib/config/check.ts";
+import { checkConfig, type CheckFacts } from "../lib/config/check.ts";
+import type { CheckSystem } from "../lib/config/check_system.ts";
 import type { Config } from "../lib/config/config.ts";
 import { loadConfig } from "../lib/config/load.ts";
 import { covers, foldersAbove, followPath } from "../lib/config/paths.ts";
-import { homesOf, librariesOf, machinePlaces } from "../lib/config/system_paths.ts";
+import {
+  homesOf,
+  librariesOf,
+  machinePlaces,
+  unveiledSecrets,
+} from "../lib/config/system_paths.ts";
 import { makeConfig } from "./harness/config.ts";
 
 const FACTS: CheckFacts = {

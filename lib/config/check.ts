@@ -1,18 +1,11 @@
 import { dirname, join, relative } from "node:path";
-import { ownUid } from "../base/own_uid.ts";
+import { type CheckSystem, thisMachine } from "./check_system.ts";
 import { refusePath } from "./address.ts";
 import type { Config, Unveil } from "./config.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
 import { SETTINGS_FILES } from "./project_files.ts";
-import { readLink, unlessAbsent } from "./real_place.ts";
 import { formatKey, type Position, type Problem, quote, Refusal } from "./problem.ts";
-import {
-  type Extent,
-  type MachinePlaces,
-  machinePlaces,
-  secretPaths,
-  systemPaths,
-} from "./system_paths.ts";
+import { type Extent, systemPaths } from "./system_paths.ts";
 
 /** What the check knows besides the config; every path is absolute and normalised. */
 export interface CheckFacts {
@@ -32,17 +25,6 @@ export interface CheckFacts {
   readonly holdfast: string;
   /** The runtime folder that is in use, while the config's own lies elsewhere. */
   readonly runtime?: string;
-}
-
-/** What the check asks of the machine. */
-export interface CheckSystem {
-  /** The user id of this process; `null` on systems without user ids. */
-  readonly uid: number | null;
-  /** What a symbolic link holds; `undefined` for everything else. */
-  readonly readLink: (path: string) => string | undefined;
-  /** Whether something is there, symbolic links followed. */
-  readonly exists: (path: string) => boolean;
-  readonly places: MachinePlaces;
 }
 
 /** A path that no unveil may reach. */
@@ -461,27 +443,4 @@ function refuseMissing(
 
 function isWriting(rights: string): boolean {
   return rights.includes("w") || rights.includes("c");
-}
-
-function thisMachine(): CheckSystem {
-  return {
-    uid: ownUid(),
-    readLink,
-    exists: (path) => unlessAbsent(() => Deno.statSync(path)).isSymlink !== undefined,
-    places: machinePlaces(),
-  };
-}
-
-/** The unveils with which an app can read what is nobody's but its owner's. */
-export function unveiledSecrets(
-  config: Pick<Config, "unveil" | "helpers">,
-  { readLink, places }: Pick<CheckSystem, "readLink" | "places"> = thisMachine(),
-): string[] {
-  const secrets = secretPaths(places.homes);
-  return [config, ...config.helpers].flatMap(({ unveil }) => unveil)
-    .filter(({ path, rights }) => {
-      const { real } = followPath(path, readLink);
-      return rights.includes("r") &&
-        secrets.some((secret) => covers(real, secret) || covers(secret, real));
-    }).map(({ path }) => path);
 }

@@ -3,6 +3,8 @@
  * root, the system or a login runs, and so leaves the wall.
  */
 import { join } from "node:path";
+import type { Config } from "./config.ts";
+import { covers, followPath } from "./paths.ts";
 
 /**
  * How far a rule reaches beside the path itself and every folder above it: `path` no further, `files` to
@@ -217,9 +219,26 @@ function ownHome(): string[] {
 }
 
 /** What is nobody's to read but its owner's, whoever unveils it with `r`. */
-export function secretPaths(homes: readonly string[]): string[] {
+function secretPaths(homes: readonly string[]): string[] {
   return [
     ...below("/etc", "shadow gshadow shadow- gshadow- ssh ssl/private sudoers sudoers.d"),
     ...homes.flatMap((home) => below(home, ".ssh .gnupg .aws .kube .docker .netrc .npmrc")),
   ];
+}
+
+/** The unveils with which an app can read what is nobody's but its owner's. */
+export function unveiledSecrets(
+  config: Pick<Config, "unveil" | "helpers">,
+  { readLink, places }: {
+    readonly readLink: (path: string) => string | undefined;
+    readonly places: MachinePlaces;
+  },
+): string[] {
+  const secrets = secretPaths(places.homes);
+  return [config, ...config.helpers].flatMap(({ unveil }) => unveil)
+    .filter(({ path, rights }) => {
+      const { real } = followPath(path, readLink);
+      return rights.includes("r") &&
+        secrets.some((secret) => covers(real, secret) || covers(secret, real));
+    }).map(({ path }) => path);
 }

@@ -6,9 +6,11 @@
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parse } from "jsonc-parser";
-import { checkConfig, type CheckFacts, unveiledSecrets } from "../config/check.ts";
+import { checkConfig, type CheckFacts } from "../config/check.ts";
+import { type CheckSystem, thisMachine } from "../config/check_system.ts";
 import type { AppPlace, Config } from "../config/config.ts";
 import { ConfigError } from "../config/problem.ts";
+import { unveiledSecrets } from "../config/system_paths.ts";
 import { DENO_FILES } from "../config/project_files.ts";
 import { projectsOf, settingsOf } from "../config/project.ts";
 import { unlessAbsent } from "../config/real_place.ts";
@@ -19,7 +21,7 @@ import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
 import { compiledPath, makeModuleImage, StaleError } from "./module_images.ts";
 import { filesOfEnvironment, readNamed, requireKnownOrigins } from "./known_origins.ts";
-import { checkModes, type ModeWarning } from "./strict_modes.ts";
+import { checkModes, lookAhead, type ModeWarning } from "./strict_modes.ts";
 import { copyPackages, findPackages, makeFolder, type PackageSet } from "./packages.ts";
 
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
@@ -72,13 +74,15 @@ export async function makeImage(
   ];
   for (let left = MAX_LOOKS - 1;; left--) {
     const projects = projectsOf(config);
-    const graphs = await Promise.all(entries.map(async ({ name, what, place }, index) => {
+    const finding = Promise.all(entries.map(async ({ name, what, place }, index) => {
       const { lockfile } = projects[index]!;
       const lock = join(staging, `${name}.lock`);
       if (lockfile !== undefined) await Deno.copyFile(lockfile, lock);
       const program = facts.denoProgram;
       return await loadGraph({ what, place, lockfile, signal, lock, denoDir: compiled, program });
     }));
+    // Meanwhile deno works, and this process would wait for it.
+    const [graphs, machine] = await Promise.all([finding, lookAtMachine(facts)]);
     const files = [...new Set(graphs.flatMap(filesOf))];
     const before = stampFiles(files);
     const locks = entries.map(({ name }) => readLock(join(staging, `${name}.lock`)));
@@ -93,8 +97,8 @@ export async function makeImage(
       ...{ denoDir, settings, modules: files },
       packages: [...new Set(packages.flatMap(({ copied }) => copied.map(({ from }) => from)))],
     };
-    requireGoodConfig(config, known);
-    const modes = checkModes(config, known);
+    requireGoodConfig(config, known, machine.check);
+    const modes = checkModes(config, known, machine.modes);
     if (modes.problems.length > 0) throw new ConfigError(config.file, modes.problems);
     for (const [index, graph] of graphs.entries()) {
       const named = readNamed(graph, projects[index]!.settings);
@@ -110,17 +114,27 @@ export async function makeImage(
       if (isLast || !(error instanceof StaleError)) throw error;
     });
     if (plan && (isLast || stampFiles(files) === before)) {
-      return { plan, warnings: warningsOf(config, modes.warnings) };
+      return { plan, warnings: warningsOf(config, modes.warnings, machine.check) };
     }
     await Deno.remove(join(staging, "image"), { recursive: true }).catch(() => {});
   }
 }
 
+async function lookAtMachine(facts: Pick<CheckFacts, "holdfast">) {
+  // After what was begun before.
+  await Deno.stat(facts.holdfast);
+  return { check: thisMachine(), modes: lookAhead(facts) };
+}
+
 /** What an operator is told of what is no fault. */
-function warningsOf(config: Config, modes: readonly ModeWarning[]): Warning[] {
+function warningsOf(
+  config: Config,
+  modes: readonly ModeWarning[],
+  system: CheckSystem,
+): Warning[] {
   return [
     ...modes.map((each): Warning => ({ event: "path_open_to_others", ...each })),
-    ...unveiledSecrets(config).map((path): Warning => ({
+    ...unveiledSecrets(config, system).map((path): Warning => ({
       ...{ event: "secret_unveiled", path },
       hint: "An app that was taken over gives it away: leave it out, unless that is its job",
     })),
@@ -264,7 +278,7 @@ function stampFiles(paths: readonly string[]): string {
  *
  * @throws {ConfigError} with every problem
  */
-export function requireGoodConfig(config: Config, facts: CheckFacts): void {
-  const problems = checkConfig(config, facts);
+export function requireGoodConfig(config: Config, facts: CheckFacts, system?: CheckSystem): void {
+  const problems = checkConfig(config, facts, system);
   if (problems.length > 0) throw new ConfigError(config.file, problems);
 }

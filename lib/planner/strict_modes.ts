@@ -4,6 +4,7 @@
  * folder on the way. The app's own files run as workers do, whoever has written them: for these it is
  * a fault that everybody, or the workers' own account, may write them.
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { CheckFacts } from "../config/check.ts";
 import type { Config } from "../config/config.ts";
@@ -20,9 +21,11 @@ export interface ModesSystem {
   readonly users: Users;
   /** About the path itself, links not followed; nothing if it is not there. */
   readonly look: (path: string) => Look;
+  /** Whether there is something; much faster than a look at what is not there. */
+  readonly exists: (path: string) => boolean;
   readonly readLink: (path: string) => string;
-  /** The files in a folder and in those below it. */
-  readonly filesIn: (folder: string) => readonly string[];
+  /** The files of Holdfast itself. */
+  readonly ownFiles: readonly string[];
 }
 
 export type Look = Partial<
@@ -68,7 +71,7 @@ const OVERFLOW_UID = 65_534;
 export function checkModes(
   config: Config,
   facts: CheckFacts,
-  system: ModesSystem = thisMachine(),
+  system: ModesSystem,
 ): { problems: Problem[]; warnings: ModeWarning[] } {
   const looks = new Map<string, Look>();
   const look = (path: string) => {
@@ -78,7 +81,7 @@ export function checkModes(
   const readLink = (path: string) => look(path).isSymlink ? system.readLink(path) : undefined;
   const seen = new Set<string>();
   const faults = new Map<string, { fault: Fault; message: string; places: string[] }>();
-  for (const { what, path, grade, found = false } of listTrusted(config, facts, system, look)) {
+  for (const { what, path, grade, found = false } of listTrusted(config, facts, system)) {
     const { real, links } = followPath(path, readLink);
     for (const target of [real, ...links]) {
       for (const place of [target, ...foldersAbove(target)]) {
@@ -119,8 +122,7 @@ export function checkModes(
 function listTrusted(
   config: Config,
   facts: CheckFacts,
-  { filesIn }: ModesSystem,
-  look: ModesSystem["look"],
+  { ownFiles, exists }: ModesSystem,
 ): Trusted[] {
   const strict = (what: string, ...paths: string[]): Trusted[] =>
     [...new Set(paths)].map((path) => ({ what, path, grade: "strict" }));
@@ -132,14 +134,14 @@ function listTrusted(
   const folders = [...new Set(modules.flatMap(foldersAbove))];
   const settingsIn = (folder: string) =>
     [...SETTINGS_FILES, ".npmrc", "node_modules"].map((name) => join(folder, name))
-      .filter((path) => look(path).mode !== undefined);
+      .filter(exists);
   const found = (what: string, grade: Trusted["grade"], folders: readonly string[]): Trusted[] =>
     folders.flatMap(settingsIn).map((path) => ({ what, path, grade, found: true }));
   const runtimes = [config.runtime, ...facts.runtime === undefined ? [] : [facts.runtime]];
   return [
     ...strict("the config", config.file, config.named),
     ...strict("the deno program", facts.denoProgram),
-    ...strict("Holdfast's own code", facts.holdfast, ...filesIn(facts.holdfast)),
+    ...strict("Holdfast's own code", facts.holdfast, ...ownFiles),
     ...strict("the runtime folder", ...runtimes),
     ...strict(
       "Deno's cache of code",
@@ -230,13 +232,17 @@ function word(path: string): string {
   return /^[\w/.:@%+=-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }
 
-function thisMachine(): ModesSystem {
+/** This machine, with a look at what does not depend on a config, here and now. */
+export function lookAhead({ holdfast }: Pick<CheckFacts, "holdfast">): ModesSystem {
+  const files = filesIn(holdfast);
+  const known = new Map(files.map((path) => [path, unlessAbsent(() => Deno.lstatSync(path))]));
   return {
     uid: Deno.uid() ?? 0,
     users: listUsers(),
-    look: (path) => unlessAbsent(() => Deno.lstatSync(path)),
+    look: (path) => known.get(path) ?? unlessAbsent(() => Deno.lstatSync(path)),
+    exists: existsSync,
     readLink: (path) => Deno.readLinkSync(path),
-    filesIn,
+    ownFiles: files,
   };
 }
 

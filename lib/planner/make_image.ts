@@ -16,7 +16,7 @@ import { projectsOf, settingsOf } from "../config/project.ts";
 import { unlessAbsent } from "../config/real_place.ts";
 import { digestOf, imageFolders, sha256 } from "../protocol/image.ts";
 import { IMAGE_KEY } from "../protocol/module_image.ts";
-import type { Plan, PlannedProcess, Warning } from "../protocol/plan.ts";
+import type { Answer, Plan, PlannedProcess } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
 import { compiledPath, makeModuleImage, StaleError } from "./module_images.ts";
@@ -29,6 +29,9 @@ const MAX_LOOKS = 3;
 
 /** Settings of the runtime that hold for a program, and are taken over. */
 const KEPT_SETTINGS = ["unstable"] as const;
+
+/** What an operator is told of, and keeps nothing from running. */
+export type Warning = Extract<Answer, { readonly plan: Plan }>["warnings"][number];
 
 /** What is planned, and where. */
 export interface ImageRequest {
@@ -126,7 +129,6 @@ async function lookAtMachine(facts: Pick<CheckFacts, "holdfast">) {
   return { check: thisMachine(), modes: lookAhead(facts) };
 }
 
-/** What an operator is told of what is no fault. */
 function warningsOf(
   config: Config,
   modes: readonly ModeWarning[],

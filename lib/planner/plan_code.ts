@@ -1,6 +1,5 @@
 /** Plans the code of a config in this process, for a command. */
 import type { Config } from "../config/config.ts";
-import type { Warning } from "../protocol/plan.ts";
 import type { Code } from "../sandbox/process_code.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import {
@@ -10,7 +9,7 @@ import {
   openImages,
 } from "../supervisor/image_store.ts";
 import { requireReadable } from "../supervisor/require_readable.ts";
-import { makeImage } from "./make_image.ts";
+import { makeImage, type Warning } from "./make_image.ts";
 import { HOLDFAST_FOLDER } from "./programs.ts";
 
 export interface PlanOptions {

@@ -51,20 +51,11 @@ export type Plan = z.infer<typeof Plan>;
 
 const Text = z.string().check(z.maxLength(64 * 1024));
 
-/** What keeps nothing from running. */
+/** What keeps nothing from running: it is logged by its event. */
 const Warning = z.strictObject({
-  event: z.enum([
-    // Its workers, as root without capabilities, cannot use that.
-    "path_closed",
-    // Somebody else may change what decides what runs.
-    "path_open_to_others",
-    // The app may read what is nobody's but its owner's.
-    "secret_unveiled",
-  ]),
-  path: Text,
-  hint: Text,
+  event: z.enum(["path_closed", "path_open_to_others", "secret_unveiled"]),
+  ...{ path: Text, hint: Text },
 });
-export type Warning = z.infer<typeof Warning>;
 
 export const Answer = z.union([
   z.strictObject({ plan: Plan, warnings: z.array(Warning).check(z.maxLength(1_000)) }),

@@ -1,7 +1,7 @@
 import { dirname, join, relative } from "node:path";
 import { type CheckSystem, thisMachine } from "./check_system.ts";
-import { refusePath } from "./address.ts";
 import type { Config, Unveil } from "./config.ts";
+import { refusePath } from "./path_text.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
 import { SETTINGS_FILES } from "./project_files.ts";
 import { formatKey, type Position, type Problem, quote, Refusal } from "./problem.ts";

@@ -1,6 +1,5 @@
 /** Plans the code of a config in this process, for a command. */
 import type { Config } from "../config/config.ts";
-import type { Code } from "../sandbox/process_code.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import {
   findDenoDir,
@@ -8,6 +7,7 @@ import {
   installImage,
   openImages,
 } from "../supervisor/image_store.ts";
+import type { PlannedConfig } from "../supervisor/read_config.ts";
 import { requireReadable } from "../supervisor/require_readable.ts";
 import { makeImage, type Warning } from "./make_image.ts";
 import { HOLDFAST_FOLDER } from "./programs.ts";
@@ -31,7 +31,7 @@ export interface PlanOptions {
 export async function planCode(
   config: Config,
   { signal, images, runtime, warn = () => {} }: PlanOptions,
-): Promise<Code> {
+): Promise<PlannedConfig> {
   const denoDir = await findDenoDir();
   using folders: ImageFolders = openImages(images, denoDir);
   const { plan, warnings } = await makeImage({
@@ -44,7 +44,7 @@ export async function planCode(
   }, signal);
   for (const each of warnings) warn(each);
   await requireReadable(config, images, signal);
-  return await installImage(config, plan, folders);
+  return { config, code: await installImage(config, plan, folders) };
 }
 
 /** Works with a folder for images that nothing is to run. */

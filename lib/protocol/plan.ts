@@ -50,13 +50,13 @@ export const Plan = z.strictObject({
 export type Plan = z.infer<typeof Plan>;
 
 const Text = z.string().check(z.maxLength(64 * 1024));
-
-/** What is logged of a generation that runs all the same. */
 const Warned = z.enum(["path_closed", "path_open_to_others", "secret_unveiled"]);
-const Warning = z.strictObject({ event: Warned, path: Text, hint: Text });
 
 export const Answer = z.union([
-  z.strictObject({ plan: Plan, warnings: z.array(Warning) }),
+  z.strictObject({
+    plan: Plan,
+    warnings: z.array(z.strictObject({ event: Warned, path: Text, hint: Text })),
+  }),
   /** Something is not in the cache, and what is in the settings of npm by the names of variables. */
   z.strictObject({ missing: Text, variables: z.array(z.string().check(z.maxLength(128))) }),
   z.strictObject({

@@ -51,6 +51,7 @@ export const Plan = z.strictObject({
 export type Plan = z.infer<typeof Plan>;
 
 const Text = z.string().check(z.maxLength(64 * 1024));
+const Warned = z.enum(["path_closed", "path_open_to_others", "secret_unveiled"]);
 const Count = z.int().check(z.minimum(1));
 
 /** Why it was refused. */
@@ -80,19 +81,14 @@ const RenamedKey = z.strictObject({
   at: z.strictObject({ line: Count, column: Count }),
 });
 
-/** What keeps nothing from running: it is logged by its event. */
-const Warning = z.strictObject({
-  event: z.enum(["path_closed", "path_open_to_others", "secret_unveiled"]),
-  ...{ path: Text, hint: Text },
-});
-
 export const Answer = z.union([
   z.strictObject({
     /** What the config means; it has a schema of its own. */
     config: z.unknown(),
     renamed: z.array(RenamedKey).check(z.maxLength(100)),
     plan: Plan,
-    warnings: z.array(Warning).check(z.maxLength(1_000)),
+    /** What is logged of it. */
+    warnings: z.array(z.strictObject({ event: Warned, path: Text, hint: Text })),
   }),
   /** Something is not in the cache, and what is in the settings of npm by the names of variables. */
   z.strictObject({ missing: Text, variables: z.array(z.string().check(z.maxLength(128))) }),

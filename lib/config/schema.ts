@@ -16,8 +16,8 @@ const GRANTS = {
       "`NotCapable`. The rights are named as in OpenBSD's unveil(2): `r` read, `w` write, `c` create, " +
       "rename and remove. `x` (execute) is refused: a worker executes nothing. Unlike unveil(2), the " +
       "list is fixed when a worker starts. Add a path when the app stores data. A config that makes " +
-      "something writable which the next reload would run is an error. A path that ends in `/` and has " +
-      "`c` is created at the start if it does not exist.",
+      "something writable which the next reload or the system would run is an error. A path that ends " +
+      "in `/` and has `c` is created at the start if it does not exist.",
     env:
       "Environment variables the app may see: a list of names, or an object with `true` for a variable " +
       'that is passed on, or with a value: `{ "DATABASE_URL": true, "LOG_LEVEL": "info" }`. All others ' +

@@ -27,7 +27,7 @@ export interface Death {
 type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
 
 /** How often a worker may ask in vain under `"on_violation": "log"`: each time costs the supervisor. */
-const MAX_DENIED = 1_000;
+export const MAX_DENIED = 1_000;
 
 /** How a death reads in a message. */
 export function describeDeath({ status, reason }: Death): string {

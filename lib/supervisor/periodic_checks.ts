@@ -33,12 +33,13 @@ export class PeriodicChecks {
   }
 
   /**
-   * Only a worker can have made a listener stop, and which one nobody can tell: the socket is one.
-   * None takes connections there again until it listens anew, so all are replaced.
+   * Only a worker can have changed a listener, and which one nobody can tell: the socket is one. Where
+   * it was made to stop none takes connections there until it listens anew, so all are killed. For the
+   * rest they are replaced one by one, which loses nothing; the only one there is is killed.
    */
   #lookAtListener(listener: Listener): void {
     const { text } = listener;
-    const { waiting, troubles, generations: { incumbent } } = this.#parts;
+    const { waiting, troubles, former, generations: { incumbent, all } } = this.#parts;
     const generation = incumbent?.number;
     troubles.look(
       text,
@@ -50,9 +51,10 @@ export class PeriodicChecks {
     bestEffort(`set the options of ${text} back`, () => {
       const options = listener.setBack();
       if (options.length === 0) return;
-      // Which worker it was nobody can tell, and nobody is worse off now.
-      const changed = options.map(({ level, name }) => `${level}:${name}`);
-      log.error("listener_changed", { listen: text, generation, options: changed });
+      log.error("listener_changed", { listen: text, generation, options });
+      if (incumbent?.config.onViolation !== "replace") return;
+      const alone = all.length === 1 && (former?.pids.length ?? 0) === 0;
+      void incumbent.replaceWorkers(`changed ${text}`, alone);
     });
     bestEffort(`look at what waits on ${text}`, () => waiting[text] = listener.waiting());
     bestEffort(`listen on ${text} again`, () => {

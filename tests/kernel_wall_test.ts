@@ -276,6 +276,11 @@ plainCase(
   },
 );
 
+plainCase("when memory is short a worker is killed before its supervisor", async (server) => {
+  const score = (pid: number) => Number(Deno.readTextFileSync(`/proc/${pid}/oom_score_adj`));
+  assertEquals(score(await workerPid(server)), score(server.pid) + 500);
+});
+
 Deno.test("a worker has the limits of its config, cut to what the supervisor was given, and none of its descriptors", async () => {
   const limits = {
     descriptors: 100_000,

@@ -281,7 +281,7 @@ plainCase("when memory is short a worker is killed before its supervisor", async
   assertEquals(score(await workerPid(server)), score(server.pid) + 500);
 });
 
-Deno.test("a worker has the limits of its config, cut to what the supervisor was given, and none of its descriptors", async () => {
+Deno.test("a worker has the limits of its config, cut to what the supervisor was given, half of that for descriptors, and none of its descriptors", async () => {
   const limits = {
     descriptors: 100_000,
     processes: 12_345,
@@ -293,7 +293,7 @@ Deno.test("a worker has the limits of its config, cut to what the supervisor was
   await server.waitFor("serving");
   const found = readLimits(await workerPid(server));
   const both = (value: number): [string, string] => [String(value), String(value)];
-  assertEquals(found["Max open files"], both(3000));
+  assertEquals(found["Max open files"], both(1500));
   assertEquals(found["Max processes"], both(12_345));
   assertEquals(found["Max file size"], both(2_097_152));
   const RESERVED_BYTES = 512 * 2 ** 20;
@@ -561,6 +561,17 @@ nativeTest(
       { ok: 1 },
     );
     client.close();
+  },
+);
+
+wideCase(
+  "a worker can send nothing by the descriptor on which it is handed others",
+  async (server) => {
+    const [SENDTO, IPC, MSG_NOSIGNAL, EPIPE] = [numberOf("sendto", "x86_64"), 3, 0x4000, 32];
+    const send = `native.call(${SENDTO}, ${IPC}, "{}", 2, ${MSG_NOSIGNAL})`;
+    assertEquals(await result(server, `return -${send}`), EPIPE);
+    // What comes by it is taken still.
+    assertEquals((await server.hangUp()).event, "reload_done");
   },
 );
 

@@ -147,8 +147,9 @@ const WatchdogSchema = z.strictObject({
 
 const LimitsSchema = z.strictObject({
   descriptors: z.int().min(64).max(1_048_576).default(65_536).describe(
-    "How many open files and connections a worker may have (RLIMIT_NOFILE). Connections beyond it wait " +
-      "in the kernel until others end; the log says `accepting_stalled`.",
+    "How many open files and connections a worker may have (RLIMIT_NOFILE); at most half of what " +
+      "Holdfast may have. Connections beyond it wait in the kernel until others end; the log says " +
+      "`accepting_stalled`.",
   ),
   processes: z.int().min(32).max(4_194_304).default(16_384).describe(
     "How many threads and processes the workers' user may have in all (RLIMIT_NPROC). The kernel does " +

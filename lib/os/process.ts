@@ -73,7 +73,8 @@ export function childState(pid: number): "none" | "lives" | "ended" {
 
 /**
  * Sets limits of another process (prlimit(2)). A limit above the hard one of this process is cut to
- * that: only root may raise it, and what was given to Holdfast is for its workers too.
+ * that, and one of descriptors to half of it: only root may raise it, and what was given to Holdfast is
+ * for its workers too.
  *
  * @param owner the ids of that process, if they are not those of this one
  * @throws {Error} if the kernel refuses
@@ -132,7 +133,10 @@ function setLimits(pid: number, limits: readonly Limit[]): void {
     const now = new BigUint64Array(2);
     const bytes = new Uint8Array(now.buffer);
     if (libc.symbols.prlimit(pid, resource, null, bytes) !== 0) fail(`read the limit ${name}`);
-    const least = BigInt(value) < now[1]! ? BigInt(value) : now[1]!;
+    // The kernel bounds by the sender's limit what all of a user have sent and nobody has received yet
+    // (unix(7)): with a limit as high as the supervisor's a worker could leave nothing of that for it.
+    const given = name === "descriptors" ? now[1]! / 2n : now[1]!;
+    const least = BigInt(value) < given ? BigInt(value) : given;
     now.fill(least);
     if (libc.symbols.prlimit(pid, resource, bytes, null) !== 0) fail(`set the limit ${name}`);
   }

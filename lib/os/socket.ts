@@ -11,13 +11,11 @@ const SOCK_CLOEXEC = LINUX ? 0o2000000 : 0;
 const MSG_DONTWAIT = LINUX ? 0x40 : 0x80;
 const MSG_NOSIGNAL = LINUX ? 0x4000 : 0x80000;
 
-/** How many reads of unwanted input are discarded before a message is sent. */
-const MAX_DISCARDS = 64;
-
 const libc = loadLibc({
   socketpair: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   sendmsg: { parameters: ["i32", "buffer", "i32"], result: "isize" },
   send: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
+  shutdown: { parameters: ["i32", "i32"], result: "i32" },
   recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
 });
 
@@ -35,18 +33,23 @@ export function socketPair(): [number, number] {
   return [pair[0]!, pair[1]!];
 }
 
+const SHUT_RD = 0;
+
 /**
- * Sends one descriptor, and text with it, without ever waiting. What the other end has sent is discarded
- * first, unread; the kernel closes descriptors in it, since no buffer for them is given.
+ * Has the kernel refuse whatever the other end sends, with EPIPE: nothing can be left in a queue that
+ * nobody reads, and no descriptor be parked there (shutdown(2)).
+ */
+export function refuseInput(socket: number): void {
+  libc.symbols.shutdown(socket, SHUT_RD);
+}
+
+/**
+ * Sends one descriptor, and text with it, without ever waiting.
  *
  * @param descriptor stays the caller's
  * @throws {Error} if the other end is gone, or does not read
  */
 export function sendDescriptor(socket: number, text: string, descriptor: number): void {
-  const waste = new Uint8Array(64 * 1024);
-  for (let left = MAX_DISCARDS; left > 0; left--) {
-    if (libc.symbols.recv(socket, waste, BigInt(waste.length), MSG_DONTWAIT) <= 0n) break;
-  }
   const data = new TextEncoder().encode(text);
   const message = messageHeader(data, { descriptor });
   const sent = libc.symbols.sendmsg(socket, message.header, MSG_DONTWAIT | MSG_NOSIGNAL);

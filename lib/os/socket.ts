@@ -11,11 +11,13 @@ const SOCK_CLOEXEC = LINUX ? 0o2000000 : 0;
 const MSG_DONTWAIT = LINUX ? 0x40 : 0x80;
 const MSG_NOSIGNAL = LINUX ? 0x4000 : 0x80000;
 
+/** How many reads of unwanted input are discarded at once: more than the kernel keeps. */
+const MAX_DISCARDS = 64;
+
 const libc = loadLibc({
   socketpair: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   sendmsg: { parameters: ["i32", "buffer", "i32"], result: "isize" },
   send: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
-  shutdown: { parameters: ["i32", "i32"], result: "i32" },
   recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
 });
 
@@ -33,23 +35,26 @@ export function socketPair(): [number, number] {
   return [pair[0]!, pair[1]!];
 }
 
-const SHUT_RD = 0;
-
 /**
- * Has the kernel refuse whatever the other end sends, with EPIPE: nothing can be left in a queue that
- * nobody reads, and no descriptor be parked there (shutdown(2)).
+ * Discards what the other end has sent, unread; the kernel closes descriptors in it, since no buffer for
+ * them is given.
  */
-export function refuseInput(socket: number): void {
-  libc.symbols.shutdown(socket, SHUT_RD);
+export function discardInput(socket: number): void {
+  const waste = new Uint8Array(64 * 1024);
+  for (let left = MAX_DISCARDS; left > 0; left--) {
+    if (libc.symbols.recv(socket, waste, BigInt(waste.length), MSG_DONTWAIT) <= 0n) break;
+  }
 }
 
 /**
- * Sends one descriptor, and text with it, without ever waiting.
+ * Sends one descriptor, and text with it, without ever waiting. What the other end has sent is discarded
+ * first.
  *
  * @param descriptor stays the caller's
  * @throws {Error} if the other end is gone, or does not read
  */
 export function sendDescriptor(socket: number, text: string, descriptor: number): void {
+  discardInput(socket);
   const data = new TextEncoder().encode(text);
   const message = messageHeader(data, { descriptor });
   const sent = libc.symbols.sendmsg(socket, message.header, MSG_DONTWAIT | MSG_NOSIGNAL);

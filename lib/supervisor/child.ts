@@ -5,7 +5,7 @@
 import type { OutputLimits } from "../base/output_limits.ts";
 import { type ExitStatus, killChild } from "../os/child.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
-import { receiveBytes, sendBytes, sendDescriptor } from "../os/socket.ts";
+import { discardInput, receiveBytes, sendBytes, sendDescriptor } from "../os/socket.ts";
 import { handOverLine } from "../protocol/hand_over.ts";
 import type { ToSupervisor } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
@@ -168,6 +168,8 @@ export class Child {
 
   #lookAround(): void {
     if (this.#channel !== undefined) this.#guard(() => this.#peer.checkDeadline());
+    // Descriptors in it count for all processes of the user.
+    if (this.#handOver !== undefined) discardInput(this.#handOver);
     for (const stream of ["stdout", "stderr"] as const) {
       const dropped = this.#lines[stream].takeDropped();
       if (dropped.lines > 0) this.#tell({ type: "output_dropped", stream, ...dropped });

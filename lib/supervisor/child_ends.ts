@@ -1,7 +1,7 @@
 /** What this process and a child have in common: pipes, sockets, and the child's program. */
 import { closeDescriptor } from "../os/descriptor.ts";
 import { makePipe, textToRead } from "../os/pipe.ts";
-import { refuseInput, socketPair } from "../os/socket.ts";
+import { socketPair } from "../os/socket.ts";
 
 /** This process's ends of what it and a child have in common; each may be closed already. */
 export interface ChildEnds {
@@ -16,7 +16,7 @@ export interface ChildEnds {
 
 /**
  * Where the runtime of a worker takes descriptors, as from `node:child_process`. It is spoken to from
- * here, and takes nothing: that protocol lets a peer make its parent bind, and has no limits. It stays
+ * here and never read: that protocol lets a peer make its parent bind, and has no limits. It stays
  * open for as long as the worker lives: lanes come by it, and its number in the worker must not
  * become another file's.
  */
@@ -46,7 +46,6 @@ export function openEnds(source: string): OpenEnds {
     const [stdout, stdoutTheirs] = keep(makePipe());
     const [stderr, stderrTheirs] = keep(makePipe());
     const [handOver, handOverTheirs] = keep(socketPair());
-    refuseInput(handOver!);
     const [channel, channelTheirs] = keep(socketPair());
     return {
       ends: { channel, handOver, outputs: [stdout, stderr] },

@@ -227,17 +227,19 @@ export function killProcess(pid: number, start: string): boolean {
   }
 }
 
-/** Listeners have low numbers: they are handed over before anything else is opened. */
-const MAX_LISTENER_FD = 256;
+/** The highest number of a descriptor that is looked at; a process may give any to its listener. */
+const MAX_LISTENER_FD = 65_536;
 
 /**
- * Looks whether a process has a socket that listens.
+ * Looks whether a process has a socket that listens, under whatever number.
  *
- * @returns nothing if the kernel does not say, as of another user's process
+ * @returns nothing if the kernel does not say, as of another user's process, or of what a process has
+ * sent and nobody has received
  */
 export function holdsListener(pid: number): boolean | undefined {
   const pidfd = openProcess(pid);
   if (pidfd < 0) return false;
+  let sent = false;
   try {
     for (let fd = 3; fd < MAX_LISTENER_FD; fd++) {
       const copy = Number(libc.symbols.pidfdGetfd(PIDFD_GETFD, BigInt(pidfd), BigInt(fd), 0n));
@@ -246,8 +248,10 @@ export function holdsListener(pid: number): boolean | undefined {
       const listens = isListener(copy);
       closeDescriptor(copy);
       if (listens) return true;
+      sent ||= listens === false &&
+        /^scm_fds: [1-9]/m.test(readProcess(pid, `fdinfo/${fd}`) ?? "");
     }
-    return false;
+    return sent ? undefined : false;
   } finally {
     libc.symbols.close(pidfd);
   }

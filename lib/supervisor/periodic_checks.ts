@@ -1,10 +1,18 @@
 /** What is looked at every second: the listeners, the incumbent, the logger. */
 import { log } from "../base/log.ts";
+import { killChild } from "../os/child.ts";
+import { countWatches, FEW_WATCHES, mayWatch } from "../os/epoll.ts";
+import { roleText } from "../protocol/role.ts";
 import { bestEffort } from "./best_effort.ts";
+import { children } from "./child_table.ts";
 import { isLost, type Listener } from "./listener.ts";
 import type { Parts } from "./parts.ts";
+import { descriptorLimit } from "./process_facts.ts";
 import { serviceState } from "./status_page.ts";
 import { LOOK_INTERVAL_MS } from "./health.ts";
+
+/** What is to be left for the supervisor itself; for that many it is tried each time. */
+const LEAST_WATCHES = 256;
 
 export class PeriodicChecks {
   readonly #parts: Parts;
@@ -29,6 +37,7 @@ export class PeriodicChecks {
     incumbent?.lookAtAcceptance(waiting);
     this.#lookAtIncumbent();
     this.#lookAtLogs();
+    bestEffort("look at what is watched", () => this.#lookAtWatches());
     void runtime.look();
   }
 
@@ -70,6 +79,25 @@ export class PeriodicChecks {
     const { services, troubles } = this.#parts;
     const { log: { folder }, trouble } = services.logs ?? { log: { folder: "" } };
     troubles.look("log", trouble, (reason) => log.error("log_unwritten", { folder, reason }));
+  }
+
+  /**
+   * What may be watched is counted for all processes of a user together. Where it is used up no process
+   * can be started any more: so whoever has used it up is killed, with what it has in flight.
+   */
+  #lookAtWatches(): void {
+    if (mayWatch(LEAST_WATCHES)) return;
+    const counts = [...children].map(([pid, { role }]) => {
+      return { pid, role, count: countWatches(pid, descriptorLimit(pid) ?? 0) };
+    });
+    const [most] = counts.toSorted((one, other) => other.count - one.count);
+    const found = most !== undefined && most.count > FEW_WATCHES;
+    log.error("watches_used_up", {
+      ...found && { pid: most.pid, role: roleText(most.role) },
+      killed: found,
+      hint: "Processes of one user share /proc/sys/fs/epoll/max_user_watches",
+    });
+    if (found) killChild(most.pid);
   }
 
   /** Tells when the incumbent begins to fail, and when that is over. */

@@ -54,10 +54,10 @@ export class OrdinaryUser implements AsyncDisposable {
       permission.startsWith("--allow-run=") ? `--allow-run=${this.#program}` : permission
     );
     const program = entry ?? [join(HOLDFAST, "main.ts"), "start", "--config"];
-    const process = new Deno.Command("setpriv", {
+    const process = new Deno.Command("prlimit", {
       args: [
-        ...[`--reuid=${this.uid}`, `--regid=${this.uid}`, "--clear-groups"],
-        ...limit === undefined ? [] : ["prlimit", `--nofile=${limit}:${limit}`],
+        ...limit === undefined ? [] : [`--nofile=${limit}:${limit}`],
+        ...["setpriv", `--reuid=${this.uid}`, `--regid=${this.uid}`, "--clear-groups"],
         ...[this.#program, "run", ...permissions, ...program, project.configFile],
       ],
       cwd: HOLDFAST,
@@ -69,6 +69,26 @@ export class OrdinaryUser implements AsyncDisposable {
     const server = new Server(project, process);
     await server.waitFor("serving");
     return server;
+  }
+
+  /** Runs code as this user, with all permissions; what it prints can be read. */
+  evaluate(code: string): Deno.ChildProcess {
+    return new Deno.Command("setpriv", {
+      args: [
+        ...[`--reuid=${this.uid}`, `--regid=${this.uid}`, "--clear-groups"],
+        ...[this.#program, "eval", code],
+      ],
+      cwd: "/",
+      env: { DENO_DIR: join(this.#folder, "dir"), HOME: this.#folder },
+      stdin: "null",
+      stdout: "piped",
+    }).spawn();
+  }
+
+  /** Limits how many threads this user may have when a process of it starts another. */
+  async limitThreads(pid: number, most: string): Promise<void> {
+    const ids = [`--reuid=${this.uid}`, `--regid=${this.uid}`, "--clear-groups"];
+    await run("setpriv", ...ids, "prlimit", `--pid=${pid}`, `--nproc=${most}:`);
   }
 
   async #own(folder: string): Promise<void> {

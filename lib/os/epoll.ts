@@ -52,7 +52,7 @@ export function countWatches(pid: number, limit: number): number {
   let count = 0;
   for (let fd = 0; fd < limit; fd++) {
     const text = readProc(`${pid}/fdinfo/${fd}`, FDINFO_BYTES) ?? "";
-    const [, parked = 0] = /^scm_fds: (\d+)/m.exec(text) ?? [];
+    const [, parked = 0] = text.match(/^scm_fds: (\d+)/m) ?? [];
     count += (text.match(/^tfd:/gm)?.length ?? 0) + FEW_WATCHES * Number(parked);
   }
   return count;

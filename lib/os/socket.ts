@@ -1,5 +1,6 @@
 /** Unix socket pairs, and descriptors sent over them (unix(7), sendmsg(2), SCM_RIGHTS). */
-import { fail } from "./errno.ts";
+import { closeDescriptor } from "./descriptor.ts";
+import { errno, fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const AF_UNIX = 1;
@@ -61,6 +62,25 @@ export function sendDescriptor(socket: number, text: string, descriptor: number)
   message.keep();
   // A short one would tear the message: the other end cannot be told anything more.
   if (sent !== BigInt(data.length)) fail("send a descriptor");
+}
+
+const ETOOMANYREFS = 109;
+
+/**
+ * Whether this user may send descriptors still (unix(7)): it tries. Linux only; elsewhere, yes.
+ */
+export function maySendDescriptor(): boolean {
+  let pair: number[] = [];
+  try {
+    pair = socketPair();
+    sendDescriptor(pair[0]!, "x", pair[1]!);
+    return true;
+  } catch {
+    // Too few descriptors are told elsewhere.
+    return !LINUX || errno() !== ETOOMANYREFS;
+  } finally {
+    pair.forEach(closeDescriptor);
+  }
 }
 
 /**

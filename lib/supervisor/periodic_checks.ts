@@ -1,6 +1,7 @@
 /** What is looked at every second: the listeners, the incumbent, the logger. */
 import { log } from "../base/log.ts";
 import { killChild } from "../os/child.ts";
+import { maySendDescriptor } from "../os/socket.ts";
 import { countWatches, FEW_WATCHES, mayWatch } from "../os/epoll.ts";
 import { roleText } from "../protocol/role.ts";
 import { bestEffort } from "./best_effort.ts";
@@ -37,7 +38,7 @@ export class PeriodicChecks {
     incumbent?.lookAtAcceptance(waiting);
     this.#lookAtIncumbent();
     this.#lookAtLogs();
-    bestEffort("look at what is watched", () => this.#lookAtWatches());
+    bestEffort("look at what its user has left", () => this.#lookAtBudgets());
     void runtime.look();
   }
 
@@ -82,20 +83,26 @@ export class PeriodicChecks {
   }
 
   /**
-   * What may be watched is counted for all processes of a user together. Where it is used up no process
-   * can be started any more: so whoever has used it up is killed, with what it has in flight.
+   * What may be watched, and what may be sent and not received yet, is counted for all processes of a
+   * user together. Where it is used up no process can be started, or handed a listener, any more: so
+   * whoever has used it up is killed, with what it has in flight.
    */
-  #lookAtWatches(): void {
-    if (mayWatch(LEAST_WATCHES)) return;
+  #lookAtBudgets(): void {
+    const event = !mayWatch(LEAST_WATCHES)
+      ? "watches_used_up"
+      : maySendDescriptor()
+      ? undefined
+      : "descriptors_used_up";
+    if (event === undefined) return;
     const counts = [...children].map(([pid, { role }]) => {
       return { pid, role, count: countWatches(pid, descriptorLimit(pid) ?? 0) };
     });
     const [most] = counts.toSorted((one, other) => other.count - one.count);
     const found = most !== undefined && most.count > FEW_WATCHES;
-    log.error("watches_used_up", {
+    log.error(event, {
       ...found && { pid: most.pid, role: roleText(most.role) },
       killed: found,
-      hint: "Processes of one user share /proc/sys/fs/epoll/max_user_watches",
+      hint: "What it has in flight is lost. Processes of one user share this: see SECURITY.md",
     });
     if (found) killChild(most.pid);
   }

@@ -63,6 +63,28 @@ testWith(
   },
 );
 
+testWith(
+  { root: true, missing: Deno.build.arch === "x86_64" ? undefined : "not x86_64" },
+  "a worker that has used up what its user may send, as it can without a wall, is killed for it",
+  async () => {
+    await using user = await OrdinaryUser.create();
+    await using server = await user.start({
+      files: { "app.ts": NATIVE_APP },
+      config: { wall: "deno" },
+      entry: WIDE,
+      limit: 4_096,
+    });
+    const [worker] = await server.workers();
+    await tell(server, PARK).catch(() => {});
+    const { pid, killed } = await server.waitFor("descriptors_used_up");
+    assertEquals([pid, killed], [worker, true]);
+    await server.waitFor("worker_ready", 2);
+    const { event, reason } = await server.hangUp();
+    assertEquals(event, "reload_done", `${reason}`);
+    assertEquals(await tell(server, "return 1"), { ok: 1 });
+  },
+);
+
 /**
  * Code that has descriptors watched, up to a number or as many times as the kernel lets it.
  *

@@ -227,9 +227,6 @@ export function killProcess(pid: number, start: string): boolean {
   }
 }
 
-/** The highest number of a descriptor that is looked at; a process may give any to its listener. */
-const MAX_LISTENER_FD = 65_536;
-
 /**
  * Looks whether a process has a socket that listens, under whatever number.
  *
@@ -239,9 +236,10 @@ const MAX_LISTENER_FD = 65_536;
 export function holdsListener(pid: number): boolean | undefined {
   const pidfd = openProcess(pid);
   if (pidfd < 0) return false;
+  const [, most = "65536"] = readProcess(pid, "limits")?.match(/^Max open files +(\d+)/m) ?? [];
   let sent = false;
   try {
-    for (let fd = 3; fd < MAX_LISTENER_FD; fd++) {
+    for (let fd = 3; fd < Number(most); fd++) {
       const copy = Number(libc.symbols.pidfdGetfd(PIDFD_GETFD, BigInt(pidfd), BigInt(fd), 0n));
       if (copy < 0 && errno() !== EBADF) return undefined;
       if (copy < 0) continue;

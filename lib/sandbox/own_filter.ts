@@ -1,19 +1,16 @@
 /** The seccomp program of the supervisor itself, as data: what it never does, whoever has it in his hands. */
 import { type Arch, type Instruction, numberOf, type SystemCall } from "./seccomp.ts";
+import { ALARMS } from "./system_calls.ts";
 
-/** Calls into other processes and the kernel, and those that administer a machine. */
+/** What it does to processes behind a wall. */
+const OWN: readonly SystemCall[] = ["process_vm_readv", "pidfd_getfd"];
+
+/** What is an alarm where a worker does it, and more calls into processes, the kernel and the machine. */
 const NEVER: readonly SystemCall[] = [
-  ...["ptrace", "process_vm_writev", "process_madvise", "process_mrelease", "kcmp"] as const,
-  ...["bpf", "perf_event_open", "userfaultfd", "memfd_secret"] as const,
-  ...["io_uring_setup", "io_uring_enter", "io_uring_register"] as const,
-  ...["mount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen"] as const,
-  ...["fsconfig", "fsmount", "fspick", "mount_setattr", "unshare", "setns"] as const,
-  ...["add_key", "request_key", "keyctl", "kexec_load", "kexec_file_load"] as const,
-  ...["init_module", "finit_module", "delete_module", "reboot", "swapon", "swapoff"] as const,
-  ...["acct", "quotactl", "quotactl_fd", "syslog", "sethostname", "setdomainname"] as const,
-  ...["settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "vhangup"] as const,
-  ...["iopl", "ioperm", "modify_ldt", "personality", "lookup_dcookie", "nfsservctl"] as const,
-  ...["name_to_handle_at", "open_by_handle_at", "fanotify_init", "fanotify_mark"] as const,
+  ...(Object.keys(ALARMS) as SystemCall[]).filter((call) => !OWN.includes(call)),
+  ...["process_madvise", "process_mrelease", "kcmp", "memfd_secret", "personality"] as const,
+  ...["quotactl", "quotactl_fd", "syslog", "clock_adjtime", "adjtimex", "lookup_dcookie"] as const,
+  ...["nfsservctl", "name_to_handle_at", "fanotify_init", "fanotify_mark"] as const,
   ...["migrate_pages", "move_pages", "lsm_set_self_attr"] as const,
 ];
 

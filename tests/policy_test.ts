@@ -188,6 +188,7 @@ const CONFIG: Config = {
   onViolation: "replace",
   limits: { descriptors: 1024, processes: 64, fileBytes: 1_000_000 },
   workers: DEFAULTS.workers,
+  spare: DEFAULTS.spare,
   recycle: DEFAULTS.recycle,
   watchdog: DEFAULTS.watchdog,
   reload: DEFAULTS.reload,

@@ -129,6 +129,8 @@ export interface Config extends Compartment {
   readonly listen: readonly ListenAddress[];
   /** How many workers a generation has. */
   readonly workers: number;
+  /** How many more wait at `ready`. */
+  readonly spare: number;
   readonly helpers: readonly HelperConfig[];
   readonly engine: "native" | "node";
   /** What restricts the workers. */

@@ -109,6 +109,7 @@ const shape = {
     pulseDeadlineMs: z.union([z.literal(0), bounded(BOUNDS.watchdog.pulseDeadlineMs)]),
   }),
   workers: bounded(BOUNDS.workers),
+  spare: bounded(BOUNDS.spare),
   readiness: z.optional(z.string().check(z.maxLength(256), z.startsWith("/"))),
   metrics: z.optional(z.object({ listen: Address })),
   traces: z.optional(z.object({

@@ -9,6 +9,7 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
   env: '"env": ["DATABASE_URL", "TZ"]',
   net: '"net": ["db.internal:5432", "api.example.com:443"]',
   workers: '"workers": "auto"',
+  spare: '"spare": 1',
   helpers: '"helpers": { "thumbnails": { "module": "./helpers/thumbnails.ts" } }',
   ...helperExamples({
     module: '"./helpers/mail.ts"',

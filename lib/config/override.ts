@@ -19,6 +19,7 @@ export function overrideOf(file: string, text: string, state: string): Override 
 export const OVERRIDABLE = [
   "listen",
   "workers",
+  "spare",
   "log",
   "limits",
   "reload",

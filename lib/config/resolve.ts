@@ -113,6 +113,7 @@ export async function resolveConfig(
   return freezeConfig({
     ...{ file: real, named, folder, app, listen, unveil, helpers, env, net, engine, wall },
     ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
+    spare: values.spare,
     ...values.readiness !== undefined && { readiness: values.readiness },
     ...metrics && { metrics },
     ...values.traces && { traces: values.traces },

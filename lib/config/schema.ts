@@ -301,6 +301,11 @@ export const ConfigSchema = z.strictObject({
       "Raise it for an app that keeps a processor busy. Workers share the listeners and nothing else: " +
       "what the app keeps in memory belongs to one worker.",
   ),
+  spare: bounded(BOUNDS.spare).default(0).describe(
+    "How many more workers are kept ready. They have loaded and opened the app, and accept nothing. One " +
+      "of them serves within milliseconds in place of a worker that dies, hangs or is recycled. Each " +
+      "takes the memory of a worker.",
+  ),
   helpers: z.record(
     z.string().regex(HELPER_NAME, "expected lower case letters, digits and _, such as thumbnails"),
     HelperSchema,

@@ -22,6 +22,7 @@ export const DEFAULTS = {
     outputBurstBytes: DEFAULT_OUTPUT_LIMITS.burstBytes,
   },
   workers: 1,
+  spare: 0,
   recycle: {},
   watchdog: { pulseDeadlineMs: 10_000 },
   reload: {

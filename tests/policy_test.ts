@@ -149,6 +149,8 @@ const CONFIG: Config = {
   onViolation: "replace",
   limits: { descriptors: 1024, processes: 64, fileBytes: 1_000_000 },
   workers: DEFAULTS.workers,
+  trustedProxies: DEFAULTS.trustedProxies,
+  clientAddressHeader: DEFAULTS.clientAddressHeader,
   recycle: DEFAULTS.recycle,
   watchdog: DEFAULTS.watchdog,
   reload: DEFAULTS.reload,

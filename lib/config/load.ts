@@ -117,6 +117,8 @@ export async function resolveConfig(
   };
   return deepFreeze({
     ...{ file: real, named, folder, app, listen, unveil, helpers, env, net, engine, wall },
+    trustedProxies: values.trustedProxies,
+    clientAddressHeader: values.clientAddressHeader,
     ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
     ...values.readiness !== undefined && { readiness: values.readiness },
     ...metrics && { metrics },

@@ -19,6 +19,8 @@ export function overrideOf(file: string, text: string, state: string): Override 
 export const OVERRIDABLE = [
   "listen",
   "workers",
+  "trustedProxies",
+  "clientAddressHeader",
   "log",
   "limits",
   "reload",

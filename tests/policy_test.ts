@@ -189,6 +189,8 @@ const CONFIG: Config = {
   limits: { descriptors: 1024, processes: 64, fileBytes: 1_000_000 },
   workers: DEFAULTS.workers,
   spare: DEFAULTS.spare,
+  trustedProxies: DEFAULTS.trustedProxies,
+  clientAddressHeader: DEFAULTS.clientAddressHeader,
   recycle: DEFAULTS.recycle,
   watchdog: DEFAULTS.watchdog,
   reload: DEFAULTS.reload,

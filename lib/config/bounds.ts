@@ -58,6 +58,7 @@ export const MOST = {
   unveil: 64,
   names: 128,
   helpers: 32,
+  proxies: 256,
 } as const;
 
 /** The limits of a process of which a config says nothing else. */

@@ -158,6 +158,9 @@ export interface Config extends Compartment {
     /** 0 for never. */
     readonly pulseDeadlineMs: number;
   };
+  /** Proxies whose word counts, and the header in which they say who the client is. */
+  readonly trustedProxies: readonly string[];
+  readonly clientAddressHeader: string;
   /** The path that a load balancer checks; `undefined` for none. */
   readonly readiness?: string | undefined;
   readonly log: {

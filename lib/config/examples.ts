@@ -46,6 +46,8 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
     maxMemoryBytes: "536870912",
   }),
   ...examplesOf("watchdog", { pulseDeadlineMs: "20000" }),
+  trustedProxies: '"trustedProxies": ["10.0.0.0/8", "unix"]',
+  clientAddressHeader: '"trustedProxies": ["10.0.0.0/8"], "clientAddressHeader": "forwarded"',
   readiness: '"readiness": "/ready"',
   ...examplesOf("log", {
     folder: '"./log"',

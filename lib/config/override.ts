@@ -20,6 +20,8 @@ export const OVERRIDABLE = [
   "listen",
   "workers",
   "spare",
+  "trustedProxies",
+  "clientAddressHeader",
   "log",
   "limits",
   "reload",

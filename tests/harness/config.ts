@@ -23,6 +23,8 @@ export const DEFAULTS = {
   },
   workers: 1,
   spare: 0,
+  trustedProxies: [],
+  clientAddressHeader: "x-forwarded-for",
   recycle: {},
   watchdog: { pulseDeadlineMs: 10_000 },
   reload: {

@@ -133,6 +133,8 @@ export interface Config extends Compartment {
   readonly listen: readonly ListenAddress[];
   /** How many workers a generation has. */
   readonly workers: number;
+  /** How many more wait at `ready`. */
+  readonly spare: number;
   readonly helpers: readonly HelperConfig[];
   /** The file with values of {@link Compartment.env}, absolute. */
   readonly envFile?: string | undefined;
@@ -162,6 +164,9 @@ export interface Config extends Compartment {
     /** 0 for never. */
     readonly pulseDeadlineMs: number;
   };
+  /** Proxies whose word counts, and the header in which they say who the client is. */
+  readonly trustedProxies: readonly string[];
+  readonly clientAddressHeader: string;
   /** The path that a load balancer checks; `undefined` for none. */
   readonly readiness?: string | undefined;
   readonly log: {

@@ -117,7 +117,10 @@ export async function resolveConfig(
   return freezeConfig({
     ...{ file: real, named, folder, app, listen, unveil, helpers, env, envValues, sys },
     ...{ net, engine, wall },
+    trustedProxies: values.trustedProxies,
+    clientAddressHeader: values.clientAddressHeader,
     ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
+    spare: values.spare,
     ...values.readiness !== undefined && { readiness: values.readiness },
     ...values.envFile !== undefined && { envFile: resolve(folder, values.envFile) },
     ...metrics && { metrics },

@@ -8,6 +8,7 @@ import net from "node:net";
 import { keepServing } from "../base/keep_accepting.ts";
 import { type AccessLog, type OpenRecord, remoteName } from "./access_log.ts";
 import { addressOf } from "./app_servers.ts";
+import type { ClientAddress } from "./client_address.ts";
 import type { Acceptor, ServeOptions } from "./engine.ts";
 import type { LatencyHistogram } from "./latency.ts";
 import type { Readiness } from "./readiness.ts";
@@ -24,6 +25,7 @@ export interface NodeAppOptions {
   readonly access?: AccessLog | undefined;
   readonly readiness?: Readiness | undefined;
   readonly latency?: LatencyHistogram | undefined;
+  readonly proxies?: ClientAddress | undefined;
 }
 
 class AppConnection implements Connection {
@@ -126,12 +128,12 @@ export class NodeApp {
     // An app may pass on what it was told already, or what is none of these connections'.
     if (connection === undefined || this.#begun.has(outgoing)) return true;
     if (connection.ending) return false;
-    const { traffic, access, latency, readiness } = this.#options;
+    const { traffic, access, latency, readiness, proxies } = this.#options;
     this.#begun.add(outgoing);
     connection.inFlight++;
     traffic.inFlight++;
     connection.open.add(outgoing);
-    const record = access && beginRecord(access, incoming, outgoing, connection.address);
+    const record = access && beginRecord(access, incoming, outgoing, connection.address, proxies);
     latency?.watch(outgoing);
     let done = false;
     const end = () => {
@@ -154,12 +156,12 @@ export class NodeApp {
 
   /** A connection that is no longer HTTP's is one request in flight until it ends. */
   #upgrade(incoming: http.IncomingMessage, socket: net.Socket): void {
-    const { traffic, access } = this.#options;
+    const { traffic, access, proxies } = this.#options;
     const connection = this.#connections.get(socket);
     if (connection === undefined) return;
     connection.inFlight++;
     traffic.inFlight++;
-    const record = access && openRecord(access, incoming, connection.address);
+    const record = access && openRecord(access, incoming, connection.address, proxies);
     record?.answer(101);
     const close = () => {
       if (isWebSocket(incoming)) socket.write(GOING_AWAY);
@@ -183,12 +185,15 @@ function openRecord(
   access: AccessLog,
   { method, url, httpVersion, headers, socket }: http.IncomingMessage,
   address: string,
+  proxies: ClientAddress | undefined,
 ): OpenRecord {
-  const remote = address.startsWith("unix:") ? addressOf(address) : {
+  const peer = address.startsWith("unix:") ? addressOf(address) : {
     transport: "tcp" as const,
     hostname: socket.remoteAddress ?? "",
     port: socket.remotePort ?? 0,
   };
+  const read = (name: string) => headers[name]?.toString() ?? null;
+  const remote = proxies?.trusts(peer) ? proxies.factsOf(peer, read).client : peer;
   const record = access.begin({
     method: method ?? "GET",
     target: url ?? "/",
@@ -207,8 +212,9 @@ function beginRecord(
   incoming: http.IncomingMessage,
   outgoing: http.ServerResponse,
   address: string,
+  proxies: ClientAddress | undefined,
 ): () => void {
-  const record = openRecord(access, incoming, address);
+  const record = openRecord(access, incoming, address, proxies);
   let bytes = 0;
   const write = outgoing.write;
   const end = outgoing.end;

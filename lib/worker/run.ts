@@ -3,6 +3,7 @@ import { type Equipment, type LifeOptions, runLife, type Service } from "../chil
 import { report } from "../child/report.ts";
 import type { App } from "./app.ts";
 import { AppServers } from "./app_servers.ts";
+import { ClientAddress } from "./client_address.ts";
 import { drain, stopAccepting } from "./drain.ts";
 import type { Acceptor, Engine } from "./engine.ts";
 import { AccessSender } from "./access_sender.ts";
@@ -43,6 +44,7 @@ function serveApp(
   const traffic = new Traffic();
   const latency = roleConfig.latency ? new LatencyHistogram() : undefined;
   const readiness = roleConfig.readiness && new Readiness(roleConfig.readiness);
+  const proxies = roleConfig.proxies && new ClientAddress(roleConfig.proxies);
   const engines = chooseEngines(roleConfig.engine);
   const servers = new AppServers(roleConfig.listeners);
   const begin = roleConfig.traces ? beginSpan : () => () => {};
@@ -59,7 +61,7 @@ function serveApp(
       await app.open();
     },
     start: () => {
-      const common = { traffic, access: access?.log };
+      const common = { traffic, access: access?.log, proxies };
       const { handler } = app;
       const addressed = listeners.map((handle, index) => ({
         ...{ handle, address: roleConfig.listeners[index]! },

@@ -49,7 +49,10 @@ export async function findPackages(
   project: string,
   integrities: ReadonlyMap<string, string>,
 ): Promise<PackageSet> {
-  const packages = Object.entries(graph.npmPackages);
+  // An optional package for another platform is in the graph, and nobody has fetched it.
+  const packages = Object.entries(graph.npmPackages).filter(([, { localPath }]) =>
+    !localPath || unlessAbsent(() => Deno.statSync(localPath)).isDirectory === true
+  );
   const roots = packageFoldersOf(graph);
   if (packages.length === 0 && roots.length > 0) return await findInFolders(project, roots);
   const copied = packages.flatMap(([, found]) =>

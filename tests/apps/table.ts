@@ -181,13 +181,19 @@ export default {
     config: { unveil: { "./data/": "rwc" } },
     app: `import { DatabaseSync } from "node:sqlite";
 import { betterAuth } from "better-auth";
+import { getMigrations } from "better-auth/db/migration";
 import { Hono } from "hono";
 const auth = betterAuth({
   database: new DatabaseSync("./data/auth.sqlite"),
   secret: "0123456789012345678901234567890123456789",
   baseURL: "http://localhost:3000",
   emailAndPassword: { enabled: true },
+  // The test asks more often than people do.
+  rateLimit: { enabled: false },
 });
+export async function open() {
+  await (await getMigrations(auth.options)).runMigrations();
+}
 const app = new Hono();
 app.on(["GET", "POST"], "/api/auth/*", (c) => auth.handler(c.req.raw));
 export default app;`,

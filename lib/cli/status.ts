@@ -72,6 +72,7 @@ export function formatStatus(status: Status): string {
     ]);
   if (status.logger) add("logger", status.logger.process);
   if (status.metrics) add("metrics", status.metrics.process);
+  if (status.resolver) add("resolver", status.resolver.process);
   for (const { pid, role, denied, memoryBytes, descriptors, endsInMs } of status.former ?? []) {
     rows.push([
       ...[`${role} (former)`, pid, "", endsInMs === null ? "serving" : "draining", ""],

@@ -139,7 +139,7 @@ function setLimits(pid: number, limits: readonly Limit[]): void {
 }
 
 /** A descriptor that names a process for good (pidfd_open(2)); less than 0 if there is none. */
-function openProcess(pid: number): number {
+export function openPid(pid: number): number {
   return Number(libc.symbols.pidfdOpen(PIDFD_OPEN, BigInt(pid), 0n));
 }
 
@@ -164,7 +164,7 @@ export class ProcessGroup {
     if (!leads && libc.symbols.setpgid(pid, pid) !== 0) fail(`give process ${pid} its own group`);
     this.#pid = pid;
     // The descriptor keeps the number from meaning another process.
-    this.#pidfd = openProcess(pid);
+    this.#pidfd = openPid(pid);
     if (this.#pidfd < 0) fail(`open process ${pid}`);
   }
 
@@ -209,7 +209,7 @@ export function startOf(pid: number): string | undefined {
  * @throws {Error} if the kernel refuses
  */
 export function killProcess(pid: number, start: string): boolean {
-  const pidfd = openProcess(pid);
+  const pidfd = openPid(pid);
   if (pidfd < 0) return false;
   try {
     // Checked after the pidfd is open: so it is the process with this start time.
@@ -232,7 +232,7 @@ const MAX_LISTENER_FD = 256;
  * @returns nothing if the kernel does not say, as of another user's process
  */
 export function holdsListener(pid: number): boolean | undefined {
-  const pidfd = openProcess(pid);
+  const pidfd = openPid(pid);
   if (pidfd < 0) return false;
   try {
     for (let fd = 3; fd < MAX_LISTENER_FD; fd++) {

@@ -240,6 +240,12 @@ export const ASKED: readonly SystemCall[] = [
   ...["execve", "execveat", "kill", "clone", "fork", "vfork"] as const,
 ];
 
+/**
+ * Calls that dial, of a process that may dial at all: the supervisor is asked about each that has an
+ * address, and dials in its place (`lib/supervisor/dialling.ts`).
+ */
+export const DIALLING: readonly SystemCall[] = ["connect", "sendto"];
+
 /** Calls that depend on their arguments, or are answered in a way of their own. */
 const BY_ARGUMENT: readonly SystemCall[] = [
   ...["clone3", "socket", "connect", "bind", "prlimit64", "setpriority"] as const,
@@ -330,6 +336,11 @@ export function seccompProgram(
     ALLOW,
   ];
   const dial = network !== "none";
+  // A planner fetches from anywhere, and runs nobody's code.
+  const asked = runs ? ALLOW : ASK;
+  // Their address is behind a pointer, where a program cannot look, and another thread may change it
+  // while somebody does. Only a datagram needs one.
+  const message = network === "names" && !runs ? REFUSE : ALLOW;
   const types = network === "names" ? [SOCK_STREAM, SOCK_DGRAM] : [SOCK_STREAM];
   return [
     load(AT_ARCH),
@@ -343,14 +354,12 @@ export function seccompProgram(
     ...on("sendto", [
       load(atArgument(3)),
       ...ifSet(MSG_FASTOPEN, REFUSE),
-      ...network === "names" ? [ALLOW] : [
-        load(atArgument(4)),
-        [JUMP_EQUAL, 0, 2, 0],
-        load(atHighHalf(4)),
-        [JUMP_EQUAL, 1, 0, 0],
-        REFUSE,
-        ALLOW,
-      ] as Instruction[],
+      load(atArgument(4)),
+      [JUMP_EQUAL, 0, 2, 0],
+      load(atHighHalf(4)),
+      [JUMP_EQUAL, 1, 0, 0],
+      network === "names" ? asked : REFUSE,
+      ALLOW,
     ]),
     // A thread is the process itself. The supervisor's spawner forks behind this program too, once.
     ...on("clone", [
@@ -395,12 +404,12 @@ export function seccompProgram(
       ...ifOneOf(runs ? [SOCK_STREAM, SOCK_SEQPACKET] : [SOCK_STREAM], ALLOW),
       REFUSE,
     ]),
-    ...on("connect", [dial ? ALLOW : REFUSE]),
+    ...on("connect", [dial ? asked : REFUSE]),
     // The name resolver binds a port for its questions; TCP is Landlock's to refuse.
     ...on("bind", [network === "names" ? ALLOW : REFUSE]),
     ...on("listen", [listens ? ALLOW : REFUSE]),
-    ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_FASTOPEN, REFUSE), ALLOW]),
-    ...on("sendmmsg", [load(atArgument(3)), ...ifSet(MSG_FASTOPEN, REFUSE), ALLOW]),
+    ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_FASTOPEN, REFUSE), message]),
+    ...on("sendmmsg", [load(atArgument(3)), ...ifSet(MSG_FASTOPEN, REFUSE), message]),
     // Half of a connection, yes. Shutting down the other half of a listener ends it for everybody.
     ...on("shutdown", [load(atArgument(1)), ...ifOneOf([SHUT_WR], ALLOW), REFUSE]),
     ...on("setsockopt", [

@@ -76,6 +76,9 @@ export class Candidates {
       for (let left = config.workers + instances.length; left > 0; left--) {
         spawners.push(system.startSpawner(spawner));
       }
+      // It takes its time too, and nothing of the project has a part in it.
+      const resolving = services.resolveFor(config, number, signal);
+      resolving.catch(() => {});
       const plan = async () => await launches.plan(config, await this.#codeFolder(config));
       const code = new GenerationCode(earlier ?? await plan(), plan);
       await system.makeFolders(config);
@@ -101,6 +104,7 @@ export class Candidates {
       for (const address of config.listen) {
         listeners.push(await table.acquire(address, "app", change));
       }
+      await resolving;
       candidate = new Generation({
         number,
         config,

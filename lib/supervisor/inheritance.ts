@@ -48,9 +48,15 @@ export const Inheritance = z.strictObject({
     /** By which the kernel asks about its calls. */
     guard: Descriptor.optional(),
     onViolation: z.enum(["replace", "log"]).default("replace"),
+    /** Whom it may dial: one of {@link Inheritance.dials}. */
+    dials: Count.optional(),
     /** When it is killed if it has not left, in milliseconds since the epoch. */
     endsAtMs: Count.optional(),
   })).max(10_000),
+  /** What names resolve to, as far as it is known. */
+  names: z.record(z.string(), z.array(z.string()).max(100)).default({}),
+  /** Whom they may dial, each list once. */
+  dials: z.array(z.array(z.string()).max(1_000)).max(1_000).default([]),
   /** How long they have for it then. */
   drainMs: Count.default(30_000),
   /** What a worker among them is told before it is let go of, in its own protocol; base64. */

@@ -65,7 +65,10 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
     holdfastOf: (config) => of(config).executable,
     ownProgram: () => ({ program: first.executable, args: [...override.args] }),
     // What is started has its program in it.
-    loadPrograms: () => Promise.resolve({ worker: "", helper: "", logger: "", metrics: "" }),
+    loadPrograms: () =>
+      Promise.resolve({
+        ...{ worker: "", helper: "", logger: "", metrics: "", resolver: "" },
+      }),
     planCode: (config, runtime) => {
       const { executable, interpreter } = of(config);
       const none = Object.fromEntries(config.helpers.map(({ name }) => [name, []]));

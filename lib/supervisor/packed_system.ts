@@ -83,6 +83,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
       helper: await programOf(config, ENTRIES.helper),
       logger: await programOf(config, ENTRIES.logger),
       metrics: await programOf(config, ENTRIES.metrics),
+      resolver: await programOf(config, ENTRIES.resolver),
       ...spawner !== undefined && { spawner },
     }),
     planCode: (config, runtime) => {

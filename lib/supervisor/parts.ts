@@ -11,6 +11,7 @@ import { Launches } from "./launches.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { ListenerTable } from "./listener_table.ts";
 import type { OperationQueue } from "./operation_queue.ts";
+import { names } from "./names.ts";
 import { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { ServiceManager } from "./service_manager.ts";
 import { Services } from "./services.ts";
@@ -106,6 +107,7 @@ export class Parts {
 
   #takeOver(inheritance: Inheritance): void {
     this.runtime.adopt(inheritance);
+    names.adopt(inheritance.names);
     this.former = new InheritedProcesses(inheritance);
     this.generations.last = inheritance.lastGeneration;
     this.launches.lastWorker = inheritance.lastWorker;

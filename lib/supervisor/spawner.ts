@@ -177,6 +177,7 @@ class SpawnerThread implements Spawner {
       type: "spawned",
       pid,
       confined,
+      dialling: confined && request.wall!.dials.length > 0 ? this.#guard!.dialling : undefined,
       ends: () => ({ ...child.ends, guard: this.#guard?.fd }),
     });
     if (killed) child.kill();
@@ -192,8 +193,10 @@ class SpawnerThread implements Spawner {
     this.#tell(neverWas(error, failure));
   }
 
-  #report({ worker, tid, call, reason, path }: Denial): void {
-    if (worker !== undefined) return this.#tell({ type: "denied", call, path });
+  #report({ worker, tid, call, reason, path, dial }: Denial): void {
+    if (worker !== undefined) {
+      return this.#tell({ type: "denied", call, path, ...dial && { dial } });
+    }
     // As one that the supervisor has just forked, and that may not become a worker then.
     this.#refusal = reason;
     log.error("call_denied", { pid: tid, call, reason });

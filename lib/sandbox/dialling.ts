@@ -65,6 +65,31 @@ export function addressText(text: string): string | undefined {
     .join(".");
 }
 
+/**
+ * The same struct sockaddr with another address of the same family in it.
+ *
+ * @returns nothing if the other one is of another family
+ */
+export function withHost(
+  bytes: Uint8Array<ArrayBuffer>,
+  host: string,
+): Uint8Array<ArrayBuffer> | undefined {
+  const changed = bytes.slice();
+  const isIpv4 = !host.includes(":");
+  if (isIpv4 !== (changed[0] === AF_INET)) return undefined;
+  if (isIpv4) changed.set(host.split(".").map(Number), 4);
+  else {
+    const [head, tail] = host.split("::").map((part) => part.split(":").filter((each) => each));
+    const rest = tail ?? [];
+    const zeros = Array.from({ length: 8 - head!.length - rest.length }, () => "0");
+    const view = new DataView(changed.buffer);
+    [...head!, ...zeros, ...rest].forEach((group, index) =>
+      view.setUint16(8 + 2 * index, parseInt(group, 16))
+    );
+  }
+  return changed;
+}
+
 /** What entries of `net` come to. */
 export function dialledOf(net: readonly string[]): Dialled[] {
   return net.map((entry) => {

@@ -25,6 +25,7 @@ import {
   MAX_ADDRESS_BYTES,
   nameServersOf,
   readAddress,
+  withHost,
 } from "../sandbox/dialling.ts";
 import { names as nameTable } from "./names.ts";
 
@@ -92,10 +93,8 @@ export class Dialling {
     if (asked === undefined) return answerQuestion(fd, question.id, -EAFNOSUPPORT);
     if (socket === undefined) return answerQuestion(fd, question.id, -ENOTSOCK);
     if (asked.kind === "none") return this.#connect(question, socket, undefined, true);
-    const go = (sends: boolean) =>
-      call === "connect"
-        ? this.#connect(question, socket, address, sends)
-        : this.#send(question, address);
+    const go = (sends: boolean, to = address) =>
+      call === "connect" ? this.#connect(question, socket, to, sends) : this.#send(question, to);
     const verdict = judgeDial(asked, {
       dials: this.#dials,
       transport: socket.transport,
@@ -105,14 +104,19 @@ export class Dialling {
     if (verdict === "granted") return go(true);
     if (verdict === "route") return call === "connect" ? go(false) : this.#refuse(question, asked);
     if (verdict === "denied") return this.#refuse(question, asked);
-    void this.#judgeByNames(question, asked, verdict.names, () => go(true));
+    void this.#judgeByNames(
+      question,
+      asked,
+      verdict.names,
+      (host) => go(true, host === undefined ? address : withHost(address, host)!),
+    );
   }
 
   async #judgeByNames(
     question: Question,
     asked: Inet,
     names: readonly string[],
-    go: () => void,
+    go: (host?: string) => void,
   ): Promise<void> {
     let reason = `none of ${names.join(", ")} resolves to it`;
     let granted = false;
@@ -124,8 +128,14 @@ export class Dialling {
     }
     const fd = this.#fd();
     if (fd === undefined || !stillWaits(fd, question.id)) return;
-    if (granted) go();
-    // It may be an address that a name server gave to the asker alone.
+    if (granted) return go();
+    // A name server may give others to each who asks. What was granted is the name: where there is one
+    // alone that can be meant, any address of it will do.
+    const isIpv4 = !asked.host.includes(":");
+    const other = names.length > 1
+      ? undefined
+      : nameTable.newest(names[0]!).find((host) => !host.includes(":") === isIpv4);
+    if (other !== undefined) go(other);
     else this.#refuse(question, asked, reason, false);
   }
 

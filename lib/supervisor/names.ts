@@ -20,7 +20,7 @@ const MAX_ADDRESSES = 1_024;
  * How long to wait before each look for an address that is not known: a name server may answer with
  * others each time.
  */
-const LOOKS_AFTER_MS = [0, 50, 200];
+const LOOKS_AFTER_MS = [0, 20, 60, 120, 200];
 
 /** How long to wait for somebody who looks names up, in milliseconds: after an upgrade, one is started. */
 const SOURCE_MS = 30_000;
@@ -100,6 +100,11 @@ export class NameTable {
       if (this.#has(address, names)) return true;
     }
     return false;
+  }
+
+  /** The addresses of a name, the one that was seen last first. */
+  newest(name: string): string[] {
+    return [...this.#entryOf(name).seenMs.keys()].reverse();
   }
 
   /** Looks them up, so that they are known when they are dialled. */

@@ -82,6 +82,11 @@ export function limitProcess(pid: number, limits: readonly Limit[], owner?: Owne
   // The kernel lets a process limit another if their real ids are the same. CAP_SYS_RESOURCE would
   // do, too, but a container's root seldom has it; the raw calls change this thread alone.
   if (!owner) return setLimits(pid, limits);
+  try {
+    return setLimits(pid, limits);
+  } catch {
+    // As the process's user, then. For that moment this thread is open to signals of that user's.
+  }
   const own = { uid: libc.symbols.getuid(), gid: libc.symbols.getgid() };
   try {
     setIds(owner, KEEP);

@@ -54,6 +54,8 @@ export class Guard {
   readonly #runs: boolean;
   readonly #onDenial: (denial: Denial) => void;
   readonly #dialling: Dialling;
+  /** Whether its process has ended: another gets no exec. */
+  #over = false;
   #child: { readonly pid: number; readonly group: ProcessGroup } | undefined;
 
   /**
@@ -113,6 +115,7 @@ export class Guard {
 
   /** Kills the child, with whatever it has left behind. */
   endChild(): void {
+    this.#over = true;
     this.#child?.group.end();
     this.#child = undefined;
   }
@@ -135,7 +138,7 @@ export class Guard {
     const dials = call === "connect" || call === "sendto";
     let reason: string | undefined;
     try {
-      reason = dials ? this.#judgeDialler(tid) : this.#judge(call, tid);
+      reason = dials ? this.#judgeDialler(tid) : this.#judge(call, question);
       if (dials && reason === undefined) return this.#dialling.answer(question, call);
     } catch (error) {
       reason = (error as Error).message;
@@ -165,7 +168,7 @@ export class Guard {
    * @returns why not, if not
    * @throws {Error} if what goes with a yes cannot be done
    */
-  #judge(call: SystemCall, tid: number): string | undefined {
+  #judge(call: SystemCall, { id, tid }: Question): string | undefined {
     const group = groupOf(tid);
     if (group === undefined) return GONE;
     if (group !== this.#ownGroup) {
@@ -174,7 +177,8 @@ export class Guard {
     }
     if (!call.startsWith("exec")) return isOwnThread(tid) ? undefined : "it is not the supervisor";
     if (childState(tid) === "none") return "it is no child of the supervisor";
-    if (this.#child !== undefined) return "another was let through";
+    if (this.#child !== undefined || this.#over) return "another was let through";
+    if (!stillWaits(this.#fd!, id)) return GONE;
     // One exec is all it gets: here it leaves the group from which exec is allowed.
     this.#child = { pid: tid, group: new ProcessGroup(tid) };
     limitProcess(tid, this.#limits, this.#owner);

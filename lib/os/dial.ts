@@ -78,9 +78,8 @@ export function lookAtSocket(tid: number, fd: number): AskersSocket | undefined 
   ));
   if (length <= 0) return undefined;
   const kind = KINDS[new TextDecoder().decode(name.subarray(0, length)).replace(/\0.*/, "")];
-  const [, flags] = /^flags:\s*([0-7]+)$/m.exec(
-    readProc(`${tid}/fdinfo/${fd}`, MAX_INFO_BYTES) ?? "",
-  ) ?? [];
+  const info = readProc(`${tid}/fdinfo/${fd}`, MAX_INFO_BYTES) ?? "";
+  const flags = info.match(/^flags:\s*([0-7]+)$/m)?.[1];
   if (kind === undefined || flags === undefined) return undefined;
   return { ...kind, blocking: (parseInt(flags, 8) & O_NONBLOCK) === 0 };
 }

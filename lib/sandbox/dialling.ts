@@ -59,7 +59,7 @@ export function addressText(text: string): string | undefined {
   const url = `http://[${bare}]/`;
   if (!bare.includes(":") || !URL.canParse(url)) return undefined;
   const found = new URL(url).hostname.slice(1, -1);
-  const [, high, low] = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(found) ?? [];
+  const [, high, low] = found.match(/^::ffff:([0-9a-f]+):([0-9a-f]+)$/) ?? [];
   if (high === undefined || low === undefined) return found;
   return [high, low].map((half) => parseInt(half, 16)).flatMap((half) => [half >> 8, half & 255])
     .join(".");
@@ -93,7 +93,7 @@ export function withHost(
 /** What entries of `net` come to. */
 export function dialledOf(net: readonly string[]): Dialled[] {
   return net.map((entry) => {
-    const [, host, port] = /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(entry)!;
+    const [, host, port] = entry.match(/^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/)!;
     const address = addressText(host!);
     return {
       host: address ?? host!,

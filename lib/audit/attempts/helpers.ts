@@ -87,7 +87,7 @@ function addressOfPort(port: number): Uint8Array<ArrayBuffer> {
 function ofGrants({ name, who, folder, port, more }: Foreign): Attempt[] {
   const secret: More = { proof: "secret", ...more };
   const change: More = { proof: "change", ...more };
-  const contact: More = { proof: "contact", openWith: "ports", ...more };
+  const contact: More = { proof: "contact", ...more };
   return [
     stopped(
       `HG1.${name}_read`,

@@ -59,6 +59,8 @@ export interface Attempt {
    * by datagrams.
    */
   readonly openWith?: "anybody" | "names";
+  /** The kernel refuses it to an app that may dial names, whose messages could have an address. */
+  readonly closedWith?: "names";
   readonly proof: Proof;
   /** Makes sense in some kinds of processes alone, and why it does not in the others. */
   readonly only?: { readonly in: readonly Kind[]; readonly since: string };

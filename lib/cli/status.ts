@@ -105,10 +105,20 @@ export function formatStatus(status: Status): string {
       `NOT ACCEPTING: ${formatWaiting(status)} wait, and no worker accepts them; see the log`,
     ],
     ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
+    ...dialsByPort(status)
+      ? [
+        "dialling is judged by port alone, beyond Deno's own layer; see dialling_by_port in the log",
+      ]
+      : [],
     formatReload(status),
     "",
     formatTable(HEAD, rows),
   ].join("\n");
+}
+
+function dialsByPort({ generations }: Status): boolean {
+  const processes = generations.flatMap(({ workers, helpers }) => [...workers, ...helpers]);
+  return processes.some(({ process }) => process?.dialling === "ports");
 }
 
 function formatMemory(bytes: number): string {

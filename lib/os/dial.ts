@@ -6,7 +6,7 @@ import { closeDescriptor } from "./descriptor.ts";
 import { errno } from "./errno.ts";
 import { readProc } from "./file.ts";
 import { loadLibc } from "./libc.ts";
-import { openPid } from "./process.ts";
+import { openPid, type Owner } from "./process.ts";
 import { textOf } from "./text.ts";
 
 const AF_INET = 2;
@@ -40,6 +40,7 @@ const libc = loadLibc({
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  fchown: { parameters: ["i32", "u32", "u32"], result: "i32" },
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
   setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
@@ -97,17 +98,20 @@ export interface Outcome {
  *
  * @param address struct sockaddr; nothing for one that is not connected
  * @param sends whether it may send anything there
+ * @param owner whose it is for a packet filter, which may tell users apart
  */
 export function dial(
   { transport, family, blocking }: AskersSocket,
   address: Uint8Array<ArrayBuffer> | undefined,
   sends: boolean,
+  owner?: Owner,
 ): Outcome {
   const type = transport === "tcp" ? SOCK_STREAM : SOCK_DGRAM;
   const fd = libc.symbols.socket(family === 4 ? AF_INET : AF_INET6, type | CLOEXEC_NONBLOCK, 0);
   if (fd < 0) return { fd: undefined, errno: errno() };
   // The C library's resolver has set it, and gives up on a name server without it.
   if (transport === "udp") turnOn(fd, family === 4 ? IP_RECVERR : IPV6_RECVERR);
+  if (owner !== undefined) libc.symbols.fchown(fd, owner.uid, owner.gid);
   const failed = address !== undefined && libc.symbols.connect(fd, address, address.length) !== 0;
   const code = failed ? errno() : 0;
   if (failed && code !== EINPROGRESS) {

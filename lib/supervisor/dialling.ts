@@ -15,6 +15,7 @@ import {
   lookAtSocket,
   sendFor,
 } from "../os/dial.ts";
+import type { Owner } from "../os/process.ts";
 import { mayReadMemory, readMemory } from "../os/process_memory.ts";
 import { answerQuestion, placeDescriptor, type Question, stillWaits } from "../os/seccomp.ts";
 import {
@@ -52,22 +53,26 @@ type Inet = Extract<Asked, { kind: "inet" }>;
 /** Answers the questions of one process; each of its threads waits for one at the most. */
 export class Dialling {
   readonly #dials: readonly Dialled[];
+  readonly #owner: Owner | undefined;
   readonly #fd: () => number | undefined;
   readonly #pid: () => number | undefined;
   readonly #onRefused: (refused: RefusedDial, question: Question) => void;
   #mode: DiallingMode | undefined;
 
   /**
+   * @param owner whose its sockets are, where that is not who runs the supervisor
    * @param fd where questions come by, while any can
    * @param pid the process, when it is there
    */
   constructor(
     dials: readonly string[],
+    owner: Owner | undefined,
     fd: () => number | undefined,
     pid: () => number | undefined,
     onRefused: (refused: RefusedDial, question: Question) => void,
   ) {
     this.#dials = dialledOf(dials);
+    this.#owner = owner;
     this.#fd = fd;
     this.#pid = pid;
     this.#onRefused = onRefused;
@@ -92,7 +97,10 @@ export class Dialling {
     if (address === undefined) return answerQuestion(fd, question.id, -EFAULT);
     if (asked === undefined) return answerQuestion(fd, question.id, -EAFNOSUPPORT);
     if (socket === undefined) return answerQuestion(fd, question.id, -ENOTSOCK);
-    if (asked.kind === "none") return this.#connect(question, socket, undefined, true);
+    if (asked.kind === "none") {
+      if (call !== "connect") return answerQuestion(fd, question.id, -EAFNOSUPPORT);
+      return this.#connect(question, socket, undefined, true);
+    }
     const go = (sends: boolean, to = address) =>
       call === "connect" ? this.#connect(question, socket, to, sends) : this.#send(question, to);
     const verdict = judgeDial(asked, {
@@ -147,7 +155,7 @@ export class Dialling {
   ): void {
     const fd = this.#fd()!;
     const place = Number(args[0]! & 0x7fffffffn);
-    const { fd: own, errno } = dial(socket, address, sends);
+    const { fd: own, errno } = dial(socket, address, sends, this.#owner);
     let answer = -errno;
     if (own !== undefined) {
       if (!placeDescriptor(fd, id, own, place)) answer = -EACCES;

@@ -76,6 +76,7 @@ export class Guard {
     this.#onDenial = onDenial;
     this.#dialling = new Dialling(
       dials,
+      owner,
       () => this.#fd,
       () => this.child,
       (dial, { tid, number }) => {

@@ -22,8 +22,11 @@ const MAX_ADDRESSES = 1_024;
  */
 const LOOKS_AFTER_MS = [0, 20, 60, 120, 200];
 
-/** How long to wait for somebody who looks names up, in milliseconds: after an upgrade, one is started. */
-const SOURCE_MS = 30_000;
+/**
+ * How long that may take, in milliseconds: whoever dials waits. After an upgrade somebody who looks names
+ * up has to be started.
+ */
+const LOOKING_MS = 10_000;
 
 /** How much of it outlives an exec, in whose environment it must have room. */
 const MAX_HANDED_NAMES = 64;
@@ -89,13 +92,15 @@ export class NameTable {
    * @throws {Error} if none can be looked up
    */
   async belongs(address: string, names: readonly string[]): Promise<boolean> {
+    const endMs = performance.now() + LOOKING_MS;
     for (const waitMs of LOOKS_AFTER_MS) {
       if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
       // One that was under way may have been answered before the asker's was.
       const under = names.flatMap((name) => this.#entryOf(name).pending ?? []);
-      await Promise.allSettled(under);
+      await within(Promise.allSettled(under), endMs - performance.now());
       if (!this.#has(address, names)) {
-        await Promise.any(names.map((name) => this.#look(name, this.#entryOf(name))));
+        const looks = names.map((name) => this.#look(name, this.#entryOf(name)));
+        await within(Promise.any(looks), endMs - performance.now());
       }
       if (this.#has(address, names)) return true;
     }
@@ -128,7 +133,7 @@ export class NameTable {
   }
 
   async #ask(name: string, entry: Entry): Promise<void> {
-    const source = await within(this.#source.promise, SOURCE_MS);
+    const source = await this.#source.promise;
     entry.askedMs = performance.now();
     const found = await source(name);
     for (const each of found) {
@@ -147,7 +152,7 @@ export class NameTable {
 async function within<Value>(promise: Promise<Value>, ms: number): Promise<Value> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("no process looks names up")), ms);
+    timer = setTimeout(() => reject(new Error("it takes too long")), ms);
   });
   try {
     return await Promise.race([promise, late]);

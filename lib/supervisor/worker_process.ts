@@ -242,6 +242,14 @@ export class WorkerProcess implements ChildRecord {
         this.#pid = event.pid;
         this.#confined = event.confined;
         this.#dialling = event.dialling;
+        if (event.dialling === "ports") {
+          log.warn("dialling_by_port", {
+            ...{ ...this.logFields, missing: "the right to read its memory" },
+            hint:
+              "The kernel's layer judges ports alone: start Holdfast as the workers' user, or with " +
+              "CAP_SYS_PTRACE",
+          });
+        }
         this.#ends = event.ends;
         addChild(event.pid, this);
         break;

@@ -577,7 +577,7 @@ const DESCRIPTORS: readonly Attempt[] = [
     "descriptors for the supervisor, by the socket that it hands them over with",
     UNREAD,
     (world) => sendMany(HAND_OVER_FD, openMark(world)),
-    { deno: "stops" },
+    { deno: "stops", closedWith: "names" },
   ),
   bounded(
     "HO1.lanes",

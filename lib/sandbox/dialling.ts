@@ -108,7 +108,7 @@ export interface DialFacts {
   readonly dials: readonly Dialled[];
   readonly transport: "tcp" | "udp";
   /** The addresses of the machine's name servers. */
-  readonly nameServers: readonly string[];
+  readonly nameServers: () => readonly string[];
   /** The addresses that are known of a name, as of the last look. */
   readonly known: (name: string) => ReadonlySet<string> | undefined;
 }
@@ -124,7 +124,7 @@ export function judgeDial(
   const byPort = dials.filter((each) => each.port === undefined || each.port === port);
   if (byPort.some((each) => !each.isName && each.host === host)) return "granted";
   const resolves = dials.some(({ isName }) => isName);
-  if (resolves && port === NAME_SERVER_PORT && nameServers.includes(host)) return "granted";
+  if (resolves && port === NAME_SERVER_PORT && nameServers().includes(host)) return "granted";
   // Before the names: it is asked of what they resolve to.
   if (transport === "udp" && PORTS_OF_ORDER.includes(port)) return "route";
   const names = byPort.filter(({ isName }) => isName).map((each) => each.host);

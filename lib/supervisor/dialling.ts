@@ -106,7 +106,7 @@ export class Dialling {
     const verdict = judgeDial(asked, {
       dials: this.#dials,
       transport: socket.transport,
-      nameServers: nameServers(),
+      nameServers,
       known: (name) => nameTable.known(name),
     });
     if (verdict === "granted") return go(true);

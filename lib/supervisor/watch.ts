@@ -10,10 +10,16 @@ import { bestEffort } from "./best_effort.ts";
 /** How long one wait lasts at the most; a process that is ended otherwise is kept by it so long. */
 const WAIT_MS = 500;
 
+/** A shorter rest is put off. */
+const MIN_REST_MS = 5;
+
 interface Watched {
   /** Called when there is something to read, or when there will be nothing any more. */
   readonly receive: (ended: boolean) => void;
   restsUntilMs: number;
+  /** How long it is to rest in all, as of `lastMs`. */
+  owedMs: number;
+  lastMs: number;
 }
 
 const watched = new Map<number, Watched>();
@@ -28,7 +34,7 @@ let waiting = false;
  * @returns ends it, and closes the descriptor
  */
 export function watch(fd: number, receive: Watched["receive"]): () => void {
-  const own = { receive, restsUntilMs: 0 };
+  const own = { receive, restsUntilMs: 0, owedMs: 0, lastMs: 0 };
   watched.set(fd, own);
   const waker = wakeUp ??= new WakeUp();
   waker.give();
@@ -62,8 +68,12 @@ async function wait(wakeUp: WakeUp): Promise<void> {
       // What goes wrong for one process is not to leave the others without an answer.
       bestEffort("read from a process", () => each.receive(ended));
       const endMs = performance.now();
-      // Those that are ready together have half of this thread's time at the most.
-      each.restsUntilMs = endMs + ready.length * (endMs - startMs);
+      // Those that are ready together have half of this thread's time at the most. What is short is put
+      // together: a wait is a millisecond at the least.
+      const idleMs = startMs - each.lastMs;
+      each.owedMs = Math.max(0, each.owedMs - idleMs) + ready.length * (endMs - startMs);
+      each.lastMs = endMs;
+      each.restsUntilMs = each.owedMs < MIN_REST_MS ? 0 : endMs + each.owedMs;
     }
     wakeUp.take();
     unwanted.splice(0).forEach(closeDescriptor);

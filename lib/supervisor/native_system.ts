@@ -7,9 +7,11 @@ import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
 import type { Config } from "../config/config.ts";
-import { readConfig, resolveConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
 import { parseConfig } from "../config/parse.ts";
+import { warnOfOldName } from "../config/old_name.ts";
+import { readConfig } from "../config/read.ts";
+import { resolveConfig } from "../config/resolve.ts";
 import {
   DESCRIBE,
   FOLDER_VARIABLE,
@@ -26,6 +28,7 @@ import { findCaches } from "./deno_dir.ts";
 import { denoProgram } from "./deno_program.ts";
 import { codeOfFiles } from "./file_code.ts";
 import { makeFolders } from "./make_folders.ts";
+import { configOf, knownConfig } from "./read_config.ts";
 import { realSystem, type System } from "./system.ts";
 
 /** How much is repeated of what a new file says that cannot be understood. */
@@ -46,10 +49,10 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
   let current = first;
   let known = stampOf(first.executable);
   let loads = 0;
-  const of = (config: Config) => factsOf.get(config.app) ?? current;
+  const of = (config?: Config) => config && factsOf.get(config.app) || current;
   return {
     ...realSystem,
-    loadConfig: async () => {
+    readConfig: async () => {
       const stamp = stampOf(first.executable);
       if (loads++ > 0 && stamp !== known) {
         current = await describeAgain(first);
@@ -58,7 +61,7 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       const config = await loadNative(current, await readOverride(override, current.state));
       requireGranted(config, override.file);
       factsOf.set(config.app, current);
-      return config;
+      return knownConfig(config);
     },
     locateRuntime: () => Promise.resolve({ folder: first.state, runtime: runtimeOf(first) }),
     // Its own code is in the file.
@@ -66,10 +69,9 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
     ownProgram: () => ({ program: first.executable, args: [...override.args] }),
     // What is started has its program in it.
     loadPrograms: () =>
-      Promise.resolve({
-        ...{ worker: "", helper: "", logger: "", metrics: "", resolver: "" },
-      }),
-    planCode: (config, runtime) => {
+      Promise.resolve({ worker: "", helper: "", logger: "", metrics: "", resolver: "" }),
+    planCode: (read, runtime) => {
+      const config = configOf(read);
       const { executable, interpreter } = of(config);
       const none = Object.fromEntries(config.helpers.map(({ name }) => [name, []]));
       const modules = interpreter?.modules ?? { app: [], helpers: none };
@@ -89,7 +91,8 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       const caches = interpreter ? findCaches(denoDir) : [];
       const nothing = { lockfile: undefined, settings: [], listed: [] };
       const projects = [config, ...config.helpers].map(() => nothing);
-      return Promise.resolve(codeOfFiles(config, { denoDir, caches, modules, projects }));
+      const code = codeOfFiles(config, { denoDir, caches, modules, projects });
+      return Promise.resolve({ config, code });
     },
     makeFolders: (config) =>
       makeFolders(config, async (path, options) => {
@@ -130,6 +133,7 @@ export async function loadNative(
     file: executable,
     folder: state,
     text: config,
+    warn: warnOfOldName,
     // The modules are in the program; what it starts in is where its data is.
     placeApp: () => Promise.resolve({ module: executable, project: state }),
     unveilFrom: (path, rights) => {

@@ -2,6 +2,7 @@
 import { assertEquals } from "@std/assert";
 import dgram from "node:dgram";
 import { join } from "node:path";
+import { dialledOf, judgeDial, readAddress, withHost } from "../lib/sandbox/dialling.ts";
 import { Held, HOLDING_APP } from "./harness/held.ts";
 import { GATE, GATE_FILES, GATE_UNVEIL, untilWorkers } from "./harness/life.ts";
 import { NAMES, withNames } from "./harness/names.ts";
@@ -77,6 +78,59 @@ function listen(...hosts: string[]) {
     [Symbol.dispose]: () => listeners.forEach((listener) => listener.close()),
   };
 }
+
+/** struct sockaddr of an address. */
+function sockaddr(family: number, port: number, host: readonly number[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(family === 2 ? 16 : 28);
+  new DataView(bytes.buffer).setUint16(0, family, true);
+  new DataView(bytes.buffer).setUint16(2, port);
+  bytes.set(host, family === 2 ? 4 : 8);
+  return bytes;
+}
+
+Deno.test("an address is judged by host and port, in whatever form it comes", () => {
+  const dials = dialledOf(["10.0.0.1:80", "[2001:db8::1]:443", "db.test:5432", "any.test"]);
+  const known = (name: string) => new Set(name === "db.test" ? ["10.0.0.9"] : []);
+  const judge = (bytes: Uint8Array<ArrayBuffer>, transport: "tcp" | "udp" = "tcp") => {
+    const asked = readAddress(bytes);
+    if (asked?.kind !== "inet") return asked?.kind;
+    return judgeDial(asked, { dials, transport, nameServers: () => ["192.0.2.53"], known });
+  };
+  const mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 1];
+  const six = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+  assertEquals(judge(sockaddr(2, 80, [10, 0, 0, 1])), "granted");
+  assertEquals(judge(sockaddr(10, 80, mapped)), "granted");
+  assertEquals(judge(sockaddr(10, 443, six)), "granted");
+  assertEquals(judge(sockaddr(2, 5432, [10, 0, 0, 9])), "granted");
+  assertEquals(judge(sockaddr(2, 53, [192, 0, 2, 53]), "udp"), "granted");
+  // A name without a port may be meant by any.
+  assertEquals(judge(sockaddr(2, 81, [10, 0, 0, 1])), { names: ["any.test"] });
+  assertEquals(judge(sockaddr(2, 5432, [10, 0, 0, 8])), { names: ["db.test", "any.test"] });
+  assertEquals(judge(sockaddr(2, 0, [10, 0, 0, 8]), "udp"), "route");
+  assertEquals(judge(new Uint8Array(16)), "none");
+  for (const cut of [0, 1, 2, 15]) {
+    assertEquals(readAddress(sockaddr(2, 80, [10, 0, 0, 1]).slice(0, cut)), undefined, `${cut}`);
+  }
+  const own = dialledOf(["10.0.0.1:80"]);
+  const asked = { kind: "inet", host: "10.0.0.2", port: 80 } as const;
+  const facts = { dials: own, transport: "tcp", nameServers: () => ["10.0.0.2"], known } as const;
+  assertEquals(judgeDial(asked, facts), "denied");
+  assertEquals(judgeDial({ ...asked, port: 53 }, facts), "denied");
+});
+
+Deno.test("another address takes the place of one of its own family", () => {
+  const four = sockaddr(2, 80, [10, 0, 0, 1]);
+  assertEquals(readAddress(withHost(four, "192.0.2.7")!), {
+    kind: "inet",
+    host: "192.0.2.7",
+    port: 80,
+  });
+  assertEquals(withHost(four, "2001:db8::1"), undefined);
+  const six = sockaddr(10, 443, Array(16).fill(1));
+  for (const host of ["2001:db8::1", "::1", "2001:db8:1:2:3:4:5:6", "fe80::"]) {
+    assertEquals(readAddress(withHost(six, host)!), { kind: "inet", host, port: 443 });
+  }
+});
 
 testWith(
   native,

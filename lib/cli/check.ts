@@ -18,7 +18,10 @@ export const check: CliCommand = async ({ config: file, system }) => {
     await system.planCode(
       knownConfig(config),
       undefined,
-      () => withImages((images) => planCode(config, { images })),
+      () =>
+        withImages((images) =>
+          planCode(config, { images, warn: ({ event, ...each }) => log.warn(event, each) })
+        ),
     );
     const closed = ownUid() === 0 ? closedPaths(config, config.runtime) : [];
     for (const each of closed) log.warn("path_closed", { ...each });

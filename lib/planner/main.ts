@@ -26,7 +26,12 @@ async function answer(): Promise<Answer> {
       ? planning.config
       : await resolveText({ ...planning.text, warn: (key) => renamed.push(key) });
     const closed = Deno.uid() === 0 ? closedPaths(config, facts.runtime ?? config.runtime) : [];
-    return { config, renamed, plan: await makeImage({ ...request, config }), closed };
+    const { plan, warnings } = await makeImage({ ...request, config });
+    const all = [
+      ...closed.map((each) => ({ event: "path_closed" as const, ...each })),
+      ...warnings,
+    ];
+    return { config, renamed, plan, warnings: all };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);
     if (config !== undefined && request.network === "none" && isMissing(message)) {

@@ -71,9 +71,8 @@ const FCNTL_REFUSED = [8, 10, 15, 1024, 1026];
  */
 const IOCTL_ALLOWED = [0x5401, 0x5413, 0x541b, 0x5421, 0x5450, 0x5451];
 /**
- * What libraries set or look at of their own process: PR_GET_DUMPABLE, names of threads (15, 16) and of
- * memory (the last one), PR_GET_SECCOMP, PR_CAPBSET_READ, no_new_privs (38, 39), huge pages
- * (41, 42), PR_SVE_GET_VL, pointer tags (55, 56), PR_SME_GET_VL, writable code (65, 66).
+ * What libraries look at or set of their own process: names of threads and of memory (15, 16, the last
+ * one), dumpable, seccomp, a capability, no_new_privs, huge pages, vectors, pointer tags, writable code.
  */
 const PRCTL_ALLOWED = [3, 15, 16, 21, 23, 38, 39, 41, 42, 51, 55, 56, 64, 65, 66, 0x53564d41];
 /** From here on, the clock of another process or of a device is meant. */

@@ -265,6 +265,7 @@ const STATUS: Status = {
   descriptors: 40,
   ageMs: 184_000,
   metrics: null,
+  resolver: null,
   events: {},
   drains: { outcomes: { drained: 0, cut: 0, killed: 0, died: 0 }, ms: 0, cut: 0 },
   listeners: ["127.0.0.1:8000", "unix:/run/app.sock"],

@@ -72,6 +72,7 @@ export function formatStatus(status: Status): string {
     ]);
   if (status.logger) add("logger", status.logger.process);
   if (status.metrics) add("metrics", status.metrics.process);
+  if (status.resolver) add("resolver", status.resolver.process);
   for (const { pid, role, denied, memoryBytes, descriptors, endsInMs } of status.former ?? []) {
     rows.push([
       ...[`${role} (former)`, pid, "", endsInMs === null ? "serving" : "draining", ""],
@@ -105,10 +106,20 @@ export function formatStatus(status: Status): string {
       `NOT ACCEPTING: ${formatWaiting(status)} wait, and no worker accepts them; see the log`,
     ],
     ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
+    ...dialsByPort(status)
+      ? [
+        "dialling is judged by port alone, beyond Deno's own layer; see dialling_by_port in the log",
+      ]
+      : [],
     formatReload(status),
     "",
     formatTable(HEAD, rows),
   ].join("\n");
+}
+
+function dialsByPort({ generations }: Status): boolean {
+  const processes = generations.flatMap(({ workers, helpers }) => [...workers, ...helpers]);
+  return processes.some(({ process }) => process?.dialling === "ports");
 }
 
 function formatMemory(bytes: number): string {

@@ -83,6 +83,11 @@ export function limitProcess(pid: number, limits: readonly Limit[], owner?: Owne
   // The kernel lets a process limit another if their real ids are the same. CAP_SYS_RESOURCE would
   // do, too, but a container's root seldom has it; the raw calls change this thread alone.
   if (!owner) return setLimits(pid, limits);
+  try {
+    return setLimits(pid, limits);
+  } catch {
+    // As the process's user, then. For that moment this thread is open to signals of that user's.
+  }
   const own = { uid: libc.symbols.getuid(), gid: libc.symbols.getgid() };
   try {
     setIds(owner, KEEP);
@@ -143,7 +148,7 @@ function setLimits(pid: number, limits: readonly Limit[]): void {
 }
 
 /** A descriptor that names a process for good (pidfd_open(2)); less than 0 if there is none. */
-function openProcess(pid: number): number {
+export function openPid(pid: number): number {
   return Number(libc.symbols.pidfdOpen(PIDFD_OPEN, BigInt(pid), 0n));
 }
 
@@ -168,7 +173,7 @@ export class ProcessGroup {
     if (!leads && libc.symbols.setpgid(pid, pid) !== 0) fail(`give process ${pid} its own group`);
     this.#pid = pid;
     // The descriptor keeps the number from meaning another process.
-    this.#pidfd = openProcess(pid);
+    this.#pidfd = openPid(pid);
     if (this.#pidfd < 0) fail(`open process ${pid}`);
   }
 
@@ -213,7 +218,7 @@ export function startOf(pid: number): string | undefined {
  * @throws {Error} if the kernel refuses
  */
 export function killProcess(pid: number, start: string): boolean {
-  const pidfd = openProcess(pid);
+  const pidfd = openPid(pid);
   if (pidfd < 0) return false;
   try {
     // Checked after the pidfd is open: so it is the process with this start time.
@@ -234,7 +239,7 @@ export function killProcess(pid: number, start: string): boolean {
  * sent and nobody has received
  */
 export function holdsListener(pid: number): boolean | undefined {
-  const pidfd = openProcess(pid);
+  const pidfd = openPid(pid);
   if (pidfd < 0) return false;
   const [, most = "65536"] = readProcess(pid, "limits")?.match(/^Max open files +(\d+)/m) ?? [];
   let sent = false;

@@ -43,6 +43,7 @@ export function describeProcess(process: WorkerProcess | undefined): ProcessStat
     descriptors: countDescriptors(process.pid),
     ...{ accepted, connections, inFlight, answered },
     denied: process.denied,
+    ...process.dialling && { dialling: process.dialling },
     ...latency && { latency },
   };
 }

@@ -185,7 +185,7 @@ export class Launches {
   ): Omit<SpawnRequest, "wall"> {
     const { account, app }: Compartment = compartment;
     // What is Holdfast's own imports no module of the app's project.
-    const imports = who !== "logger" && who !== "metrics";
+    const imports = !["logger", "metrics", "resolver"].includes(who);
     const read = () => {
       if (input === "nothing") return "";
       if (!imports) return bundle;

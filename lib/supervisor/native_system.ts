@@ -68,7 +68,8 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
     holdfastOf: (config) => of(config).executable,
     ownProgram: () => ({ program: first.executable, args: [...override.args] }),
     // What is started has its program in it.
-    loadPrograms: () => Promise.resolve({ worker: "", helper: "", logger: "", metrics: "" }),
+    loadPrograms: () =>
+      Promise.resolve({ worker: "", helper: "", logger: "", metrics: "", resolver: "" }),
     planCode: (read, runtime) => {
       const config = configOf(read);
       const { executable, interpreter } = of(config);

@@ -86,6 +86,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
       helper: await programOf(holdfast, ENTRIES.helper),
       logger: await programOf(holdfast, ENTRIES.logger),
       metrics: await programOf(holdfast, ENTRIES.metrics),
+      resolver: await programOf(holdfast, ENTRIES.resolver),
       ...spawner !== undefined && { spawner },
     }),
     planCode: (read, runtime) => {

@@ -10,6 +10,7 @@ import { Launches } from "./launches.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { ListenerTable } from "./listener_table.ts";
 import type { OperationQueue } from "./operation_queue.ts";
+import { names } from "./names.ts";
 import type { ReadConfig } from "./read_config.ts";
 import { refusedConfig } from "./run_planner.ts";
 import { RuntimeKeeper } from "./runtime_keeper.ts";
@@ -110,6 +111,7 @@ export class Parts {
 
   #takeOver(inheritance: Inheritance): void {
     this.runtime.adopt(inheritance);
+    names.adopt(inheritance.names);
     this.former = new InheritedProcesses(inheritance);
     this.generations.last = inheritance.lastGeneration;
     this.launches.lastWorker = inheritance.lastWorker;

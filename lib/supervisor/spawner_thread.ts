@@ -7,7 +7,7 @@
  * and children belong to all threads of a process.
  */
 import { dropCapabilities } from "../os/capabilities.ts";
-import { canOpen } from "../os/file.ts";
+import { isForbidden } from "../os/file.ts";
 import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
 import { installProgram } from "../os/seccomp.ts";
 import { spawnProgram } from "../os/spawn.ts";
@@ -30,7 +30,7 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
     if (wall !== undefined) {
       setNoNewPrivileges();
       restrictSelf(wall.landlock, wall.abi);
-      if (canOpen(wall.forbidden, wall.seccomp.runs ? "write" : "read")) {
+      if (!isForbidden(wall.forbidden, wall.seccomp.runs ? "write" : "read")) {
         hint = "Something unveiled leads there, such as a bind mount: unveil less, or move runtime";
         throw new Error(`Landlock is on, and ${wall.forbidden} can be opened still`);
       }

@@ -10,6 +10,7 @@ const PIDFD_SEND_SIGNAL = 424n;
 const PIDFD_GETFD = 438n;
 const PIDFD_SIGNAL_PROCESS_GROUP = 4;
 const SIGKILL = 9;
+const CLONE_FS = 0x200;
 const EBADF = 9;
 const EINVAL = 22;
 const PR_SET_DUMPABLE = 4;
@@ -33,6 +34,8 @@ const libc = loadLibc({
   getgid: { parameters: [], result: "u32" },
   setres: { name: "syscall", parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
   prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
+  unshare: { parameters: ["i32"], result: "i32" },
+  umask: { parameters: ["u32"], result: "u32" },
   pidfdOpen: { name: "syscall", parameters: ["i64", "i64", "u64"], result: "i64" },
   pidfdGetfd: { name: "syscall", parameters: ["i64", "i64", "i64", "u64"], result: "i64" },
   pidfdSignal: { name: "syscall", parameters: ["i64", "i64", "i64", "u64", "u64"], result: "i64" },
@@ -125,6 +128,17 @@ export function takeRealIds(owner: Owner): void {
 /** Ends {@link takeRealIds}; the groups are gone. */
 export function giveRealIdsBack(): void {
   setIds(ROOT, ROOT);
+}
+
+/**
+ * Has the group of what the calling thread, and what it starts, makes write that: the bits of umask(2)
+ * for the group are cleared.
+ *
+ * @throws {Error} if the kernel refuses
+ */
+export function letGroupWrite(): void {
+  if (libc.symbols.unshare(CLONE_FS) !== 0) fail("have a mask of its own");
+  libc.symbols.umask(libc.symbols.umask(0o077) & ~0o070);
 }
 
 function setLimits(pid: number, limits: readonly Limit[]): void {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { toHoldfastError } from "../base/error.ts";
 import { takeProgramData } from "../child/program_data.ts";
 import { type Answer, ANSWER_FILE, isFull, NO_ROOM, PLAN_KEY } from "../protocol/plan.ts";
-import { closedPaths } from "./closed_paths.ts";
+import { judgePaths } from "./judge_paths.ts";
 import { type ImageRequest, makeImage } from "./make_image.ts";
 import { findVariables, isMissing } from "./missing.ts";
 
@@ -15,8 +15,10 @@ const request = takeProgramData(PLAN_KEY) as ImageRequest;
 async function answer(): Promise<Answer> {
   try {
     const { config, facts } = request;
-    const closed = Deno.uid() === 0 ? closedPaths(config, facts.runtime ?? config.runtime) : [];
-    return { plan: await makeImage(request), closed };
+    const judgement = judgePaths(config, request.accounts, {
+      ...{ isRoot: Deno.uid() === 0, code: request.images, program: facts.denoProgram },
+    });
+    return { plan: await makeImage(request), judgement };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);
     if (request.network === "none" && isMissing(message)) {

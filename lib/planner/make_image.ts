@@ -17,6 +17,7 @@ import { IMAGE_KEY } from "../protocol/module_image.ts";
 import type { Plan, PlannedProcess } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
+import type { Accounts } from "../sandbox/accounts.ts";
 import { compiledPath, makeModuleImage, StaleError } from "./module_images.ts";
 import { copyPackages, findPackages, makeFolder } from "./packages.ts";
 
@@ -40,6 +41,8 @@ export interface ImageRequest {
   /** Whether what is missing can be fetched. */
   readonly network: "none" | "names";
   readonly facts: Pick<CheckFacts, "denoProgram" | "holdfast" | "runtime">;
+  /** Whom the processes are to run as. */
+  readonly accounts?: Accounts | undefined;
 }
 
 /** One module that is started, with all that it needs. */

@@ -51,9 +51,19 @@ export type Plan = z.infer<typeof Plan>;
 
 const Text = z.string().check(z.maxLength(64 * 1024));
 
+/** What the paths of a config mean for the accounts of its processes. */
+export const Judgement = z.strictObject({
+  /** Processes that cannot have accounts of their own, each with the path that is closed to it. */
+  held: z.array(z.strictObject({ process: Text, path: Text, hint: Text })).check(
+    z.maxLength(1_000),
+  ),
+  /** What is unveiled, and closed to whom its process runs as. */
+  closed: z.array(z.strictObject({ path: Text, hint: Text })),
+});
+export type Judgement = z.infer<typeof Judgement>;
+
 export const Answer = z.union([
-  /** What its workers, as root without capabilities, cannot use is `closed`. */
-  z.strictObject({ plan: Plan, closed: z.array(z.strictObject({ path: Text, hint: Text })) }),
+  z.strictObject({ plan: Plan, judgement: Judgement }),
   /** Something is not in the cache, and what is in the settings of npm by the names of variables. */
   z.strictObject({ missing: Text, variables: z.array(z.string().check(z.maxLength(128))) }),
   z.strictObject({

@@ -73,7 +73,12 @@ export function rolePermissions(
     logger: { ...NOTHING, read: logFolders, write: logFolders },
     metrics: NOTHING,
     // Makes one folder, and ends.
-    folder: { ...NOTHING, write: unique([...made, ...logFolders]), env: [FOLDER_VARIABLE] },
+    folder: {
+      ...NOTHING,
+      read: unique([...made, ...logFolders]),
+      write: unique([...made, ...logFolders]),
+      env: [FOLDER_VARIABLE],
+    },
   };
 }
 

@@ -3,6 +3,7 @@ import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { realRuntime } from "../config/runtime_place.ts";
 import type { Code } from "../sandbox/process_code.ts";
+import { groupOf } from "./accounts.ts";
 import { bestEffort } from "./best_effort.ts";
 import { GenerationCode } from "./generation_code.ts";
 import { Generation } from "./generation.ts";
@@ -78,7 +79,7 @@ export class Candidates {
       }
       const plan = async () => await launches.plan(config, await this.#codeFolder(config));
       const code = new GenerationCode(earlier ?? await plan(), plan);
-      await system.makeFolders(config);
+      await system.makeFolders(config, launches.accounts);
       logs = await services.logsFor(config, number, signal);
       metrics = await services.metricsFor(config, change, number, signal);
       this.#warnOfMissingWall(config);
@@ -126,7 +127,7 @@ export class Candidates {
   /** Where a generation keeps its code: with its release, where each has a runtime folder of its own. */
   async #codeFolder(config: Config): Promise<string> {
     const { system, runtime } = this.#options;
-    const [folder, gid] = [realRuntime(config), config.account?.gid];
+    const [folder, gid] = [realRuntime(config), groupOf(config)];
     try {
       // One that is in use may be open to workers of before.
       if (folder !== runtime.folder || gid !== undefined) {

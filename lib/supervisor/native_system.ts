@@ -6,6 +6,7 @@ import { join, resolve } from "node:path";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
+import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
 import { readConfig, resolveConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
@@ -21,6 +22,7 @@ import {
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import type { Command } from "../sandbox/worker_command.ts";
 import { runProgram } from "../planner/deno.ts";
+import { judgePaths } from "../planner/judge_paths.ts";
 import { requireGoodConfig } from "../planner/make_image.ts";
 import { findCaches } from "./deno_dir.ts";
 import { denoProgram } from "./deno_program.ts";
@@ -66,7 +68,7 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
     ownProgram: () => ({ program: first.executable, args: [...override.args] }),
     // What is started has its program in it.
     loadPrograms: () => Promise.resolve({ worker: "", helper: "", logger: "", metrics: "" }),
-    planCode: (config, runtime) => {
+    planCode: (config, runtime, _, accounts) => {
       const { executable, interpreter } = of(config);
       const none = Object.fromEntries(config.helpers.map(({ name }) => [name, []]));
       const modules = interpreter?.modules ?? { app: [], helpers: none };
@@ -86,16 +88,21 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       const caches = interpreter ? findCaches(denoDir) : [];
       const nothing = { lockfile: undefined, settings: [], listed: [] };
       const projects = [config, ...config.helpers].map(() => nothing);
-      return Promise.resolve(codeOfFiles(config, { denoDir, caches, modules, projects }));
+      const code = codeOfFiles(config, { denoDir, caches, modules, projects });
+      const { program } = nativeCommand(of(config), "worker");
+      const isRoot = ownUid() === 0;
+      // It opens itself, by its path.
+      const judgement = judgePaths(config, accounts, { isRoot, code: program, program });
+      return Promise.resolve({ ...code, judgement });
     },
-    makeFolders: (config) =>
-      makeFolders(config, async (path, options) => {
+    makeFolders: (config, accounts) =>
+      makeFolders(config, accounts, async (path, { owner, ...options }) => {
         const { program, args, env } = nativeCommand(of(config), "folder");
         const denoDir = of(config).interpreter?.denoDir;
         await runProgram(program, args, {
           ...options,
           ...denoDir !== undefined && { denoDir },
-          env: { ...env, [FOLDER_VARIABLE]: path },
+          env: { ...env, [FOLDER_VARIABLE]: JSON.stringify({ path, owner }) },
         });
       }),
     commandOf: (config, who) => nativeCommand(of(config), who),

@@ -5,6 +5,7 @@
 import { dirname, join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
+import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig, readConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
@@ -16,6 +17,7 @@ import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { type Image, IMAGE_FOLDERS, imageModules, readImage } from "./image.ts";
 import { requireGoodConfig } from "../planner/make_image.ts";
+import { judgePaths } from "../planner/judge_paths.ts";
 import { ENTRIES, prebuiltPath, readPrebuilt } from "../planner/programs.ts";
 import { findCaches } from "./deno_dir.ts";
 import { denoProgram } from "./deno_program.ts";
@@ -85,7 +87,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
       metrics: await programOf(config, ENTRIES.metrics),
       ...spawner !== undefined && { spawner },
     }),
-    planCode: (config, runtime) => {
+    planCode: (config, runtime, _, accounts) => {
       const image = imageOf(config);
       const modules = imageModules(image);
       const denoDir = join(image.folder, IMAGE_FOLDERS.denoDir);
@@ -103,11 +105,14 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
         settings: settingsOf(projects),
         ...runtime !== undefined && { runtime },
       });
-      return Promise.resolve(
-        codeOfFiles(config, {
-          ...{ denoDir, caches: findCaches(denoDir), modules, projects },
-        }),
-      );
+      const judgement = judgePaths(config, accounts, {
+        ...{ isRoot: ownUid() === 0, code: image.folder, program: denoProgram() },
+      });
+      const caches = findCaches(denoDir);
+      return Promise.resolve({
+        ...codeOfFiles(config, { denoDir, caches, modules, projects }),
+        judgement,
+      });
     },
   };
 }
@@ -129,7 +134,8 @@ async function loadPacked(image: Image, place: PackedPlace): Promise<Config> {
     if (address.kind === "unix") requireWritable(address.path, runtime, place.override);
   }
   const log = { ...config.log, folder: folder === undefined ? undefined : realPlace(folder) };
-  return { ...config, runtime, log, listen };
+  // The image lies elsewhere with each version.
+  return { ...config, named: place.executable, runtime, log, listen };
 }
 
 /** Which sockets this program may make was decided when it was built. */

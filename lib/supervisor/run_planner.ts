@@ -2,7 +2,6 @@
 import { join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
-import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import {
@@ -14,6 +13,7 @@ import {
   PLAN_KEY,
 } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
+import type { Accounts } from "../sandbox/accounts.ts";
 import type { Code } from "../sandbox/process_code.ts";
 import { plannerWall } from "../sandbox/wall.ts";
 import { joined } from "../sandbox/worker_command.ts";
@@ -58,6 +58,8 @@ export interface PlannerOptions {
   readonly program: string;
   readonly spawner: string | undefined;
   readonly environment: Readonly<Record<string, string>>;
+  /** Whom the processes are to run as. */
+  readonly accounts?: Accounts | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -80,13 +82,14 @@ export async function runPlanner(options: PlannerOptions): Promise<Code> {
     throw new HoldfastError(message, { kind, code, ...hint !== undefined && { hint } });
   }
   if ("missing" in answer) throw new Error(answer.missing);
-  for (const each of answer.closed) log.warn("path_closed", each);
   await requireReadable(config, images, signal);
-  return await installImage(config, answer.plan, folders);
+  const code = await installImage(config, answer.plan, folders);
+  return { ...code, judgement: answer.judgement };
 }
 
 async function ask(
-  { system, config, runtime, lockFile, program, spawner, environment, signal }: PlannerOptions,
+  { system, config, runtime, lockFile, program, spawner, environment, accounts, signal }:
+    PlannerOptions,
   folders: ImageFolders,
   denoDir: string,
   network: "none" | "names",
@@ -95,7 +98,7 @@ async function ask(
   const { images, compiled, staging } = folders;
   const deno = denoProgram();
   const request = {
-    ...{ config, images, compiled, staging, denoDir, network },
+    ...{ config, images, compiled, staging, denoDir, network, accounts },
     facts: { denoProgram: deno, holdfast: HOLDFAST_FOLDER, runtime },
   };
   if (config.wall === "kernel") requireWall(system.landlockAbi());

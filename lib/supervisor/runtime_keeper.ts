@@ -6,6 +6,7 @@ import { dirname } from "node:path";
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { keepsRuntime, realRuntime, type RuntimePlace } from "../config/runtime_place.ts";
+import { groupOf } from "./accounts.ts";
 import { bestEffort } from "./best_effort.ts";
 import type { ControlHandlers, ControlServer } from "./control_server.ts";
 import type { Inheritance } from "./inheritance.ts";
@@ -66,7 +67,7 @@ export class RuntimeKeeper {
   async open(config: Config): Promise<void> {
     this.#runtime ??= await this.#system.openRuntimeFolder(
       realRuntime(config),
-      config.account?.gid,
+      groupOf(config),
     );
     this.record.open(this.folder);
   }
@@ -129,8 +130,8 @@ export class RuntimeKeeper {
   /** Takes another runtime folder into use, or the same one once more. */
   async #use(folder: string): Promise<void> {
     const [oldControl, oldRuntime] = [this.#control, this.#runtime];
-    const gid = this.#options.config()?.account?.gid;
-    const runtime = await this.#system.openRuntimeFolder(folder, gid);
+    const config = this.#options.config();
+    const runtime = await this.#system.openRuntimeFolder(folder, config && groupOf(config));
     try {
       this.#control = await this.#listen(runtime);
     } catch (error) {

@@ -9,10 +9,13 @@
 import { dropCapabilities } from "../os/capabilities.ts";
 import { canOpen } from "../os/file.ts";
 import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
+import { letGroupWrite } from "../os/process.ts";
 import { installProgram } from "../os/seccomp.ts";
 import { spawnProgram } from "../os/spawn.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import type { FromSpawner, Spawn } from "./spawner_message.ts";
+
+const BECOME = ["setGid", "setUid"] as const;
 
 const thread = self as unknown as {
   postMessage(message: FromSpawner): void;
@@ -29,6 +32,7 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
     let questions: number | undefined;
     if (wall !== undefined) {
       setNoNewPrivileges();
+      if (wall.owner?.shares) letGroupWrite();
       restrictSelf(wall.landlock, wall.abi);
       if (canOpen(wall.forbidden, wall.seccomp.runs ? "write" : "read")) {
         hint = "Something unveiled leads there, such as a bind mount: unveil less, or move runtime";
@@ -37,7 +41,7 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
       // A planner reads and writes for whoever started Holdfast. Others have none from their exec on;
       // till then the thread has to find the program, and to become its user.
       if (wall.seccomp.runs) dropCapabilities(["override", "readSearch"], false);
-      else dropCapabilities(wall.owner ? ["setGid", "setUid"] : ["readSearch"], true);
+      else dropCapabilities([...wall.owner ? BECOME : [], "readSearch"], true);
       questions = installProgram(wall.program);
     }
     thread.postMessage({ type: "confined", questions });

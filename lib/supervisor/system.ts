@@ -8,6 +8,8 @@ import { locateRuntime, type RuntimePlace } from "../config/runtime_place.ts";
 import { spelledPath } from "../config/spelled_path.ts";
 import { readProcess } from "../os/file.ts";
 import { landlockAbi } from "../os/landlock.ts";
+import type { Accounts } from "../sandbox/accounts.ts";
+import type { AccountTable } from "./accounts.ts";
 import { HOLDFAST_FOLDER, loadPrograms, type OwnPrograms } from "../planner/programs.ts";
 import type { Code, ProcessCode } from "../sandbox/process_code.ts";
 import { type Command, type Commanded, denoCommand } from "../sandbox/worker_command.ts";
@@ -43,11 +45,17 @@ export interface System {
    * Plans what the processes of a config run, and checks the config against it.
    *
    * @param plan plans it, where the code is not part of the program
+   * @param accounts whom the processes are to run as
    */
-  planCode(config: Config, runtime: string | undefined, plan: () => Promise<Code>): Promise<Code>;
+  planCode(
+    config: Config,
+    runtime: string | undefined,
+    plan: () => Promise<Code>,
+    accounts?: Accounts,
+  ): Promise<Code>;
   /** Whether the images of the runtime folder are this supervisor's to remove. */
   readonly ownsImages: boolean;
-  makeFolders(config: Config): Promise<void>;
+  makeFolders(config: Config, accounts: AccountTable): Promise<void>;
   /** How a process of a config is started. */
   commandOf(config: Config, who: Commanded, compartment: Compartment, code: ProcessCode): Command;
   landlockAbi(): number;

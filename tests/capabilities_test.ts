@@ -38,6 +38,7 @@ Deno.test("a path is closed to root without capabilities by owner, group and mod
     },
     real: (path) => path,
     list: () => [],
+    read: () => "",
   };
   const place = (code: string) => ({ isRoot: true, code, program: "/usr/bin/deno" });
   const closed = (path: string, rights: string, change = {}) => {

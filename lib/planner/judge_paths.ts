@@ -8,7 +8,7 @@ import type { Account, Config, Unveil } from "../config/config.ts";
 import { foldersAbove } from "../config/paths.ts";
 import { realPlace, unlessAbsent } from "../config/real_place.ts";
 import type { Judgement } from "../protocol/plan.ts";
-import { type Accounts, sharesWith } from "../sandbox/accounts.ts";
+import { type Accounts, IDS, sharesWith } from "../sandbox/accounts.ts";
 import type { Commanded } from "../sandbox/worker_command.ts";
 
 /** What is asked of a file: its owner, its group, its mode; nothing if it is not there. */
@@ -21,6 +21,8 @@ export interface Files {
   real(path: string): string;
   /** What lies directly in a folder. */
   list(path: string): string[];
+  /** A text; empty where there is none. */
+  read(path: string): string;
 }
 
 const FILES: Files = {
@@ -33,6 +35,19 @@ const FILES: Files = {
       return [];
     }
   },
+  read: (path) => {
+    try {
+      return Deno.readTextFileSync(path);
+    } catch {
+      return "";
+    }
+  },
+};
+
+/** Where ids are given to others: the first one of an entry, and how many it has. */
+const REGISTRIES: Readonly<Record<string, RegExp>> = {
+  ...{ "/etc/passwd": /^[^:]*:[^:]*:(\d+)/gm, "/etc/group": /^[^:]*:[^:]*:(\d+)/gm },
+  ...{ "/etc/subuid": /^[^:]*:(\d+):(\d+)/gm, "/etc/subgid": /^[^:]*:(\d+):(\d+)/gm },
 };
 
 /** What the processes are started from. */
@@ -146,10 +161,10 @@ class Judge {
     const own = this.#accounts?.[who];
     const before = this.#closedTo(fallback, needs);
     const now = own ? [...this.#closedTo(own, needs), ...this.#closedIn(own, needs, fallback)] : [];
-    const lost = now.find(({ path }) => !before.some((each) => each.path === path));
-    if (own && lost) {
-      this.#held.set(who, { path: lost.path, hint: this.#hintOf(lost, own) });
-    }
+    const closed = now.find(({ path }) => !before.some((each) => each.path === path));
+    const taken = own && this.#findTaken(own);
+    const lost = taken ?? (own && closed && { path: closed.path, hint: this.#hintOf(closed, own) });
+    if (lost) this.#held.set(who, lost);
     // The account of `user` is the operator's choice.
     if (fallback !== ROOT && (!own || lost)) return;
     for (const each of own && !lost ? now : before) {
@@ -158,6 +173,19 @@ class Judge {
       const hint = "Set user in the config to its owner, or open it";
       this.#closed.set(each.path, own && !lost ? this.#hintOf(each, own) : hint);
     }
+  }
+
+  /** The file that gives these ids to somebody else. */
+  #findTaken({ uid, gid }: Ids): { path: string; hint: string } | undefined {
+    const path = Object.keys(REGISTRIES).find((file) =>
+      [...this.#files.read(file).matchAll(REGISTRIES[file]!)].some(([, first, count]) =>
+        [uid, gid].some((id) =>
+          id >= IDS.first && id >= Number(first) && id < Number(first) + Number(count ?? 1)
+        )
+      )
+    );
+    if (path === undefined) return undefined;
+    return { path, hint: `Give other ids there: Holdfast takes ${IDS.first} to ${IDS.end - 1}` };
   }
 
   /** What is closed to whom, with the outermost folder or file that closes it. */
@@ -189,12 +217,15 @@ class Judge {
   #look(folder: string): Facts {
     const { look, real } = this.#files;
     const facts = look(folder);
-    const gid = this.#accounts?.worker?.gid;
+    const gid = this.#accounts?.["worker"]?.gid;
     if (gid === undefined || folder !== real(this.#config.runtime)) return facts;
     return { uid: ROOT.uid, gid, mode: 0o710 };
   }
 
-  #hintOf({ at, path, kind }: Closed, { uid, gid, shares }: Ids & { shares: boolean }): string {
+  #hintOf(
+    { at, path, bits, kind }: Closed,
+    { uid, gid, shares }: Ids & { shares: boolean },
+  ): string {
     const { file } = this.#config;
     const { real } = this.#files;
     if (kind === "code") {
@@ -202,6 +233,7 @@ class Judge {
     }
     if (at !== real(path) && foldersAbove(real(path)).includes(at)) return `Try: chmod o+x '${at}'`;
     if (kind !== "unveil") return `Try: chmod o+rx '${at}'`;
+    if ((bits & 2) === 0) return `Try: chgrp -R ${gid} '${path}' && chmod -R g+rX '${path}'`;
     const open = shares ? ` && chmod -R g+rwX '${path}'` : "";
     return `Try: chown -R ${uid}:${gid} '${path}'${open}`;
   }

@@ -8,7 +8,7 @@ import type { Commanded } from "./worker_command.ts";
  * The ids that Holdfast takes. Distributions, systemd (https://systemd.io/UIDS-GIDS/) and directory
  * services give none of them away.
  */
-export const IDS = { first: 0x7800_0000, count: 2 ** 26 } as const;
+export const IDS = { first: 0x7800_0000, end: 0x7c00_0000 } as const;
 
 /** An account that one process alone runs as. */
 export interface OwnAccount extends Account {
@@ -16,7 +16,8 @@ export interface OwnAccount extends Account {
   readonly shares: boolean;
 }
 
-export type Accounts = Readonly<Partial<Record<Commanded, OwnAccount>>>;
+/** Of `worker`, `logger`, `metrics`, and of each `helper NAME`. */
+export type Accounts = Readonly<Record<string, OwnAccount>>;
 
 /**
  * An account for each process of a config. It follows from the config's path, so that it stays the same
@@ -27,8 +28,8 @@ export function ownAccounts(config: Config): Accounts {
   const { named, account, helpers, log, metrics } = config;
   const taken = new Set<number>();
   const take = (who: Commanded) => {
-    let id = IDS.first + createHash("sha256").update(`${named}\0${who}`).digest().readUInt32LE() %
-        IDS.count;
+    const digest = createHash("sha256").update(`${named}\0${who}`).digest();
+    let id = IDS.first + digest.readUInt32LE() % (IDS.end - IDS.first);
     while (taken.has(id)) id++;
     taken.add(id);
     return id;

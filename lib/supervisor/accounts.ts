@@ -10,12 +10,6 @@ import type { Commanded } from "../sandbox/worker_command.ts";
 /** What giving a process an account takes, by the numbers of capabilities(7). */
 const NEEDED = { CAP_CHOWN: 0, CAP_KILL: 5, CAP_SETGID: 6, CAP_SETUID: 7 } as const;
 
-/** Where ids are given away. */
-const REGISTRIES = {
-  ...{ "/etc/passwd": /^[^:]*:[^:]*:(\d+)/gm, "/etc/group": /^[^:]*:[^:]*:(\d+)/gm },
-  ...{ "/etc/subuid": /^[^:]*:(\d+):(\d+)/gm, "/etc/subgid": /^[^:]*:(\d+):(\d+)/gm },
-};
-
 export class AccountTable {
   /** Those that the last plan found held back by a path. */
   #held = new Set<string>();
@@ -46,7 +40,7 @@ export function accountsOf(config: Config): Accounts | undefined {
 
 /** The group of workers and helpers, if it is not that of who runs the supervisor. */
 export function groupOf(config: Config): number | undefined {
-  return (accountsOf(config)?.worker ?? config.account)?.gid;
+  return (accountsOf(config)?.["worker"] ?? config.account)?.gid;
 }
 
 /** Deno's layer alone would leave the processes what their capabilities were needed for. */
@@ -54,59 +48,33 @@ function wantsAccounts({ wall }: Config): boolean {
   return ownUid() === 0 && wall === "kernel";
 }
 
-interface Reason {
-  readonly reason: string;
-  readonly hint: string;
-}
-
-let known: { readonly why: Reason | undefined } | undefined;
+let known: { readonly why: Record<string, string> | undefined } | undefined;
 
 /** Why no process can have an account of its own here. */
-function whyNone(): Reason | undefined {
+function whyNone(): Record<string, string> | undefined {
   known ??= { why: findWhyNone() };
   return known.why;
 }
 
-function findWhyNone(): Reason | undefined {
-  const [, effective = "0"] = readProc("self/status", 8192)?.match(/^CapEff:\s*(\w+)/m) ?? [];
+function findWhyNone(): Record<string, string> | undefined {
+  const read = (name: string) => readProc(`self/${name}`, 8192) ?? "";
+  const effective = BigInt(`0x${read("status").match(/^CapEff:\s*(\w+)/m)?.[1] ?? 0}`);
   const missing = Object.entries(NEEDED)
-    .filter(([, number]) => (BigInt(`0x${effective}`) >> BigInt(number) & 1n) === 0n)
-    .map(([name]) => name);
+    .flatMap(([name, bit]) => (effective >> BigInt(bit) & 1n) === 0n ? [name] : []);
   if (missing.length > 0) {
     return {
       reason: `Holdfast has no ${missing.join(", ")}`,
       hint: "Start it with these capabilities, such as by CapabilityBoundingSet=",
     };
   }
-  for (const map of ["uid_map", "gid_map"]) {
-    const ranges = rangesOf(readProc(`self/${map}`, 8192) ?? "", /^\s*(\d+)\s+\d+\s+(\d+)/gm);
-    if (ranges.some(([first, count]) => first <= IDS.first && first + count >= END)) continue;
-    return {
-      reason: `this container has no ids from ${IDS.first} to ${END - 1} (/proc/self/${map})`,
-      hint: "Map them into its user namespace, or start Holdfast as another user",
-    };
-  }
-  for (const [file, pattern] of Object.entries(REGISTRIES)) {
-    const ranges = rangesOf(readIfThere(file), pattern);
-    if (!ranges.some(([first, count]) => first < END && first + count > IDS.first)) continue;
-    return {
-      reason: `${file} gives away ids from ${IDS.first} to ${END - 1}, which are Holdfast's`,
-      hint: `Take other ids in ${file}`,
-    };
-  }
-}
-
-const END = IDS.first + IDS.count;
-
-/** The first id of each range, and how many it has. */
-function rangesOf(text: string, pattern: RegExp): [first: number, count: number][] {
-  return [...text.matchAll(pattern)].map(([, first, count]) => [Number(first), Number(count ?? 1)]);
-}
-
-function readIfThere(path: string): string {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch {
-    return "";
-  }
+  // Inside, outside, how many: user_namespaces(7).
+  const maps = (file: string) =>
+    [...read(file).matchAll(/(\d+) +\d+ +(\d+)$/gm)].some(([, first, count]) =>
+      Number(first) <= IDS.first && Number(first) + Number(count) >= IDS.end
+    );
+  const unmapped = ["uid_map", "gid_map"].find((file) => !maps(file));
+  return unmapped === undefined ? undefined : {
+    reason: `/proc/self/${unmapped} has no ids from ${IDS.first} to ${IDS.end - 1}`,
+    hint: "Map them into this container's user namespace, or start Holdfast as another user",
+  };
 }

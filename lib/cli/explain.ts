@@ -5,7 +5,9 @@ import { explainPolicy, type Explanation } from "./explanation.ts";
 import { planCode, withImages } from "../planner/plan_code.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import { type Code, ownCode } from "../sandbox/process_code.ts";
+import { accountsOf } from "../supervisor/accounts.ts";
 import type { CliCommand } from "./command.ts";
+import { describeAccount, judgeNow } from "./judged_accounts.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
@@ -19,14 +21,17 @@ export const explain: CliCommand = async ({ config: file, json, system }) => {
       withImages(async (images) =>
         shown(await planCode(config, { images }), images, join(config.runtime, "images"))
       ),
+    accountsOf(config),
   );
   const own = ownCode();
+  const judgement = judgeNow(config, code);
   const explanation = explainPolicy(config, {
     arch: Deno.build.arch,
     abi: landlockAbi(),
     denoProgram: system.commandOf(config, "worker", config, own).program,
     commandOf: (who, compartment) =>
       system.commandOf(config, who, compartment, code.processes[who] ?? own),
+    accountOf: (who) => describeAccount(config, judgement, who),
     codeOf: (who) => code.processes[who] ?? own,
     logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
     metrics: join(HOLDFAST_FOLDER, "lib/metrics/main.ts"),

@@ -47,6 +47,8 @@ const Process = z.strictObject({
   answered: Count,
   /** Calls that the kernel refused it after asking the supervisor. */
   denied: Count,
+  /** Whom it runs as. */
+  uid: z.optional(Count),
   /** How long the app took, of a worker whose config has metrics. */
   latency: z.optional(Latency),
 });

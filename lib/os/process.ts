@@ -3,6 +3,7 @@ import { errno, fail } from "./errno.ts";
 import { closeDescriptor, isListener } from "./descriptor.ts";
 import { readProcess } from "./file.ts";
 import { loadLibc } from "./libc.ts";
+import { textOf } from "./text.ts";
 import type { Limit } from "../sandbox/limits.ts";
 
 const PIDFD_OPEN = 434n;
@@ -36,6 +37,7 @@ const libc = loadLibc({
   prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
   unshare: { parameters: ["i32"], result: "i32" },
   umask: { parameters: ["u32"], result: "u32" },
+  chdir: { parameters: ["buffer"], result: "i32" },
   pidfdOpen: { name: "syscall", parameters: ["i64", "i64", "u64"], result: "i64" },
   pidfdGetfd: { name: "syscall", parameters: ["i64", "i64", "i64", "u64"], result: "i64" },
   pidfdSignal: { name: "syscall", parameters: ["i64", "i64", "i64", "u64", "u64"], result: "i64" },
@@ -131,14 +133,16 @@ export function giveRealIdsBack(): void {
 }
 
 /**
- * Has the group of what the calling thread, and what it starts, makes write that: the bits of umask(2)
- * for the group are cleared.
+ * Has the calling thread, and what it starts, work in a folder, which another user need not be able to
+ * enter then.
  *
- * @throws {Error} if the kernel refuses
+ * @param groupWrites whether the group may write what they make: the bits of umask(2) for it are cleared
+ * @throws {Error} if there is no such folder
  */
-export function letGroupWrite(): void {
-  if (libc.symbols.unshare(CLONE_FS) !== 0) fail("have a mask of its own");
-  libc.symbols.umask(libc.symbols.umask(0o077) & ~0o070);
+export function enterAlone(folder: string, groupWrites: boolean): void {
+  if (libc.symbols.unshare(CLONE_FS) !== 0) fail("have a working folder of its own");
+  if (libc.symbols.chdir(textOf(folder)) !== 0) fail(`enter ${folder}`);
+  if (groupWrites) libc.symbols.umask(libc.symbols.umask(0o077) & ~0o070);
 }
 
 function setLimits(pid: number, limits: readonly Limit[]): void {

@@ -75,7 +75,7 @@ const IGNORED = "lost+found";
 interface Need {
   readonly path: string;
   readonly bits: number;
-  readonly kind: "code" | "project" | "program" | "unveil";
+  readonly kind: "code" | "program" | "unveil";
 }
 
 /** A need that is not met, and the file or folder that is closed. */
@@ -129,24 +129,21 @@ class Judge {
     ];
     // The account of `user` is asked itself whether it can read the code.
     for (const { who, of } of compartments.slice(account ? 1 : 0)) {
-      this.#judge(who, this.#needsOf(of.app.project, of.unveil), account ?? ROOT);
+      this.#judge(who, this.#needsOf(true, of.unveil), account ?? ROOT);
     }
     if (!account) this.#holdTogether(compartments);
     if (log.folder !== undefined) {
       const unveil = { path: log.folder, rights: "rwc", exists: true, folder: true };
-      this.#judge("logger", this.#needsOf(undefined, [unveil]), ROOT);
+      this.#judge("logger", this.#needsOf(false, [unveil]), ROOT);
     }
     // It has nothing but its program.
-    this.#judge("metrics", this.#needsOf(undefined, []), account ?? ROOT);
+    this.#judge("metrics", this.#needsOf(false, []), account ?? ROOT);
   }
 
-  #needsOf(project: string | undefined, unveil: readonly Unveil[]): Need[] {
+  #needsOf(runsCode: boolean, unveil: readonly Unveil[]): Need[] {
     const { code, program } = this.#place;
     return [
-      ...project === undefined ? [] : [
-        { path: code, bits: 5, kind: "code" as const },
-        { path: project, bits: 1, kind: "project" as const },
-      ],
+      ...runsCode ? [{ path: code, bits: 5, kind: "code" as const }] : [],
       { path: program, bits: 1, kind: "program" },
       ...unveil.map(({ path, rights }): Need => ({
         path,

@@ -20,6 +20,12 @@ export class AccountTable {
     return own ?? (who === "logger" ? undefined : config.account);
   }
 
+  /** The group by which workers and helpers come to their code. */
+  groupOf(config: Config): number | undefined {
+    const all = ["worker", ...config.helpers.map(({ name }) => `helper ${name}`)];
+    return all.map((who) => this.of(config, who as Commanded)).find((each) => each)?.gid;
+  }
+
   /** Takes what a plan found of the paths that these accounts need, and tells it. */
   learn({ held, closed }: Judgement, config: Config): void {
     this.#held = new Set(held.map(({ process }) => process));
@@ -36,11 +42,6 @@ export class AccountTable {
 /** The accounts that the processes of a config are to have; nothing where they cannot. */
 export function accountsOf(config: Config): Accounts | undefined {
   return wantsAccounts(config) && whyNone() === undefined ? ownAccounts(config) : undefined;
-}
-
-/** The group of workers and helpers, if it is not that of who runs the supervisor. */
-export function groupOf(config: Config): number | undefined {
-  return (accountsOf(config)?.["worker"] ?? config.account)?.gid;
 }
 
 /** Deno's layer alone would leave the processes what their capabilities were needed for. */

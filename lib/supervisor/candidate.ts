@@ -1,9 +1,9 @@
 /** Candidates: a whole generation is brought up beside the incumbent, which nothing here changes. */
+import { dirname } from "node:path";
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { realRuntime } from "../config/runtime_place.ts";
 import type { Code } from "../sandbox/process_code.ts";
-import { groupOf } from "./accounts.ts";
 import { bestEffort } from "./best_effort.ts";
 import { GenerationCode } from "./generation_code.ts";
 import { Generation } from "./generation.ts";
@@ -79,6 +79,10 @@ export class Candidates {
       }
       const plan = async () => await launches.plan(config, await this.#codeFolder(config));
       const code = new GenerationCode(earlier ?? await plan(), plan);
+      const gid = launches.accounts.groupOf(config);
+      if (gid !== undefined && code.folder !== undefined) {
+        await system.makePrivateFolder(dirname(dirname(code.folder)), gid);
+      }
       await system.makeFolders(config, launches.accounts);
       logs = await services.logsFor(config, number, signal);
       metrics = await services.metricsFor(config, change, number, signal);
@@ -126,10 +130,13 @@ export class Candidates {
 
   /** Where a generation keeps its code: with its release, where each has a runtime folder of its own. */
   async #codeFolder(config: Config): Promise<string> {
-    const { system, runtime } = this.#options;
-    const [folder, gid] = [realRuntime(config), groupOf(config)];
+    const { system, runtime, launches } = this.#options;
+    const folder = realRuntime(config);
     try {
       // One that is in use may be open to workers of before.
+      const gid = folder === runtime.folder
+        ? config.account?.gid
+        : launches.accounts.groupOf(config);
       if (folder !== runtime.folder || gid !== undefined) {
         await system.makePrivateFolder(folder, gid);
       }

@@ -6,7 +6,6 @@ import { dirname } from "node:path";
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { keepsRuntime, realRuntime, type RuntimePlace } from "../config/runtime_place.ts";
-import { groupOf } from "./accounts.ts";
 import { bestEffort } from "./best_effort.ts";
 import type { ControlHandlers, ControlServer } from "./control_server.ts";
 import type { Inheritance } from "./inheritance.ts";
@@ -27,6 +26,8 @@ export interface RuntimeKeeperOptions {
   readonly signal: AbortSignal;
   /** The incumbent's. */
   readonly config: () => Config | undefined;
+  /** That of its workers. */
+  readonly group: () => number | undefined;
 }
 
 export class RuntimeKeeper {
@@ -67,7 +68,7 @@ export class RuntimeKeeper {
   async open(config: Config): Promise<void> {
     this.#runtime ??= await this.#system.openRuntimeFolder(
       realRuntime(config),
-      groupOf(config),
+      config.account?.gid,
     );
     this.record.open(this.folder);
   }
@@ -130,8 +131,7 @@ export class RuntimeKeeper {
   /** Takes another runtime folder into use, or the same one once more. */
   async #use(folder: string): Promise<void> {
     const [oldControl, oldRuntime] = [this.#control, this.#runtime];
-    const config = this.#options.config();
-    const runtime = await this.#system.openRuntimeFolder(folder, config && groupOf(config));
+    const runtime = await this.#system.openRuntimeFolder(folder, this.#options.group());
     try {
       this.#control = await this.#listen(runtime);
     } catch (error) {

@@ -9,7 +9,7 @@
 import { dropCapabilities } from "../os/capabilities.ts";
 import { canOpen } from "../os/file.ts";
 import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
-import { letGroupWrite } from "../os/process.ts";
+import { enterAlone } from "../os/process.ts";
 import { installProgram } from "../os/seccomp.ts";
 import { spawnProgram } from "../os/spawn.ts";
 import type { Wall } from "../sandbox/wall.ts";
@@ -32,7 +32,6 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
     let questions: number | undefined;
     if (wall !== undefined) {
       setNoNewPrivileges();
-      if (wall.owner?.shares) letGroupWrite();
       restrictSelf(wall.landlock, wall.abi);
       if (canOpen(wall.forbidden, wall.seccomp.runs ? "write" : "read")) {
         hint = "Something unveiled leads there, such as a bind mount: unveil less, or move runtime";
@@ -53,9 +52,11 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
 }
 
 thread.onmessage = ({ data: { wall, program } }) => {
-  const confined = confine(wall);
-  if (confined === undefined) return;
   try {
+    // Before the wall, which refuses that.
+    if (program.account) enterAlone(program.cwd, wall?.owner?.shares === true);
+    const confined = confine(wall);
+    if (confined === undefined) return;
     // The kernel asks the supervisor's guard about the exec; this thread waits meanwhile.
     thread.postMessage({ type: "spawned", pid: spawnProgram(program, confined.questions) });
     // The runtime would print an error that is not caught by itself, past the log.

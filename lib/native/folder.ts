@@ -14,7 +14,7 @@ export function run(): Promise<void> {
     // What lies at its name may be another one a moment later.
     const folder = openSync(path, constants.O_DIRECTORY | constants.O_NOFOLLOW);
     fchownSync(folder, owner.uid, owner.gid);
-    fchmodSync(folder, owner.shares ? 0o2770 : 0o700);
+    fchmodSync(folder, owner.shares ? 0o770 : 0o700);
     closeSync(folder);
   }
   return Promise.resolve();

@@ -56,6 +56,8 @@ export interface Place {
   readonly isRoot: boolean;
   /** Where the code of workers and helpers is kept. */
   readonly code: string;
+  /** What to do where that is closed; the default is to move the runtime folder. */
+  readonly codeHint?: string;
   /** It is started by way of its folder, so what lies above that does not count. */
   readonly program: string;
 }
@@ -226,7 +228,8 @@ class Judge {
     const { file } = this.#config;
     const { real } = this.#files;
     if (kind === "code") {
-      return `Set runtime in ${file} to a folder such as /run/holdfast, or: chmod o+x '${at}'`;
+      return this.#place.codeHint ??
+        `Set runtime in ${file} to a folder such as /run/holdfast, or: chmod o+x '${at}'`;
     }
     if (at !== real(path) && foldersAbove(real(path)).includes(at)) return `Try: chmod o+x '${at}'`;
     if (kind !== "unveil") return `Try: chmod o+rx '${at}'`;

@@ -94,6 +94,6 @@ function handOver({ uid, gid, shares }: OwnAccount): string {
     const { O_DIRECTORY, O_NOFOLLOW } = constants;
     const folder = openSync(path, O_DIRECTORY | O_NOFOLLOW);
     fchownSync(folder, ${uid}, ${gid});
-    fchmodSync(folder, ${shares ? "0o2770" : "0o700"});
+    fchmodSync(folder, ${shares ? "0o770" : "0o700"});
     closeSync(folder);`;
 }

@@ -92,7 +92,8 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       const { program } = nativeCommand(of(config), "worker");
       const isRoot = ownUid() === 0;
       // It opens itself, by its path.
-      const judgement = judgePaths(config, accounts, { isRoot, code: program, program });
+      const codeHint = "Put it where everybody may read it, such as /usr/local/bin";
+      const judgement = judgePaths(config, accounts, { isRoot, code: program, program, codeHint });
       return Promise.resolve({ ...code, judgement });
     },
     makeFolders: (config, accounts) =>

@@ -107,6 +107,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
       });
       const judgement = judgePaths(config, accounts, {
         ...{ isRoot: ownUid() === 0, code: image.folder, program: denoProgram() },
+        codeHint: 'Build it of a config with "user": then what it unpacks is open to others',
       });
       const caches = findCaches(denoDir);
       return Promise.resolve({

@@ -229,6 +229,55 @@ testWith(
         );
         await systemd.must("systemctl", "stop", SERVICE);
       });
+      await t.step(
+        "as root with four capabilities each process has an account of its own",
+        async () => {
+          const unit = "guestbook-accounts.service";
+          let text = await Deno.readTextFile(join(DEPLOY, unit));
+          if (await isOld()) text = text.replace("Type=notify-reload", "Type=notify");
+          const config = {
+            app: "./app.ts",
+            listen: ["127.0.0.1:8000"],
+            runtime: "/var/lib/guestbook/.holdfast",
+            unveil: { "/var/lib/guestbook/data/": "rwc" },
+            log: { folder: "/var/lib/guestbook/log" },
+          };
+          await put(systemd.path("/"), `etc/systemd/system/${unit}`, text);
+          await put(systemd.path("/"), "opt/guestbook/holdfast.jsonc", JSON.stringify(config));
+          await systemd.must("rm", "-rf", "/var/lib/guestbook");
+          await systemd.must("chown", "-R", "root:", "/var/cache/guestbook");
+          await systemd.must("systemctl", "daemon-reload");
+          await systemd.must("systemctl", "start", unit);
+          assertEquals(await page(systemd, 8000), "one /");
+          const { MainPID } = await systemd.show(unit, "MainPID");
+          const uids = async () => {
+            const pids = (await systemd.must("pgrep", "-P", MainPID!)).split("\n");
+            const found: string[] = [];
+            for (const pid of pids) {
+              const status = await systemd.must("cat", `/proc/${pid}/status`);
+              assertMatch(status, /^CapEff:\s0+$/m);
+              found.push(/^Uid:\s(\d+)/m.exec(status)![1]!);
+            }
+            return found.sort();
+          };
+          const before = await uids();
+          assertEquals([before.length, new Set([...before, "0"]).size], [2, 3]);
+          await systemd.must("kill", "-HUP", MainPID!);
+          await until("the next generation", async () => {
+            const { StatusText } = await systemd.show(unit, "StatusText");
+            return /^Generation 2/.test(StatusText ?? "");
+          });
+          await until("one generation alone", async () => (await uids()).length === 2);
+          assertEquals(await uids(), before);
+          // One that does not react is ended by a signal to another user's process.
+          await systemd.must("pkill", "-STOP", "-P", MainPID!);
+          await systemd.must("systemctl", "stop", unit);
+          assertEquals(await systemd.show(unit, "ActiveState", "Result"), {
+            ActiveState: "inactive",
+            Result: "success",
+          });
+        },
+      );
       await t.step("no process is left", async () => {
         assertEquals((await systemd.run("pgrep", "-u", "guestbook")).stdout, "");
       });

@@ -11,8 +11,8 @@ import type { Commanded } from "../sandbox/worker_command.ts";
 const NEEDED = { CAP_CHOWN: 0, CAP_KILL: 5, CAP_SETGID: 6, CAP_SETUID: 7 } as const;
 
 export class AccountTable {
-  /** Those that the last plan found held back by a path. */
-  #held = new Set<string>();
+  /** Those that the last plan with them found held back by a path; a rollback has no plan. */
+  readonly #held = new Set<string>();
 
   /** Whom a process of this config runs as; nothing for who runs the supervisor. */
   of(config: Config, who: Commanded): Account | OwnAccount | undefined {
@@ -28,7 +28,8 @@ export class AccountTable {
 
   /** Takes what a plan found of the paths that these accounts need, and tells it. */
   learn({ held, closed }: Judgement, config: Config): void {
-    this.#held = new Set(held.map(({ process }) => process));
+    for (const who of Object.keys(accountsOf(config) ?? {})) this.#held.delete(who);
+    for (const { process } of held) this.#held.add(process);
     for (const each of closed) log.warn("path_closed", each);
     for (const { process, ...why } of held) {
       const uid = this.of(config, process as Commanded)?.uid ?? 0;

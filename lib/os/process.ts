@@ -137,12 +137,12 @@ export function giveRealIdsBack(): void {
  * enter then.
  *
  * @param groupWrites whether the group may write what they make: the bits of umask(2) for it are cleared
- * @throws {Error} if there is no such folder
+ * @returns whether it can enter that
  */
-export function enterAlone(folder: string, groupWrites: boolean): void {
+export function enterAlone(folder: string, groupWrites: boolean): boolean {
   if (libc.symbols.unshare(CLONE_FS) !== 0) fail("have a working folder of its own");
-  if (libc.symbols.chdir(textOf(folder)) !== 0) fail(`enter ${folder}`);
   if (groupWrites) libc.symbols.umask(libc.symbols.umask(0o077) & ~0o070);
+  return libc.symbols.chdir(textOf(folder)) === 0;
 }
 
 function setLimits(pid: number, limits: readonly Limit[]): void {

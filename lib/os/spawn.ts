@@ -49,8 +49,8 @@ export interface Program {
   readonly args: readonly string[];
   /** All of its environment. */
   readonly env: Readonly<Record<string, string>>;
-  /** Where it starts; with an account, where the calling thread works. */
-  readonly cwd: string;
+  /** Where it starts, which its account can enter; nothing for where the calling thread works. */
+  readonly cwd: string | undefined;
   /** What it has open: the first one as its descriptor 0, and so on. They stay the caller's. */
   readonly descriptors: readonly number[];
   /** Ids to run as, and no other groups; only root may say. Linux only. */
@@ -101,8 +101,7 @@ export function spawnProgram(
       must(addOpen(actions, which, textOf(`/proc/self/fd/${which - 1}`), O_PATH_CLOEXEC, 0));
       must(addClose(actions, which - 1));
     }
-    // Another user is where this thread is.
-    if (!account) must(libc.symbols.addFolder(actions, textOf(cwd)));
+    if (cwd !== undefined) must(libc.symbols.addFolder(actions, textOf(cwd)));
     const ids = account ? RESET_IDS : 0;
     must(libc.symbols.setFlags(attributes, SET_SIGNALS_DEFAULT | SET_SIGNAL_MASK | ids));
     const [none, pipe] = [new Uint8Array(SIGSET_BYTES), new Uint8Array(SIGSET_BYTES)];

@@ -53,12 +53,16 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
 
 thread.onmessage = ({ data: { wall, program } }) => {
   try {
-    // Before the wall, which refuses that.
-    if (program.account) enterAlone(program.cwd, wall?.owner?.shares === true);
+    // Before the wall, which refuses that. Root without capabilities may not enter what the account may.
+    const { account, cwd } = program;
+    const there = account && cwd && enterAlone(cwd, wall?.owner?.shares === true);
     const confined = confine(wall);
     if (confined === undefined) return;
     // The kernel asks the supervisor's guard about the exec; this thread waits meanwhile.
-    thread.postMessage({ type: "spawned", pid: spawnProgram(program, confined.questions) });
+    thread.postMessage({
+      type: "spawned",
+      pid: spawnProgram(there ? { ...program, cwd: undefined } : program, confined.questions),
+    });
     // The runtime would print an error that is not caught by itself, past the log.
   } catch (error) {
     thread.postMessage({ type: "not_spawned", error: (error as Error).message });

@@ -1,8 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { DEFAULT_OUTPUT_LIMITS } from "../lib/base/output_limits.ts";
-import { closeDescriptor } from "../lib/os/descriptor.ts";
-
+import { closeDescriptor, duplicateDescriptor } from "../lib/os/descriptor.ts";
 import { readProc } from "../lib/os/file.ts";
 import { makePipe, readSome } from "../lib/os/pipe.ts";
 import { waitForAny } from "../lib/os/poll.ts";
@@ -128,13 +127,18 @@ Deno.test("who sends without end keeps nobody else from being heard", async () =
 });
 
 Deno.test("what is not watched any more is closed once, also where its number is another's by then", async () => {
-  const [first, firstOther] = socketPair();
+  // A number that nobody else comes to: other files of tests open the lowest ones in this process.
+  const far = 4000;
+  const [near, firstOther] = socketPair();
+  const first = duplicateDescriptor(near, far);
+  closeDescriptor(near);
   const stop = watch(first, () => {});
   stop();
   const bytes = new Uint8Array(1);
   await until("the close", () => receiveBytes(firstOther, bytes) === 0);
-  // The lowest free number comes first.
-  const [second, secondOther] = socketPair();
+  const [secondNear, secondOther] = socketPair();
+  const second = duplicateDescriptor(secondNear, far);
+  closeDescriptor(secondNear);
   assertEquals(second, first);
   let heard = 0;
   const stopSecond = watch(second, () => heard += readSome(second, bytes));

@@ -2,22 +2,23 @@ import { EXIT } from "../base/exit_code.ts";
 import { configureLog, flushLog } from "../base/log.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { planCode, withImages } from "../planner/plan_code.ts";
-import { accountsOf, AccountTable } from "../supervisor/accounts.ts";
+import { AccountTable } from "../supervisor/accounts.ts";
+import { knownConfig } from "../supervisor/read_config.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
 import type { CliCommand } from "./command.ts";
 import { judgeNow } from "./judged_accounts.ts";
+import { loadConfig } from "./load_config.ts";
 import { printLine } from "./terminal.ts";
 
 /** Validates without starting: it binds no address and spawns no worker. Warnings go to stderr. */
 export const check: CliCommand = async ({ config: file, system }) => {
   configureLog(Deno.stderr.isTerminal() ? "pretty" : "json");
   try {
-    const config = await system.loadConfig(file);
-    const code = await system.planCode(
-      config,
+    const config = await loadConfig(file, system);
+    const { code } = await system.planCode(
+      knownConfig(config),
       undefined,
       () => withImages((images) => planCode(config, { images })),
-      accountsOf(config),
     );
     new AccountTable().learn(judgeNow(config, code), config);
     if (config.wall === "kernel") requireWall(landlockAbi());

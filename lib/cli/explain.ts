@@ -4,24 +4,24 @@ import { landlockAbi } from "../os/landlock.ts";
 import { explainPolicy, type Explanation } from "./explanation.ts";
 import { planCode, withImages } from "../planner/plan_code.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
-import { type Code, ownCode } from "../sandbox/process_code.ts";
-import { accountsOf } from "../supervisor/accounts.ts";
+import { ownCode } from "../sandbox/process_code.ts";
+import { knownConfig, type PlannedConfig } from "../supervisor/read_config.ts";
 import type { CliCommand } from "./command.ts";
 import { describeAccount, judgeNow } from "./judged_accounts.ts";
+import { loadConfig } from "./load_config.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
 /** Prints what each process may do, and its flags. */
 export const explain: CliCommand = async ({ config: file, json, system }) => {
-  const config = await system.loadConfig(file);
-  const code = await system.planCode(
-    config,
+  const config = await loadConfig(file, system);
+  const { code } = await system.planCode(
+    knownConfig(config),
     undefined,
     () =>
       withImages(async (images) =>
         shown(await planCode(config, { images }), images, join(config.runtime, "images"))
       ),
-    accountsOf(config),
   );
   const own = ownCode();
   const judgement = judgeNow(config, code);
@@ -43,9 +43,9 @@ export const explain: CliCommand = async ({ config: file, json, system }) => {
 };
 
 /** The same code where a supervisor would keep it. */
-function shown(code: Code, images: string, kept: string): Code {
-  const text = JSON.stringify(code).replaceAll(`${images}/`, `${kept}/`);
-  return JSON.parse(text);
+function shown(planned: PlannedConfig, images: string, kept: string): PlannedConfig {
+  const text = JSON.stringify(planned.code).replaceAll(`${images}/`, `${kept}/`);
+  return { ...planned, code: JSON.parse(text) };
 }
 
 /** The columns and their widths. */

@@ -67,8 +67,10 @@ export async function runPacked([image, executable, state, ...args]: string[]): 
     if (!rest.includes("audit")) return await runCli(options, { system });
     await using caches = await CopiedCaches.make(image);
     const planCode: System["planCode"] = async (...all) => {
-      const text = JSON.stringify(await system.planCode(...all));
-      return JSON.parse(text.replaceAll(join(image, IMAGE_FOLDERS.denoDir), caches.folder));
+      const planned = await system.planCode(...all);
+      const text = JSON.stringify(planned.code);
+      const code = text.replaceAll(join(image, IMAGE_FOLDERS.denoDir), caches.folder);
+      return { ...planned, code: JSON.parse(code) };
     };
     return await runCli(options, { system: { ...system, planCode } });
   } catch (error) {

@@ -5,7 +5,8 @@
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { VERSION } from "../base/version.ts";
-import { loadConfig, parseConfig, readConfig } from "../config/load.ts";
+import { loadConfig, parseConfig } from "../config/load.ts";
+import { readConfig } from "../config/read.ts";
 import type { Config } from "../config/config.ts";
 import { readProject } from "../config/project.ts";
 import { NATIVE_FORMAT, type NativeFacts, type Permissions } from "../protocol/native.ts";

@@ -17,9 +17,9 @@ import { IMAGE_KEY } from "../protocol/module_image.ts";
 import type { Plan, PlannedProcess } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
-import type { Accounts } from "../sandbox/accounts.ts";
 import { compiledPath, makeModuleImage, StaleError } from "./module_images.ts";
 import { copyPackages, findPackages, makeFolder } from "./packages.ts";
+import type { PlanPlaces } from "./request.ts";
 
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
 const MAX_LOOKS = 3;
@@ -28,21 +28,8 @@ const MAX_LOOKS = 3;
 const KEPT_SETTINGS = ["unstable"] as const;
 
 /** What is planned, and where. */
-export interface ImageRequest {
+export interface ImageRequest extends PlanPlaces {
   readonly config: Config;
-  /** Where images are kept. */
-  readonly images: string;
-  /** An empty folder in it, to be written. */
-  readonly staging: string;
-  /** The user's DENO_DIR. */
-  readonly denoDir: string;
-  /** A DENO_DIR that leads to that one for packages, and has what it compiles for itself. */
-  readonly compiled: string;
-  /** Whether what is missing can be fetched. */
-  readonly network: "none" | "names";
-  readonly facts: Pick<CheckFacts, "denoProgram" | "holdfast" | "runtime">;
-  /** Whom the processes are to run as. */
-  readonly accounts?: Accounts | undefined;
 }
 
 /** One module that is started, with all that it needs. */

@@ -1,6 +1,5 @@
 /** Plans the code of a config in this process, for a command. */
 import type { Config } from "../config/config.ts";
-import type { Code } from "../sandbox/process_code.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import {
   findDenoDir,
@@ -8,6 +7,7 @@ import {
   installImage,
   openImages,
 } from "../supervisor/image_store.ts";
+import type { PlannedConfig } from "../supervisor/read_config.ts";
 import { requireReadable } from "../supervisor/require_readable.ts";
 import { makeImage } from "./make_image.ts";
 import { HOLDFAST_FOLDER } from "./programs.ts";
@@ -29,7 +29,7 @@ export interface PlanOptions {
 export async function planCode(
   config: Config,
   { signal, images, runtime }: PlanOptions,
-): Promise<Code> {
+): Promise<PlannedConfig> {
   const denoDir = await findDenoDir();
   using folders: ImageFolders = openImages(images, denoDir);
   const plan = await makeImage({
@@ -41,7 +41,7 @@ export async function planCode(
     },
   }, signal);
   await requireReadable(config, images, signal);
-  return await installImage(config, plan, folders);
+  return { config, code: await installImage(config, plan, folders) };
 }
 
 /** Works with a folder for images that nothing is to run. */

@@ -42,12 +42,17 @@ export class AccountTable {
 
 /** The accounts that the processes of a config are to have; nothing where they cannot. */
 export function accountsOf(config: Config): Accounts | undefined {
-  return wantsAccounts(config) && whyNone() === undefined ? ownAccounts(config) : undefined;
+  return wantsAccounts(config) && canSeparate() ? ownAccounts(config) : undefined;
 }
 
 /** Deno's layer alone would leave the processes what their capabilities were needed for. */
 function wantsAccounts({ wall }: Config): boolean {
   return ownUid() === 0 && wall === "kernel";
+}
+
+/** Whether processes can have accounts of their own here. */
+export function canSeparate(): boolean {
+  return ownUid() === 0 && whyNone() === undefined;
 }
 
 let known: { readonly why: Record<string, string> | undefined } | undefined;

@@ -1,6 +1,6 @@
 /** An image: what a portable executable unpacks to. The file that describes it, and where all of it lies. */
 import { join } from "node:path";
-import * as z from "zod";
+import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import type { Modules } from "./file_code.ts";
 
@@ -8,29 +8,33 @@ import type { Modules } from "./file_code.ts";
 export const IMAGE_FORMAT = 1;
 
 /** A path inside the image. */
-const Inside = z.string().min(1).max(4096).refine(
-  (path) => !path.startsWith("/") && !path.split("/").includes(".."),
-  "expected a path inside the image",
+const Inside = z.string().check(
+  z.minLength(1),
+  z.maxLength(4096),
+  z.refine(
+    (path) => !path.startsWith("/") && !path.split("/").includes(".."),
+    "expected a path inside the image",
+  ),
 );
 
 /** What `image.json` says. */
 export const ImageFacts = z.strictObject({
   format: z.literal(IMAGE_FORMAT),
-  name: z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/),
+  name: z.string().check(z.regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/)),
   versions: z.strictObject({
     /** The app's own, of its deno.json or package.json. */
-    app: z.string().max(64).nullable(),
-    holdfast: z.string().max(64),
-    deno: z.string().max(64),
+    app: z.nullable(z.string().check(z.maxLength(64))),
+    holdfast: z.string().check(z.maxLength(64)),
+    deno: z.string().check(z.maxLength(64)),
   }),
   /** Of the messages between supervisor and worker. */
-  protocol: z.int().min(1),
+  protocol: z.int().check(z.minimum(1)),
   /** SHA-256 of the deno program, in hex. */
-  program: z.string().regex(/^[0-9a-f]{64}$/),
+  program: z.string().check(z.regex(/^[0-9a-f]{64}$/)),
   config: Inside,
   modules: z.strictObject({
-    app: z.array(Inside).max(100_000),
-    helpers: z.record(z.string(), z.array(Inside).max(100_000)),
+    app: z.array(Inside).check(z.maxLength(100_000)),
+    helpers: z.record(z.string(), z.array(Inside).check(z.maxLength(100_000))),
   }),
 });
 export type ImageFacts = z.infer<typeof ImageFacts>;
@@ -53,7 +57,9 @@ export async function readImage(folder: string): Promise<Image> {
     const text = await Deno.readTextFile(join(folder, IMAGE_FILE));
     return { folder, facts: ImageFacts.parse(JSON.parse(text)) };
   } catch (error) {
-    const found = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
+    const found = error instanceof z.core.$ZodError
+      ? z.prettifyError(error)
+      : (error as Error).message;
     throw new HoldfastError(`Cannot read what ${folder} is: ${found}`, {
       kind: "environment",
       code: "image_unreadable",

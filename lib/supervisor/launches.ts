@@ -1,7 +1,7 @@
 /** How the processes of a config are launched: program, wall, environment, in a confined spawner. */
 import type { Compartment, Config } from "../config/config.ts";
 import type { OwnPrograms } from "../planner/programs.ts";
-import { type Code, ownCode, type ProcessCode } from "../sandbox/process_code.ts";
+import { ownCode, type ProcessCode } from "../sandbox/process_code.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
 import {
   type Command,
@@ -11,10 +11,12 @@ import {
   workerGrants,
   workerProgram,
 } from "../sandbox/worker_command.ts";
-import { accountsOf, AccountTable } from "./accounts.ts";
+import { AccountTable } from "./accounts.ts";
 import type { GenerationCode } from "./generation_code.ts";
 import { imagesIn } from "./image_store.ts";
 import type { SlotSpawning } from "./generation_slots.ts";
+import type { PlannedConfig, ReadConfig } from "./read_config.ts";
+import { requireReadable } from "./require_readable.ts";
 import { requireWall } from "./require_wall.ts";
 import { runPlanner } from "./run_planner.ts";
 import type { RuntimeKeeper } from "./runtime_keeper.ts";
@@ -37,7 +39,7 @@ export interface Planned {
 
 export class Launches {
   readonly #system: System;
-  readonly #runtime: Pick<RuntimeKeeper, "folder" | "lockFile">;
+  readonly #runtime: Pick<RuntimeKeeper, "folder" | "lockFile" | "openTo">;
   readonly #signal: AbortSignal;
   readonly #environment = Deno.env.toObject();
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
@@ -48,7 +50,7 @@ export class Launches {
 
   constructor(
     system: System,
-    runtime: Pick<RuntimeKeeper, "folder" | "lockFile">,
+    runtime: Pick<RuntimeKeeper, "folder" | "lockFile" | "openTo">,
     signal: AbortSignal,
   ) {
     this.#system = system;
@@ -58,14 +60,18 @@ export class Launches {
 
   readonly nextWorker = (): number => ++this.lastWorker;
 
-  /** What every config needs, made once. */
-  async programsOf(config: Config): Promise<Programs> {
+  /**
+   * What every config needs, made once.
+   *
+   * @param config the default is the one that was read last
+   */
+  async programsOf(config?: Config): Promise<Programs> {
     const holdfast = this.#system.holdfastOf(config);
     const known = this.#programs.get(holdfast);
     if (known !== undefined) return known;
     const programs = {
       holdfast,
-      ...await this.#system.loadPrograms(config, this.#runtime.folder, this.#signal),
+      ...await this.#system.loadPrograms(holdfast, this.#runtime.folder, this.#signal),
     };
     this.#programs.set(holdfast, programs);
     return programs;
@@ -79,22 +85,25 @@ export class Launches {
   }
 
   /**
-   * Plans what the processes of a config run.
+   * Plans what a config means, and what its processes run.
    *
-   * @param folder the runtime folder in which it is kept
+   * @param folder the runtime folder in which that is kept
    */
-  async plan(config: Config, folder: string): Promise<Code> {
-    const { planner, spawner } = await this.programsOf(config);
+  async plan(read: ReadConfig, folder: string): Promise<PlannedConfig> {
+    const { planner, spawner } = await this.programsOf();
     const { folder: runtime, lockFile } = this.#runtime;
-    const accounts = accountsOf(config);
-    const code = await this.#system.planCode(config, runtime, () =>
+    const images = imagesIn(folder);
+    const planned = await this.#system.planCode(read, runtime, () =>
       runPlanner({
-        ...{ system: this.#system, config, spawner, program: planner!, accounts },
-        ...{ images: imagesIn(folder), runtime, lockFile, environment: this.#environment },
+        ...{ system: this.#system, read, spawner, program: planner! },
+        ...{ images, runtime, lockFile, environment: this.#environment },
         signal: this.#signal,
-      }), accounts);
+      }));
+    const { config, code } = planned;
     if (code.judgement) this.accounts.learn(code.judgement, config);
-    return code;
+    await this.#runtime.openTo(folder, this.accounts.groupOf(config));
+    if (code.folder !== undefined) await requireReadable(config, images, this.#signal);
+    return planned;
   }
 
   /** With the account that it is to have from now on. */

@@ -8,9 +8,11 @@ import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
 import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
-import { readConfig, resolveConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
 import { parseConfig } from "../config/parse.ts";
+import { warnOfOldName } from "../config/old_name.ts";
+import { readConfig } from "../config/read.ts";
+import { resolveConfig } from "../config/resolve.ts";
 import {
   DESCRIBE,
   FOLDER_VARIABLE,
@@ -24,10 +26,12 @@ import type { Command } from "../sandbox/worker_command.ts";
 import { runProgram } from "../planner/deno.ts";
 import { judgePaths } from "../planner/judge_paths.ts";
 import { requireGoodConfig } from "../planner/make_image.ts";
+import { accountsOf } from "./accounts.ts";
 import { findCaches } from "./deno_dir.ts";
 import { denoProgram } from "./deno_program.ts";
 import { codeOfFiles } from "./file_code.ts";
 import { makeFolders } from "./make_folders.ts";
+import { configOf, knownConfig } from "./read_config.ts";
 import { realSystem, type System } from "./system.ts";
 
 /** How much is repeated of what a new file says that cannot be understood. */
@@ -48,10 +52,10 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
   let current = first;
   let known = stampOf(first.executable);
   let loads = 0;
-  const of = (config: Config) => factsOf.get(config.app) ?? current;
+  const of = (config?: Config) => config && factsOf.get(config.app) || current;
   return {
     ...realSystem,
-    loadConfig: async () => {
+    readConfig: async () => {
       const stamp = stampOf(first.executable);
       if (loads++ > 0 && stamp !== known) {
         current = await describeAgain(first);
@@ -60,7 +64,7 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       const config = await loadNative(current, await readOverride(override, current.state));
       requireGranted(config, override.file);
       factsOf.set(config.app, current);
-      return config;
+      return knownConfig(config);
     },
     locateRuntime: () => Promise.resolve({ folder: first.state, runtime: runtimeOf(first) }),
     // Its own code is in the file.
@@ -68,7 +72,8 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
     ownProgram: () => ({ program: first.executable, args: [...override.args] }),
     // What is started has its program in it.
     loadPrograms: () => Promise.resolve({ worker: "", helper: "", logger: "", metrics: "" }),
-    planCode: (config, runtime, _, accounts) => {
+    planCode: (read, runtime) => {
+      const config = configOf(read);
       const { executable, interpreter } = of(config);
       const none = Object.fromEntries(config.helpers.map(({ name }) => [name, []]));
       const modules = interpreter?.modules ?? { app: [], helpers: none };
@@ -90,11 +95,12 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       const projects = [config, ...config.helpers].map(() => nothing);
       const code = codeOfFiles(config, { denoDir, caches, modules, projects });
       const { program } = nativeCommand(of(config), "worker");
-      const isRoot = ownUid() === 0;
-      // It opens itself, by its path.
-      const codeHint = "Put it where everybody may read it, such as /usr/local/bin";
-      const judgement = judgePaths(config, accounts, { isRoot, code: program, program, codeHint });
-      return Promise.resolve({ ...code, judgement });
+      const judgement = judgePaths(config, accountsOf(config), {
+        // It opens itself, by its path.
+        ...{ isRoot: ownUid() === 0, code: program, program },
+        codeHint: "Put it where everybody may read it, such as /usr/local/bin",
+      });
+      return Promise.resolve({ config, code: { ...code, judgement } });
     },
     makeFolders: (config, accounts) =>
       makeFolders(config, accounts, async (path, { owner, ...options }) => {
@@ -135,6 +141,7 @@ export async function loadNative(
     file: executable,
     folder: state,
     text: config,
+    warn: warnOfOldName,
     // The modules are in the program; what it starts in is where its data is.
     placeApp: () => Promise.resolve({ module: executable, project: state }),
     unveilFrom: (path, rights) => {

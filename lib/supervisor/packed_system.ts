@@ -7,8 +7,9 @@ import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
 import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
-import { loadConfig, readConfig } from "../config/load.ts";
+import { loadConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
+import { readConfig } from "../config/read.ts";
 import { ConfigError } from "../config/problem.ts";
 import { covers } from "../config/paths.ts";
 import { projectsOf, settingsOf } from "../config/project.ts";
@@ -19,9 +20,11 @@ import { type Image, IMAGE_FOLDERS, imageModules, readImage } from "./image.ts";
 import { requireGoodConfig } from "../planner/make_image.ts";
 import { judgePaths } from "../planner/judge_paths.ts";
 import { ENTRIES, prebuiltPath, readPrebuilt } from "../planner/programs.ts";
+import { accountsOf } from "./accounts.ts";
 import { findCaches } from "./deno_dir.ts";
 import { denoProgram } from "./deno_program.ts";
 import { codeOfFiles } from "./file_code.ts";
+import { configOf, knownConfig } from "./read_config.ts";
 import { realSystem, type System } from "./system.ts";
 
 /** How long the new file may take to unpack itself. */
@@ -59,19 +62,20 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
     if (!image) throw new Error(`${file} is in no image`);
     return image;
   };
-  const holdfastOf = (config: Config) => join(imageOf(config).folder, IMAGE_FOLDERS.holdfast);
-  const programOf = async (config: Config, entry: string) => {
-    const text = await readPrebuilt(entry, holdfastOf(config));
+  const holdfastOf = (config?: Config) =>
+    join((config ? imageOf(config) : current).folder, IMAGE_FOLDERS.holdfast);
+  const programOf = async (holdfast: string, entry: string) => {
+    const text = await readPrebuilt(entry, holdfast);
     if (text !== undefined) return text;
-    throw new Error(`There is no ${prebuiltPath(holdfastOf(config), entry)}`);
+    throw new Error(`There is no ${prebuiltPath(holdfast, entry)}`);
   };
   return {
     ...realSystem,
-    loadConfig: async () => {
+    readConfig: async () => {
       // The header has just unpacked, or looked at, the image of the first one.
       if (loads++ > 0) current = await unpackAgain(place, first);
       images.set(current.folder, current);
-      return await loadPacked(current, place);
+      return knownConfig(await loadPacked(current, place));
     },
     locateRuntime: async (file) => {
       const { folder, runtime } = await locateRuntime(file);
@@ -80,14 +84,15 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
     },
     holdfastOf,
     ownProgram: () => ({ program: place.executable, args: place.args }),
-    loadPrograms: async (config) => ({
-      worker: await programOf(config, ENTRIES.worker),
-      helper: await programOf(config, ENTRIES.helper),
-      logger: await programOf(config, ENTRIES.logger),
-      metrics: await programOf(config, ENTRIES.metrics),
+    loadPrograms: async (holdfast) => ({
+      worker: await programOf(holdfast, ENTRIES.worker),
+      helper: await programOf(holdfast, ENTRIES.helper),
+      logger: await programOf(holdfast, ENTRIES.logger),
+      metrics: await programOf(holdfast, ENTRIES.metrics),
       ...spawner !== undefined && { spawner },
     }),
-    planCode: (config, runtime, _, accounts) => {
+    planCode: (read, runtime) => {
+      const config = configOf(read);
       const image = imageOf(config);
       const modules = imageModules(image);
       const denoDir = join(image.folder, IMAGE_FOLDERS.denoDir);
@@ -105,15 +110,13 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
         settings: settingsOf(projects),
         ...runtime !== undefined && { runtime },
       });
-      const judgement = judgePaths(config, accounts, {
+      const judgement = judgePaths(config, accountsOf(config), {
         ...{ isRoot: ownUid() === 0, code: image.folder, program: denoProgram() },
         codeHint: 'Build it of a config with "user": then what it unpacks is open to others',
       });
       const caches = findCaches(denoDir);
-      return Promise.resolve({
-        ...codeOfFiles(config, { denoDir, caches, modules, projects }),
-        judgement,
-      });
+      const code = codeOfFiles(config, { denoDir, caches, modules, projects });
+      return Promise.resolve({ config, code: { ...code, judgement } });
     },
   };
 }

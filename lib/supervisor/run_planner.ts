@@ -1,22 +1,26 @@
-/** Has a planner plan a generation, behind a wall. */
+/** Has a planner say what a config means, and plan a generation of it, behind a wall. */
 import { join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
-import type { Config } from "../config/config.ts";
+import { DEFAULT_LIMITS } from "../config/bounds.ts";
+import { warnOfOldName } from "../config/old_name.ts";
+import { runProgram } from "../planner/deno.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
+import type { Planning, PlanRequest } from "../planner/request.ts";
 import {
   Answer,
   ANSWER_FILE,
+  Failure,
   isFull,
   MAX_ANSWER_BYTES,
   NO_ROOM,
   PLAN_KEY,
 } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
-import type { Accounts } from "../sandbox/accounts.ts";
-import type { Code } from "../sandbox/process_code.ts";
 import { plannerWall } from "../sandbox/wall.ts";
 import { joined } from "../sandbox/worker_command.ts";
+import { canSeparate } from "./accounts.ts";
+import { acceptConfig } from "./accept_config.ts";
 import { bestEffort } from "./best_effort.ts";
 import { killWorker } from "./bring_up.ts";
 import { denoProgram } from "./deno_program.ts";
@@ -29,7 +33,7 @@ import {
   isFolder,
   openImages,
 } from "./image_store.ts";
-import { requireReadable } from "./require_readable.ts";
+import type { PlannedConfig, ReadConfig } from "./read_config.ts";
 import { requireWall } from "./require_wall.ts";
 import type { System } from "./system.ts";
 import { type Death, describeDeath, WorkerProcess } from "./worker_process.ts";
@@ -49,7 +53,8 @@ const VARIABLES = new RegExp(
 
 export interface PlannerOptions {
   readonly system: Pick<System, "startSpawner" | "landlockAbi">;
-  readonly config: Config;
+  /** What is planned. */
+  readonly read: ReadConfig;
   readonly images: string;
   readonly runtime: string;
   /** Shows that the wall stands: it lies in the runtime folder. */
@@ -58,38 +63,56 @@ export interface PlannerOptions {
   readonly program: string;
   readonly spawner: string | undefined;
   readonly environment: Readonly<Record<string, string>>;
-  /** Whom the processes are to run as. */
-  readonly accounts?: Accounts | undefined;
   readonly signal: AbortSignal;
 }
 
 /**
- * Plans what the processes of a config run. The network is there for the planner only where something
- * is missing.
+ * Has a config parsed, checked and planned. The network is there for the planner only where something is
+ * missing.
  *
- * @throws {HoldfastError} if a module is missing or broken, or if the config is refused
+ * @throws {HoldfastError} if the config is refused, or if a module is missing or broken
  */
-export async function runPlanner(options: PlannerOptions): Promise<Code> {
-  const { config, images, signal } = options;
+export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig> {
+  const { read, images } = options;
   const denoDir = await findDenoDir();
   using folders = openImages(images, denoDir);
   let answer = await ask(options, folders, denoDir, "none", []);
   if ("missing" in answer) answer = await ask(options, folders, denoDir, "names", answer.variables);
   if ("error" in answer) {
-    const { message, hint, kind, code } = answer.error;
+    const { message, code } = answer.error;
     if (code === "image_failed") clearCompiled(folders);
     if (isFull(message)) throw noRoom(folders, message);
-    throw new HoldfastError(message, { kind, code, ...hint !== undefined && { hint } });
+    throw asError(answer.error);
   }
   if ("missing" in answer) throw new Error(answer.missing);
-  await requireReadable(config, images, signal);
+  const config = "config" in read ? read.config : await acceptConfig(answer.config, read);
+  for (const each of answer.renamed) warnOfOldName(each);
   const code = await installImage(config, answer.plan, folders);
-  return { ...code, judgement: answer.judgement };
+  return { config, code: { ...code, judgement: answer.judgement } };
+}
+
+function asError({ message, hint, kind, code }: Failure): HoldfastError {
+  return new HoldfastError(message, { kind, code, ...hint !== undefined && { hint } });
+}
+
+/**
+ * Why a config is refused in which no runtime folder can be found: without that there is no lock, and no
+ * place for a planner. A process that may only read says it.
+ */
+export async function refusedConfig(file: string, signal: AbortSignal): Promise<HoldfastError> {
+  const entry = join(HOLDFAST_FOLDER, "lib/planner/refuse_config.ts");
+  const args = ["run", "--quiet", "--no-prompt", "--allow-read", "--allow-sys=uid", entry, file];
+  const text = await runProgram(denoProgram(), args, { cwd: "/", signal });
+  if (text !== "") return asError(Failure.parse(JSON.parse(text)));
+  return new HoldfastError(`${file} was changed while it was read`, {
+    kind: "config",
+    code: "config_changed",
+    hint: "Start again",
+  });
 }
 
 async function ask(
-  { system, config, runtime, lockFile, program, spawner, environment, accounts, signal }:
-    PlannerOptions,
+  { system, read, runtime, lockFile, program, spawner, environment, signal }: PlannerOptions,
   folders: ImageFolders,
   denoDir: string,
   network: "none" | "names",
@@ -97,17 +120,22 @@ async function ask(
 ): Promise<Answer> {
   const { images, compiled, staging } = folders;
   const deno = denoProgram();
-  const request = {
-    ...{ config, images, compiled, staging, denoDir, network, accounts },
+  const request: PlanRequest = {
+    planning: planningOf(read),
+    separates: canSeparate(),
+    ...{ images, compiled, staging, denoDir, network },
     facts: { denoProgram: deno, holdfast: HOLDFAST_FOLDER, runtime },
   };
-  if (config.wall === "kernel") requireWall(system.landlockAbi());
+  const walled = ("config" in read ? read.config : read.raw).wall !== "deno";
+  if (walled) requireWall(system.landlockAbi());
   const writes = [staging, compiled, ...network === "none" ? [] : cachesOf(denoDir)];
-  const wall = config.wall === "deno" ? undefined : plannerWall({
-    ...{ arch: Deno.build.arch, abi: system.landlockAbi(), denoProgram: deno },
-    ...{ forbidden: lockFile, limits: config.limits, network },
-    writes,
-  });
+  const wall = walled
+    ? plannerWall({
+      ...{ arch: Deno.build.arch, abi: system.landlockAbi(), denoProgram: deno },
+      ...{ forbidden: lockFile, limits: DEFAULT_LIMITS, network },
+      writes,
+    })
+    : undefined;
   const thread = system.startSpawner(spawner);
   const close = () => bestEffort("close the spawner", () => thread.close());
   let process: WorkerProcess;
@@ -148,6 +176,12 @@ async function ask(
   if (death.status.code === NO_ROOM) throw noRoom(folders, "No space left on device");
   // Whatever it has started has ended with it: nothing changes the files from here on.
   return readAnswer(join(staging, ANSWER_FILE));
+}
+
+function planningOf(read: ReadConfig): Planning {
+  if ("config" in read) return { config: read.config };
+  const { file, named, folder, text } = read;
+  return { text: { file, named, folder, text } };
 }
 
 function noRoom(folders: ImageFolders, message: string): HoldfastError {
@@ -195,7 +229,9 @@ async function untilEnded(
 }
 
 function readAnswer(path: string): Answer {
-  const { size } = Deno.lstatSync(path);
+  const { isFile, size } = Deno.lstatSync(path);
+  // A link would lead to a file that the planner's user may read, or that has no end.
+  if (!isFile) throw new Error("The planner's answer is no file");
   if (size > MAX_ANSWER_BYTES) throw new Error(`The planner's answer has ${size} bytes`);
   return Answer.parse(JSON.parse(Deno.readTextFileSync(path)));
 }

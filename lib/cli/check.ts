@@ -1,5 +1,5 @@
 import { EXIT } from "../base/exit_code.ts";
-import { configureLog, flushLog } from "../base/log.ts";
+import { configureLog, flushLog, log } from "../base/log.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { planCode, withImages } from "../planner/plan_code.ts";
 import { AccountTable } from "../supervisor/accounts.ts";
@@ -18,7 +18,10 @@ export const check: CliCommand = async ({ config: file, system }) => {
     const { code } = await system.planCode(
       knownConfig(config),
       undefined,
-      () => withImages((images) => planCode(config, { images })),
+      () =>
+        withImages((images) =>
+          planCode(config, { images, warn: ({ event, ...each }) => log.warn(event, each) })
+        ),
     );
     new AccountTable().learn(judgeNow(config, code), config);
     if (config.wall === "kernel") requireWall(landlockAbi());

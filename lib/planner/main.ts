@@ -29,7 +29,7 @@ async function answer(): Promise<Answer> {
     const judgement = judgePaths(config, separates ? ownAccounts(config) : undefined, {
       ...{ isRoot: Deno.uid() === 0, code, program: facts.denoProgram },
     });
-    return { config, renamed, plan: await makeImage({ ...request, config }), judgement };
+    return { config, renamed, ...await makeImage({ ...request, config }), judgement };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);
     if (config !== undefined && request.network === "none" && isMissing(message)) {

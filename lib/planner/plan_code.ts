@@ -9,7 +9,7 @@ import {
 } from "../supervisor/image_store.ts";
 import type { PlannedConfig } from "../supervisor/read_config.ts";
 import { requireReadable } from "../supervisor/require_readable.ts";
-import { makeImage } from "./make_image.ts";
+import { makeImage, type Warning } from "./make_image.ts";
 import { HOLDFAST_FOLDER } from "./programs.ts";
 
 export interface PlanOptions {
@@ -18,6 +18,8 @@ export interface PlanOptions {
   readonly images: string;
   /** The runtime folder in use, where it is not the config's own. */
   readonly runtime?: string | undefined;
+  /** Told what is no fault. */
+  readonly warn?: (warning: Warning) => void;
 }
 
 /**
@@ -28,11 +30,11 @@ export interface PlanOptions {
  */
 export async function planCode(
   config: Config,
-  { signal, images, runtime }: PlanOptions,
+  { signal, images, runtime, warn = () => {} }: PlanOptions,
 ): Promise<PlannedConfig> {
   const denoDir = await findDenoDir();
   using folders: ImageFolders = openImages(images, denoDir);
-  const plan = await makeImage({
+  const { plan, warnings } = await makeImage({
     ...{ config, images, denoDir, network: "names" },
     ...{ staging: folders.staging, compiled: folders.compiled },
     facts: {
@@ -40,6 +42,7 @@ export async function planCode(
       ...runtime !== undefined && { runtime },
     },
   }, signal);
+  for (const each of warnings) warn(each);
   await requireReadable(config, images, signal);
   return { config, code: await installImage(config, plan, folders) };
 }

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
+import { log } from "../base/log.ts";
 import { DEFAULT_LIMITS } from "../config/bounds.ts";
 import { warnOfOldName } from "../config/old_name.ts";
 import { runProgram } from "../planner/deno.ts";
@@ -87,6 +88,7 @@ export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig
   if ("missing" in answer) throw new Error(answer.missing);
   const config = "config" in read ? read.config : await acceptConfig(answer.config, read);
   for (const each of answer.renamed) warnOfOldName(each);
+  for (const { event, ...each } of answer.warnings) log.warn(event, each);
   const code = await installImage(config, answer.plan, folders);
   return { config, code: { ...code, judgement: answer.judgement } };
 }

@@ -37,6 +37,8 @@ export interface ExplainFacts extends Omit<WallFacts, "files" | "code"> {
   readonly logger: string;
   readonly metrics: string;
   readonly resolver: string;
+  /** Whom a process runs as; the default is whom the config names. */
+  readonly accountOf?: (who: Commanded) => string;
   /** What a process runs. */
   readonly codeOf: (who: Commanded) => ProcessCode;
 }
@@ -195,7 +197,8 @@ function compartmentRules(
     workerEnvironment(compartment, facts.environment, facts.codeOf(process).denoDir),
   );
   const { account } = compartment;
-  const user = account ? `uid ${account.uid}, gid ${account.gid}` : "the user that starts Holdfast";
+  const user = facts.accountOf?.(process) ??
+    (account ? `uid ${account.uid}, gid ${account.gid}` : "the user that starts Holdfast");
   return [
     rule("be", [user], "the kernel"),
     rule("read", paths("r"), both("Landlock")),

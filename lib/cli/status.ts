@@ -32,6 +32,7 @@ export const status: CliCommand = async ({ config, json, system }) => {
 const HEAD = [
   "ROLE",
   "PID",
+  "UID",
   "GENERATION",
   "STATE",
   "AGE",
@@ -46,17 +47,18 @@ const HEAD = [
   "FDS",
 ];
 
-const BLANK = HEAD.slice(5).map(() => "");
+const BLANK = HEAD.slice(6).map(() => "");
 
 /** The status as text. */
 export function formatStatus(status: Status): string {
   const rows: unknown[][] = [
-    ["supervisor", status.pid, "", "", formatAge(status.ageMs), ...BLANK],
+    ["supervisor", status.pid, "", "", "", formatAge(status.ageMs), ...BLANK],
   ];
   const add = (role: string, process: ProcessStatus | null, generation?: Generation) =>
     rows.push([
       process ? role : `(no ${role})`,
       process?.pid ?? "",
+      process?.uid ?? "",
       generation?.generation ?? "",
       generation?.state ?? "",
       formatAge(process?.ageMs ?? generation?.ageMs ?? 0),
@@ -75,7 +77,7 @@ export function formatStatus(status: Status): string {
   if (status.resolver) add("resolver", status.resolver.process);
   for (const { pid, role, denied, memoryBytes, descriptors, endsInMs } of status.former ?? []) {
     rows.push([
-      ...[`${role} (former)`, pid, "", endsInMs === null ? "serving" : "draining", ""],
+      ...[`${role} (former)`, pid, "", "", endsInMs === null ? "serving" : "draining", ""],
       ...["", "", "", "", "", "", denied],
       ...[formatMemory(memoryBytes), descriptors || ""],
     ]);

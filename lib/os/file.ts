@@ -17,7 +17,7 @@ const libc = loadLibc({
 
 const O_RDONLY_CLOEXEC = 0o2000000;
 const O_WRONLY_CLOEXEC = 0o2000001;
-const O_PATH_CLOEXEC = 0o12000000;
+export const O_PATH_CLOEXEC = 0o12000000;
 const O_NOFOLLOW = Deno.build.arch === "aarch64" ? 0o100000 : 0o400000;
 const AT_EMPTY_PATH = 0x1000;
 const EACCES = 13;
@@ -58,6 +58,17 @@ export function isForbidden(path: string, how: "read" | "write"): boolean {
   if (fd < 0) return errno() === EACCES || fail(`see that Landlock works, by ${path}`);
   libc.symbols.close(fd);
   return false;
+}
+
+/**
+ * Opens a folder by which what lies in it can be found, and nothing else.
+ *
+ * @throws {Error} if the calling thread cannot
+ */
+export function openFolder(path: string): number {
+  const fd = open(path, O_PATH_CLOEXEC);
+  if (fd < 0) fail(`open ${path}`);
+  return fd;
 }
 
 /**

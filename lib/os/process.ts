@@ -3,6 +3,7 @@ import { errno, fail } from "./errno.ts";
 import { closeDescriptor, isListener } from "./descriptor.ts";
 import { readProcess } from "./file.ts";
 import { loadLibc } from "./libc.ts";
+import { textOf } from "./text.ts";
 import type { Limit } from "../sandbox/limits.ts";
 
 const PIDFD_OPEN = 434n;
@@ -10,6 +11,7 @@ const PIDFD_SEND_SIGNAL = 424n;
 const PIDFD_GETFD = 438n;
 const PIDFD_SIGNAL_PROCESS_GROUP = 4;
 const SIGKILL = 9;
+const CLONE_FS = 0x200;
 const EBADF = 9;
 const EINVAL = 22;
 const PR_SET_DUMPABLE = 4;
@@ -33,6 +35,9 @@ const libc = loadLibc({
   getgid: { parameters: [], result: "u32" },
   setres: { name: "syscall", parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
   prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
+  unshare: { parameters: ["i32"], result: "i32" },
+  umask: { parameters: ["u32"], result: "u32" },
+  chdir: { parameters: ["buffer"], result: "i32" },
   pidfdOpen: { name: "syscall", parameters: ["i64", "i64", "u64"], result: "i64" },
   pidfdGetfd: { name: "syscall", parameters: ["i64", "i64", "i64", "u64"], result: "i64" },
   pidfdSignal: { name: "syscall", parameters: ["i64", "i64", "i64", "u64", "u64"], result: "i64" },
@@ -131,6 +136,19 @@ export function takeRealIds(owner: Owner): void {
 /** Ends {@link takeRealIds}; the groups are gone. */
 export function giveRealIdsBack(): void {
   setIds(ROOT, ROOT);
+}
+
+/**
+ * Has the calling thread, and what it starts, work in a folder, which another user need not be able to
+ * enter then.
+ *
+ * @param groupWrites whether the group may write what they make: the bits of umask(2) for it are cleared
+ * @returns whether it can enter that
+ */
+export function enterAlone(folder: string, groupWrites: boolean): boolean {
+  if (libc.symbols.unshare(CLONE_FS) !== 0) fail("have a working folder of its own");
+  if (groupWrites) libc.symbols.umask(libc.symbols.umask(0o077) & ~0o070);
+  return libc.symbols.chdir(textOf(folder)) === 0;
 }
 
 function setLimits(pid: number, limits: readonly Limit[]): void {

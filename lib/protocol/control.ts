@@ -52,6 +52,8 @@ const Process = z.strictObject({
    * are, where the supervisor may not read its memory. Not there if it dials nobody.
    */
   dialling: z.optional(z.enum(["asked", "ports"])),
+  /** Whom it runs as. */
+  uid: z.optional(Count),
   /** How long the app took, of a worker whose config has metrics. */
   latency: z.optional(Latency),
 });

@@ -75,7 +75,12 @@ export function rolePermissions(
     metrics: NOTHING,
     resolver: { ...NOTHING, net: namesOf(config) },
     // Makes one folder, and ends.
-    folder: { ...NOTHING, write: unique([...made, ...logFolders]), env: [FOLDER_VARIABLE] },
+    folder: {
+      ...NOTHING,
+      read: unique([...made, ...logFolders]),
+      write: unique([...made, ...logFolders]),
+      env: [FOLDER_VARIABLE],
+    },
   };
 }
 

@@ -1,8 +1,9 @@
 /** The kernel's layer for a worker, from the config and what the machine has. Pure. */
 import { join } from "node:path";
-import type { Compartment, Config } from "../config/config.ts";
+import type { Account, Compartment, Config } from "../config/config.ts";
 import { foldersAbove } from "../config/paths.ts";
 import { SETTINGS_FILES } from "../config/project_files.ts";
+import type { OwnAccount } from "./accounts.ts";
 import type { FsRight, LandlockPolicy, PathRule } from "./landlock.ts";
 import { unveilRights } from "./landlock.ts";
 import { type Limit, workerLimits } from "./limits.ts";
@@ -19,8 +20,8 @@ export interface Wall {
   readonly limits: readonly Limit[];
   /** Whom it may dial, as `net` says it: each address is asked about. */
   readonly dials: readonly string[];
-  /** Whom the workers run as, where that is not who runs the supervisor. */
-  readonly owner: Compartment["account"];
+  /** Whom the process runs as, where that is not who runs the supervisor. */
+  readonly owner: Account & Partial<OwnAccount> | undefined;
   /**
    * A file that the worker may not open, however wide its config, and that a planner may not write: it
    * shows that Landlock works.

@@ -60,6 +60,10 @@ export class Parts {
     const runtime = new RuntimeKeeper({
       ...{ system, file, troubles, signal, handlers },
       config: () => generations.incumbent?.config,
+      group: () => {
+        const config = generations.incumbent?.config;
+        return config && this.launches.accounts.groupOf(config);
+      },
     });
     const listeners = new ListenerTable((address) =>
       runtime.record.orphans.bind(() => system.bindListener(address), signal)

@@ -163,12 +163,12 @@ export class Services {
 
   /** Has the log files opened anew; where the folder is another one, by a logger whose wall has that. */
   async reopen(config: Config | undefined): Promise<Answer> {
-    const { system } = this.#options;
+    const { system, launches } = this.#options;
     const logs = this.#logs;
     if (!logs || !config) return { type: "refused", reason: "the config has no log.folder" };
     if (logs.fits) logs.reopen();
     else {
-      await system.makeFolders({ ...config, unveil: [], helpers: [] });
+      await system.makeFolders({ ...config, unveil: [], helpers: [] }, launches.accounts);
       await logs.renew();
     }
     return { type: "reopened" };

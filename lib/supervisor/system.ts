@@ -7,6 +7,7 @@ import { locateRuntime, readConfigText, type RuntimePlace } from "../config/runt
 import { spelledPath } from "../config/spelled_path.ts";
 import { readArguments } from "../os/file.ts";
 import { landlockAbi } from "../os/landlock.ts";
+import type { AccountTable } from "./accounts.ts";
 import { HOLDFAST_FOLDER, loadPrograms, type OwnPrograms } from "../planner/programs.ts";
 import type { ProcessCode } from "../sandbox/process_code.ts";
 import { type Command, type Commanded, denoCommand } from "../sandbox/worker_command.ts";
@@ -64,7 +65,7 @@ export interface System {
   ): Promise<PlannedConfig>;
   /** Whether the images of the runtime folder are this supervisor's to remove. */
   readonly ownsImages: boolean;
-  makeFolders(config: Config): Promise<void>;
+  makeFolders(config: Config, accounts: AccountTable): Promise<void>;
   /** How a process of a config is started. */
   commandOf(config: Config, who: Commanded, compartment: Compartment, code: ProcessCode): Command;
   landlockAbi(): number;

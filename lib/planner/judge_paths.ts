@@ -138,8 +138,10 @@ class Judge {
       const unveil = { path: log.folder, rights: "rwc", exists: true, folder: true };
       this.#judge("logger", this.#needsOf(false, [unveil]), ROOT);
     }
-    // It has nothing but its program.
-    this.#judge("metrics", this.#needsOf(false, []), account ?? ROOT);
+    // They have nothing but their programs.
+    for (const who of ["metrics", "resolver"] as const) {
+      this.#judge(who, this.#needsOf(false, []), account ?? ROOT);
+    }
   }
 
   #needsOf(runsCode: boolean, unveil: readonly Unveil[]): Need[] {

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import type { Account, Config } from "../config/config.ts";
 import { covers } from "../config/paths.ts";
+import { namesOf } from "./resolver_compartment.ts";
 import type { Commanded } from "./worker_command.ts";
 
 /**
@@ -16,7 +17,7 @@ export interface OwnAccount extends Account {
   readonly shares: boolean;
 }
 
-/** Of `worker`, `logger`, `metrics`, and of each `helper NAME`. */
+/** Of `worker`, `logger`, `metrics`, `resolver`, and of each `helper NAME`. */
 export type Accounts = Readonly<Record<string, OwnAccount>>;
 
 /**
@@ -50,6 +51,7 @@ export function ownAccounts(config: Config): Accounts {
     })),
     ...log.folder !== undefined && { logger: own("logger") },
     ...metrics && { metrics: own("metrics") },
+    ...namesOf(config).length > 0 && { resolver: own("resolver") },
   };
 }
 

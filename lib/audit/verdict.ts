@@ -37,9 +37,11 @@ export interface Result {
 }
 
 const REFUSING_NAMES = ["NotCapable", "PermissionDenied", "Refused"];
-const REFUSING_CODES = ["EACCES", "EPERM", "ENOSYS", "ERR_ACCESS_DENIED"];
+// Deno answers a read of what is not unveiled as if it were not there. That it is there shows in the mode
+// without Deno's layer, where the same attempt must get through.
+const REFUSING_CODES = ["EACCES", "EPERM", "ENOSYS", "ERR_ACCESS_DENIED", "ENOENT"];
 const REFUSING_TEXTS =
-  /Requires \w+ access|NotCapable|\bEACCES\b|\bEPERM\b|\bENOSYS\b|[Pp]ermission denied|Operation not permitted|\(os error (1|13|38)\)/;
+  /Requires \w+ access|NotCapable|\bEACCES\b|\bEPERM\b|\bENOSYS\b|[Pp]ermission denied|Operation not permitted|\(os error (1|2|13|38)\)/;
 
 /** The outcome of an observation. */
 export function classify(attempt: Attempt, { report, proven, death }: Observation): Outcome {

@@ -5,7 +5,13 @@ const Milliseconds = z.int().check(z.minimum(0));
 const Names = z.array(z.string());
 
 /** The permissions that a worker was granted; it compares them with what it has. */
-const Grants = z.strictObject({ read: Names, write: Names, net: Names, env: Names });
+const Grants = z.strictObject({
+  read: Names,
+  write: Names,
+  net: Names,
+  env: Names,
+  sys: z.optional(Names),
+});
 
 /** The role of a process, and its settings. */
 const RoleConfig = z.discriminatedUnion("role", [

@@ -8,6 +8,8 @@ export interface ProcessCode {
   readonly image: string | undefined;
   /** The URL from which packages are looked for. */
   readonly packagesFrom: string | undefined;
+  /** Folders of packages, which the app may read too: some ship more than code. */
+  readonly packages: readonly string[];
   /** Flags of `deno run` that name its settings. */
   readonly flags: readonly string[];
   readonly denoDir: string;
@@ -39,6 +41,7 @@ export function ownCode(denoDir: string = NO_DENO_DIR): ProcessCode {
   return {
     image: undefined,
     packagesFrom: undefined,
+    packages: [],
     // Settings that lie above its folder are none of its business.
     flags: ["--no-config", "--no-lock"],
     denoDir,
@@ -64,6 +67,7 @@ export function fileCode(
   return {
     image: undefined,
     packagesFrom: undefined,
+    packages: [],
     flags: [lockfile === undefined ? "--no-lock" : "--frozen"],
     denoDir,
     reads: [...caches, ...files, ...settings],

@@ -11,7 +11,7 @@ import type { ProcessCode } from "./process_code.ts";
 import { networkOf, type Walled } from "./wall.ts";
 
 /** What a worker is granted, as lists for Deno's flags. */
-export function workerGrants(config: Compartment): Grants {
+export function workerGrants(config: Compartment): Grants & { sys: string[] } {
   const paths = (rights: RegExp) =>
     config.unveil.filter((unveil) => rights.test(unveil.rights)).map((unveil) => unveil.path);
   return {
@@ -20,8 +20,12 @@ export function workerGrants(config: Compartment): Grants {
     write: paths(/[wc]/),
     net: [...config.net],
     env: [...config.env],
+    sys: [...config.sys ?? []],
   };
 }
+
+/** What of its code decides its flags. */
+type Started = Pick<ProcessCode, "flags"> & Partial<Pick<ProcessCode, "packages">>;
 
 /**
  * The arguments of the worker's `deno run`. The program itself comes on standard input, so that no
@@ -32,9 +36,11 @@ export function workerGrants(config: Compartment): Grants {
  */
 export function workerArguments(
   config: Compartment,
-  { flags }: Pick<ProcessCode, "flags">,
+  { flags, packages = [] }: Started,
 ): string[] {
-  const { read, write, net, env } = workerGrants(config);
+  const { read, write, net, env, sys } = workerGrants(config);
+  // A comma is two paths to Deno; one in the name of the runtime folder leaves packages unread.
+  const readable = [...read, ...packages.filter((path) => !path.includes(","))];
   const grant = (kind: string, values: string[]) =>
     values.length > 0 ? `--allow-${kind}=${joined(values)}` : `--deny-${kind}`;
   return [
@@ -44,16 +50,17 @@ export function workerArguments(
     "--no-prompt",
     "--cached-only",
     ...flags,
-    grant("read", read),
+    // What is not listed is not there, as with unveil: packages look for files that they can do without.
+    ...readable.length > 0 ? [`--allow-read=${joined(readable)}`] : [],
+    "--ignore-read",
     grant("write", write),
     grant("net", net),
-    // What is not listed does not exist for the app, as with unveil: npm packages that only look
-    // for a variable go on instead of failing.
+    // The same for variables.
     ...env.length > 0 ? [`--allow-env=${env.join(",")}`] : [],
     "--ignore-env",
     "--deny-run",
     "--deny-ffi",
-    "--deny-sys",
+    grant("sys", sys),
     "--deny-import",
     "-",
   ];
@@ -82,7 +89,7 @@ export interface Command {
 export function denoCommand(
   denoProgram: string,
   config: Compartment,
-  code: Pick<ProcessCode, "flags">,
+  code: Started,
 ): Command {
   return {
     program: denoProgram,
@@ -130,10 +137,11 @@ export function workerEnvironment(
   denoDir: string,
   generation = 0,
 ): Record<string, string> {
-  const listed = config.env.flatMap((name) => {
-    return Object.hasOwn(environment, name) ? [[name, environment[name]!]] : [];
-  });
-  const own = Object.fromEntries(listed);
+  const values = { ...environment, ...config.envValues };
+  const listed = config.env.flatMap((name) =>
+    Object.hasOwn(values, name) ? [[name, values[name]!]] : []
+  );
+  const own: Readonly<Record<string, string>> = Object.fromEntries(listed);
   return {
     ...own,
     // By sendmmsg(2) the C library sends both questions about a name at once, which the filter refuses:

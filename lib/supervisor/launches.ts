@@ -12,6 +12,7 @@ import {
   workerProgram,
 } from "../sandbox/worker_command.ts";
 import { AccountTable } from "./accounts.ts";
+import { envFileValues, readEnvFile } from "./env_file.ts";
 import type { GenerationCode } from "./generation_code.ts";
 import { imagesIn } from "./image_store.ts";
 import type { SlotSpawning } from "./generation_slots.ts";
@@ -139,6 +140,7 @@ export class Launches {
   ): Promise<SlotSpawning> {
     const { spawner: program } = await this.programsOf(config);
     const owned = this.#withAccount(config, planned);
+    await readEnvFile(config);
     const request = async (): Promise<SpawnRequest> => {
       const code = (await own?.get())?.processes[planned.who] ?? ownCode();
       return this.#requestOf(config, owned, code, generation);
@@ -186,13 +188,15 @@ export class Launches {
   }
 
   #spawnRequest(
-    { log }: Config,
+    config: Config,
     { program, args, env, input }: Command,
     { who, compartment, bundle }: Planned,
     { image, packagesFrom, denoDir }: ProcessCode,
     generation: number,
   ): Omit<SpawnRequest, "wall"> {
+    const { log } = config;
     const { account, app }: Compartment = compartment;
+    const environment = { ...this.#environment, ...envFileValues(config) };
     // What is Holdfast's own imports no module of the app's project.
     const imports = !["logger", "metrics", "resolver"].includes(who);
     const read = () => {
@@ -205,7 +209,7 @@ export class Launches {
     return {
       ...{ program, args },
       env: {
-        ...workerEnvironment(compartment, this.#environment, denoDir, generation),
+        ...workerEnvironment(compartment, environment, denoDir, generation),
         // The project's own is in the image, as far as it counts.
         ...image !== undefined && { DENO_NO_PACKAGE_JSON: "1" },
         ...env,

@@ -79,6 +79,7 @@ export class WorkerProcess implements ChildRecord {
   #confined = false;
   #dialling: DiallingMode | undefined;
   #denied = 0;
+  #printed = false;
   #figures: WorkerStats = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
   readonly #heartbeat = new Heartbeat(performance.now());
@@ -238,7 +239,9 @@ export class WorkerProcess implements ChildRecord {
         new HoldfastError(`${this.displayName} ended before ${step}: ${describeDeath(death)}`, {
           kind: "app",
           code: "worker_died",
-          hint: "Its own lines are in the log just above",
+          hint: this.#printed
+            ? "Its own lines are in the log just above"
+            : "It printed nothing; what it says here is all",
         });
     });
     return Promise.race([died, aborted(signal)]);
@@ -291,6 +294,7 @@ export class WorkerProcess implements ChildRecord {
         }
         break;
       case "output":
+        this.#printed = true;
         log.info("worker_output", { ...who, stream: event.stream, text: event.text });
         break;
       case "output_dropped":

@@ -235,6 +235,7 @@ Deno.test("what is missing of the runtime folder is made anew when two looks in 
     troubles: new Troubles(),
     signal: new AbortController().signal,
     config: () => config,
+    group: () => undefined,
   });
   await keeper.open(config);
   await keeper.openControl();

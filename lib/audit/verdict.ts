@@ -57,11 +57,12 @@ export function classify(attempt: Attempt, { report, proven, death }: Observatio
 }
 
 /** What of a wall decides how much of the network is the kernel's to refuse. */
-export type Dialling = Pick<Wall, "seccomp" | "landlock">;
+export type Dialling = Pick<Wall, "seccomp">;
 
 /** The outcome that the layers of a mode should lead to. */
 export function expectedOutcome(attempt: Attempt, mode: Mode, dialling?: Dialling): Outcome {
-  const kernel = attempt.kernel === "stops" && !isGranted(attempt, dialling);
+  const closed = attempt.closedWith !== undefined && dialling?.seccomp.network === "names";
+  const kernel = closed || attempt.kernel === "stops" && !isGranted(attempt, dialling);
   const stops = mode.deno && attempt.deno === "stops" || mode.kernel && kernel;
   return stops ? "refused" : "through";
 }
@@ -69,12 +70,8 @@ export function expectedOutcome(attempt: Attempt, mode: Mode, dialling?: Diallin
 /** Whether the kernel leaves it open since the app itself may dial. */
 function isGranted({ openWith }: Attempt, dialling: Dialling | undefined): boolean {
   if (openWith === undefined || dialling === undefined) return false;
-  const { seccomp, landlock } = dialling;
-  return {
-    anybody: seccomp.network !== "none",
-    names: seccomp.network === "names",
-    ports: landlock.connect === "all",
-  }[openWith];
+  const { network } = dialling.seccomp;
+  return openWith === "anybody" ? network !== "none" : network === "names";
 }
 
 /** Whether an attempt that both layers let through is a known, bounded limit. */

@@ -1,14 +1,14 @@
 import { EXIT } from "../base/exit_code.ts";
 import { configureLog, flushLog, log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
-import { ownUid } from "../base/own_uid.ts";
 import { landlockAbi } from "../os/landlock.ts";
-import { closedPaths } from "../planner/closed_paths.ts";
 import { planCode, withImages } from "../planner/plan_code.ts";
+import { AccountTable } from "../supervisor/accounts.ts";
 import { knownConfig } from "../supervisor/read_config.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
 import { envFileValues, readEnvFile } from "../supervisor/env_file.ts";
 import type { CliCommand } from "./command.ts";
+import { judgeNow } from "./judged_accounts.ts";
 import { loadConfig } from "./load_config.ts";
 import { printLine } from "./terminal.ts";
 
@@ -27,7 +27,7 @@ export const check: CliCommand = async ({ config: file, system }) => {
   configureLog(Deno.stderr.isTerminal() ? "pretty" : "json");
   try {
     const config = await loadConfig(file, system);
-    await system.planCode(
+    const { code } = await system.planCode(
       knownConfig(config),
       undefined,
       () =>
@@ -35,8 +35,7 @@ export const check: CliCommand = async ({ config: file, system }) => {
           planCode(config, { images, warn: ({ event, ...each }) => log.warn(event, each) })
         ),
     );
-    const closed = ownUid() === 0 ? closedPaths(config, config.runtime) : [];
-    for (const each of closed) log.warn("path_closed", { ...each });
+    new AccountTable().learn(judgeNow(config, code), config);
     await readEnvFile(config);
     for (const each of findUnset(config)) log.warn("variable_not_set", { ...each });
     if (config.wall === "kernel") requireWall(landlockAbi());

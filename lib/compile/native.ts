@@ -188,6 +188,7 @@ async function writePrograms(folder: string, config: Config): Promise<string[]> 
       ),
       write("logger.js", "lib/native/logger.ts"),
       write("metrics.js", "lib/native/metrics.ts"),
+      write("resolver.js", "lib/native/resolver.ts"),
       write("folder.js", "lib/native/folder.ts"),
     ]);
   } finally {
@@ -200,6 +201,7 @@ async function writeEntry(entry: string, facts: NativeFacts, union: Permissions)
   const programs: Record<string, string> = {
     supervisor: "./lib/supervisor/main.js",
     ...{ worker: "./worker.js", logger: "./logger.js", metrics: "./metrics.js" },
+    resolver: "./resolver.js",
     folder: "./folder.js",
   };
   for (const role of Object.keys(facts.roles)) {

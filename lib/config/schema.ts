@@ -161,8 +161,8 @@ const LimitsSchema = z.strictObject({
       "`accepting_stalled`.",
   ),
   processes: bounded(BOUNDS.limits.processes).default(DEFAULT_LIMITS.processes).describe(
-    "How many threads and processes the workers' user may have in all (RLIMIT_NPROC). The kernel does " +
-      "not enforce it for root. Set `user` for a limit that counts the workers only.",
+    "How many threads and processes the user of the workers, or of the helper, may have in all " +
+      "(RLIMIT_NPROC). The kernel does not enforce it for root.",
   ),
   fileBytes: bounded(BOUNDS.limits.fileBytes).default(DEFAULT_LIMITS.fileBytes).describe(
     "The largest file that a worker may write, in bytes (RLIMIT_FSIZE).",
@@ -230,8 +230,8 @@ const HelperSchema = z.strictObject({
 const LogSchema = z.strictObject({
   folder: PathText.optional().describe(
     "Folder of `holdfast.log` and `access.log`, relative to the folder of the config file. It is " +
-      "created if needed, and owned by the user that starts Holdfast. A separate logger process writes " +
-      "the files; it has no other permissions. Without this key there are no log files, and events go " +
+      "created if needed, and owned by the logger, a separate process that writes the files " +
+      "(docs/accounts.md); it has no other permissions. Without this key there are no log files, and events go " +
       "only to stderr. No unveil may reach the folder.",
   ),
   access: z.enum(["off", "common", "combined", "json"]).default("combined").describe(
@@ -423,7 +423,8 @@ export const ConfigSchema = z.strictObject({
   ),
   user: accountName().optional().describe(
     "The user that workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal " +
-      "id, never root. An error if Holdfast does not start as root. The user must be able to read the " +
+      "id, never root. Without it they have an id of Holdfast's own, as helpers always do: " +
+      "docs/accounts.md. An error if Holdfast does not start as root. The user must be able to read the " +
       "app's modules and Deno's cache, and to enter the folder of `runtime`. Workers get no " +
       "supplementary groups, neither root's nor the user's own from /etc/group: files that they need " +
       "must belong to `user` or `group`, or be open to everyone.",

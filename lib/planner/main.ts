@@ -10,7 +10,8 @@ import type { Config } from "../config/config.ts";
 import type { RenamedKey } from "../config/parse.ts";
 import { resolveText } from "../config/resolve.ts";
 import { type Answer, ANSWER_FILE, isFull, NO_ROOM, PLAN_KEY } from "../protocol/plan.ts";
-import { closedPaths } from "./closed_paths.ts";
+import { ownAccounts } from "../sandbox/accounts.ts";
+import { judgePaths } from "./judge_paths.ts";
 import { makeImage } from "./make_image.ts";
 import { findVariables, isMissing } from "./missing.ts";
 import type { PlanRequest } from "./request.ts";
@@ -21,17 +22,14 @@ async function answer(): Promise<Answer> {
   let config: Config | undefined;
   const renamed: RenamedKey[] = [];
   try {
-    const { planning, facts } = request;
+    const { planning, facts, images: code, separates } = request;
     config = "config" in planning
       ? planning.config
       : await resolveText({ ...planning.text, warn: (key) => renamed.push(key) });
-    const closed = Deno.uid() === 0 ? closedPaths(config, facts.runtime ?? config.runtime) : [];
-    const { plan, warnings } = await makeImage({ ...request, config });
-    const all = [
-      ...closed.map((each) => ({ event: "path_closed" as const, ...each })),
-      ...warnings,
-    ];
-    return { config, renamed, plan, warnings: all };
+    const judgement = judgePaths(config, separates ? ownAccounts(config) : undefined, {
+      ...{ isRoot: Deno.uid() === 0, code, program: facts.denoProgram },
+    });
+    return { config, renamed, ...await makeImage({ ...request, config }), judgement };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);
     if (config !== undefined && request.network === "none" && isMissing(message)) {

@@ -30,4 +30,6 @@ export interface PlanPlaces {
 /** All of it. */
 export interface PlanRequest extends PlanPlaces {
   readonly planning: Planning;
+  /** Whether processes can have accounts of their own. */
+  readonly separates: boolean;
 }

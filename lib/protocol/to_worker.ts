@@ -43,6 +43,8 @@ const RoleConfig = z.discriminatedUnion("role", [
   }),
   /** Serves on its listeners what the supervisor feeds it. */
   z.strictObject({ role: z.literal("metrics"), listeners: Names }),
+  /** Looks names up for the supervisor. */
+  z.strictObject({ role: z.literal("resolver") }),
   z.strictObject({
     role: z.literal("logger"),
     folder: z.string(),

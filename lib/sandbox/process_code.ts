@@ -1,6 +1,6 @@
 /** What the processes of a generation are started from. Data: it is planned once, and then executed. */
 import type { AppPlace, Project } from "../config/config.ts";
-import type { Plan } from "../protocol/plan.ts";
+import type { Judgement, Plan } from "../protocol/plan.ts";
 
 /** What one process is started from. */
 export interface ProcessCode {
@@ -27,6 +27,8 @@ export interface Code {
   readonly folder: string | undefined;
   /** By which the image is found again. */
   readonly plan?: Plan;
+  /** What was found of the paths when it was planned. */
+  readonly judgement?: Judgement;
   /** Of `worker`, and of each `helper NAME`. */
   readonly processes: Readonly<Record<string, ProcessCode>>;
 }

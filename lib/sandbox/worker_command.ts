@@ -8,7 +8,7 @@ import { APP_SPECIFIER, PACKAGES_KEY } from "../protocol/module_image.ts";
 import { programData } from "../protocol/program_data.ts";
 import type { Grants } from "../protocol/to_worker.ts";
 import type { ProcessCode } from "./process_code.ts";
-import type { Walled } from "./wall.ts";
+import { networkOf, type Walled } from "./wall.ts";
 
 /** What a worker is granted, as lists for Deno's flags. */
 export function workerGrants(config: Compartment): Grants & { sys: string[] } {
@@ -66,8 +66,8 @@ export function workerArguments(
   ];
 }
 
-/** Whose command it is: `worker`, `logger`, `metrics`, or `helper NAME`. */
-export type Commanded = "worker" | "logger" | "metrics" | `helper ${string}`;
+/** Whose command it is: `worker`, `logger`, `metrics`, `resolver`, or `helper NAME`. */
+export type Commanded = "worker" | "logger" | "metrics" | "resolver" | `helper ${string}`;
 
 /** How a process is started. */
 export interface Command {
@@ -141,8 +141,14 @@ export function workerEnvironment(
   const listed = config.env.flatMap((name) =>
     Object.hasOwn(values, name) ? [[name, values[name]!]] : []
   );
+  const own: Readonly<Record<string, string>> = Object.fromEntries(listed);
   return {
-    ...Object.fromEntries(listed),
+    ...own,
+    // By sendmmsg(2) the C library sends both questions about a name at once, which the filter refuses:
+    // it cannot see to whom a message goes. So one is asked after the other (resolv.conf(5)).
+    ...networkOf(config.net) === "names" && {
+      RES_OPTIONS: [own.RES_OPTIONS ?? [], "single-request"].flat().join(" "),
+    },
     DENO_DIR: denoDir,
     DENO_NO_UPDATE_CHECK: "1",
     NO_COLOR: "1",

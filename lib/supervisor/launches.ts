@@ -11,6 +11,7 @@ import {
   workerGrants,
   workerProgram,
 } from "../sandbox/worker_command.ts";
+import { AccountTable } from "./accounts.ts";
 import { envFileValues, readEnvFile } from "./env_file.ts";
 import type { GenerationCode } from "./generation_code.ts";
 import { imagesIn } from "./image_store.ts";
@@ -44,6 +45,7 @@ export class Launches {
   readonly #environment = Deno.env.toObject();
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
   readonly #programs = new Map<string, Programs>();
+  readonly accounts = new AccountTable();
   /** The number of the newest process, over all generations. */
   lastWorker = 0;
 
@@ -98,17 +100,23 @@ export class Launches {
         ...{ images, runtime, lockFile, environment: this.#environment },
         signal: this.#signal,
       }));
-    await this.#runtime.openTo(planned.config, folder);
-    if (planned.code.folder !== undefined) {
-      await requireReadable(planned.config, images, this.#signal);
-    }
+    const { config, code } = planned;
+    if (code.judgement) this.accounts.learn(code.judgement, config);
+    await this.#runtime.openTo(folder, this.accounts.groupOf(config));
+    if (code.folder !== undefined) await requireReadable(config, images, this.#signal);
     return planned;
+  }
+
+  /** With the account that it is to have from now on. */
+  #withAccount(config: Config, planned: Planned): Planned {
+    const account = this.accounts.of(config, planned.who);
+    return { ...planned, compartment: { ...planned.compartment, account } };
   }
 
   /** By this a logger, or a metrics process, is known to be the one that another config asks for. */
   planOf(config: Config, planned: Planned, roleConfig: unknown): string {
     const code = ownCode();
-    const request = this.#requestOf(config, planned, code, 0);
+    const request = this.#requestOf(config, this.#withAccount(config, planned), code, 0);
     const plain = (_: string, value: unknown) => typeof value === "bigint" ? `${value}` : value;
     return JSON.stringify([request, roleConfig], plain);
   }
@@ -131,10 +139,11 @@ export class Launches {
     own?: GenerationCode,
   ): Promise<SlotSpawning> {
     const { spawner: program } = await this.programsOf(config);
+    const owned = this.#withAccount(config, planned);
     await readEnvFile(config);
     const request = async (): Promise<SpawnRequest> => {
       const code = (await own?.get())?.processes[planned.who] ?? ownCode();
-      return this.#requestOf(config, planned, code, generation);
+      return this.#requestOf(config, owned, code, generation);
     };
     return {
       first: { spawner, request: await request() },
@@ -189,7 +198,7 @@ export class Launches {
     const { account, app }: Compartment = compartment;
     const environment = { ...this.#environment, ...envFileValues(config) };
     // What is Holdfast's own imports no module of the app's project.
-    const imports = who !== "logger" && who !== "metrics";
+    const imports = !["logger", "metrics", "resolver"].includes(who);
     const read = () => {
       if (input === "nothing") return "";
       if (!imports) return bundle;

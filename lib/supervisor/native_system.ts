@@ -6,6 +6,7 @@ import { join, resolve } from "node:path";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
+import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
 import { overrideOf } from "../config/override.ts";
 import { parseConfig } from "../config/parse.ts";
@@ -23,7 +24,9 @@ import {
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import type { Command } from "../sandbox/worker_command.ts";
 import { runProgram } from "../planner/deno.ts";
+import { judgePaths } from "../planner/judge_paths.ts";
 import { requireGoodConfig } from "../planner/make_image.ts";
+import { accountsOf } from "./accounts.ts";
 import { findCaches } from "./deno_dir.ts";
 import { denoProgram } from "./deno_program.ts";
 import { codeOfFiles } from "./file_code.ts";
@@ -68,7 +71,8 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
     holdfastOf: (config) => of(config).executable,
     ownProgram: () => ({ program: first.executable, args: [...override.args] }),
     // What is started has its program in it.
-    loadPrograms: () => Promise.resolve({ worker: "", helper: "", logger: "", metrics: "" }),
+    loadPrograms: () =>
+      Promise.resolve({ worker: "", helper: "", logger: "", metrics: "", resolver: "" }),
     planCode: (read, runtime) => {
       const config = configOf(read);
       const { executable, interpreter } = of(config);
@@ -91,16 +95,22 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       const nothing = { lockfile: undefined, settings: [], listed: [] };
       const projects = [config, ...config.helpers].map(() => nothing);
       const code = codeOfFiles(config, { denoDir, caches, modules, projects });
-      return Promise.resolve({ config, code });
+      const { program } = nativeCommand(of(config), "worker");
+      const judgement = judgePaths(config, accountsOf(config), {
+        // It opens itself, by its path.
+        ...{ isRoot: ownUid() === 0, code: program, program },
+        codeHint: "Put it where everybody may read it, such as /usr/local/bin",
+      });
+      return Promise.resolve({ config, code: { ...code, judgement } });
     },
-    makeFolders: (config) =>
-      makeFolders(config, async (path, options) => {
+    makeFolders: (config, accounts) =>
+      makeFolders(config, accounts, async (path, { owner, ...options }) => {
         const { program, args, env } = nativeCommand(of(config), "folder");
         const denoDir = of(config).interpreter?.denoDir;
         await runProgram(program, args, {
           ...options,
           ...denoDir !== undefined && { denoDir },
-          env: { ...env, [FOLDER_VARIABLE]: path },
+          env: { ...env, [FOLDER_VARIABLE]: JSON.stringify({ path, owner }) },
         });
       }),
     commandOf: (config, who) => nativeCommand(of(config), who),

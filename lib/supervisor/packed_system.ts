@@ -5,6 +5,7 @@
 import { dirname, join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
+import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
@@ -17,7 +18,9 @@ import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { type Image, IMAGE_FOLDERS, imageModules, readImage } from "./image.ts";
 import { requireGoodConfig } from "../planner/make_image.ts";
+import { judgePaths } from "../planner/judge_paths.ts";
 import { ENTRIES, prebuiltPath, readPrebuilt } from "../planner/programs.ts";
+import { accountsOf } from "./accounts.ts";
 import { findCaches } from "./deno_dir.ts";
 import { denoProgram } from "./deno_program.ts";
 import { codeOfFiles } from "./file_code.ts";
@@ -86,6 +89,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
       helper: await programOf(holdfast, ENTRIES.helper),
       logger: await programOf(holdfast, ENTRIES.logger),
       metrics: await programOf(holdfast, ENTRIES.metrics),
+      resolver: await programOf(holdfast, ENTRIES.resolver),
       ...spawner !== undefined && { spawner },
     }),
     planCode: (read, runtime) => {
@@ -107,9 +111,13 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
         settings: settingsOf(projects),
         ...runtime !== undefined && { runtime },
       });
+      const judgement = judgePaths(config, accountsOf(config), {
+        ...{ isRoot: ownUid() === 0, code: image.folder, program: denoProgram() },
+        codeHint: 'Build it of a config with "user": then what it unpacks is open to others',
+      });
       const caches = findCaches(denoDir);
       const code = codeOfFiles(config, { denoDir, caches, modules, projects });
-      return Promise.resolve({ config, code });
+      return Promise.resolve({ config, code: { ...code, judgement } });
     },
   };
 }
@@ -131,7 +139,8 @@ async function loadPacked(image: Image, place: PackedPlace): Promise<Config> {
     if (address.kind === "unix") requireWritable(address.path, runtime, place.override);
   }
   const log = { ...config.log, folder: folder === undefined ? undefined : realPlace(folder) };
-  return { ...config, runtime, log, listen };
+  // The image lies elsewhere with each version.
+  return { ...config, named: place.executable, runtime, log, listen };
 }
 
 /** Which sockets this program may make was decided when it was built. */

@@ -31,7 +31,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "helper",
   ],
   compile: ["base", "protocol", "config", "sandbox", "planner", "supervisor"],
-  native: ["base", "protocol", "child", "worker", "helper", "logger", "metrics", "cli"],
+  native: ["base", "protocol", "child", "planner", "worker", "helper", "logger", "metrics", "cli"],
   cli: [
     "std",
     "base",
@@ -63,7 +63,7 @@ const MAY_USE: Record<string, string[]> = {
   metrics: ["zod/mini", "prom-client"],
   audit: ["zod/mini"],
   compile: ["zod", "jsonc-parser"],
-  native: ["holdfast:app"],
+  native: [],
   cli: ["zod/mini", "markdown-table"],
 };
 

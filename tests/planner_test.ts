@@ -7,7 +7,7 @@ import { closeAllOnExec } from "../lib/os/descriptor.ts";
 import { runPlanner } from "../lib/supervisor/run_planner.ts";
 import { realSystem } from "../lib/supervisor/system.ts";
 import { isAlive } from "./harness/process.ts";
-import { Project } from "./harness/project.ts";
+import { Project, REPOSITORY } from "./harness/project.ts";
 import { until } from "./harness/wait.ts";
 
 /** Plans with another program in the planner's place. */
@@ -18,7 +18,7 @@ async function planWith(project: Project, config: Config, program: string): Prom
   await Deno.writeTextFile(lockFile, "");
   return await runPlanner({
     ...{ system: realSystem, config, program, spawner: undefined, lockFile },
-    images: project.path(".holdfast/images"),
+    ...{ packed: undefined, holdfast: REPOSITORY, images: project.path(".holdfast/images") },
     runtime: project.path(".holdfast"),
     environment: { ...Deno.env.toObject(), PLANNER_SECRET: "secret" },
     signal: new AbortController().signal,

@@ -88,7 +88,7 @@ export async function audit(options: AuditOptions): Promise<Result[]> {
   await using files = new AsyncDisposableStack();
   files.defer(() => Deno.remove(folder, { recursive: true }));
   const [code, sources] = await Promise.all([
-    system.planCode(real, undefined, () => planCode(real, { images: join(folder, "images") })),
+    system.planCode(real, (packed) => planCode(real, { images: join(folder, "images"), packed })),
     bundleSubjects(),
   ]);
   const abi = landlockAbi();

@@ -3,7 +3,7 @@ import { configureLog, flushLog, log } from "../base/log.ts";
 import { ownUid } from "../base/own_uid.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { closedPaths } from "../planner/closed_paths.ts";
-import { planCode, withImages } from "../planner/plan_code.ts";
+import { examineCode } from "../planner/plan_code.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
 import type { CliCommand } from "./command.ts";
 import { printLine } from "./terminal.ts";
@@ -13,11 +13,7 @@ export const check: CliCommand = async ({ config: file, system }) => {
   configureLog(Deno.stderr.isTerminal() ? "pretty" : "json");
   try {
     const config = await system.loadConfig(file);
-    await system.planCode(
-      config,
-      undefined,
-      () => withImages((images) => planCode(config, { images })),
-    );
+    await system.planCode(config, (packed) => examineCode(config, packed));
     const closed = ownUid() === 0 ? closedPaths(config, config.runtime) : [];
     for (const each of closed) log.warn("path_closed", { ...each });
     if (config.wall === "kernel") requireWall(landlockAbi());

@@ -2,9 +2,9 @@ import { join } from "node:path";
 import { EXIT } from "../base/exit_code.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { explainPolicy, type Explanation } from "./explanation.ts";
-import { planCode, withImages } from "../planner/plan_code.ts";
+import { examineCode } from "../planner/plan_code.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
-import { type Code, ownCode } from "../sandbox/process_code.ts";
+import { ownCode } from "../sandbox/process_code.ts";
 import type { CliCommand } from "./command.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
@@ -12,14 +12,7 @@ import { printLine } from "./terminal.ts";
 /** Prints what each process may do, and its flags. */
 export const explain: CliCommand = async ({ config: file, json, system }) => {
   const config = await system.loadConfig(file);
-  const code = await system.planCode(
-    config,
-    undefined,
-    () =>
-      withImages(async (images) =>
-        shown(await planCode(config, { images }), images, join(config.runtime, "images"))
-      ),
-  );
+  const code = await system.planCode(config, (packed) => examineCode(config, packed));
   const own = ownCode();
   const explanation = explainPolicy(config, {
     arch: Deno.build.arch,
@@ -36,12 +29,6 @@ export const explain: CliCommand = async ({ config: file, json, system }) => {
   printLine(json ? JSON.stringify(explanation) : formatExplanation(explanation));
   return EXIT.ok;
 };
-
-/** The same code where a supervisor would keep it. */
-function shown(code: Code, images: string, kept: string): Code {
-  const text = JSON.stringify(code).replaceAll(`${images}/`, `${kept}/`);
-  return JSON.parse(text);
-}
 
 /** The columns and their widths. */
 const COLUMNS = { PROCESS: 18, MAY: 8, WHAT: 58, BY: 34 };

@@ -1,14 +1,13 @@
-/** A helper's program in an executable; the build puts its module in the place of `holdfast:app`. */
+/** A helper's program in an executable. */
 import { runHelper } from "../helper/run.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import type { NativeContext } from "./enter.ts";
 import { nativeJudge } from "./narrow.ts";
+import { loadApp, takeOwnImage } from "./own_image.ts";
 
 /** Runs it. */
-export async function run({ union, kept }: NativeContext): Promise<void> {
-  await runHelper({
-    version: PROTOCOL_VERSION,
-    judge: nativeJudge(union, kept),
-    load: () => import("holdfast:app"),
-  });
+export async function run(context: NativeContext): Promise<void> {
+  const { role, union, kept } = context;
+  await takeOwnImage(context, role);
+  await runHelper({ version: PROTOCOL_VERSION, judge: nativeJudge(union, kept), load: loadApp });
 }

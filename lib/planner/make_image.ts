@@ -17,7 +17,7 @@ import { IMAGE_KEY } from "../protocol/module_image.ts";
 import type { Plan, PlannedProcess } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
-import { compiledPath, makeModuleImage, StaleError } from "./module_images.ts";
+import { compiledPath, isPackageFile, makeModuleImage, StaleError } from "./module_images.ts";
 import { copyPackages, findPackages, makeFolder } from "./packages.ts";
 
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
@@ -39,6 +39,11 @@ export interface ImageRequest {
   readonly compiled: string;
   /** Whether what is missing can be fetched. */
   readonly network: "none" | "names";
+  /**
+   * Which packages of a node_modules folder that no module imports are part of the image: all that the
+   * project's package.json lists, which is the default, or those whose names the modules have in them.
+   */
+  readonly unimported?: "listed" | "named";
   readonly facts: Pick<CheckFacts, "denoProgram" | "holdfast" | "runtime">;
 }
 
@@ -95,7 +100,7 @@ export async function makeImage(request: ImageRequest, signal?: AbortSignal): Pr
 async function writeImage(
   entries: readonly Entry[],
   graphs: readonly Graph[],
-  { staging, compiled, denoDir, images }: ImageRequest,
+  { staging, compiled, denoDir, images, unimported }: ImageRequest,
 ): Promise<Plan> {
   const remote = join(denoDir, "remote");
   const files = new Map<string, string>();
@@ -104,7 +109,8 @@ async function writeImage(
   for (const [index, { name, place }] of entries.entries()) {
     const graph = graphs[index]!;
     const lock = readLock(join(staging, `${name}.lock`));
-    const found = await findPackages(graph, place.project, lock.integrities);
+    const isWanted = unimported === "named" ? namedIn(graph) : () => true;
+    const found = await findPackages(graph, place.project, lock.integrities, isWanted);
     const { id: packages, layout, project } = found;
     if (packages !== "" && !isThere(join(images, "packages", packages))) {
       const folder = join(staging, "packages", packages);
@@ -131,21 +137,37 @@ async function writeImage(
   const used = [...new Set(processes.map(({ packages }) => packages))].sort();
   files.set("packages", used.join("\n"));
   // For who asks what has changed since another image.
-  const modules = await Promise.all(
-    [...sources].sort(([a], [b]) => a < b ? -1 : 1)
-      .map(async ([url, source]) => `${await sha256(source)} ${url}`),
-  );
-  files.set("modules", modules.join("\n"));
+  files.set("modules", await listModules(sources));
   const digest = await digestOf(files);
-  if (!isThere(join(images, digest))) {
-    for (const [path, text] of files) {
-      const place = join(staging, "image", path);
-      makeFolder(dirname(place));
-      Deno.writeTextFileSync(place, text);
-      Deno.chmodSync(place, 0o644);
-    }
-  }
+  if (!isThere(join(images, digest))) writeFiles(files, join(staging, "image"));
   return { digest, processes };
+}
+
+/** Writes files by their paths in a folder, open for whoever is to run them. */
+export function writeFiles(files: ReadonlyMap<string, string>, folder: string): void {
+  for (const [path, text] of files) {
+    const place = join(folder, path);
+    makeFolder(dirname(place));
+    Deno.writeTextFileSync(place, text);
+    Deno.chmodSync(place, 0o644);
+  }
+}
+
+/** A line for each module and package of an image, with a digest of what it is. */
+export async function listModules(sources: ReadonlyMap<string, string>): Promise<string> {
+  const lines = [...sources].sort(([a], [b]) => a < b ? -1 : 1)
+    .map(async ([url, source]) => `${await sha256(source)} ${url}`);
+  return (await Promise.all(lines)).join("\n");
+}
+
+/** Tells whether the local modules of a graph have the name of a package in them, as in a require(). */
+function namedIn(graph: Graph): (name: string) => boolean {
+  const texts = filesOf(graph).filter((local) => !isPackageFile(local))
+    .map((local) => Deno.readTextFileSync(local));
+  return (name) =>
+    texts.some((text) =>
+      ["'", '"', "`"].some((quote) => [quote, "/"].some((end) => text.includes(quote + name + end)))
+    );
 }
 
 function isThere(path: string): boolean {

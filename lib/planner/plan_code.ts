@@ -3,53 +3,62 @@ import type { Config } from "../config/config.ts";
 import type { Code } from "../sandbox/process_code.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import {
+  codeOf,
   findDenoDir,
   type ImageFolders,
+  imagesIn,
   installImage,
   openImages,
 } from "../supervisor/image_store.ts";
 import { requireReadable } from "../supervisor/require_readable.ts";
+import type { PackedImage } from "../protocol/packed_image.ts";
 import { makeImage } from "./make_image.ts";
+import { readPackedImage, takeImage } from "./packed_image.ts";
 import { HOLDFAST_FOLDER } from "./programs.ts";
 
 export interface PlanOptions {
-  readonly signal?: AbortSignal | undefined;
   /** The folder in which images are kept; it is made if it is not there. */
   readonly images: string;
-  /** The runtime folder in use, where it is not the config's own. */
-  readonly runtime?: string | undefined;
+  /** The image of an executable; without one the project is looked at. */
+  readonly packed?: PackedImage | undefined;
 }
 
+const facts = () => ({ denoProgram: denoProgram(), holdfast: HOLDFAST_FOLDER });
+
 /**
- * Plans it.
+ * Plans it, in a folder that nothing else is to run from.
  *
  * @throws {HoldfastError} if a module is missing or broken, if the config is refused, or if there is no
  * room
  */
-export async function planCode(
-  config: Config,
-  { signal, images, runtime }: PlanOptions,
-): Promise<Code> {
+export async function planCode(config: Config, { images, packed }: PlanOptions): Promise<Code> {
   const denoDir = await findDenoDir();
   using folders: ImageFolders = openImages(images, denoDir);
-  const plan = await makeImage({
-    ...{ config, images, denoDir, network: "names" },
+  const request = {
+    ...{ config, images, denoDir, network: "names" as const, facts: facts() },
     ...{ staging: folders.staging, compiled: folders.compiled },
-    facts: {
-      ...{ denoProgram: denoProgram(), holdfast: HOLDFAST_FOLDER },
-      ...runtime !== undefined && { runtime },
-    },
-  }, signal);
-  await requireReadable(config, images, signal);
+  };
+  const plan = await (packed ? takeImage(request, packed) : makeImage(request));
+  await requireReadable(config, images, undefined);
   return await installImage(config, plan, folders);
 }
 
-/** Works with a folder for images that nothing is to run. */
-export async function withImages<T>(work: (images: string) => Promise<T>): Promise<T> {
-  const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_images_" }));
+/**
+ * Checks a config against its code, and tells where a supervisor would keep that. Nothing of it stays;
+ * for an executable nothing is written.
+ *
+ * @throws {HoldfastError} as {@link planCode} does
+ */
+export async function examineCode(config: Config, packed?: PackedImage): Promise<Code> {
+  const kept = imagesIn(config.runtime);
+  if (packed !== undefined) {
+    return codeOf(config, (await readPackedImage(config, packed, facts())).plan, kept);
+  }
+  const images = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_images_" }));
   try {
-    return await work(folder);
+    const text = JSON.stringify(await planCode(config, { images }));
+    return JSON.parse(text.replaceAll(`${images}/`, `${kept}/`));
   } finally {
-    await Deno.remove(folder, { recursive: true });
+    await Deno.remove(images, { recursive: true });
   }
 }

@@ -1,10 +1,9 @@
 /** What the processes of a generation are started from. Data: it is planned once, and then executed. */
-import type { AppPlace, Project } from "../config/config.ts";
 import type { Plan } from "../protocol/plan.ts";
 
 /** What one process is started from. */
 export interface ProcessCode {
-  /** A file of JavaScript that goes before Holdfast's own program. */
+  /** A file of JavaScript that goes before Holdfast's own program; a program of its own has none. */
   readonly image: string | undefined;
   /** The URL from which packages are looked for. */
   readonly packagesFrom: string | undefined;
@@ -13,18 +12,14 @@ export interface ProcessCode {
   readonly denoDir: string;
   /** What it may read beside what it is granted. */
   readonly reads: readonly string[];
-  /** Folders of which it may read the names alone. */
-  readonly lists: readonly string[];
-  /** Files beside and above which the runtime looks for settings. */
-  readonly settingsOf: readonly string[];
 }
 
 /** What the processes of a generation are started from. */
 export interface Code {
-  /** The folder of the image; nothing where it is part of an executable. */
-  readonly folder: string | undefined;
+  /** The folder of the image. */
+  readonly folder: string;
   /** By which the image is found again. */
-  readonly plan?: Plan;
+  readonly plan: Plan;
   /** Of `worker`, and of each `helper NAME`. */
   readonly processes: Readonly<Record<string, ProcessCode>>;
 }
@@ -41,31 +36,5 @@ export function ownCode(denoDir: string = NO_DENO_DIR): ProcessCode {
     flags: ["--no-config", "--no-lock"],
     denoDir,
     reads: [],
-    lists: [],
-    settingsOf: [],
-  };
-}
-
-/** The code of a process that runs the files of a project where they lie, as in an executable. */
-export function fileCode(
-  { module }: AppPlace,
-  { lockfile, settings, listed }: Project,
-  { denoDir, caches, modules }: {
-    readonly denoDir: string;
-    /** What the runtime reads in it. */
-    readonly caches: readonly string[];
-    /** The local files of the module graph. */
-    readonly modules: readonly string[];
-  },
-): ProcessCode {
-  const files = [...new Set([module, ...modules])];
-  return {
-    image: undefined,
-    packagesFrom: undefined,
-    flags: [lockfile === undefined ? "--no-lock" : "--frozen"],
-    denoDir,
-    reads: [...caches, ...files, ...settings],
-    lists: listed,
-    settingsOf: files,
   };
 }

@@ -156,7 +156,7 @@ export async function openImage(config: Config, plan: Plan, images: string): Pro
  * Says what each process of an image in the store is started from. Every path in that is made here, of
  * the names of the config's processes and of digests.
  */
-function codeOf(config: Config, plan: Plan, images: string): Code {
+export function codeOf(config: Config, plan: Plan, images: string): Code {
   const { digest, processes } = plan;
   const names = imageFolders(config);
   const folder = join(images, digest);
@@ -170,8 +170,6 @@ function codeOf(config: Config, plan: Plan, images: string): Code {
       flags: [`--config=${join(own, "deno.json")}`, `--lock=${join(own, "deno.lock")}`, "--frozen"],
       denoDir: join(own, "deno_dir"),
       reads: [own, ...packages === "" ? [] : [set]],
-      lists: [],
-      settingsOf: [],
     }];
   });
   return { folder, plan, processes: Object.fromEntries(entries) };

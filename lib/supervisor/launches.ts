@@ -9,7 +9,6 @@ import {
   imageProgram,
   workerEnvironment,
   workerGrants,
-  workerProgram,
 } from "../sandbox/worker_command.ts";
 import type { GenerationCode } from "./generation_code.ts";
 import { imagesIn } from "./image_store.ts";
@@ -82,11 +81,11 @@ export class Launches {
    * @param folder the runtime folder in which it is kept
    */
   async plan(config: Config, folder: string): Promise<Code> {
-    const { planner, spawner } = await this.programsOf(config);
+    const { planner, spawner, holdfast } = await this.programsOf(config);
     const { folder: runtime, lockFile } = this.#runtime;
-    return await this.#system.planCode(config, runtime, () =>
+    return await this.#system.planCode(config, (packed) =>
       runPlanner({
-        ...{ system: this.#system, config, spawner, program: planner! },
+        ...{ system: this.#system, config, packed, holdfast, spawner, program: planner! },
         ...{ images: imagesIn(folder), runtime, lockFile, environment: this.#environment },
         signal: this.#signal,
       }));
@@ -166,21 +165,16 @@ export class Launches {
 
   #spawnRequest(
     { log }: Config,
-    { program, args, env, input }: Command,
-    { who, compartment, bundle }: Planned,
+    { program, args, env }: Command,
+    { compartment, bundle }: Planned,
     { image, packagesFrom, denoDir }: ProcessCode,
     generation: number,
   ): Omit<SpawnRequest, "wall"> {
     const { account, app }: Compartment = compartment;
-    // What is Holdfast's own imports no module of the app's project.
-    const imports = who !== "logger" && who !== "metrics";
-    const read = () => {
-      if (input === "nothing") return "";
-      if (!imports) return bundle;
-      return image === undefined || packagesFrom === undefined
-        ? workerProgram(bundle, app.module)
-        : imageProgram(bundle, Deno.readTextFileSync(image), packagesFrom);
-    };
+    // What is Holdfast's own runs no image.
+    const source = image === undefined || packagesFrom === undefined
+      ? bundle
+      : imageProgram(bundle, Deno.readTextFileSync(image), packagesFrom);
     return {
       ...{ program, args },
       env: {
@@ -190,7 +184,7 @@ export class Launches {
         ...env,
       },
       cwd: app.project,
-      source: read(),
+      source,
       output: {
         lineBytes: log.outputLineBytes,
         bytesPerSecond: log.outputBytesPerSecond,

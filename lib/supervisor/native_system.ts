@@ -1,8 +1,8 @@
 /**
- * The effects of a supervisor in an executable that `deno compile` made: app, config and policy are
+ * The effects of a supervisor in an executable that `deno compile` made: image, config and policy are
  * built in, every process is this program again, and a reload looks whether the file was replaced.
  */
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
@@ -21,12 +21,12 @@ import {
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import type { Command } from "../sandbox/worker_command.ts";
 import { runProgram } from "../planner/deno.ts";
-import { requireGoodConfig } from "../planner/make_image.ts";
-import { findCaches } from "./deno_dir.ts";
-import { denoProgram } from "./deno_program.ts";
-import { codeOfFiles } from "./file_code.ts";
+import { HOLDFAST_FOLDER } from "../planner/programs.ts";
+import { isFolder } from "./image_store.ts";
+import { keepProgram, keptProgram, stampOf } from "./kept_program.ts";
 import { makeFolders } from "./make_folders.ts";
 import { realSystem, type System } from "./system.ts";
+import { UNPACKED_FOLDERS } from "./unpacked.ts";
 
 /** How much is repeated of what a new file says that cannot be understood. */
 const MAX_WORDS = 500;
@@ -65,48 +65,46 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
     holdfastOf: (config) => of(config).executable,
     ownProgram: () => ({ program: first.executable, args: [...override.args] }),
     // What is started has its program in it.
-    loadPrograms: () => Promise.resolve({ worker: "", helper: "", logger: "", metrics: "" }),
-    planCode: (config, runtime) => {
-      const { executable, interpreter } = of(config);
-      const none = Object.fromEntries(config.helpers.map(({ name }) => [name, []]));
-      const modules = interpreter?.modules ?? { app: [], helpers: none };
-      const denoDir = interpreter?.denoDir ?? join(config.runtime, "deno_dir");
-      requireGoodConfig(config, {
-        ...{ denoDir, denoProgram: denoProgram() },
-        holdfast: executable,
-        modules: [
-          ...modules.app,
-          ...Object.values(modules.helpers).flat(),
-          executable,
-          override.file,
-        ],
-        settings: [],
-        ...runtime !== undefined && { runtime },
+    loadPrograms: () => Promise.resolve({ ...NO_PROGRAMS }),
+    planCode: async (config, plan) => {
+      const facts = of(config);
+      const code = await plan({
+        folder: join(HOLDFAST_FOLDER, UNPACKED_FOLDERS.image),
+        // Each process knows where the files in it are.
+        files: undefined,
+        guarded: [facts.executable, override.file],
       });
-      const caches = interpreter ? findCaches(denoDir) : [];
-      const nothing = { lockfile: undefined, settings: [], listed: [] };
-      const projects = [config, ...config.helpers].map(() => nothing);
-      return Promise.resolve(codeOfFiles(config, { denoDir, caches, modules, projects }));
+      // A command that only looks has it kept nowhere.
+      if (isFolder(code.folder)) keepProgram(code.folder, facts, known);
+      return code;
     },
     makeFolders: (config) =>
       makeFolders(config, async (path, options) => {
         const { program, args, env } = nativeCommand(of(config), "folder");
-        const denoDir = of(config).interpreter?.denoDir;
         await runProgram(program, args, {
           ...options,
-          ...denoDir !== undefined && { denoDir },
           env: { ...env, [FOLDER_VARIABLE]: path },
         });
       }),
-    commandOf: (config, who) => nativeCommand(of(config), who),
+    commandOf: (config, who, _, { image }) => {
+      const kept = image === undefined ? undefined : keptProgram(dirname(dirname(image)));
+      return nativeCommand(kept ?? of(config), who);
+    },
+    plannerCommand: (config) => nativeCommand(of(config), "planner"),
   };
 }
 
+const NO_PROGRAMS = { worker: "", helper: "", logger: "", metrics: "", planner: "" };
+
 /** Every process is the same program; a variable says which one it is to be. */
-function nativeCommand({ executable, interpreter }: NativeFacts, role: string): Command {
+function nativeCommand(
+  { executable, interpreter }: Pick<NativeFacts, "executable" | "interpreter">,
+  role: string,
+): Command {
   const env = { [ROLE_VARIABLE]: role };
-  const { program, args, files } = interpreter ?? { program: executable, args: [], files: [] };
-  return { program, args: [...args], env, files, input: "nothing" };
+  if (interpreter === null) return { program: executable, args: [], env, files: [] };
+  const { program, args, denoDir, files } = interpreter;
+  return { program, args: [...args], env: { ...env, DENO_DIR: denoDir }, files: [files] };
 }
 
 /**
@@ -175,16 +173,6 @@ function requireGranted(config: Config, override: string): void {
 function runtimeOf({ config, executable, state }: NativeFacts): string {
   const { runtime } = parseConfig(config, executable).values;
   return resolve(state, runtime);
-}
-
-/** Changes when another file is put in the place of a path. */
-function stampOf(path: string): string {
-  try {
-    const { dev, ino, mtime, size } = Deno.statSync(path);
-    return `${dev}:${ino}:${mtime?.getTime()}:${size}`;
-  } catch {
-    return "gone";
-  }
 }
 
 /**

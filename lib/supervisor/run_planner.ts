@@ -4,7 +4,7 @@ import { HoldfastError } from "../base/error.ts";
 import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
-import { HOLDFAST_FOLDER } from "../planner/programs.ts";
+import type { PackedImage } from "../protocol/packed_image.ts";
 import {
   Answer,
   ANSWER_FILE,
@@ -16,7 +16,6 @@ import {
 import { programData } from "../protocol/program_data.ts";
 import type { Code } from "../sandbox/process_code.ts";
 import { plannerWall } from "../sandbox/wall.ts";
-import { joined } from "../sandbox/worker_command.ts";
 import { bestEffort } from "./best_effort.ts";
 import { killWorker } from "./bring_up.ts";
 import { denoProgram } from "./deno_program.ts";
@@ -48,8 +47,12 @@ const VARIABLES = new RegExp(
 );
 
 export interface PlannerOptions {
-  readonly system: Pick<System, "startSpawner" | "landlockAbi">;
+  readonly system: Pick<System, "startSpawner" | "landlockAbi" | "plannerCommand">;
   readonly config: Config;
+  /** The image of an executable, which a planner takes in place of making one. */
+  readonly packed: PackedImage | undefined;
+  /** The folder of Holdfast's own code. */
+  readonly holdfast: string;
   readonly images: string;
   readonly runtime: string;
   /** Shows that the wall stands: it lies in the runtime folder. */
@@ -86,7 +89,8 @@ export async function runPlanner(options: PlannerOptions): Promise<Code> {
 }
 
 async function ask(
-  { system, config, runtime, lockFile, program, spawner, environment, signal }: PlannerOptions,
+  { system, config, packed, holdfast, runtime, lockFile, program, spawner, environment, signal }:
+    PlannerOptions,
   folders: ImageFolders,
   denoDir: string,
   network: "none" | "names",
@@ -95,16 +99,18 @@ async function ask(
   const { images, compiled, staging } = folders;
   const deno = denoProgram();
   const request = {
-    ...{ config, images, compiled, staging, denoDir, network },
-    facts: { denoProgram: deno, holdfast: HOLDFAST_FOLDER, runtime },
+    ...{ config, packed, images, compiled, staging, denoDir, network },
+    facts: { denoProgram: deno, holdfast, runtime },
   };
   if (config.wall === "kernel") requireWall(system.landlockAbi());
   const writes = [staging, compiled, ...network === "none" ? [] : cachesOf(denoDir)];
+  const command = system.plannerCommand(config, writes);
   const wall = config.wall === "deno" ? undefined : plannerWall({
-    ...{ arch: Deno.build.arch, abi: system.landlockAbi(), denoProgram: deno },
+    ...{ arch: Deno.build.arch, abi: system.landlockAbi(), denoProgram: command.program },
     ...{ forbidden: lockFile, limits: config.limits, network },
     writes,
   });
+  const { args, env } = command;
   const thread = system.startSpawner(spawner);
   const close = () => bestEffort("close the spawner", () => thread.close());
   let process: WorkerProcess;
@@ -113,14 +119,7 @@ async function ask(
       { id: 0, role: { kind: "planner" }, generation: 0, onViolation: "log" },
       thread,
       {
-        program: deno,
-        args: [
-          ...["run", "--quiet", "--ext=js", "--no-prompt", "--no-config", "--no-lock"],
-          // Its program changes with each request: nobody would read what is cached of it.
-          ...["--no-code-cache", "--allow-read", `--allow-write=${joined(writes)}`],
-          ...[`--allow-run=${deno}`, "--allow-env", "--allow-sys=uid", "--deny-net"],
-          ...["--deny-ffi", "-"],
-        ],
+        ...{ program: command.program, args },
         env: {
           ...Object.fromEntries(
             Object.entries(environment).filter(([name]) =>
@@ -128,6 +127,7 @@ async function ask(
             ),
           ),
           ...{ DENO_DIR: compiled, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
+          ...env,
         },
         cwd: staging,
         source: programData(PLAN_KEY, request) + program,

@@ -432,17 +432,18 @@ export class FakeWorld implements AsyncDisposable {
       planCode: ({ helpers }) => {
         const code = {
           ...{ image: undefined, packagesFrom: undefined, flags: [], denoDir: "/deno" },
-          ...{ reads: [], lists: [], settingsOf: [] },
+          reads: [],
         };
         const own = helpers.map(({ name }) => [`helper ${name}`, code]);
         return Promise.resolve({
-          folder: undefined,
+          ...{ folder: "/images/1", plan: { digest: "1", processes: [] } },
           processes: { worker: code, ...Object.fromEntries(own) },
         });
       },
       ownsImages: false,
       makeFolders: () => Promise.resolve(),
-      commandOf: () => ({ program: "deno", args: [], env: {}, files: [], input: "program" }),
+      commandOf: () => ({ program: "deno", args: [], env: {}, files: [] }),
+      plannerCommand: () => ({ program: "deno", args: [], env: {}, files: [] }),
       landlockAbi: () => 6,
       bindListener: (address: ListenAddress) => {
         const listener = new FakeListener(address.text);

@@ -11,15 +11,18 @@ export function moveImage(
   to: string,
 ): ModuleImage {
   const move = (url: string) => url.startsWith(from) ? to + url.slice(from.length) : url;
-  const moveAll = (urls: Readonly<Record<string, string>>) =>
-    Object.fromEntries(Object.entries(urls).map(([name, url]) => [move(name), move(url)]));
+  const moveValues = (urls: Readonly<Record<string, string>>) =>
+    Object.fromEntries(Object.entries(urls).map(([name, url]) => [name, move(url)]));
+  const moveNames = <T>(named: Readonly<Record<string, T>>) =>
+    Object.fromEntries(Object.entries(named).map(([name, value]) => [move(name), value]));
   return {
     root: move(root),
-    aliases: moveAll(aliases),
+    aliases: moveNames(moveValues(aliases)),
     modules: Object.fromEntries(
-      Object.entries(modules).map(([url, module]) => [
-        move(url),
-        { ...module, imports: moveAll(module.imports) },
+      Object.entries(moveNames(modules)).map(([url, module]) => [
+        url,
+        // A module spells what it imports as it always did.
+        { ...module, imports: moveValues(module.imports) },
       ]),
     ),
   };

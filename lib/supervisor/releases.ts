@@ -142,7 +142,10 @@ export class Releases {
 }
 
 function isSame(a: Omit<KeptRelease, "release">, b: typeof a): boolean {
-  return a.plan.digest === b.plan.digest && JSON.stringify(a.config) === JSON.stringify(b.config);
+  // A folder that a start has made is the same folder.
+  const text = ({ config }: typeof a) =>
+    JSON.stringify(config, (key, value) => key === "exists" ? undefined : value);
+  return a.plan.digest === b.plan.digest && text(a) === text(b);
 }
 
 function read(images: string): Stored[] {

@@ -41,7 +41,7 @@ export default {
     if (pathname === "/file") {
       return new Response(Deno.readTextFileSync(import.meta.dirname + "/public/a.txt"));
     }
-    if (pathname !== "/stack") return new Response(`${VERSION}${far} ${style.trim()}`);
+    if (pathname !== "/stack") return new Response(VERSION + far + " " + style.trim());
     try {
       return new Response(String(check({ sum: 1, price: 2 })));
     } catch (error) {
@@ -316,6 +316,7 @@ Deno.test("an app's name is of its config's folder, of the config or of --name, 
   await executable.put(await make("app-v4"));
   assertEquals(await nameOf(), "Its_name-1");
   for (const name of ["", "a b", "../a", "-a", "a".repeat(65), "a.b", "a'b"]) {
+    await Deno.writeTextFile(project.configFile, JSON.stringify(config));
     const error = await assertRejects(() => make("app-v5", name), HoldfastError);
     assertEquals([error.kind, error.code], ["usage", "app_name"], name);
     await Deno.writeTextFile(project.configFile, JSON.stringify({ ...config, name }));

@@ -51,7 +51,10 @@ export async function readPackedImage(
  * @throws {HoldfastError} if the config is refused
  */
 export async function takeImage(
-  { config, images, staging, facts }: ImageRequest,
+  { config, images, staging, facts }: Pick<
+    ImageRequest,
+    "config" | "images" | "staging" | "facts"
+  >,
   packed: PackedImage,
 ): Promise<Plan> {
   const { plan, files } = await readPackedImage(config, packed, facts);

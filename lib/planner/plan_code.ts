@@ -32,13 +32,14 @@ const facts = () => ({ denoProgram: denoProgram(), holdfast: HOLDFAST_FOLDER });
  * room
  */
 export async function planCode(config: Config, { images, packed }: PlanOptions): Promise<Code> {
-  const denoDir = await findDenoDir();
+  const denoDir = packed ? undefined : await findDenoDir();
   using folders: ImageFolders = openImages(images, denoDir);
-  const request = {
-    ...{ config, images, denoDir, network: "names" as const, facts: facts() },
-    ...{ staging: folders.staging, compiled: folders.compiled },
-  };
-  const plan = await (packed ? takeImage(request, packed) : makeImage(request));
+  const { staging, compiled } = folders;
+  const request = { config, images, staging, compiled, facts: facts() };
+  const plan =
+    await (packed
+      ? takeImage(request, packed)
+      : makeImage({ ...request, denoDir: denoDir!, network: "names" }));
   await requireReadable(config, images, undefined);
   return await installImage(config, plan, folders);
 }

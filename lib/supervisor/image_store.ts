@@ -44,16 +44,18 @@ export interface ImageFolders extends Disposable {
 /**
  * Makes what a planner needs.
  *
- * @param denoDir the user's DENO_DIR, from which packages come
+ * @param denoDir the user's DENO_DIR, from which packages come; none for an image that brings its own
  * @throws {HoldfastError} if there is no room, or no right to write there
  */
-export function openImages(images: string, denoDir: string): ImageFolders {
+export function openImages(images: string, denoDir?: string): ImageFolders {
   const compiled = join(images, "compiled");
   try {
     makeFolder(images, 0o755);
     makeFolder(join(images, "packages"), 0o755);
     makeFolder(compiled, 0o700);
-    for (const name of ["npm", "remote"]) linkTo(join(denoDir, name), join(compiled, name));
+    for (const name of denoDir === undefined ? [] : ["npm", "remote"]) {
+      linkTo(join(denoDir!, name), join(compiled, name));
+    }
     const staging = Deno.makeTempDirSync({ dir: images, prefix: STAGING });
     return { images, compiled, staging, [Symbol.dispose]: () => removeTree(staging) };
   } catch (error) {

@@ -71,8 +71,9 @@ export interface PlannerOptions {
  * @throws {HoldfastError} if a module is missing or broken, or if the config is refused
  */
 export async function runPlanner(options: PlannerOptions): Promise<Code> {
-  const { config, images, signal } = options;
-  const denoDir = await findDenoDir();
+  const { config, packed, images, signal } = options;
+  // An executable has no use for a cache, and no program that knows where it is.
+  const denoDir = packed ? undefined : await findDenoDir();
   using folders = openImages(images, denoDir);
   let answer = await ask(options, folders, denoDir, "none", []);
   if ("missing" in answer) answer = await ask(options, folders, denoDir, "names", answer.variables);
@@ -92,7 +93,7 @@ async function ask(
   { system, config, packed, holdfast, runtime, lockFile, program, spawner, environment, signal }:
     PlannerOptions,
   folders: ImageFolders,
-  denoDir: string,
+  denoDir: string | undefined,
   network: "none" | "names",
   variables: readonly string[],
 ): Promise<Answer> {
@@ -103,7 +104,8 @@ async function ask(
     facts: { denoProgram: deno, holdfast, runtime },
   };
   if (config.wall === "kernel") requireWall(system.landlockAbi());
-  const writes = [staging, compiled, ...network === "none" ? [] : cachesOf(denoDir)];
+  const caches = network === "none" || denoDir === undefined ? [] : cachesOf(denoDir);
+  const writes = [staging, compiled, ...caches];
   const command = system.plannerCommand(config, writes);
   const wall = config.wall === "deno" ? undefined : plannerWall({
     ...{ arch: Deno.build.arch, abi: system.landlockAbi(), denoProgram: command.program },

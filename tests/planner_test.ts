@@ -1,9 +1,11 @@
 /** What a planner may do: a program in its place tries, by itself and by a deno program without limits. */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { loadConfig } from "../lib/config/load.ts";
-import type { Config } from "../lib/config/config.ts";
+import { readConfigText } from "../lib/config/runtime_place.ts";
 import { closeAllOnExec } from "../lib/os/descriptor.ts";
+import { loadPrograms } from "../lib/planner/programs.ts";
+import { findDenoDir } from "../lib/supervisor/image_store.ts";
+import type { PlannedConfig } from "../lib/supervisor/read_config.ts";
 import { runPlanner } from "../lib/supervisor/run_planner.ts";
 import { realSystem } from "../lib/supervisor/system.ts";
 import { isAlive } from "./harness/process.ts";
@@ -11,13 +13,14 @@ import { Project, REPOSITORY } from "./harness/project.ts";
 import { until } from "./harness/wait.ts";
 
 /** Plans with another program in the planner's place. */
-async function planWith(project: Project, config: Config, program: string): Promise<unknown> {
+async function planWith(project: Project, program: string): Promise<PlannedConfig | Error> {
   closeAllOnExec();
   await Deno.mkdir(project.path(".holdfast"), { recursive: true });
   const lockFile = project.path(".holdfast/lock");
   await Deno.writeTextFile(lockFile, "");
   return await runPlanner({
-    ...{ system: realSystem, config, program, spawner: undefined, lockFile },
+    ...{ system: realSystem, program, spawner: undefined, lockFile },
+    read: await readConfigText(project.configFile),
     ...{ packed: undefined, holdfast: REPOSITORY, images: project.path(".holdfast/images") },
     runtime: project.path(".holdfast"),
     environment: { ...Deno.env.toObject(), PLANNER_SECRET: "secret" },
@@ -54,12 +57,11 @@ async function report() {
 // Libraries that are loaded when they are first used would look like leaks of a test.
 {
   await using project = await Project.create();
-  await planWith(project, await loadConfig(project.configFile), "Deno.exit(1)");
+  await planWith(project, "Deno.exit(1)");
 }
 
 Deno.test("a planner reads the project, and writes, dials, runs and signals nothing else, whatever Deno lets it", async () => {
   await using project = await Project.create();
-  const config = await loadConfig(project.configFile);
   using server = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = server.addr;
   const canary = new Deno.Command(Deno.execPath(), {
@@ -68,7 +70,7 @@ Deno.test("a planner reads the project, and writes, dials, runs and signals noth
   }).spawn();
   const text = JSON.stringify;
   const program = `${REPORTING}
-    await attempt("read the project", () => Deno.readTextFile(request.config.app.module).then(() => "done"));
+    await attempt("read the project", () => Deno.readTextFile(request.planning.text.file).then(() => "done"));
     await attempt("write the project", () => Deno.writeTextFile(${
     text(project.path("planted.ts"))
   }, ""));
@@ -89,7 +91,7 @@ Deno.test("a planner reads the project, and writes, dials, runs and signals noth
     await beyond("see by deno", "console.log(Deno.env.get('PLANNER_SECRET') ?? 'nothing')");
     await report();
   `;
-  const found = await planWith(project, config, program);
+  const found = await planWith(project, program);
   canary.kill("SIGKILL");
   await canary.status;
   assertEquals(JSON.parse((found as Error).message), {
@@ -109,7 +111,6 @@ Deno.test("a planner reads the project, and writes, dials, runs and signals noth
 
 Deno.test("what a planner has started ends with it", async () => {
   await using project = await Project.create();
-  const config = await loadConfig(project.configFile);
   const program = `${REPORTING}
     const child = new Deno.Command(Deno.execPath(), {
       args: ["eval", "setInterval(() => {}, 1000)"],
@@ -119,7 +120,7 @@ Deno.test("what a planner has started ends with it", async () => {
     await report();
     Deno.exit(0);
   `;
-  const { message } = await planWith(project, config, program) as Error;
+  const { message } = await planWith(project, program) as Error;
   const { pid } = JSON.parse(message);
   await until("it to end", () => !isAlive(pid));
 });
@@ -129,34 +130,16 @@ const HEX = "0".repeat(64);
 /** Answers that are no plan. */
 const ANSWERS: Record<string, string> = {
   "no JSON": "{",
-  "a path of its own": JSON.stringify({
-    plan: {
-      digest: HEX,
-      processes: [{ packages: "", layout: "cache", project: "../../../etc" }],
-      reads: ["/etc"],
-    },
-  }),
-  "a digest that is a path": JSON.stringify({ plan: { digest: "../../x", processes: [] } }),
-  "more processes than the config has": JSON.stringify({
-    plan: {
-      digest: HEX,
-      processes: Array.from({ length: 2 }, () => ({ packages: "", layout: "cache", project: "" })),
-    },
-  }),
-  "an image that is not there": JSON.stringify({
-    plan: { digest: HEX, processes: [{ packages: "", layout: "cache", project: "" }] },
-  }),
-  "too much": JSON.stringify({ missing: "x".repeat(300_000), variables: [] }),
+  "too much": JSON.stringify({ missing: "x".repeat(5_000_000), variables: [] }),
 };
 
 for (const [what, answer] of Object.entries(ANSWERS)) {
   Deno.test(`a planner that answers ${what} is not believed`, async () => {
     await using project = await Project.create();
-    const config = await loadConfig(project.configFile);
     const program = `${REPORTING}
       await Deno.writeTextFile(request.staging + "/answer.json", ${JSON.stringify(answer)});
     `;
-    const found = await planWith(project, config, program);
+    const found = await planWith(project, program);
     assertEquals(found instanceof Error, true, String(found));
     // Nothing of it stays.
     const left = [...Deno.readDirSync(project.path(".holdfast/images"))].map(({ name }) => name);
@@ -166,8 +149,84 @@ for (const [what, answer] of Object.entries(ANSWERS)) {
 
 Deno.test("a planner that fails says so, and its lines are in the log", async () => {
   await using project = await Project.create();
-  const config = await loadConfig(project.configFile);
-  const found = await planWith(project, config, "throw new Error('no plan')");
+  const found = await planWith(project, "throw new Error('no plan')");
   assertStringIncludes((found as Error).message, "The planner failed: exited with status 1");
   assertEquals([...Deno.readDirSync(join(project.folder, ".holdfast/images"))].length, 2);
+});
+
+/** Runs the real planner, which a program spoils that comes after it. */
+async function spoiled(project: Project, spoil: string) {
+  const { signal } = new AbortController();
+  const { planner } = await loadPrograms(project.folder, await findDenoDir(), signal);
+  const found = await planWith(
+    project,
+    `globalThis.staging = globalThis[Symbol.for("holdfast.plan")].staging;
+    ${planner!}
+    {
+      const path = globalThis.staging + "/answer.json";
+      const answer = JSON.parse(Deno.readTextFileSync(path));
+      const { config } = answer;
+      ${spoil};
+      Deno.writeTextFileSync(path, JSON.stringify(answer));
+    }`,
+  );
+  if (found instanceof Error) throw found;
+  return found;
+}
+
+/** Has a deno program without limits put a link in the place of what the planner wrote. */
+function linked(path: string, target = "/elsewhere"): string {
+  const code = `const [at, to] = Deno.args;
+    if (to.startsWith(at.slice(0, 5))) Deno.renameSync(at, to);
+    else Deno.removeSync(at);
+    Deno.symlinkSync(to, at);`;
+  return `{
+    const [at, to] = [${JSON.stringify(path)}, ${JSON.stringify(target)}];
+    const place = to === "/elsewhere" ? globalThis.staging + to : to;
+    const args = ["eval", ${JSON.stringify(code)}, globalThis.staging + at, place];
+    const { success, stderr } = new Deno.Command(Deno.execPath(), { args }).outputSync();
+    if (!success) throw new Error(new TextDecoder().decode(stderr));
+  }`;
+}
+
+Deno.test("an answer that is a link is not followed", async () => {
+  await using project = await Project.create();
+  const program = `${REPORTING}
+    await report();
+    globalThis.staging = request.staging;
+    ${linked("/answer.json", "/etc/passwd")}
+  `;
+  const { message } = await planWith(project, program) as Error;
+  assertEquals(message, "The planner's answer is no file");
+});
+
+Deno.test("a planner's process that lies is not believed, and leaves no image", async (t) => {
+  await using project = await Project.create({ config: { unveil: { "./data/": "rwc" } } });
+  await t.step("one that does not lie is", async () => {
+    const { config, code } = await spoiled(project, "");
+    assertEquals(config.unveil.map(({ path }) => path), [project.path("data")]);
+    await Deno.remove(code.folder!, { recursive: true });
+  });
+  for (
+    const [spoil, what] of [
+      ["config.unveil.push({ ...config.unveil[0], path: '/etc' })", "its app is not what"],
+      ["config.wall = 'deno'", "its wall is not what"],
+      ["config.runtime = '/run/holdfast'", "its place is not what"],
+      ["answer.config = 5", "its config has a fault"],
+      ["answer.plan.processes[0].project = '../../../etc'", "project"],
+      ["answer.plan.reads = ['/etc']", "reads"],
+      ["answer.plan.digest = '../../x'", "digest"],
+      [`answer.plan.digest = "${HEX}"`, "is not what was planned"],
+      ["Deno.removeSync(globalThis.staging + '/image', { recursive: true })", "No such file"],
+      [linked("/image/worker/image.js"), "is not what was planned"],
+      [linked("/image/worker"), "is not what was planned"],
+      ["answer.plan.processes.push(answer.plan.processes[0])", "of another config"],
+    ] as const
+  ) {
+    await t.step(spoil, async () => {
+      await assertRejects(() => spoiled(project, spoil), Error, what);
+      const left = [...Deno.readDirSync(project.path(".holdfast/images"))].map(({ name }) => name);
+      assertEquals(left.sort(), ["compiled", "packages"]);
+    });
+  }
 });

@@ -89,7 +89,7 @@ Deno.test("decision: a candidate that is ready within its deadline is taken, how
 Deno.test("decision: a config that is wrong is refused before anything is started", async () => {
   let wrong = false;
   const strike = (name: string) => {
-    if (wrong && name === "loadConfig") throw new Error("no such key: lisen");
+    if (wrong && name === "readConfig") throw new Error("no such key: lisen");
   };
   await using world = await FakeWorld.start({ strike });
   wrong = true;

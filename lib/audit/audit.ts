@@ -1,6 +1,8 @@
 /** The whole audit: every attempt in every mode, against every process of a project's real config. */
 import { join } from "node:path";
 import type { Compartment, Config } from "../config/config.ts";
+import { warnOfOldName } from "../config/old_name.ts";
+import { resolveText } from "../config/resolve.ts";
 import { closeAllOnExec } from "../os/descriptor.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import type { Wall } from "../sandbox/wall.ts";
@@ -8,6 +10,7 @@ import { planCode } from "../planner/plan_code.ts";
 import { findDenoDir } from "../supervisor/image_store.ts";
 import { bundle } from "../planner/bundle.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
+import { knownConfig } from "../supervisor/read_config.ts";
 import { realSystem, type System } from "../supervisor/system.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
 import type { Area, Attempt, Kind } from "./attempt.ts";
@@ -33,7 +36,7 @@ export interface AuditOptions {
   /** Also the attempts that use up the machine. */
   readonly stress?: boolean;
   /** What the config is loaded with. */
-  readonly system?: Pick<System, "loadConfig" | "planCode">;
+  readonly system?: Pick<System, "readConfig" | "planCode">;
   /** Which attempts; the default is all. */
   readonly attempts?: readonly Attempt[];
   /** Which modes; the default is all, and for helpers the selection of {@linkcode OF_A_HELPER}. */
@@ -80,15 +83,17 @@ interface RunContext {
 export async function audit(options: AuditOptions): Promise<Result[]> {
   const { system = realSystem } = options;
   closeAllOnExec();
-  const real = await system.loadConfig(options.configFile);
+  const read = await system.readConfig(options.configFile);
+  const real = "config" in read ? read.config : await resolveText({ ...read, warn: warnOfOldName });
   const denoDir = await findDenoDir();
   const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_audit_" }));
   // Subjects with an account are to read what they run.
   await Deno.chmod(folder, 0o711);
   await using files = new AsyncDisposableStack();
   files.defer(() => Deno.remove(folder, { recursive: true }));
-  const [code, sources] = await Promise.all([
-    system.planCode(real, (packed) => planCode(real, { images: join(folder, "images"), packed })),
+  const images = join(folder, "images");
+  const [{ code }, sources] = await Promise.all([
+    system.planCode(knownConfig(real), (packed) => planCode(real, { images, packed })),
     bundleSubjects(),
   ]);
   const abi = landlockAbi();

@@ -5,14 +5,19 @@ import { explainPolicy, type Explanation } from "./explanation.ts";
 import { examineCode } from "../planner/plan_code.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import { ownCode } from "../sandbox/process_code.ts";
+import { knownConfig } from "../supervisor/read_config.ts";
 import type { CliCommand } from "./command.ts";
+import { loadConfig } from "./load_config.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
 /** Prints what each process may do, and its flags. */
 export const explain: CliCommand = async ({ config: file, json, system }) => {
-  const config = await system.loadConfig(file);
-  const code = await system.planCode(config, (packed) => examineCode(config, packed));
+  const config = await loadConfig(file, system);
+  const { code } = await system.planCode(
+    knownConfig(config),
+    (packed) => examineCode(config, packed),
+  );
   const own = ownCode();
   const explanation = explainPolicy(config, {
     arch: Deno.build.arch,

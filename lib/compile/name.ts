@@ -2,7 +2,8 @@
 import { basename } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import type { Config } from "../config/config.ts";
-import { parseConfig, readConfig } from "../config/load.ts";
+import { parseConfig } from "../config/load.ts";
+import { readConfig } from "../config/read.ts";
 import { APP_NAME } from "../config/schema.ts";
 
 /** A file's name is one word for the header of a portable executable. */

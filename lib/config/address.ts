@@ -1,3 +1,5 @@
+import { canonicalIp, splitHostPort } from "./host_port.ts";
+import { refusePath } from "./path_text.ts";
 import { quote, Refusal } from "./problem.ts";
 
 /** A TCP address to listen on, in its canonical spelling. */
@@ -21,40 +23,16 @@ export interface SystemdText {
   readonly kind: "systemd";
   readonly text: string;
   /** `undefined` for all of them. */
-  readonly name: string | undefined;
+  readonly name?: string | undefined;
 }
 
 // Connecting needs write permission on the socket file: by default only the owner has it.
 const DEFAULT_MODE = 0o600;
 
-// A comma would split one entry of a Deno permission list into two, and control characters must not
-// get onto a command line or into a log.
-// deno-lint-ignore no-control-regex
-const UNFIT_FOR_FLAGS = /[\u0000-\u001f\u007f,]/;
 const HOST_NAME = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/;
-const IPV4 = /^(25[0-5]|2[0-4]\d|1?\d?\d)(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}$/;
 // systemd.socket(5), FileDescriptorName=; names that begin as ours do are those of our own store.
 const PASSED_NAME = /^(?!holdfast-)[!-9;-~]{1,255}$/;
 const UNSPECIFIED = ["0.0.0.0", "[::]"];
-
-/** Says why a path cannot be used, or `undefined` when it can. */
-export function refusePath(path: string): Refusal | undefined {
-  if (path === "") {
-    return new Refusal("path_empty", "an empty path", 'write "." for the config\'s own folder');
-  }
-  if (UNFIT_FOR_FLAGS.test(path) || !path.isWellFormed()) {
-    return new Refusal(
-      "path_unfit",
-      `${quote(path)} has a comma, a control character or a lone surrogate: ` +
-        "in Deno's permission lists a comma would make two entries of it",
-      "rename the folder",
-    );
-  }
-  if (path === "~" || path.startsWith("~/")) {
-    return new Refusal("path_tilde", `${quote(path)}: "~" is not expanded`, "write the full path");
-  }
-  return undefined;
-}
 
 /** Reads an entry of `listen` that is a string. */
 export function parseListen(text: string): TcpText | UnixText | SystemdText | Refusal {
@@ -64,7 +42,7 @@ export function parseListen(text: string): TcpText | UnixText | SystemdText | Re
     return refusePath(path) ?? unixText(path, DEFAULT_MODE);
   }
   const split = splitHostPort(text);
-  if (split instanceof Refusal) return split;
+  if (split === undefined) return unclear(text);
   const port = split.port ?? "";
   if (split.host === "" || split.host === "*") {
     const wanted = parsePort(port) instanceof Refusal ? "8080" : port;
@@ -122,7 +100,7 @@ export function parseNet(text: string): string | Refusal {
     );
   }
   const split = splitHostPort(text);
-  if (split instanceof Refusal) return split;
+  if (split === undefined) return unclear(text);
   const host = canonicalIp(split.host) ?? hostName(split.host);
   if (host === undefined || UNSPECIFIED.includes(host)) {
     return new Refusal(
@@ -141,8 +119,7 @@ export function parseCollector(text: string): string | Refusal {
   const parsed = parseNet(text);
   if (parsed instanceof Refusal) return parsed;
   const split = splitHostPort(parsed);
-  if (split instanceof Refusal) return split;
-  if (canonicalIp(split.host) !== undefined && split.port !== undefined) return parsed;
+  if (split?.port !== undefined && canonicalIp(split.host) !== undefined) return parsed;
   return new Refusal(
     "collector_not_address",
     `${
@@ -157,9 +134,7 @@ export function unixText(path: string, mode: number): UnixText {
   return { kind: "unix", path, mode };
 }
 
-function splitHostPort(text: string): { host: string; port: string | undefined } | Refusal {
-  const match = /^(\[[^\[\]]*\]|[^\[\]:]*)(?::([^:]*))?$/.exec(text);
-  if (match !== null) return { host: match[1]!.toLowerCase(), port: match[2] };
+function unclear(text: string): Refusal {
   return new Refusal(
     "address_unclear",
     `${quote(text)} is not a valid host:port`,
@@ -179,12 +154,6 @@ function parsePort(text: string): number | Refusal {
   if (port <= 65_535) return port;
   const found = text === "" ? "no port" : `port ${quote(text)}`;
   return new Refusal("port_invalid", found, "write a port from 1 to 65535 after the host");
-}
-
-function canonicalIp(host: string): string | undefined {
-  if (IPV4.test(host)) return host;
-  const url = `http://${host}/`;
-  return /^\[[0-9a-f:.]+\]$/.test(host) && URL.canParse(url) ? new URL(url).hostname : undefined;
 }
 
 /** Spellings such as `127.1` or `0x7f000001` are addresses to a resolver, so they are not names here. */

@@ -1,7 +1,7 @@
 import { dirname, join } from "node:path";
 import { ownUid } from "../base/own_uid.ts";
-import { refusePath } from "./address.ts";
 import type { Config, Unveil } from "./config.ts";
+import { refusePath } from "./path_text.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
 import { SETTINGS_FILES } from "./project_files.ts";
 import { readLink, unlessAbsent } from "./real_place.ts";

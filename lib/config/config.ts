@@ -30,7 +30,7 @@ export type ListenAddress = BoundAddress | {
   /** `systemd` or `systemd:NAME`. */
   readonly text: string;
   /** FileDescriptorName= of the socket unit; `undefined` for all of them. */
-  readonly name: string | undefined;
+  readonly name?: string | undefined;
 };
 
 /** One path that the app may see, in the sense of OpenBSD's unveil(2). */
@@ -43,7 +43,7 @@ export interface Unveil {
   readonly exists: boolean;
   /** Whether it was a folder, or will be made one: its path ends with a `/`. */
   readonly folder: boolean;
-  /** Where the config file says so. */
+  /** Where the config file says so; only where it was parsed. */
   readonly at?: Position;
 }
 
@@ -100,7 +100,7 @@ export interface Compartment {
     readonly memoryBytes?: number | undefined;
   };
   /** `undefined` without a `user` in the config: it runs as the user that starts Holdfast. */
-  readonly account: Account | undefined;
+  readonly account?: Account | undefined;
 }
 
 /** A helper: a module with one job, in separate processes. */
@@ -115,7 +115,10 @@ export interface HelperConfig extends Compartment {
   readonly restart: "always" | "never";
 }
 
-/** What `holdfast.jsonc` means on this machine: every path absolute, every default filled in. */
+/**
+ * What `holdfast.jsonc` means on this machine: every path absolute, every default filled in. It is data:
+ * a planner gives it to the supervisor, which checks it against {@link ConfigData}.
+ */
 export interface Config extends Compartment {
   /** Absolute real path of the config file. */
   readonly file: string;
@@ -157,7 +160,7 @@ export interface Config extends Compartment {
   readonly readiness?: string | undefined;
   readonly log: {
     /** Absolute folder of the log files; `undefined` for none, and then no logger runs. */
-    readonly folder: string | undefined;
+    readonly folder?: string | undefined;
     readonly access: "off" | "common" | "combined" | "json";
     readonly rotateBytes: number;
     /** 0 for any age. */
@@ -180,6 +183,6 @@ export interface Config extends Compartment {
   } | undefined;
   /** Absolute folder of the control socket and the lock. */
   readonly runtime: string;
-  /** Positions of the keys that a check may refuse. */
+  /** Positions of the keys that a check may refuse; only where the config was parsed. */
   readonly at?: Readonly<Partial<Record<"app" | "log" | "runtime" | "user", Position>>>;
 }

@@ -39,6 +39,14 @@ export interface RefusedKey extends Refusal {
   readonly key: readonly string[];
 }
 
+/** A renamed key that a file has by its old name, and where. */
+export interface RenamedKey {
+  readonly old: string;
+  readonly new: string;
+  readonly file: string;
+  readonly at: Position;
+}
+
 /** A config file that satisfies the schema. */
 export interface ParsedConfig {
   readonly values: ConfigFile;
@@ -48,14 +56,6 @@ export interface ParsedConfig {
   readonly fileOf: (path: readonly PropertyKey[]) => string | undefined;
   /** Keys that still have an old name. */
   readonly warnings: readonly RenamedKey[];
-}
-
-/** A renamed key that a file has by its old name, and where. */
-export interface RenamedKey {
-  readonly old: string;
-  readonly new: string;
-  readonly file: string;
-  readonly at: Position;
 }
 
 /**

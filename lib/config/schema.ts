@@ -1,18 +1,13 @@
 import * as z from "zod";
-import { parseCollector, parseListen, parseNet, refusePath, unixText } from "./address.ts";
+import { parseCollector, parseListen, parseNet, unixText } from "./address.ts";
+import { BOUNDS, DEFAULT_LIMITS, HELPER_NAME, MOST } from "./bounds.ts";
 import { parseEnvName } from "./env_name.ts";
 import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../base/output_limits.ts";
+import { MAX_PATH_CHARS, refusePath } from "./path_text.ts";
 import { quote, Refusal } from "./problem.ts";
+import { DEFAULT_RUNTIME } from "./runtime_place.ts";
 
-// 64 paths of 1024 characters stay below the 128 KiB that Linux allows one argument of a program.
-const MAX_UNVEILS = 64;
-const MAX_PATH_CHARS = 1024;
-const MAX_NAMES = 128;
 const MAX_NAME_CHARS = 256;
-const MAX_HELPERS = 32;
-
-/** The most workers that a generation may have. */
-export const MAX_WORKERS = 64;
 
 const GRANTS = {
   app: {
@@ -66,37 +61,37 @@ const ListenSchema = z.union([
 ]);
 
 const ReloadSchema = z.strictObject({
-  readyDeadlineMs: z.int().min(100).max(600_000).default(10_000)
+  readyDeadlineMs: bounded(BOUNDS.reload.readyDeadlineMs).default(10_000)
     .describe(
       "How long new workers may take to become ready, in milliseconds. After that the reload fails " +
         "and the old workers keep serving. Raise it for an app with a long warm-up.",
     ),
-  idleGraceMs: z.int().min(0).max(120_000).default(5_000)
+  idleGraceMs: bounded(BOUNDS.reload.idleGraceMs).default(5_000)
     .describe(
       "How long an old worker keeps idle keep-alive connections open, in milliseconds, so that a " +
         "client that is about to send a request gets an answer. A request counts from when its head is " +
         "complete: a client that takes longer than this to send one is closed without an answer. Raise " +
         "it for clients that pause long between requests or send slowly, lower it for quicker reloads.",
     ),
-  drainDeadlineMs: z.int().min(0).max(3_600_000).default(30_000)
+  drainDeadlineMs: bounded(BOUNDS.reload.drainDeadlineMs).default(30_000)
     .describe(
       "How long requests in flight may take to finish after a reload, in milliseconds. The rest is cut " +
         "and counted. At least idleGraceMs. Raise it for long downloads and uploads.",
     ),
-  shutdownDelayMs: z.int().min(0).max(600_000).default(0).describe(
+  shutdownDelayMs: bounded(BOUNDS.reload.shutdownDelayMs).default(0).describe(
     "How long the `readiness` path answers 503 before the server stops accepting connections, in " +
       "milliseconds. Until then everything else is answered as before. Set it longer than your load " +
       "balancer's check interval times its failure threshold. It is added to drainDeadlineMs, so allow " +
       "the service manager the sum of both for a stop. A reload has no such delay, since the new " +
       "workers accept on the same listeners at once. The former name `announceMs` is still accepted.",
   ),
-  maxDraining: z.int().min(1).max(64).default(4)
+  maxDraining: bounded(BOUNDS.reload.maxDraining).default(4)
     .describe(
       "How many old generations may drain at the same time. A reload that would exceed it waits until " +
         "one has ended. Each old generation keeps the memory of its processes: raise it if there is " +
         "enough for many reloads in a row. The value of the config in force counts.",
     ),
-  keep: z.int().min(0).max(100).default(5).describe(
+  keep: bounded(BOUNDS.reload.keep).default(5).describe(
     "How many versions that have served are kept besides the one that serves, for `holdfast rollback`. " +
       "Each is a copy of the app's modules; packages that several use are kept once.",
   ),
@@ -115,28 +110,22 @@ const ReloadSchema = z.strictObject({
 });
 
 const RecycleSchema = z.strictObject({
-  maxRequests: z.int().min(1).max(Number.MAX_SAFE_INTEGER).optional().describe(
+  maxRequests: bounded(BOUNDS.recycle.maxRequests).optional().describe(
     "How many requests a worker answers before it is replaced. Set it for an app that leaks a little " +
       "memory with each request.",
   ),
-  maxAgeMs: z.int().min(10_000).max(31_536_000_000).optional().describe(
+  maxAgeMs: bounded(BOUNDS.recycle.maxAgeMs).optional().describe(
     "How old a worker may become before it is replaced, in milliseconds; at least 10000.",
   ),
-  maxMemoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(
+  maxMemoryBytes: bounded(BOUNDS.recycle.maxMemoryBytes).optional().describe(
     "How much memory a worker may use (VmRSS of proc_pid_status(5)) before it is replaced, in bytes; " +
       "at least 128 MiB. It is measured once a second. Set it well below `limits.memoryBytes`, at " +
       "which a worker dies, and well above what the app needs from the start.",
   ),
 });
 
-/**
- * A worker sends its figures once a second, and the supervisor looks at them as often. A second each
- * for both, for a late look, and for the time until a stuck worker that recovers sends again.
- */
-const LEAST_PULSE_DEADLINE_MS = 4_000;
-
 const WatchdogSchema = z.strictObject({
-  pulseDeadlineMs: z.union([z.literal(0), z.int().min(LEAST_PULSE_DEADLINE_MS).max(3_600_000)])
+  pulseDeadlineMs: z.union([z.literal(0), bounded(BOUNDS.watchdog.pulseDeadlineMs)])
     .default(10_000).describe(
       "How long the event loop of a worker may be blocked before the worker is replaced, in " +
         "milliseconds: at least 4000, or 0 to turn the watchdog off. What blocks it is computation " +
@@ -146,18 +135,18 @@ const WatchdogSchema = z.strictObject({
 });
 
 const LimitsSchema = z.strictObject({
-  descriptors: z.int().min(64).max(1_048_576).default(65_536).describe(
+  descriptors: bounded(BOUNDS.limits.descriptors).default(DEFAULT_LIMITS.descriptors).describe(
     "How many open files and connections a worker may have (RLIMIT_NOFILE). Connections beyond it wait " +
       "in the kernel until others end; the log says `accepting_stalled`.",
   ),
-  processes: z.int().min(32).max(4_194_304).default(16_384).describe(
+  processes: bounded(BOUNDS.limits.processes).default(DEFAULT_LIMITS.processes).describe(
     "How many threads and processes the workers' user may have in all (RLIMIT_NPROC). The kernel does " +
       "not enforce it for root. Set `user` for a limit that counts the workers only.",
   ),
-  fileBytes: z.int().min(1_048_576).max(Number.MAX_SAFE_INTEGER).default(64 * 2 ** 30).describe(
+  fileBytes: bounded(BOUNDS.limits.fileBytes).default(DEFAULT_LIMITS.fileBytes).describe(
     "The largest file that a worker may write, in bytes (RLIMIT_FSIZE).",
   ),
-  memoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(
+  memoryBytes: bounded(BOUNDS.limits.memoryBytes).optional().describe(
     "How much writable memory a worker may have, in bytes (RLIMIT_DATA), JavaScript's heap included; " +
       "at least 128 MiB. No limit by default. A worker that needs more dies and is replaced.",
   ),
@@ -168,13 +157,13 @@ function grantKeys(whose: "app" | "helper") {
     unveil: z.record(
       PathText,
       parsedText(4, parseRights),
-    ).refine((paths) => Object.keys(paths).length <= MAX_UNVEILS, {
-      error: `more than ${MAX_UNVEILS} paths`,
+    ).refine((paths) => Object.keys(paths).length <= MOST.unveil, {
+      error: `more than ${MOST.unveil} paths`,
       params: { code: "unveil_many", hint: "unveil the folder that contains them" },
     }).prefault({}).describe(GRANTS[whose].unveil),
-    env: z.array(parsedText(MAX_NAME_CHARS, parseEnvName)).max(MAX_NAMES)
+    env: z.array(parsedText(MAX_NAME_CHARS, parseEnvName)).max(MOST.names)
       .check(refuseRepeats).prefault([]).describe(GRANTS[whose].env),
-    net: z.array(parsedText(MAX_NAME_CHARS, parseNet)).max(MAX_NAMES)
+    net: z.array(parsedText(MAX_NAME_CHARS, parseNet)).max(MOST.names)
       .check(refuseRepeats).prefault([]).describe(GRANTS[whose].net),
   };
 }
@@ -185,19 +174,19 @@ const HelperSchema = z.strictObject({
       "`defineHelper` returns.",
   ),
   ...grantKeys("helper"),
-  instances: z.int().min(1).max(64).default(1).describe(
+  instances: bounded(BOUNDS.helper.instances).default(1).describe(
     "How many processes run the helper. Raise it for work that keeps a processor busy, and so that " +
       "one can answer while another has died or hangs.",
   ),
-  concurrency: z.int().min(1).max(1024).default(16).describe(
+  concurrency: bounded(BOUNDS.helper.concurrency).default(16).describe(
     "How many calls an instance runs at once. Further calls wait in it; the workers take turns. Set " +
       "it to `1` for a job that must not run twice at the same time.",
   ),
-  timeoutMs: z.int().min(10).max(3_600_000).default(30_000).describe(
+  timeoutMs: bounded(BOUNDS.helper.timeoutMs).default(30_000).describe(
     "How long a call may take, in milliseconds, its streams included. After that it fails. An " +
       "instance that does not end the call then is stuck, and is replaced.",
   ),
-  memoryBytes: z.int().min(134_217_728).max(Number.MAX_SAFE_INTEGER).optional().describe(
+  memoryBytes: bounded(BOUNDS.limits.memoryBytes).optional().describe(
     "How much writable memory an instance may have, in bytes (RLIMIT_DATA). The default is that of " +
       "`limits`.",
   ),
@@ -206,8 +195,6 @@ const HelperSchema = z.strictObject({
       "instance lives, and with `never` for good, calls fail when their time is over.",
   ),
 });
-
-const HELPER_NAME = /^[a-z][a-z0-9_]{0,31}$/;
 
 const LogSchema = z.strictObject({
   folder: PathText.optional().describe(
@@ -222,30 +209,31 @@ const LogSchema = z.strictObject({
       "`combined`, which adds referer and user agent. The client's address is that of the connection: " +
       "behind a proxy, the proxy's.",
   ),
-  rotateBytes: z.int().min(65_536).max(2 ** 40).default(64 * 2 ** 20).describe(
+  rotateBytes: bounded(BOUNDS.log.rotateBytes).default(64 * 2 ** 20).describe(
     "The largest log file, in bytes. Then the file is renamed, with the time of its end in its name, " +
       "and a new one is started.",
   ),
-  rotateHours: z.int().min(0).max(8_784).default(24).describe(
+  rotateHours: bounded(BOUNDS.log.rotateHours).default(24).describe(
     "How old a log file may be when a line is added, in hours; 0 for no limit. Set it to 0, and " +
       "rotateBytes high, if logrotate rotates the files.",
   ),
-  keep: z.int().min(0).max(10_000).default(14).describe(
+  keep: bounded(BOUNDS.log.keep).default(14).describe(
     "How many old files of each log are kept; the oldest are removed.",
   ),
   compress: z.boolean().default(true).describe("Whether old files are compressed with gzip."),
-  outputLineBytes: z.int().min(256).max(131_072).default(DEFAULT_OUTPUT_LIMITS.lineBytes).describe(
-    "The longest line that the app or a helper prints which is logged whole, in bytes. A longer line " +
-      "is cut, and says so.",
-  ),
-  outputBytesPerSecond: z.int().min(1_024).max(67_108_864)
+  outputLineBytes: bounded(BOUNDS.log.outputLineBytes).default(DEFAULT_OUTPUT_LIMITS.lineBytes)
+    .describe(
+      "The longest line that the app or a helper prints which is logged whole, in bytes. A longer line " +
+        "is cut, and says so.",
+    ),
+  outputBytesPerSecond: bounded(BOUNDS.log.outputBytesPerSecond)
     .default(DEFAULT_OUTPUT_LIMITS.bytesPerSecond).describe(
       "How much of what a process prints is logged in the long run, in bytes a second. Standard output " +
         `and standard error count separately. A line counts its bytes and ${LINE_COST} more. Output ` +
         "beyond that is dropped; `worker_output_dropped` says how many lines. Raise it for an app that " +
         "logs a line for each request under load; each line costs the supervisor some time.",
     ),
-  outputBurstBytes: z.int().min(1_024).max(67_108_864).default(DEFAULT_OUTPUT_LIMITS.burstBytes)
+  outputBurstBytes: bounded(BOUNDS.log.outputBurstBytes).default(DEFAULT_OUTPUT_LIMITS.burstBytes)
     .describe(
       "How much of what a process prints is logged at once, in bytes, counted as for " +
         `outputBytesPerSecond. At least outputLineBytes and ${LINE_COST}.`,
@@ -298,7 +286,7 @@ export const ConfigSchema = z.strictObject({
       "directory of the app. Settings, import map, workspace and lock file are those that `deno run` " +
       "finds there. Packages that differ from the lock file are an error.",
   ),
-  listen: z.array(ListenSchema).min(1).max(16).describe(
+  listen: z.array(ListenSchema).min(1).max(MOST.listen).describe(
     'Where the server listens: "127.0.0.1:8000", "[::1]:8000", "localhost:8000", ' +
       '"unix:/run/app.sock", { "unix": "/run/app.sock", "mode": "0660" }, or sockets that systemd ' +
       'passes: "systemd" for all, "systemd:NAME" for one by its FileDescriptorName. Other host ' +
@@ -307,17 +295,19 @@ export const ConfigSchema = z.strictObject({
       "address with the same port it is IPv6 only. The socket stays open over reloads.",
   ),
   ...grantKeys("app"),
-  workers: z.union([z.int().min(1).max(MAX_WORKERS), z.literal("auto")]).default(1).describe(
+  workers: z.union([bounded(BOUNDS.workers), z.literal("auto")]).default(1).describe(
     "How many processes serve the app. A worker that dies is replaced without the others. " +
-      `\`"auto"\` means one for each processor that the supervisor may use, at most ${MAX_WORKERS}. ` +
+      `\`"auto"\` means one for each processor that the supervisor may use, at most ${
+        BOUNDS.workers[1]
+      }. ` +
       "Raise it for an app that keeps a processor busy. Workers share the listeners and nothing else: " +
       "what the app keeps in memory belongs to one worker.",
   ),
   helpers: z.record(
     z.string().regex(HELPER_NAME, "expected lower case letters, digits and _, such as thumbnails"),
     HelperSchema,
-  ).refine((helpers) => Object.keys(helpers).length <= MAX_HELPERS, {
-    error: `more than ${MAX_HELPERS} helpers`,
+  ).refine((helpers) => Object.keys(helpers).length <= MOST.helpers, {
+    error: `more than ${MOST.helpers} helpers`,
     params: { code: "helpers_many", hint: "one helper may have many methods" },
   }).prefault({}).describe(
     "Modules for dangerous jobs. Each runs in a separate process that has only the permissions of its " +
@@ -393,7 +383,7 @@ export const ConfigSchema = z.strictObject({
       "folder. `--name` goes before it. A new file takes an old one's place only if both have the same " +
       "name. Nothing else uses it.",
   ),
-  runtime: PathText.default("./.holdfast").describe(
+  runtime: PathText.default(DEFAULT_RUNTIME).describe(
     "Folder of the control socket, the lock, and the compiled code of each generation, relative to " +
       "the folder of the config file. Move it to /run if that folder is read-only, or is a different " +
       "one for each release of the app. A change needs a restart. No unveil may reach it.",
@@ -428,6 +418,10 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   listen: Object.keys(UnixListenSchema.shape),
   helpers: Object.keys(HelperSchema.shape),
 };
+
+function bounded([least, greatest]: readonly [number, number]) {
+  return z.int().min(least).max(greatest);
+}
 
 /** A text that `parse` turns into what it means, or refuses. */
 function parsedText<T>(maxChars: number, parse: (text: string) => T | Refusal) {

@@ -19,6 +19,7 @@ import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
 import { compiledPath, isPackageFile, makeModuleImage, StaleError } from "./module_images.ts";
 import { copyPackages, findPackages, makeFolder } from "./packages.ts";
+import type { PlanPlaces } from "./request.ts";
 
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
 const MAX_LOOKS = 3;
@@ -27,24 +28,13 @@ const MAX_LOOKS = 3;
 const KEPT_SETTINGS = ["unstable"] as const;
 
 /** What is planned, and where. */
-export interface ImageRequest {
+export interface ImageRequest extends PlanPlaces {
   readonly config: Config;
-  /** Where images are kept. */
-  readonly images: string;
-  /** An empty folder in it, to be written. */
-  readonly staging: string;
-  /** The user's DENO_DIR. */
-  readonly denoDir: string;
-  /** A DENO_DIR that leads to that one for packages, and has what it compiles for itself. */
-  readonly compiled: string;
-  /** Whether what is missing can be fetched. */
-  readonly network: "none" | "names";
   /**
    * Which packages of a node_modules folder that no module imports are part of the image: all that the
    * project's package.json lists, which is the default, or those whose names the modules have in them.
    */
   readonly unimported?: "listed" | "named";
-  readonly facts: Pick<CheckFacts, "denoProgram" | "holdfast" | "runtime">;
 }
 
 /** One module that is started, with all that it needs. */

@@ -1,6 +1,5 @@
 /** Plans the code of a config in this process, for a command. */
 import type { Config } from "../config/config.ts";
-import type { Code } from "../sandbox/process_code.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import {
   codeOf,
@@ -10,6 +9,7 @@ import {
   installImage,
   openImages,
 } from "../supervisor/image_store.ts";
+import type { PlannedConfig } from "../supervisor/read_config.ts";
 import { requireReadable } from "../supervisor/require_readable.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
 import { makeImage } from "./make_image.ts";
@@ -31,7 +31,10 @@ const facts = () => ({ denoProgram: denoProgram(), holdfast: HOLDFAST_FOLDER });
  * @throws {HoldfastError} if a module is missing or broken, if the config is refused, or if there is no
  * room
  */
-export async function planCode(config: Config, { images, packed }: PlanOptions): Promise<Code> {
+export async function planCode(
+  config: Config,
+  { images, packed }: PlanOptions,
+): Promise<PlannedConfig> {
   const denoDir = packed ? undefined : await findDenoDir();
   using folders: ImageFolders = openImages(images, denoDir);
   const { staging, compiled } = folders;
@@ -41,7 +44,7 @@ export async function planCode(config: Config, { images, packed }: PlanOptions):
       ? takeImage(request, packed)
       : makeImage({ ...request, denoDir: denoDir!, network: "names" }));
   await requireReadable(config, images, undefined);
-  return await installImage(config, plan, folders);
+  return { config, code: await installImage(config, plan, folders) };
 }
 
 /**
@@ -50,15 +53,16 @@ export async function planCode(config: Config, { images, packed }: PlanOptions):
  *
  * @throws {HoldfastError} as {@link planCode} does
  */
-export async function examineCode(config: Config, packed?: PackedImage): Promise<Code> {
+export async function examineCode(config: Config, packed?: PackedImage): Promise<PlannedConfig> {
   const kept = imagesIn(config.runtime);
   if (packed !== undefined) {
-    return codeOf(config, (await readPackedImage(config, packed, facts())).plan, kept);
+    const { plan } = await readPackedImage(config, packed, facts());
+    return { config, code: codeOf(config, plan, kept) };
   }
   const images = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_images_" }));
   try {
-    const text = JSON.stringify(await planCode(config, { images }));
-    return JSON.parse(text.replaceAll(`${images}/`, `${kept}/`));
+    const { code } = await planCode(config, { images });
+    return { config, code: JSON.parse(JSON.stringify(code).replaceAll(`${images}/`, `${kept}/`)) };
   } finally {
     await Deno.remove(images, { recursive: true });
   }

@@ -1,28 +1,33 @@
-/** Plans what the processes of a generation run; it says nothing else to anybody. */
+/** Plans what a config means and what its processes run; it says nothing else to anybody. */
 import { join } from "node:path";
 import { toHoldfastError } from "../base/error.ts";
 import { takeProgramData } from "../child/program_data.ts";
+import type { Config } from "../config/config.ts";
+import type { RenamedKey } from "../config/parse.ts";
+import { resolveText } from "../config/resolve.ts";
 import { type Answer, ANSWER_FILE, isFull, NO_ROOM, PLAN_KEY } from "../protocol/plan.ts";
 import { closedPaths } from "./closed_paths.ts";
-import { type ImageRequest, makeImage } from "./make_image.ts";
+import { makeImage } from "./make_image.ts";
 import { findVariables, isMissing } from "./missing.ts";
 import { takeImage } from "./packed_image.ts";
-import type { PackedImage } from "../protocol/packed_image.ts";
+import type { PlanRequest } from "./request.ts";
 
-/** What it is asked for: the image of a project, or one that an executable brings. */
-type Request = ImageRequest & { readonly packed?: PackedImage };
-
-async function answerTo(request: Request): Promise<Answer> {
+async function answerTo(request: PlanRequest): Promise<Answer> {
+  let config: Config | undefined;
+  const renamed: RenamedKey[] = [];
   try {
-    const { config, facts } = request;
+    const { planning, facts, packed } = request;
+    config = "config" in planning
+      ? planning.config
+      : await resolveText({ ...planning.text, warn: (key) => renamed.push(key) });
     const closed = Deno.uid() === 0 ? closedPaths(config, facts.runtime ?? config.runtime) : [];
-    const { packed } = request;
-    const plan = await (packed ? takeImage(request, packed) : makeImage(request));
-    return { plan, closed };
+    const own = { ...request, config };
+    const plan = await (packed ? takeImage(own, packed) : makeImage(own));
+    return { config, renamed, plan, closed };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);
-    if (request.network === "none" && isMissing(message)) {
-      return { missing: message, variables: findVariables(request.config) };
+    if (config !== undefined && request.network === "none" && isMissing(message)) {
+      return { missing: message, variables: findVariables(config) };
     }
     return { error: { message, kind, code, ...hint !== undefined && { hint } } };
   }
@@ -34,9 +39,9 @@ async function answerTo(request: Request): Promise<Answer> {
  * @param own where the image lies, of a program that has it in itself
  */
 export async function runPlan(own?: string): Promise<void> {
-  const { packed, ...rest } = takeProgramData(PLAN_KEY) as Request;
+  const { packed, ...rest } = takeProgramData(PLAN_KEY) as PlanRequest;
   const placed = packed && own !== undefined ? { ...packed, folder: own } : packed;
-  const request = { ...rest, ...placed && { packed: placed } };
+  const request: PlanRequest = { ...rest, ...placed && { packed: placed } };
   try {
     const text = JSON.stringify(await answerTo(request));
     await Deno.writeTextFile(join(request.staging, ANSWER_FILE), text);

@@ -1,6 +1,7 @@
 /**
  * What a planner is asked, and what it answers. Both are data; the answer is checked before anything
- * is made of it, and names no path outside the folder that the planner was given.
+ * is made of it. A plan names no path outside the folder that the planner was given, and a config grants
+ * what its text says.
  */
 import * as z from "zod/mini";
 
@@ -18,8 +19,8 @@ export function isFull(message: string): boolean {
   return /os error (28|122|30)\)/.test(message);
 }
 
-/** The longest answer that is read, in bytes. */
-export const MAX_ANSWER_BYTES = 256 * 1024;
+/** The longest answer that is read, in bytes: a config's text has a megabyte at the most. */
+export const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 const Hex = z.string().check(z.regex(/^[0-9a-f]{64}$/));
 
@@ -50,28 +51,46 @@ export const Plan = z.strictObject({
 export type Plan = z.infer<typeof Plan>;
 
 const Text = z.string().check(z.maxLength(64 * 1024));
+const Count = z.int().check(z.minimum(1));
+
+/** Why it was refused. */
+export const Failure = z.strictObject({
+  /** A config may have a problem in each of many lines. */
+  message: z.string().check(z.maxLength(1024 * 1024)),
+  hint: z.optional(Text),
+  kind: z.enum([
+    "refused",
+    "failing",
+    "usage",
+    "not_running",
+    "bug",
+    "environment",
+    "app",
+    "config",
+  ]),
+  code: z.string().check(z.regex(/^[a-z_]{1,64}$/)),
+});
+export type Failure = z.infer<typeof Failure>;
+
+/** A key of the config that has its old name, and where. */
+const RenamedKey = z.strictObject({
+  old: Text,
+  new: Text,
+  file: Text,
+  at: z.strictObject({ line: Count, column: Count }),
+});
 
 export const Answer = z.union([
-  /** What its workers, as root without capabilities, cannot use is `closed`. */
-  z.strictObject({ plan: Plan, closed: z.array(z.strictObject({ path: Text, hint: Text })) }),
+  z.strictObject({
+    /** What the config means; it has a schema of its own. */
+    config: z.unknown(),
+    renamed: z.array(RenamedKey).check(z.maxLength(100)),
+    plan: Plan,
+    /** What its workers, as root without capabilities, cannot use. */
+    closed: z.array(z.strictObject({ path: Text, hint: Text })),
+  }),
   /** Something is not in the cache, and what is in the settings of npm by the names of variables. */
   z.strictObject({ missing: Text, variables: z.array(z.string().check(z.maxLength(128))) }),
-  z.strictObject({
-    error: z.strictObject({
-      message: Text,
-      hint: z.optional(Text),
-      kind: z.enum([
-        "refused",
-        "failing",
-        "usage",
-        "not_running",
-        "bug",
-        "environment",
-        "app",
-        "config",
-      ]),
-      code: z.string().check(z.regex(/^[a-z_]{1,64}$/)),
-    }),
-  }),
+  z.strictObject({ error: Failure }),
 ]);
 export type Answer = z.infer<typeof Answer>;

@@ -1,8 +1,6 @@
 /** Candidates: a whole generation is brought up beside the incumbent, which nothing here changes. */
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
-import { realRuntime } from "../config/runtime_place.ts";
-import type { Code } from "../sandbox/process_code.ts";
 import { bestEffort } from "./best_effort.ts";
 import { GenerationCode } from "./generation_code.ts";
 import { Generation } from "./generation.ts";
@@ -12,6 +10,8 @@ import type { Listener } from "./listener.ts";
 import type { ListenerChange, ListenerTable } from "./listener_table.ts";
 import type { LogService } from "./log_service.ts";
 import type { MetricsService } from "./metrics_service.ts";
+import { requireOutOfReach } from "./out_of_reach.ts";
+import { knownConfig, type PlannedConfig, type ReadConfig } from "./read_config.ts";
 import { PLAN_DEADLINE_MS } from "./run_planner.ts";
 import type { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { Services } from "./services.ts";
@@ -41,6 +41,12 @@ export interface Candidate {
   readonly brought: string;
 }
 
+/** How many processes a generation of a config has; the first one has a worker at least. */
+function countProcesses(config?: Config): number {
+  if (config === undefined) return 1;
+  return config.helpers.reduce((sum, { instances }) => sum + instances, config.workers);
+}
+
 export class Candidates {
   readonly #options: CandidatesOptions;
 
@@ -52,16 +58,13 @@ export class Candidates {
    * Brings up a generation of a config. Everything that can fail is here; what fails leaves nothing
    * behind.
    *
-   * @param earlier code that is brought back, in place of what the project has now
+   * @param what a config that is planned first, or what was planned before and is brought back
    */
-  async bringUp(config: Config, earlier?: Code): Promise<Candidate> {
+  async bringUp(what: ReadConfig | PlannedConfig): Promise<Candidate> {
     const { listeners: table, extendTimeout, ...options } = this.#options;
-    const { system, generations, launches, services, signal } = options;
-    extendTimeout(PLAN_DEADLINE_MS + config.reload.readyDeadlineMs);
+    const { system, generations, launches, runtime, services, signal } = options;
+    extendTimeout(PLAN_DEADLINE_MS);
     const change: ListenerChange = new Map();
-    const instances = config.helpers.flatMap((helper) =>
-      Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
-    );
     const spawners: Spawner[] = [];
     // Of one that fails before it starts the next one has the number.
     const number = generations.last + 1;
@@ -70,14 +73,32 @@ export class Candidates {
     let metrics: MetricsService | undefined;
     let brought = "";
     try {
-      const { holdfast, spawner, ...bundles } = await launches.programsOf(config);
+      const { spawner } = await launches.programsOf();
+      const startSpawners = (count: number) => {
+        while (spawners.length < count) spawners.push(system.startSpawner(spawner));
+      };
+      // Their threads start while it is planned; most of the time it is as many as before.
+      startSpawners(countProcesses("config" in what ? what.config : generations.incumbent?.config));
+      const { config: meant, code: made } = "code" in what
+        ? what
+        : await launches.plan(what, await runtime.codeFolder(what));
+      const config = table.resolve(meant);
+      requireOutOfReach(config, [runtime.folder, config.runtime]);
+      extendTimeout(PLAN_DEADLINE_MS + config.reload.readyDeadlineMs);
+      const { holdfast, ...bundles } = await launches.programsOf(config);
       brought = holdfast;
-      // Their threads start while the modules are looked at; both take their time.
-      for (let left = config.workers + instances.length; left > 0; left--) {
-        spawners.push(system.startSpawner(spawner));
+      const instances = config.helpers.flatMap((helper) =>
+        Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
+      );
+      startSpawners(countProcesses(config));
+      for (const spare of spawners.splice(countProcesses(config))) {
+        bestEffort("close the spawner", () => spare.close());
       }
-      const plan = async () => await launches.plan(config, await this.#codeFolder(config));
-      const code = new GenerationCode(earlier ?? await plan(), plan);
+      const again = async () => {
+        const known = knownConfig(meant);
+        return (await launches.plan(known, await runtime.codeFolder(known))).code;
+      };
+      const code = new GenerationCode(made, again);
       await system.makeFolders(config);
       logs = await services.logsFor(config, number, signal);
       metrics = await services.metricsFor(config, change, number, signal);
@@ -121,22 +142,6 @@ export class Candidates {
       throw error;
     }
     return { generation: candidate, change, logs, metrics, brought };
-  }
-
-  /** Where a generation keeps its code: with its release, where each has a runtime folder of its own. */
-  async #codeFolder(config: Config): Promise<string> {
-    const { system, runtime } = this.#options;
-    const [folder, gid] = [realRuntime(config), config.account?.gid];
-    try {
-      // One that is in use may be open to workers of before.
-      if (folder !== runtime.folder || gid !== undefined) {
-        await system.makePrivateFolder(folder, gid);
-      }
-      return folder;
-    } catch (error) {
-      if (folder === runtime.folder) throw error;
-      return runtime.folder;
-    }
   }
 
   #warnOfMissingWall({ wall }: Config): void {

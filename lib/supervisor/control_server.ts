@@ -15,6 +15,9 @@ import { encodeFrame, FrameReader } from "../protocol/frame.ts";
 import { identityOf } from "./listener.ts";
 import type { ListenerHandle } from "./listener_handle.ts";
 
+// Of itself zod/mini has no words for what is wrong.
+z.config(z.locales.en());
+
 /** How many clients may be connected at once; each is a descriptor of the supervisor. */
 const MAX_CLIENTS = 32;
 

@@ -3,7 +3,7 @@
  * they use, and `compiled/`, the DENO_DIR of planners. What a planner made is checked and moved here
  * by the supervisor; no other process can write it afterwards.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { HoldfastError } from "../base/error.ts";
 import type { Config } from "../config/config.ts";
@@ -191,7 +191,9 @@ async function requireWhole(
       MODULES_FILE,
     ]
   ) {
-    files.set(path, Deno.readTextFileSync(join(folder, path)));
+    const place = join(folder, path);
+    // A link leads to what may change.
+    if (![dirname(place), place].some(isLink)) files.set(path, Deno.readTextFileSync(place));
   }
   if (await digestOf(files) === digest) return;
   throw new HoldfastError(`The image ${folder} is not what was planned`, {
@@ -199,6 +201,10 @@ async function requireWhole(
     code: "image_changed",
     hint: "Somebody changed it: remove that folder, and find out who",
   });
+}
+
+function isLink(path: string): boolean {
+  return Deno.lstatSync(path).isSymlink;
 }
 
 /** The modules of an image, with a digest of each: what differs between two of them has changed. */

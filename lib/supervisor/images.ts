@@ -1,12 +1,11 @@
 /** The images of the generations that live, and of the releases that can be brought back. */
 import { dirname } from "node:path";
-import type { Config } from "../config/config.ts";
 import type { Release } from "../protocol/control.ts";
-import type { Code } from "../sandbox/process_code.ts";
 import { bestEffort } from "./best_effort.ts";
 import type { Generation } from "./generation.ts";
 import type { Generations } from "./generations.ts";
 import { imagesIn, isFolder, openImage, pruneImages, removeStaging } from "./image_store.ts";
+import type { PlannedConfig } from "./read_config.ts";
 import { Releases } from "./releases.ts";
 import type { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { System } from "./system.ts";
@@ -58,7 +57,7 @@ export class Images {
    * @param release its number; without one, what served before the one that serves
    * @throws {Error} if there is none
    */
-  async find(release?: number): Promise<{ config: Config; code: Code }> {
+  async find(release?: number): Promise<PlannedConfig> {
     const found = this.#releases?.find(release);
     if (found === undefined) {
       const known = this.list().map((each) => each.release).join(", ") || "none";

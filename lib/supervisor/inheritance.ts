@@ -1,21 +1,21 @@
 /** What a supervisor leaves to the one that takes its place in the same process. */
-import * as z from "zod";
+import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import { Role } from "../protocol/role.ts";
 
 /** The environment variable that names it; no worker sees it. */
 export const INHERITANCE_VARIABLE = "HOLDFAST_INHERITANCE";
 
-const Count = z.int().min(0);
+const Count = z.int().check(z.minimum(0));
 /** One above the standard ones. */
-const Descriptor = z.int().min(3).max(1_000_000);
+const Descriptor = z.int().check(z.minimum(3), z.maximum(1_000_000));
 
 const Address = z.discriminatedUnion("kind", [
   z.strictObject({
     kind: z.literal("tcp"),
     text: z.string(),
     host: z.string(),
-    port: z.int().min(1).max(65_535),
+    port: z.int().check(z.minimum(1), z.maximum(65_535)),
     ipv6Only: z.optional(z.literal(true)),
   }),
   z.strictObject({ kind: z.literal("unix"), text: z.string(), path: z.string(), mode: Count }),
@@ -23,11 +23,11 @@ const Address = z.discriminatedUnion("kind", [
 
 /** What a service manager said to this process, and keeps for it. */
 const ServiceBequest = z.strictObject({
-  socket: z.string().optional(),
-  watchdogMs: z.number().positive().optional(),
+  socket: z.optional(z.string()),
+  watchdogMs: z.optional(z.number().check(z.positive())),
   /** The names in its store. */
-  stored: z.array(z.string()).max(1_000),
-  passed: z.array(z.strictObject({ fd: Descriptor, name: z.string() })).max(1_000),
+  stored: z.array(z.string()).check(z.maxLength(1_000)),
+  passed: z.array(z.strictObject({ fd: Descriptor, name: z.string() })).check(z.maxLength(1_000)),
 });
 export type ServiceBequest = z.infer<typeof ServiceBequest>;
 
@@ -37,26 +37,27 @@ export const Inheritance = z.strictObject({
   runtime: z.string(),
   lock: Descriptor,
   control: Descriptor,
-  listeners: z.array(z.strictObject({ address: Address, fd: Descriptor })).max(1_000),
-  service: ServiceBequest.optional(),
+  listeners: z.array(z.strictObject({ address: Address, fd: Descriptor }))
+    .check(z.maxLength(1_000)),
+  service: z.optional(ServiceBequest),
   /** Processes that serve until the next generation does; the ends are kept open till then. */
   residents: z.array(z.strictObject({
-    pid: z.int().min(2),
+    pid: z.int().check(z.minimum(2)),
     role: Role,
     /** The channel first. */
-    ends: z.array(Descriptor).max(8),
+    ends: z.array(Descriptor).check(z.maxLength(8)),
     /** By which the kernel asks about its calls. */
-    guard: Descriptor.optional(),
-    onViolation: z.enum(["replace", "log"]).default("replace"),
+    guard: z.optional(Descriptor),
+    onViolation: z._default(z.enum(["replace", "log"]), "replace"),
     /** When it is killed if it has not left, in milliseconds since the epoch. */
-    endsAtMs: Count.optional(),
-  })).max(10_000),
+    endsAtMs: z.optional(Count),
+  })).check(z.maxLength(10_000)),
   /** How long they have for it then. */
-  drainMs: Count.default(30_000),
+  drainMs: z._default(Count, 30_000),
   /** What a worker among them is told before it is let go of, in its own protocol; base64. */
-  farewell: z.base64().max(1_024),
+  farewell: z.base64().check(z.maxLength(1_024)),
   /** What they print comes by these. */
-  outputs: z.array(Descriptor).max(30_000),
+  outputs: z.array(Descriptor).check(z.maxLength(30_000)),
   lastGeneration: Count,
   lastWorker: Count,
   upgrades: Count,

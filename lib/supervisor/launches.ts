@@ -1,7 +1,7 @@
 /** How the processes of a config are launched: program, wall, environment, in a confined spawner. */
 import type { Compartment, Config } from "../config/config.ts";
 import type { OwnPrograms } from "../planner/programs.ts";
-import { type Code, ownCode, type ProcessCode } from "../sandbox/process_code.ts";
+import { ownCode, type ProcessCode } from "../sandbox/process_code.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
 import {
   type Command,
@@ -13,6 +13,8 @@ import {
 import type { GenerationCode } from "./generation_code.ts";
 import { imagesIn } from "./image_store.ts";
 import type { SlotSpawning } from "./generation_slots.ts";
+import type { PlannedConfig, ReadConfig } from "./read_config.ts";
+import { requireReadable } from "./require_readable.ts";
 import { requireWall } from "./require_wall.ts";
 import { runPlanner } from "./run_planner.ts";
 import type { RuntimeKeeper } from "./runtime_keeper.ts";
@@ -35,7 +37,7 @@ export interface Planned {
 
 export class Launches {
   readonly #system: System;
-  readonly #runtime: Pick<RuntimeKeeper, "folder" | "lockFile">;
+  readonly #runtime: Pick<RuntimeKeeper, "folder" | "lockFile" | "openTo">;
   readonly #signal: AbortSignal;
   readonly #environment = Deno.env.toObject();
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
@@ -45,7 +47,7 @@ export class Launches {
 
   constructor(
     system: System,
-    runtime: Pick<RuntimeKeeper, "folder" | "lockFile">,
+    runtime: Pick<RuntimeKeeper, "folder" | "lockFile" | "openTo">,
     signal: AbortSignal,
   ) {
     this.#system = system;
@@ -55,14 +57,18 @@ export class Launches {
 
   readonly nextWorker = (): number => ++this.lastWorker;
 
-  /** What every config needs, made once. */
-  async programsOf(config: Config): Promise<Programs> {
+  /**
+   * What every config needs, made once.
+   *
+   * @param config the default is the one that was read last
+   */
+  async programsOf(config?: Config): Promise<Programs> {
     const holdfast = this.#system.holdfastOf(config);
     const known = this.#programs.get(holdfast);
     if (known !== undefined) return known;
     const programs = {
       holdfast,
-      ...await this.#system.loadPrograms(config, this.#runtime.folder, this.#signal),
+      ...await this.#system.loadPrograms(holdfast, this.#runtime.folder, this.#signal),
     };
     this.#programs.set(holdfast, programs);
     return programs;
@@ -76,19 +82,23 @@ export class Launches {
   }
 
   /**
-   * Plans what the processes of a config run.
+   * Plans what a config means, and what its processes run.
    *
-   * @param folder the runtime folder in which it is kept
+   * @param folder the runtime folder in which that is kept
    */
-  async plan(config: Config, folder: string): Promise<Code> {
-    const { planner, spawner, holdfast } = await this.programsOf(config);
+  async plan(read: ReadConfig, folder: string): Promise<PlannedConfig> {
+    const { planner, spawner, holdfast } = await this.programsOf();
     const { folder: runtime, lockFile } = this.#runtime;
-    return await this.#system.planCode(config, (packed) =>
+    const images = imagesIn(folder);
+    const planned = await this.#system.planCode(read, (packed) =>
       runPlanner({
-        ...{ system: this.#system, config, packed, holdfast, spawner, program: planner! },
-        ...{ images: imagesIn(folder), runtime, lockFile, environment: this.#environment },
+        ...{ system: this.#system, read, packed, holdfast, spawner, program: planner! },
+        ...{ images, runtime, lockFile, environment: this.#environment },
         signal: this.#signal,
       }));
+    await this.#runtime.openTo(planned.config, folder);
+    await requireReadable(planned.config, images, this.#signal);
+    return planned;
   }
 
   /** By this a logger, or a metrics process, is known to be the one that another config asks for. */

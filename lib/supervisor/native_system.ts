@@ -7,9 +7,11 @@ import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
 import type { Config } from "../config/config.ts";
-import { readConfig, resolveConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
 import { parseConfig } from "../config/parse.ts";
+import { warnOfOldName } from "../config/old_name.ts";
+import { readConfig } from "../config/read.ts";
+import { resolveConfig } from "../config/resolve.ts";
 import {
   DESCRIBE,
   FOLDER_VARIABLE,
@@ -25,6 +27,7 @@ import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import { isFolder } from "./image_store.ts";
 import { keepProgram, keptProgram, stampOf } from "./kept_program.ts";
 import { makeFolders } from "./make_folders.ts";
+import { configOf, knownConfig } from "./read_config.ts";
 import { realSystem, type System } from "./system.ts";
 import { UNPACKED_FOLDERS } from "./unpacked.ts";
 
@@ -46,10 +49,10 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
   let current = first;
   let known = stampOf(first.executable);
   let loads = 0;
-  const of = (config: Config) => factsOf.get(config.app) ?? current;
+  const of = (config?: Config) => config && factsOf.get(config.app) || current;
   return {
     ...realSystem,
-    loadConfig: async () => {
+    readConfig: async () => {
       const stamp = stampOf(first.executable);
       if (loads++ > 0 && stamp !== known) {
         current = await describeAgain(first);
@@ -58,7 +61,7 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       const config = await loadNative(current, await readOverride(override, current.state));
       requireGranted(config, override.file);
       factsOf.set(config.app, current);
-      return config;
+      return knownConfig(config);
     },
     locateRuntime: () => Promise.resolve({ folder: first.state, runtime: runtimeOf(first) }),
     // Its own code is in the file.
@@ -66,17 +69,18 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
     ownProgram: () => ({ program: first.executable, args: [...override.args] }),
     // What is started has its program in it.
     loadPrograms: () => Promise.resolve({ ...NO_PROGRAMS }),
-    planCode: async (config, plan) => {
-      const facts = of(config);
-      const code = await plan({
+    planCode: async (read, plan) => {
+      const facts = of(configOf(read));
+      const planned = await plan({
         folder: join(HOLDFAST_FOLDER, UNPACKED_FOLDERS.image),
         // Each process knows where the files in it are.
         files: undefined,
         guarded: [facts.executable, override.file],
       });
+      const { folder } = planned.code;
       // A command that only looks has it kept nowhere.
-      if (isFolder(code.folder)) keepProgram(code.folder, facts, known);
-      return code;
+      if (isFolder(folder)) keepProgram(folder, facts, known);
+      return planned;
     },
     makeFolders: (config) =>
       makeFolders(config, async (path, options) => {
@@ -90,7 +94,7 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       const kept = image === undefined ? undefined : keptProgram(dirname(dirname(image)));
       return nativeCommand(kept ?? of(config), who);
     },
-    plannerCommand: (config) => nativeCommand(of(config), "planner"),
+    plannerCommand: (_, config) => nativeCommand(of(config), "planner"),
   };
 }
 
@@ -125,6 +129,7 @@ export async function loadNative(
     file: executable,
     folder: state,
     text: config,
+    warn: warnOfOldName,
     // The modules are in the program; what it starts in is where its data is.
     placeApp: () => Promise.resolve({ module: executable, project: state }),
     unveilFrom: (path, rights) => {

@@ -6,14 +6,16 @@ import { dirname, join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
 import type { Config } from "../config/config.ts";
-import { loadConfig, readConfig } from "../config/load.ts";
+import { loadConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
+import { readConfig } from "../config/read.ts";
 import { ConfigError } from "../config/problem.ts";
 import { covers } from "../config/paths.ts";
 import { realPlace } from "../config/real_place.ts";
 import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { ENTRIES, prebuiltPath, readPrebuilt } from "../planner/programs.ts";
+import { configOf, knownConfig } from "./read_config.ts";
 import { realSystem, type System } from "./system.ts";
 import { packedImageOf, readUnpacked, type Unpacked, UNPACKED_FOLDERS } from "./unpacked.ts";
 
@@ -51,19 +53,19 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
   /** What brought a config; one that is brought back may be of a file from before this supervisor. */
   const unpackedOf = ({ file }: Config) =>
     [...known.values()].find(({ folder }) => covers(folder, file));
-  const holdfastOf = (config: Config) => folderOf(unpackedOf(config) ?? first);
-  const programOf = async (config: Config, entry: string) => {
-    const text = await readPrebuilt(entry, holdfastOf(config));
+  const holdfastOf = (config?: Config) => folderOf(config ? unpackedOf(config) ?? first : current);
+  const programOf = async (holdfast: string, entry: string) => {
+    const text = await readPrebuilt(entry, holdfast);
     if (text !== undefined) return text;
-    throw new Error(`There is no ${prebuiltPath(holdfastOf(config), entry)}`);
+    throw new Error(`There is no ${prebuiltPath(holdfast, entry)}`);
   };
   return {
     ...realSystem,
-    loadConfig: async () => {
+    readConfig: async () => {
       // The header has just unpacked, or looked at, what the first one is.
       if (loads++ > 0) current = await unpackAgain(place, first);
       known.set(current.folder, current);
-      return await loadPacked(current, place);
+      return knownConfig(await loadPacked(current, place));
     },
     locateRuntime: async (file) => {
       const { folder, runtime } = await locateRuntime(file);
@@ -72,15 +74,16 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
     },
     holdfastOf,
     ownProgram: () => ({ program: place.executable, args: place.args }),
-    loadPrograms: async (config) => ({
-      worker: await programOf(config, ENTRIES.worker),
-      helper: await programOf(config, ENTRIES.helper),
-      logger: await programOf(config, ENTRIES.logger),
-      metrics: await programOf(config, ENTRIES.metrics),
-      planner: await programOf(config, ENTRIES.planner),
+    loadPrograms: async (holdfast) => ({
+      worker: await programOf(holdfast, ENTRIES.worker),
+      helper: await programOf(holdfast, ENTRIES.helper),
+      logger: await programOf(holdfast, ENTRIES.logger),
+      metrics: await programOf(holdfast, ENTRIES.metrics),
+      planner: await programOf(holdfast, ENTRIES.planner),
       ...spawner !== undefined && { spawner },
     }),
-    planCode: (config, plan) => {
+    planCode: (read, plan) => {
+      const config = configOf(read);
       const found = unpackedOf(config);
       if (!found) throw new Error(`${config.file} is of no executable that is known here`);
       return plan(packedImageOf(found, [place.executable, place.override]));

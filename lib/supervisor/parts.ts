@@ -1,5 +1,4 @@
 /** The parts of a supervisor: put together, opened and closed. What happens between is in supervisor.ts. */
-import type { Config } from "../config/config.ts";
 import type { Status } from "../protocol/control.ts";
 import { Candidates } from "./candidate.ts";
 import type { ControlHandlers } from "./control_server.ts";
@@ -11,6 +10,8 @@ import { Launches } from "./launches.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { ListenerTable } from "./listener_table.ts";
 import type { OperationQueue } from "./operation_queue.ts";
+import type { ReadConfig } from "./read_config.ts";
+import { refusedConfig } from "./run_planner.ts";
 import { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { ServiceManager } from "./service_manager.ts";
 import { Services } from "./services.ts";
@@ -86,22 +87,25 @@ export class Parts {
    * Takes the lock, takes over what was left, and gives up what is not needed from then on.
    *
    * @param inheritance what the supervisor before this one in the same process left
-   * @returns the config
+   * @returns the config, as it is read
    * @throws {HoldfastError} if anything fails
    */
-  async open(inheritance: Inheritance | undefined): Promise<Config> {
+  async open(inheritance: Inheritance | undefined): Promise<ReadConfig> {
     this.#system.closeIn();
     if (inheritance) this.#takeOver(inheritance);
     this.manager = this.#system.openServiceManager(inheritance?.service);
     this.listeners.open(this.manager, inheritance?.listeners);
-    const config = this.listeners.resolve(await this.#system.loadConfig(this.file));
+    const read = await this.#system.readConfig(this.file);
+    if (!inheritance && read.certain === false) {
+      throw await refusedConfig(this.file, this.operations.signal);
+    }
     // The lock first: a second supervisor must learn that it is one before it does anything else.
-    await this.runtime.open(config);
-    await this.launches.programsOf(config);
+    await this.runtime.open(read);
+    await this.launches.programsOf();
     await this.runtime.openControl(inheritance?.control);
     this.#system.giveUpPermissions();
     this.images.open();
-    return config;
+    return read;
   }
 
   #takeOver(inheritance: Inheritance): void {

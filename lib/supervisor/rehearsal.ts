@@ -36,12 +36,18 @@ export function rehearsalSystem(system: System, used: string): System {
   let beside = "";
   return {
     ...system,
-    loadConfig: async (file) => {
-      const config = await system.loadConfig(file);
-      beside = config.folder;
-      // The logger that is there writes these files.
-      return { ...config, log: { ...config.log, folder: undefined } };
+    readConfig: async (file) => {
+      const read = await system.readConfig(file);
+      beside = read.folder;
+      return read;
     },
+    planCode: async (...all) => {
+      const { config, code } = await system.planCode(...all);
+      // The logger that is there writes these files.
+      return { config: { ...config, log: { ...config.log, folder: undefined } }, code };
+    },
+    // It may be open to the workers of the one that runs.
+    makePrivateFolder: (path, gid = "unknown") => system.makePrivateFolder(path, gid),
     openRuntimeFolder: (path) => {
       // One beside a config that a link leads to elsewhere is followed later.
       if (path !== used && !(used !== "" && covers(beside, path))) requireSameRuntime(path);

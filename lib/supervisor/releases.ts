@@ -6,6 +6,7 @@ import { join } from "node:path";
 import * as z from "zod/mini";
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
+import { ConfigData } from "../config/config_data.ts";
 import { Plan } from "../protocol/plan.ts";
 import type { Release } from "../protocol/control.ts";
 import { modulesOf } from "./image_store.ts";
@@ -23,8 +24,7 @@ const Stored = z.array(z.strictObject({
   servedMs: z.nullable(z.int().check(z.minimum(0))),
   ended: z.nullable(z.string()),
   plan: Plan,
-  /** As it was checked when it was planned; no other process can write here. */
-  config: z.custom<Config>((value) => typeof value === "object" && value !== null),
+  config: ConfigData,
 }));
 type Stored = z.infer<typeof Stored>[number];
 

@@ -1,21 +1,26 @@
-/** Has a planner plan a generation, behind a wall. */
+/** Has a planner say what a config means, and plan a generation of it, behind a wall. */
 import { join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
 import { log } from "../base/log.ts";
-import type { Config } from "../config/config.ts";
+import { DEFAULT_LIMITS } from "../config/bounds.ts";
+import { warnOfOldName } from "../config/old_name.ts";
+import { runProgram } from "../planner/deno.ts";
+import { HOLDFAST_FOLDER } from "../planner/programs.ts";
+import type { Planning, PlanRequest } from "../planner/request.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
 import {
   Answer,
   ANSWER_FILE,
+  Failure,
   isFull,
   MAX_ANSWER_BYTES,
   NO_ROOM,
   PLAN_KEY,
 } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
-import type { Code } from "../sandbox/process_code.ts";
 import { plannerWall } from "../sandbox/wall.ts";
+import { acceptConfig } from "./accept_config.ts";
 import { bestEffort } from "./best_effort.ts";
 import { killWorker } from "./bring_up.ts";
 import { denoProgram } from "./deno_program.ts";
@@ -28,7 +33,7 @@ import {
   isFolder,
   openImages,
 } from "./image_store.ts";
-import { requireReadable } from "./require_readable.ts";
+import type { PlannedConfig, ReadConfig } from "./read_config.ts";
 import { requireWall } from "./require_wall.ts";
 import type { System } from "./system.ts";
 import { type Death, describeDeath, WorkerProcess } from "./worker_process.ts";
@@ -48,7 +53,8 @@ const VARIABLES = new RegExp(
 
 export interface PlannerOptions {
   readonly system: Pick<System, "startSpawner" | "landlockAbi" | "plannerCommand">;
-  readonly config: Config;
+  /** What is planned. */
+  readonly read: ReadConfig;
   /** The image of an executable, which a planner takes in place of making one. */
   readonly packed: PackedImage | undefined;
   /** The folder of Holdfast's own code. */
@@ -65,32 +71,53 @@ export interface PlannerOptions {
 }
 
 /**
- * Plans what the processes of a config run. The network is there for the planner only where something
- * is missing.
+ * Has a config parsed, checked and planned. The network is there for the planner only where something is
+ * missing.
  *
- * @throws {HoldfastError} if a module is missing or broken, or if the config is refused
+ * @throws {HoldfastError} if the config is refused, or if a module is missing or broken
  */
-export async function runPlanner(options: PlannerOptions): Promise<Code> {
-  const { config, packed, images, signal } = options;
+export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig> {
+  const { read, packed, images } = options;
   // An executable has no use for a cache, and no program that knows where it is.
   const denoDir = packed ? undefined : await findDenoDir();
   using folders = openImages(images, denoDir);
   let answer = await ask(options, folders, denoDir, "none", []);
   if ("missing" in answer) answer = await ask(options, folders, denoDir, "names", answer.variables);
   if ("error" in answer) {
-    const { message, hint, kind, code } = answer.error;
+    const { message, code } = answer.error;
     if (code === "image_failed") clearCompiled(folders);
     if (isFull(message)) throw noRoom(folders, message);
-    throw new HoldfastError(message, { kind, code, ...hint !== undefined && { hint } });
+    throw asError(answer.error);
   }
   if ("missing" in answer) throw new Error(answer.missing);
+  const config = "config" in read ? read.config : await acceptConfig(answer.config, read);
+  for (const each of answer.renamed) warnOfOldName(each);
   for (const each of answer.closed) log.warn("path_closed", each);
-  await requireReadable(config, images, signal);
-  return await installImage(config, answer.plan, folders);
+  return { config, code: await installImage(config, answer.plan, folders) };
+}
+
+function asError({ message, hint, kind, code }: Failure): HoldfastError {
+  return new HoldfastError(message, { kind, code, ...hint !== undefined && { hint } });
+}
+
+/**
+ * Why a config is refused in which no runtime folder can be found: without that there is no lock, and no
+ * place for a planner. A process that may only read says it.
+ */
+export async function refusedConfig(file: string, signal: AbortSignal): Promise<HoldfastError> {
+  const entry = join(HOLDFAST_FOLDER, "lib/planner/refuse_config.ts");
+  const args = ["run", "--quiet", "--no-prompt", "--allow-read", "--allow-sys=uid", entry, file];
+  const text = await runProgram(denoProgram(), args, { cwd: "/", signal });
+  if (text !== "") return asError(Failure.parse(JSON.parse(text)));
+  return new HoldfastError(`${file} was changed while it was read`, {
+    kind: "config",
+    code: "config_changed",
+    hint: "Start again",
+  });
 }
 
 async function ask(
-  { system, config, packed, holdfast, runtime, lockFile, program, spawner, environment, signal }:
+  { system, read, packed, holdfast, runtime, lockFile, program, spawner, environment, signal }:
     PlannerOptions,
   folders: ImageFolders,
   denoDir: string | undefined,
@@ -99,20 +126,24 @@ async function ask(
 ): Promise<Answer> {
   const { images, compiled, staging } = folders;
   const deno = denoProgram();
-  const request = {
-    ...{ config, packed, images, compiled, staging, denoDir, network },
+  const request: PlanRequest = {
+    planning: planningOf(read),
+    ...packed && { packed },
+    ...{ images, compiled, staging, denoDir: denoDir ?? compiled, network },
     facts: { denoProgram: deno, holdfast, runtime },
   };
-  if (config.wall === "kernel") requireWall(system.landlockAbi());
+  const walled = ("config" in read ? read.config : read.raw).wall !== "deno";
+  if (walled) requireWall(system.landlockAbi());
   const caches = network === "none" || denoDir === undefined ? [] : cachesOf(denoDir);
   const writes = [staging, compiled, ...caches];
-  const command = system.plannerCommand(config, writes);
-  const wall = config.wall === "deno" ? undefined : plannerWall({
-    ...{ arch: Deno.build.arch, abi: system.landlockAbi(), denoProgram: command.program },
-    ...{ forbidden: lockFile, limits: config.limits, network },
-    writes,
-  });
-  const { args, env } = command;
+  const command = system.plannerCommand(writes, "config" in read ? read.config : undefined);
+  const wall = walled
+    ? plannerWall({
+      ...{ arch: Deno.build.arch, abi: system.landlockAbi(), denoProgram: command.program },
+      ...{ forbidden: lockFile, limits: DEFAULT_LIMITS, network },
+      writes,
+    })
+    : undefined;
   const thread = system.startSpawner(spawner);
   const close = () => bestEffort("close the spawner", () => thread.close());
   let process: WorkerProcess;
@@ -121,7 +152,7 @@ async function ask(
       { id: 0, role: { kind: "planner" }, generation: 0, onViolation: "log" },
       thread,
       {
-        ...{ program: command.program, args },
+        ...{ program: command.program, args: command.args },
         env: {
           ...Object.fromEntries(
             Object.entries(environment).filter(([name]) =>
@@ -129,7 +160,7 @@ async function ask(
             ),
           ),
           ...{ DENO_DIR: compiled, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
-          ...env,
+          ...command.env,
         },
         cwd: staging,
         source: programData(PLAN_KEY, request) + program,
@@ -147,6 +178,12 @@ async function ask(
   if (death.status.code === NO_ROOM) throw noRoom(folders, "No space left on device");
   // Whatever it has started has ended with it: nothing changes the files from here on.
   return readAnswer(join(staging, ANSWER_FILE));
+}
+
+function planningOf(read: ReadConfig): Planning {
+  if ("config" in read) return { config: read.config };
+  const { file, named, folder, text } = read;
+  return { text: { file, named, folder, text } };
 }
 
 function noRoom(folders: ImageFolders, message: string): HoldfastError {
@@ -194,7 +231,9 @@ async function untilEnded(
 }
 
 function readAnswer(path: string): Answer {
-  const { size } = Deno.lstatSync(path);
+  const { isFile, size } = Deno.lstatSync(path);
+  // A link would lead to a file that the planner's user may read, or that has no end.
+  if (!isFile) throw new Error("The planner's answer is no file");
   if (size > MAX_ANSWER_BYTES) throw new Error(`The planner's answer has ${size} bytes`);
   return Answer.parse(JSON.parse(Deno.readTextFileSync(path)));
 }

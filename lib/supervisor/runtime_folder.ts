@@ -11,6 +11,12 @@ export function controlSocketPath(folder: string): string {
   return join(folder, "control.sock");
 }
 
+/**
+ * The workers' group, where it is not this process's: what they run lies in the runtime folder, so that
+ * they may pass through. It is `unknown` until the config is planned.
+ */
+export type WorkersGroup = number | "unknown" | undefined;
+
 /** A runtime folder in use. */
 export interface RuntimeFolder {
   readonly controlSocket: string;
@@ -48,10 +54,12 @@ export function adoptRuntimeFolder(folder: string, lock: number): RuntimeFolder 
  * The lock is the kernel's (flock(2)) and ends with the process that holds it: a socket file that
  * is left over cannot be mistaken for a supervisor that lives.
  *
- * @param gid as in {@link makePrivateFolder}
  * @throws {HoldfastError} `already_running` if another supervisor holds it
  */
-export async function openRuntimeFolder(folder: string, gid?: number): Promise<RuntimeFolder> {
+export async function openRuntimeFolder(
+  folder: string,
+  gid?: WorkersGroup,
+): Promise<RuntimeFolder> {
   const path = join(folder, "lock");
   const lock = await takeLock(folder, path, gid);
   await lock.truncate();
@@ -78,7 +86,7 @@ function runtimeFolder(folder: string, unlock: () => void): RuntimeFolder {
   };
 }
 
-async function takeLock(folder: string, path: string, gid?: number): Promise<Deno.FsFile> {
+async function takeLock(folder: string, path: string, gid?: WorkersGroup): Promise<Deno.FsFile> {
   while (true) {
     const lock = await openLock(folder, path, gid);
     if (!await lock.tryLock(true)) {
@@ -106,7 +114,7 @@ async function lstatIfThere(path: string): Promise<Deno.FileInfo | undefined> {
   }
 }
 
-async function openLock(folder: string, path: string, gid?: number): Promise<Deno.FsFile> {
+async function openLock(folder: string, path: string, gid?: WorkersGroup): Promise<Deno.FsFile> {
   try {
     await makePrivateFolder(folder, gid);
     // From here on nobody else can plant a link; one may lie there from before.
@@ -127,11 +135,9 @@ async function openLock(folder: string, path: string, gid?: number): Promise<Den
 /**
  * Makes a folder that is to be a runtime folder, or looks whether it may be one.
  *
- * @param gid the workers' group, where it is not this process's: what they run lies in it, so that
- *   they may pass through
  * @throws {HoldfastError} if it is another user's, or no folder
  */
-export async function makePrivateFolder(folder: string, gid?: number): Promise<void> {
+export async function makePrivateFolder(folder: string, gid?: WorkersGroup): Promise<void> {
   try {
     await Deno.mkdir(folder, { mode: 0o700 });
   } catch (error) {
@@ -145,10 +151,14 @@ export async function makePrivateFolder(folder: string, gid?: number): Promise<v
       "Remove it, or set runtime in the config to another",
     );
   }
-  if (gid !== undefined) {
+  if (typeof gid === "number") {
     await Deno.chown(folder, null, gid);
     await Deno.chmod(folder, 0o710);
-  } else if (((found.mode ?? 0) & 0o077) !== 0) await Deno.chmod(folder, 0o700);
+    return;
+  }
+  // Workers of a supervisor that was killed may still need to pass through.
+  const closed = gid === "unknown" ? 0o067 : 0o077;
+  if (((found.mode ?? 0) & closed) !== 0) await Deno.chmod(folder, 0o700);
 }
 
 async function readPid(lock: Deno.FsFile): Promise<string> {

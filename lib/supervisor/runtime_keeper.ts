@@ -34,6 +34,8 @@ export class RuntimeKeeper {
   #runtime: RuntimeFolder | undefined;
   #control: ControlServer | undefined;
   #change: Promise<void> = Promise.resolve();
+  /** Whether no config has said yet who may pass through it. */
+  #isFresh = false;
   /** What was missing at the last look. */
   #missing = "";
   readonly record: RecordKeeper;
@@ -63,12 +65,33 @@ export class RuntimeKeeper {
   }
 
   /** Takes the lock, and learns what a supervisor that was killed has left. */
-  async open(config: Config): Promise<void> {
-    this.#runtime ??= await this.#system.openRuntimeFolder(
-      realRuntime(config),
-      config.account?.gid,
-    );
+  async open(place: RuntimePlace): Promise<void> {
+    if (!this.#runtime) {
+      this.#runtime = await this.#system.openRuntimeFolder(realRuntime(place), "unknown");
+      this.#isFresh = true;
+    }
     this.record.open(this.folder);
+  }
+
+  /** Where a generation keeps its code: with its release, where each has a runtime folder of its own. */
+  async codeFolder(place: RuntimePlace): Promise<string> {
+    const folder = realRuntime(place);
+    if (folder === this.folder || place.certain === false) return this.folder;
+    try {
+      await this.#system.makePrivateFolder(folder, "unknown");
+      return folder;
+    } catch {
+      return this.folder;
+    }
+  }
+
+  /** Lets the workers of a config pass through a folder in which code is kept, and nobody else. */
+  async openTo(config: Config, folder: string): Promise<void> {
+    const gid = config.account?.gid;
+    // One that is in use may be open to workers of before.
+    if (folder === this.folder && gid === undefined && !this.#isFresh) return;
+    await this.#system.makePrivateFolder(folder, gid);
+    this.#isFresh = false;
   }
 
   /** @param fd listens there already */
@@ -83,7 +106,7 @@ export class RuntimeKeeper {
   /** A config may not move the runtime folder; a link to it may be moved. */
   requireSame(after: RuntimePlace): void {
     const before = this.#options.config();
-    if (!before) return;
+    if (!before || after.certain === false) return;
     const place = (of: RuntimePlace) => ({ folder: of.folder, runtime: realRuntime(of) });
     if (keepsRuntime(place(before), place(after))) return;
     throw movedRuntime(

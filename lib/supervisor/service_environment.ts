@@ -1,5 +1,5 @@
 /** What a service manager says in the environment: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). */
-import * as z from "zod";
+import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 
 /** The number of the first descriptor that is passed: SD_LISTEN_FDS_START. */
@@ -8,16 +8,21 @@ const FIRST_PASSED = 3;
 /** FileDescriptorStoreMax= of a unit is seldom more than a few. */
 const MAX_PASSED = 1024;
 
-const Decimal = z.string().regex(/^\d{1,15}$/, "expected a decimal number").transform(Number);
+const Decimal = z.pipe(
+  z.string().check(z.regex(/^\d{1,15}$/, "expected a decimal number")),
+  z.transform(Number),
+);
 
 const Environment = z.object({
   // sockaddr_un has room for 108 bytes, the end of a path among them.
-  NOTIFY_SOCKET: z.string().regex(/^[/@]\S{1,106}$/, "expected /path or @name").optional(),
-  WATCHDOG_USEC: Decimal.optional(),
-  WATCHDOG_PID: Decimal.optional(),
-  LISTEN_FDS: Decimal.refine((count) => count <= MAX_PASSED, "too many").optional(),
-  LISTEN_PID: Decimal.optional(),
-  LISTEN_FDNAMES: z.string().max(MAX_PASSED * 256).optional(),
+  NOTIFY_SOCKET: z.optional(
+    z.string().check(z.regex(/^[/@]\S{1,106}$/, "expected /path or @name")),
+  ),
+  WATCHDOG_USEC: z.optional(Decimal),
+  WATCHDOG_PID: z.optional(Decimal),
+  LISTEN_FDS: z.optional(Decimal.check(z.refine((count) => count <= MAX_PASSED, "too many"))),
+  LISTEN_PID: z.optional(Decimal),
+  LISTEN_FDNAMES: z.optional(z.string().check(z.maxLength(MAX_PASSED * 256))),
 });
 
 /** A descriptor that was passed. */

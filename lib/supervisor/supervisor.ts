@@ -5,12 +5,12 @@
 import { flushLog, log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import type { Answer, Release, ReloadResult, Status } from "../protocol/control.ts";
-import type { Code } from "../sandbox/process_code.ts";
 import { controlHandlers } from "./control_server.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { OperationQueue } from "./operation_queue.ts";
 import { Parts } from "./parts.ts";
 import { PeriodicChecks } from "./periodic_checks.ts";
+import type { PlannedConfig, ReadConfig } from "./read_config.ts";
 import { rehearse } from "./rehearsal.ts";
 import { describeSupervisor, serviceState, tellServing } from "./status_page.ts";
 import type { System } from "./system.ts";
@@ -93,9 +93,10 @@ export class Supervisor {
 
   async #start(): Promise<void> {
     const parts = this.#parts;
-    const config = await parts.open(this.#inheritance);
+    const read = await parts.open(this.#inheritance);
+    let config: Config;
     try {
-      await this.#switchTo(config);
+      config = await this.#switchTo(read);
     } catch (error) {
       if (!parts.former || this.#operations.signal.aborted) throw error;
       // The old one's workers serve still: better them than nobody.
@@ -106,10 +107,10 @@ export class Supervisor {
   }
 
   /** Brings in a config. Everything that can fail comes before the one step that changes the incumbent. */
-  async #switchTo(config: Config, earlier?: Code): Promise<void> {
+  async #switchTo(what: ReadConfig | PlannedConfig): Promise<Config> {
     const { generations, images, launches, listeners, services, candidates, former } = this.#parts;
     const { generation, change, logs, metrics, brought } = await images.during(() =>
-      candidates.bringUp(config, earlier)
+      candidates.bringUp(what)
     );
     const old = generations.promote(generation);
     images.begin(generation);
@@ -119,6 +120,7 @@ export class Supervisor {
     if (old) generations.retire(old, "replaced");
     former?.retire();
     if (old) await generations.untilStopped(old, this.#operations.signal);
+    return generation.config;
   }
 
   /** Brings in new code and new config. Never throws: the result says how it went. */
@@ -127,14 +129,13 @@ export class Supervisor {
   }
 
   async #reload(): Promise<void> {
-    const { file, history, listeners, manager, runtime, services: { logs } } = this.#parts;
+    const { file, history, manager, runtime, services: { logs } } = this.#parts;
     history.reloads++;
     manager?.reloading();
     if (logs?.fits) logs.reopen();
-    const config = await this.#system.loadConfig(file);
-    runtime.requireSame(config);
-    await this.#switchTo(listeners.resolve(config));
-    await runtime.follow(config);
+    const read = await this.#system.readConfig(file);
+    runtime.requireSame(read);
+    await runtime.follow(await this.#switchTo(read));
   }
 
   /**
@@ -148,12 +149,12 @@ export class Supervisor {
   }
 
   async #rollback(): Promise<void> {
-    const { history, images, listeners, manager, runtime } = this.#parts;
+    const { history, images, manager, runtime } = this.#parts;
     history.reloads++;
     manager?.reloading();
-    const { config, code } = await images.find(this.#wanted);
-    runtime.requireSame(config);
-    await this.#switchTo(listeners.resolve(config), code);
+    const earlier = await images.find(this.#wanted);
+    runtime.requireSame(earlier.config);
+    await this.#switchTo(earlier);
   }
 
   #tellReload(error: Error | undefined, ms: number): ReloadResult {

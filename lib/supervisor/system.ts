@@ -3,14 +3,13 @@
  * in turn and see that the old generation goes on.
  */
 import type { Compartment, Config, ListenAddress } from "../config/config.ts";
-import { loadConfig } from "../config/load.ts";
-import { locateRuntime, type RuntimePlace } from "../config/runtime_place.ts";
+import { locateRuntime, readConfigText, type RuntimePlace } from "../config/runtime_place.ts";
 import { spelledPath } from "../config/spelled_path.ts";
 import { readProcess } from "../os/file.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { HOLDFAST_FOLDER, loadPrograms, type OwnPrograms } from "../planner/programs.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
-import type { Code, ProcessCode } from "../sandbox/process_code.ts";
+import type { ProcessCode } from "../sandbox/process_code.ts";
 import {
   type Command,
   type Commanded,
@@ -25,7 +24,13 @@ import { bindListener, type Listener } from "./listener.ts";
 import { findDenoDir } from "./image_store.ts";
 import { makeFolders } from "./make_folders.ts";
 import { openProcessRecord, type ProcessRecord } from "./process_record.ts";
-import { makePrivateFolder, openRuntimeFolder, type RuntimeFolder } from "./runtime_folder.ts";
+import type { PlannedConfig, ReadConfig } from "./read_config.ts";
+import {
+  makePrivateFolder,
+  openRuntimeFolder,
+  type RuntimeFolder,
+  type WorkersGroup,
+} from "./runtime_folder.ts";
 import { ServiceManager } from "./service_manager.ts";
 import { type Spawner, startSpawner } from "./spawner.ts";
 
@@ -34,15 +39,23 @@ export interface System {
   /** @param left what the supervisor before this one in the same process knew of it */
   openServiceManager(left?: ServiceBequest): ServiceManager;
   giveUpPermissions(): void;
-  loadConfig(file: string): Promise<Config>;
+  /** Reads a config as far as it takes to take its lock. */
+  readConfig(file: string): Promise<ReadConfig>;
   /** The runtime folder of a config that may be wrong by now. */
   locateRuntime(file: string): Promise<RuntimePlace>;
-  /** The folder of the Holdfast that processes of this config run: of this one, or of a newer file. */
-  holdfastOf(config: Config): string;
-  openRuntimeFolder(folder: string, gid?: number): Promise<RuntimeFolder>;
-  makePrivateFolder(folder: string, gid?: number): Promise<void>;
-  /** @param folder where they may lie while they are made */
-  loadPrograms(config: Config, folder: string, signal: AbortSignal): Promise<OwnPrograms>;
+  /**
+   * The folder of the Holdfast that processes of a config run: of this one, or of a newer file.
+   *
+   * @param config the default is the one that was read last
+   */
+  holdfastOf(config?: Config): string;
+  openRuntimeFolder(folder: string, gid?: WorkersGroup): Promise<RuntimeFolder>;
+  makePrivateFolder(folder: string, gid?: WorkersGroup): Promise<void>;
+  /**
+   * @param holdfast the folder of the Holdfast that brings them
+   * @param folder where they may lie while they are made
+   */
+  loadPrograms(holdfast: string, folder: string, signal: AbortSignal): Promise<OwnPrograms>;
   openProcessRecord(folder: string): ProcessRecord;
   openControl(path: string, handlers: ControlHandlers, fd?: number): Promise<ControlServer>;
   /**
@@ -50,7 +63,10 @@ export interface System {
    *
    * @param plan plans it: what an executable brings, or what is in the project
    */
-  planCode(config: Config, plan: (packed?: PackedImage) => Promise<Code>): Promise<Code>;
+  planCode(
+    read: ReadConfig,
+    plan: (packed?: PackedImage) => Promise<PlannedConfig>,
+  ): Promise<PlannedConfig>;
   /** Whether the images of the runtime folder are this supervisor's to remove. */
   readonly ownsImages: boolean;
   makeFolders(config: Config): Promise<void>;
@@ -60,8 +76,9 @@ export interface System {
    * How a planner is started.
    *
    * @param writes the folders that it writes
+   * @param config if it is known; the default is the one that was read last
    */
-  plannerCommand(config: Config, writes: readonly string[]): Command;
+  plannerCommand(writes: readonly string[], config?: Config): Command;
   landlockAbi(): number;
   bindListener(address: ListenAddress): Promise<Listener>;
   /** @param program of its thread, where it comes from no file */
@@ -102,7 +119,7 @@ export const realSystem: System = {
   closeIn,
   openServiceManager: (left) => new ServiceManager(left),
   giveUpPermissions,
-  loadConfig: (file) => loadConfig(file),
+  readConfig: readConfigText,
   locateRuntime,
   holdfastOf: () => HOLDFAST_FOLDER,
   openRuntimeFolder,
@@ -114,7 +131,7 @@ export const realSystem: System = {
   ownsImages: true,
   makeFolders,
   commandOf: (_, _who, compartment, code) => denoCommand(denoProgram(), compartment, code),
-  plannerCommand: (_, writes) => plannerCommand(denoProgram(), writes),
+  plannerCommand: (writes) => plannerCommand(denoProgram(), writes),
   landlockAbi,
   bindListener,
   startSpawner,

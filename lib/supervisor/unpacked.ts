@@ -1,6 +1,6 @@
 /** What a portable executable unpacks to: the file that describes it, and where all of it lies. */
 import { join } from "node:path";
-import * as z from "zod";
+import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
 
@@ -8,25 +8,29 @@ import type { PackedImage } from "../protocol/packed_image.ts";
 export const UNPACKED_FORMAT = 2;
 
 /** A path inside the folder. */
-const Inside = z.string().min(1).max(4096).refine(
-  (path) => !path.startsWith("/") && !path.split("/").includes(".."),
-  "expected a path inside the folder",
+const Inside = z.string().check(
+  z.minLength(1),
+  z.maxLength(4096),
+  z.refine(
+    (path) => !path.startsWith("/") && !path.split("/").includes(".."),
+    "expected a path inside the folder",
+  ),
 );
 
 /** What `facts.json` says. */
 export const UnpackedFacts = z.strictObject({
   format: z.literal(UNPACKED_FORMAT),
-  name: z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/),
+  name: z.string().check(z.regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/)),
   versions: z.strictObject({
     /** The app's own, of its deno.json or package.json. */
-    app: z.string().max(64).nullable(),
-    holdfast: z.string().max(64),
-    deno: z.string().max(64),
+    app: z.nullable(z.string().check(z.maxLength(64))),
+    holdfast: z.string().check(z.maxLength(64)),
+    deno: z.string().check(z.maxLength(64)),
   }),
   /** Of the messages between supervisor and worker. */
-  protocol: z.int().min(1),
+  protocol: z.int().check(z.minimum(1)),
   /** SHA-256 of the deno program, in hex. */
-  program: z.string().regex(/^[0-9a-f]{64}$/),
+  program: z.string().check(z.regex(/^[0-9a-f]{64}$/)),
   config: Inside,
 });
 export type UnpackedFacts = z.infer<typeof UnpackedFacts>;
@@ -49,7 +53,9 @@ export async function readUnpacked(folder: string): Promise<Unpacked> {
     const text = await Deno.readTextFile(join(folder, FACTS_FILE));
     return { folder, facts: UnpackedFacts.parse(JSON.parse(text)) };
   } catch (error) {
-    const found = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
+    const found = error instanceof z.core.$ZodError
+      ? z.prettifyError(error)
+      : (error as Error).message;
     throw new HoldfastError(`Cannot read what ${folder} is: ${found}`, {
       kind: "environment",
       code: "image_unreadable",

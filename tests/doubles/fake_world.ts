@@ -8,6 +8,7 @@ import type { Config, ListenAddress } from "../../lib/config/config.ts";
 import { countDescriptors } from "../../lib/os/file.ts";
 import { socketPair } from "../../lib/os/socket.ts";
 import { loadConfig } from "../../lib/config/load.ts";
+import { configOf, knownConfig } from "../../lib/supervisor/read_config.ts";
 import type { ControlHandlers } from "../../lib/supervisor/control_server.ts";
 import type { Listener } from "../../lib/supervisor/listener.ts";
 import type { ReloadResult } from "../../lib/protocol/control.ts";
@@ -404,7 +405,7 @@ export class FakeWorld implements AsyncDisposable {
       closeIn: () => {},
       openServiceManager: () => new ServiceManager({ passed: [] }),
       giveUpPermissions: () => {},
-      loadConfig: () => Promise.resolve(this.config),
+      readConfig: () => Promise.resolve(knownConfig(this.config)),
       locateRuntime: () => Promise.resolve(config),
       holdfastOf: () => "/holdfast",
       makePrivateFolder: () => Promise.resolve(),
@@ -429,16 +430,16 @@ export class FakeWorld implements AsyncDisposable {
           close: () => void (this.control = "closed"),
         });
       },
-      planCode: ({ helpers }) => {
+      planCode: (read) => {
+        const config = configOf(read);
         const code = {
           ...{ image: undefined, packagesFrom: undefined, flags: [], denoDir: "/deno" },
           reads: [],
         };
-        const own = helpers.map(({ name }) => [`helper ${name}`, code]);
-        return Promise.resolve({
-          ...{ folder: "/images/1", plan: { digest: "1", processes: [] } },
-          processes: { worker: code, ...Object.fromEntries(own) },
-        });
+        const own = config.helpers.map(({ name }) => [`helper ${name}`, code]);
+        const processes = { worker: code, ...Object.fromEntries(own) };
+        const plan = { digest: "1", processes: [] };
+        return Promise.resolve({ config, code: { folder: "/images/1", plan, processes } });
       },
       ownsImages: false,
       makeFolders: () => Promise.resolve(),

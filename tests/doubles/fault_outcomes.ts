@@ -19,7 +19,7 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   closeIn: ONCE,
   openServiceManager: ONCE,
   giveUpPermissions: ONCE,
-  loadConfig: BRINGS_UP,
+  readConfig: BRINGS_UP,
   // Commands ask for it, the supervisor has the config.
   locateRuntime: { start: "unused", reload: "unused", stop: "unused" },
   commandOf: BRINGS_UP,
@@ -27,8 +27,8 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   plannerCommand: { start: "unused", reload: "unused", stop: "unused" },
   holdfastOf: BRINGS_UP,
   openRuntimeFolder: ONCE,
-  // Only where each release has a runtime folder of its own.
-  makePrivateFolder: { start: "unused", reload: "unused", stop: "unused" },
+  // By a reload only where each release has a runtime folder of its own, or with an account.
+  makePrivateFolder: ONCE,
   loadPrograms: ONCE,
   openProcessRecord: ONCE,
   openControl: ONCE,

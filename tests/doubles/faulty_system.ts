@@ -90,9 +90,9 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("giveUpPermissions");
       system.giveUpPermissions();
     },
-    async loadConfig(...all) {
-      strike("loadConfig");
-      return await system.loadConfig(...all);
+    async readConfig(...all) {
+      strike("readConfig");
+      return await system.readConfig(...all);
     },
     locateRuntime: (...all) => system.locateRuntime(...all),
     commandOf(...all) {

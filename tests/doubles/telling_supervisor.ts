@@ -14,12 +14,12 @@ await runAsCommand(async () => {
   try {
     await supervise(Deno.args[0]!, {
       ...realSystem,
-      loadConfig(file) {
+      readConfig(file) {
         const granted = ASKED.filter((asked) =>
           Deno.permissions.querySync(asked).state === "granted"
         );
         log.info("permissions", { granted: granted.map(({ name }) => name) });
-        return realSystem.loadConfig(file);
+        return realSystem.readConfig(file);
       },
     });
   } finally {

@@ -1,0 +1,128 @@
+/**
+ * The schema of a {@link Config} that comes from another process, or from a file. What of it grants
+ * something is compared with the config's text besides: `lib/supervisor/accept_config.ts`.
+ */
+import { normalize } from "node:path";
+import * as z from "zod/mini";
+import { BOUNDS, HELPER_NAME, MOST } from "./bounds.ts";
+import type { Config } from "./config.ts";
+import { foldersAbove } from "./paths.ts";
+import { refusePath } from "./path_text.ts";
+
+const MAX_TEXT = 4_096;
+
+/** -1 means "leave it as it is" to setresuid(2), and 0 is root. */
+const Id = z.int().check(z.minimum(1), z.maximum(2 ** 32 - 2));
+const Port = z.int().check(z.minimum(1), z.maximum(65_535));
+const Name = z.string().check(z.minLength(1), z.maxLength(256));
+
+/** An absolute path without detours. */
+const AnyPath = z.string().check(
+  z.maxLength(MAX_TEXT),
+  z.refine((path) =>
+    path.startsWith("/") && normalize(path) === path && (path === "/" || !path.endsWith("/"))
+  ),
+);
+
+/** One that may stand in a flag. */
+const Path = AnyPath.check(z.refine((path) => refusePath(path) === undefined));
+
+function bounded([least, greatest]: readonly [number, number]) {
+  return z.int().check(z.minimum(least), z.maximum(greatest));
+}
+
+/** An object with a number for each of these bounds. */
+function numbers<Keys extends string>(bounds: Readonly<Record<Keys, readonly [number, number]>>) {
+  const entries = Object.entries<readonly [number, number]>(bounds);
+  const shape = Object.fromEntries(entries.map(([key, each]) => [key, bounded(each)]));
+  return shape as Record<Keys, ReturnType<typeof bounded>>;
+}
+
+const TcpAddress = z.object({
+  kind: z.literal("tcp"),
+  text: Name,
+  host: Name,
+  port: Port,
+  ipv6Only: z.optional(z.literal(true)),
+}).check(
+  z.refine(({ text, host, port }) => text === `${host.includes(":") ? `[${host}]` : host}:${port}`),
+);
+const UnixAddress = z.object({
+  kind: z.literal("unix"),
+  text: z.string().check(z.maxLength(MAX_TEXT)),
+  path: AnyPath,
+  mode: z.int().check(z.minimum(0), z.maximum(0o777)),
+}).check(z.refine(({ text, path }) => text === `unix:${path}`));
+const PassedAddress = z.object({
+  kind: z.literal("systemd"),
+  text: Name,
+  name: z.optional(Name),
+}).check(
+  z.refine(({ text, name }) => text === (name === undefined ? "systemd" : `systemd:${name}`)),
+);
+const Address = z.union([TcpAddress, UnixAddress, PassedAddress]);
+
+const limits = numbers(BOUNDS.limits);
+
+const Compartment = {
+  app: z.object({ module: Path, project: Path }).check(
+    z.refine(({ module, project }) => foldersAbove(module).includes(project)),
+  ),
+  unveil: z.array(z.object({
+    path: Path,
+    rights: z.string().check(z.regex(/^(?=.)r?w?c?$/)),
+    exists: z.boolean(),
+    folder: z.boolean(),
+  })).check(z.maxLength(MOST.unveil)),
+  env: z.array(Name).check(z.maxLength(MOST.names)),
+  net: z.array(Name).check(z.maxLength(MOST.names)),
+  limits: z.object({ ...limits, memoryBytes: z.optional(limits.memoryBytes) }),
+  account: z.optional(z.object({ user: Name, uid: Id, gid: Id })),
+};
+
+const helper = numbers(BOUNDS.helper);
+const recycle = numbers(BOUNDS.recycle);
+
+const shape = {
+  file: AnyPath,
+  named: AnyPath,
+  folder: AnyPath,
+  ...Compartment,
+  // A service manager may have passed more in the place of one.
+  listen: z.array(Address).check(z.minLength(1), z.maxLength(1_000)),
+  helpers: z.array(z.object({
+    name: z.string().check(z.regex(HELPER_NAME)),
+    ...helper,
+    ...Compartment,
+    restart: z.enum(["always", "never"]),
+  })).check(z.maxLength(MOST.helpers)),
+  engine: z.enum(["native", "node"]),
+  wall: z.enum(["kernel", "deno"]),
+  onViolation: z.enum(["replace", "log"]),
+  reload: z.object(numbers(BOUNDS.reload)),
+  recycle: z.object({
+    maxRequests: z.optional(recycle.maxRequests),
+    maxAgeMs: z.optional(recycle.maxAgeMs),
+    maxMemoryBytes: z.optional(recycle.maxMemoryBytes),
+  }),
+  watchdog: z.object({
+    pulseDeadlineMs: z.union([z.literal(0), bounded(BOUNDS.watchdog.pulseDeadlineMs)]),
+  }),
+  workers: bounded(BOUNDS.workers),
+  readiness: z.optional(z.string().check(z.maxLength(256), z.startsWith("/"))),
+  metrics: z.optional(z.object({ listen: Address })),
+  traces: z.optional(z.object({
+    collector: Name,
+    service: z.string().check(z.maxLength(64)),
+  })),
+  log: z.object({
+    ...numbers(BOUNDS.log),
+    folder: z.optional(Path),
+    access: z.enum(["off", "common", "combined", "json"]),
+    compress: z.boolean(),
+  }),
+  runtime: Path,
+} satisfies Record<Exclude<keyof Config, "at">, z.ZodMiniType>;
+
+/** What it does not know is left out: positions, and what another version has written. */
+export const ConfigData: z.ZodMiniType<Config> = z.object(shape);

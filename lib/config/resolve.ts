@@ -1,0 +1,246 @@
+/** What a config means on this machine: every path, account and default. */
+import { resolve } from "node:path";
+import { resolveAccount } from "./account.ts";
+import type { SystemdText, TcpText, UnixText } from "./address.ts";
+import { BOUNDS } from "./bounds.ts";
+import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } from "./config.ts";
+import { type Override, parseConfig, type RenamedKey } from "./parse.ts";
+import { refusePath } from "./path_text.ts";
+import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
+import { freezeConfig } from "./freeze.ts";
+import { findProject } from "./project_files.ts";
+import type { ConfigFile } from "./schema.ts";
+
+// sockaddr_un has 108 bytes for the path and its NUL.
+const MAX_SOCKET_PATH_BYTES = 107;
+
+/**
+ * Validates a config's text, and resolves every path and account on this machine.
+ *
+ * @throws {ConfigError} with every problem of the syntax; if none, of the schema; if none, of the files
+ * and accounts that the config names
+ */
+export async function resolveText(
+  source: Omit<ConfigSource, "placeApp">,
+  override?: Override,
+): Promise<Config> {
+  return await resolveConfig({ ...source, placeApp }, override);
+}
+
+/** A config's text, and how its paths are resolved. */
+export interface ConfigSource {
+  /** For the messages. */
+  readonly file: string;
+  /** The path by which it was found, if another. */
+  readonly named?: string;
+  /** Where relative paths start. */
+  readonly folder: string;
+  readonly text: string;
+  /** Finds a module, by its absolute path. */
+  placeApp(module: string): Promise<AppPlace | Refusal>;
+  /** The folder in which an unveiled path starts instead; `undefined` leaves the unveil out. */
+  unveilFrom?(path: string, rights: string): string | undefined;
+  /** Takes a key that still has an old name. */
+  warn(key: RenamedKey): void;
+}
+
+/**
+ * Validates a config's text, and resolves every path and account on this machine.
+ *
+ * @param override a file whose keys replace those of the config
+ * @throws {ConfigError} as {@link resolveText} does
+ */
+export async function resolveConfig(
+  source: ConfigSource,
+  override?: Override,
+): Promise<Config> {
+  const { file: real, named = real, folder, text, placeApp, unveilFrom = () => folder } = source;
+  const { values, positionOf, fileOf, warnings } = parseConfig(text, real, override);
+  for (const warning of warnings) source.warn(warning);
+  const problems: Problem[] = [];
+  /** Returns a value; a refusal becomes a problem of the key at `path`. */
+  function accept<T>(path: readonly PropertyKey[], found: T | Refusal): T | undefined {
+    if (!(found instanceof Refusal)) return found;
+    const file = fileOf(path);
+    const at = positionOf(path);
+    problems.push({ ...found, key: formatKey(path), at, ...file !== undefined && { file } });
+    return undefined;
+  }
+
+  const app = accept(["app"], await placeApp(resolve(folder, values.app)));
+  const listen = values.listen.map((text) => placeListen(text, folder)).map(besideIpv4);
+  for (const index of listen.keys()) accept(["listen", index], refuseListen(listen, index));
+  /** The unveils below a key. */
+  async function placeUnveils(key: readonly string[], paths: Readonly<Record<string, string>>) {
+    const unveil: Unveil[] = [];
+    for (const [path, rights] of Object.entries(paths)) {
+      const from = unveilFrom(path, rights);
+      if (from === undefined) continue;
+      const found = accept([...key, path], await placeUnveil(from, path, rights));
+      if (found !== undefined) unveil.push({ ...found, at: positionOf([...key, path]) });
+    }
+    return unveil;
+  }
+  const metrics = values.metrics && { listen: placeListen(values.metrics.listen, folder) };
+  if (metrics) accept(["metrics", "listen"], refuseMetrics(metrics.listen, listen));
+  const unveil = await placeUnveils(["unveil"], values.unveil);
+  const found = await findUser(values);
+  const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
+  const account = accept([blamed], found);
+  const helpers: HelperConfig[] = [];
+  for (const [name, { module, memoryBytes, unveil, ...facts }] of Object.entries(values.helpers)) {
+    const key = ["helpers", name];
+    const place = accept([...key, "module"], await placeApp(resolve(folder, module)));
+    const placed = await placeUnveils([...key, "unveil"], unveil);
+    if (place === undefined) continue;
+    const limits = { ...values.limits, ...memoryBytes !== undefined && { memoryBytes } };
+    helpers.push({ name, ...facts, app: place, unveil: placed, limits, account });
+  }
+  if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
+
+  const { env, net, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
+  const runtime = resolve(folder, values.runtime);
+  const log = {
+    ...values.log,
+    folder: values.log.folder === undefined ? undefined : resolve(folder, values.log.folder),
+  };
+  const at = {
+    app: positionOf(["app"]),
+    log: positionOf(["log", "folder"]),
+    runtime: positionOf(["runtime"]),
+    user: positionOf(["user"]),
+  };
+  return freezeConfig({
+    ...{ file: real, named, folder, app, listen, unveil, helpers, env, net, engine, wall },
+    ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
+    ...values.readiness !== undefined && { readiness: values.readiness },
+    ...metrics && { metrics },
+    ...values.traces && { traces: values.traces },
+    ...{ log, account, runtime, at },
+  });
+}
+
+/** Finds the app's module and its project, the folder whose settings Deno will use for it. */
+async function placeApp(module: string): Promise<AppPlace | Refusal> {
+  if (await kindOf(module) !== "file") {
+    const message = `${quote(module)} is not a file, or does not exist`;
+    return new Refusal(
+      "app_missing",
+      message,
+      "write the module's path, relative to the config's folder",
+    );
+  }
+  return { module, project: findProject(module) };
+}
+
+function placeListen(
+  spelled: TcpText | UnixText | SystemdText,
+  folder: string,
+): ListenAddress {
+  if (spelled.kind !== "unix") return spelled;
+  const path = resolve(folder, spelled.path);
+  return { kind: "unix", text: `unix:${path}`, path, mode: spelled.mode };
+}
+
+function isIpv4({ host }: { readonly host: string }): boolean {
+  return !host.includes(":");
+}
+
+/**
+ * `[::]` takes IPv4 as well, unless an address of IPv4 with its port is beside it: two sockets cannot
+ * both have that (ipv6(7), IPV6_V6ONLY).
+ */
+function besideIpv4(
+  address: ListenAddress,
+  _index: number,
+  all: readonly ListenAddress[],
+): ListenAddress {
+  if (address.kind !== "tcp" || address.host !== "::") return address;
+  const beside = all.some((each) =>
+    each.kind === "tcp" && each.port === address.port && isIpv4(each)
+  );
+  return beside ? { ...address, ipv6Only: true } : address;
+}
+
+/** Whether a wildcard includes the other address. */
+function covers(wildcard: ListenAddress, address: ListenAddress): boolean {
+  if (wildcard.kind !== "tcp" || address.kind !== "tcp" || wildcard.port !== address.port) {
+    return false;
+  }
+  const host = isIpv4(address) ? "0.0.0.0" : "::";
+  return wildcard.host === host && address.host !== host;
+}
+
+function refuseListen(listen: readonly ListenAddress[], index: number): Refusal | undefined {
+  const address = listen[index]!;
+  if (listen.findIndex(({ text }) => text === address.text) < index) {
+    return new Refusal("listen_repeated", `${quote(address.text)} is repeated`, "write it once");
+  }
+  const covering = listen.find((each) => covers(each, address));
+  if (covering) {
+    return new Refusal(
+      "listen_covered",
+      `${quote(covering.text)} already takes the connections of ${quote(address.text)}`,
+      "write one of them",
+    );
+  }
+  if (address.kind !== "unix") return undefined;
+  const bytes = new TextEncoder().encode(address.path).length;
+  if (bytes <= MAX_SOCKET_PATH_BYTES) return undefined;
+  return new Refusal(
+    "listen_path_long",
+    `${quote(address.path)} is ${bytes} bytes long; the path of a socket may have ` +
+      `${MAX_SOCKET_PATH_BYTES}`,
+    "choose a shorter path, such as one in /run",
+  );
+}
+
+function refuseMetrics(
+  address: ListenAddress,
+  listen: readonly ListenAddress[],
+): Refusal | undefined {
+  if (address.kind === "tcp" && !/^(127\.|::1$|localhost$)/.test(address.host)) {
+    return new Refusal(
+      "metrics_not_loopback",
+      `${quote(address.text)} can be reached from other machines, and there is no authentication`,
+      'write "127.0.0.1:9464" or a Unix socket, and put a proxy with authentication in front',
+    );
+  }
+  return refuseListen([...listen, address], listen.length);
+}
+
+async function placeUnveil(
+  from: string,
+  spelled: string,
+  rights: string,
+): Promise<Unveil | Refusal> {
+  const path = resolve(from, spelled);
+  // The schema checked the path as written; here the config's folder is in front of it.
+  const refusal = refusePath(path);
+  if (refusal) return refusal;
+  const kind = await kindOf(path);
+  if (kind !== "unknown") {
+    const folder = kind === "folder" || kind === "missing" && spelled.endsWith("/");
+    return { path, rights, exists: kind !== "missing", folder };
+  }
+  const message = `this user has no access to ${quote(path)}`;
+  return new Refusal("unveil_unreadable", message, "start Holdfast as a user that has");
+}
+
+async function findUser({ user, group }: ConfigFile): Promise<Account | Refusal | undefined> {
+  return user === undefined ? undefined : await resolveAccount(user, group);
+}
+
+function countWorkers(workers: ConfigFile["workers"]): number {
+  return workers === "auto" ? Math.min(navigator.hardwareConcurrency, BOUNDS.workers[1]) : workers;
+}
+
+async function kindOf(path: string): Promise<"file" | "folder" | "missing" | "unknown"> {
+  try {
+    return (await Deno.stat(path)).isDirectory ? "folder" : "file";
+  } catch (error) {
+    const missing = error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotADirectory;
+    return missing ? "missing" : "unknown";
+  }
+}

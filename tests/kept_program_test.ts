@@ -35,7 +35,7 @@ class Place implements Disposable {
 // A library that is loaded when it is first used would look like a leak of a test.
 {
   using place = new Place();
-  keepProgram(place.image, place.facts, stampOf(place.executable));
+  keepProgram(place.image, { ...place.facts, executable: place.folder }, stampOf(place.folder));
 }
 
 Deno.test("the program of an image stays when another file takes its executable's place", () => {

@@ -2,7 +2,8 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import type { LogRecord } from "@std/log";
 import { join } from "node:path";
-import { encodeEntry, fieldName, JOURNAL_SOCKET } from "../lib/base/journal.ts";
+import { encodeEntry, fieldName } from "../lib/base/journal.ts";
+import { JOURNAL_SOCKET } from "../lib/cli/journal_stream.ts";
 import { journalFields } from "../lib/base/log.ts";
 import { sendAtOnce, sendNotification } from "../lib/os/notify_socket.ts";
 import { type Field, JournalDouble, withJournal } from "./harness/journal.ts";

@@ -1,7 +1,10 @@
 /** The kernel's layer of the wall, around real workers: also those for which Deno's does not count. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { type Arch, numberOf, type SystemCall } from "../lib/sandbox/seccomp.ts";
+import { ANY_CALLS, type AnyCall, anyNumberOf } from "../lib/sandbox/absent_calls.ts";
+import { encodeProgram, seccompProgram } from "../lib/sandbox/seccomp.ts";
+import { ALARMS, type Arch, numberOf, type SystemCall } from "../lib/sandbox/system_calls.ts";
+import { AUDIT_ARCH, describeAnswer, runProgram } from "./harness/bpf.ts";
 import { LATE_DESCRIPTORS } from "./harness/besieged.ts";
 import { countDescriptors, isAlive, readStatus } from "./harness/process.ts";
 import { denial, OBEYING_APP, tell } from "./harness/obeying_app.ts";
@@ -964,6 +967,55 @@ wideCase("with every permission of Deno a worker without net dials nobody", asyn
   assertEquals(await result(server, `return native.call(39) > 0`), true);
 });
 
+/**
+ * Calls that, even with arguments that make no sense, end or stop the thread, change what the test needs,
+ * or are refused by the kernel itself with an error of the filter.
+ */
+const NOT_MADE: readonly AnyCall[] = [
+  ...["exit", "exit_group", "pause", "rt_sigreturn", "restart_syscall"] as const,
+  ...["set_tid_address", "umask", "futex", "setgroups"] as const,
+  // The kernel does not show these to filters: from elsewhere than a probe's own code they end the process.
+  ...["uprobe", "uretprobe"] as const,
+];
+
+/** How each answer of a program looks to who makes the call. */
+const ERRORS: Readonly<Record<string, number>> = {
+  ...{ ask: EPERM, EPERM, ENOSYS, EINVAL: 22, success: 0 },
+};
+
+wideCase("each call number is answered in a worker as the program says", async (server) => {
+  const log = following(server);
+  const arch = Deno.build.arch as Arch;
+  const policy = { network: "none", listens: false, runs: false } as const;
+  const program = encodeProgram(seccompProgram(arch, policy));
+  const names = new Map(ANY_CALLS.map((call) => [anyNumberOf(call, arch), call]));
+  const numbers = Array.from({ length: 601 }, (_, number) => number)
+    .filter((number) => !NOT_MADE.includes(names.get(number)!));
+  const errors = await result(
+    server,
+    `return ${JSON.stringify(numbers)}.map((number) =>
+       Math.max(0, -native.call(number, ...[-1, -1, -1, -1, -1, -1])))`,
+  ) as number[];
+  const args = [-1, -1, -1, -1, -1, -1];
+  let asked = 0;
+  const wrong = numbers.flatMap((number, index) => {
+    const answer = describeAnswer(runProgram(program, { arch: AUDIT_ARCH[arch], number, args }));
+    if (answer === "ask") asked++;
+    const error = errors[index]!;
+    // A kernel that is older than the newest of them has not all that are allowed.
+    const agrees = answer === "allow"
+      ? error !== EPERM && (error !== ENOSYS || number > 460)
+      : error === ERRORS[answer];
+    return agrees ? [] : [`${names.get(number) ?? number}: ${answer}, and error ${error}`];
+  });
+  assertEquals(wrong, []);
+  assert(asked > Object.keys(ALARMS).length / 2);
+  await log.wait("call_denied", asked - 2);
+  const told = log.of("call_denied").map(({ call }) => `${call}`);
+  const alarms = Object.keys(ALARMS).filter((call) => numberOf(call as SystemCall, arch));
+  assertEquals(alarms.filter((call) => !told.includes(call)), []);
+});
+
 // ---- what forks in spite of it ----
 
 forkingCase("what a worker forked has no exec, and is gone with its worker", async (server) => {
@@ -1028,6 +1080,22 @@ nativeTest("the kernel alone holds a worker that Deno lets do everything", async
   });
   await runCases(t, WIDE_CASES, server, listed);
 });
+
+nativeTest(
+  "a worker that makes a call which no app makes is replaced, and the call is told",
+  async () => {
+    await using server = await startWide({ config: { onViolation: "replace" } });
+    const log = following(server);
+    for (const call of ["ptrace", "io_uring_setup", "unshare", "keyctl"] as const) {
+      const worker = await workerPid(server);
+      await tell(server, `return ${callCode(call, "-1", "-1")}`).catch(() => {});
+      await nextWorker(server, worker);
+      const told = await log.wait("call_denied", log.of("call_denied").length || 1);
+      assertEquals([told.pid, told.call], [worker, call]);
+    }
+    assertEquals(await result(server, "return 1"), 1);
+  },
+);
 
 nativeTest("what a worker has forked, if its filter has a hole, ends with it", async (t) => {
   await using listed = serveText();

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fstatSync } from "node:fs";
 import { join } from "node:path";
-import { isJournal } from "../lib/base/journal.ts";
+import { isJournal } from "../lib/cli/journal_stream.ts";
 import { LineWriter } from "../lib/base/log.ts";
 import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../lib/base/output_limits.ts";
 import { askSupervisor } from "../lib/cli/control_client.ts";

@@ -299,13 +299,21 @@ Deno.test("what decides which code runs is found as Deno finds it", async () => 
     assertEquals(read.lockfile, undefined);
     assertEquals(read.listed, [join(folder, "a")]);
     const settings = read.settings.map((path) => path.slice(folder.length + 1));
-    for (const each of ["maps/m#.json", "deno.lock", "b/package.json", "a/deep/base.json"]) {
+    for (
+      const each of [
+        "maps/m#.json",
+        "deno.lock",
+        "b/package.json",
+        "a/deep/base.json",
+        "a/deep/base.js",
+      ]
+    ) {
       assertEquals(settings.includes(each), true, `${each} in ${settings}`);
     }
     await write(folder, { "deno.lock": "{}" });
     assertEquals(readProject(place("b/main.ts")).lockfile, join(folder, "deno.lock"));
     const leftOut = readProject(place("a/left_out/main.ts"));
-    const others = leftOut.settings.filter((path) => !/\.jsonc?$/.test(path));
+    const others = leftOut.settings.filter((path) => !/\.jsonc?$|\/deep\//.test(path));
     assertEquals(others, [join(folder, "a/left_out/deno.lock")]);
     assertEquals(leftOut.settings.filter((path) => path.includes("m.json")), []);
   } finally {

@@ -1,8 +1,15 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { checkConfig, type CheckFacts, type CheckSystem } from "../lib/config/check.ts";
+import { checkConfig, type CheckFacts } from "../lib/config/check.ts";
+import type { CheckSystem } from "../lib/config/check_system.ts";
 import type { Config } from "../lib/config/config.ts";
 import { loadConfig } from "../lib/config/load.ts";
 import { covers, foldersAbove, followPath } from "../lib/config/paths.ts";
+import {
+  homesOf,
+  librariesOf,
+  machinePlaces,
+  unveiledSecrets,
+} from "../lib/config/system_paths.ts";
 import { makeConfig } from "./harness/config.ts";
 
 const FACTS: CheckFacts = {
@@ -25,6 +32,8 @@ const CONFIG = makeConfig({
   runtime: "/run/holdfast",
 });
 
+const PLACES = { homes: ["/root", "/home/user"], libraries: ["/opt/glibc/lib"] };
+
 /** The codes that these unveils of {@link CONFIG} get, on a machine with these symbolic links. */
 function check(
   unveil: Record<string, string>,
@@ -36,6 +45,7 @@ function check(
     uid: 0,
     readLink: (path) => links[path],
     exists: (path) => !missing.includes(path),
+    places: PLACES,
   };
   const unveils = Object.entries(unveil).map(([path, rights]) => ({
     path: path.replace(/(.)\/$/, "$1"),
@@ -97,6 +107,7 @@ Deno.test("no path that the next reload would run can be written, and each can b
     ["/opt/deno/bin", "unveil_over_program"],
     ["/opt/deno", "unveil_over_program"],
     ["/opt/holdfast", "unveil_over_holdfast"],
+    ["/opt/deno.json", "unveil_over_holdfast"],
     ["/opt/holdfast/lib", "unveil_over_holdfast"],
     ["/opt/holdfast/worker.ts", "unveil_over_holdfast"],
     ["/run/web", "unveil_over_listener"],
@@ -206,6 +217,119 @@ Deno.test("the root folder, other processes and devices cannot be unveiled", () 
   assertEquals(check({ "/processes": "rwc", "/development": "rwc", "/dev/urandom": "r" }), []);
 });
 
+const WRITING = ["w", "c", "rwc"];
+
+Deno.test("nothing that the system, a login or every program runs can be written, and a folder of the app's own beside it can", () => {
+  const refused = [
+    ...[
+      "/usr/lib",
+      "/usr/lib/x86_64-linux-gnu",
+      "/lib",
+      "/lib64",
+      "/usr/lib/x86_64-linux-gnu/libc.so.6",
+    ],
+    ...["/usr/local/lib", "/usr/local/lib/libx.so", "/opt/glibc/lib", "/opt/glibc/lib/libc.so.6"],
+    ...["/etc", "/etc/passwd", "/etc/shadow", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts"],
+    ...["/etc/resolv.conf", "/etc/ld.so.preload", "/etc/ld.so.cache", "/etc/ld.so.conf.d"],
+    ...["/etc/cron.d", "/etc/cron.d/x", "/etc/cron.daily", "/etc/crontab", "/var/spool/cron"],
+    ...["/var/spool/cron/crontabs", "/etc/systemd/system", "/usr/lib/systemd/system"],
+    ...["/run/systemd/system", "/etc/init.d", "/etc/rc.local", "/etc/profile.d", "/etc/profile"],
+    ...["/etc/pam.d", "/etc/sudoers.d", "/etc/ssh", "/etc/ssl/certs", "/etc/ld.so.conf.d/x.conf"],
+    ...["/boot", "/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/bin/env", "/usr", "/var", "/run"],
+    ...["/usr/local", "/usr/local/bin", "/usr/local/bin/deno", "/home", "/opt", "/var/lib"],
+    ...["/root", "/root/.ssh", "/root/.ssh/authorized_keys", "/root/.bashrc", "/root/bin"],
+    ...["/home/user", "/home/user/.ssh", "/home/user/.profile", "/home/user/.config/systemd/user"],
+    ...["/home/user/.config", "/var/lib/dpkg/info", "/run/docker.sock"],
+  ];
+  for (const path of refused) {
+    const spelled =
+      /\.(so|conf)|[a-z]\.sock|\/(passwd|shadow|group|hosts|profile|x|env|deno|crontab|\.\w+rc|rc\.local)/
+          .test(path)
+        ? path
+        : `${path}/`;
+    for (const rights of WRITING) {
+      assertEquals(check({ [spelled]: rights }).length, 1, `${spelled} ${rights}`);
+    }
+  }
+  const allowed = [
+    ...["/etc/app/data/", "/etc/app/", "/usr/local/app/data/", "/usr/local/lib/app/data/"],
+    ...["/usr/local/share/app/", "/srv/", "/opt/app/data/", "/home/user/app/data/"],
+    ...["/home/user/uploads/", "/root/app/data/", "/var/www/", "/var/lib/app/", "/var/log/app/"],
+    ...["/var/cache/app/", "/var/spool/app/", "/run/app/", "/run/user/1000/app/", "/tmp/", "/mnt/"],
+    ...["/var/tmp/", "/data/", "/libs/", "/etcetera/", "/home/other/.data/"],
+  ];
+  const elsewhere = {
+    ...{ file: "/conf/h.jsonc", named: "/conf/h.jsonc", listen: [], denoDir: "/c", runtime: "/r" },
+    ...{ app: { module: "/code/main.ts", project: "/code" }, modules: [], settings: [] },
+    denoProgram: "/deno/deno",
+  };
+  for (const path of allowed) {
+    for (const rights of WRITING) {
+      assertEquals(check({ [path]: rights }, elsewhere), [], `${path} ${rights}`);
+    }
+  }
+  // A link to such a place is one.
+  const links = { "/srv/data": "/etc/cron.d" };
+  assertEquals(check({ "/srv/data/": "rwc" }, { ...elsewhere, links }), ["unveil_over_system"]);
+  // Reading is the operator's to decide.
+  for (const path of refused.filter((path) => !path.startsWith("/run"))) {
+    assertEquals(check({ [path]: "r" }, elsewhere), [], path);
+  }
+});
+
+Deno.test("what is read of the machine: homes to which somebody logs in, and where the loader looks", () => {
+  assertEquals(
+    homesOf([
+      "root:x:0:0:root:/root:/bin/bash",
+      "daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin",
+      "sync:x:4:65534:sync:/bin:/bin/sync",
+      "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin",
+      "ada:x:1000:1000:Ada,,,:/home/ada:/usr/bin/fish",
+      "broken",
+      "",
+    ].join("\n")),
+    ["/root", "/home/ada"],
+  );
+  assertEquals(
+    librariesOf("# libc\n/usr/local/lib\ninclude /etc/ld.so.conf.d/*.conf\n/opt/x/lib # x\n"),
+    ["/usr/local/lib", "/opt/x/lib"],
+  );
+  assertEquals(machinePlaces().homes.includes("/root"), true);
+});
+
+Deno.test("the folder of the socket for metrics is out of reach, and another Holdfast's runtime folder", () => {
+  const listen = { kind: "unix", text: "unix:/srv/m/m.sock", path: "/srv/m/m.sock", mode: 0o600 };
+  const metrics = { listen } as NonNullable<Config["metrics"]>;
+  for (const path of ["/srv/m", "/srv/m/m.sock"]) {
+    assertEquals(check({ [path]: "rwc" }, { metrics }), ["unveil_over_listener"]);
+    assertEquals(check({ [path]: "rwc" }), []); // control
+  }
+  for (const rights of ["r", ...WRITING]) {
+    assertEquals(check({ "/srv/other/.holdfast/images": rights }), ["unveil_over_runtime"]);
+  }
+});
+
+Deno.test("a package that a link has led to is out of reach with all that is in it", () => {
+  const packages = ["/srv/word"];
+  assertEquals(check({ "/srv/word/data": "rwc" }, { packages }), ["unveil_over_node_modules"]);
+  assertEquals(check({ "/srv/word/data": "rwc" }), []); // control
+  assertEquals(check({ "/srv/app/data": "rwc" }, { packages: ["/srv/app"] }), []);
+});
+
+Deno.test("unveiled secrets are known by their paths and by links", () => {
+  const secrets = (path: string, rights: string, links: Record<string, string> = {}) =>
+    unveiledSecrets({ unveil: [{ path, rights, folder: false, exists: true }], helpers: [] }, {
+      readLink: (link) => links[link],
+      places: PLACES,
+    });
+  assertEquals(secrets("/etc/shadow", "r"), ["/etc/shadow"]);
+  assertEquals(secrets("/etc", "r"), ["/etc"]);
+  assertEquals(secrets("/root/.ssh/id_ed25519", "r"), ["/root/.ssh/id_ed25519"]);
+  assertEquals(secrets("/srv/x", "r", { "/srv/x": "/root" }), ["/srv/x"]);
+  assertEquals(secrets("/etc/app", "r"), []);
+  assertEquals(secrets("/srv/x", "rwc"), []);
+});
+
 Deno.test("protection follows the symbolic links of an unveiled path", () => {
   const cases: [Record<string, string>, string, string[]][] = [
     [{ "/srv/data": "/mnt/disk/data" }, "rwc", []], // control
@@ -241,7 +365,7 @@ Deno.test("the runtime folder in use is out of reach while the config's own lies
     checkConfig(
       { ...CONFIG, unveil: [{ path, rights: "r", folder: true, exists: true }] },
       { ...FACTS, runtime: inUse },
-      { uid: 0, readLink: () => undefined, exists: () => true },
+      { uid: 0, readLink: () => undefined, exists: () => true, places: PLACES },
     ).map(({ code }) => code);
   assertEquals(judge("/srv/old", "/run/other"), []); // control
   assertEquals(judge("/srv/old", "/srv/old/.holdfast"), ["unveil_over_runtime"]);
@@ -359,6 +483,7 @@ Deno.test("a user is an error without root, and root without a user is none", ()
       uid,
       readLink: () => undefined,
       exists: () => true,
+      places: PLACES,
     }).map(({ code, key }) => `${key} ${code}`);
   assertEquals(codes([0, account]), []);
   assertEquals(codes([0, undefined]), []);
@@ -368,7 +493,7 @@ Deno.test("a user is an error without root, and root without a user is none", ()
 });
 
 Deno.test("an error says which file is writable, why that is refused and how to lay out folders", () => {
-  const system = { uid: 0, readLink: () => undefined, exists: () => true };
+  const system = { uid: 0, readLink: () => undefined, exists: () => true, places: PLACES };
   const unveil = [{ path: "/srv/app/src/lib", rights: "rw", exists: true, folder: true }];
   const [problem] = checkConfig({ ...CONFIG, unveil }, FACTS, system);
   assertEquals(problem?.key, 'unveil["/srv/app/src/lib"]');

@@ -2,7 +2,7 @@
  * The subject's native hand: system calls as a taken-over engine could make them. Under Deno's own
  * permissions it is refused at the first step; with them wide open it stands for machine code.
  */
-import { numberOf, type SystemCall } from "../sandbox/seccomp.ts";
+import { type AnyCall, anyNumberOf } from "../sandbox/absent_calls.ts";
 
 /** Errors that mean that a layer refused, as opposed to a call that was wrong or that got through. */
 const REFUSING: Readonly<Record<number, string>> = { 1: "EPERM", 13: "EACCES", 38: "ENOSYS" };
@@ -114,53 +114,19 @@ export function toWord(value: Argument, kept: Uint8Array<ArrayBuffer>[]): bigint
   return addressOf(bytes);
 }
 
+/** The process group of another process; where that is not told, the one that it would lead. */
+export function groupOf(pid: number): number {
+  const { value, errno } = call("getpgid", pid);
+  return errno === 0 ? value : pid;
+}
+
 /** The folder that relative paths start at. */
 export const AT_FDCWD = -100;
 
-/**
- * Numbers, on x86_64 and aarch64, of calls that no policy names: what a worker may make anyhow, and
- * what is newer than the policy. `undefined` where there is no such call. Source: the kernel's tables.
- */
-const OTHERS = {
-  fstat: [5, 80],
-  setresuid: [117, 147],
-  getpgid: [121, 155],
-  mlock: [149, 228],
-  readlinkat: [267, 78],
-  get_robust_list: [274, 100],
-  setxattrat: [463, 463],
-  open_tree_attr: [467, 467],
-  file_setattr: [469, 469],
-  read: [0, 63],
-  write: [1, 64],
-  close: [3, 57],
-  openat: [257, 56],
-  getsockopt: [55, 209],
-  mmap: [9, 222],
-  mprotect: [10, 226],
-  ftruncate: [77, 46],
-  openat2: [437, 437],
-  statx: [332, 291],
-  getxattr: [191, 8],
-  statfs: [137, 43],
-  getdents64: [217, 61],
-  unlinkat: [263, 35],
-  mkdirat: [258, 34],
-  renameat2: [316, 276],
-  linkat: [265, 37],
-  symlinkat: [266, 36],
-  truncate: [76, 45],
-  pread64: [17, 67],
-  flock: [73, 32],
-} as const satisfies Record<string, readonly [number | undefined, number | undefined]>;
-
 /** A system call by its name. */
-export type CallName = SystemCall | keyof typeof OTHERS;
+export type CallName = AnyCall;
 
 /** The number of a call on this machine. */
 export function findNumber(name: CallName): number | undefined {
-  const index = Deno.build.arch === "x86_64" ? 0 : 1;
-  return name in OTHERS
-    ? OTHERS[name as keyof typeof OTHERS][index]
-    : numberOf(name as SystemCall, Deno.build.arch);
+  return anyNumberOf(name, Deno.build.arch);
 }

@@ -3,6 +3,7 @@ import { configureLog, flushLog, log } from "../base/log.ts";
 import { ownUid } from "../base/own_uid.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { closedPaths } from "../planner/closed_paths.ts";
+import type { Warning } from "../planner/make_image.ts";
 import { examineCode } from "../planner/plan_code.ts";
 import { knownConfig } from "../supervisor/read_config.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
@@ -15,7 +16,8 @@ export const check: CliCommand = async ({ config: file, system }) => {
   configureLog(Deno.stderr.isTerminal() ? "pretty" : "json");
   try {
     const config = await loadConfig(file, system);
-    await system.planCode(knownConfig(config), (packed) => examineCode(config, packed));
+    const warn = ({ event, ...each }: Warning) => log.warn(event, each);
+    await system.planCode(knownConfig(config), (packed) => examineCode(config, { packed, warn }));
     const closed = ownUid() === 0 ? closedPaths(config, config.runtime) : [];
     for (const each of closed) log.warn("path_closed", { ...each });
     if (config.wall === "kernel") requireWall(landlockAbi());

@@ -16,7 +16,7 @@ export const explain: CliCommand = async ({ config: file, json, system }) => {
   const config = await loadConfig(file, system);
   const { code } = await system.planCode(
     knownConfig(config),
-    (packed) => examineCode(config, packed),
+    (packed) => examineCode(config, { packed }),
   );
   const own = ownCode();
   const explanation = explainPolicy(config, {

@@ -1,6 +1,7 @@
 /** The policy of a config: what each process may do, and which layer enforces it. Pure. */
 import type { Compartment, Config, HelperConfig } from "../config/config.ts";
-import { LEAST_ABI, missingIn, type PathRule } from "../sandbox/landlock.ts";
+import { LEAST_ABI, type PathRule } from "../sandbox/landlock.ts";
+import { missingIn } from "../sandbox/landlock_gaps.ts";
 import { type Command, type Commanded, workerEnvironment } from "../sandbox/worker_command.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";

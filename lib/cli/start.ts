@@ -1,5 +1,5 @@
 import { EXIT } from "../base/exit_code.ts";
-import { isJournal, JOURNAL_SOCKET } from "../base/journal.ts";
+import { isJournal, JOURNAL_SOCKET } from "./journal_stream.ts";
 import { configureLog, flushLog } from "../base/log.ts";
 import { sendAtOnce } from "../os/notify_socket.ts";
 import { rehearse, supervise } from "../../supervisor.ts";

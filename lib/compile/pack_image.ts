@@ -48,7 +48,7 @@ export class BuildImage implements AsyncDisposable {
     try {
       const denoDir = await findDenoDir();
       const folders: ImageFolders = openImages(folder, denoDir);
-      const plan = await makeImage({
+      const { plan } = await makeImage({
         ...{ config, images: folder, denoDir, network: "names", unimported: "named" },
         ...{ staging: folders.staging, compiled: folders.compiled },
         facts: { denoProgram: denoProgram(), holdfast: HOLDFAST_FOLDER },

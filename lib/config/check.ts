@@ -1,11 +1,11 @@
-import { dirname, join } from "node:path";
-import { ownUid } from "../base/own_uid.ts";
+import { dirname, join, relative } from "node:path";
+import { type CheckSystem, thisMachine } from "./check_system.ts";
 import type { Config, Unveil } from "./config.ts";
 import { refusePath } from "./path_text.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
 import { SETTINGS_FILES } from "./project_files.ts";
-import { readLink, unlessAbsent } from "./real_place.ts";
 import { formatKey, type Position, type Problem, quote, Refusal } from "./problem.ts";
+import { type Extent, systemPaths } from "./system_paths.ts";
 
 /** What the check knows besides the config; every path is absolute and normalised. */
 export interface CheckFacts {
@@ -19,20 +19,12 @@ export interface CheckFacts {
   readonly modules: readonly string[];
   /** Further files and folders that decide it, there or not; see {@link Project}. */
   readonly settings: readonly string[];
+  /** Folders of packages that an image takes copies of, wherever links have led to them. */
+  readonly packages?: readonly string[];
   /** The folder of Holdfast's own code. */
   readonly holdfast: string;
   /** The runtime folder that is in use, while the config's own lies elsewhere. */
   readonly runtime?: string;
-}
-
-/** What the check asks of the machine. */
-export interface CheckSystem {
-  /** The user id of this process; `null` on systems without user ids. */
-  readonly uid: number | null;
-  /** What a symbolic link holds; `undefined` for everything else. */
-  readonly readLink: (path: string) => string | undefined;
-  /** Whether something is there, symbolic links followed. */
-  readonly exists: (path: string) => boolean;
 }
 
 /** A path that no unveil may reach. */
@@ -40,8 +32,8 @@ interface ProtectedPath {
   readonly code: string;
   readonly what: string;
   readonly path: string;
-  /** Whether an unveil below the path is refused too, or only one of it or above it. */
-  readonly extent: "path" | "tree";
+  /** How far it reaches below the path. */
+  readonly extent: Extent;
   /** A folder below the path that is not protected. */
   readonly except?: string;
   readonly against: "writes" | "anything";
@@ -51,11 +43,18 @@ interface ProtectedPath {
 
 type PlacedUnveil = Unveil & Trail;
 type PlacedPath = ProtectedPath & Trail;
+/** A path with its links followed, and whether it is a folder. */
+type Reaching = Pick<Trail, "real"> & Pick<Unveil, "folder">;
 
+/** What a runtime folder is called where the config does not say. */
+const DEFAULT_RUNTIME = ".holdfast";
 const LOG_FOLDER_CODE = "unveil_over_log";
 const COMES_BACK = "the next reload would run what is written there";
 const LAY_OUT = "keep data in a separate folder without code, settings or sockets, such as " +
   "/srv/app/data beside /srv/app/src, and unveil only that folder";
+
+const OF_ITS_OWN = "give the app a folder of its own, such as /srv/app/data or /var/lib/app, and " +
+  "unveil that";
 
 // Each of these, planted beside a module or in any folder above it, changes which code runs.
 const SETTINGS = [...SETTINGS_FILES, ".npmrc", ".env", "pnpm-workspace.yaml"];
@@ -85,7 +84,14 @@ export function checkConfig(
     ...config.helpers.map((helper) => ({ key: ["helpers", helper.name, "unveil"], ...helper })),
   ].map(({ key, app, unveil }) => ({ key, app, unveils: unveil.map(place) }));
   const all = compartments.flatMap(({ unveils }) => unveils);
-  const protectedPaths = listProtected(config, facts, (path) => place({ path }).real).map(place);
+  const protectedPaths = [
+    ...listProtected(config, facts, (path) => place({ path }).real),
+    // The last, since what is said of Holdfast's own files says more.
+    ...systemPaths(system.places).map((rule) => ({
+      ...rule,
+      ...{ code: "unveil_over_system", against: "writes" as const, hint: OF_ITS_OWN },
+    })),
+  ].map(place);
   const places = compartments.flatMap(({ app }) => [app.module, app.project]);
   return [
     ...asProblem(["user"], config.at?.user, refuseUser(config, system.uid)),
@@ -196,13 +202,29 @@ function listProtected(
         "tree",
       ),
     ]),
+    ...(facts.packages ?? []).map((path) =>
+      protect(
+        "unveil_over_node_modules",
+        "packages of the app",
+        path,
+        covers(path, config.app.project) ? "path" : "tree",
+      )
+    ),
     protect("unveil_over_cache", "Deno's cache of code", facts.denoDir, "tree"),
     protect("unveil_over_program", "the deno program", facts.denoProgram, "path"),
     {
       ...protect("unveil_over_holdfast", "Holdfast's own code", facts.holdfast, "tree"),
       ...except,
     },
-    ...config.listen.filter((address) => address.kind === "unix").map(({ path }) => ({
+    // Deno looks there for a workspace that Holdfast would be a member of.
+    ...foldersAbove(facts.holdfast).flatMap((folder) =>
+      SETTINGS.map((name) =>
+        protect("unveil_over_holdfast", "settings of Holdfast", join(folder, name), "path")
+      )
+    ),
+    ...[...config.listen, ...config.metrics ? [config.metrics.listen] : []].filter((address) =>
+      address.kind === "unix"
+    ).map(({ path }) => ({
       ...protect("unveil_over_listener", "the folder of a socket", path, "path"),
       why: "the app could replace the server's socket by its own",
     })),
@@ -250,7 +272,7 @@ function refuseLog(
     );
   }
   const found = findReach(
-    real,
+    { real, folder: true },
     "rwc",
     protectedPaths.filter(({ code }) => code !== LOG_FOLDER_CODE),
   );
@@ -274,6 +296,13 @@ function refuseReach(
   protectedPaths: readonly PlacedPath[],
 ): Refusal | undefined {
   const { path, real, rights } = unveil;
+  if (real.split("/").includes(DEFAULT_RUNTIME)) {
+    return new Refusal(
+      "unveil_over_runtime",
+      `${quote(path)} is in the runtime folder of a Holdfast, ${quote(real)}`,
+      "unveil a folder that is in none",
+    );
+  }
   if (isWriting(rights) && `${path}${real}`.split("/").includes("node_modules")) {
     return new Refusal(
       "unveil_over_node_modules",
@@ -281,7 +310,7 @@ function refuseReach(
       LAY_OUT,
     );
   }
-  const found = findReach(real, rights, protectedPaths);
+  const found = findReach(unveil, rights, protectedPaths);
   if (found === undefined) return undefined;
   const { entry, reached } = found;
   const verb = isWriting(rights) ? "makes writable" : "reaches";
@@ -294,7 +323,7 @@ function refuseReach(
 
 /** The first protected path that a folder with these rights reaches, and where. */
 function findReach(
-  real: string,
+  { real, folder }: Reaching,
   rights: string,
   protectedPaths: readonly PlacedPath[],
 ): { entry: PlacedPath; reached: string } | undefined {
@@ -303,11 +332,25 @@ function findReach(
     // A link on the way counts like the file itself: replacing it chooses another file.
     const reached = [...entry.links, entry.real].find((place) => covers(real, place));
     if (reached !== undefined) return { entry, reached };
-    const below = entry.extent === "tree" && covers(entry.real, real) &&
+    const below = covers(entry.real, real) && isWithinExtent(entry, real, folder) &&
       !(entry.except !== undefined && covers(entry.except, real));
     if (below) return { entry, reached: real };
   }
   return undefined;
+}
+
+/** Whether a place below a protected path is protected too. */
+function isWithinExtent({ real: outer, extent }: PlacedPath, real: string, folder: boolean) {
+  switch (extent) {
+    case "path":
+      return false;
+    case "files":
+      return !folder && dirname(real) === outer;
+    case "dotfiles":
+      return relative(outer, real).startsWith(".");
+    case "tree":
+      return true;
+  }
 }
 
 function refuseRepeat(
@@ -400,12 +443,4 @@ function refuseMissing(
 
 function isWriting(rights: string): boolean {
   return rights.includes("w") || rights.includes("c");
-}
-
-function thisMachine(): CheckSystem {
-  return {
-    uid: ownUid(),
-    readLink,
-    exists: (path) => unlessAbsent(() => Deno.statSync(path)).isSymlink !== undefined,
-  };
 }

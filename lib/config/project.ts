@@ -6,6 +6,7 @@ import { dirname, join, matchesGlob, normalize, relative, resolve } from "node:p
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parse } from "jsonc-parser";
 import * as z from "zod";
+import { HoldfastError } from "../base/error.ts";
 import type { AppPlace, Config, Project } from "./config.ts";
 import { foldersAbove } from "./paths.ts";
 import { DENO_FILES, PROJECT_FILES } from "./project_files.ts";
@@ -13,7 +14,7 @@ import { DENO_FILES, PROJECT_FILES } from "./project_files.ts";
 /** Settings that Deno looks for in the folder of a workspace member, or of a linked package. */
 const MEMBER_FILES = [...PROJECT_FILES, "tsconfig.json"];
 
-/** Larger files are not read here; Deno itself may read them. */
+/** Larger files are refused. */
 const MAX_FILE_BYTES = 1024 * 1024;
 
 /** How many folders the patterns of a workspace may come to. */
@@ -21,6 +22,9 @@ const MAX_MEMBERS = 1_000;
 
 /** How long a chain of `extends` may be. */
 const MAX_EXTENDS = 16;
+
+/** What Deno tries behind a name in `extends`. */
+const EXTENSIONS = ["json", "node", "mjs", "js", "cjs"];
 
 /** What makes a pattern of the name of a folder. */
 const GLOB = /[*?[{]/;
@@ -81,6 +85,8 @@ export function readProject({ project }: AppPlace): Project {
     ...maps,
     ...lockfile === undefined ? [] : [lockfile],
     ...[...found, ...linked].flatMap((folder) => MEMBER_FILES.map((name) => join(folder, name))),
+    // Says which file in the folder of vendored modules stands for which address.
+    ...[project, root.folder].map((folder) => join(folder, "vendor/manifest.json")),
     ...[project, root.folder, ...found].flatMap((folder) =>
       extendedBy(join(folder, "tsconfig.json"))
     ),
@@ -195,21 +201,35 @@ function extendedBy(file: string, depth = 0): string[] {
   return [bases].flat().flatMap((base) => {
     // A package's lies in node_modules.
     if (!/^\.{0,2}\//.test(base)) return [];
+    // Where one of these appears, it may be the one that is read.
     const path = resolve(dirname(file), base);
-    const [found = path] = [path, `${path}.json`].filter(isFile);
-    return [found, ...extendedBy(found, depth + 1)];
+    const others = path.endsWith(".json") ? [] : EXTENSIONS;
+    const candidates = [path, ...others.map((extension) => `${path}.${extension}`)];
+    const found = candidates.find(isFile);
+    return [...candidates, ...found === undefined ? [] : extendedBy(found, depth + 1)];
   });
 }
 
-/** The value of a JSON file with comments; nothing if it is not there, or not readable. */
+/**
+ * The value of a JSON file with comments; nothing if it is not there, or not readable.
+ *
+ * @throws {HoldfastError} if it is too large to be looked at: what it names would be nobody's to guard
+ */
 function readJson(path: string): unknown {
+  let size: number;
   try {
-    const { isFile, size } = Deno.statSync(path);
-    if (!isFile || size > MAX_FILE_BYTES) return undefined;
-    return parse(Deno.readTextFileSync(path));
+    const found = Deno.statSync(path);
+    if (!found.isFile) return undefined;
+    size = found.size;
+    if (size <= MAX_FILE_BYTES) return parse(Deno.readTextFileSync(path));
   } catch {
     return undefined;
   }
+  throw new HoldfastError(`${path} has ${size} bytes, the limit is ${MAX_FILE_BYTES}`, {
+    kind: "config",
+    code: "settings_too_large",
+    hint: "Move what is long in it to a file that it names, such as an import map",
+  });
 }
 
 function isFile(path: string): boolean {

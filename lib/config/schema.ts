@@ -16,8 +16,8 @@ const GRANTS = {
       "`NotCapable`. The rights are named as in OpenBSD's unveil(2): `r` read, `w` write, `c` create, " +
       "rename and remove. `x` (execute) is refused: a worker executes nothing. Unlike unveil(2), the " +
       "list is fixed when a worker starts. Add a path when the app stores data. A config that makes " +
-      "something writable which the next reload would run is an error. A path that ends in `/` and has " +
-      "`c` is created at the start if it does not exist.",
+      "something writable which the next reload or the system would run is an error. A path that ends " +
+      "in `/` and has `c` is created at the start if it does not exist.",
     env:
       "Names of environment variables the app may see, such as DATABASE_URL. All others are dropped " +
       "silently: they read as `undefined`, and setting them has no effect, without an error. This " +

@@ -3,10 +3,10 @@
  * afterwards inherits it.
  */
 import {
-  CONNECT_RIGHTS,
   fsMask,
   type LandlockPolicy,
   type PathRule,
+  portRules,
   rulesetAttributes,
 } from "../sandbox/landlock.ts";
 import { fail } from "./errno.ts";
@@ -54,7 +54,7 @@ export function setNoNewPrivileges(): void {
  * @throws {Error} if the kernel refuses any part of it; the thread must end then
  */
 export function restrictSelf(policy: LandlockPolicy, abi: number): void {
-  const { fs, net, scoped } = rulesetAttributes(abi, policy.connect);
+  const { fs, net, scoped } = rulesetAttributes(abi, policy);
   // An older kernel knows a shorter struct, and refuses one that is longer and not zero there.
   const attributes = new BigUint64Array([fs, net, scoped]);
   const size = abi >= 6 ? 24n : abi >= 4 ? 16n : 8n;
@@ -63,11 +63,9 @@ export function restrictSelf(policy: LandlockPolicy, abi: number): void {
   if (ruleset < 0) fail("create a Landlock ruleset");
   try {
     for (const rule of policy.paths) addPath(ruleset, rule, abi);
-    if (abi >= 4 && policy.connect !== "all") {
-      for (const port of policy.connect) {
-        const attribute = new BigUint64Array([CONNECT_RIGHTS, BigInt(port)]);
-        addRule(ruleset, RULE_NET_PORT, new Uint8Array(attribute.buffer), `port ${port}`);
-      }
+    for (const [port, mask] of portRules(abi, policy)) {
+      const attribute = new BigUint64Array([mask, BigInt(port)]);
+      addRule(ruleset, RULE_NET_PORT, new Uint8Array(attribute.buffer), `port ${port}`);
     }
     const flags = abi >= 7 ? LOG_NEW_EXEC_ON : 0;
     const status = libc.symbols.restrictSelf(RESTRICT_SELF, ruleset, flags);

@@ -5,6 +5,9 @@ import { HoldfastError } from "../base/error.ts";
 import type { AppPlace } from "../config/config.ts";
 import { runProgram } from "./deno.ts";
 
+/** Where an import is, counted from 0. */
+const Span = z.object({ start: z.object({ line: z.number(), character: z.number() }) });
+
 const GraphModule = z.object({
   specifier: z.string(),
   kind: z.optional(z.string()),
@@ -15,7 +18,7 @@ const GraphModule = z.object({
     z.array(z.object({
       specifier: z.string(),
       /** What it resolves to, where it is not imported for its types alone. */
-      code: z.optional(z.object({ specifier: z.optional(z.string()) })),
+      code: z.optional(z.object({ specifier: z.optional(z.string()), span: z.optional(Span) })),
       /** The `type` of its import attributes. */
       assertionType: z.nullish(z.string()),
     })),

@@ -7,18 +7,22 @@ import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parse } from "jsonc-parser";
 import { checkConfig, type CheckFacts } from "../config/check.ts";
+import { type CheckSystem, thisMachine } from "../config/check_system.ts";
 import type { AppPlace, Config } from "../config/config.ts";
 import { ConfigError } from "../config/problem.ts";
+import { unveiledSecrets } from "../config/system_paths.ts";
 import { DENO_FILES } from "../config/project_files.ts";
 import { projectsOf, settingsOf } from "../config/project.ts";
 import { unlessAbsent } from "../config/real_place.ts";
 import { digestOf, imageFolders, sha256 } from "../protocol/image.ts";
 import { IMAGE_KEY } from "../protocol/module_image.ts";
-import type { Plan, PlannedProcess } from "../protocol/plan.ts";
+import type { Answer, Plan, PlannedProcess } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
 import { compiledPath, isPackageFile, makeModuleImage, StaleError } from "./module_images.ts";
-import { copyPackages, findPackages, makeFolder } from "./packages.ts";
+import { filesOfEnvironment, readNamed, requireKnownOrigins } from "./known_origins.ts";
+import { checkModes, lookAhead, type ModeWarning } from "./strict_modes.ts";
+import { copyPackages, findPackages, makeFolder, type PackageSet } from "./packages.ts";
 import type { PlanPlaces } from "./request.ts";
 
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
@@ -26,6 +30,9 @@ const MAX_LOOKS = 3;
 
 /** Settings of the runtime that hold for a program, and are taken over. */
 const KEPT_SETTINGS = ["unstable"] as const;
+
+/** What an operator is told of, and keeps nothing from running. */
+export type Warning = Extract<Answer, { readonly plan: Plan }>["warnings"][number];
 
 /** What is planned, and where. */
 export interface ImageRequest extends PlanPlaces {
@@ -50,7 +57,10 @@ interface Entry {
  *
  * @throws {HoldfastError} if a module is missing or broken, or if the config is refused
  */
-export async function makeImage(request: ImageRequest, signal?: AbortSignal): Promise<Plan> {
+export async function makeImage(
+  request: ImageRequest,
+  signal?: AbortSignal,
+): Promise<{ plan: Plan; warnings: Warning[] }> {
   const { config, staging, compiled, denoDir, facts } = request;
   const [worker, ...helpers] = imageFolders(config);
   const entries: Entry[] = [
@@ -62,45 +72,91 @@ export async function makeImage(request: ImageRequest, signal?: AbortSignal): Pr
   ];
   for (let left = MAX_LOOKS - 1;; left--) {
     const projects = projectsOf(config);
-    const graphs = await Promise.all(entries.map(async ({ name, what, place }, index) => {
+    const finding = Promise.all(entries.map(async ({ name, what, place }, index) => {
       const { lockfile } = projects[index]!;
       const lock = join(staging, `${name}.lock`);
       if (lockfile !== undefined) await Deno.copyFile(lockfile, lock);
       const program = facts.denoProgram;
       return await loadGraph({ what, place, lockfile, signal, lock, denoDir: compiled, program });
     }));
+    // Meanwhile deno works, and this process would wait for it.
+    const [graphs, machine] = await Promise.all([finding, lookAtMachine(facts)]);
     const files = [...new Set(graphs.flatMap(filesOf))];
     const before = stampFiles(files);
-    requireGoodConfig(config, {
+    const locks = entries.map(({ name }) => readLock(join(staging, `${name}.lock`)));
+    const packages = await Promise.all(
+      entries.map(({ place }, index) => {
+        const graph = graphs[index]!;
+        const isWanted = request.unimported === "named" ? namedIn(graph) : () => true;
+        return findPackages(graph, place.project, locks[index]!.integrities, isWanted);
+      }),
+    );
+    const settings = [...settingsOf(projects), ...filesOfEnvironment()];
+    const known: CheckFacts = {
       ...facts,
-      denoDir,
-      modules: files,
-      settings: settingsOf(projects),
-    });
+      ...{ denoDir, settings, modules: files },
+      packages: [...new Set(packages.flatMap(({ copied }) => copied.map(({ from }) => from)))],
+    };
+    requireGoodConfig(config, known, machine.check);
+    const modes = checkModes(config, known, machine.modes);
+    if (modes.problems.length > 0) throw new ConfigError(config.file, modes.problems);
+    for (const [index, graph] of graphs.entries()) {
+      const named = readNamed(graph, projects[index]!.settings);
+      requireKnownOrigins(graph, named);
+    }
+    const parts = entries.map((entry, index) => ({
+      ...entry,
+      ...{ graph: graphs[index]!, lock: locks[index]!, found: packages[index]! },
+    }));
     const isLast = left === 0;
-    const plan = await writeImage(entries, graphs, request).catch((error) => {
+    const plan = await writeImage(parts, request).catch((error) => {
       // A file that was written while it was compiled is compiled again.
       if (isLast || !(error instanceof StaleError)) throw error;
     });
-    if (plan && (isLast || stampFiles(files) === before)) return plan;
+    if (plan && (isLast || stampFiles(files) === before)) {
+      return { plan, warnings: warningsOf(config, modes.warnings, machine.check) };
+    }
     await Deno.remove(join(staging, "image"), { recursive: true }).catch(() => {});
   }
 }
 
+async function lookAtMachine(facts: Pick<CheckFacts, "holdfast">) {
+  // After what was begun before.
+  await Deno.stat(facts.holdfast);
+  return { check: thisMachine(), modes: lookAhead(facts) };
+}
+
+/** What an operator is told of a config. */
+export function warningsOf(
+  config: Config,
+  modes: readonly ModeWarning[],
+  system: CheckSystem,
+): Warning[] {
+  return [
+    ...modes.map((each): Warning => ({ event: "path_open_to_others", ...each })),
+    ...unveiledSecrets(config, system).map((path): Warning => ({
+      ...{ event: "secret_unveiled", path },
+      hint: "An app that was taken over gives it away: leave it out, unless that is its job",
+    })),
+  ];
+}
+
+/** An entry, and what was found of it. */
+interface Part extends Entry {
+  readonly graph: Graph;
+  readonly lock: Lock;
+  readonly found: PackageSet;
+}
+
 async function writeImage(
-  entries: readonly Entry[],
-  graphs: readonly Graph[],
-  { staging, compiled, denoDir, images, unimported }: ImageRequest,
+  parts: readonly Part[],
+  { staging, compiled, denoDir, images }: ImageRequest,
 ): Promise<Plan> {
   const remote = join(denoDir, "remote");
   const files = new Map<string, string>();
   const sources = new Map<string, string>();
   const processes: PlannedProcess[] = [];
-  for (const [index, { name, place }] of entries.entries()) {
-    const graph = graphs[index]!;
-    const lock = readLock(join(staging, `${name}.lock`));
-    const isWanted = unimported === "named" ? namedIn(graph) : () => true;
-    const found = await findPackages(graph, place.project, lock.integrities, isWanted);
+  for (const { name, place, graph, lock, found } of parts) {
     const { id: packages, layout, project } = found;
     if (packages !== "" && !isThere(join(images, "packages", packages))) {
       const folder = join(staging, "packages", packages);
@@ -165,7 +221,12 @@ function isThere(path: string): boolean {
 }
 
 /** A lock file as the image keeps it: with the packages of npm, and nothing of the project. */
-function readLock(path: string): { text: string; integrities: Map<string, string> } {
+interface Lock {
+  readonly text: string;
+  readonly integrities: ReadonlyMap<string, string>;
+}
+
+function readLock(path: string): Lock {
   const nothing = { text: JSON.stringify({ version: "5" }), integrities: new Map() };
   let lock: Record<string, unknown>;
   try {
@@ -233,7 +294,7 @@ function stampFiles(paths: readonly string[]): string {
  *
  * @throws {ConfigError} with every problem
  */
-export function requireGoodConfig(config: Config, facts: CheckFacts): void {
-  const problems = checkConfig(config, facts);
+export function requireGoodConfig(config: Config, facts: CheckFacts, system?: CheckSystem): void {
+  const problems = checkConfig(config, facts, system);
   if (problems.length > 0) throw new ConfigError(config.file, problems);
 }

@@ -12,15 +12,21 @@ import {
 import type { PlannedConfig } from "../supervisor/read_config.ts";
 import { requireReadable } from "../supervisor/require_readable.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
-import { makeImage } from "./make_image.ts";
+import { makeImage, type Warning } from "./make_image.ts";
 import { readPackedImage, takeImage } from "./packed_image.ts";
 import { HOLDFAST_FOLDER } from "./programs.ts";
 
-export interface PlanOptions {
-  /** The folder in which images are kept; it is made if it is not there. */
-  readonly images: string;
+/** What else is known of the code of a config. */
+export interface ExamineOptions {
   /** The image of an executable; without one the project is looked at. */
   readonly packed?: PackedImage | undefined;
+  /** Told what is no fault. */
+  readonly warn?: (warning: Warning) => void;
+}
+
+export interface PlanOptions extends ExamineOptions {
+  /** The folder in which images are kept; it is made if it is not there. */
+  readonly images: string;
 }
 
 const facts = () => ({ denoProgram: denoProgram(), holdfast: HOLDFAST_FOLDER });
@@ -33,16 +39,17 @@ const facts = () => ({ denoProgram: denoProgram(), holdfast: HOLDFAST_FOLDER });
  */
 export async function planCode(
   config: Config,
-  { images, packed }: PlanOptions,
+  { images, packed, warn = () => {} }: PlanOptions,
 ): Promise<PlannedConfig> {
   const denoDir = packed ? undefined : await findDenoDir();
   using folders: ImageFolders = openImages(images, denoDir);
   const { staging, compiled } = folders;
   const request = { config, images, staging, compiled, facts: facts() };
-  const plan =
+  const { plan, warnings } =
     await (packed
       ? takeImage(request, packed)
       : makeImage({ ...request, denoDir: denoDir!, network: "names" }));
+  for (const each of warnings) warn(each);
   await requireReadable(config, images, undefined);
   return { config, code: await installImage(config, plan, folders) };
 }
@@ -53,15 +60,19 @@ export async function planCode(
  *
  * @throws {HoldfastError} as {@link planCode} does
  */
-export async function examineCode(config: Config, packed?: PackedImage): Promise<PlannedConfig> {
+export async function examineCode(
+  config: Config,
+  { packed, warn = () => {} }: ExamineOptions,
+): Promise<PlannedConfig> {
   const kept = imagesIn(config.runtime);
   if (packed !== undefined) {
-    const { plan } = await readPackedImage(config, packed, facts());
+    const { plan, warnings } = await readPackedImage(config, packed, facts());
+    for (const each of warnings) warn(each);
     return { config, code: codeOf(config, plan, kept) };
   }
   const images = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_images_" }));
   try {
-    const { code } = await planCode(config, { images });
+    const { code } = await planCode(config, { images, warn });
     return { config, code: JSON.parse(JSON.stringify(code).replaceAll(`${images}/`, `${kept}/`)) };
   } finally {
     await Deno.remove(images, { recursive: true });

@@ -22,8 +22,12 @@ async function answerTo(request: PlanRequest): Promise<Answer> {
       : await resolveText({ ...planning.text, warn: (key) => renamed.push(key) });
     const closed = Deno.uid() === 0 ? closedPaths(config, facts.runtime ?? config.runtime) : [];
     const own = { ...request, config };
-    const plan = await (packed ? takeImage(own, packed) : makeImage(own));
-    return { config, renamed, plan, closed };
+    const { plan, warnings } = await (packed ? takeImage(own, packed) : makeImage(own));
+    const all = [
+      ...closed.map((each) => ({ event: "path_closed" as const, ...each })),
+      ...warnings,
+    ];
+    return { config, renamed, plan, warnings: all };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);
     if (config !== undefined && request.network === "none" && isMissing(message)) {

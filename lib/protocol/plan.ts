@@ -51,6 +51,7 @@ export const Plan = z.strictObject({
 export type Plan = z.infer<typeof Plan>;
 
 const Text = z.string().check(z.maxLength(64 * 1024));
+const Warned = z.enum(["path_closed", "path_open_to_others", "secret_unveiled"]);
 const Count = z.int().check(z.minimum(1));
 
 /** Why it was refused. */
@@ -86,8 +87,8 @@ export const Answer = z.union([
     config: z.unknown(),
     renamed: z.array(RenamedKey).check(z.maxLength(100)),
     plan: Plan,
-    /** What its workers, as root without capabilities, cannot use. */
-    closed: z.array(z.strictObject({ path: Text, hint: Text })),
+    /** What is logged of it. */
+    warnings: z.array(z.strictObject({ event: Warned, path: Text, hint: Text })),
   }),
   /** Something is not in the cache, and what is in the settings of npm by the names of variables. */
   z.strictObject({ missing: Text, variables: z.array(z.string().check(z.maxLength(128))) }),

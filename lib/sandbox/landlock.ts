@@ -21,14 +21,22 @@ export const FS = {
   refer: { bit: 1n << 13n, abi: 2 },
   truncate: { bit: 1n << 14n, abi: 3 },
   ioctlDev: { bit: 1n << 15n, abi: 5 },
+  resolveUnix: { bit: 1n << 16n, abi: 9 },
 } as const;
 
 /** The name of a right on files. */
 export type FsRight = keyof typeof FS;
 
 /** LANDLOCK_ACCESS_NET_*. */
-const NET_BIND_TCP = 1n << 0n;
-const NET_CONNECT_TCP = 1n << 1n;
+export const NET = {
+  bindTcp: { bit: 1n << 0n, abi: 4 },
+  connectTcp: { bit: 1n << 1n, abi: 4 },
+  bindUdp: { bit: 1n << 2n, abi: 10 },
+  sendUdp: { bit: 1n << 3n, abi: 10 },
+} as const;
+
+/** The name of a right on ports. */
+export type NetRight = keyof typeof NET;
 
 /** LANDLOCK_SCOPE_*. */
 const SCOPE_ABSTRACT_UNIX_SOCKET = 1n << 0n;
@@ -60,9 +68,14 @@ export interface PathRule {
 /** A whole Landlock policy. */
 export interface LandlockPolicy {
   readonly paths: readonly PathRule[];
-  /** Ports that may be dialled; `all` leaves TCP to the other layers. */
+  /** Ports that may be dialled; `all` leaves them to the other layers. */
   readonly connect: readonly number[] | "all";
+  /** Whether names are looked up: then the same ports take datagrams. */
+  readonly names: boolean;
 }
+
+/** Who may use which ports. */
+export type Ports = Pick<LandlockPolicy, "connect" | "names">;
 
 /** The struct landlock_ruleset_attr for an ABI. */
 export interface RulesetAttributes {
@@ -83,29 +96,38 @@ export function fsMask(rights: readonly FsRight[], abi: number, kind: "file" | "
     .reduce((mask, right) => mask | FS[right].bit, 0n);
 }
 
-/** What the kernel is asked to rule: everything that it can. */
-export function rulesetAttributes(
-  abi: number,
-  connect: LandlockPolicy["connect"],
-): RulesetAttributes {
+/** What the kernel is asked to rule: everything that it can, but for what is open on every port. */
+export function rulesetAttributes(abi: number, { connect, names }: Ports): RulesetAttributes {
+  const open: NetRight[] = [
+    ...connect === "all" ? ["connectTcp"] as const : [],
+    ...connect === "all" && names ? ["sendUdp"] as const : [],
+    // A resolver takes a port of its own choice, so that nobody guesses where the answer goes.
+    ...names ? ["bindUdp"] as const : [],
+  ];
+  const ruled = (Object.keys(NET) as NetRight[]).filter((right) => !open.includes(right));
   return {
     fs: fsMask(Object.keys(FS) as FsRight[], abi, "folder"),
-    net: abi >= 4 ? (connect === "all" ? NET_BIND_TCP : NET_BIND_TCP | NET_CONNECT_TCP) : 0n,
+    net: netMask(ruled, abi),
     scoped: abi >= 6 ? SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL : 0n,
   };
 }
 
-/** The mask of a port that may be dialled. */
-export const CONNECT_RIGHTS = NET_CONNECT_TCP;
+function netMask(rights: readonly NetRight[], abi: number): bigint {
+  return rights.filter((right) => NET[right].abi <= abi)
+    .reduce((mask, right) => mask | NET[right].bit, 0n);
+}
 
-/** What an ABI cannot rule, in words for an operator. */
-export function missingIn(abi: number): string[] {
-  const missing: [number, string][] = [
-    [2, "moving files between folders is refused throughout"],
-    [3, "emptying a file that may only be read"],
-    [4, "TCP ports"],
-    [5, "ioctl on devices"],
-    [6, "signals and abstract Unix sockets"],
+/** The rights of each port that has any. */
+export function portRules(abi: number, { connect, names }: Ports): [port: number, mask: bigint][] {
+  if (connect === "all") return [];
+  const rights: [number, NetRight[]][] = [
+    ...connect.map((port): [number, NetRight[]] => [
+      port,
+      names ? ["connectTcp", "sendUdp"] : ["connectTcp"],
+    ]),
+    // getaddrinfo(3) connects a datagram socket to port 0, to see which addresses have a route.
+    ...names ? [[0, ["sendUdp"]] as [number, NetRight[]]] : [],
   ];
-  return missing.filter(([since]) => abi < since).map(([, what]) => what);
+  return rights.map(([port, each]): [number, bigint] => [port, netMask(each, abi)])
+    .filter(([, mask]) => mask !== 0n);
 }

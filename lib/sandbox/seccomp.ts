@@ -1,10 +1,10 @@
 /**
- * The seccomp program of a worker as data: which system calls it may not make, and about which the
- * supervisor is asked. Pure; `lib/os/seccomp.ts` installs it. Source: seccomp(2), bpf(4), and the
- * kernel's system call tables.
+ * The seccomp program of a worker as data: which system calls it may make, and about which the
+ * supervisor is asked. Pure; `lib/os/seccomp.ts` installs it. Source: seccomp(2), bpf(4).
  */
+import { ALARMS, ALLOWED, type Arch, numberOf, REFUSED, type SystemCall } from "./system_calls.ts";
 
-export type Arch = "x86_64" | "aarch64";
+export { type Arch, numberOf, type SystemCall };
 
 /** AUDIT_ARCH_* of linux/audit.h. */
 const AUDIT_ARCH: Record<Arch, number> = { x86_64: 0xc000003e, aarch64: 0xc00000b7 };
@@ -12,13 +12,8 @@ const AUDIT_ARCH: Record<Arch, number> = { x86_64: 0xc000003e, aarch64: 0xc00000
 /** Calls above this on x86_64 are the x32 ABI, which has numbers of its own. */
 const X32_BIT = 0x40000000;
 
-/**
- * The first number that this table does not know: what a newer kernel adds there is not there for a
- * worker, as on the older kernel.
- */
-const FIRST_UNKNOWN = 463;
-
 const EPERM = 1;
+const EINVAL = 22;
 const ENOSYS = 38;
 
 const RET_KILL_PROCESS = 0x80000000;
@@ -36,6 +31,7 @@ const O_CREATES = 0x400040;
 const SET_ID = 0o6000;
 
 const SIGKILL = 9;
+const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_TYPE_MASK = 0xf;
@@ -74,162 +70,13 @@ const FCNTL_REFUSED = [8, 10, 15, 1024, 1026];
  * worker's own descriptors. Others change file systems, files that may only be read, and devices.
  */
 const IOCTL_ALLOWED = [0x5401, 0x5413, 0x541b, 0x5421, 0x5450, 0x5451];
-/** PR_SET_DUMPABLE, PR_SET_PTRACER, PR_SET_MM, PR_SET_CHILD_SUBREAPER. */
-const PRCTL_REFUSED = [4, 0x59616d61, 35, 36];
-
-/** Numbers on x86_64 and aarch64; a call that an architecture lacks is `undefined` there. */
-const NUMBERS = {
-  execve: [59, 221],
-  execveat: [322, 281],
-  fork: [57, undefined],
-  vfork: [58, undefined],
-  clone: [56, 220],
-  clone3: [435, 435],
-  kill: [62, 129],
-  tkill: [200, 130],
-  tgkill: [234, 131],
-  rt_sigqueueinfo: [129, 138],
-  rt_tgsigqueueinfo: [297, 240],
-  pidfd_open: [434, 434],
-  pidfd_send_signal: [424, 424],
-  pidfd_getfd: [438, 438],
-  socket: [41, 198],
-  socketpair: [53, 199],
-  bind: [49, 200],
-  listen: [50, 201],
-  connect: [42, 203],
-  ptrace: [101, 117],
-  process_vm_readv: [310, 270],
-  process_vm_writev: [311, 271],
-  process_madvise: [440, 440],
-  process_mrelease: [448, 448],
-  kcmp: [312, 272],
-  bpf: [321, 280],
-  perf_event_open: [298, 241],
-  userfaultfd: [323, 282],
-  io_uring_setup: [425, 425],
-  io_uring_enter: [426, 426],
-  io_uring_register: [427, 427],
-  mount: [165, 40],
-  umount2: [166, 39],
-  pivot_root: [155, 41],
-  chroot: [161, 51],
-  open_tree: [428, 428],
-  move_mount: [429, 429],
-  fsopen: [430, 430],
-  fsconfig: [431, 431],
-  fsmount: [432, 432],
-  fspick: [433, 433],
-  mount_setattr: [442, 442],
-  unshare: [272, 97],
-  setns: [308, 268],
-  add_key: [248, 217],
-  request_key: [249, 218],
-  keyctl: [250, 219],
-  kexec_load: [246, 104],
-  kexec_file_load: [320, 294],
-  init_module: [175, 105],
-  finit_module: [313, 273],
-  delete_module: [176, 106],
-  reboot: [169, 142],
-  swapon: [167, 224],
-  swapoff: [168, 225],
-  acct: [163, 89],
-  quotactl: [179, 60],
-  syslog: [103, 116],
-  sethostname: [170, 161],
-  setdomainname: [171, 162],
-  settimeofday: [164, 170],
-  clock_settime: [227, 112],
-  clock_adjtime: [305, 266],
-  adjtimex: [159, 171],
-  iopl: [172, undefined],
-  ioperm: [173, undefined],
-  modify_ldt: [154, undefined],
-  personality: [135, 92],
-  vhangup: [153, 58],
-  name_to_handle_at: [303, 264],
-  open_by_handle_at: [304, 265],
-  fanotify_init: [300, 262],
-  fanotify_mark: [301, 263],
-  inotify_init: [253, undefined],
-  inotify_init1: [294, 26],
-  inotify_add_watch: [254, 27],
-  shmget: [29, 194],
-  shmat: [30, 196],
-  shmctl: [31, 195],
-  semget: [64, 190],
-  semop: [65, 193],
-  semtimedop: [220, 192],
-  semctl: [66, 191],
-  msgget: [68, 186],
-  msgsnd: [69, 189],
-  msgrcv: [70, 188],
-  msgctl: [71, 187],
-  mq_open: [240, 180],
-  mq_unlink: [241, 181],
-  seccomp: [317, 277],
-  landlock_create_ruleset: [444, 444],
-  memfd_create: [319, 279],
-  memfd_secret: [447, 447],
-  mknod: [133, undefined],
-  mknodat: [259, 33],
-  chown: [92, undefined],
-  fchown: [93, 55],
-  lchown: [94, undefined],
-  fchownat: [260, 54],
-  setxattr: [188, 5],
-  lsetxattr: [189, 6],
-  fsetxattr: [190, 7],
-  removexattr: [197, 14],
-  lremovexattr: [198, 15],
-  fremovexattr: [199, 16],
-  setpriority: [141, 140],
-  sched_setaffinity: [203, 122],
-  sched_setscheduler: [144, 119],
-  sched_setparam: [142, 118],
-  sched_setattr: [314, 274],
-  ioprio_set: [251, 30],
-  migrate_pages: [256, 238],
-  move_pages: [279, 239],
-  lookup_dcookie: [212, 18],
-  nfsservctl: [180, 42],
-  vmsplice: [278, 75],
-  chmod: [90, undefined],
-  fchmod: [91, 52],
-  fchmodat: [268, 53],
-  fchmodat2: [452, 452],
-  utime: [132, undefined],
-  utimes: [235, undefined],
-  futimesat: [261, undefined],
-  utimensat: [280, 88],
-  prlimit64: [302, 261],
-  setrlimit: [160, 164],
-  setpgid: [109, 154],
-  setsid: [112, 157],
-  io_setup: [206, 0],
-  statmount: [457, 457],
-  listmount: [458, 458],
-  lsm_set_self_attr: [460, 460],
-  quotactl_fd: [443, 443],
-  open: [2, undefined],
-  openat: [257, 56],
-  openat2: [437, 437],
-  creat: [85, undefined],
-  mkdir: [83, undefined],
-  mkdirat: [258, 34],
-  ioctl: [16, 29],
-  fcntl: [72, 25],
-  prctl: [157, 167],
-  shutdown: [48, 210],
-  sendto: [44, 206],
-  sendmsg: [46, 211],
-  sendmmsg: [307, 269],
-  setsockopt: [54, 208],
-} as const satisfies Record<string, readonly [number | undefined, number | undefined]>;
-
-/** A system call that the table knows. */
-export type SystemCall = keyof typeof NUMBERS;
+/**
+ * What libraries look at or set of their own process: names of threads and of memory (15, 16, the last
+ * one), dumpable, seccomp, a capability, no_new_privs, huge pages, vectors, pointer tags, writable code.
+ */
+const PRCTL_ALLOWED = [3, 15, 16, 21, 23, 38, 39, 41, 42, 51, 55, 56, 64, 65, 66, 0x53564d41];
+/** From here on, the clock of another process or of a device is meant. */
+const CLOCKS_OF_OTHERS = 0x80000000;
 
 /**
  * Calls about which the supervisor is asked: it lets its own through and nobody else's. Of its own
@@ -238,25 +85,8 @@ export type SystemCall = keyof typeof NUMBERS;
  */
 export const ASKED: readonly SystemCall[] = [
   ...["execve", "execveat", "kill", "clone", "fork", "vfork"] as const,
+  ...Object.keys(ALARMS) as SystemCall[],
 ];
-
-/** Calls that depend on their arguments, or are answered in a way of their own. */
-const BY_ARGUMENT: readonly SystemCall[] = [
-  ...["clone3", "socket", "connect", "bind", "prlimit64", "setpriority"] as const,
-  "socketpair",
-  ...["sched_setaffinity", "ioctl", "fcntl", "prctl", "shutdown", "sendto", "sendmsg"] as const,
-  ...["sendmmsg", "setsockopt", "listen", "fchmod"] as const,
-  ...["open", "openat", "openat2", "creat", "mkdir", "mkdirat"] as const,
-];
-
-/** Everything else in the table is refused. */
-export const REFUSED: readonly SystemCall[] = (Object.keys(NUMBERS) as SystemCall[])
-  .filter((call) => !ASKED.includes(call) && !BY_ARGUMENT.includes(call));
-
-/** The number of a call, if the architecture has it. */
-export function numberOf(call: SystemCall, arch: Arch): number | undefined {
-  return NUMBERS[call][arch === "x86_64" ? 0 : 1];
-}
 
 /** One instruction of classic BPF: code, jump if true, jump if false, operand. */
 export type Instruction = readonly [code: number, jt: number, jf: number, k: number];
@@ -266,6 +96,7 @@ const AND = 0x54;
 const JUMP_EQUAL = 0x15;
 const JUMP_AT_LEAST = 0x35;
 const JUMP_SET = 0x45;
+const JUMP = 0x05;
 const RETURN = 0x06;
 
 /** Where struct seccomp_data has what; of an argument, the low 32 bits. */
@@ -278,7 +109,13 @@ const answer = (errno: number): Instruction => [RETURN, 0, 0, RET_ERRNO | errno]
 const REFUSE = answer(EPERM);
 const ALLOW: Instruction = [RETURN, 0, 0, RET_ALLOW];
 const ASK: Instruction = [RETURN, 0, 0, RET_USER_NOTIF];
+const load = (at: number): Instruction => [LOAD, 0, 0, at];
 const KILL: Instruction = [RETURN, 0, 0, RET_KILL_PROCESS];
+
+/** What decides about a call, or about all numbers from one on: every path of it returns. */
+type Body = readonly Instruction[];
+type Section = [number: number, body: Body];
+const ABSENT: Body = [answer(ENOSYS)];
 
 /** Whether there is a program for an architecture: `Deno.build.arch` knows these two alone so far. */
 export function hasProgram(arch: string): arch is Arch {
@@ -299,27 +136,72 @@ export interface SeccompPolicy {
 }
 
 /** What a process needs besides that runs programs and writes files for others. */
-const OF_RUNNING: readonly SystemCall[] = [
-  ...["chmod", "fchmod", "fchmodat", "fchmodat2", "utimensat"] as const,
-];
+const OF_RUNNING = ["chmod", "fchmodat", "fchmodat2", "utimensat"] as const;
 
 /**
- * The program for an architecture. It refuses with EPERM, so that an app fails where it asks for too
- * much; a program of another architecture, or of x32, is killed.
+ * The program for an architecture. What it does not name is not there; a program of another
+ * architecture, or of x32, is killed.
  */
-export function seccompProgram(
-  arch: Arch,
-  { network, listens, runs }: SeccompPolicy,
-): Instruction[] {
-  /** `body` decides about `call`; every path of it returns. */
-  function on(call: SystemCall, body: readonly Instruction[]): Instruction[] {
-    const number = numberOf(call, arch);
-    return number === undefined ? [] : [[JUMP_EQUAL, 0, body.length, number], ...body];
+export function seccompProgram(arch: Arch, policy: SeccompPolicy): Instruction[] {
+  const alike = (calls: object, body: Body) =>
+    (Object.keys(calls) as SystemCall[]).flatMap((call) => decide(arch, call, body));
+  // The last one counts.
+  const bodies = new Map<number, Body>([
+    ...[...alike(ALLOWED, [ALLOW]), ...alike(REFUSED, [REFUSE]), ...alike(ALARMS, [ASK])],
+    ...judged(arch, policy),
+  ]);
+  // From a number on, up to where the next one begins.
+  const sections: Section[] = [[0, ABSENT]];
+  const begin = (from: number, body: Body) => {
+    if (sections.at(-1)![0] === from) sections.pop();
+    if (sections.at(-1)?.[1] !== body) sections.push([from, body]);
+  };
+  for (const [number, body] of [...bodies].sort(([a], [b]) => a - b)) {
+    begin(number, body);
+    begin(number + 1, ABSENT);
   }
-  const load = (at: number): Instruction => [LOAD, 0, 0, at];
+  if (arch === "x86_64") begin(X32_BIT, [KILL]);
+  return [
+    load(AT_ARCH),
+    [JUMP_EQUAL, 1, 0, AUDIT_ARCH[arch]],
+    KILL,
+    load(AT_NUMBER),
+    ...search(sections),
+  ];
+}
+
+/**
+ * Finds the section of a number by halves: each call walks as few instructions as the rarest. Where
+ * numbers alone decide, Linux 5.11 and newer keeps the answer and does not run the program again.
+ */
+function search(sections: readonly Section[]): Instruction[] {
+  if (sections.length === 1) return [...sections[0]![1]];
+  const middle = sections.length >> 1;
+  const [low, high] = [search(sections.slice(0, middle)), search(sections.slice(middle))];
+  const from = sections[middle]![0];
+  // A condition jumps over 255 instructions at most.
+  const split: Instruction[] = low.length < 256
+    ? [[JUMP_AT_LEAST, low.length, 0, from]]
+    : [[JUMP_AT_LEAST, 0, 1, from], [JUMP, 0, 0, low.length]];
+  return [...split, ...low, ...high];
+}
+
+function decide(arch: Arch, call: SystemCall, body: Body): Section[] {
+  const number = numberOf(call, arch);
+  return number === undefined ? [] : [[number, body]];
+}
+
+/** Calls that depend on their arguments, or on the policy, or are answered in a way of their own. */
+function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[] {
+  const on = (call: SystemCall, body: Body) => decide(arch, call, body);
   const ifOneOf = (values: readonly number[], then: Instruction): Instruction[] =>
     values.flatMap((value): Instruction[] => [[JUMP_EQUAL, 0, 1, value], then]);
   const ifSet = (bits: number, then: Instruction): Instruction[] => [[JUMP_SET, 0, 1, bits], then];
+  const only = (index: number, values: readonly number[], otherwise = REFUSE): Instruction[] => [
+    load(atArgument(index)),
+    ...ifOneOf(values, ALLOW),
+    otherwise,
+  ];
   /** Refuses a mode with {@link SET_ID}; with `flags`, only where these say that something is made. */
   const withMode = (mode: number, flags?: number): Instruction[] => [
     ...flags === undefined
@@ -332,14 +214,6 @@ export function seccompProgram(
   const dial = network !== "none";
   const types = network === "names" ? [SOCK_STREAM, SOCK_DGRAM] : [SOCK_STREAM];
   return [
-    load(AT_ARCH),
-    [JUMP_EQUAL, 1, 0, AUDIT_ARCH[arch]],
-    KILL,
-    load(AT_NUMBER),
-    ...arch === "x86_64" ? [[JUMP_AT_LEAST, 0, 1, X32_BIT], KILL] as Instruction[] : [],
-    [JUMP_AT_LEAST, 0, 1, FIRST_UNKNOWN],
-    answer(ENOSYS),
-    // First, since every answer of a server goes through it.
     ...on("sendto", [
       load(atArgument(3)),
       ...ifSet(MSG_FASTOPEN, REFUSE),
@@ -355,7 +229,7 @@ export function seccompProgram(
     // A thread is the process itself. The supervisor's spawner forks behind this program too, once.
     ...on("clone", [
       load(atArgument(0)),
-      ...ifSet(CLONE_NEW, REFUSE),
+      ...ifSet(CLONE_NEW, ASK),
       ...ifSet(CLONE_THREAD, ALLOW),
       runs ? ALLOW : ASK,
     ]),
@@ -389,6 +263,9 @@ export function seccompProgram(
     ),
     // A datagram socket of a pair could send to any Unix socket that has a name.
     ...on("socketpair", [
+      load(atArgument(0)),
+      [JUMP_EQUAL, 1, 0, AF_UNIX],
+      REFUSE,
       load(atArgument(1)),
       [AND, 0, 0, SOCK_TYPE_MASK],
       // The runtime starts a program with such a pair, by which it hears of a failed exec.
@@ -402,7 +279,7 @@ export function seccompProgram(
     ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_FASTOPEN, REFUSE), ALLOW]),
     ...on("sendmmsg", [load(atArgument(3)), ...ifSet(MSG_FASTOPEN, REFUSE), ALLOW]),
     // Half of a connection, yes. Shutting down the other half of a listener ends it for everybody.
-    ...on("shutdown", [load(atArgument(1)), ...ifOneOf([SHUT_WR], ALLOW), REFUSE]),
+    ...on("shutdown", only(1, [SHUT_WR])),
     ...on("setsockopt", [
       load(atArgument(1)),
       ...SOCKET_OPTIONS.flatMap(([level, names]): Instruction[] => {
@@ -422,18 +299,30 @@ export function seccompProgram(
       ALLOW,
       REFUSE,
     ]),
-    ...on("setpriority", [
-      load(atArgument(0)),
-      [JUMP_EQUAL, 1, 0, PRIO_PROCESS],
-      REFUSE,
-      load(atArgument(1)),
-      ...ifOneOf([0], ALLOW),
-      REFUSE,
-    ]),
-    ...on("sched_setaffinity", [load(atArgument(0)), ...ifOneOf([0], ALLOW), REFUSE]),
-    ...on("ioctl", [load(atArgument(1)), ...ifOneOf(IOCTL_ALLOWED, ALLOW), REFUSE]),
+    // Another number, of a group, a user or a process, would show who else there is.
+    ...(["setpriority", "getpriority"] as const).flatMap((call) =>
+      on(call, [load(atArgument(0)), [JUMP_EQUAL, 1, 0, PRIO_PROCESS], REFUSE, ...only(1, [0])])
+    ),
+    ...(["getpgid", "getsid", "sched_setaffinity"] as const).flatMap((call) =>
+      on(call, only(0, [0]))
+    ),
+    // The C library asks about its own threads by their numbers. V8 complains if it is told nothing:
+    // 0 is SCHED_OTHER, which a worker cannot leave.
+    ...(["sched_getparam", "sched_getscheduler"] as const)
+      .flatMap((call) => on(call, only(0, [0], answer(0)))),
+    ...(["sched_getaffinity", "sched_getattr"] as const)
+      .flatMap((call) => on(call, only(0, [0], answer(ENOSYS)))),
+    ...(["clock_gettime", "clock_getres", "clock_nanosleep"] as const).flatMap((call) =>
+      on(call, [
+        load(atArgument(0)),
+        [JUMP_AT_LEAST, 0, 1, CLOCKS_OF_OTHERS],
+        answer(EINVAL),
+        ALLOW,
+      ])
+    ),
+    ...on("ioctl", only(1, IOCTL_ALLOWED)),
+    ...on("prctl", only(0, PRCTL_ALLOWED)),
     ...on("fcntl", [load(atArgument(1)), ...ifOneOf(FCNTL_REFUSED, REFUSE), ALLOW]),
-    ...on("prctl", [load(atArgument(0)), ...ifOneOf(PRCTL_REFUSED, REFUSE), ALLOW]),
     // A file that is made with these bits runs as its owner for whoever on this machine starts it.
     ...on("open", withMode(2, 1)),
     ...on("openat", withMode(3, 2)),
@@ -445,8 +334,7 @@ export function seccompProgram(
     // Deno.copyFile ends with it, and has the mode right by then. Said to be done and not done: a
     // file that may only be read would be changed for everybody else.
     ...on("fchmod", [runs ? ALLOW : answer(0)]),
-    ...REFUSED.flatMap((call) => on(call, [runs && OF_RUNNING.includes(call) ? ALLOW : REFUSE])),
-    ALLOW,
+    ...runs ? OF_RUNNING.flatMap((call) => on(call, [ALLOW])) : [],
   ];
 }
 

@@ -113,6 +113,7 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     forbidden: facts.forbidden,
     landlock: {
       connect: connectPorts(dialled, network),
+      names: network === "names",
       paths: [
         required(facts.denoProgram, RUN),
         ...MACHINE.map(([path, rights]) => optional(path, rights)),
@@ -152,6 +153,7 @@ export function plannerWall(
     limits: workerLimits({ limits }),
     landlock: {
       connect: network === "none" ? [] : "all",
+      names: network === "names",
       paths: [
         { path: denoProgram, rights: RUN, presence: "required" },
         ...MACHINE.map(([path, rights]): PathRule => ({ path, rights, presence: "optional" })),

@@ -1,7 +1,7 @@
 /**
- * The guard answers the kernel when anything behind one wall tries to fork, to start a program or to
- * kill a process: yes for the supervisor's own spawner, no for everybody else. Who asks is told by the
- * kernel; what is asked for decides nothing.
+ * The guard answers the kernel when anything behind one wall tries to fork, to start a program, to
+ * kill a process, or makes a call that no app makes: yes for the supervisor's own spawner, no for
+ * everybody else. Who asks is told by the kernel; what is asked for decides nothing.
  */
 import {
   childState,
@@ -16,6 +16,7 @@ import { answerQuestion, type Question, takeQuestion } from "../os/seccomp.ts";
 import type { Limit } from "../sandbox/limits.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { type Arch, ASKED, numberOf, type SystemCall } from "../sandbox/seccomp.ts";
+import { ALARMS } from "../sandbox/system_calls.ts";
 import { watch } from "./watch.ts";
 
 /** A call that was refused. */
@@ -135,6 +136,7 @@ export class Guard {
       const mayRun = this.#runs && call.startsWith("exec") && group === this.#child?.pid;
       return mayRun ? undefined : "it belongs to a worker";
     }
+    if (call in ALARMS) return "no program of ours makes this call";
     if (!call.startsWith("exec")) return isOwnThread(tid) ? undefined : "it is not the supervisor";
     if (childState(tid) === "none") return "it is no child of the supervisor";
     if (this.#child !== undefined) return "another was let through";

@@ -92,7 +92,7 @@ export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig
   if ("missing" in answer) throw new Error(answer.missing);
   const config = "config" in read ? read.config : await acceptConfig(answer.config, read);
   for (const each of answer.renamed) warnOfOldName(each);
-  for (const each of answer.closed) log.warn("path_closed", each);
+  for (const { event, ...each } of answer.warnings) log.warn(event, each);
   return { config, code: await installImage(config, answer.plan, folders) };
 }
 

@@ -1,11 +1,15 @@
 /**
- * The guestbook as people use it, in a real browser, behind the whole wall: what the kernel refuses
- * meanwhile is written down by strace, and must be what the runtime is known to do without.
+ * The guestbook as people use it, in a real browser, and an app of all parts of the runtime, behind the
+ * whole wall: what the kernel refuses meanwhile is written down by strace, and must be what the runtime
+ * is known to do without.
  */
 import { assert, assertEquals } from "@std/assert";
+import { join } from "node:path";
 import { guestbookProject } from "../harness/guestbook.ts";
 import { testWith } from "../harness/needs.ts";
 import { packageProgram } from "../harness/packages.ts";
+import { freePort } from "../harness/ports.ts";
+import { REPOSITORY } from "../harness/project.ts";
 import { Server } from "../harness/server.ts";
 
 const CHROMIUM = "/usr/bin/chromium";
@@ -23,8 +27,10 @@ const KNOWN: readonly [pattern: RegExp, why: string][] = [
     "Deno goes on without it",
   ],
   [/^(mkdir|symlink|readlink)\(.*\/node_compat_bin/, "a name for programs that it may not start"],
+  [/^openat\(AT_FDCWD, "[^"]*\/\.npmrc"|^mkdir\(.*\/deno_dir\/npm"/, "Deno looks for npm packages"],
   [/^openat\(AT_FDCWD, "[^"]*\/\.holdfast\/lock"/, "the spawner's own probe of Landlock"],
   [/^pidfd_open\(/, "the runtime waits for children by SIGCHLD instead"],
+  [/^sched_getaffinity\(\d+/, "libc asks about its own threads by number"],
   [/^rt_sigreturn\(/, "what a call was answered before a signal came"],
   [/^kill\(\d+, SIGKILL\)/, "a planner's runtime forgets programs that have ended"],
 ];
@@ -37,35 +43,45 @@ const PNG = Uint8Array.from(
   (character) => character.charCodeAt(0),
 );
 
+/** Has strace write down what fails in a server and all that it starts; it ends with the server. */
+async function watchRefusals(server: Server): Promise<() => Promise<string[]>> {
+  const folder = await Deno.makeTempDir();
+  // Fast enough: its first worker is spawned a bundling later.
+  const strace = new Deno.Command("strace", {
+    // A file for each thread: in one file a call is split where another thread's comes between.
+    args: ["-ff", "-qq", "-Z", "-s", "256", "-o", `${folder}/t`, "-p", `${server.pid}`],
+    stdin: "null",
+    stderr: "null",
+  }).spawn();
+  return async () => {
+    await strace.status;
+    return [...Deno.readDirSync(folder)]
+      .flatMap(({ name }) => Deno.readTextFileSync(`${folder}/${name}`).split("\n"))
+      .filter((line) => /= -1 (EPERM|EACCES|ENOSYS) |^--- SIGSYS/.test(line));
+  };
+}
+
+function assertKnown(server: Server, refused: readonly string[]): void {
+  // Without these, nobody was behind a wall, or nobody looked.
+  assert(refused.some((line) => line.startsWith("clone3(")), "no worker was seen");
+  assert(refused.some((line) => line.includes("/.holdfast/lock")), "no spawner was seen");
+  assertEquals(refused.filter((line) => !KNOWN.some(([pattern]) => pattern.test(line))), []);
+  // A library that is told nothing may complain.
+  const alarms = ["exec_denied", "call_denied", "worker_lost", "worker_violation", "worker_output"];
+  for (const alarm of alarms) assertEquals(server.eventsOf(alarm), []);
+}
+
 testWith(
   { programs: ["chromium", "strace"], root: true },
   "in a browser, with SQLite and over reloads, the wall refuses nothing that the guestbook needs",
   async () => {
     const project = await guestbookProject();
-    const folder = await Deno.makeTempDir();
     await using server = await Server.startOn(project, { wait: "nothing" });
-    // Fast enough: its first worker is spawned a bundling later.
-    const strace = new Deno.Command("strace", {
-      // A file for each thread: in one file a call is split where another thread's comes between.
-      args: ["-ff", "-qq", "-Z", "-s", "256", "-o", `${folder}/t`, "-p", `${server.pid}`],
-      stdin: "null",
-      stderr: "null",
-    }).spawn();
+    const refusals = await watchRefusals(server);
     await server.waitFor("serving");
     await useGuestbook(server);
     assertEquals((await server.stop()).code, 0);
-    await strace.status;
-
-    const refused = [...Deno.readDirSync(folder)]
-      .flatMap(({ name }) => Deno.readTextFileSync(`${folder}/${name}`).split("\n"))
-      .filter((line) => /= -1 (EPERM|EACCES|ENOSYS) |^--- SIGSYS/.test(line));
-    // Without these, nobody was behind a wall, or nobody looked.
-    assert(refused.some((line) => line.startsWith("clone3(")), "no worker was seen");
-    assert(refused.some((line) => line.includes("/.holdfast/lock")), "no spawner was seen");
-    assertEquals(refused.filter((line) => !KNOWN.some(([pattern]) => pattern.test(line))), []);
-    for (const alarm of ["exec_denied", "call_denied", "worker_lost", "worker_violation"]) {
-      assertEquals(server.eventsOf(alarm), []);
-    }
+    assertKnown(server, await refusals());
   },
 );
 
@@ -96,4 +112,40 @@ async function useGuestbook(server: Server): Promise<void> {
   await orders.close().catch(() => {});
   assertEquals((await child.status).code, 0, await complaints);
   assertEquals(reloads, 2);
+}
+
+for (const engine of ["native", "node"]) {
+  testWith(
+    { programs: ["strace"], root: true },
+    `the wall refuses nothing that an app of all parts of the runtime needs, on the ${engine} engine`,
+    async () => {
+      const [port, helperPort] = [freePort(), freePort()];
+      await using server = await Server.start({
+        files: {
+          "app.ts": await Deno.readTextFile(join(REPOSITORY, "tests/doubles/busy_app.ts")),
+          "data/file.txt": "",
+        },
+        config: {
+          engine,
+          listen: [`127.0.0.1:${port}`, "unix:./app.sock"],
+          metrics: { listen: `127.0.0.1:${helperPort}` },
+          log: { folder: "./log" },
+          unveil: { "./data": "rwc" },
+          net: [`localhost:${port}`],
+        },
+        wait: "nothing",
+      });
+      const refusals = await watchRefusals(server);
+      await server.waitFor("serving");
+      const ask = async (path: string) =>
+        await (await fetch(`http://127.0.0.1:${port}${path}`)).text();
+      const parts: string[] = JSON.parse(await ask("/"));
+      assert(parts.length > 5);
+      for (const part of parts) assertEquals(await ask(`/${part}?port=${port}`), "done", part);
+      await (await fetch(`http://127.0.0.1:${helperPort}/metrics`)).text();
+      assertEquals((await server.hangUp()).event, "reload_done");
+      assertEquals((await server.stop()).code, 0);
+      assertKnown(server, await refusals());
+    },
+  );
 }

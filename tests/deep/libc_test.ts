@@ -46,7 +46,7 @@ const CALLS: Readonly<Record<string, string>> = {
   openat2: "errno 38",
   faccessat2: "ok",
   epoll_pwait2: "ok",
-  futex_waitv: EINVAL,
+  futex_waitv: ENOSYS,
   rseq: EINVAL,
   clone3: ENOSYS,
   listns: ENOSYS,

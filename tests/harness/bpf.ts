@@ -22,6 +22,7 @@ const AND_CONSTANT = 0x54;
 const JUMP_IF_EQUAL = 0x15;
 const JUMP_IF_AT_LEAST = 0x35;
 const JUMP_IF_SET = 0x45;
+const JUMP_ALWAYS = 0x05;
 const RETURN_CONSTANT = 0x06;
 
 const CONDITIONS: Readonly<Record<number, (accumulator: number, k: number) => boolean>> = {
@@ -51,7 +52,8 @@ function decode(program: Uint8Array<ArrayBuffer>): Decoded[] {
   });
 }
 
-function encodeCall({ arch, number, args = [] }: BpfCall): DataView {
+/** struct seccomp_data of a call. */
+export function encodeCall({ arch, number, args = [] }: BpfCall): DataView {
   const view = new DataView(new ArrayBuffer(DATA_BYTES));
   view.setUint32(0, number, true);
   view.setUint32(4, arch, true);
@@ -68,14 +70,23 @@ function encodeCall({ arch, number, args = [] }: BpfCall): DataView {
  * @throws if it does what the kernel would not have taken
  */
 export function runProgram(program: Uint8Array<ArrayBuffer>, call: BpfCall): number {
+  return runInstructions(decode(program), encodeCall(call));
+}
+
+/** A program that is decoded once, for many calls, each a struct seccomp_data. */
+export function prepareProgram(program: Uint8Array<ArrayBuffer>): (call: DataView) => number {
   const instructions = decode(program);
-  const data = encodeCall(call);
+  return (call) => runInstructions(instructions, call);
+}
+
+function runInstructions(instructions: readonly Decoded[], data: DataView): number {
   let accumulator = 0;
   for (let at = 0; at < instructions.length; at++) {
     const { code, jt, jf, k } = instructions[at]!;
     const condition = CONDITIONS[code];
     if (code === RETURN_CONSTANT) return k;
     else if (code === LOAD_ABSOLUTE) accumulator = data.getUint32(k, true);
+    else if (code === JUMP_ALWAYS) at += k;
     else if (code === AND_CONSTANT) accumulator = (accumulator & k) >>> 0;
     else if (condition) at += condition(accumulator, k) ? jt : jf;
     else throw new Error(`Instruction ${at} has the code ${code}`);
@@ -96,7 +107,7 @@ export function findProgramFaults(program: Uint8Array<ArrayBuffer>): string[] {
     // All jumps lead forwards, so that whatever reaches an instruction comes before it.
     if (!reached.has(at)) faults.push(`${at} is never reached`);
     if (code === RETURN_CONSTANT) return;
-    for (const jump of code in CONDITIONS ? [jt, jf] : [0]) {
+    for (const jump of code in CONDITIONS ? [jt, jf] : [code === JUMP_ALWAYS ? k : 0]) {
       if (at + 1 + jump >= length) faults.push(`${at} leads out of the program`);
       reached.add(at + 1 + jump);
     }
@@ -111,7 +122,12 @@ const ACTIONS: Readonly<Record<number, string>> = {
   0x7fc00000: "ask",
   0x7fff0000: "allow",
 };
-const ERRORS: Readonly<Record<number, string>> = { 0: "success", 1: "EPERM", 38: "ENOSYS" };
+const ERRORS: Readonly<Record<number, string>> = {
+  0: "success",
+  1: "EPERM",
+  22: "EINVAL",
+  38: "ENOSYS",
+};
 
 /** A program's answer in a word: `allow`, `ask`, `kill process`, or what the call fails with. */
 export function describeAnswer(value: number): string {

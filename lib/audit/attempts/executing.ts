@@ -25,7 +25,7 @@ import {
   THE_ANSWER,
   vector,
 } from "../machine_code.ts";
-import { AT_FDCWD, call, must, reaches, Refused } from "../native.ts";
+import { AT_FDCWD, call, groupOf, must, reaches, Refused } from "../native.ts";
 import { inWebWorker } from "./web_worker.ts";
 
 /** A program that everybody has and that shows a file. */
@@ -458,7 +458,7 @@ const BECOMING: readonly Attempt[] = [
   ) => {
     const PR_SET_NAME = 15;
     // As proc_pid_stat(5) would go on after the name: its state, its parent, its group.
-    const group = must("getpgid", world.supervisorPid);
+    const group = groupOf(world.supervisorPid);
     must("prctl", PR_SET_NAME, `) S ${world.supervisorPid} ${group} (`, 0, 0, 0);
     return must("execve", SHELL, shellArguments(world), 0);
   }),
@@ -529,7 +529,7 @@ const FORKING: readonly Attempt[] = [
     (
       { supervisorPid },
     ) => {
-      const group = must("getpgid", supervisorPid);
+      const group = groupOf(supervisorPid);
       return `exited with ${inChild(FORK, ["setpgid", 0, group])}`;
     },
   ),

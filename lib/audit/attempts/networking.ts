@@ -730,6 +730,9 @@ const NATIVE: readonly Attempt[] = [
     "a socket for several paths, whose ports Landlock does not rule",
     () => opensSocket(AF_INET, STREAM, 262),
   ),
+  claim("NW16.pair", "a pair of sockets of a family that is not Unix's", () => {
+    return reaches("socketpair", AF_INET, STREAM, 0, new Uint8Array(8));
+  }),
   claim("NW16.packet", "a socket for raw frames", () => opensSocket(AF_PACKET, RAW), {
     needs: "root",
   }),

@@ -11,6 +11,7 @@ import {
   call,
   type CallName,
   callNumber,
+  groupOf,
   must,
   reaches,
   readNatively,
@@ -180,7 +181,7 @@ const NATIVE_SIGNALS: readonly Attempt[] = [
       supervisorPid,
     }) => {
       const PR_SET_NAME = 15;
-      const group = must("getpgid", supervisorPid);
+      const group = groupOf(supervisorPid);
       must("prctl", PR_SET_NAME, `) S 1 ${group} `);
       return must("kill", canaryPid, SIGKILL);
     },
@@ -413,6 +414,45 @@ const SPYING: readonly Attempt[] = [
   ),
 ];
 
+/** The clock of another process's processor time, as clock_getcpuclockid(3) names it. */
+const clockOf = (pid: number) => ~pid << 3 | 2;
+
+/** Who else there is, and what it does, by calls that take any process's number. */
+const SEEING: readonly Attempt[] = [
+  ...(["getpgid", "getsid", "sched_getscheduler"] as const).map((name) =>
+    stopped(`SP12.${name}`, `${name}(2) of another process`, ({ canaryPid }) => {
+      // 0, which a process gets about itself, may be the answer about anybody.
+      const [there, nobody] = [canaryPid, 0x3fffffff].map((pid) => call(name, pid));
+      if (there!.errno === nobody!.errno) throw new Refused(`errno ${nobody!.errno} about nobody`);
+      return `value ${there!.value}`;
+    })
+  ),
+  stopped("SP12.getpriority", "getpriority(2) of another process", ({ canaryPid }) => {
+    return must("getpriority", /* PRIO_PROCESS */ 0, canaryPid);
+  }),
+  stopped("SP12.getpriority_user", "getpriority(2) of a whole user", () => {
+    return must("getpriority", /* PRIO_USER */ 2, 0);
+  }),
+  stopped("SP12.affinity", "sched_getaffinity(2) of another process", ({ canaryPid }) => {
+    return must("sched_getaffinity", canaryPid, 128, new Uint8Array(128));
+  }),
+  stopped("SP12.attributes", "sched_getattr(2) of another process", ({ canaryPid }) => {
+    return must("sched_getattr", canaryPid, new Uint8Array(64), 64, 0) === 0;
+  }),
+  stopped("SP12.clock", "clock_gettime(2): another process's processor time", ({ canaryPid }) => {
+    const { errno } = call("clock_gettime", clockOf(canaryPid), new Uint8Array(16));
+    if (errno !== 0) throw new Refused(`errno ${errno}`);
+    return true;
+  }),
+  stopped("SP12.io", "ioprio_get(2) of another process", ({ canaryPid }) => {
+    return must("ioprio_get", /* IOPRIO_WHO_PROCESS */ 1, canaryPid) >= 0;
+  }),
+  stopped("SP12.capabilities", "capget(2) of another process", ({ canaryPid }) => {
+    const header = new Uint8Array(new Uint32Array([0x20080522, canaryPid]).buffer);
+    return must("capget", header, new Uint8Array(24)) === 0;
+  }),
+];
+
 /** Changing how other processes run, or what this one is held to. */
 const MEDDLING: readonly Attempt[] = [
   stopped("SP9.dumpable", "prctl(2): let others of the user look in", () => {
@@ -462,7 +502,7 @@ const MEDDLING: readonly Attempt[] = [
   }),
   stopped("SP9.nice_read", "os.getPriority of another process", ({ canaryPid }) => {
     return getPriority(canaryPid);
-  }, { kernel: "open", note: "The kernel does not treat the priority of a process as a secret" }),
+  }),
   stopped("SP9.nice", "setpriority(2) of another process", ({ canaryPid }) => {
     return must("setpriority", 0, canaryPid, 19);
   }),
@@ -492,7 +532,7 @@ const MEDDLING: readonly Attempt[] = [
   }, { optional: true }),
   knock("SP9.move_pages", "move_pages(2)", "move_pages", [0, 1, NOWHERE, NOWHERE, NOWHERE, 2]),
   stopped("SP9.group", "setpgid(2): join the supervisor's process group", ({ supervisorPid }) => {
-    return must("setpgid", 0, must("getpgid", supervisorPid));
+    return must("setpgid", 0, groupOf(supervisorPid));
   }, { alone: true }),
   stopped("SP9.session", "setsid(2): leave the process group that it is ended with", () => {
     return must("setsid");
@@ -573,7 +613,7 @@ const THREADS: readonly Attempt[] = [
   }),
   knock("SP14.filter", "prctl(2): put another filter over the wall", "prctl", [
     ...[/* PR_SET_SECCOMP */ 22, /* SECCOMP_MODE_FILTER */ 2, NOWHERE, 0, 0] as const,
-  ], { kernel: "open", note: "Filters add up: it can only restrict itself" }),
+  ]),
 ];
 
 /** What makes a kernel's day worse. */
@@ -624,6 +664,8 @@ const KERNEL: readonly Attempt[] = [
     return must("memfd_create", "holdfast_audit", 1);
   }, { alone: true }),
   knock("SP11.memfd_secret", "memfd_secret(2)", "memfd_secret", [0x4000_0000]),
+  knock("SP11.splice", "splice(2)", "splice", [-1, 0, -1, 0, 1, 0]),
+  knock("SP11.tee", "tee(2)", "tee", [-1, -1, 1, 0]),
   knock("SP11.vmsplice", "vmsplice(2)", "vmsplice", [-1, NOWHERE, 1, 0]),
   // Filters of its own, and another personality.
   knock("SP11.seccomp", "seccomp(2)", "seccomp", [1, 0x4000_0000, NOWHERE]),
@@ -632,6 +674,8 @@ const KERNEL: readonly Attempt[] = [
   }, { optional: true }),
   knock("SP13.personality", "personality(2)", "personality", [0xffff_ffff]),
   knock("SP11.lsm_set_self_attr", "lsm_set_self_attr(2)", "lsm_set_self_attr", [0, NOWHERE, 0, 1]),
+  knock("SP11.timer", "timer_create(2)", "timer_create", [0, NOWHERE, NOWHERE]),
+  knock("SP11.signalfd", "signalfd4(2)", "signalfd4", [-1, NOWHERE, 0, 0]),
   // Keys and what processes of a user share.
   knock("SP11.add_key", "add_key(2)", "add_key", [NOWHERE, NOWHERE, NOWHERE, 0, -3]),
   knock("SP11.request_key", "request_key(2)", "request_key", [NOWHERE, NOWHERE, NOWHERE, -3]),
@@ -729,6 +773,7 @@ export const PROCESSES: readonly Attempt[] = [
   ...SIGNALS,
   ...NATIVE_SIGNALS,
   ...SPYING,
+  ...SEEING,
   ...MEDDLING,
   ...THREADS,
   ...KERNEL,

@@ -701,7 +701,10 @@ export const READING: readonly Attempt[] = [
   }, METADATA),
   claim("FR25.attribute", "getxattr(2) of a file outside", ({ outside }) => {
     return reaches("getxattr", `${outside}/secret.txt`, "user.audit", new Uint8Array(64), 64);
-  }, METADATA),
+  }),
+  claim("FR25.attributes", "listxattr(2) of a file outside", ({ outside }) => {
+    return reaches("listxattr", `${outside}/secret.txt`, new Uint8Array(64), 64);
+  }),
   claim("FR25.statfs", "statfs(2) of the outside", ({ outside }) => {
     return must("statfs", outside, new Uint8Array(256)) === 0;
   }, METADATA),

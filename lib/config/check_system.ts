@@ -1,0 +1,45 @@
+/** The machine, as the check of a config sees it. */
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { ownUid } from "../base/own_uid.ts";
+import { readLink, unlessAbsent } from "./real_place.ts";
+import { type MachinePlaces, machinePlaces, systemPaths } from "./system_paths.ts";
+
+/** What the check asks of the machine. */
+export interface CheckSystem {
+  /** The user id of this process; `null` on systems without user ids. */
+  readonly uid: number | null;
+  /** What a symbolic link holds; `undefined` for everything else. */
+  readonly readLink: (path: string) => string | undefined;
+  /** Whether something is there, symbolic links followed. */
+  readonly exists: (path: string) => boolean;
+  readonly places: MachinePlaces;
+}
+
+/** What does not depend on a config is looked at here and now. */
+export function thisMachine(): CheckSystem {
+  const places = machinePlaces();
+  // To list them once is much faster than to ask for many names that are not there.
+  const folders = new Set(systemPaths(places).map(({ path }) => dirname(path)));
+  const listed = new Map([...folders].map((folder) => [folder, linksIn(folder)]));
+  return {
+    uid: ownUid(),
+    readLink: (path) => {
+      const links = listed.get(dirname(path));
+      return links !== undefined && !links.has(path) ? undefined : readLink(path);
+    },
+    exists: (path) => unlessAbsent(() => Deno.statSync(path)).isSymlink !== undefined,
+    places,
+  };
+}
+
+/** The paths of the symbolic links in a folder; nothing if this user may not list it. */
+function linksIn(folder: string): ReadonlySet<string> | undefined {
+  if (!existsSync(folder)) return new Set();
+  try {
+    const links = [...Deno.readDirSync(folder)].filter(({ isSymlink }) => isSymlink);
+    return new Set(links.map(({ name }) => join(folder, name)));
+  } catch {
+    return undefined;
+  }
+}

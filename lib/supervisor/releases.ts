@@ -142,9 +142,9 @@ export class Releases {
 }
 
 function isSame(a: Omit<KeptRelease, "release">, b: typeof a): boolean {
-  // A folder that a start has made is the same folder.
+  // As it is read from the file; and a folder that a start has made is the same folder.
   const text = ({ config }: typeof a) =>
-    JSON.stringify(config, (key, value) => key === "exists" ? undefined : value);
+    JSON.stringify(ConfigData.parse(config), (key, is) => key === "exists" ? undefined : is);
   return a.plan.digest === b.plan.digest && text(a) === text(b);
 }
 

@@ -42,7 +42,7 @@ function answersTo(call: AnyCall, { network, listens, runs }: SeccompPolicy): st
     case "bind":
       return when(network === "names");
     case "listen":
-      return when(listens);
+      return [listens ? "success" : "EPERM"];
     case "fchmod":
       return [runs ? "allow" : "success"];
     case "sched_getaffinity":

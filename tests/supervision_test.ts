@@ -687,6 +687,23 @@ Deno.test("decision: status tells a start, an upgrade and a stop from serving", 
   await world.stop(0);
 });
 
+Deno.test("decision: of several workers that may have changed a listener each is replaced in turn, and a lone one killed", async () => {
+  for (const workers of [1, 2]) {
+    await using world = await FakeWorld.start({ config: { workers } });
+    const old = world.living();
+    const [listener] = world.listeners;
+    listener!.changed.push("1:9");
+    const { options } = await world.waitFor("listener_changed");
+    assertEquals(options, ["1:9"]);
+    if (workers === 1) {
+      assertStringIncludes(String((await world.waitFor("worker_lost")).how), "changed");
+    } else await world.waitFor("worker_recycled", 2);
+    await world.waitFor("worker_ready", 2 * workers);
+    assertEquals(old.some(({ alive }) => alive), false);
+    assertEquals(world.eventsOf("worker_lost").length, workers === 1 ? 1 : 0);
+  }
+});
+
 Deno.test("decision: a listener that a worker made stop is opened again, and all workers are replaced", async () => {
   await using world = await FakeWorld.start({ config: { workers: 2 } });
   const old = world.living();

@@ -136,8 +136,9 @@ const WatchdogSchema = z.strictObject({
 
 const LimitsSchema = z.strictObject({
   descriptors: bounded(BOUNDS.limits.descriptors).default(DEFAULT_LIMITS.descriptors).describe(
-    "How many open files and connections a worker may have (RLIMIT_NOFILE). Connections beyond it wait " +
-      "in the kernel until others end; the log says `accepting_stalled`.",
+    "How many open files and connections a worker may have (RLIMIT_NOFILE); at most half of what " +
+      "Holdfast may have. Connections beyond it wait in the kernel until others end; the log says " +
+      "`accepting_stalled`.",
   ),
   processes: bounded(BOUNDS.limits.processes).default(DEFAULT_LIMITS.processes).describe(
     "How many threads and processes the workers' user may have in all (RLIMIT_NPROC). The kernel does " +

@@ -73,6 +73,22 @@ export function startListening(fd: number, backlog: number): boolean {
   return listens;
 }
 
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
+
+/**
+ * Has an accept on a listener never wait for a client, for whoever holds it (fcntl(2)). Linux only.
+ *
+ * @returns whether it would have waited
+ */
+export function makeNonBlocking(fd: number): boolean {
+  if (Deno.build.os !== "linux") return false;
+  const flags = libc.symbols.fcntl(fd, F_GETFL, 0);
+  if (flags < 0 || (flags & O_NONBLOCK) !== 0) return false;
+  return libc.symbols.fcntl(fd, F_SETFL, flags | O_NONBLOCK) === 0;
+}
+
 /** The same numbers on every architecture of Linux that has a wall. */
 const SOL_SOCKET = 1;
 const SO_ACCEPTCONN = 30;

@@ -10,6 +10,7 @@ const libc = loadLibc({
   close: { parameters: ["i32"], result: "i32" },
   chmod: { parameters: ["buffer", "u32"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   symlink: { parameters: ["buffer", "buffer"], result: "i32" },
   statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
 });
@@ -99,6 +100,25 @@ export function readProc(name: string, maxBytes: number): string | undefined {
   } while (length > 0 && end < maxBytes);
   libc.symbols.close(fd);
   return length < 0 ? undefined : new TextDecoder().decode(bytes.subarray(0, end));
+}
+
+/** The highest value of oom_score_adj in proc(5): the first to be killed. */
+const MAX_OOM_SCORE = 1_000;
+
+/**
+ * Has the kernel kill a process before others when memory is short (proc_pid_oom_score_adj(5)).
+ *
+ * @param more is added to what it has inherited; the unit is a thousandth of the memory
+ * @returns whether that was done; not where proc(5) hides the process, or it is gone
+ */
+export function raiseOomScore(pid: number, more: number): boolean {
+  const inherited = readProcess(pid, "oom_score_adj");
+  const fd = open(`/proc/${pid}/oom_score_adj`, O_WRONLY_CLOEXEC);
+  if (inherited === undefined || fd < 0) return false;
+  const text = `${Math.min(MAX_OOM_SCORE, Number(inherited) + more)}`;
+  const written = libc.symbols.write(fd, asText(text), BigInt(text.length));
+  libc.symbols.close(fd);
+  return written === BigInt(text.length);
 }
 
 /** Identifies this boot of the machine (proc_sys_kernel(5)). */

@@ -73,7 +73,8 @@ export function childState(pid: number): "none" | "lives" | "ended" {
 
 /**
  * Sets limits of another process (prlimit(2)). A limit above the hard one of this process is cut to
- * that: only root may raise it, and what was given to Holdfast is for its workers too.
+ * that, and one of descriptors to half of it: only root may raise it, and what was given to Holdfast is
+ * for its workers too.
  *
  * @param owner the ids of that process, if they are not those of this one
  * @throws {Error} if the kernel refuses
@@ -132,7 +133,10 @@ function setLimits(pid: number, limits: readonly Limit[]): void {
     const now = new BigUint64Array(2);
     const bytes = new Uint8Array(now.buffer);
     if (libc.symbols.prlimit(pid, resource, null, bytes) !== 0) fail(`read the limit ${name}`);
-    const least = BigInt(value) < now[1]! ? BigInt(value) : now[1]!;
+    // The kernel bounds by the sender's limit what all of a user have sent and nobody has received yet
+    // (unix(7)): with a limit as high as the supervisor's a worker could leave nothing of that for it.
+    const given = name === "descriptors" ? now[1]! / 2n : now[1]!;
+    const least = BigInt(value) < given ? BigInt(value) : given;
     now.fill(least);
     if (libc.symbols.prlimit(pid, resource, bytes, null) !== 0) fail(`set the limit ${name}`);
   }
@@ -223,27 +227,29 @@ export function killProcess(pid: number, start: string): boolean {
   }
 }
 
-/** Listeners have low numbers: they are handed over before anything else is opened. */
-const MAX_LISTENER_FD = 256;
-
 /**
- * Looks whether a process has a socket that listens.
+ * Looks whether a process has a socket that listens, under whatever number.
  *
- * @returns nothing if the kernel does not say, as of another user's process
+ * @returns nothing if the kernel does not say, as of another user's process, or of what a process has
+ * sent and nobody has received
  */
 export function holdsListener(pid: number): boolean | undefined {
   const pidfd = openProcess(pid);
   if (pidfd < 0) return false;
+  const [, most = "65536"] = readProcess(pid, "limits")?.match(/^Max open files +(\d+)/m) ?? [];
+  let sent = false;
   try {
-    for (let fd = 3; fd < MAX_LISTENER_FD; fd++) {
+    for (let fd = 3; fd < Number(most); fd++) {
       const copy = Number(libc.symbols.pidfdGetfd(PIDFD_GETFD, BigInt(pidfd), BigInt(fd), 0n));
       if (copy < 0 && errno() !== EBADF) return undefined;
       if (copy < 0) continue;
       const listens = isListener(copy);
       closeDescriptor(copy);
       if (listens) return true;
+      sent ||= listens === false &&
+        /^scm_fds: [1-9]/m.test(readProcess(pid, `fdinfo/${fd}`) ?? "");
     }
-    return false;
+    return sent ? undefined : false;
   } finally {
     libc.symbols.close(pidfd);
   }

@@ -8,7 +8,12 @@ import { loadLibc } from "./libc.ts";
 
 const SECCOMP = BigInt(Deno.build.arch === "aarch64" ? 277 : 317);
 const SET_MODE_FILTER = 1n;
+const FLAG_TSYNC = 1n;
 const FLAG_NEW_LISTENER = 8n;
+/** A call that {@link installOnAllThreads} makes fail, and an argument with which it changes nothing. */
+const PERSONALITY = BigInt(Deno.build.arch === "aarch64" ? 92 : 135);
+const AS_IT_IS = 0xffffffffn;
+const ENOSYS = 38;
 
 const NOTIF_RECV = 0xc0502100n;
 const NOTIF_SEND = 0xc0182101n;
@@ -30,13 +35,32 @@ const libc = loadLibc({
  * @throws {Error} if the kernel refuses
  */
 export function installProgram(program: readonly Instruction[]): number {
+  return install(program, FLAG_NEW_LISTENER);
+}
+
+/**
+ * Installs a program on every thread that this process has and will have, unless it has one: a program
+ * stays over an exec. no_new_privs comes first, and goes to all threads with it.
+ *
+ * @throws {Error} if the kernel refuses
+ */
+export function installOnAllThreads(program: readonly Instruction[]): void {
+  const found = libc.symbols.seccomp(PERSONALITY, AS_IT_IS, 0n, null);
+  if (found === -1n && errno() === ENOSYS) return;
+  const thread = install(program, FLAG_TSYNC);
+  if (thread !== 0) {
+    throw new Error(`Cannot install the seccomp program: thread ${thread} has another`);
+  }
+}
+
+function install(program: readonly Instruction[], flag: bigint): number {
   const filter = encodeProgram(program);
   // struct sock_fprog: the length, six bytes of padding, the address.
   const header = new Uint8Array(16);
   const view = new DataView(header.buffer);
   view.setUint16(0, program.length, true);
   view.setBigUint64(8, BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(filter))), true);
-  const fd = Number(libc.symbols.seccomp(SECCOMP, SET_MODE_FILTER, FLAG_NEW_LISTENER, header));
+  const fd = Number(libc.symbols.seccomp(SECCOMP, SET_MODE_FILTER, flag, header));
   if (fd < 0) fail("install the seccomp program");
   return fd;
 }

@@ -1,5 +1,6 @@
 /** Unix socket pairs, and descriptors sent over them (unix(7), sendmsg(2), SCM_RIGHTS). */
-import { fail } from "./errno.ts";
+import { closeDescriptor } from "./descriptor.ts";
+import { errno, fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const AF_UNIX = 1;
@@ -11,7 +12,7 @@ const SOCK_CLOEXEC = LINUX ? 0o2000000 : 0;
 const MSG_DONTWAIT = LINUX ? 0x40 : 0x80;
 const MSG_NOSIGNAL = LINUX ? 0x4000 : 0x80000;
 
-/** How many reads of unwanted input are discarded before a message is sent. */
+/** How many reads of unwanted input are discarded at once: more than the kernel keeps. */
 const MAX_DISCARDS = 64;
 
 const libc = loadLibc({
@@ -36,23 +37,50 @@ export function socketPair(): [number, number] {
 }
 
 /**
+ * Discards what the other end has sent, unread; the kernel closes descriptors in it, since no buffer for
+ * them is given.
+ */
+export function discardInput(socket: number): void {
+  const waste = new Uint8Array(64 * 1024);
+  for (let left = MAX_DISCARDS; left > 0; left--) {
+    if (libc.symbols.recv(socket, waste, BigInt(waste.length), MSG_DONTWAIT) <= 0n) break;
+  }
+}
+
+/**
  * Sends one descriptor, and text with it, without ever waiting. What the other end has sent is discarded
- * first, unread; the kernel closes descriptors in it, since no buffer for them is given.
+ * first.
  *
  * @param descriptor stays the caller's
  * @throws {Error} if the other end is gone, or does not read
  */
 export function sendDescriptor(socket: number, text: string, descriptor: number): void {
-  const waste = new Uint8Array(64 * 1024);
-  for (let left = MAX_DISCARDS; left > 0; left--) {
-    if (libc.symbols.recv(socket, waste, BigInt(waste.length), MSG_DONTWAIT) <= 0n) break;
-  }
+  discardInput(socket);
   const data = new TextEncoder().encode(text);
   const message = messageHeader(data, { descriptor });
   const sent = libc.symbols.sendmsg(socket, message.header, MSG_DONTWAIT | MSG_NOSIGNAL);
   message.keep();
   // A short one would tear the message: the other end cannot be told anything more.
   if (sent !== BigInt(data.length)) fail("send a descriptor");
+}
+
+const ETOOMANYREFS = 109;
+
+/**
+ * Whether this user may send descriptors still (unix(7)): it tries. Linux only; elsewhere, yes.
+ */
+export function maySendDescriptor(): boolean {
+  let pair: number[] = [];
+  try {
+    pair = socketPair();
+    sendDescriptor(pair[0]!, "x", pair[1]!);
+    return true;
+  } catch {
+    // Too few descriptors are told elsewhere.
+    return !LINUX || errno() !== ETOOMANYREFS;
+  } finally {
+    pair.forEach(closeDescriptor);
+  }
 }
 
 /**

@@ -21,6 +21,16 @@ export class RateLimit {
     return enough;
   }
 
+  /**
+   * Takes `cost` tokens, also where there are not as many.
+   *
+   * @returns for how many milliseconds nothing more is to be taken
+   */
+  spend(cost: number): number {
+    if (!this.take(cost)) this.#tokens -= cost;
+    return Math.max(0, -this.#tokens / this.#perSecond * 1000);
+  }
+
   /** Whether there are as many tokens. */
   has(cost: number): boolean {
     const now = this.#nowMs();

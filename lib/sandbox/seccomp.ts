@@ -127,8 +127,8 @@ export interface SeccompPolicy {
   /** `none`: dials nobody. `tcp`: TCP alone. `names`: also UDP, since names must be looked up. */
   readonly network: "none" | "tcp" | "names";
   /**
-   * Whether a listener is a Unix socket: on those the runtime calls listen(2) again. A TCP listener
-   * is handed over listening, and no other socket may become one.
+   * Whether a listener is a Unix socket: on those the runtime calls listen(2) again, and is told that
+   * it was done. Every listener is handed over listening, and no other socket may become one.
    */
   readonly listens: boolean;
   /** Whether it may run programs, those that Landlock lets it: the supervisor says yes to each. */
@@ -275,7 +275,8 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[
     ...on("connect", [dial ? ALLOW : REFUSE]),
     // The name resolver binds a port for its questions; TCP is Landlock's to refuse.
     ...on("bind", [network === "names" ? ALLOW : REFUSE]),
-    ...on("listen", [listens ? ALLOW : REFUSE]),
+    // Never done: without a bind it would open a TCP port, and on a shared listener change its queue.
+    ...on("listen", [listens ? answer(0) : REFUSE]),
     ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_FASTOPEN, REFUSE), ALLOW]),
     ...on("sendmmsg", [load(atArgument(3)), ...ifSet(MSG_FASTOPEN, REFUSE), ALLOW]),
     // Half of a connection, yes. Shutting down the other half of a listener ends it for everybody.

@@ -5,7 +5,7 @@
 import type { OutputLimits } from "../base/output_limits.ts";
 import { type ExitStatus, killChild } from "../os/child.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
-import { receiveBytes, sendBytes, sendDescriptor } from "../os/socket.ts";
+import { discardInput, receiveBytes, sendBytes, sendDescriptor } from "../os/socket.ts";
 import { handOverLine } from "../protocol/hand_over.ts";
 import type { ToSupervisor } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
@@ -15,7 +15,7 @@ import type { ChildEnds } from "./child_ends.ts";
 import type { ChildEvent, HandOverItem, Stream } from "./child_event.ts";
 import { watchExit } from "./child_table.ts";
 import { OutputLines, readLines } from "./output.ts";
-import { watch } from "./watch.ts";
+import { readRate, watch } from "./watch.ts";
 
 /** How often deadlines are looked at and dropped lines are told. */
 const LOOK_INTERVAL_MS = 500;
@@ -60,7 +60,7 @@ export class Child {
     const [stdout, stderr] = ends.outputs;
     this.#readOutput("stdout", stdout!);
     this.#readOutput("stderr", stderr!);
-    this.#ignore = watch(this.#channel!, () => this.#readChannel());
+    this.#ignore = watch(this.#channel!, () => this.#readChannel(), readRate());
     watchExit(pid, (status) => {
       this.#alive = false;
       void this.#readLastWords().then(() => this.#exited(status));
@@ -107,16 +107,20 @@ export class Child {
     if (this.#alive) killChild(this.pid);
   }
 
-  #readChannel(): void {
+  #readChannel(): number {
     const length = receiveBytes(this.#channel!, buffer);
     // Its end is the worker's to bring about: only its exit counts.
-    if (length <= 0) return this.#closeChannel();
+    if (length <= 0) {
+      this.#closeChannel();
+      return 0;
+    }
     this.#guard(() => {
       for (const message of this.#peer.receive(buffer.subarray(0, length))) {
         if (message.type === "received") this.#checkReceived(message);
         this.#tell({ type: "message", message });
       }
     });
+    return length;
   }
 
   #checkReceived({ listeners }: Extract<ToSupervisor, { type: "received" }>): void {
@@ -164,6 +168,8 @@ export class Child {
 
   #lookAround(): void {
     if (this.#channel !== undefined) this.#guard(() => this.#peer.checkDeadline());
+    // Descriptors in it count for all processes of the user.
+    if (this.#handOver !== undefined) discardInput(this.#handOver);
     for (const stream of ["stdout", "stderr"] as const) {
       const dropped = this.#lines[stream].takeDropped();
       if (dropped.lines > 0) this.#tell({ type: "output_dropped", stream, ...dropped });

@@ -130,6 +130,21 @@ export class Generation {
     };
   }
 
+  /**
+   * Replaces the workers for something that one of them did, one after the other; while that goes on,
+   * nothing more. Never fails.
+   *
+   * @param alone no process outside of this generation can have done it
+   */
+  async replaceWorkers(reason: string, alone: boolean): Promise<void> {
+    if (this.workers.some(({ recycling }) => recycling)) return;
+    const [only, ...others] = this.#living;
+    if (alone && others.length === 0) return only?.killFor(reason);
+    for (const slot of this.workers) {
+      await slot.recycle().catch(() => {}); // The log has it.
+    }
+  }
+
   /** Ends every process now. */
   cut(): void {
     this.#cut = true;

@@ -17,7 +17,7 @@ import { type Denial, Guard } from "./guard.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { OutputLines, readLines } from "./output.ts";
 import { residentBytes } from "./process_facts.ts";
-import { tellDenial } from "./worker_process.ts";
+import { MAX_DENIED, tellDenial } from "./worker_process.ts";
 
 /** What a guard holds them to: they run nothing, and their limits are set. */
 const WALL = { limits: [], owner: undefined, seccomp: { runs: false } };
@@ -154,7 +154,8 @@ export class InheritedProcesses {
   #deny(pid: number, inherited: Inherited, denial: Denial): void {
     inherited.denied++;
     tellDenial(denial, { pid, role: roleText(inherited.role) });
-    if (inherited.onViolation === "replace") this.#kill(pid, inherited);
+    if (inherited.onViolation === "log" && inherited.denied < MAX_DENIED) return;
+    this.#kill(pid, inherited);
   }
 
   /**

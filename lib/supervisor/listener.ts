@@ -4,6 +4,7 @@ import {
   closeDescriptor,
   countWaitingAndClose,
   isListening,
+  makeNonBlocking,
   startListening,
 } from "../os/descriptor.ts";
 import { setSocketMode } from "../os/file.ts";
@@ -30,11 +31,12 @@ export interface Listener {
    */
   listenAgain(): boolean;
   /**
-   * Sets back what a worker changed of the shared socket, and what every connection would inherit.
+   * Sets back what a worker changed of the shared socket: options that every connection would inherit,
+   * and that an accept does not wait.
    *
-   * @returns what it was
+   * @returns what it was, by its numbers or its name
    */
-  setBack(): SocketOption[];
+  setBack(): string[];
   /** How many connections wait to be accepted; 1 for any number on a Unix socket. */
   waiting(): number;
   /** Applies what may change without binding anew: the mode of a Unix socket. */
@@ -153,21 +155,27 @@ export function holding(
   handle: Pick<ListenerHandle, "fdForIpc" | "close">,
   options: readonly SocketOption[] = [],
 ): Omit<Listener, "update"> {
+  const setBack = (fd: number): string[] => [
+    ...restoreOptions(fd, options).map(({ level, name }) => `${level}:${name}`),
+    ...makeNonBlocking(fd) ? ["O_NONBLOCK"] : [],
+  ];
+  const setBackNow = () => {
+    const fd = handle.fdForIpc();
+    const changed = setBack(fd);
+    closeDescriptor(fd);
+    return changed;
+  };
+  // What somebody else bound may be as it likes until here.
+  setBackNow();
   return {
     text,
     duplicate: () => {
       const fd = handle.fdForIpc();
       // Not by the look of a second ago: whoever takes it over finds it as it was bound.
-      restoreOptions(fd, options);
+      setBack(fd);
       return fd;
     },
-    setBack: () => {
-      if (options.length === 0) return [];
-      const fd = handle.fdForIpc();
-      const changed = restoreOptions(fd, options);
-      closeDescriptor(fd);
-      return changed;
-    },
+    setBack: setBackNow,
     listenAgain: () => {
       if (isListening(handle.fdForIpc())) return false;
       if (!startListening(handle.fdForIpc(), BACKLOG)) throw new Error("the kernel refuses");

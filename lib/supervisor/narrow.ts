@@ -1,7 +1,12 @@
 /** What a supervisor gives up, since it has no use for it once it serves. */
 import { workingFolder } from "../config/spelled_path.ts";
 import { closeAllOnExec } from "../os/descriptor.ts";
+import { setNoNewPrivileges } from "../os/landlock.ts";
 import { becomeUndumpable } from "../os/process.ts";
+import { installOnAllThreads } from "../os/seccomp.ts";
+import { ownProgram } from "../sandbox/own_filter.ts";
+import { hasProgram } from "../sandbox/seccomp.ts";
+import { bestEffort } from "./best_effort.ts";
 
 /** Kinds of Deno's permissions that are used only before the first worker is spawned. */
 const USED_AT_START = ["sys", "import"] as const;
@@ -12,7 +17,14 @@ export function closeIn(): void {
   // The folder that it was started in may be removed, as an old release is, and nothing starts there.
   workingFolder();
   Deno.chdir("/");
-  if (Deno.build.os === "linux") becomeUndumpable();
+  if (Deno.build.os !== "linux") return;
+  becomeUndumpable();
+  // Without a wall a machine may serve that has no seccomp.
+  bestEffort("install the supervisor's own seccomp program", () => {
+    if (!hasProgram(Deno.build.arch)) return;
+    setNoNewPrivileges();
+    installOnAllThreads(ownProgram(Deno.build.arch));
+  });
 }
 
 /**

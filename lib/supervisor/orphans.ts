@@ -13,8 +13,8 @@ import { type KnownProcess, lives } from "./process_record.ts";
 /** How long one that holds an address has to let go of it, as the watchdog gives one that is stuck. */
 const GRACE_MS = 2_000;
 
-/** How long the kernel may take to end one. */
-const END_MS = 5_000;
+/** How long the kernel may take to close what one had that has ended; a busy machine takes its time. */
+const END_MS = 10_000;
 
 const TRY_INTERVAL_MS = 50;
 
@@ -43,17 +43,19 @@ export class Orphans {
    * @throws what `bind` throws, where none of them is the reason
    */
   async bind<Bound>(bind: () => Promise<Bound>, signal: AbortSignal): Promise<Bound> {
+    // One that has ended by now may have threads that have not, with all that it has open.
+    const found = this.living.length > 0;
     let untilMs = performance.now() + GRACE_MS;
-    let ended = false;
+    let ended: readonly KnownProcess[] | undefined;
     while (true) {
       try {
         return await bind();
       } catch (error) {
         const taken = error instanceof HoldfastError && error.code === "bind_failed";
-        if (!taken || signal.aborted || this.living.length === 0) throw error;
+        if (!taken || signal.aborted || !found) throw error;
         if (performance.now() >= untilMs) {
-          if (ended || !this.#endHolders()) throw error;
-          ended = true;
+          // Those that were killed and are there still are waited for.
+          if (ended ? !ended.some(lives) : (ended = this.#endHolders()).length === 0) throw error;
           untilMs = performance.now() + END_MS;
         }
         await sleep(TRY_INTERVAL_MS, signal);
@@ -75,10 +77,10 @@ export class Orphans {
   }
 
   /** Where the kernel does not say what one holds, it is one that may. */
-  #endHolders(): boolean {
+  #endHolders(): readonly KnownProcess[] {
     const holders = this.living.filter(({ pid }) => holdsListener(pid) !== false);
     for (const orphan of holders) end(orphan, "it holds a listener and does not react");
-    return holders.length > 0;
+    return holders;
   }
 }
 

@@ -3,7 +3,7 @@ import { escapeUntrusted } from "../base/escape.ts";
 import { LINE_COST, type OutputLimits } from "../base/output_limits.ts";
 import { readSome } from "../os/pipe.ts";
 import { RateLimit } from "../protocol/rate.ts";
-import { watch } from "./watch.ts";
+import { readRate, watch } from "./watch.ts";
 
 const LINE_END = 0x0a;
 
@@ -20,7 +20,7 @@ export interface Dropped {
 }
 
 export class OutputLines {
-  readonly #limits: OutputLimits;
+  readonly limits: OutputLimits;
   readonly #rate: RateLimit;
   /** The beginning of a line whose end has not come. */
   #held = new Uint8Array(FIRST_BYTES);
@@ -32,7 +32,7 @@ export class OutputLines {
   #dropped = { lines: 0, bytes: 0 };
 
   constructor(limits: OutputLimits, nowMs?: () => number) {
-    this.#limits = limits;
+    this.limits = limits;
     this.#rate = new RateLimit(limits.burstBytes, limits.bytesPerSecond, nowMs);
   }
 
@@ -44,7 +44,7 @@ export class OutputLines {
       const end = complete ? found : chunk.length;
       if (!this.#skipping) {
         this.#hold(chunk.subarray(start, end));
-        if (complete || this.#heldBytes > this.#limits.lineBytes) {
+        if (complete || this.#heldBytes > this.limits.lineBytes) {
           yield* this.#take();
           this.#skipping = !complete;
         }
@@ -58,12 +58,14 @@ export class OutputLines {
   #dropLines(chunk: Uint8Array, from: number): number {
     this.#dropping = !this.#skipping && !this.#rate.has(LINE_COST);
     if (!this.#dropping) return from;
-    let start = from;
-    for (let end; (end = chunk.indexOf(LINE_END, start)) >= 0; start = end + 1) {
-      this.#dropped.lines++;
-      this.#dropped.bytes += end - start;
-    }
-    return start;
+    const end = chunk.lastIndexOf(LINE_END) + 1;
+    if (end <= from) return from;
+    let lines = 0;
+    // Not a search for each of them: they may be as many as there are bytes.
+    for (let at = from; at < end; at++) if (chunk[at] === LINE_END) lines++;
+    this.#dropped.lines += lines;
+    this.#dropped.bytes += end - from - lines;
+    return end;
   }
 
   /** Yields a last line that has no end. */
@@ -80,7 +82,7 @@ export class OutputLines {
 
   /** One byte more than a line may have shows that it is longer. */
   #hold(part: Uint8Array): void {
-    const room = this.#limits.lineBytes + 1 - this.#heldBytes;
+    const room = this.limits.lineBytes + 1 - this.#heldBytes;
     if (part.length === 0 || room <= 0) return;
     const kept = part.subarray(0, room);
     const wanted = this.#heldBytes + kept.length;
@@ -94,7 +96,7 @@ export class OutputLines {
   }
 
   *#take(): Generator<string, void> {
-    const { lineBytes } = this.#limits;
+    const { lineBytes } = this.limits;
     const [held, length] = [this.#held, this.#heldBytes];
     this.#heldBytes = 0;
     this.#dropping = !this.#rate.take(Math.min(length, lineBytes) + LINE_COST);
@@ -133,6 +135,7 @@ export function readLines(
     }
     const texts = length > 0 ? lines.push(buffer.subarray(0, length)) : lines.end();
     for (const text of texts) receive(text);
-  });
+    return length;
+  }, readRate(lines.limits));
   return close;
 }

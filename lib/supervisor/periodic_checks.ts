@@ -1,10 +1,19 @@
 /** What is looked at every second: the listeners, the incumbent, the logger. */
 import { log } from "../base/log.ts";
+import { killChild } from "../os/child.ts";
+import { maySendDescriptor } from "../os/socket.ts";
+import { countWatches, FEW_WATCHES, mayWatch } from "../os/epoll.ts";
+import { roleText } from "../protocol/role.ts";
 import { bestEffort } from "./best_effort.ts";
+import { children } from "./child_table.ts";
 import { isLost, type Listener } from "./listener.ts";
 import type { Parts } from "./parts.ts";
+import { descriptorLimit } from "./process_facts.ts";
 import { serviceState } from "./status_page.ts";
 import { LOOK_INTERVAL_MS } from "./health.ts";
+
+/** What is to be left for the supervisor itself; for that many it is tried each time. */
+const LEAST_WATCHES = 256;
 
 export class PeriodicChecks {
   readonly #parts: Parts;
@@ -29,16 +38,18 @@ export class PeriodicChecks {
     incumbent?.lookAtAcceptance(waiting);
     this.#lookAtIncumbent();
     this.#lookAtLogs();
+    bestEffort("look at what its user has left", () => this.#lookAtBudgets());
     void runtime.look();
   }
 
   /**
-   * Only a worker can have made a listener stop, and which one nobody can tell: the socket is one.
-   * None takes connections there again until it listens anew, so all are replaced.
+   * Only a worker can have changed a listener, and which one nobody can tell: the socket is one. Where
+   * it was made to stop none takes connections there until it listens anew, so all are killed. For the
+   * rest they are replaced one by one, which loses nothing; the only one there is is killed.
    */
   #lookAtListener(listener: Listener): void {
     const { text } = listener;
-    const { waiting, troubles, generations: { incumbent } } = this.#parts;
+    const { waiting, troubles, former, generations: { incumbent, all } } = this.#parts;
     const generation = incumbent?.number;
     troubles.look(
       text,
@@ -50,9 +61,10 @@ export class PeriodicChecks {
     bestEffort(`set the options of ${text} back`, () => {
       const options = listener.setBack();
       if (options.length === 0) return;
-      // Which worker it was nobody can tell, and nobody is worse off now.
-      const changed = options.map(({ level, name }) => `${level}:${name}`);
-      log.error("listener_changed", { listen: text, generation, options: changed });
+      log.error("listener_changed", { listen: text, generation, options });
+      if (incumbent?.config.onViolation !== "replace") return;
+      const alone = all.length === 1 && (former?.pids.length ?? 0) === 0;
+      void incumbent.replaceWorkers(`changed ${text}`, alone);
     });
     bestEffort(`look at what waits on ${text}`, () => waiting[text] = listener.waiting());
     bestEffort(`listen on ${text} again`, () => {
@@ -68,6 +80,31 @@ export class PeriodicChecks {
     const { services, troubles } = this.#parts;
     const { log: { folder }, trouble } = services.logs ?? { log: { folder: "" } };
     troubles.look("log", trouble, (reason) => log.error("log_unwritten", { folder, reason }));
+  }
+
+  /**
+   * What may be watched, and what may be sent and not received yet, is counted for all processes of a
+   * user together. Where it is used up no process can be started, or handed a listener, any more: so
+   * whoever has used it up is killed, with what it has in flight.
+   */
+  #lookAtBudgets(): void {
+    const event = !mayWatch(LEAST_WATCHES)
+      ? "watches_used_up"
+      : maySendDescriptor()
+      ? undefined
+      : "descriptors_used_up";
+    if (event === undefined) return;
+    const counts = [...children].map(([pid, { role }]) => {
+      return { pid, role, count: countWatches(pid, descriptorLimit(pid) ?? 0) };
+    });
+    const [most] = counts.toSorted((one, other) => other.count - one.count);
+    const found = most !== undefined && most.count > FEW_WATCHES;
+    log.error(event, {
+      ...found && { pid: most.pid, role: roleText(most.role) },
+      killed: found,
+      hint: "What it has in flight is lost. Processes of one user share this: see SECURITY.md",
+    });
+    if (found) killChild(most.pid);
   }
 
   /** Tells when the incumbent begins to fail, and when that is over. */

@@ -2,6 +2,7 @@
 import { HoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
 import { closeAllOnExec, closeDescriptor, mayOpen } from "../os/descriptor.ts";
+import { mayWatch } from "../os/epoll.ts";
 import { becomeUndumpable } from "../os/process.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { Child } from "./child.ts";
@@ -34,15 +35,18 @@ export interface Spawner {
 /** What a thread of the runtime opens, and what a process is spawned with. */
 const DESCRIPTORS_EACH = 20;
 
+/** What a thread of the runtime watches. */
+const WATCHES_EACH = 32;
+
 /** Threads that have not come up yet. */
 let starting = 0;
 
 /**
- * Starts a spawner thread; that takes its time. A runtime that finds no descriptor for a thread ends
- * the whole process.
+ * Starts a spawner thread; that takes its time. A runtime that finds no descriptor for a thread, or may
+ * not watch one, ends the whole process.
  *
  * @param program what it runs, where that is not to be read from Holdfast's folder
- * @throws {HoldfastError} if there are not enough descriptors for it
+ * @throws {HoldfastError} if there is not enough of either for it
  */
 export function startSpawner(program?: string): Spawner {
   if (!mayOpen(DESCRIPTORS_EACH * (starting + 1))) {
@@ -51,6 +55,16 @@ export function startSpawner(program?: string): Spawner {
       code: "descriptors_few",
       hint: "Raise the limit of open files that Holdfast is started with (ulimit -n, LimitNOFILE=)",
     });
+  }
+  if (!mayWatch(WATCHES_EACH * (starting + 1))) {
+    throw new HoldfastError(
+      "Cannot start another process: this user watches too many descriptors",
+      {
+        kind: "environment",
+        code: "watches_few",
+        hint: "See watches_used_up in the log, and /proc/sys/fs/epoll/max_user_watches",
+      },
+    );
   }
   return new SpawnerThread(program);
 }
@@ -63,6 +77,20 @@ function addressOf(program: string): string {
     URL.createObjectURL(new Blob([program], { type: "text/javascript" }));
   addresses.set(program, known);
   return known;
+}
+
+function startThread(url: URL | string): Worker {
+  try {
+    return new Worker(url, { type: "module" });
+  } catch (error) {
+    throw new HoldfastError(`Cannot start a thread: ${(error as Error).message}`, {
+      kind: "environment",
+      code: "threads_few",
+      hint:
+        "This user may have no more threads (ulimit -u, LimitNPROC=, TasksMax=), or memory is short",
+      cause: error,
+    });
+  }
 }
 
 /** What was asked for, while there is no process. */
@@ -84,11 +112,11 @@ class SpawnerThread implements Spawner {
   #starting = true;
 
   constructor(program?: string) {
-    starting++;
     const url = program === undefined
       ? new URL("./spawner_thread.ts", import.meta.url)
       : addressOf(program);
-    this.#thread = new Worker(url, { type: "module" });
+    this.#thread = startThread(url);
+    starting++;
     this.#thread.onmessage = ({ data }: MessageEvent<FromSpawner>) => this.#receive(data);
     this.#thread.onerror = (event) => {
       event.preventDefault();

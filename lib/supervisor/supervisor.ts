@@ -6,6 +6,7 @@ import { flushLog, log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import type { Answer, Release, ReloadResult, Status } from "../protocol/control.ts";
 import { controlHandlers } from "./control_server.ts";
+import { DRAIN_MARGIN_MS } from "./drain.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { OperationQueue } from "./operation_queue.ts";
 import { Parts } from "./parts.ts";
@@ -102,7 +103,7 @@ export class Supervisor {
       // The old one's workers serve still: better them than nobody.
       return parts.history.tellUnfinished(error as Error);
     }
-    parts.runtime.record.orphans.endAfter(parts.generations.stopMs);
+    parts.runtime.record.orphans.endAfter(config.reload.drainDeadlineMs + 2 * DRAIN_MARGIN_MS);
     tellServing(parts, config);
   }
 

@@ -5,14 +5,35 @@
  */
 import { closeDescriptor } from "../os/descriptor.ts";
 import { waitForAny, WakeUp } from "../os/poll.ts";
+import { RateLimit } from "../protocol/rate.ts";
 import { bestEffort } from "./best_effort.ts";
 
 /** How long one wait lasts at the most; a process that is ended otherwise is kept by it so long. */
 const WAIT_MS = 500;
 
+/** What one read costs besides its bytes: it takes a system call or two and a turn of the event loop. */
+const READ_COST = 16 * 1024;
+
+/** How much is read of one process, in bytes, at once and in the long run, where it may not be more. */
+const READ_BURST = 4 * 1024 * 1024;
+const READ_PER_SECOND = 4 * 1024 * 1024;
+
+/** @param limits how much is to be taken of what is read, if that is much */
+export function readRate(limits = { burstBytes: 0, bytesPerSecond: 0 }): RateLimit {
+  return new RateLimit(
+    Math.max(READ_BURST, 2 * limits.burstBytes),
+    Math.max(READ_PER_SECOND, 2 * limits.bytesPerSecond),
+  );
+}
+
 interface Watched {
-  /** Called when there is something to read, or when there will be nothing any more. */
-  readonly receive: (ended: boolean) => void;
+  /**
+   * Called when there is something to read, or when there will be nothing any more.
+   *
+   * @returns how many bytes were read, where they count
+   */
+  readonly receive: (ended: boolean) => number | void;
+  readonly rate: RateLimit | undefined;
   restsUntilMs: number;
 }
 
@@ -25,10 +46,15 @@ let waiting = false;
  * Calls `receive` for as long as there is something to read at a descriptor, which is to be read then,
  * or nobody is left who could write. Whoever sends without end is made to wait.
  *
+ * @param rate how much is read at the most; what is behind that waits where it is
  * @returns ends it, and closes the descriptor
  */
-export function watch(fd: number, receive: Watched["receive"]): () => void {
-  const own = { receive, restsUntilMs: 0 };
+export function watch(
+  fd: number,
+  receive: Watched["receive"],
+  rate?: RateLimit,
+): () => void {
+  const own = { receive, rate, restsUntilMs: 0 };
   watched.set(fd, own);
   const waker = wakeUp ??= new WakeUp();
   waker.give();
@@ -60,10 +86,13 @@ async function wait(wakeUp: WakeUp): Promise<void> {
       if (each === undefined) continue;
       const startMs = performance.now();
       // What goes wrong for one process is not to leave the others without an answer.
-      bestEffort("read from a process", () => each.receive(ended));
+      let bytes: number | void = 0;
+      bestEffort("read from a process", () => bytes = each.receive(ended));
       const endMs = performance.now();
-      // Those that are ready together have half of this thread's time at the most.
-      each.restsUntilMs = endMs + ready.length * (endMs - startMs);
+      // Those that are ready together have half of this thread's time at the most. One that sends
+      // little at a time has less of it, since the wait for it takes time too.
+      const rest = each.rate?.spend(READ_COST + (bytes || 0)) ?? 0;
+      each.restsUntilMs = endMs + Math.max(rest, ready.length * (endMs - startMs));
     }
     wakeUp.take();
     unwanted.splice(0).forEach(closeDescriptor);

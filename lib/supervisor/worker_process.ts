@@ -3,6 +3,7 @@ import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
 import { log } from "../base/log.ts";
 import type { ExitStatus } from "../os/child.ts";
+import { raiseOomScore } from "../os/file.ts";
 import type { HandOverItem, SpawnerEvent, WorkerSignal } from "./child_event.ts";
 import type { ChildEnds } from "./child_ends.ts";
 import { addChild, type ChildRecord, removeChild } from "./child_table.ts";
@@ -27,7 +28,19 @@ export interface Death {
 type MessageOf<Type extends ToSupervisor["type"]> = Extract<ToSupervisor, { type: Type }>;
 
 /** How often a worker may ask in vain under `"on_violation": "log"`: each time costs the supervisor. */
-const MAX_DENIED = 1_000;
+export const MAX_DENIED = 1_000;
+
+/**
+ * What is added to a process's score when memory is short: without the supervisor nobody starts another,
+ * and a helper or a logger serves several workers. A planner's end costs one reload.
+ */
+const OOM_SCORES: Record<Role["kind"], number> = {
+  planner: 600,
+  worker: 500,
+  helper: 400,
+  logger: 300,
+  metrics: 300,
+};
 
 /** How a death reads in a message. */
 export function describeDeath({ status, reason }: Death): string {
@@ -232,6 +245,7 @@ export class WorkerProcess implements ChildRecord {
         this.#pid = event.pid;
         this.#confined = event.confined;
         this.#ends = event.ends;
+        raiseOomScore(event.pid, OOM_SCORES[this.role.kind]);
         addChild(event.pid, this);
         break;
       case "message":

@@ -253,6 +253,8 @@ export class FakeListener implements Listener {
   closed = false;
   /** Whether a worker made the shared socket stop. */
   halted = false;
+  /** What a worker has changed. */
+  readonly changed: string[] = [];
 
   constructor(readonly text: string) {}
 
@@ -267,8 +269,8 @@ export class FakeListener implements Listener {
     return halted;
   }
 
-  setBack(): [] {
-    return [];
+  setBack(): string[] {
+    return this.changed.splice(0);
   }
 
   waiting(): number {

@@ -85,3 +85,10 @@ export function processesIn(folder: string): number[] {
   }
   return found;
 }
+
+/** How much processor time a process has used, in clock ticks (proc_pid_stat(5)). */
+export function ticksOf(pid: number): number {
+  const text = Deno.readTextFileSync(`/proc/${pid}/stat`);
+  const [user, system] = text.slice(text.lastIndexOf(")") + 2).split(" ").slice(11, 13);
+  return Number(user) + Number(system);
+}

@@ -32,7 +32,7 @@ const EVENTS: { [Type in SlotEvent["type"]]: Extract<SlotEvent, { type: Type }> 
   start: { type: "start" },
   ready: { type: "ready", answeringMs: MIN_HEALTHY_MS },
   startFailed: { type: "startFailed", reason: "no good" },
-  died: { type: "died", how: "exited", livedMs: 7, servedMs: 5 },
+  died: { type: "died", how: "exited", livedMs: 7, servedMs: 5, spare: false },
   recycle: { type: "recycle", recycle: LIMIT },
   timer: { type: "timer" },
   drain: { type: "drain", cause: "stopping" },
@@ -197,6 +197,16 @@ Deno.test("slot: each failed start doubles the wait, says so, and chance makes i
       step = next(slot, EVENTS.startFailed, { ms: 0, jitter });
     }
   }
+});
+
+Deno.test("slot: where a spare one waits, the first that dies is replaced at once, and the next ones wait", () => {
+  const waitOf = (deaths: number, servedMs = 5) =>
+    actOf(
+      next(slotIn("serving", { deaths }), { ...EVENTS.died, spare: true, servedMs }, NOW),
+      "wait",
+    )!.ms;
+  assertEquals([waitOf(0), waitOf(1), waitOf(2)], [0, backoffMs(2, 1), backoffMs(3, 1)]);
+  assertEquals(waitOf(5, MIN_HEALTHY_MS), 0);
 });
 
 Deno.test("slot: what is not to be restarted is not, whenever it dies", () => {

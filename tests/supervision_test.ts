@@ -713,3 +713,82 @@ Deno.test("decision: a listener that a worker made stop is opened again, and all
   assertEquals(old.map(({ alive }) => alive), [false, false]);
   assertStringIncludes(String(world.eventsOf("worker_lost")[0]!.how), "stop");
 });
+
+// ---- spare workers ----
+
+/** A server with a worker and a spare one that is ready. */
+async function withSpare(): Promise<FakeWorld> {
+  const world = await FakeWorld.start({ config: { reload: RELOAD, spare: 1 } });
+  await world.time.pass(1);
+  return world;
+}
+
+const spares = (world: FakeWorld) => world.supervisor.status().generations.at(-1)!.spares!.length;
+
+Deno.test("decision: a spare worker accepts nothing until the worker dies, and then at once, and another one waits", async () => {
+  await using world = await withSpare();
+  const [worker, spare] = world.processes;
+  assertEquals([worker!.accepting, spare!.accepting, spares(world)], [true, false, 1]);
+  worker!.exit();
+  await world.time.pass(1);
+  assertEquals([spare!.accepting, world.processes.length], [true, 3]);
+  await world.time.pass(1);
+  assertEquals([world.processes[2]!.accepting, spares(world)], [false, 1]);
+  assertEquals(world.supervisor.status().generations[0]!.replacements, 1);
+});
+
+Deno.test("decision: with a spare worker, those that keep dying are waited for all the same", async () => {
+  await using world = await withSpare();
+  world.processes[0]!.exit();
+  await world.time.pass(2);
+  world.processes[1]!.exit();
+  await world.time.pass(50);
+  assertEquals(world.living().filter(({ accepting }) => accepting), []);
+  await world.time.pass(200);
+  assertEquals(world.living().filter(({ accepting }) => accepting).length, 1);
+});
+
+Deno.test("decision: a spare worker takes the place of a stuck one without a start", async () => {
+  await using world = await withSpare();
+  const [stuck, spare] = world.processes;
+  stuck!.hang();
+  await world.waitFor("worker_stuck");
+  await world.time.pass(1);
+  assertEquals(spare!.accepting, true);
+});
+
+Deno.test("decision: a spare worker that dies is told and replaced, with growing waits, while the worker serves on", async () => {
+  await using world = await withSpare();
+  from(world, { before: "ready", does: { exits: 3 } });
+  world.processes[1]!.exit();
+  await world.waitFor("spare_lost", 4);
+  const lost = world.eventsOf("spare_lost");
+  for (const [index, { atMs }] of lost.slice(1).entries()) {
+    const { atMs: beforeMs, nextTryMs } = lost[index]!;
+    assert(atMs - beforeMs >= Number(nextTryMs) && Number(nextTryMs) >= 50 * 2 ** index);
+  }
+  assertEquals([world.processes[0]!.accepting, spares(world)], [true, 0]);
+  assertEquals(world.eventsOf("worker_lost"), []);
+  world.behave = () => ({});
+  await world.time.passUntil("a spare one", () => spares(world) === 1, 60_000);
+});
+
+Deno.test("decision: a reload ends the spare worker of the old version, and the new one has its own", async () => {
+  await using world = await withSpare();
+  const [, spare] = world.processes;
+  assertEquals((await world.reload()).outcome, "done");
+  await world.time.pass(1);
+  assertEquals([spare!.alive, spares(world), world.living().length], [false, 1, 2]);
+});
+
+Deno.test("decision: where the spare worker does not come to accept, another one is started", async () => {
+  await using world = await withSpare();
+  from(world, { before: "accepting", does: { exits: 5 } });
+  world.processes[1]!.exit();
+  await world.time.passUntil("another spare one", () => world.processes.length === 3);
+  world.behave = () => ({});
+  await world.time.passUntil("that it is ready", () => spares(world) === 1);
+  world.processes[0]!.exit();
+  await world.time.passUntil("a worker", () => world.living().some(({ accepting }) => accepting));
+  assertEquals(world.processes[2]!.alive, false);
+});

@@ -9,6 +9,8 @@ import { PLAIN_APP } from "./harness/project.ts";
 import { runCommand, Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 
+const PID_APP = "export default { fetch: () => new Response(String(Deno.pid)) };";
+
 /** The numbers of poll(2) and ppoll(2) on the architectures that there are. */
 const POLLS = Deno.build.arch === "aarch64" ? [73] : [7, 271];
 
@@ -215,4 +217,41 @@ Deno.test("the drains of several workers are one record: sums, and the worst of 
   assertEquals(sumUp([drained(2, 0), drained(3, 4)]), { answered: 5, cut: 4, outcome: "cut" });
   assertEquals(sumUp([drained(2, 1), died]), { answered: 2, cut: null, outcome: "died" });
   assertEquals(sumUp([killed, died, drained(0, 1)]), { answered: 1, cut: null, outcome: "killed" });
+});
+
+Deno.test("a spare worker serves in place of the only one, is there again, and leaves with a reload and an upgrade", async (t) => {
+  await using server = await Server.start({ files: { "app.ts": PID_APP }, config: { spare: 1 } });
+  const spareOf = async () => {
+    const { generations } = await server.status();
+    return generations.find(({ state }) => state === "serving")!.spares![0]?.pid;
+  };
+  const untilSpare = (not?: number) =>
+    until("a spare worker", async () => {
+      const pid = await spareOf();
+      return pid !== not && pid;
+    });
+
+  await t.step("killed by hand, the worker is followed by the one that waited", async () => {
+    for (let kills = 0; kills < 3; kills++) {
+      const [worker, spare] = [Number(await server.text("/")), await untilSpare()];
+      Deno.kill(worker, "SIGKILL");
+      await until("its end", () => !isAlive(worker));
+      // It waits in the queue of the listener until then.
+      assertEquals(Number(await server.text("/")), spare);
+      await untilSpare(spare);
+    }
+    assertEquals(server.eventsOf("spare_lost"), []);
+    const { stdout } = await runCommand(server.project, "status");
+    assertStringIncludes(stdout, "worker (spare)");
+  });
+
+  await t.step("of a reload and of an upgrade none of before is left", async () => {
+    for (const again of [() => server.reload(), () => runCommand(server.project, "upgrade")]) {
+      const old = [Number(await server.text("/")), await untilSpare()];
+      await again();
+      await until("their end", () => !old.some(isAlive));
+      await untilSpare();
+    }
+    assertEquals(server.eventsOf("former_process_killed"), []);
+  });
 });

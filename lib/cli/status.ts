@@ -84,6 +84,7 @@ export function formatStatus(status: Status): string {
     for (const { index, process } of workers) {
       add(workers.length === 1 ? "worker" : `worker.${index}`, process, generation);
     }
+    for (const process of generation.spares ?? []) add("worker (spare)", process, generation);
     for (const { helper, instance, process } of generation.helpers) {
       add(`helper ${helper}.${instance}`, process, generation);
     }

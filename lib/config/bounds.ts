@@ -9,6 +9,7 @@ const MIB = 1_048_576;
 /** By the place in a config. */
 export const BOUNDS = {
   workers: [1, 64],
+  spare: [0, 64],
   reload: {
     readyDeadlineMs: [100, 600_000],
     idleGraceMs: [0, 120_000],
@@ -57,6 +58,7 @@ export const MOST = {
   unveil: 64,
   names: 128,
   helpers: 32,
+  proxies: 256,
 } as const;
 
 /** The limits of a process of which a config says nothing else. */

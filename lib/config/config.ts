@@ -129,6 +129,8 @@ export interface Config extends Compartment {
   readonly listen: readonly ListenAddress[];
   /** How many workers a generation has. */
   readonly workers: number;
+  /** How many more wait at `ready`. */
+  readonly spare: number;
   readonly helpers: readonly HelperConfig[];
   readonly engine: "native" | "node";
   /** What restricts the workers. */
@@ -156,6 +158,9 @@ export interface Config extends Compartment {
     /** 0 for never. */
     readonly pulseDeadlineMs: number;
   };
+  /** Proxies whose word counts, and the header in which they say who the client is. */
+  readonly trustedProxies: readonly string[];
+  readonly clientAddressHeader: string;
   /** The path that a load balancer checks; `undefined` for none. */
   readonly readiness?: string | undefined;
   readonly log: {

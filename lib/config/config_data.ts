@@ -109,6 +109,10 @@ const shape = {
     pulseDeadlineMs: z.union([z.literal(0), bounded(BOUNDS.watchdog.pulseDeadlineMs)]),
   }),
   workers: bounded(BOUNDS.workers),
+  spare: bounded(BOUNDS.spare),
+  // A planner that lies about them lies to the app: nothing is granted by it.
+  trustedProxies: z.array(z.string().check(z.maxLength(64))).check(z.maxLength(MOST.proxies)),
+  clientAddressHeader: z.string().check(z.regex(/^[a-z0-9-]{1,64}$/)),
   readiness: z.optional(z.string().check(z.maxLength(256), z.startsWith("/"))),
   metrics: z.optional(z.object({ listen: Address })),
   traces: z.optional(z.object({

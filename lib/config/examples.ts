@@ -9,6 +9,7 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
   env: '"env": ["DATABASE_URL", "TZ"]',
   net: '"net": ["db.internal:5432", "api.example.com:443"]',
   workers: '"workers": "auto"',
+  spare: '"spare": 1',
   helpers: '"helpers": { "thumbnails": { "module": "./helpers/thumbnails.ts" } }',
   ...helperExamples({
     module: '"./helpers/mail.ts"',
@@ -46,6 +47,8 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
     maxMemoryBytes: "536870912",
   }),
   ...examplesOf("watchdog", { pulseDeadlineMs: "20000" }),
+  trustedProxies: '"trustedProxies": ["10.0.0.0/8", "unix"]',
+  clientAddressHeader: '"trustedProxies": ["10.0.0.0/8"], "clientAddressHeader": "forwarded"',
   readiness: '"readiness": "/ready"',
   ...examplesOf("log", {
     folder: '"./log"',

@@ -19,6 +19,9 @@ export function overrideOf(file: string, text: string, state: string): Override 
 export const OVERRIDABLE = [
   "listen",
   "workers",
+  "spare",
+  "trustedProxies",
+  "clientAddressHeader",
   "log",
   "limits",
   "reload",

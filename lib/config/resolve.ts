@@ -112,7 +112,10 @@ export async function resolveConfig(
   };
   return freezeConfig({
     ...{ file: real, named, folder, app, listen, unveil, helpers, env, net, engine, wall },
+    trustedProxies: values.trustedProxies,
+    clientAddressHeader: values.clientAddressHeader,
     ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
+    spare: values.spare,
     ...values.readiness !== undefined && { readiness: values.readiness },
     ...metrics && { metrics },
     ...values.traces && { traces: values.traces },

@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import * as z from "zod";
 import { parseCollector, parseListen, parseNet, unixText } from "./address.ts";
 import { BOUNDS, DEFAULT_LIMITS, HELPER_NAME, MOST } from "./bounds.ts";
@@ -208,7 +209,7 @@ const LogSchema = z.strictObject({
     "The format of `access.log`. `common` and `combined` are Apache's formats, in UTC; `json` is one " +
       "object a line, which also has the worker and the response time. `common` costs less than " +
       "`combined`, which adds referer and user agent. The client's address is that of the connection: " +
-      "behind a proxy, the proxy's.",
+      "behind a proxy, the proxy's, unless `trustedProxies` names it.",
   ),
   rotateBytes: bounded(BOUNDS.log.rotateBytes).default(64 * 2 ** 20).describe(
     "The largest log file, in bytes. Then the file is renamed, with the time of its end in its name, " +
@@ -304,6 +305,11 @@ export const ConfigSchema = z.strictObject({
       "Raise it for an app that keeps a processor busy. Workers share the listeners and nothing else: " +
       "what the app keeps in memory belongs to one worker.",
   ),
+  spare: bounded(BOUNDS.spare).default(0).describe(
+    "How many more workers are kept ready. They have loaded and opened the app, and accept nothing. One " +
+      "of them serves within milliseconds in place of a worker that dies, hangs or is recycled. Each " +
+      "takes the memory of a worker.",
+  ),
   helpers: z.record(
     z.string().regex(HELPER_NAME, "expected lower case letters, digits and _, such as thumbnails"),
     HelperSchema,
@@ -347,6 +353,23 @@ export const ConfigSchema = z.strictObject({
     "When a worker counts as stuck. Another worker is started first; then the old one is told to " +
       "drain, and killed 2 s later if it still does not respond.",
   ),
+  trustedProxies: z.array(parsedText(64, parseProxy)).max(MOST.proxies).default([]).check(
+    refuseRepeats,
+  )
+    .describe(
+      'Proxies in front that say who the client is: addresses, ranges such as "10.0.0.0/8", or "unix" ' +
+        "for whoever connects to a Unix socket. For their requests `info.remoteAddr` and the access " +
+        "log have the client's address, and `request.url` begins with `https:` if " +
+        "`X-Forwarded-Proto` says so. Without this key, and for everybody else, these headers are " +
+        "only headers: any client can send them. Name only proxies that write the header themselves.",
+    ),
+  clientAddressHeader: z.string().max(64).regex(/^[A-Za-z0-9-]+$/, "expected a header's name")
+    .toLowerCase().default("x-forwarded-for").describe(
+      "The header in which `trustedProxies` say who the client is: a list that each proxy adds to, " +
+        "such as `X-Forwarded-For`, or a single address, such as `X-Real-IP`. The list is read from " +
+        "its end: the client is the first address that is no trusted proxy. `Forwarded` is read as " +
+        "RFC 7239 says, with its scheme.",
+    ),
   readiness: z.string().max(256).regex(
     /^(?!.*\/\.{1,2}(\/|$))(\/[A-Za-z0-9._~-]+)+$/,
     'expected a path such as "/ready", of letters, digits and . _ ~ -',
@@ -437,6 +460,27 @@ function parsedText<T>(maxChars: number, parse: (text: string) => T | Refusal) {
 function accountName() {
   const names = /^([a-zA-Z_][a-zA-Z0-9_.-]*\$?|0|[1-9]\d*)$/;
   return z.string().max(32).regex(names, "expected a name or a decimal id");
+}
+
+function parseProxy(text: string): string | Refusal {
+  if (text === "unix") return text;
+  const [address, bits, ...more] = text.split("/") as [string, ...string[]];
+  const version = isIP(address);
+  const fits = bits === undefined ||
+    /^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128);
+  if (version === 0 || address.includes("%") || more.length > 0 || !fits) {
+    return new Refusal(
+      "proxy_invalid",
+      `${quote(text)} is no address`,
+      'write an address, a range such as "10.0.0.0/8", or "unix"',
+    );
+  }
+  if (Number(bits ?? 1) > 0) return text;
+  return new Refusal(
+    "proxy_anybody",
+    `${quote(text)} is every address: any client could say that it is another`,
+    "name the proxies, by their addresses or their range",
+  );
 }
 
 function parseRights(text: string): string | Refusal {

@@ -187,9 +187,10 @@ function processesOf({ generations, logger, metrics }: Status): NamedProcess[] {
       generation: "",
       process: of?.process ?? null,
     })),
-    ...generations.flatMap(({ generation, workers, helpers }) =>
+    ...generations.flatMap(({ generation, workers, spares = [], helpers }) =>
       [
         ...workers.map(({ process }) => ({ role: "worker", process })),
+        ...spares.map((process) => ({ role: "worker (spare)", process })),
         ...helpers.map(({ helper, process }) => ({ role: `helper ${helper}`, process })),
       ].map((each) => ({ ...each, generation: String(generation) }))
     ),

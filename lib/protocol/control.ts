@@ -63,6 +63,8 @@ const Generation = z.strictObject({
     replacements: Count,
     process: z.nullable(Process),
   })),
+  /** Workers that are ready, and wait to take the place of one that ends. */
+  spares: z.optional(z.array(Process)),
   helpers: z.array(z.strictObject({
     helper: z.string(),
     instance: Count,

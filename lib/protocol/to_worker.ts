@@ -22,6 +22,8 @@ const RoleConfig = z.discriminatedUnion("role", [
     latency: z.boolean(),
     /** Whether its runtime sends spans. */
     traces: z.boolean(),
+    /** Proxies that are believed, and the header in which they say who the client is. */
+    proxies: z.optional(z.strictObject({ trusted: Names, header: z.string() })),
     /** The path for load balancers, and how long it says 503 before a stop. */
     readiness: z.optional(z.strictObject({ path: z.string(), shutdownDelayMs: Milliseconds })),
   }),

@@ -86,7 +86,7 @@ export async function killWorker(worker: WorkerProcess): Promise<void> {
 
 /** The role config of a worker with these listeners. */
 function workerRoleConfig({ config, listeners }: BringUpOptions): RoleConfig {
-  const { readiness: path, reload: { shutdownDelayMs } } = config;
+  const { readiness: path, reload: { shutdownDelayMs }, trustedProxies: trusted } = config;
   return {
     role: "worker",
     engine: config.engine,
@@ -95,6 +95,9 @@ function workerRoleConfig({ config, listeners }: BringUpOptions): RoleConfig {
     access: accessOf(config.log),
     latency: config.metrics !== undefined,
     traces: config.traces !== undefined,
+    ...trusted.length > 0 && {
+      proxies: { trusted: [...trusted], header: config.clientAddressHeader },
+    },
     ...path !== undefined && { readiness: { path, shutdownDelayMs } },
   };
 }

@@ -20,6 +20,7 @@ export function describeGeneration(generation: Generation): GenerationStatus {
       replacements: slot.replacements,
       process: describeProcess(slot.process),
     })),
+    spares: generation.spares.processes.flatMap((process) => describeProcess(process) ?? []),
     helpers: generation.helpers.map(({ helper, instance, slot }) => ({
       helper: helper.name,
       instance,

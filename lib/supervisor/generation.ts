@@ -7,6 +7,7 @@ import {
   type GenerationOptions,
   type HelperSlot,
   helperSlot,
+  spareWorkers,
   workerSlot,
 } from "./generation_slots.ts";
 import { type HealthAction, workerHealth } from "./health.ts";
@@ -15,6 +16,7 @@ import type { LogService } from "./log_service.ts";
 import { descriptorLimit, residentBytes } from "./process_facts.ts";
 import { tellAcceptance, tellUnseenMemory } from "./process_log.ts";
 import type { ProcessSlot } from "./process_slot.ts";
+import type { SpareWorkers } from "./spare_workers.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 export type GenerationState = "starting" | "serving" | "draining" | "gone";
@@ -27,6 +29,7 @@ export class Generation {
   readonly helpers: readonly HelperSlot[];
   readonly logs: LogService | undefined;
   readonly workers: readonly ProcessSlot[];
+  readonly spares: SpareWorkers;
   readonly #lanes = new HelperLanes();
   #helpersReady: Promise<unknown> = Promise.resolve();
   readonly #allReady = Promise.withResolvers<void>();
@@ -42,13 +45,16 @@ export class Generation {
     this.logs = options.logs;
     this.#notReady = options.workers.length;
     this.helpers = options.helpers.map((each) => helperSlot(options, each, this.#lanes));
+    const beforeLoad = async (process: WorkerProcess) => {
+      // The app may call them as soon as it is loaded.
+      await this.#helpersReady;
+      this.#lanes.connectWorker(process);
+      this.logs?.addWorker(process);
+    };
+    this.spares = spareWorkers(options, beforeLoad);
     const hooks = {
-      beforeLoad: async (process: WorkerProcess) => {
-        // The app may call them as soon as it is loaded.
-        await this.#helpersReady;
-        this.#lanes.connectWorker(process);
-        this.logs?.addWorker(process);
-      },
+      beforeLoad,
+      spares: this.spares,
       // One that served while another might still fail would be cut with the candidate.
       acceptBarrier: () => {
         if (--this.#notReady === 0) this.#allReady.resolve();
@@ -109,6 +115,7 @@ export class Generation {
       throw failed.signal.reason;
     }
     this.#state = "serving";
+    this.spares.keep();
     // A limit that is never reached, since nobody sees it, is worth a line.
     const [process] = this.#living;
     if (this.config.recycle.maxMemoryBytes === undefined || process?.pid === undefined) return;
@@ -119,8 +126,9 @@ export class Generation {
   async drain(cause: DrainCause): Promise<GenerationRecord> {
     const startMs = performance.now();
     this.#state = "draining";
+    const spares = this.spares.end();
     const outcomes = (await Promise.all(this.workers.map((slot) => slot.drain(cause)))).flat();
-    await Promise.all(this.helpers.map(({ slot }) => slot.drain(cause)));
+    await Promise.all([spares, ...this.helpers.map(({ slot }) => slot.drain(cause))]);
     this.#state = "gone";
     for (const slot of this.#slots) slot.close();
     return {
@@ -148,6 +156,7 @@ export class Generation {
   /** Ends every process now. */
   cut(): void {
     this.#cut = true;
+    void this.spares.end();
     for (const slot of this.#slots) slot.cut();
   }
 

@@ -8,6 +8,7 @@ import type { HelperLanes } from "./lanes.ts";
 import type { Listener } from "./listener.ts";
 import type { LogService } from "./log_service.ts";
 import { ProcessSlot, type SlotOptions } from "./process_slot.ts";
+import { SpareWorkers } from "./spare_workers.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** What a slot of a generation is spawned from and with. */
@@ -66,6 +67,7 @@ export interface WorkerHooks {
   readonly beforeLoad: (process: WorkerProcess) => Promise<void>;
   /** Settles when it may accept. */
   readonly acceptBarrier: () => Promise<void>;
+  readonly spares: SpareWorkers;
   readonly health: NonNullable<SlotOptions["health"]>;
 }
 
@@ -74,12 +76,27 @@ export function workerSlot(
   { number, config, nextWorker, listeners, workers }: GenerationOptions,
   spawning: SlotSpawning,
   index: number,
-  { beforeLoad, acceptBarrier, health }: WorkerHooks,
+  { beforeLoad, acceptBarrier, health, spares }: WorkerHooks,
 ): ProcessSlot {
   return new ProcessSlot({
-    ...{ generation: number, config, nextWorker, restart: "always", health, ...spawning },
+    ...{ generation: number, config, nextWorker, restart: "always", health, spares, ...spawning },
     role: { kind: "worker", ...workers.length > 1 && { index } },
     bringUp: (process, signal) =>
+      bringUp(process, {
+        ...{ config, listeners, grants: workerGrants(config), signal, acceptBarrier },
+        beforeLoad: () => beforeLoad(process),
+      }),
+  });
+}
+
+/** The workers of a generation that wait to take the place of one that ends. */
+export function spareWorkers(
+  { number, config, nextWorker, listeners, workers }: GenerationOptions,
+  beforeLoad: WorkerHooks["beforeLoad"],
+): SpareWorkers {
+  return new SpareWorkers({
+    ...{ generation: number, config, nextWorker, next: workers[0]!.next, count: config.spare },
+    bringUp: (process, signal, acceptBarrier) =>
       bringUp(process, {
         ...{ config, listeners, grants: workerGrants(config), signal, acceptBarrier },
         beforeLoad: () => beforeLoad(process),

@@ -184,7 +184,8 @@ export class ProcessSlot {
     });
     if (this.#process !== process) return;
     const [how, livedMs] = [describeDeath(death), Math.round(death.livedMs)];
-    this.#dispatch({ type: "died", how, livedMs, servedMs: process.servedMs });
+    const spare = this.#options.spares?.ready ?? false;
+    this.#dispatch({ type: "died", how, livedMs, servedMs: process.servedMs, spare });
   }
 
   #drain(process: WorkerProcess | undefined, cause: DrainCause, seemsStuck = false) {

@@ -4,6 +4,7 @@ import type { Config } from "../config/config.ts";
 import type { Role } from "../protocol/role.ts";
 import { bestEffort } from "./best_effort.ts";
 import { type HealthAction, LOOK_INTERVAL_MS, type Recycle } from "./health.ts";
+import type { SpareWorkers } from "./spare_workers.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import { type Death, WorkerProcess } from "./worker_process.ts";
@@ -19,13 +20,15 @@ export interface StartOptions {
   readonly generation: number;
   readonly config: Config;
   /** For the first process; the starter's own from here on. */
-  readonly first: ConfinedSpawner;
+  readonly first?: ConfinedSpawner;
   /** Starts another spawner, confined to what is there at that time. */
   readonly next: () => Promise<ConfinedSpawner>;
   /** Numbers processes over all generations. */
   readonly nextWorker: () => number;
   /** Brings up a process that was spawned, until it serves; it is gone if that fails. */
   readonly bringUp: (process: WorkerProcess, signal: AbortSignal) => Promise<void>;
+  /** Those that can serve at once. */
+  readonly spares?: SpareWorkers | undefined;
 }
 
 export class ProcessStarter {
@@ -43,8 +46,10 @@ export class ProcessStarter {
    * @throws {Error} if it does not come up, and the signal's reason; it is gone then
    */
   async start(signal: AbortSignal): Promise<WorkerProcess> {
-    const { role, generation, config, next, nextWorker, bringUp } = this.#options;
+    const { role, generation, config, next, nextWorker, bringUp, spares } = this.#options;
     signal.throwIfAborted();
+    const spare = spares?.take(role, signal);
+    if (spare !== undefined) return await spare;
     // A wall is made of what was there when it was built: a file that was put in the place of
     // another since then is behind it. So each process has a spawner of its own, as long as it lives.
     const { spawner, request } = this.#nextSpawner ?? await next();

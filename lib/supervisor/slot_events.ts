@@ -36,8 +36,8 @@ export type SlotEvent =
   | { readonly type: "ready"; readonly answeringMs: number }
   /** The one that was brought up is gone. */
   | { readonly type: "startFailed"; readonly reason: string }
-  /** The one that served has ended. */
-  | { readonly type: "died"; readonly servedMs: number } & DeathFacts
+  /** The one that served has ended; whether another one waits to serve. */
+  | { readonly type: "died"; readonly servedMs: number; readonly spare: boolean } & DeathFacts
   | { readonly type: "recycle"; readonly recycle: Recycle }
   /** A wait is over. */
   | { readonly type: "timer" }

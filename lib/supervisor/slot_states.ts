@@ -82,10 +82,12 @@ const retry: Cell<"startFailed"> = (slot, { reason }, now) => {
   return waitOrEnd({ ...slot, deaths }, act, nextTryMs);
 };
 
-const lose: Cell<"died"> = (slot, { how, livedMs, servedMs }, { jitter }) => {
+const lose: Cell<"died"> = (slot, { how, livedMs, servedMs, spare }, { jitter }) => {
   const deaths = deathsAfter(slot, servedMs);
   const act: SlotAct = { act: "tellLost", how, livedMs };
-  return waitOrEnd({ ...slot, deaths }, act, backoffMs(deaths, jitter));
+  // The second one in a row waits all the same: what kills them would have the spare ones too.
+  const ms = spare && deaths === 1 ? 0 : backoffMs(deaths, jitter);
+  return waitOrEnd({ ...slot, deaths }, act, ms);
 };
 /** The one that is about to take its place is there sooner than another would be. */
 const loseOld: Cell<"died"> = (slot, { how, livedMs, servedMs }) => {

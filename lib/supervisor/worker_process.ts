@@ -54,7 +54,8 @@ export function describeDeath({ status, reason }: Death): string {
 
 export class WorkerProcess implements ChildRecord {
   readonly id: number;
-  readonly role: Role;
+  /** A spare one gets its index when it is taken. */
+  role: Role;
   readonly generation: number;
   readonly startedMs = performance.now();
   /** Of 0 to 1: what is to happen to each of several need not happen to all at once. */

@@ -1,6 +1,7 @@
 /** What both engines offer to the worker. */
 import type { AccessLog } from "./access_log.ts";
 import type { Fetcher } from "./app.ts";
+import type { ClientAddress } from "./client_address.ts";
 import type { Traffic } from "./traffic.ts";
 import type { UpgradeHooks } from "./web_socket.ts";
 
@@ -18,6 +19,8 @@ export interface ServeOptions {
   readonly address: string;
   readonly fetcher: Fetcher;
   readonly traffic: Traffic;
+  /** Reads who the client is, if there are proxies in front. */
+  readonly proxies?: ClientAddress | undefined;
   /** Gets a record of every answer, if there is an access log. */
   readonly access?: AccessLog | undefined;
 }

@@ -12,6 +12,7 @@ import {
   requireResponse,
   withConnectionClose,
 } from "./answer.ts";
+import { type ClientAddress, ProxiedInfo, withScheme } from "./client_address.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
 import { keepAccepting } from "../base/keep_accepting.ts";
 import type { Connection, Traffic } from "./traffic.ts";
@@ -88,16 +89,20 @@ const BACKING_SLOT = findSlot("[[resourceBacking]]", new ReadableStream());
  * Serves like `handle` and records each answer. For an answer that is sent whole at once, it reads nothing
  * that would leave the runtime's fast path, and awaits nothing.
  */
-function recording(handle: Handler, access: AccessLog): Handler {
+function recording(handle: Handler, access: AccessLog, proxied: boolean): Handler {
   const headersKept = access.headers === "kept";
   let remote: string | null | undefined;
+  // Behind a proxy the clients of a connection are many.
+  const remoteOf = proxied
+    ? (info: ServeInfo) => remoteName(info.remoteAddr)
+    : (info: ServeInfo) => remote ??= remoteName(info.remoteAddr);
   return (request, info) => {
     // Read before the app gets the request: after the answer, the runtime has dropped it.
     const { method } = request;
     const record = access.begin({
       method,
       target: request.url,
-      remote: remote ??= remoteName(info.remoteAddr),
+      remote: remoteOf(info),
       protocol: null,
       referer: headersKept ? request.headers.get("referer") : null,
       userAgent: headersKept ? request.headers.get("user-agent") : null,
@@ -107,6 +112,18 @@ function recording(handle: Handler, access: AccessLog): Handler {
     if (answer === NEVER) return answer;
     access.keep(record);
     return answer.then((response) => recordAnswer(response, record, method, info, access));
+  };
+}
+
+/** Serves like `handle`, which is told who the client is where the peer is a trusted proxy. */
+function proxied(handle: Handler, proxies: ClientAddress): Handler {
+  let peer: Deno.Addr | undefined;
+  let trusted = false;
+  return (request, info) => {
+    if (peer === undefined) trusted = proxies.trusts(peer = info.remoteAddr);
+    if (!trusted) return handle(request, info);
+    const { client, scheme } = proxies.factsOf(peer, (name) => request.headers.get(name));
+    return handle(withScheme(request, scheme), new ProxiedInfo(info, client));
   };
 }
 
@@ -260,7 +277,7 @@ export function createNativeEngine(internals: Internals): Engine {
   return {
     name: "native",
     upgrade: { options: () => ({}), onOpen },
-    serve({ handle, fetcher, traffic, access }: ServeOptions): Acceptor {
+    serve({ handle, fetcher, traffic, access, proxies }: ServeOptions): Acceptor {
       const listener = handle as TcpHandle;
       const TcpWrap = (listener as { constructor: unknown }).constructor as {
         new (type: 0): TcpHandle;
@@ -272,10 +289,13 @@ export function createNativeEngine(internals: Internals): Engine {
         const stream = client.takeStream();
         // The server takes the stream's resource, so that its own is the next number.
         const connection = new NativeConnection(fetcher, traffic, core, stream + 1);
+        const recorded = access === undefined
+          ? connection.handle
+          : recording(connection.handle, access, proxies !== undefined);
         connection.server = serveHttpOnConnection(
           { [core.internalRidSymbol]: stream, localAddr },
           undefined,
-          access === undefined ? connection.handle : recording(connection.handle, access),
+          proxies === undefined ? recorded : proxied(recorded, proxies),
           answerForError,
           onListen,
         );

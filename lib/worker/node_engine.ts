@@ -15,6 +15,7 @@ import {
   withConnectionClose,
 } from "./answer.ts";
 import type { ServeInfo } from "./app.ts";
+import { withScheme } from "./client_address.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
 import { keepServing } from "../base/keep_accepting.ts";
 import { headersOf, lengthOfBody } from "./response_body.ts";
@@ -112,7 +113,7 @@ function serve(
   upgrades: WeakMap<Request, Upgrade>,
   connections: WeakMap<net.Socket, NodeConnection>,
 ): Acceptor {
-  const { fetcher, traffic, access } = options;
+  const { fetcher, traffic, access, proxies } = options;
 
   const answer = async (
     incoming: http.IncomingMessage,
@@ -121,7 +122,11 @@ function serve(
   ) => {
     const connection = connections.get(incoming.socket)!;
     const completed = begin(traffic, connection);
-    const remoteAddr = toAddress(incoming.socket, options.address);
+    const peer = toAddress(incoming.socket, options.address);
+    const facts = proxies?.trusts(peer)
+      ? proxies.factsOf(peer, (name) => incoming.headers[name]?.toString() ?? null)
+      : undefined;
+    const remoteAddr = facts?.client ?? peer;
     const record = access && beginRecord(access, incoming, remoteAddr);
     const sent = { bytes: 0 };
     let upgraded = false;
@@ -132,6 +137,7 @@ function serve(
       const request = toRequest(incoming, outgoing);
       if (request === undefined) return refuseRequest();
       if (upgrade) upgrades.set(request, upgrade);
+      withScheme(request, facts?.scheme);
       const info = { remoteAddr, completed };
       return await Promise.resolve(ask(fetcher, request, info as ServeInfo))
         .then(requireResponse, answerForError);

@@ -2,6 +2,7 @@
 import { type Equipment, type LifeOptions, runLife, type Service } from "../child/life.ts";
 import { report } from "../child/report.ts";
 import { type App, toApp } from "./app.ts";
+import { ClientAddress } from "./client_address.ts";
 import { drain, stopAccepting } from "./drain.ts";
 import type { Acceptor, Engine } from "./engine.ts";
 import { AccessSender } from "./access_sender.ts";
@@ -41,6 +42,7 @@ function serveApp(
   const traffic = new Traffic();
   const latency = roleConfig.latency ? new LatencyHistogram() : undefined;
   const readiness = roleConfig.readiness && new Readiness(roleConfig.readiness);
+  const proxies = roleConfig.proxies && new ClientAddress(roleConfig.proxies);
   const engines = chooseEngines(roleConfig.engine);
   const begin = roleConfig.traces ? beginSpan : () => () => {};
   const endStart = begin("start");
@@ -65,6 +67,7 @@ function serveApp(
           fetcher,
           traffic,
           access: access?.log,
+          proxies,
         })
       );
       const { name: engine } = engines[0]!;

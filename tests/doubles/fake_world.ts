@@ -5,6 +5,7 @@
 import { setup } from "@std/log";
 import { closeDescriptor } from "../../lib/os/descriptor.ts";
 import type { Config, ListenAddress } from "../../lib/config/config.ts";
+import { mayWatch } from "../../lib/os/epoll.ts";
 import { countDescriptors } from "../../lib/os/file.ts";
 import { socketPair } from "../../lib/os/socket.ts";
 import { loadConfig } from "../../lib/config/load.ts";
@@ -37,6 +38,7 @@ const BUNDLE = 'import("holdfast:app")';
 socketPair().forEach(closeDescriptor);
 closeDescriptor(-1);
 countDescriptors(Deno.pid);
+mayWatch(1);
 
 /** How a process to be behaves; what is not said is as it should be. */
 export interface Behaviour {

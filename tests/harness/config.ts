@@ -22,6 +22,9 @@ export const DEFAULTS = {
     outputBurstBytes: DEFAULT_OUTPUT_LIMITS.burstBytes,
   },
   workers: 1,
+  spare: 0,
+  trustedProxies: [],
+  clientAddressHeader: "x-forwarded-for",
   recycle: {},
   watchdog: { pulseDeadlineMs: 10_000 },
   reload: {

@@ -4,8 +4,14 @@
  * standard input.
  */
 import { PROTOCOL_VERSION } from "./lib/protocol/version.ts";
+import { prepareRuntime } from "./lib/child/app_runtime.ts";
 import { installImage } from "./lib/child/module_image.ts";
 import { runWorker } from "./lib/worker/run.ts";
 
 installImage();
-await runWorker({ version: PROTOCOL_VERSION, load: () => import("holdfast:app") });
+// Not awaited: the runtime tells when nothing goes on only after its first module has ended.
+void runWorker({
+  version: PROTOCOL_VERSION,
+  prepare: prepareRuntime,
+  load: () => import("holdfast:app"),
+});

@@ -320,7 +320,7 @@ export default {
     await server.project.configure({ env: ["DATABASE_URL", "NOT_SET"] });
     await reload(server);
     assertEquals(await (await server.get()).json(), {
-      all: { DATABASE_URL: "sqlite:a" },
+      all: { DATABASE_URL: "sqlite:a", NODE_ENV: "production" },
       secret: ["undefined", "undefined"],
       path: false,
     });
@@ -445,48 +445,9 @@ export default app;
     assertEquals(await server.text("/"), "from Hono");
   },
 
-  async "an app that listens itself is refused, and told what to export instead"(server) {
-    const { project } = server;
-    for (const name of ["deno.json", "deno.lock"]) await Deno.remove(project.path(name));
-    const serving = await server.text("/");
-    const listening = {
-      "Deno.serve": `await Deno.serve({ port: 0 }, () => new Response("own")).finished;`,
-      "beside a default export": `Deno.serve(() => new Response("own"));
-        export default { fetch: () => new Response("exported") };`,
-      "node:http": `import http from "node:http";
-        http.createServer((_, response) => response.end("own")).listen(8000);`,
-      "Deno.listen": `for await (const each of Deno.listen({ port: 0 })) each.close();`,
-    };
-    for (const [what, app] of Object.entries(listening)) {
-      await project.write("app.ts", app);
-      const { outcome, reason } = await server.reload();
-      assertEquals(outcome, "refused", what);
-      assertStringIncludes(reason!, "export default { fetch: handler }", what);
-      assertEquals(await server.text("/"), serving);
-    }
-    // A promise that nobody awaits: the worker ends, and its lines say it.
-    const lines = server.eventsOf("worker_output").length;
-    await project.write(
-      "app.ts",
-      `import http from "node:http";
-      http.createServer((_, response) => response.end("own")).listen(8000, "localhost");
-      await new Promise(() => {});`,
-    );
-    assertEquals((await server.reload()).outcome, "refused");
-    const said = server.eventsOf("worker_output").slice(lines).map(({ text }) => text).join("\n");
-    assertStringIncludes(said, "export default { fetch: handler }");
-    await project.write(
-      "app.ts",
-      `const fetch = () => new Response("exported");
-      if (import.meta.main) Deno.serve(fetch);
-      export default { fetch };`,
-    );
-    await reload(server);
-    assertEquals(await server.text("/"), "exported");
-  },
-
   async "an app whose close() throws ends all the same, and the log says why"(server) {
     const { project } = server;
+    for (const name of ["deno.json", "deno.lock"]) await Deno.remove(project.path(name));
     await project.write(
       "app.ts",
       `export default { fetch: () => new Response("x") };

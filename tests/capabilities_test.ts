@@ -3,7 +3,7 @@ import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { HoldfastError } from "../lib/base/error.ts";
 import type { Unveil } from "../lib/config/config.ts";
 import { readProcess } from "../lib/os/file.ts";
-import { closedPaths, type Look } from "../lib/planner/closed_paths.ts";
+import { type Files, judgePaths } from "../lib/planner/judge_paths.ts";
 import { requireConfined } from "../lib/supervisor/require_confined.ts";
 import type { WorkerProcess } from "../lib/supervisor/worker_process.ts";
 import { makeConfig } from "./harness/config.ts";
@@ -31,17 +31,30 @@ Deno.test("a path is closed to root without capabilities by owner, group and mod
     "/home/closed": [1000, 1000, 0o750],
     "/home/closed/root": [0, 0, 0o777],
   };
-  const look: Look = (path) => {
-    const [uid, gid, mode] = modes[path] ?? [null, null, null];
-    return { uid, gid, mode };
+  const files: Files = {
+    look: (path) => {
+      const [uid, gid, mode] = modes[path] ?? [null, null, null];
+      return { uid, gid, mode };
+    },
+    real: (path) => path,
+    list: () => [],
+    read: () => "",
   };
+  const place = (code: string) => ({ isRoot: true, code, program: "/usr/bin/deno" });
   const closed = (path: string, rights: string, change = {}) => {
     const unveil: Unveil[] = [{ path, rights, exists: true, folder: true }];
-    return closedPaths(makeConfig({ unveil, ...change }), "/home/images", look, (path) => path)
+    const config = makeConfig({ unveil, wall: "kernel", ...change });
+    return judgePaths(config, undefined, place("/home/images"), files).closed
       .map(({ path }) => path);
   };
   const error = assertThrows(
-    () => closedPaths(makeConfig({}), "/home/closed/root/images", look, (path) => path),
+    () =>
+      judgePaths(
+        makeConfig({ wall: "kernel" }),
+        undefined,
+        place("/home/closed/root/images"),
+        files,
+      ),
     HoldfastError,
     "/home/closed,",
   );

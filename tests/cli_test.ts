@@ -207,6 +207,7 @@ Deno.test("wrong usage is exit 64, and a way to the help", async () => {
 
 Deno.test("check says ok with exit 0, opens no socket and makes no runtime folder", async () => {
   await using project = await Project.create({ config: { listen: ["127.0.0.1:1"] } });
+  await Deno.chmod(project.folder, 0o755);
   // If it bound anything, this would make it fail.
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const socket = project.path("app.sock");
@@ -479,7 +480,7 @@ Deno.test("a running supervisor is asked by commands, from its first status to i
       assertMatch(
         cells(worker!).join(" "),
         new RegExp(
-          `^worker ${pid} 1 serving \\d+s native kernel 0 0 0 0 0 \\d+ MiB \\d+$`,
+          `^worker ${pid} ${Deno.uid()} 1 serving \\d+s native kernel 0 0 0 0 0 \\d+ MiB \\d+$`,
         ),
       );
       const column = (name: string) => head!.indexOf(name);

@@ -59,13 +59,15 @@ async function loadCodes(file: string): Promise<string[]> {
 }
 
 Deno.test("a config of two keys gets every default", () => {
-  const { onViolation: _, log: { folder: _none, ...log }, ...schemaDefaults } = DEFAULTS;
+  const { onViolation: _, log: { folder: _none, ...log }, env, envValues, ...schemaDefaults } =
+    DEFAULTS;
   assertEquals(parseConfig(JSON.stringify(MINIMAL), "f").values, {
     app: "./main.ts",
     listen: [{ kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],
     unveil: {},
     helpers: {},
     ...schemaDefaults,
+    env: { names: env, values: envValues },
     log,
     onViolation: "replace",
     runtime: "./.holdfast",

@@ -110,7 +110,7 @@ Deno.test("explain gives each helper its own rules and flags, and the worker non
   assert(flags("helper mail").includes(`--allow-read=${data}`));
   assert(flags("helper mail").includes("--allow-net=10.0.0.1:25"));
   for (const process of ["worker", "helper pure"]) {
-    for (const flag of ["--deny-read", "--deny-write", "--deny-net"]) {
+    for (const flag of ["--ignore-read", "--deny-write", "--deny-net"]) {
       assert(flags(process).includes(flag), `${process} ${flag}`);
     }
   }

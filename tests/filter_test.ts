@@ -34,11 +34,12 @@ function answersTo(call: AnyCall, { network, listens, runs }: SeccompPolicy): st
     case "socket":
       return network === "none" ? ["EPERM"] : ["EPERM", "allow"];
     case "sendto":
+      return ["EPERM", "allow", ...network === "names" && !runs ? ["ask"] : []];
     case "sendmsg":
     case "sendmmsg":
-      return ["EPERM", "allow"];
+      return network === "names" && !runs ? ["EPERM"] : ["EPERM", "allow"];
     case "connect":
-      return when(network !== "none");
+      return network === "none" ? ["EPERM"] : [runs ? "allow" : "ask"];
     case "bind":
       return when(network === "names");
     case "listen":

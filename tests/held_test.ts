@@ -235,6 +235,7 @@ Deno.test("what is missing of the runtime folder is made anew when two looks in 
     troubles: new Troubles(),
     signal: new AbortController().signal,
     config: () => config,
+    group: () => undefined,
   });
   await keeper.open(config);
   await keeper.openControl();
@@ -389,7 +390,7 @@ testWith(
     const prefix = [...OTHER_ETC, `mount --bind '${etc}' /etc && exec "$0" "$@"`];
     await using server = await Server.startOn(project, { prefix });
     for (let round = 0; round < 3; round++) {
-      assertEquals(await server.text("/"), "NotCapable ok");
+      assertEquals(await server.text("/"), "NotFound ok");
       await replace(`# ${round}\n127.0.0.1 localhost backend.test\n`);
     }
     assertEquals(server.eventsOf("worker_lost"), []);

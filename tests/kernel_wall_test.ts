@@ -1019,7 +1019,7 @@ Deno.test("an app fetches from what net lists, by name", async () => {
 });
 
 nativeTest(
-  "with every permission of Deno a worker dials the ports of net and no other, and its listener is listened on again",
+  "with every permission of Deno a worker dials who is in net and nobody else, and harms no listener",
   async (t) => {
     await using listed = serveText();
     await using other = serveText();
@@ -1040,41 +1040,24 @@ nativeTest(
         assertEquals(await denial(server, unix), "PermissionDenied");
       });
     }
-    await until("one generation", async () => (await server.status()).generations.length === 1);
-    await t.step("a listener that a worker made stop is listened on again, by another", () => {
-      return assertListensAgain(server, 1);
-    });
     await server.project.configure({ workers: 2 });
     assertEquals((await server.hangUp()).event, "reload_done");
     await until("one generation", async () => (await server.status()).generations.length === 1);
     await t.step(
-      "of several workers all are replaced then: which one did it nobody can tell",
-      () => assertListensAgain(server, 2),
+      "a worker that undoes the address of its listener harms itself alone",
+      async () => {
+        const before = server.events.length;
+        // What it has at that number is another socket now.
+        assertEquals(await result(server, STOP_LISTENER), [0, 0]);
+        using connection = await Deno.connect({ hostname: "127.0.0.1", port: server.project.port });
+        assertEquals(connection.remoteAddr.transport, "tcp");
+        assertEquals(await result(server, "return 1"), 1);
+        const told = server.events.slice(before).map(({ event }) => event);
+        assertEquals(told.filter((event) => event === "listener_stopped"), []);
+      },
     );
   },
 );
-
-/** Makes the listener stop: all workers are replaced, since nobody can tell which one did it. */
-async function assertListensAgain(server: Server, workers: number): Promise<void> {
-  const before = await server.workers();
-  assertEquals(before.length, workers);
-  const losses = server.eventsOf("worker_lost").length;
-  const stops = server.eventsOf("listener_stopped").length;
-  // From here on it takes no connection, whoever holds it.
-  assertEquals(await result(server, STOP_LISTENER), [0, 0]);
-  await server.waitFor("worker_lost", losses + workers);
-  const lost = server.eventsOf("worker_lost").slice(losses);
-  assertEquals(lost.map(({ pid }) => pid as number).toSorted(), before.toSorted());
-  const listen = `127.0.0.1:${server.project.port}`;
-  for (const { how } of lost) assertEquals(how, `made ${listen} stop (killed by SIGKILL)`);
-  await until("others", async () => {
-    const now = await server.workers();
-    return now.length === workers && !now.some((pid) => before.includes(pid));
-  });
-  assertEquals(await result(server, "return 1"), 1);
-  const stopped = server.eventsOf("listener_stopped").slice(stops);
-  assertEquals(stopped.map((event) => event.listen), [listen]);
-}
 
 wideCase("with every permission of Deno a worker without net dials nobody", async (server) => {
   await using other = serveText();
@@ -1239,7 +1222,7 @@ Deno.test('"wall": "deno" leaves workers to Deno\'s permissions, and says so at 
   const filters = (pid: number) => readStatus(pid)!.Seccomp_filters;
   // It has none but what it inherits.
   assertEquals(filters(await workerPid(server)), filters(server.pid));
-  assertEquals(await denial(server, `Deno.readTextFileSync("/etc/passwd")`), "NotCapable");
+  assertEquals(await denial(server, `Deno.readTextFileSync("/etc/passwd")`), "NotFound");
   // It follows a link that leads outside.
   assertEquals(await readOutwardLink(server), "secret");
   // A reload brings the wall in.

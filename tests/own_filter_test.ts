@@ -46,7 +46,9 @@ testWith(
       args: ["run", "-A", join(REPOSITORY, "tests/doubles/own_filter.ts")],
     }).output();
     const text = new TextDecoder();
-    const { threads, ...found } = JSON.parse(text.decode(stdout) || `"${text.decode(stderr)}"`);
+    const { threads, ...found } = JSON.parse(
+      text.decode(stdout) || JSON.stringify(text.decode(stderr)),
+    );
     assert(threads.length > 1);
     assertEquals(new Set(threads).size, 1, `${threads}`);
     assertEquals(found, { before: ENOSYS, asked: true, after: EPERM });

@@ -33,7 +33,7 @@ Deno.test("a worker that is granted nothing is denied every kind of permission b
     "--no-prompt",
     "--cached-only",
     "--no-lock",
-    "--deny-read",
+    "--ignore-read",
     "--deny-write",
     "--deny-net",
     "--ignore-env",
@@ -59,6 +59,7 @@ Deno.test("a worker that is granted all there is still has no run, ffi, sys and 
     "--cached-only",
     "--frozen",
     "--allow-read=/srv/data,/srv/public",
+    "--ignore-read",
     "--allow-write=/srv/data,/srv/inbox,/srv/log",
     "--allow-net=api.example.com:443,[::1]:5432",
     "--allow-env=DATABASE_URL,TZ",
@@ -87,12 +88,13 @@ for (const [rights, kinds] of Object.entries(RIGHTS)) {
     const config = unveiled({ "/srv/data": rights });
     const grants = workerGrants(config);
     const list = (kind: "read" | "write") => kinds.includes(kind) ? ["/srv/data"] : [];
-    assertEquals(grants, { read: list("read"), write: list("write"), net: [], env: [] });
+    assertEquals(grants, { read: list("read"), write: list("write"), net: [], env: [], sys: [] });
     const flags = workerArguments(config, { flags: [] });
     for (const kind of ["read", "write"] as const) {
       const granted = kinds.includes(kind);
       assertEquals(flags.includes(`--allow-${kind}=/srv/data`), granted);
-      assertEquals(flags.includes(`--deny-${kind}`), !granted);
+      const refused = kind === "read" || !granted;
+      assertEquals(flags.includes(kind === "read" ? "--ignore-read" : `--deny-${kind}`), refused);
     }
   });
 }
@@ -153,7 +155,7 @@ Deno.test("Deno understands the flags of a worker as they are meant", async () =
       { name: "sys" },
     ]),
     [
-      ...["granted", "prompt", "granted", "prompt", "granted", "prompt", "granted"],
+      ...["granted", "denied", "granted", "prompt", "granted", "prompt", "granted"],
       ...["denied", "denied", "denied"],
     ],
   );
@@ -163,7 +165,7 @@ Deno.test("a path with a comma is refused: Deno would make two grants of it", as
   // The config refuses a comma in what it says itself, but its own folder may have one, and Deno
   // has no way to spell it.
   const halves = { ...unveiled({ "/srv/a": "r" }), net: [] };
-  assertEquals(await query(halves, [{ name: "read", path: "/srv/a,/etc/data" }]), ["prompt"]);
+  assertEquals(await query(halves, [{ name: "read", path: "/srv/a,/etc/data" }]), ["denied"]);
   const config = unveiled({ "/srv/a,/etc/data": "r" });
   assertThrows(() => workerArguments(config, { flags: [] }), Error, "comma");
 });

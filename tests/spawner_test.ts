@@ -5,10 +5,14 @@ import { closeDescriptor, duplicateDescriptor } from "../lib/os/descriptor.ts";
 import { readProc } from "../lib/os/file.ts";
 import { makePipe, readSome } from "../lib/os/pipe.ts";
 import { waitForAny } from "../lib/os/poll.ts";
+import { landlockAbi } from "../lib/os/landlock.ts";
 import { receiveBytes, sendBytes, socketPair } from "../lib/os/socket.ts";
+import type { Arch } from "../lib/sandbox/seccomp.ts";
+import { workerWall } from "../lib/sandbox/wall.ts";
 import type { SpawnerEvent } from "../lib/supervisor/child_event.ts";
 import { type ChildHandle, startSpawner } from "../lib/supervisor/spawner.ts";
 import { watch } from "../lib/supervisor/watch.ts";
+import { makeConfig } from "./harness/config.ts";
 import { isAlive } from "./harness/process.ts";
 import { REPOSITORY } from "./harness/project.ts";
 import { until } from "./harness/wait.ts";
@@ -179,6 +183,67 @@ Deno.test("processes whose execs were not answered end with their supervisor, an
   }
   assertEquals([text, (await supervisor.status).signal], ["asked\nasked\n", "SIGKILL"]);
   await Deno.remove(folder, { recursive: true });
+});
+
+// Libraries of the wall are loaded by it.
+const LOADING = { sanitizeResources: false } as const;
+
+Deno.test(
+  "a process whose spawner died before it could name it is killed, and reaped",
+  LOADING,
+  async () => {
+    const folder = await Deno.makeTempDir({ prefix: "holdfast_test_spawner_" });
+    const forbidden = join(folder, "forbidden");
+    await Deno.writeTextFile(forbidden, "");
+    const seconds = "86399.5";
+    const wall = workerWall(makeConfig({ unveil: [] }), {
+      ...{
+        arch: Deno.build.arch as Arch,
+        abi: landlockAbi(),
+        denoProgram: "/bin/sleep",
+        forbidden,
+      },
+      ...{ files: [], code: { reads: [] } },
+    });
+    const spawner = startSpawner(`import "file://${REPOSITORY}/tests/doubles/dying_spawner.ts";`);
+    const ended = Promise.withResolvers<SpawnerEvent>();
+    spawner.spawn({
+      ...{ program: "/bin/sleep", args: [seconds], env: {}, cwd: "/", account: undefined },
+      ...{ wall, source: "", output: DEFAULT_OUTPUT_LIMITS },
+    }, ended.resolve);
+    const event = await ended.promise;
+    assert(event.type === "exited");
+    assertStringIncludes(`${event.error}`, "it died");
+    spawner.close();
+    await until("the end of the process", () => {
+      const names = [...Deno.readDirSync("/proc")].map(({ name }) => name);
+      return !names.some((name) => {
+        const mine = readProc(`${name}/stat`, 512)?.includes(`) Z ${Deno.pid} `);
+        return mine || readProc(`${name}/cmdline`, 512)?.includes(seconds);
+      });
+    });
+    await Deno.remove(folder, { recursive: true });
+  },
+);
+
+Deno.test("what an upgrade starts has the whole command line, however long it is", async () => {
+  const hosts = Array.from({ length: 2_000 }, (_, index) => `host${index}.test`).join(",");
+  const grants = [
+    "--allow-read",
+    "--allow-ffi",
+    "--allow-env",
+    "--allow-run",
+    `--deny-net=${hosts}`,
+  ];
+  const double = join(REPOSITORY, "tests/doubles/own_program.ts");
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", ...grants, double, "start"],
+    cwd: REPOSITORY,
+  }).output();
+  assertEquals(new TextDecoder().decode(stderr), "");
+  assertEquals(JSON.parse(new TextDecoder().decode(stdout)), [
+    ...["run", ...grants, double, "start", "--config", "/srv/app/holdfast.jsonc"],
+  ]);
 });
 
 /** Fills a pipe. */

@@ -8,7 +8,7 @@ import {
   requireResponse,
   withConnectionClose,
 } from "../lib/worker/answer.ts";
-import { type Fetcher, type ServeInfo, toApp } from "../lib/worker/app.ts";
+import { type Fetcher, handlerOf, noHandler, type ServeInfo, toApp } from "../lib/worker/app.ts";
 import { drain as drainStopped, type DrainLimits, stopAccepting } from "../lib/worker/drain.ts";
 import { findGrantFaults } from "../lib/child/grants.ts";
 import type { Acceptor } from "../lib/worker/engine.ts";
@@ -126,12 +126,18 @@ Deno.test("a child whose run was forgotten finds it out", async () => {
 
 // ---- the app contract ----
 
+function appOf(module: Record<string, unknown>) {
+  const handler = handlerOf(module.default);
+  if (handler === undefined) throw noHandler(module);
+  return toApp(module, handler);
+}
+
 const FETCHER = { fetch: () => new Response("ok") };
 
 const WRONG_APPS: Record<string, [Record<string, unknown>, string]> = {
-  "no default": [{ fetch: FETCHER.fetch }, "default export has no fetch"],
+  "no default": [{ fetch: FETCHER.fetch }, "exports no handler"],
   "null as default": [{ default: null }, "default export has no fetch"],
-  "a function as default": [{ default: () => new Response() }, "default export has no fetch"],
+  "a class as default": [{ default: class {} }, "default export has no fetch"],
   "a string as default": [{ default: "app" }, "default export has no fetch"],
   "a fetch that is no function": [{ default: { fetch: "x" } }, "default export has no fetch"],
   "an open that is no function": [{ default: FETCHER, open: 1 }, "export open is not a function"],
@@ -144,16 +150,16 @@ const WRONG_APPS: Record<string, [Record<string, unknown>, string]> = {
 
 for (const [what, [module, message]] of Object.entries(WRONG_APPS)) {
   Deno.test(`an app with ${what} is refused`, () => {
-    assertThrows(() => toApp(module), TypeError, message);
+    assertThrows(() => appOf(module), TypeError, message);
   });
 }
 
 Deno.test("an app's open and close may be missing, plain or async", async () => {
   const called: string[] = [];
-  const bare = toApp({ default: FETCHER });
+  const bare = appOf({ default: FETCHER });
   await bare.open();
   await bare.close();
-  const app = toApp({
+  const app = appOf({
     default: FETCHER,
     open: () => void called.push("open"),
     close: async () => void await Promise.resolve().then(() => called.push("close")),
@@ -161,18 +167,18 @@ Deno.test("an app's open and close may be missing, plain or async", async () => 
   await app.open();
   await app.close();
   assertEquals(called, ["open", "close"]);
-  assertEquals(app.fetcher, FETCHER);
+  assertEquals(app.handler, { kind: "fetch", fetcher: FETCHER });
 });
 
 Deno.test("what an app's open throws reaches the worker, thrown at once or later", async () => {
-  const now = toApp({
+  const now = appOf({
     default: FETCHER,
     open: () => {
       throw new RangeError("no database");
     },
   });
   await assertRejects(() => now.open(), RangeError, "no database");
-  const later = toApp({ default: FETCHER, open: () => Promise.reject(new RangeError("later")) });
+  const later = appOf({ default: FETCHER, open: () => Promise.reject(new RangeError("later")) });
   await assertRejects(() => later.open(), RangeError, "later");
 });
 
@@ -189,7 +195,9 @@ Deno.test("an app of a class keeps its this", async () => {
       return new Response(String(++this.count));
     }
   }
-  const { fetcher } = toApp({ default: new Counter() });
+  const { handler } = appOf({ default: new Counter() });
+  assert(handler.kind === "fetch");
+  const { fetcher } = handler;
   assertEquals(await (await answerOf(fetcher)).text(), "42");
 });
 

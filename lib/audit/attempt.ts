@@ -55,10 +55,12 @@ export interface Attempt {
   /** Why a layer leaves it open or bounds it only; a Deno advisory, if it is one. */
   readonly note?: string;
   /**
-   * The kernel leaves it open for an app that may connect: to any host, by names (which are looked up by
-   * datagrams), or to every port of a host.
+   * The kernel leaves it open for an app that may connect: to any host, or by names, which are looked up
+   * by datagrams.
    */
-  readonly openWith?: "anybody" | "names" | "ports";
+  readonly openWith?: "anybody" | "names";
+  /** The kernel refuses it to an app that may dial names, whose messages could have an address. */
+  readonly closedWith?: "names";
   readonly proof: Proof;
   /** Makes sense in some kinds of processes alone, and why it does not in the others. */
   readonly only?: { readonly in: readonly Kind[]; readonly since: string };

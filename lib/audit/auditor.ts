@@ -1,10 +1,12 @@
 /** Runs attempts in real processes, and sees from outside what came of them. */
+import { lookup } from "node:dns/promises";
 import type { Attempt, Order, Report } from "./attempt.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { bringUp, killWorker } from "../supervisor/bring_up.ts";
 import { bindListener, type Listener } from "../supervisor/listener.ts";
 import { settlesWithin } from "../supervisor/timeouts.ts";
+import { names } from "../supervisor/names.ts";
 import { startSpawner } from "../supervisor/spawner.ts";
 import type { SpawnRequest } from "../supervisor/spawner_message.ts";
 import { HelperLanes } from "../supervisor/lanes.ts";
@@ -255,6 +257,10 @@ export class Auditor implements AsyncDisposable {
     const { requestOf, wallOf, mode, setup } = this.#options;
     const spawner = startSpawner();
     const { config } = setup;
+    names.setSource(async (name) => {
+      const found = await lookup(name, { all: true });
+      return found.map(({ address }) => address);
+    });
     const process = new WorkerProcess(
       {
         id: ++this.#processes,

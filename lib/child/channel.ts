@@ -37,6 +37,15 @@ export class Channel {
     this.#socket.write(encodeFrame(message));
   }
 
+  /** Lets the process end while it waits for a command. */
+  unref(): void {
+    this.#socket.unref();
+  }
+
+  ref(): void {
+    this.#socket.ref();
+  }
+
   /** Waits until all that was sent is with the kernel, and hangs up. */
   async finish(): Promise<void> {
     if (this.#closed) return;

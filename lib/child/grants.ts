@@ -5,7 +5,7 @@
  */
 import type { Grants } from "../protocol/to_worker.ts";
 
-/** Kinds that no worker ever has. */
+/** Kinds that no worker ever has; `sys` only for facts that are granted. */
 const NEVER = ["run", "ffi", "sys", "import"] as const;
 
 /** Kinds that a worker may have for a list of names, never as a whole. */
@@ -30,7 +30,9 @@ export function queryState(
  */
 export function findGrantFaults(grants: Grants, state: State = queryState): string[] {
   const faults: string[] = [];
+  const { sys = [] } = grants;
   for (const name of NEVER) {
+    if (name === "sys" && sys.length > 0) continue;
     if (state({ name }) !== "denied") faults.push(`${name} is not denied`);
   }
   return [...faults, ...findListFaults(grants, state)];
@@ -49,5 +51,12 @@ export function findListFaults(grants: Grants, state: State = queryState): strin
   for (const path of grants.write) expect("write", path, { name: "write", path });
   for (const host of grants.net) expect("net", host, { name: "net", host });
   for (const variable of grants.env) expect("env", variable, { name: "env", variable });
+  const { sys = [] } = grants;
+  if (sys.length > 0 && state({ name: "sys" }) === "granted") {
+    faults.push("sys is granted for everything");
+  }
+  for (const kind of sys) {
+    expect("sys", kind, { name: "sys", kind } as Deno.SysPermissionDescriptor);
+  }
   return faults;
 }

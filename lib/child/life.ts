@@ -48,6 +48,11 @@ export interface Equipment {
   readonly listeners: readonly unknown[];
   /** What is handed over later. */
   readonly handOvers: HandOvers;
+  /**
+   * Resolves when nothing in the process goes on by itself any more: only what comes from outside could
+   * change anything. To be asked once.
+   */
+  whenIdle(): Promise<void>;
 }
 
 /** What an entry file gives. */
@@ -57,6 +62,8 @@ export interface LifeOptions {
   equip(equipment: Equipment): Service;
   /** Judges what the process was given; the default is {@link findGrantFaults}. */
   readonly judge?: (grants: Grants) => string[];
+  /** Called before anything of the app is loaded. */
+  readonly prepare?: (grants: Grants) => void;
 }
 
 /** Runs until it has drained, and exits. */
@@ -83,7 +90,7 @@ async function live(
   channel: Channel,
   handOvers: HandOvers,
   signals: AppSignals,
-  { equip, judge = findGrantFaults }: LifeOptions,
+  { equip, judge = findGrantFaults, prepare }: LifeOptions,
 ): Promise<void> {
   const configure = await channel.next("configure");
   const faults = judge(configure.grants);
@@ -93,10 +100,12 @@ async function live(
   const { roleConfig } = configure;
   const count = "listeners" in roleConfig ? roleConfig.listeners.length : 0;
   const listeners = await handOvers.takeListeners(count);
-  const service = equip({ configure, listeners, handOvers });
+  const whenIdle = () => becomesIdle(channel);
+  const service = equip({ configure, listeners, handOvers, whenIdle });
   channel.send({ type: "received", listeners: listeners.length });
 
   await channel.next("load");
+  prepare?.(configure.grants);
   await service.load();
   channel.send({ type: "ready" });
 
@@ -118,6 +127,23 @@ async function live(
     report(`close() threw: ${describeError(error)}`);
   }
   channel.send({ type: "drained", ...drained });
+}
+
+/** The runtime says that it would end, were it not for the supervisor's word. */
+function becomesIdle(channel: Channel): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const ipc = process.channel as { ref?(): void; unref?(): void } | undefined;
+  channel.unref();
+  ipc?.unref?.();
+  addEventListener("beforeunload", (event) => {
+    event.preventDefault();
+    // What the app would do at its end is not due.
+    event.stopImmediatePropagation();
+    channel.ref();
+    ipc?.ref?.();
+    resolve();
+  });
+  return promise;
 }
 
 /** Waits for the word to drain. A supervisor that is gone says the same. */

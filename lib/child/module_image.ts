@@ -14,6 +14,7 @@ import {
   textUrl,
 } from "../protocol/module_image.ts";
 import { moveImage, OPEN_PLACE } from "../protocol/move_image.ts";
+import { facadeSource, facadeUrl } from "./builtin_facades.ts";
 import { takeProgramData } from "./program_data.ts";
 
 /** What an import of a CommonJS module gets in its place; no file may be called so. */
@@ -88,6 +89,8 @@ function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): v
     const { parentURL = "" } = context;
     const parent = modules.get(withoutFacade(parentURL));
     const required = context.conditions?.includes("require") === true;
+    const builtin = required ? undefined : facadeUrl(specifier, parentURL);
+    if (builtin !== undefined) return { url: builtin, format: "module", shortCircuit: true };
     const wanted = specifier === APP_SPECIFIER
       ? image.root
       : parent?.imports[specifier] ?? spelledUrl(specifier, parentURL) ??
@@ -119,6 +122,8 @@ function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): v
   ): Loaded {
     const found = modules.get(withoutFacade(url));
     if (found !== undefined) return { ...loadOwn(url, found), shortCircuit: true };
+    const builtin = facadeSource(url);
+    if (builtin !== undefined) return { format: "module", source: builtin, shortCircuit: true };
     if (context.conditions?.includes("require") || url.startsWith("node:")) {
       return next(url, context);
     }

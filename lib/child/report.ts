@@ -17,10 +17,22 @@ export function messageOf(error: unknown): string {
   }
 }
 
+/** How many places in the app's code an error is told with. */
+const MAX_PLACES = 3;
+
+/** The places in a stack that are in the code of the app, or of its packages, the innermost first. */
+export function placesIn(stack: unknown, most: number = MAX_PLACES): string[] {
+  return messageOf(stack).split("\n").map((line) => line.trim()).filter((line) =>
+    line.startsWith("at ") && line.includes("file://") && !line.includes("$deno$stdin")
+  ).slice(0, most);
+}
+
 /** What an error says on one line of a message: its name, its text, and where it was thrown. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return messageOf(error);
-  const place = messageOf(error.stack).split("\n").find((line) => line.trim().startsWith("at "))
-    ?.trim();
-  return `${messageOf(error.name)}: ${messageOf(error)}${place ? ` (${place})` : ""}`;
+  const [first] = messageOf(error.stack).split("\n").map((line) => line.trim())
+    .filter((line) => line.startsWith("at "));
+  const places = placesIn(error.stack);
+  const where = places.length > 0 ? places.join(", ") : first;
+  return `${messageOf(error.name)}: ${messageOf(error)}${where ? ` (${where})` : ""}`;
 }

@@ -7,6 +7,7 @@ import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import { ownCode } from "../sandbox/process_code.ts";
 import { knownConfig } from "../supervisor/read_config.ts";
 import type { CliCommand } from "./command.ts";
+import { describeAccount, judgeNow } from "./judged_accounts.ts";
 import { loadConfig } from "./load_config.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
@@ -19,15 +20,18 @@ export const explain: CliCommand = async ({ config: file, json, system }) => {
     (packed) => examineCode(config, { packed }),
   );
   const own = ownCode();
+  const judgement = judgeNow(config, code);
   const explanation = explainPolicy(config, {
     arch: Deno.build.arch,
     abi: landlockAbi(),
     denoProgram: system.commandOf(config, "worker", config, own).program,
     commandOf: (who, compartment) =>
       system.commandOf(config, who, compartment, code.processes[who] ?? own),
+    accountOf: (who) => describeAccount(config, judgement, who),
     codeOf: (who) => code.processes[who] ?? own,
     logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
     metrics: join(HOLDFAST_FOLDER, "lib/metrics/main.ts"),
+    resolver: join(HOLDFAST_FOLDER, "lib/resolver/main.ts"),
     forbidden: config.file,
     environment: Deno.env.toObject(),
   });

@@ -5,11 +5,12 @@ import { missingIn } from "../sandbox/landlock_gaps.ts";
 import { type Command, type Commanded, workerEnvironment } from "../sandbox/worker_command.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
+import { namesOf, resolverCompartment } from "../sandbox/resolver_compartment.ts";
 import type { ProcessCode } from "../sandbox/process_code.ts";
 import { type Wall, type Walled, type WallFacts, workerWall } from "../sandbox/wall.ts";
 
-/** A process: `supervisor`, `worker`, `logger`, `metrics`, or `helper NAME`. */
-export type ProcessName = "supervisor" | "worker" | "logger" | "metrics" | `helper ${string}`;
+/** A process: `supervisor`, `worker`, `logger`, `metrics`, `resolver`, or `helper NAME`. */
+export type ProcessName = "supervisor" | Commanded;
 
 /** One thing that a process may do. */
 export interface Permission {
@@ -32,9 +33,12 @@ export interface Explanation {
 export interface ExplainFacts extends Omit<WallFacts, "files" | "code"> {
   readonly environment: Readonly<Record<string, string>>;
   readonly commandOf: (who: Commanded, compartment: Compartment) => Command;
-  /** The logger's program, and that of the metrics process. */
+  /** The logger's program, that of the metrics process, and the resolver's. */
   readonly logger: string;
   readonly metrics: string;
+  readonly resolver: string;
+  /** Whom a process runs as; the default is whom the config names. */
+  readonly accountOf?: (who: Commanded) => string;
   /** What a process runs. */
   readonly codeOf: (who: Commanded) => ProcessCode;
 }
@@ -49,6 +53,10 @@ export function explainPolicy(config: Config, facts: ExplainFacts): Explanation 
   const logger = folder === undefined ? undefined : logCompartment(config, folder, facts.logger);
   const metrics = config.metrics &&
     metricsCompartment(config, config.metrics.listen, facts.metrics);
+  const names = config.wall === "kernel" ? namesOf(config) : [];
+  const resolver = names.length > 0
+    ? resolverCompartment(config, names, facts.resolver)
+    : undefined;
   return {
     commands: [
       { process: "worker", command: command("worker", config) },
@@ -58,6 +66,7 @@ export function explainPolicy(config: Config, facts: ExplainFacts): Explanation 
       })),
       ...logger ? [{ process: "logger" as const, command: command("logger", logger) }] : [],
       ...metrics ? [{ process: "metrics" as const, command: command("metrics", metrics) }] : [],
+      ...resolver ? [{ process: "resolver" as const, command: command("resolver", resolver) }] : [],
     ],
     rules: [
       ...supervisorRules(config, facts),
@@ -65,6 +74,7 @@ export function explainPolicy(config: Config, facts: ExplainFacts): Explanation 
       ...config.helpers.flatMap((helper) => helperRules(helper, config, facts)),
       ...logger ? loggerRules(logger, config, facts) : [],
       ...metrics ? metricsRules(metrics, config, facts) : [],
+      ...resolver ? resolverRules(resolver, config, facts) : [],
     ],
     kernel: kernelLines(config, facts.abi),
   };
@@ -101,7 +111,7 @@ function workerRules(config: Config, facts: ExplainFacts): Permission[] {
       ? [{
         may: "trace to",
         what: [config.traces.collector],
-        by: wall ? "Deno's exporter; Landlock by port, seccomp" : "Deno's exporter",
+        by: wall ? "Deno's exporter; seccomp asks the supervisor" : "Deno's exporter",
       }]
       : [],
   ]);
@@ -144,6 +154,17 @@ function metricsRules(metrics: Walled, config: Config, facts: ExplainFacts): Per
   ]);
 }
 
+function resolverRules(resolver: Walled, config: Config, facts: ExplainFacts): Permission[] {
+  const wall = wallOf("resolver", resolver, config, facts);
+  // Deno's own layer takes a look-up for dialling.
+  return compartmentRules("resolver", { ...resolver, net: [] }, facts, wall, [
+    { may: "look up", what: resolver.net, by: "Deno; of the name servers, seccomp asks" },
+    { may: "accept", what: [], by: "it gets no listener" },
+    { may: "answer", what: ["what these names resolve to, to the supervisor"], by: "a feed" },
+    { may: "call", what: [], by: "it has no lane to a helper" },
+  ]);
+}
+
 function wallOf(
   who: Commanded,
   compartment: Walled,
@@ -176,14 +197,15 @@ function compartmentRules(
     workerEnvironment(compartment, facts.environment, facts.codeOf(process).denoDir),
   );
   const { account } = compartment;
-  const user = account ? `uid ${account.uid}, gid ${account.gid}` : "the user that starts Holdfast";
+  const user = facts.accountOf?.(process) ??
+    (account ? `uid ${account.uid}, gid ${account.gid}` : "the user that starts Holdfast");
   return [
     rule("be", [user], "the kernel"),
     rule("read", paths("r"), both("Landlock")),
     rule("write", paths("w"), both("Landlock")),
     rule("create", paths("c"), both("Landlock")),
     ...wall ? [rule("load", machinePaths(compartment, wall), "Landlock")] : [],
-    rule("dial", compartment.net, both("Landlock by port, seccomp")),
+    rule("dial", compartment.net, both("seccomp asks the supervisor, Landlock by port")),
     ...own.map(({ may, what, by }) => rule(may, what, by)),
     rule("run", [], both("seccomp asks the supervisor")),
     rule("signal", [], both("seccomp, Landlock")),
@@ -216,6 +238,8 @@ function kernelLines({ wall }: Config, abi: number): string[] {
   }
   return [
     `The kernel's wall: no_new_privs, Landlock ABI ${abi}, seccomp, limits, a separate process group.`,
+    "Dialling: the supervisor is asked about each address, and dials itself. Where it may not read a " +
+    'process\'s memory, only the ports are ruled: `holdfast status --json` says "dialling": "ports".',
     ...missingIn(abi).map((missing) => `Not ruled by this kernel's Landlock: ${missing}`),
   ];
 }

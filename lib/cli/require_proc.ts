@@ -12,7 +12,7 @@ function mayLook(): boolean {
   return Deno.permissions.querySync({ name: "ffi" }).state === "granted";
 }
 
-if (Deno.build.os === "linux" && mayLook() && !canOpen("/proc/self/stat", "read")) {
+if (Deno.build.os === "linux" && mayLook() && !canOpen("/proc/self/stat")) {
   printError(
     new HoldfastError("No /proc is mounted here: cannot open /proc/self/stat", {
       kind: "environment",

@@ -32,6 +32,7 @@ export const status: CliCommand = async ({ config, json, system }) => {
 const HEAD = [
   "ROLE",
   "PID",
+  "UID",
   "GENERATION",
   "STATE",
   "AGE",
@@ -46,17 +47,18 @@ const HEAD = [
   "FDS",
 ];
 
-const BLANK = HEAD.slice(5).map(() => "");
+const BLANK = HEAD.slice(6).map(() => "");
 
 /** The status as text. */
 export function formatStatus(status: Status): string {
   const rows: unknown[][] = [
-    ["supervisor", status.pid, "", "", formatAge(status.ageMs), ...BLANK],
+    ["supervisor", status.pid, "", "", "", formatAge(status.ageMs), ...BLANK],
   ];
   const add = (role: string, process: ProcessStatus | null, generation?: Generation) =>
     rows.push([
       process ? role : `(no ${role})`,
       process?.pid ?? "",
+      process?.uid ?? "",
       generation?.generation ?? "",
       generation?.state ?? "",
       formatAge(process?.ageMs ?? generation?.ageMs ?? 0),
@@ -72,9 +74,10 @@ export function formatStatus(status: Status): string {
     ]);
   if (status.logger) add("logger", status.logger.process);
   if (status.metrics) add("metrics", status.metrics.process);
+  if (status.resolver) add("resolver", status.resolver.process);
   for (const { pid, role, denied, memoryBytes, descriptors, endsInMs } of status.former ?? []) {
     rows.push([
-      ...[`${role} (former)`, pid, "", endsInMs === null ? "serving" : "draining", ""],
+      ...[`${role} (former)`, pid, "", "", endsInMs === null ? "serving" : "draining", ""],
       ...["", "", "", "", "", "", denied],
       ...[formatMemory(memoryBytes), descriptors || ""],
     ]);
@@ -105,10 +108,20 @@ export function formatStatus(status: Status): string {
       `NOT ACCEPTING: ${formatWaiting(status)} wait, and no worker accepts them; see the log`,
     ],
     ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
+    ...dialsByPort(status)
+      ? [
+        "dialling is judged by port alone, beyond Deno's own layer; see dialling_by_port in the log",
+      ]
+      : [],
     formatReload(status),
     "",
     formatTable(HEAD, rows),
   ].join("\n");
+}
+
+function dialsByPort({ generations }: Status): boolean {
+  const processes = generations.flatMap(({ workers, helpers }) => [...workers, ...helpers]);
+  return processes.some(({ process }) => process?.dialling === "ports");
 }
 
 function formatMemory(bytes: number): string {

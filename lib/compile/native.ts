@@ -235,6 +235,7 @@ const OWN_PROGRAMS: Readonly<Record<string, string>> = {
   "lib/native/helper.ts": "helper.js",
   "lib/native/logger.ts": "logger.js",
   "lib/native/metrics.ts": "metrics.js",
+  "lib/native/resolver.ts": "resolver.js",
   "lib/native/folder.ts": "folder.js",
 };
 

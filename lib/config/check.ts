@@ -180,6 +180,15 @@ function listProtected(
         "the log has every client's requests, and an attacker could hide a break-in by changing it",
       hint: 'unveil a folder beside it, or move "log.folder", such as to /var/log/holdfast',
     }],
+    ...config.envFile === undefined ? [] : [{
+      code: "unveil_over_env_file",
+      what: "the file with values of variables",
+      path: config.envFile,
+      extent: "path" as const,
+      against: "anything" as const,
+      why: "it has secrets of other processes too",
+      hint: "unveil a folder further down, or move the file",
+    }],
     // Also the path as it was given: replacing a link on the way chooses another config.
     ...[...new Set([config.file, config.named])].map((path) =>
       protect("unveil_over_config", "the config", path, "path")

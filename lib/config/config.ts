@@ -91,6 +91,10 @@ export interface Compartment {
   readonly unveil: readonly Unveil[];
   /** Names of environment variables that are passed through. */
   readonly env: readonly string[];
+  /** The values of those that the config itself gives. */
+  readonly envValues?: Readonly<Record<string, string>> | undefined;
+  /** Kinds of facts of the machine that it may know. */
+  readonly sys?: readonly string[] | undefined;
   /** Hosts that it may dial: `host`, `host:port`, `[v6]` or `[v6]:port`. */
   readonly net: readonly string[];
   readonly limits: {
@@ -132,6 +136,8 @@ export interface Config extends Compartment {
   /** How many more wait at `ready`. */
   readonly spare: number;
   readonly helpers: readonly HelperConfig[];
+  /** The file with values of {@link Compartment.env}, absolute. */
+  readonly envFile?: string | undefined;
   readonly engine: "native" | "node";
   /** What restricts the workers. */
   readonly wall: "kernel" | "deno";

@@ -4,7 +4,7 @@
  */
 import { normalize } from "node:path";
 import * as z from "zod/mini";
-import { BOUNDS, HELPER_NAME, MOST } from "./bounds.ts";
+import { BOUNDS, HELPER_NAME, MAX_VALUE_CHARS, MOST, SYS_KINDS } from "./bounds.ts";
 import type { Config } from "./config.ts";
 import { foldersAbove } from "./paths.ts";
 import { refusePath } from "./path_text.ts";
@@ -75,6 +75,8 @@ const Compartment = {
     folder: z.boolean(),
   })).check(z.maxLength(MOST.unveil)),
   env: z.array(Name).check(z.maxLength(MOST.names)),
+  envValues: z.optional(z.record(Name, z.string().check(z.maxLength(MAX_VALUE_CHARS)))),
+  sys: z.optional(z.array(z.enum(SYS_KINDS)).check(z.maxLength(SYS_KINDS.length))),
   net: z.array(Name).check(z.maxLength(MOST.names)),
   limits: z.object({ ...limits, memoryBytes: z.optional(limits.memoryBytes) }),
   account: z.optional(z.object({ user: Name, uid: Id, gid: Id })),
@@ -96,6 +98,7 @@ const shape = {
     ...Compartment,
     restart: z.enum(["always", "never"]),
   })).check(z.maxLength(MOST.helpers)),
+  envFile: z.optional(Path),
   engine: z.enum(["native", "node"]),
   wall: z.enum(["kernel", "deno"]),
   onViolation: z.enum(["replace", "log"]),

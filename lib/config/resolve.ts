@@ -88,17 +88,21 @@ export async function resolveConfig(
   const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
   const account = accept([blamed], found);
   const helpers: HelperConfig[] = [];
-  for (const [name, { module, memoryBytes, unveil, ...facts }] of Object.entries(values.helpers)) {
+  for (
+    const [name, { module, memoryBytes, unveil, env, ...facts }] of Object.entries(values.helpers)
+  ) {
     const key = ["helpers", name];
     const place = accept([...key, "module"], await placeApp(resolve(folder, module)));
     const placed = await placeUnveils([...key, "unveil"], unveil);
     if (place === undefined) continue;
     const limits = { ...values.limits, ...memoryBytes !== undefined && { memoryBytes } };
-    helpers.push({ name, ...facts, app: place, unveil: placed, limits, account });
+    const variables = { env: env.names, envValues: env.values };
+    helpers.push({ name, ...facts, ...variables, app: place, unveil: placed, limits, account });
   }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
 
-  const { env, net, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
+  const { sys, net, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
+  const { names: env, values: envValues } = values.env;
   const runtime = resolve(folder, values.runtime);
   const log = {
     ...values.log,
@@ -111,12 +115,14 @@ export async function resolveConfig(
     user: positionOf(["user"]),
   };
   return freezeConfig({
-    ...{ file: real, named, folder, app, listen, unveil, helpers, env, net, engine, wall },
+    ...{ file: real, named, folder, app, listen, unveil, helpers, env, envValues, sys },
+    ...{ net, engine, wall },
     trustedProxies: values.trustedProxies,
     clientAddressHeader: values.clientAddressHeader,
     ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
     spare: values.spare,
     ...values.readiness !== undefined && { readiness: values.readiness },
+    ...values.envFile !== undefined && { envFile: resolve(folder, values.envFile) },
     ...metrics && { metrics },
     ...values.traces && { traces: values.traces },
     ...{ log, account, runtime, at },

@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import * as z from "zod";
 import { parseCollector, parseListen, parseNet, unixText } from "./address.ts";
-import { BOUNDS, DEFAULT_LIMITS, HELPER_NAME, MOST } from "./bounds.ts";
+import { BOUNDS, DEFAULT_LIMITS, HELPER_NAME, MAX_VALUE_CHARS, MOST, SYS_KINDS } from "./bounds.ts";
 import { parseEnvName } from "./env_name.ts";
 import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../base/output_limits.ts";
 import { MAX_PATH_CHARS, refusePath } from "./path_text.ts";
@@ -20,13 +20,19 @@ const GRANTS = {
       "something writable which the next reload or the system would run is an error. A path that ends " +
       "in `/` and has `c` is created at the start if it does not exist.",
     env:
-      "Names of environment variables the app may see, such as DATABASE_URL. All others are dropped " +
-      "silently: they read as `undefined`, and setting them has no effect, without an error. This " +
-      "includes `NODE_ENV`, and `TZ`: without `TZ` in this list the app's local time is that of " +
-      "/etc/localtime. Names that control the runtime instead of the app, such as `DENO_*`, `LD_*` or " +
-      "`HTTP_PROXY`, are errors. Values are those that Holdfast was started with: a reload or an " +
-      "upgrade brings in names that were added here, but new values need a restart. The app may change " +
-      "the listed variables for itself.",
+      "Environment variables the app may see: a list of names, or an object with `true` for a variable " +
+      'that is passed on, or with a value: `{ "DATABASE_URL": true, "LOG_LEVEL": "info" }`. All others ' +
+      "read as `undefined`. What the app sets by itself, as dotenv does, stays set in its process. " +
+      "`NODE_ENV` is `production` unless it is listed. `TZ` too must be listed: without it the app's local " +
+      "time is that of /etc/localtime. Names that control the runtime instead of the app, such as " +
+      "`DENO_*`, `LD_*` or `HTTP_PROXY`, are errors. Values are those of `envFile`, or those that Holdfast " +
+      "was started with: a reload or an upgrade brings in names that were added here, but new values of " +
+      "the latter need a restart. Values that are written here are kept with the releases: a secret " +
+      "belongs into `envFile`. `check` names the variables that are not set.",
+    sys:
+      "Facts of the machine the app may know. All others are answered with the same harmless values in " +
+      'every process: `os.hostname()` is "localhost", `process.getuid()` is that of nobody, and so on. ' +
+      "List one if the app needs the true value, such as `hostname` for its log lines.",
     net:
       'Hosts the app may connect to: "api.example.com", "api.example.com:443", "10.0.0.5:5432" ' +
       'or "[::1]:5432". None by default, so that an app that was taken over cannot send anything out. ' +
@@ -36,6 +42,7 @@ const GRANTS = {
     unveil: "Files and folders the helper may use, like the app's `unveil`. None by default.",
     env:
       "Names of environment variables the helper may see, like the app's `env`. None by default.",
+    sys: "Facts of the machine the helper may know, like the app's `sys`. None by default.",
     net: "Hosts the helper may connect to, like the app's `net`. None by default.",
   },
 } as const;
@@ -44,6 +51,18 @@ const PathText = z.string().max(MAX_PATH_CHARS).check(({ value, issues }) => {
   const refusal = refusePath(value);
   if (refusal !== undefined) issues.push(asIssue(value, refusal));
 });
+
+const EnvNameText = z.string().max(MAX_NAME_CHARS).check(({ value, issues }) => {
+  const parsed = parseEnvName(value);
+  if (parsed instanceof Refusal) issues.push(asIssue(value, parsed));
+});
+
+/** The names of variables, and the values of those that the config gives. */
+function toEnv(env: string[] | Record<string, string | true>) {
+  if (Array.isArray(env)) return { names: env, values: {} };
+  const given = Object.entries(env).filter(([, value]) => value !== true);
+  return { names: Object.keys(env), values: Object.fromEntries(given) as Record<string, string> };
+}
 
 const UnixListenSchema = z.strictObject({
   unix: PathText.describe("Path of the socket file, relative to the folder of the config file."),
@@ -142,8 +161,8 @@ const LimitsSchema = z.strictObject({
       "`accepting_stalled`.",
   ),
   processes: bounded(BOUNDS.limits.processes).default(DEFAULT_LIMITS.processes).describe(
-    "How many threads and processes the workers' user may have in all (RLIMIT_NPROC). The kernel does " +
-      "not enforce it for root. Set `user` for a limit that counts the workers only.",
+    "How many threads and processes the user of the workers, or of the helper, may have in all " +
+      "(RLIMIT_NPROC). The kernel does not enforce it for root.",
   ),
   fileBytes: bounded(BOUNDS.limits.fileBytes).default(DEFAULT_LIMITS.fileBytes).describe(
     "The largest file that a worker may write, in bytes (RLIMIT_FSIZE).",
@@ -163,8 +182,18 @@ function grantKeys(whose: "app" | "helper") {
       error: `more than ${MOST.unveil} paths`,
       params: { code: "unveil_many", hint: "unveil the folder that contains them" },
     }).prefault({}).describe(GRANTS[whose].unveil),
-    env: z.array(parsedText(MAX_NAME_CHARS, parseEnvName)).max(MOST.names)
-      .check(refuseRepeats).prefault([]).describe(GRANTS[whose].env),
+    env: z.union([
+      z.array(parsedText(MAX_NAME_CHARS, parseEnvName)).max(MOST.names).check(refuseRepeats),
+      z.record(
+        EnvNameText,
+        z.union([
+          z.literal(true),
+          z.string().max(MAX_VALUE_CHARS).regex(/^[^\0]*$/, "expected no NUL"),
+        ]),
+      ).refine((names) => Object.keys(names).length <= MOST.names, `more than ${MOST.names} names`),
+    ]).transform(toEnv).prefault([]).describe(GRANTS[whose].env),
+    sys: z.array(z.enum(SYS_KINDS)).max(SYS_KINDS.length).check(refuseRepeats).prefault([])
+      .describe(GRANTS[whose].sys),
     net: z.array(parsedText(MAX_NAME_CHARS, parseNet)).max(MOST.names)
       .check(refuseRepeats).prefault([]).describe(GRANTS[whose].net),
   };
@@ -201,8 +230,8 @@ const HelperSchema = z.strictObject({
 const LogSchema = z.strictObject({
   folder: PathText.optional().describe(
     "Folder of `holdfast.log` and `access.log`, relative to the folder of the config file. It is " +
-      "created if needed, and owned by the user that starts Holdfast. A separate logger process writes " +
-      "the files; it has no other permissions. Without this key there are no log files, and events go " +
+      "created if needed, and owned by the logger, a separate process that writes the files " +
+      "(docs/accounts.md); it has no other permissions. Without this key there are no log files, and events go " +
       "only to stderr. No unveil may reach the folder.",
   ),
   access: z.enum(["off", "common", "combined", "json"]).default("combined").describe(
@@ -297,6 +326,13 @@ export const ConfigSchema = z.strictObject({
       "address with the same port it is IPv6 only. The socket stays open over reloads.",
   ),
   ...grantKeys("app"),
+  envFile: PathText.optional().describe(
+    "File with values for the variables that `env` lists, of the app and of helpers, relative to the " +
+      "folder of the config file: a line each as in `NAME=value`, with `#` for comments and quotes " +
+      "around a value that needs them. It is read at each start and reload, by the user that starts " +
+      "Holdfast, and is never part of an image: for a new secret, change the file and reload. Other names " +
+      "in it are ignored. No unveil may reach it.",
+  ),
   workers: z.union([bounded(BOUNDS.workers), z.literal("auto")]).default(1).describe(
     "How many processes serve the app. A worker that dies is replaced without the others. " +
       `\`"auto"\` means one for each processor that the supervisor may use, at most ${
@@ -390,7 +426,8 @@ export const ConfigSchema = z.strictObject({
   ),
   user: accountName().optional().describe(
     "The user that workers run as when Holdfast starts as root: a name of /etc/passwd or a decimal " +
-      "id, never root. An error if Holdfast does not start as root. The user must be able to read the " +
+      "id, never root. Without it they have an id of Holdfast's own, as helpers always do: " +
+      "docs/accounts.md. An error if Holdfast does not start as root. The user must be able to read the " +
       "app's modules and Deno's cache, and to enter the folder of `runtime`. Workers get no " +
       "supplementary groups, neither root's nor the user's own from /etc/group: files that they need " +
       "must belong to `user` or `group`, or be open to everyone.",

@@ -180,9 +180,13 @@ const LABELS: Record<SupervisorCounter, string[]> = {
   holdfast_events_total: ["event"],
 };
 
-function processesOf({ generations, logger, metrics }: Status): NamedProcess[] {
+function processesOf({ generations, logger, metrics, resolver }: Status): NamedProcess[] {
+  const services = [
+    ...[{ role: "logger", of: logger }, { role: "metrics", of: metrics }],
+    { role: "resolver", of: resolver },
+  ];
   const all = [
-    ...[{ role: "logger", of: logger }, { role: "metrics", of: metrics }].map(({ role, of }) => ({
+    ...services.map(({ role, of }) => ({
       role,
       generation: "",
       process: of?.process ?? null,

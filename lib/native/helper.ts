@@ -1,4 +1,5 @@
 /** A helper's program in an executable. */
+import { prepareRuntime } from "../child/app_runtime.ts";
 import { runHelper } from "../helper/run.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import type { NativeContext } from "./enter.ts";
@@ -9,5 +10,10 @@ import { loadApp, takeOwnImage } from "./own_image.ts";
 export async function run(context: NativeContext): Promise<void> {
   const { role, union, kept } = context;
   await takeOwnImage(context, role);
-  await runHelper({ version: PROTOCOL_VERSION, judge: nativeJudge(union, kept), load: loadApp });
+  await runHelper({
+    version: PROTOCOL_VERSION,
+    prepare: prepareRuntime,
+    judge: nativeJudge(union, kept),
+    load: loadApp,
+  });
 }

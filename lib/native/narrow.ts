@@ -9,7 +9,7 @@ import type { Grants } from "../protocol/to_worker.ts";
 type Kind = (typeof LISTED_KINDS)[number];
 
 /** Kinds that a worker may keep something of. */
-const GRANTED = ["read", "write", "net", "env"] as const;
+const GRANTED = ["read", "write", "net", "env", "sys"] as const;
 
 function descriptor(kind: Kind, name: string): Deno.PermissionDescriptor {
   switch (kind) {
@@ -89,9 +89,9 @@ export function nativeJudge(
   state: State = queryState,
 ) {
   return (grants: Grants): string[] => [
-    ...[...kept.run, ...kept.sys, ...kept.ffi ? ["ffi"] : []].map((name) => `${name} is kept`),
+    ...[...kept.run, ...kept.ffi ? ["ffi"] : []].map((name) => `${name} is kept`),
     ...GRANTED.flatMap((kind) =>
-      kept[kind].filter((name) => !grants[kind].includes(name))
+      kept[kind].filter((name) => !grants[kind]?.includes(name))
         .map((name) => `${kind} of ${name} is kept`)
     ),
     ...findLeftovers(union, kept, state),

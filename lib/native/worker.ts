@@ -1,4 +1,5 @@
 /** A worker's program in an executable. */
+import { prepareRuntime } from "../child/app_runtime.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { runWorker } from "../worker/run.ts";
 import type { NativeContext } from "./enter.ts";
@@ -9,5 +10,10 @@ import { loadApp, takeOwnImage } from "./own_image.ts";
 export async function run(context: NativeContext): Promise<void> {
   const { union, kept } = context;
   await takeOwnImage(context, "worker");
-  await runWorker({ version: PROTOCOL_VERSION, judge: nativeJudge(union, kept), load: loadApp });
+  await runWorker({
+    version: PROTOCOL_VERSION,
+    prepare: prepareRuntime,
+    judge: nativeJudge(union, kept),
+    load: loadApp,
+  });
 }

@@ -42,7 +42,7 @@ export function dropCapabilities(kept: readonly Capability[], untilExec: boolean
     fail("clear the ambient capabilities");
   }
   // What root keeps and cannot lock, the exec would keep. Of an account it takes all.
-  const mask = untilExec && !locks ? maskOf(["setGid", "setUid"]) & maskOf(kept) : maskOf(kept);
+  const mask = untilExec && !locks && !kept.includes("setUid") ? 0 : maskOf(kept);
   sets.set([mask & sets[0]!, mask & sets[1]!, 0, 0, 0, 0]);
   if (libc.symbols.capability(CAPSET, header, bytes) !== 0n) fail("drop the capabilities");
 }

@@ -2,7 +2,7 @@
  * Opens files without Deno's permissions: with the rights of the calling thread, which may be confined;
  * and files of proc(5), for which Deno requires all permissions.
  */
-import { fail } from "./errno.ts";
+import { errno, fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const libc = loadLibc({
@@ -17,9 +17,10 @@ const libc = loadLibc({
 
 const O_RDONLY_CLOEXEC = 0o2000000;
 const O_WRONLY_CLOEXEC = 0o2000001;
-const O_PATH_CLOEXEC = 0o12000000;
+export const O_PATH_CLOEXEC = 0o12000000;
 const O_NOFOLLOW = Deno.build.arch === "aarch64" ? 0o100000 : 0o400000;
 const AT_EMPTY_PATH = 0x1000;
+const EACCES = 13;
 
 /** More than the files of proc(5) that are read here. */
 const MAX_BYTES = 8192;
@@ -41,10 +42,33 @@ function asText(path: string): Uint8Array<ArrayBuffer> {
 }
 
 /** Whether the calling thread can open a file. */
-export function canOpen(path: string, how: "read" | "write"): boolean {
-  const fd = open(path, how === "read" ? O_RDONLY_CLOEXEC : O_WRONLY_CLOEXEC);
+export function canOpen(path: string): boolean {
+  const fd = open(path);
   if (fd >= 0) libc.symbols.close(fd);
   return fd >= 0;
+}
+
+/**
+ * Whether the kernel forbids the calling thread to open a file, as Landlock does.
+ *
+ * @throws {Error} if it cannot be opened for another reason: that shows nothing
+ */
+export function isForbidden(path: string, how: "read" | "write"): boolean {
+  const fd = open(path, how === "read" ? O_RDONLY_CLOEXEC : O_WRONLY_CLOEXEC);
+  if (fd < 0) return errno() === EACCES || fail(`see that Landlock works, by ${path}`);
+  libc.symbols.close(fd);
+  return false;
+}
+
+/**
+ * Opens a folder by which what lies in it can be found, and nothing else.
+ *
+ * @throws {Error} if the calling thread cannot
+ */
+export function openFolder(path: string): number {
+  const fd = open(path, O_PATH_CLOEXEC);
+  if (fd < 0) fail(`open ${path}`);
+  return fd;
 }
 
 /**
@@ -79,6 +103,15 @@ export function setSocketMode(path: string, mode: number): void {
   } finally {
     libc.symbols.close(fd);
   }
+}
+
+/** More than the kernel takes for arguments and environment, whatever the limit of the stack is. */
+const MAX_ARGUMENT_BYTES = 8 * 2 ** 20;
+
+/** The arguments that a process was started with, all of them (proc_pid_cmdline(5)). */
+export function readArguments(id: number): string[] {
+  const text = readProc(`${id}/cmdline`, MAX_ARGUMENT_BYTES) ?? "";
+  return text.split("\0").slice(0, -1);
 }
 
 /** Text of a process or a thread, such as `stat` or `status` (proc(5)); nothing if it is gone. */

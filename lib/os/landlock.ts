@@ -21,9 +21,6 @@ const CREATE_RULESET_VERSION = 1;
 const RULE_PATH_BENEATH = 1;
 const RULE_NET_PORT = 2;
 
-// The kernel's audit log shows what was refused after the exec, too; without it, only before.
-const LOG_NEW_EXEC_ON = 2;
-
 const O_PATH_CLOEXEC = 0o12000000;
 const PR_SET_NO_NEW_PRIVS = 38;
 
@@ -67,8 +64,9 @@ export function restrictSelf(policy: LandlockPolicy, abi: number): void {
       const attribute = new BigUint64Array([mask, BigInt(port)]);
       addRule(ruleset, RULE_NET_PORT, new Uint8Array(attribute.buffer), `port ${port}`);
     }
-    const flags = abi >= 7 ? LOG_NEW_EXEC_ON : 0;
-    const status = libc.symbols.restrictSelf(RESTRICT_SELF, ruleset, flags);
+    // Without flags the kernel's audit log shows what was refused before the exec alone: what comes
+    // after it could flood the log.
+    const status = libc.symbols.restrictSelf(RESTRICT_SELF, ruleset, 0);
     if (status !== 0n) fail("confine this thread by Landlock");
   } finally {
     // Otherwise each failed try to start a worker would leak one.

@@ -3,6 +3,7 @@ import { errno, fail } from "./errno.ts";
 import { closeDescriptor, isListener } from "./descriptor.ts";
 import { readProcess } from "./file.ts";
 import { loadLibc } from "./libc.ts";
+import { textOf } from "./text.ts";
 import type { Limit } from "../sandbox/limits.ts";
 
 const PIDFD_OPEN = 434n;
@@ -10,6 +11,7 @@ const PIDFD_SEND_SIGNAL = 424n;
 const PIDFD_GETFD = 438n;
 const PIDFD_SIGNAL_PROCESS_GROUP = 4;
 const SIGKILL = 9;
+const CLONE_FS = 0x200;
 const EBADF = 9;
 const EINVAL = 22;
 const PR_SET_DUMPABLE = 4;
@@ -33,6 +35,9 @@ const libc = loadLibc({
   getgid: { parameters: [], result: "u32" },
   setres: { name: "syscall", parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
   prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
+  unshare: { parameters: ["i32"], result: "i32" },
+  umask: { parameters: ["u32"], result: "u32" },
+  chdir: { parameters: ["buffer"], result: "i32" },
   pidfdOpen: { name: "syscall", parameters: ["i64", "i64", "u64"], result: "i64" },
   pidfdGetfd: { name: "syscall", parameters: ["i64", "i64", "i64", "u64"], result: "i64" },
   pidfdSignal: { name: "syscall", parameters: ["i64", "i64", "i64", "u64", "u64"], result: "i64" },
@@ -83,6 +88,11 @@ export function limitProcess(pid: number, limits: readonly Limit[], owner?: Owne
   // The kernel lets a process limit another if their real ids are the same. CAP_SYS_RESOURCE would
   // do, too, but a container's root seldom has it; the raw calls change this thread alone.
   if (!owner) return setLimits(pid, limits);
+  try {
+    return setLimits(pid, limits);
+  } catch {
+    // As the process's user, then. For that moment this thread is open to signals of that user's.
+  }
   const own = { uid: libc.symbols.getuid(), gid: libc.symbols.getgid() };
   try {
     setIds(owner, KEEP);
@@ -128,6 +138,19 @@ export function giveRealIdsBack(): void {
   setIds(ROOT, ROOT);
 }
 
+/**
+ * Has the calling thread, and what it starts, work in a folder, which another user need not be able to
+ * enter then.
+ *
+ * @param groupWrites whether the group may write what they make: the bits of umask(2) for it are cleared
+ * @returns whether it can enter that
+ */
+export function enterAlone(folder: string, groupWrites: boolean): boolean {
+  if (libc.symbols.unshare(CLONE_FS) !== 0) fail("have a working folder of its own");
+  if (groupWrites) libc.symbols.umask(libc.symbols.umask(0o077) & ~0o070);
+  return libc.symbols.chdir(textOf(folder)) === 0;
+}
+
 function setLimits(pid: number, limits: readonly Limit[]): void {
   for (const { resource, name, value } of limits) {
     const now = new BigUint64Array(2);
@@ -143,7 +166,7 @@ function setLimits(pid: number, limits: readonly Limit[]): void {
 }
 
 /** A descriptor that names a process for good (pidfd_open(2)); less than 0 if there is none. */
-function openProcess(pid: number): number {
+export function openPid(pid: number): number {
   return Number(libc.symbols.pidfdOpen(PIDFD_OPEN, BigInt(pid), 0n));
 }
 
@@ -168,7 +191,7 @@ export class ProcessGroup {
     if (!leads && libc.symbols.setpgid(pid, pid) !== 0) fail(`give process ${pid} its own group`);
     this.#pid = pid;
     // The descriptor keeps the number from meaning another process.
-    this.#pidfd = openProcess(pid);
+    this.#pidfd = openPid(pid);
     if (this.#pidfd < 0) fail(`open process ${pid}`);
   }
 
@@ -213,7 +236,7 @@ export function startOf(pid: number): string | undefined {
  * @throws {Error} if the kernel refuses
  */
 export function killProcess(pid: number, start: string): boolean {
-  const pidfd = openProcess(pid);
+  const pidfd = openPid(pid);
   if (pidfd < 0) return false;
   try {
     // Checked after the pidfd is open: so it is the process with this start time.
@@ -234,7 +257,7 @@ export function killProcess(pid: number, start: string): boolean {
  * sent and nobody has received
  */
 export function holdsListener(pid: number): boolean | undefined {
-  const pidfd = openProcess(pid);
+  const pidfd = openPid(pid);
   if (pidfd < 0) return false;
   const [, most = "65536"] = readProcess(pid, "limits")?.match(/^Max open files +(\d+)/m) ?? [];
   let sent = false;

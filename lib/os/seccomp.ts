@@ -14,11 +14,16 @@ const FLAG_NEW_LISTENER = 8n;
 const PERSONALITY = BigInt(Deno.build.arch === "aarch64" ? 92 : 135);
 const AS_IT_IS = 0xffffffffn;
 const ENOSYS = 38;
+/** Who waits for an answer is not disturbed by a signal, but by one that kills. */
+const FLAG_WAIT_KILLABLE_RECV = 32n;
 
 const NOTIF_RECV = 0xc0502100n;
 const NOTIF_SEND = 0xc0182101n;
+const NOTIF_ID_VALID = 0x40082102n;
+const NOTIF_ADDFD = 0x40182103n;
 const FLAG_CONTINUE = 1;
-const EPERM = 1;
+const ADDFD_FLAG_SETFD = 1;
+const O_CLOEXEC = 0o2000000;
 
 const EINTR = 4;
 const ENOENT = 2;
@@ -35,7 +40,7 @@ const libc = loadLibc({
  * @throws {Error} if the kernel refuses
  */
 export function installProgram(program: readonly Instruction[]): number {
-  return install(program, FLAG_NEW_LISTENER);
+  return install(program, FLAG_NEW_LISTENER | FLAG_WAIT_KILLABLE_RECV);
 }
 
 /**
@@ -71,7 +76,7 @@ export interface Question {
   /** The thread that calls. */
   readonly tid: number;
   readonly number: number;
-  /** The first arguments, as registers. */
+  /** Its arguments, as registers. */
   readonly args: readonly bigint[];
 }
 
@@ -90,17 +95,41 @@ export function takeQuestion(fd: number): Question | "closed" | undefined {
     id: found.getBigUint64(0, true),
     tid: found.getUint32(8, true),
     number: found.getInt32(16, true),
-    args: [0, 1, 2].map((index) => found.getBigUint64(32 + 8 * index, true)),
+    args: [0, 1, 2, 3, 4, 5].map((index) => found.getBigUint64(32 + 8 * index, true)),
   };
 }
 
-/** Answers a question: the call goes on, or fails with EPERM. */
-export function answerQuestion(fd: number, id: bigint, answer: "continue" | "refuse"): void {
+/**
+ * Whether who asked still waits: until it is asked, its number and its memory may be another's. What
+ * was read of it before counts only then.
+ */
+export function stillWaits(fd: number, id: bigint): boolean {
+  return libc.symbols.ioctl(fd, NOTIF_ID_VALID, bytesOf(BigUint64Array.of(id))) === 0;
+}
+
+/** Puts a descriptor of this process into the asker's table, in the place of `place`. */
+export function placeDescriptor(fd: number, id: bigint, own: number, place: number): boolean {
+  const request = new Uint8Array(24);
+  const view = new DataView(request.buffer);
+  view.setBigUint64(0, id, true);
+  [ADDFD_FLAG_SETFD, own, place, O_CLOEXEC].forEach((word, index) =>
+    view.setUint32(8 + 4 * index, word >>> 0, true)
+  );
+  return libc.symbols.ioctl(fd, NOTIF_ADDFD, request) >= 0;
+}
+
+/** Answers a question: the call goes on, or returns this, where an error's number is negative. */
+export function answerQuestion(fd: number, id: bigint, answer: "continue" | number): void {
   const response = new Uint8Array(24);
   const view = new DataView(response.buffer);
   view.setBigUint64(0, id, true);
   if (answer === "continue") view.setUint32(20, FLAG_CONTINUE, true);
-  else view.setInt32(16, -EPERM, true);
+  else if (answer < 0) view.setInt32(16, answer, true);
+  else view.setBigInt64(8, BigInt(answer), true);
   // It fails only if who asked is gone; then nobody waits for it.
   libc.symbols.ioctl(fd, NOTIF_SEND, response);
+}
+
+function bytesOf(words: BigUint64Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(words.buffer);
 }

@@ -1,6 +1,8 @@
 /** Starts programs from the calling thread (posix_spawn(3)): what confines the thread holds them too. */
+import { basename, dirname } from "node:path";
 import { closeDescriptor, duplicateDescriptor } from "./descriptor.ts";
 import { describeErrno } from "./errno.ts";
+import { O_PATH_CLOEXEC, openFolder } from "./file.ts";
 import { loadLibc } from "./libc.ts";
 import { giveRealIdsBack, type Owner, takeRealIds } from "./process.ts";
 import { textList, textOf } from "./text.ts";
@@ -30,6 +32,7 @@ const libc = loadLibc({
     ...named("posix_spawn_file_actions_addclosefrom_np", "buffer", "i32"),
     optional: true,
   },
+  addOpen: named("posix_spawn_file_actions_addopen", "buffer", "i32", "buffer", "i32", "u32"),
   addDescriptor: named("posix_spawn_file_actions_adddup2", "buffer", "i32", "i32"),
   addFolder: named("posix_spawn_file_actions_addchdir_np", "buffer", "buffer"),
   endActions: named("posix_spawn_file_actions_destroy", "buffer"),
@@ -46,7 +49,8 @@ export interface Program {
   readonly args: readonly string[];
   /** All of its environment. */
   readonly env: Readonly<Record<string, string>>;
-  readonly cwd: string;
+  /** Where it starts, which its account can enter; nothing for where the calling thread works. */
+  readonly cwd: string | undefined;
   /** What it has open: the first one as its descriptor 0, and so on. They stay the caller's. */
   readonly descriptors: readonly number[];
   /** Ids to run as, and no other groups; only root may say. Linux only. */
@@ -67,7 +71,14 @@ export function spawnProgram(
   asked?: number,
 ): number {
   const [actions, attributes] = [new Uint8Array(OPAQUE_BYTES), new Uint8Array(OPAQUE_BYTES)];
-  const copies: number[] = [];
+  const { addCloseFrom, addClose, addOpen } = libc.symbols;
+  // The account may not reach the program by its path: the program is found in its folder, which this
+  // thread can open. `which` is the descriptor of that folder in the child.
+  const [which, folder] = account && addCloseFrom
+    ? [descriptors.length + 1, openFolder(dirname(program))]
+    : [];
+  const copies = folder === undefined ? [] : [folder];
+  const found = which === undefined ? program : `/proc/self/fd/${which}/${basename(program)}`;
   libc.symbols.initActions(actions);
   libc.symbols.initAttributes(attributes);
   try {
@@ -77,11 +88,20 @@ export function spawnProgram(
       copies.push(copy);
       must(libc.symbols.addDescriptor(actions, copy, index));
     }
-    const { addCloseFrom, addClose } = libc.symbols;
+    if (which !== undefined) {
+      const copy = duplicateDescriptor(folder!, which);
+      copies.push(copy);
+      must(libc.symbols.addDescriptor(actions, copy, which - 1));
+    }
     // Those of others that are spawned at the same time, too, where the C library can.
-    if (addCloseFrom) must(addCloseFrom(actions, descriptors.length));
+    if (addCloseFrom) must(addCloseFrom(actions, which ?? descriptors.length));
     else if (asked !== undefined) must(addClose(actions, asked));
-    must(libc.symbols.addFolder(actions, textOf(cwd)));
+    if (which !== undefined) {
+      // A duplicate stays open over the exec, and what is opened at its own number does not.
+      must(addOpen(actions, which, textOf(`/proc/self/fd/${which - 1}`), O_PATH_CLOEXEC, 0));
+      must(addClose(actions, which - 1));
+    }
+    if (cwd !== undefined) must(libc.symbols.addFolder(actions, textOf(cwd)));
     const ids = account ? RESET_IDS : 0;
     must(libc.symbols.setFlags(attributes, SET_SIGNALS_DEFAULT | SET_SIGNAL_MASK | ids));
     const [none, pipe] = [new Uint8Array(SIGSET_BYTES), new Uint8Array(SIGSET_BYTES)];
@@ -93,7 +113,7 @@ export function spawnProgram(
     const argv = textList([program, ...args]);
     const envp = textList(Object.entries(env).map(([name, value]) => `${name}=${value}`));
     const start = () =>
-      libc.symbols.spawn(bytes, textOf(program), actions, attributes, argv.list, envp.list);
+      libc.symbols.spawn(bytes, textOf(found), actions, attributes, argv.list, envp.list);
     const status = account ? asOwner(account, start) : start();
     argv.keep();
     envp.keep();

@@ -28,8 +28,11 @@ import type { PlanPlaces } from "./request.ts";
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
 const MAX_LOOKS = 3;
 
-/** Settings of the runtime that hold for a program, and are taken over. */
-const KEPT_SETTINGS = ["unstable"] as const;
+/**
+ * Of the settings of the runtime, `unstable` holds for a program and is taken over. With this one a
+ * request's signal aborts when its client is gone, and not after every answer.
+ */
+const UNSTABLE = "no-legacy-abort";
 
 /** What an operator is told of, and keeps nothing from running. */
 export type Warning = Extract<Answer, { readonly plan: Plan }>["warnings"][number];
@@ -163,7 +166,7 @@ async function writeImage(
       if (!isThere(folder)) copyPackages(found, folder);
     }
     processes.push({ packages, layout, project });
-    const { kept, aliases } = readSettings(place);
+    const { unstable, aliases } = readSettings(place);
     const image = makeModuleImage({
       ...{ graph, aliases },
       root: place.module,
@@ -176,7 +179,7 @@ async function writeImage(
     // A workspace of nothing: or Deno looks for one in the folders above.
     const nodeModulesDir = layout === "cache" ? "none" : "manual";
     files.set(`${name}/image.js`, programData(IMAGE_KEY, image));
-    files.set(`${name}/deno.json`, JSON.stringify({ ...kept, nodeModulesDir, workspace: [] }));
+    files.set(`${name}/deno.json`, JSON.stringify({ unstable, nodeModulesDir, workspace: [] }));
     files.set(`${name}/deno.lock`, lock.text);
   }
   // For who removes packages that nothing uses.
@@ -253,7 +256,7 @@ function readLock(path: string): Lock {
 /** The settings of a project that hold when it runs; what resolves in another way is in the image. */
 function readSettings(
   { project }: AppPlace,
-): { kept: Record<string, unknown>; aliases: Record<string, string> } {
+): { unstable: unknown[]; aliases: Record<string, string> } {
   for (const name of DENO_FILES) {
     let settings: Record<string, unknown>;
     try {
@@ -262,15 +265,13 @@ function readSettings(
       if (error instanceof Deno.errors.NotFound) continue;
       throw error;
     }
-    const kept = KEPT_SETTINGS.flatMap((key) =>
-      Object.hasOwn(settings, key) ? [[key, settings[key]]] : []
-    );
+    const unstable = Array.isArray(settings["unstable"]) ? settings["unstable"] : [];
     const imports = Object.entries(settings["imports"] ?? {});
     const base = pathToFileURL(`${project}/`);
     const absolute = (address: string) =>
       /^\.{0,2}\//.test(address) ? new URL(address, base).href : address;
     return {
-      kept: Object.fromEntries(kept),
+      unstable: [...new Set([...unstable, UNSTABLE])],
       aliases: Object.fromEntries(
         imports.flatMap(([alias, address]) =>
           typeof address === "string" ? [[absolute(alias), absolute(address)]] : []
@@ -278,7 +279,7 @@ function readSettings(
       ),
     };
   }
-  return { kept: {}, aliases: {} };
+  return { unstable: [UNSTABLE], aliases: {} };
 }
 
 /** A text that changes when any of the files is replaced, changed or removed. */

@@ -17,6 +17,7 @@ export const ENTRIES = {
   helper: "lib/helper/main.ts",
   logger: "lib/logger/main.ts",
   metrics: "lib/metrics/main.ts",
+  resolver: "lib/resolver/main.ts",
   spawner: "lib/supervisor/spawner_thread.ts",
   planner: "lib/planner/main.ts",
 };
@@ -28,6 +29,7 @@ const OwnPrograms = z.strictObject({
   helper: z.string(),
   logger: z.string(),
   metrics: z.string(),
+  resolver: z.string(),
   spawner: z.optional(z.string()),
   /** Nothing in an executable, whose image is part of it. */
   planner: z.optional(z.string()),

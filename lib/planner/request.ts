@@ -33,4 +33,6 @@ export interface PlanRequest extends PlanPlaces {
   readonly planning: Planning;
   /** The image of an executable, which is taken in place of making one. */
   readonly packed?: PackedImage;
+  /** Whether processes can have accounts of their own. */
+  readonly separates: boolean;
 }

@@ -6,7 +6,8 @@ import type { Config } from "../config/config.ts";
 import type { RenamedKey } from "../config/parse.ts";
 import { resolveText } from "../config/resolve.ts";
 import { type Answer, ANSWER_FILE, isFull, NO_ROOM, PLAN_KEY } from "../protocol/plan.ts";
-import { closedPaths } from "./closed_paths.ts";
+import { ownAccounts } from "../sandbox/accounts.ts";
+import { judgePaths } from "./judge_paths.ts";
 import { makeImage } from "./make_image.ts";
 import { findVariables, isMissing } from "./missing.ts";
 import { takeImage } from "./packed_image.ts";
@@ -16,18 +17,16 @@ async function answerTo(request: PlanRequest): Promise<Answer> {
   let config: Config | undefined;
   const renamed: RenamedKey[] = [];
   try {
-    const { planning, facts, packed } = request;
+    const { planning, facts, packed, images: code, separates } = request;
     config = "config" in planning
       ? planning.config
       : await resolveText({ ...planning.text, warn: (key) => renamed.push(key) });
-    const closed = Deno.uid() === 0 ? closedPaths(config, facts.runtime ?? config.runtime) : [];
+    const judgement = judgePaths(config, separates ? ownAccounts(config) : undefined, {
+      ...{ isRoot: Deno.uid() === 0, code, program: facts.denoProgram },
+    });
     const own = { ...request, config };
-    const { plan, warnings } = await (packed ? takeImage(own, packed) : makeImage(own));
-    const all = [
-      ...closed.map((each) => ({ event: "path_closed" as const, ...each })),
-      ...warnings,
-    ];
-    return { config, renamed, plan, warnings: all };
+    const made = await (packed ? takeImage(own, packed) : makeImage(own));
+    return { config, renamed, ...made, judgement };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);
     if (config !== undefined && request.network === "none" && isMissing(message)) {

@@ -148,6 +148,7 @@ function listTrusted(
       ...["npm", "remote", "gen", "holdfast"].map((name) => join(facts.denoDir, name)),
     ),
     ...config.log.folder === undefined ? [] : app("the log folder", config.log.folder),
+    ...config.envFile === undefined ? [] : app("the file of variables", config.envFile),
     ...app("the app's project", ...places.map(({ project }) => project)),
     ...app("the app's code", ...modules),
     ...app("packages of the app", ...facts.packages ?? []),

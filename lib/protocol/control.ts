@@ -47,6 +47,13 @@ const Process = z.strictObject({
   answered: Count,
   /** Calls that the kernel refused it after asking the supervisor. */
   denied: Count,
+  /**
+   * How far the kernel's layer judges whom it dials: each address is `asked` about, or the `ports` alone
+   * are, where the supervisor may not read its memory. Not there if it dials nobody.
+   */
+  dialling: z.optional(z.enum(["asked", "ports"])),
+  /** Whom it runs as. */
+  uid: z.optional(Count),
   /** How long the app took, of a worker whose config has metrics. */
   latency: z.optional(Latency),
 });
@@ -121,6 +128,8 @@ export const Status = z.strictObject({
     replacements: Count,
     process: z.nullable(Process),
   })),
+  /** The process that looks up the names that others may dial; `null` if there are none. */
+  resolver: z.nullable(z.strictObject({ replacements: Count, process: z.nullable(Process) })),
   /** How often each event was logged since the supervisor started. */
   events: z.record(z.string(), Count),
   /** Of all generations that have ended. */

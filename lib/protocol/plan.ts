@@ -51,7 +51,7 @@ export const Plan = z.strictObject({
 export type Plan = z.infer<typeof Plan>;
 
 const Text = z.string().check(z.maxLength(64 * 1024));
-const Warned = z.enum(["path_closed", "path_open_to_others", "secret_unveiled"]);
+const Warned = z.enum(["path_open_to_others", "secret_unveiled"]);
 const Count = z.int().check(z.minimum(1));
 
 /** Why it was refused. */
@@ -81,12 +81,24 @@ const RenamedKey = z.strictObject({
   at: z.strictObject({ line: Count, column: Count }),
 });
 
+/** What the paths of a config mean for the accounts of its processes. */
+export const Judgement = z.strictObject({
+  /** Processes that cannot have accounts of their own, each with the path that is closed to it. */
+  held: z.array(z.strictObject({ process: Text, path: Text, hint: Text })).check(
+    z.maxLength(1_000),
+  ),
+  /** What is unveiled, and closed to whom its process runs as. */
+  closed: z.array(z.strictObject({ path: Text, hint: Text })),
+});
+export type Judgement = z.infer<typeof Judgement>;
+
 export const Answer = z.union([
   z.strictObject({
     /** What the config means; it has a schema of its own. */
     config: z.unknown(),
     renamed: z.array(RenamedKey).check(z.maxLength(100)),
     plan: Plan,
+    judgement: Judgement,
     /** What is logged of it. */
     warnings: z.array(z.strictObject({ event: Warned, path: Text, hint: Text })),
   }),

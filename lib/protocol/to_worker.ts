@@ -5,7 +5,13 @@ const Milliseconds = z.int().check(z.minimum(0));
 const Names = z.array(z.string());
 
 /** The permissions that a worker was granted; it compares them with what it has. */
-const Grants = z.strictObject({ read: Names, write: Names, net: Names, env: Names });
+const Grants = z.strictObject({
+  read: Names,
+  write: Names,
+  net: Names,
+  env: Names,
+  sys: z.optional(Names),
+});
 
 /** The role of a process, and its settings. */
 const RoleConfig = z.discriminatedUnion("role", [
@@ -37,6 +43,8 @@ const RoleConfig = z.discriminatedUnion("role", [
   }),
   /** Serves on its listeners what the supervisor feeds it. */
   z.strictObject({ role: z.literal("metrics"), listeners: Names }),
+  /** Looks names up for the supervisor. */
+  z.strictObject({ role: z.literal("resolver") }),
   z.strictObject({
     role: z.literal("logger"),
     folder: z.string(),

@@ -11,6 +11,7 @@ import {
   ROLE_VARIABLE,
   STEERING_VARIABLES,
 } from "../protocol/native.ts";
+import { namesOf } from "./resolver_compartment.ts";
 import { joined, workerGrants } from "./worker_command.ts";
 
 /** Where a listener may be moved to by a config that is laid over, on any port. */
@@ -74,8 +75,14 @@ export function rolePermissions(
     ),
     logger: { ...NOTHING, read: logFolders, write: logFolders },
     metrics: NOTHING,
+    resolver: { ...NOTHING, net: namesOf(config) },
     // Makes one folder, and ends.
-    folder: { ...NOTHING, write: unique([...made, ...logFolders]), env: [FOLDER_VARIABLE] },
+    folder: {
+      ...NOTHING,
+      read: unique([...made, ...logFolders]),
+      write: unique([...made, ...logFolders]),
+      env: [FOLDER_VARIABLE],
+    },
   };
 }
 

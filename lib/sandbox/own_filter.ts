@@ -7,7 +7,7 @@ const OWN: readonly SystemCall[] = ["process_vm_readv", "pidfd_getfd"];
 
 /** What is an alarm where a worker does it, and more calls into processes, the kernel and the machine. */
 const NEVER: readonly SystemCall[] = [
-  ...(Object.keys(ALARMS) as SystemCall[]).filter((call) => !OWN.includes(call)),
+  ...(Object.keys(ALARMS) as SystemCall[]).filter((call) => ![...OWN, "unshare"].includes(call)),
   ...["process_madvise", "process_mrelease", "kcmp", "memfd_secret", "personality"] as const,
   ...["quotactl", "quotactl_fd", "syslog", "clock_adjtime", "adjtimex", "lookup_dcookie"] as const,
   ...["nfsservctl", "name_to_handle_at", "fanotify_init", "fanotify_mark"] as const,
@@ -20,7 +20,10 @@ const AUDIT_ARCH: Record<Arch, number> = { x86_64: 0xc000003e, aarch64: 0xc00000
 const X32_BIT = 0x40000000;
 
 const [LOAD, JUMP_EQUAL, JUMP_AT_LEAST, RETURN] = [0x20, 0x15, 0x35, 0x06];
-const [AT_NUMBER, AT_ARCH] = [0, 4];
+const [AT_NUMBER, AT_ARCH, AT_FLAGS] = [0, 4, 16];
+
+/** All that a thread may have for itself: a working folder and a mask, for a process of another user. */
+const CLONE_FS = 0x200;
 
 const ALLOW: Instruction = [RETURN, 0, 0, 0x7fff0000];
 
@@ -41,6 +44,11 @@ export function ownProgram(arch: Arch): Instruction[] {
     [LOAD, 0, 0, AT_NUMBER],
     [JUMP_AT_LEAST, 0, 1, X32_BIT],
     ABSENT,
+    [JUMP_EQUAL, 0, 4, numberOf("unshare", arch)!],
+    [LOAD, 0, 0, AT_FLAGS],
+    [JUMP_EQUAL, 1, 0, CLONE_FS],
+    ABSENT,
+    ALLOW,
     ...numbers.flatMap((number): Instruction[] => [[JUMP_EQUAL, 0, 1, number], ABSENT]),
     ALLOW,
   ];

@@ -1,5 +1,5 @@
 /** What the processes of a generation are started from. Data: it is planned once, and then executed. */
-import type { Plan } from "../protocol/plan.ts";
+import type { Judgement, Plan } from "../protocol/plan.ts";
 
 /** What one process is started from. */
 export interface ProcessCode {
@@ -7,6 +7,8 @@ export interface ProcessCode {
   readonly image: string | undefined;
   /** The URL from which packages are looked for. */
   readonly packagesFrom: string | undefined;
+  /** Folders of packages, which the app may read too: some ship more than code. */
+  readonly packages: readonly string[];
   /** Flags of `deno run` that name its settings. */
   readonly flags: readonly string[];
   readonly denoDir: string;
@@ -20,6 +22,8 @@ export interface Code {
   readonly folder: string;
   /** By which the image is found again. */
   readonly plan: Plan;
+  /** What was found of the paths when it was planned. */
+  readonly judgement?: Judgement;
   /** Of `worker`, and of each `helper NAME`. */
   readonly processes: Readonly<Record<string, ProcessCode>>;
 }
@@ -32,6 +36,7 @@ export function ownCode(denoDir: string = NO_DENO_DIR): ProcessCode {
   return {
     image: undefined,
     packagesFrom: undefined,
+    packages: [],
     // Settings that lie above its folder are none of its business.
     flags: ["--no-config", "--no-lock"],
     denoDir,

@@ -88,6 +88,12 @@ export const ASKED: readonly SystemCall[] = [
   ...Object.keys(ALARMS) as SystemCall[],
 ];
 
+/**
+ * Calls that dial, of a process that may dial at all: the supervisor is asked about each that has an
+ * address, and dials in its place (`lib/supervisor/dialling.ts`).
+ */
+export const DIALLING: readonly SystemCall[] = ["connect", "sendto"];
+
 /** One instruction of classic BPF: code, jump if true, jump if false, operand. */
 export type Instruction = readonly [code: number, jt: number, jf: number, k: number];
 
@@ -212,19 +218,22 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[
     ALLOW,
   ];
   const dial = network !== "none";
+  // A planner fetches from anywhere, and runs nobody's code.
+  const asked = runs ? ALLOW : ASK;
+  // Their address is behind a pointer, where a program cannot look, and another thread may change it
+  // while somebody does. Only a datagram needs one.
+  const message = network === "names" && !runs ? REFUSE : ALLOW;
   const types = network === "names" ? [SOCK_STREAM, SOCK_DGRAM] : [SOCK_STREAM];
   return [
     ...on("sendto", [
       load(atArgument(3)),
       ...ifSet(MSG_FASTOPEN, REFUSE),
-      ...network === "names" ? [ALLOW] : [
-        load(atArgument(4)),
-        [JUMP_EQUAL, 0, 2, 0],
-        load(atHighHalf(4)),
-        [JUMP_EQUAL, 1, 0, 0],
-        REFUSE,
-        ALLOW,
-      ] as Instruction[],
+      load(atArgument(4)),
+      [JUMP_EQUAL, 0, 2, 0],
+      load(atHighHalf(4)),
+      [JUMP_EQUAL, 1, 0, 0],
+      network === "names" ? asked : REFUSE,
+      ALLOW,
     ]),
     // A thread is the process itself. The supervisor's spawner forks behind this program too, once.
     ...on("clone", [
@@ -272,13 +281,13 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[
       ...ifOneOf(runs ? [SOCK_STREAM, SOCK_SEQPACKET] : [SOCK_STREAM], ALLOW),
       REFUSE,
     ]),
-    ...on("connect", [dial ? ALLOW : REFUSE]),
+    ...on("connect", [dial ? asked : REFUSE]),
     // The name resolver binds a port for its questions; TCP is Landlock's to refuse.
     ...on("bind", [network === "names" ? ALLOW : REFUSE]),
     // Never done: without a bind it would open a TCP port, and on a shared listener change its queue.
     ...on("listen", [listens ? answer(0) : REFUSE]),
-    ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_FASTOPEN, REFUSE), ALLOW]),
-    ...on("sendmmsg", [load(atArgument(3)), ...ifSet(MSG_FASTOPEN, REFUSE), ALLOW]),
+    ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_FASTOPEN, REFUSE), message]),
+    ...on("sendmmsg", [load(atArgument(3)), ...ifSet(MSG_FASTOPEN, REFUSE), message]),
     // Half of a connection, yes. Shutting down the other half of a listener ends it for everybody.
     ...on("shutdown", only(1, [SHUT_WR])),
     ...on("setsockopt", [

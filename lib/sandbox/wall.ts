@@ -1,5 +1,6 @@
 /** The kernel's layer for a worker, from the config and what the machine has. Pure. */
-import type { Compartment, Config } from "../config/config.ts";
+import type { Account, Compartment, Config } from "../config/config.ts";
+import type { OwnAccount } from "./accounts.ts";
 import type { FsRight, LandlockPolicy, PathRule } from "./landlock.ts";
 import { unveilRights } from "./landlock.ts";
 import { type Limit, workerLimits } from "./limits.ts";
@@ -14,8 +15,10 @@ export interface Wall {
   /** What {@link Wall.seccomp} comes to on this machine. */
   readonly program: readonly Instruction[];
   readonly limits: readonly Limit[];
-  /** Whom the workers run as, where that is not who runs the supervisor. */
-  readonly owner: Compartment["account"];
+  /** Whom it may dial, as `net` says it: each address is asked about. */
+  readonly dials: readonly string[];
+  /** Whom the process runs as, where that is not who runs the supervisor. */
+  readonly owner: Account & Partial<OwnAccount> | undefined;
   /**
    * A file that the worker may not open, however wide its config, and that a planner may not write: it
    * shows that Landlock works.
@@ -82,7 +85,10 @@ const NAME_FOLDERS = [
 const NAME_FILES = ["/etc/resolv.conf", "/etc/hosts"];
 
 /** A helper has no listeners, and sends no traces. */
-export type Walled = Compartment & Partial<Pick<Config, "listen" | "traces">>;
+export type Walled = Compartment & Partial<Pick<Config, "listen" | "traces">> & {
+  /** Whether it looks the names of `net` up, and dials nobody but name servers. */
+  readonly resolves?: boolean;
+};
 
 /** The wall of a worker, or of a helper. */
 export function workerWall(config: Walled, facts: WallFacts): Wall {
@@ -97,7 +103,10 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     presence: "required",
   });
   // Deno's own exporter asks no permission of Deno's; the kernel does not tell it from the app.
-  const dialled = [...config.net, ...config.traces ? [config.traces.collector] : []];
+  const dialled = [
+    ...config.resolves ? config.net.map((name) => `${name}:${NAME_SERVER_PORT}`) : config.net,
+    ...config.traces ? [config.traces.collector] : [],
+  ];
   const network = networkOf(dialled);
   const seccomp = {
     network,
@@ -109,6 +118,7 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     seccomp,
     program: seccompProgram(facts.arch, seccomp),
     limits: workerLimits(config),
+    dials: dialled,
     owner: config.account,
     forbidden: facts.forbidden,
     landlock: {
@@ -148,7 +158,7 @@ export function plannerWall(
   const seccomp: SeccompPolicy = { network, listens: false, runs: true };
   const written = [...READ, ...unveilRights("wc"), "makeSym" as const];
   return {
-    ...{ abi, seccomp, forbidden, owner: undefined },
+    ...{ abi, seccomp, forbidden, owner: undefined, dials: [] },
     program: seccompProgram(arch, seccomp),
     limits: workerLimits({ limits }),
     landlock: {
@@ -178,7 +188,7 @@ function connectPorts(
 }
 
 /** An app that dials addresses alone needs no names. */
-function networkOf(net: readonly string[]): SeccompPolicy["network"] {
+export function networkOf(net: readonly string[]): SeccompPolicy["network"] {
   if (net.length === 0) return "none";
   return net.every((entry) => /^(\[[^\]]*\]|[\d.]+)(:\d+)?$/.test(entry)) ? "tcp" : "names";
 }

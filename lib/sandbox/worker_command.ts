@@ -7,10 +7,10 @@ import { PACKAGES_KEY } from "../protocol/module_image.ts";
 import { programData } from "../protocol/program_data.ts";
 import type { Grants } from "../protocol/to_worker.ts";
 import type { ProcessCode } from "./process_code.ts";
-import type { Walled } from "./wall.ts";
+import { networkOf, type Walled } from "./wall.ts";
 
 /** What a worker is granted, as lists for Deno's flags. */
-export function workerGrants(config: Compartment): Grants {
+export function workerGrants(config: Compartment): Grants & { sys: string[] } {
   const paths = (rights: RegExp) =>
     config.unveil.filter((unveil) => rights.test(unveil.rights)).map((unveil) => unveil.path);
   return {
@@ -19,8 +19,12 @@ export function workerGrants(config: Compartment): Grants {
     write: paths(/[wc]/),
     net: [...config.net],
     env: [...config.env],
+    sys: [...config.sys ?? []],
   };
 }
+
+/** What of its code decides its flags. */
+type Started = Pick<ProcessCode, "flags"> & Partial<Pick<ProcessCode, "packages">>;
 
 /**
  * The arguments of the worker's `deno run`. The program itself comes on standard input, so that no
@@ -31,9 +35,11 @@ export function workerGrants(config: Compartment): Grants {
  */
 export function workerArguments(
   config: Compartment,
-  { flags }: Pick<ProcessCode, "flags">,
+  { flags, packages = [] }: Started,
 ): string[] {
-  const { read, write, net, env } = workerGrants(config);
+  const { read, write, net, env, sys } = workerGrants(config);
+  // A comma is two paths to Deno; one in the name of the runtime folder leaves packages unread.
+  const readable = [...read, ...packages.filter((path) => !path.includes(","))];
   const grant = (kind: string, values: string[]) =>
     values.length > 0 ? `--allow-${kind}=${joined(values)}` : `--deny-${kind}`;
   return [
@@ -43,23 +49,24 @@ export function workerArguments(
     "--no-prompt",
     "--cached-only",
     ...flags,
-    grant("read", read),
+    // What is not listed is not there, as with unveil: packages look for files that they can do without.
+    ...readable.length > 0 ? [`--allow-read=${joined(readable)}`] : [],
+    "--ignore-read",
     grant("write", write),
     grant("net", net),
-    // What is not listed does not exist for the app, as with unveil: npm packages that only look
-    // for a variable go on instead of failing.
+    // The same for variables.
     ...env.length > 0 ? [`--allow-env=${env.join(",")}`] : [],
     "--ignore-env",
     "--deny-run",
     "--deny-ffi",
-    "--deny-sys",
+    grant("sys", sys),
     "--deny-import",
     "-",
   ];
 }
 
-/** Whose command it is: `worker`, `logger`, `metrics`, or `helper NAME`. */
-export type Commanded = "worker" | "logger" | "metrics" | `helper ${string}`;
+/** Whose command it is: `worker`, `logger`, `metrics`, `resolver`, or `helper NAME`. */
+export type Commanded = "worker" | "logger" | "metrics" | "resolver" | `helper ${string}`;
 
 /** How a process is started. */
 export interface Command {
@@ -79,7 +86,7 @@ export interface Command {
 export function denoCommand(
   denoProgram: string,
   config: Compartment,
-  code: Pick<ProcessCode, "flags">,
+  code: Started,
 ): Command {
   return {
     program: denoProgram,
@@ -142,11 +149,18 @@ export function workerEnvironment(
   denoDir: string,
   generation = 0,
 ): Record<string, string> {
-  const listed = config.env.flatMap((name) => {
-    return Object.hasOwn(environment, name) ? [[name, environment[name]!]] : [];
-  });
+  const values = { ...environment, ...config.envValues };
+  const listed = config.env.flatMap((name) =>
+    Object.hasOwn(values, name) ? [[name, values[name]!]] : []
+  );
+  const own: Readonly<Record<string, string>> = Object.fromEntries(listed);
   return {
-    ...Object.fromEntries(listed),
+    ...own,
+    // By sendmmsg(2) the C library sends both questions about a name at once, which the filter refuses:
+    // it cannot see to whom a message goes. So one is asked after the other (resolv.conf(5)).
+    ...networkOf(config.net) === "names" && {
+      RES_OPTIONS: [own.RES_OPTIONS ?? [], "single-request"].flat().join(" "),
+    },
     DENO_DIR: denoDir,
     DENO_NO_UPDATE_CHECK: "1",
     NO_COLOR: "1",

@@ -54,6 +54,7 @@ interface Grants {
   readonly metrics: readonly (string | number)[] | undefined;
   readonly traces: string | undefined;
   readonly log: string | undefined;
+  readonly envFile: string | undefined;
   readonly account: Account | undefined;
   readonly app: unknown;
   readonly helpers: unknown;
@@ -62,8 +63,8 @@ interface Grants {
 /** By a config. */
 function grantsOf(config: Config): Grants {
   const { file, named, folder, runtime, account } = config;
-  const own = ({ app, unveil, env, net, limits }: Compartment) => ({
-    ...{ module: app.module, env, net, limits: sorted(limits) },
+  const own = ({ app, unveil, env, envValues = {}, sys = [], net, limits }: Compartment) => ({
+    ...{ module: app.module, env, envValues: sorted(envValues), sys, net, limits: sorted(limits) },
     unveil: unveil.map(({ path, rights }) => [path, rights]),
   });
   const address = (each: ListenAddress) =>
@@ -76,6 +77,7 @@ function grantsOf(config: Config): Grants {
     metrics: config.metrics && address(config.metrics.listen),
     traces: config.traces?.collector,
     log: config.log.folder,
+    envFile: config.envFile,
     account,
     app: own(config),
     // A helper runs as the account of the config.
@@ -87,8 +89,9 @@ function grantsOf(config: Config): Grants {
 async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Promise<Grants> {
   const place = (path: unknown) => resolve(folder, String(path));
   const limits = { ...DEFAULT_LIMITS, ...values(raw.limits) };
-  const own = ({ unveil, env = [], net = [] }: Values, module: unknown, memory: object) => ({
-    ...{ module: place(module), env, net: list(net).map((each) => canonicalAddress(String(each))) },
+  const own = ({ unveil, env, sys = [], net }: Values, module: unknown, memory: object) => ({
+    ...{ module: place(module), ...variablesSaid(env), sys },
+    net: list(net).map((each) => canonicalAddress(String(each))),
     limits: sorted({ ...limits, ...memory }),
     unveil: entries(unveil).map(([path, rights]) => [
       place(path),
@@ -112,6 +115,7 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
     metrics: raw.metrics === undefined ? undefined : address(metrics!.listen),
     traces: raw.traces === undefined ? undefined : canonicalAddress(String(traces!.collector)),
     log: log!.folder === undefined ? undefined : place(log!.folder),
+    envFile: raw.envFile === undefined ? undefined : place(raw.envFile),
     account,
     app: own(raw, raw.app, {}),
     helpers: entries(raw.helpers).map(([name, helper]) => {
@@ -119,6 +123,13 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
       return [name, own(more, module, memoryBytes === undefined ? {} : { memoryBytes }), account];
     }),
   };
+}
+
+/** A list of names, or an object with values, or with `true` for one that is passed on. */
+function variablesSaid(env: unknown) {
+  if (Array.isArray(env)) return { env, envValues: [] };
+  const given = entries(env).filter(([, value]) => value !== true);
+  return { env: Object.keys(values(env)), envValues: sorted(Object.fromEntries(given)) };
 }
 
 /** None for a name that nobody has: a config with such a name is not accepted. */

@@ -94,12 +94,15 @@ export class Candidates {
       for (const spare of spawners.splice(countProcesses(config))) {
         bestEffort("close the spawner", () => spare.close());
       }
+      // It takes its time, and nothing of the project has a part in it.
+      const resolving = services.resolveFor(config, number, signal);
+      resolving.catch(() => {});
       const again = async () => {
         const known = knownConfig(meant);
         return (await launches.plan(known, await runtime.codeFolder(known))).code;
       };
       const code = new GenerationCode(made, again);
-      await system.makeFolders(config);
+      await system.makeFolders(config, launches.accounts);
       logs = await services.logsFor(config, number, signal);
       metrics = await services.metricsFor(config, change, number, signal);
       this.#warnOfMissingWall(config);
@@ -122,6 +125,7 @@ export class Candidates {
       for (const address of config.listen) {
         listeners.push(await table.acquire(address, "app", change));
       }
+      await resolving;
       candidate = new Generation({
         number,
         config,

@@ -5,6 +5,8 @@ import type { DescriptorKind, HandOver } from "../protocol/hand_over.ts";
 import type { ToSupervisor } from "../protocol/to_supervisor.ts";
 import type { ViolationCode } from "../protocol/violation.ts";
 import type { ChildEnds } from "./child_ends.ts";
+import type { DiallingMode } from "./dialling.ts";
+import type { Denial } from "./guard.ts";
 
 /** A descriptor to be handed over. */
 export interface HandOverItem {
@@ -45,9 +47,11 @@ export type SpawnerEvent =
     readonly pid: number;
     /** Whether the kernel holds it. */
     readonly confined: boolean;
+    /** How far the kernel's layer judges its dialling; nothing without a wall. */
+    readonly dialling: DiallingMode | undefined;
     /** Those that are open, at any time. */
     readonly ends: () => ChildEnds;
   }
   /** It asked the kernel for what it may not do. */
-  | { readonly type: "denied"; readonly call: string; readonly path: string | undefined }
+  | { readonly type: "denied" } & Pick<Denial, "call" | "path" | "dial">
   | ChildEvent;

@@ -13,6 +13,8 @@ const LOOK_INTERVAL_MS = 100;
 export interface ChildRecord {
   readonly role: Role;
   readonly onViolation: "replace" | "log";
+  /** Whom it may dial. */
+  readonly dials: readonly string[];
   /** When it is killed if it has not left, in milliseconds since the epoch; once it was told to leave. */
   readonly endsAtMs: number | undefined;
   /** As they are at the time. */

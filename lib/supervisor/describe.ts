@@ -1,4 +1,5 @@
 /** What `holdfast status` shows of a generation. */
+import { ownUid } from "../base/own_uid.ts";
 import { countDescriptors } from "../os/file.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import type { Generation } from "./generation.ts";
@@ -43,6 +44,8 @@ export function describeProcess(process: WorkerProcess | undefined): ProcessStat
     descriptors: countDescriptors(process.pid),
     ...{ accepted, connections, inFlight, answered },
     denied: process.denied,
+    ...process.dialling && { dialling: process.dialling },
+    uid: process.account?.uid ?? ownUid() ?? 0,
     ...latency && { latency },
   };
 }

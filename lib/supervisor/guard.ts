@@ -11,13 +11,18 @@ import {
   type Owner,
   ProcessGroup,
 } from "../os/process.ts";
+import { EPERM } from "../os/dial.ts";
 import { readProcessText } from "../os/process_memory.ts";
-import { answerQuestion, type Question, takeQuestion } from "../os/seccomp.ts";
+import { answerQuestion, type Question, stillWaits, takeQuestion } from "../os/seccomp.ts";
 import type { Limit } from "../sandbox/limits.ts";
 import type { Wall } from "../sandbox/wall.ts";
-import { type Arch, ASKED, numberOf, type SystemCall } from "../sandbox/seccomp.ts";
+import { type Arch, ASKED, DIALLING, numberOf, type SystemCall } from "../sandbox/seccomp.ts";
 import { ALARMS } from "../sandbox/system_calls.ts";
+import { Dialling, type DiallingMode, type RefusedDial } from "./dialling.ts";
 import { watch } from "./watch.ts";
+
+/** Why what is asked by a thread that is gone is refused. */
+const GONE = "the kernel shows no such process";
 
 /** A call that was refused. */
 export interface Denial {
@@ -30,10 +35,12 @@ export interface Denial {
   readonly reason: string;
   /** What was to be executed, if it was an exec; its text is the asker's. */
   readonly path: string | undefined;
+  /** What it wanted to dial, if it was that. */
+  readonly dial?: RefusedDial;
 }
 
 /** What counts of a wall here. */
-type GuardedWall = Pick<Wall, "limits" | "owner"> & {
+type GuardedWall = Pick<Wall, "limits" | "owner" | "dials"> & {
   readonly seccomp: { readonly runs: boolean };
 };
 
@@ -47,6 +54,9 @@ export class Guard {
   /** Whether the child may run more, as far as its wall goes. */
   readonly #runs: boolean;
   readonly #onDenial: (denial: Denial) => void;
+  readonly #dialling: Dialling;
+  /** Whether its process has ended: another gets no exec. */
+  #over = false;
   #child: { readonly pid: number; readonly group: ProcessGroup } | undefined;
 
   /**
@@ -56,7 +66,7 @@ export class Guard {
    */
   constructor(
     fd: number,
-    { limits, owner, seccomp }: GuardedWall,
+    { limits, owner, seccomp, dials }: GuardedWall,
     onDenial: (denial: Denial) => void,
     child?: number,
   ) {
@@ -65,6 +75,20 @@ export class Guard {
     this.#owner = owner;
     this.#runs = seccomp.runs;
     this.#onDenial = onDenial;
+    this.#dialling = new Dialling(
+      dials,
+      owner,
+      () => this.#fd,
+      () => this.child,
+      (dial, { tid, number }) => {
+        const call = ASKED_BY_NUMBER.get(number)!;
+        this.#onDenial({
+          ...{ worker: this.child, tid, call, reason: dial.reason },
+          path: undefined,
+          dial,
+        });
+      },
+    );
     if (child !== undefined) this.#child = { pid: child, group: new ProcessGroup(child, true) };
     this.#ignore = watch(fd, (ended) => {
       const question = ended ? "closed" : takeQuestion(fd);
@@ -86,8 +110,14 @@ export class Guard {
     return this.#fd;
   }
 
+  /** How far its dialling is judged. To be asked when its exec is over, before it has run anything. */
+  get dialling(): DiallingMode {
+    return this.#dialling.mode;
+  }
+
   /** Kills the child, with whatever it has left behind. */
   endChild(): void {
+    this.#over = true;
     this.#child?.group.end();
     this.#child = undefined;
   }
@@ -107,19 +137,30 @@ export class Guard {
   #answer(fd: number, question: Question): void {
     const call = ASKED_BY_NUMBER.get(question.number)!;
     const { id, tid } = question;
+    const dials = call === "connect" || call === "sendto";
     let reason: string | undefined;
     try {
-      reason = this.#judge(call, tid);
+      reason = dials ? this.#judgeDialler(tid) : this.#judge(call, question);
+      if (dials && reason === undefined) return this.#dialling.answer(question, call);
     } catch (error) {
       reason = (error as Error).message;
     }
     if (reason === undefined) return answerQuestion(fd, id, "continue");
     const group = groupOf(tid);
-    const path = readPath(call, question);
-    answerQuestion(fd, id, "refuse");
+    // For the log alone: nothing is decided by it.
+    const text = readPath(call, question);
+    const path = stillWaits(fd, id) ? text : undefined;
+    answerQuestion(fd, id, -EPERM);
     // A group of its own is the worker's: it leads it, and what it forks cannot leave it.
     const worker = group === this.#ownGroup ? undefined : group;
     this.#onDenial({ worker, tid, call, reason, path });
+  }
+
+  /** A spawner's thread dials nobody, nor does what it forks. */
+  #judgeDialler(tid: number): string | undefined {
+    const group = groupOf(tid);
+    if (group === undefined) return GONE;
+    return group === this.#child?.pid ? undefined : "it is no worker";
   }
 
   /**
@@ -129,9 +170,9 @@ export class Guard {
    * @returns why not, if not
    * @throws {Error} if what goes with a yes cannot be done
    */
-  #judge(call: SystemCall, tid: number): string | undefined {
+  #judge(call: SystemCall, { id, tid }: Question): string | undefined {
     const group = groupOf(tid);
-    if (group === undefined) return "the kernel shows no such process";
+    if (group === undefined) return GONE;
     if (group !== this.#ownGroup) {
       const mayRun = this.#runs && call.startsWith("exec") && group === this.#child?.pid;
       return mayRun ? undefined : "it belongs to a worker";
@@ -139,7 +180,8 @@ export class Guard {
     if (call in ALARMS) return "no program of ours makes this call";
     if (!call.startsWith("exec")) return isOwnThread(tid) ? undefined : "it is not the supervisor";
     if (childState(tid) === "none") return "it is no child of the supervisor";
-    if (this.#child !== undefined) return "another was let through";
+    if (this.#child !== undefined || this.#over) return "another was let through";
+    if (!stillWaits(this.#fd!, id)) return GONE;
     // One exec is all it gets: here it leaves the group from which exec is allowed.
     this.#child = { pid: tid, group: new ProcessGroup(tid) };
     limitProcess(tid, this.#limits, this.#owner);
@@ -148,7 +190,7 @@ export class Guard {
 }
 
 const ASKED_BY_NUMBER: ReadonlyMap<number, SystemCall> = new Map(
-  ASKED.flatMap((call) => {
+  [...ASKED, ...DIALLING].flatMap((call) => {
     const number = numberOf(call, Deno.build.arch as Arch);
     return number === undefined ? [] : [[number, call] as const];
   }),

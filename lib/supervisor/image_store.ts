@@ -165,12 +165,15 @@ export function codeOf(config: Config, plan: Plan, images: string): Code {
   const entries = names.map((name, index): [string, ProcessCode] => {
     const { packages, layout, project } = processes[index]!;
     const [own, set] = [join(folder, name), join(images, "packages", packages)];
+    const denoDir = join(own, "deno_dir");
     const from = join(layout === "cache" ? own : join(set, project), "packages.js");
     return [index === 0 ? "worker" : `helper ${config.helpers[index - 1]!.name}`, {
       image: join(own, "image.js"),
       packagesFrom: pathToFileURL(from).href,
       flags: [`--config=${join(own, "deno.json")}`, `--lock=${join(own, "deno.lock")}`, "--frozen"],
-      denoDir: join(own, "deno_dir"),
+      denoDir,
+      // The runtime names a package by the cache that it is found in.
+      packages: packages === "" ? [] : layout === "cache" ? [join(denoDir, "npm"), set] : [set],
       reads: [own, ...packages === "" ? [] : [set]],
     }];
   });

@@ -49,9 +49,18 @@ export const Inheritance = z.strictObject({
     /** By which the kernel asks about its calls. */
     guard: z.optional(Descriptor),
     onViolation: z._default(z.enum(["replace", "log"]), "replace"),
+    /** Whom it may dial: one of {@link Inheritance.dials}. */
+    dials: z.optional(Count),
     /** When it is killed if it has not left, in milliseconds since the epoch. */
     endsAtMs: z.optional(Count),
   })).check(z.maxLength(10_000)),
+  /** What names resolve to, as far as it is known. */
+  names: z._default(z.record(z.string(), z.array(z.string()).check(z.maxLength(100))), {}),
+  /** Whom they may dial, each list once. */
+  dials: z._default(
+    z.array(z.array(z.string()).check(z.maxLength(1_000))).check(z.maxLength(1_000)),
+    [],
+  ),
   /** How long they have for it then. */
   drainMs: z._default(Count, 30_000),
   /** What a worker among them is told before it is let go of, in its own protocol; base64. */

@@ -17,10 +17,10 @@ import { type Denial, Guard } from "./guard.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { OutputLines, readLines } from "./output.ts";
 import { residentBytes } from "./process_facts.ts";
-import { MAX_DENIED, tellDenial } from "./worker_process.ts";
+import { isAlarm, MAX_DENIED, tellDenial } from "./worker_process.ts";
 
 /** What a guard holds them to: they run nothing, and their limits are set. */
-const WALL = { limits: [], owner: undefined, seccomp: { runs: false } };
+const WALL = { limits: [], owner: undefined, seccomp: { runs: false } } as const;
 
 /** One of them. */
 interface Inherited extends Omit<ChildRecord, "ends"> {
@@ -43,15 +43,15 @@ export class InheritedProcesses {
   #retired = false;
 
   constructor(
-    { residents, outputs, farewell, drainMs }: Pick<
+    { residents, outputs, farewell, drainMs, dials }: Pick<
       Inheritance,
-      "residents" | "outputs" | "farewell" | "drainMs"
+      "residents" | "outputs" | "farewell" | "drainMs" | "dials"
     >,
   ) {
     this.#farewell = Uint8Array.fromBase64(farewell);
     this.#drainMs = drainMs;
     for (const fd of outputs) this.#read(fd);
-    for (const resident of residents) this.#add(resident);
+    for (const resident of residents) this.#add(resident, dials[resident.dials ?? -1] ?? []);
     this.#lookAround();
   }
 
@@ -101,18 +101,21 @@ export class InheritedProcesses {
     }));
   }
 
-  #add({ pid, role, ends, guard, onViolation, endsAtMs }: Inheritance["residents"][number]): void {
+  #add(
+    { pid, role, ends, guard, onViolation, endsAtMs }: Inheritance["residents"][number],
+    dials: readonly string[],
+  ): void {
     const inherited: Inherited = {
-      ...{ role, ends, onViolation, endsAtMs, denied: 0 },
+      ...{ role, ends, onViolation, dials, endsAtMs, denied: 0 },
       guard: guard === undefined
         ? undefined
-        : new Guard(guard, WALL, (denial) => this.#deny(pid, inherited, denial), pid),
+        : new Guard(guard, { ...WALL, dials }, (denial) => this.#deny(pid, inherited, denial), pid),
     };
     this.#processes.set(pid, inherited);
     // Which pipe is whose was not told: all of them are in the record of the first.
     const outputs = () => pid === this.pids[0] ? [...this.#outputs.keys()] : [];
     addChild(pid, {
-      ...{ role, onViolation },
+      ...{ role, onViolation, dials },
       get endsAtMs() {
         return inherited.endsAtMs;
       },
@@ -154,8 +157,10 @@ export class InheritedProcesses {
   #deny(pid: number, inherited: Inherited, denial: Denial): void {
     inherited.denied++;
     tellDenial(denial, { pid, role: roleText(inherited.role) });
-    if (inherited.onViolation === "log" && inherited.denied < MAX_DENIED) return;
-    this.#kill(pid, inherited);
+    const isLast = inherited.denied >= MAX_DENIED;
+    if (isLast || isAlarm(denial) && inherited.onViolation === "replace") {
+      this.#kill(pid, inherited);
+    }
   }
 
   /**

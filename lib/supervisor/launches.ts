@@ -10,6 +10,8 @@ import {
   workerEnvironment,
   workerGrants,
 } from "../sandbox/worker_command.ts";
+import { AccountTable } from "./accounts.ts";
+import { envFileValues, readEnvFile } from "./env_file.ts";
 import type { GenerationCode } from "./generation_code.ts";
 import { imagesIn } from "./image_store.ts";
 import type { SlotSpawning } from "./generation_slots.ts";
@@ -42,6 +44,7 @@ export class Launches {
   readonly #environment = Deno.env.toObject();
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
   readonly #programs = new Map<string, Programs>();
+  readonly accounts = new AccountTable();
   /** The number of the newest process, over all generations. */
   lastWorker = 0;
 
@@ -96,15 +99,23 @@ export class Launches {
         ...{ images, runtime, lockFile, environment: this.#environment },
         signal: this.#signal,
       }));
-    await this.#runtime.openTo(planned.config, folder);
-    await requireReadable(planned.config, images, this.#signal);
+    const { config, code } = planned;
+    if (code.judgement) this.accounts.learn(code.judgement, config);
+    await this.#runtime.openTo(folder, this.accounts.groupOf(config));
+    await requireReadable(config, images, this.#signal);
     return planned;
+  }
+
+  /** With the account that it is to have from now on. */
+  #withAccount(config: Config, planned: Planned): Planned {
+    const account = this.accounts.of(config, planned.who);
+    return { ...planned, compartment: { ...planned.compartment, account } };
   }
 
   /** By this a logger, or a metrics process, is known to be the one that another config asks for. */
   planOf(config: Config, planned: Planned, roleConfig: unknown): string {
     const code = ownCode();
-    const request = this.#requestOf(config, planned, code, 0);
+    const request = this.#requestOf(config, this.#withAccount(config, planned), code, 0);
     const plain = (_: string, value: unknown) => typeof value === "bigint" ? `${value}` : value;
     return JSON.stringify([request, roleConfig], plain);
   }
@@ -127,9 +138,11 @@ export class Launches {
     own?: GenerationCode,
   ): Promise<SlotSpawning> {
     const { spawner: program } = await this.programsOf(config);
+    const owned = this.#withAccount(config, planned);
+    await readEnvFile(config);
     const request = async (): Promise<SpawnRequest> => {
       const code = (await own?.get())?.processes[planned.who] ?? ownCode();
-      return this.#requestOf(config, planned, code, generation);
+      return this.#requestOf(config, owned, code, generation);
     };
     return {
       first: { spawner, request: await request() },
@@ -174,13 +187,15 @@ export class Launches {
   }
 
   #spawnRequest(
-    { log }: Config,
+    config: Config,
     { program, args, env }: Command,
     { compartment, bundle }: Planned,
     { image, packagesFrom, denoDir }: ProcessCode,
     generation: number,
   ): Omit<SpawnRequest, "wall"> {
+    const { log } = config;
     const { account, app }: Compartment = compartment;
+    const environment = { ...this.#environment, ...envFileValues(config) };
     // What is Holdfast's own runs no image.
     const source = image === undefined || packagesFrom === undefined
       ? bundle
@@ -188,7 +203,7 @@ export class Launches {
     return {
       ...{ program, args },
       env: {
-        ...workerEnvironment(compartment, this.#environment, denoDir, generation),
+        ...workerEnvironment(compartment, environment, denoDir, generation),
         // The project's own is in the image, as far as it counts.
         ...image !== undefined && { DENO_NO_PACKAGE_JSON: "1" },
         ...env,

@@ -6,6 +6,7 @@ import { dirname, join, resolve } from "node:path";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
+import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
 import { overrideOf } from "../config/override.ts";
 import { parseConfig } from "../config/parse.ts";
@@ -82,12 +83,12 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       if (isFolder(folder)) keepProgram(folder, facts, known);
       return planned;
     },
-    makeFolders: (config) =>
-      makeFolders(config, async (path, options) => {
+    makeFolders: (config, accounts) =>
+      makeFolders(config, accounts, async (path, { owner, ...options }) => {
         const { program, args, env } = nativeCommand(of(config), "folder");
         await runProgram(program, args, {
           ...options,
-          env: { ...env, [FOLDER_VARIABLE]: path },
+          env: { ...env, [FOLDER_VARIABLE]: JSON.stringify({ path, owner }) },
         });
       }),
     commandOf: (config, who, _, { image }) => {
@@ -98,7 +99,9 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
   };
 }
 
-const NO_PROGRAMS = { worker: "", helper: "", logger: "", metrics: "", planner: "" };
+const NO_PROGRAMS = {
+  ...{ worker: "", helper: "", logger: "", metrics: "", resolver: "", planner: "" },
+};
 
 /** Every process is the same program; a variable says which one it is to be. */
 function nativeCommand(

@@ -5,6 +5,7 @@
 import { dirname, join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
+import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
@@ -79,6 +80,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
       helper: await programOf(holdfast, ENTRIES.helper),
       logger: await programOf(holdfast, ENTRIES.logger),
       metrics: await programOf(holdfast, ENTRIES.metrics),
+      resolver: await programOf(holdfast, ENTRIES.resolver),
       planner: await programOf(holdfast, ENTRIES.planner),
       ...spawner !== undefined && { spawner },
     }),
@@ -108,7 +110,8 @@ async function loadPacked({ folder, facts }: Unpacked, place: PackedPlace): Prom
     if (address.kind === "unix") requireWritable(address.path, runtime, place.override);
   }
   const log = { ...config.log, folder: logs === undefined ? undefined : realPlace(logs) };
-  return { ...config, runtime, log, listen };
+  // What is unpacked lies elsewhere with each version.
+  return { ...config, named: place.executable, runtime, log, listen };
 }
 
 /** Which sockets this program may make was decided when it was built. */

@@ -10,6 +10,7 @@ import { Launches } from "./launches.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { ListenerTable } from "./listener_table.ts";
 import type { OperationQueue } from "./operation_queue.ts";
+import { names } from "./names.ts";
 import type { ReadConfig } from "./read_config.ts";
 import { refusedConfig } from "./run_planner.ts";
 import { RuntimeKeeper } from "./runtime_keeper.ts";
@@ -59,6 +60,10 @@ export class Parts {
     const runtime = new RuntimeKeeper({
       ...{ system, file, troubles, signal, handlers },
       config: () => generations.incumbent?.config,
+      group: () => {
+        const config = generations.incumbent?.config;
+        return config && this.launches.accounts.groupOf(config);
+      },
     });
     const listeners = new ListenerTable((address) =>
       runtime.record.orphans.bind(() => system.bindListener(address), signal)
@@ -110,6 +115,7 @@ export class Parts {
 
   #takeOver(inheritance: Inheritance): void {
     this.runtime.adopt(inheritance);
+    names.adopt(inheritance.names);
     this.former = new InheritedProcesses(inheritance);
     this.generations.last = inheritance.lastGeneration;
     this.launches.lastWorker = inheritance.lastWorker;

@@ -28,7 +28,7 @@ export async function requireReadable(
     if (error instanceof Deno.errors.PermissionDenied) Deno.stdout.writeSync(new TextEncoder().encode("no"));
   }`;
   // An account that cannot run Deno is told so when the worker is spawned.
-  const answer = await runInline(program, "--allow-read", { cwd: "/", account, signal })
+  const answer = await runInline(program, ["--allow-read"], { cwd: "/", account, signal })
     .catch(() => "");
   if (answer === "") return;
   throw new HoldfastError(

@@ -2,9 +2,13 @@
 import { type RunOptions, runProgram } from "../planner/deno.ts";
 import { denoProgram } from "./deno_program.ts";
 
-/** Runs them; `grant` is the one flag that says what they may do. */
-export function runInline(program: string, grant: string, options: RunOptions): Promise<string> {
-  const bare = ["run", "--quiet", "--no-prompt", "--no-config", "--no-lock", grant];
+/** Runs them; `grants` are the flags that say what they may do. */
+export function runInline(
+  program: string,
+  grants: readonly string[],
+  options: RunOptions,
+): Promise<string> {
+  const bare = ["run", "--quiet", "--no-prompt", "--no-config", "--no-lock", ...grants];
   const address = `data:application/javascript,${encodeURIComponent(program)}`;
   return runProgram(denoProgram(), [...bare, address], options);
 }

@@ -20,6 +20,7 @@ import {
 } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
 import { plannerWall } from "../sandbox/wall.ts";
+import { canSeparate } from "./accounts.ts";
 import { acceptConfig } from "./accept_config.ts";
 import { bestEffort } from "./best_effort.ts";
 import { killWorker } from "./bring_up.ts";
@@ -93,7 +94,8 @@ export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig
   const config = "config" in read ? read.config : await acceptConfig(answer.config, read);
   for (const each of answer.renamed) warnOfOldName(each);
   for (const { event, ...each } of answer.warnings) log.warn(event, each);
-  return { config, code: await installImage(config, answer.plan, folders) };
+  const code = await installImage(config, answer.plan, folders);
+  return { config, code: { ...code, judgement: answer.judgement } };
 }
 
 function asError({ message, hint, kind, code }: Failure): HoldfastError {
@@ -128,6 +130,7 @@ async function ask(
   const deno = denoProgram();
   const request: PlanRequest = {
     planning: planningOf(read),
+    separates: canSeparate(),
     ...packed && { packed },
     ...{ images, compiled, staging, denoDir: denoDir ?? compiled, network },
     facts: { denoProgram: deno, holdfast, runtime },

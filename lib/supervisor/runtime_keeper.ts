@@ -26,6 +26,8 @@ export interface RuntimeKeeperOptions {
   readonly signal: AbortSignal;
   /** The incumbent's. */
   readonly config: () => Config | undefined;
+  /** That of its workers. */
+  readonly group: () => number | undefined;
 }
 
 export class RuntimeKeeper {
@@ -85,9 +87,8 @@ export class RuntimeKeeper {
     }
   }
 
-  /** Lets the workers of a config pass through a folder in which code is kept, and nobody else. */
-  async openTo(config: Config, folder: string): Promise<void> {
-    const gid = config.account?.gid;
+  /** Lets a group, that of workers, pass through a folder in which code is kept, and nobody else. */
+  async openTo(folder: string, gid: number | undefined): Promise<void> {
     // One that is in use may be open to workers of before.
     if (folder === this.folder && gid === undefined && !this.#isFresh) return;
     await this.#system.makePrivateFolder(folder, gid);
@@ -152,8 +153,7 @@ export class RuntimeKeeper {
   /** Takes another runtime folder into use, or the same one once more. */
   async #use(folder: string): Promise<void> {
     const [oldControl, oldRuntime] = [this.#control, this.#runtime];
-    const gid = this.#options.config()?.account?.gid;
-    const runtime = await this.#system.openRuntimeFolder(folder, gid);
+    const runtime = await this.#system.openRuntimeFolder(folder, this.#options.group());
     try {
       this.#control = await this.#listen(runtime);
     } catch (error) {

@@ -6,6 +6,7 @@ import type { Answer, Status } from "../protocol/control.ts";
 import { ENTRIES } from "../planner/programs.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
+import { namesOf, resolverCompartment } from "../sandbox/resolver_compartment.ts";
 import { bestEffort } from "./best_effort.ts";
 import { describeProcess } from "./describe.ts";
 import type { Generation } from "./generation.ts";
@@ -13,6 +14,8 @@ import type { Launches, Planned } from "./launches.ts";
 import type { ListenerChange, ListenerTable } from "./listener_table.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService } from "./metrics_service.ts";
+import { names } from "./names.ts";
+import { ResolverService } from "./resolver_service.ts";
 import type { System } from "./system.ts";
 
 export interface ServicesOptions {
@@ -29,6 +32,7 @@ export class Services {
   /** With those that only draining generations still use. */
   readonly #logServices = new Set<LogService>();
   #metrics: MetricsService | undefined;
+  #resolver: ResolverService | undefined;
 
   constructor(options: ServicesOptions) {
     this.#options = options;
@@ -108,6 +112,38 @@ export class Services {
     }
   }
 
+  /**
+   * Sees to it that the names of a config are looked up: by the resolver that runs, if it knows them all.
+   * What other generations dial is looked up by the same one.
+   */
+  async resolveFor(config: Config, generation: number, signal: AbortSignal): Promise<void> {
+    const { system, launches } = this.#options;
+    if (config.wall === "deno") return;
+    const dialled = [...new Set([...namesOf(config), ...names.all])].sort();
+    if (dialled.length === 0) return;
+    const { holdfast, resolver: bundle, spawner: program } = await launches.programsOf(config);
+    const module = join(holdfast, ENTRIES.resolver);
+    const compartment = resolverCompartment(config, dialled, module);
+    const planned: Planned = { who: "resolver", compartment, bundle };
+    const plan = launches.planOf(config, planned, null);
+    if (this.#resolver?.plan !== plan) {
+      const spawner = system.startSpawner(program);
+      let service: ResolverService;
+      try {
+        const spawning = await launches.prepareOwn(config, planned, spawner, generation);
+        service = new ResolverService({ ...spawning, config, plan });
+      } catch (error) {
+        bestEffort("close the spawner", () => spawner.close());
+        throw error;
+      }
+      await service.start(signal);
+      void this.#resolver?.close();
+      this.#resolver = service;
+      names.setSource((name) => service.resolve(name));
+    }
+    names.prepare(dialled);
+  }
+
   /** Takes those of the incumbent's config into use; what it does not need ends. */
   keep(logs: LogService | undefined, metrics: MetricsService | undefined): void {
     this.#logs = logs;
@@ -127,19 +163,23 @@ export class Services {
 
   /** Has the log files opened anew; where the folder is another one, by a logger whose wall has that. */
   async reopen(config: Config | undefined): Promise<Answer> {
-    const { system } = this.#options;
+    const { system, launches } = this.#options;
     const logs = this.#logs;
     if (!logs || !config) return { type: "refused", reason: "the config has no log.folder" };
     if (logs.fits) logs.reopen();
     else {
-      await system.makeFolders({ ...config, unveil: [], helpers: [] });
+      await system.makeFolders({ ...config, unveil: [], helpers: [] }, launches.accounts);
       await logs.renew();
     }
     return { type: "reopened" };
   }
 
-  /** Ends each logger that no generation writes to any more. */
+  /** Ends each logger that no generation writes to any more, and the resolver that none needs. */
   async endUnused(generations: readonly Generation[]): Promise<void> {
+    const resolves = generations.some(({ config }) =>
+      config.wall === "kernel" && namesOf(config).length > 0
+    );
+    if (!resolves) await this.#endResolver();
     const used = new Set([this.#logs, ...generations.map(({ logs }) => logs)]);
     for (const service of [...this.#logServices]) {
       if (used.has(service)) continue;
@@ -154,6 +194,13 @@ export class Services {
     this.#metrics = undefined;
   }
 
+  async #endResolver(): Promise<void> {
+    names.setSource(undefined);
+    const resolver = this.#resolver;
+    this.#resolver = undefined;
+    await resolver?.close();
+  }
+
   /** Ends every logger; what is logged after this goes to stderr alone. */
   async endLogs(): Promise<void> {
     logToFiles(undefined);
@@ -162,9 +209,12 @@ export class Services {
   }
 
   /** What `holdfast status` shows of them. */
-  describe(): Pick<Status, "logger" | "metrics"> {
-    const [logs, metrics] = [this.#logs, this.#metrics];
+  describe(): Pick<Status, "logger" | "metrics" | "resolver"> {
+    const [logs, metrics, resolver] = [this.#logs, this.#metrics, this.#resolver];
     return {
+      resolver: resolver
+        ? { replacements: resolver.replacements, process: describeProcess(resolver.process) }
+        : null,
       logger: logs
         ? {
           folder: logs.log.folder,

@@ -3,11 +3,12 @@ import { HoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
 import { closeAllOnExec, closeDescriptor, mayOpen } from "../os/descriptor.ts";
 import { mayWatch } from "../os/epoll.ts";
-import { becomeUndumpable } from "../os/process.ts";
+import { becomeUndumpable, childState } from "../os/process.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { Child } from "./child.ts";
 import { HAND_OVER, type OpenEnds, openEnds } from "./child_ends.ts";
 import type { HandOverItem, SpawnerEvent, WorkerSignal } from "./child_event.ts";
+import { watchExit } from "./child_table.ts";
 import { type Denial, Guard } from "./guard.ts";
 import { explainSpawn, neverWas, wallFailure } from "./spawn_failure.ts";
 import type { FromSpawner, Spawn, SpawnRequest } from "./spawner_message.ts";
@@ -205,6 +206,7 @@ class SpawnerThread implements Spawner {
       type: "spawned",
       pid,
       confined,
+      dialling: confined && request.wall!.dials.length > 0 ? this.#guard!.dialling : undefined,
       ends: () => ({ ...child.ends, guard: this.#guard?.fd }),
     });
     if (killed) child.kill();
@@ -215,13 +217,19 @@ class SpawnerThread implements Spawner {
     const spawning = this.#spawning;
     this.#spawning = undefined;
     if (spawning === undefined) return;
+    // One that came to be all the same is behind the wall, and nobody's.
+    const left = this.#guard?.child;
+    this.#guard?.endChild();
+    if (left !== undefined && childState(left) !== "none") watchExit(left, () => {});
     const { theirs, ends } = spawning;
     [...theirs, ends.channel!, ends.handOver!, ...ends.outputs].forEach(closeDescriptor);
     this.#tell(neverWas(error, failure));
   }
 
-  #report({ worker, tid, call, reason, path }: Denial): void {
-    if (worker !== undefined) return this.#tell({ type: "denied", call, path });
+  #report({ worker, tid, call, reason, path, dial }: Denial): void {
+    if (worker !== undefined) {
+      return this.#tell({ type: "denied", call, path, ...dial && { dial } });
+    }
     // As one that the supervisor has just forked, and that may not become a worker then.
     this.#refusal = reason;
     log.error("call_denied", { pid: tid, call, reason });

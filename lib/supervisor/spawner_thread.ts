@@ -7,12 +7,15 @@
  * and children belong to all threads of a process.
  */
 import { dropCapabilities } from "../os/capabilities.ts";
-import { canOpen } from "../os/file.ts";
+import { isForbidden } from "../os/file.ts";
 import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
+import { enterAlone } from "../os/process.ts";
 import { installProgram } from "../os/seccomp.ts";
 import { spawnProgram } from "../os/spawn.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import type { FromSpawner, Spawn } from "./spawner_message.ts";
+
+const BECOME = ["setGid", "setUid"] as const;
 
 const thread = self as unknown as {
   postMessage(message: FromSpawner): void;
@@ -30,14 +33,14 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
     if (wall !== undefined) {
       setNoNewPrivileges();
       restrictSelf(wall.landlock, wall.abi);
-      if (canOpen(wall.forbidden, wall.seccomp.runs ? "write" : "read")) {
+      if (!isForbidden(wall.forbidden, wall.seccomp.runs ? "write" : "read")) {
         hint = "Something unveiled leads there, such as a bind mount: unveil less, or move runtime";
         throw new Error(`Landlock is on, and ${wall.forbidden} can be opened still`);
       }
       // A planner reads and writes for whoever started Holdfast. Others have none from their exec on;
       // till then the thread has to find the program, and to become its user.
       if (wall.seccomp.runs) dropCapabilities(["override", "readSearch"], false);
-      else dropCapabilities(wall.owner ? ["setGid", "setUid"] : ["readSearch"], true);
+      else dropCapabilities([...wall.owner ? BECOME : [], "readSearch"], true);
       questions = installProgram(wall.program);
     }
     thread.postMessage({ type: "confined", questions });
@@ -49,11 +52,17 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
 }
 
 thread.onmessage = ({ data: { wall, program } }) => {
-  const confined = confine(wall);
-  if (confined === undefined) return;
   try {
+    // Before the wall, which refuses that. Root without capabilities may not enter what the account may.
+    const { account, cwd } = program;
+    const there = account && cwd && enterAlone(cwd, wall?.owner?.shares === true);
+    const confined = confine(wall);
+    if (confined === undefined) return;
     // The kernel asks the supervisor's guard about the exec; this thread waits meanwhile.
-    thread.postMessage({ type: "spawned", pid: spawnProgram(program, confined.questions) });
+    thread.postMessage({
+      type: "spawned",
+      pid: spawnProgram(there ? { ...program, cwd: undefined } : program, confined.questions),
+    });
     // The runtime would print an error that is not caught by itself, past the log.
   } catch (error) {
     thread.postMessage({ type: "not_spawned", error: (error as Error).message });

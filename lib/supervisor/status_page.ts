@@ -52,9 +52,9 @@ export function serviceState({ operations, generation, listeners, history }: Par
 }
 
 /** Tells everybody that the first generation serves. */
-export function tellServing(parts: Parts, { account }: Config): void {
-  const { generation, listeners, manager, startedMs } = parts;
-  if (ownUid() === 0 && account === undefined) {
+export function tellServing(parts: Parts, config: Config): void {
+  const { generation, launches, listeners, manager, startedMs } = parts;
+  if (ownUid() === 0 && launches.accounts.of(config, "worker") === undefined) {
     log.warn("workers_run_as_root", { hint: "Set user in the config" });
   }
   manager?.ready(serviceState(parts));

@@ -5,8 +5,9 @@
 import type { Compartment, Config, ListenAddress } from "../config/config.ts";
 import { locateRuntime, readConfigText, type RuntimePlace } from "../config/runtime_place.ts";
 import { spelledPath } from "../config/spelled_path.ts";
-import { readProcess } from "../os/file.ts";
+import { readArguments } from "../os/file.ts";
 import { landlockAbi } from "../os/landlock.ts";
+import type { AccountTable } from "./accounts.ts";
 import { HOLDFAST_FOLDER, loadPrograms, type OwnPrograms } from "../planner/programs.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
 import type { ProcessCode } from "../sandbox/process_code.ts";
@@ -69,7 +70,7 @@ export interface System {
   ): Promise<PlannedConfig>;
   /** Whether the images of the runtime folder are this supervisor's to remove. */
   readonly ownsImages: boolean;
-  makeFolders(config: Config): Promise<void>;
+  makeFolders(config: Config, accounts: AccountTable): Promise<void>;
   /** How a process of a config is started. */
   commandOf(config: Config, who: Commanded, compartment: Compartment, code: ProcessCode): Command;
   /**
@@ -99,7 +100,7 @@ export interface OwnProgram {
  * and the config become absolute, as they were spelled: the working folder may be gone by then.
  */
 function ownProgram(config: string): OwnProgram {
-  const words = readProcess(Deno.pid, "cmdline")?.split("\0").slice(1, -1) ?? [];
+  const words = readArguments(Deno.pid).slice(1);
   const flags = words.slice(0, words.length - Deno.args.length - 1);
   const script = words.slice(flags.length, flags.length + 1).map(spelledPath);
   const args = withConfig(Deno.args, config);

@@ -10,6 +10,7 @@ import { children } from "./child_table.ts";
 import type { ControlServer } from "./control_server.ts";
 import { type Inheritance, INHERITANCE_VARIABLE, type ServiceBequest } from "./inheritance.ts";
 import type { Listener } from "./listener.ts";
+import { names } from "./names.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
 import type { System } from "./system.ts";
 
@@ -54,6 +55,7 @@ export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate
         hint: "Somebody removed or replaced it: restart Holdfast",
       });
     }
+    const dials = [...new Set([...children.values()].map((each) => JSON.stringify(each.dials)))];
     const inheritance: Inheritance = {
       pid: Deno.pid,
       runtime: folder,
@@ -70,8 +72,10 @@ export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate
           passed: service.passed.map(({ fd, name }) => ({ fd: keep(fd), name })),
         },
       },
-      residents: [...children].map(([pid, { role, onViolation, endsAtMs, ends }]) => ({
-        ...{ pid, role, onViolation, endsAtMs },
+      names: names.handOver(),
+      dials: dials.map((each) => JSON.parse(each)),
+      residents: [...children].map(([pid, { role, onViolation, endsAtMs, ends, ...record }]) => ({
+        ...{ pid, role, onViolation, endsAtMs, dials: dials.indexOf(JSON.stringify(record.dials)) },
         guard: ends.guard === undefined ? undefined : keep(ends.guard),
         // One of which the channel is closed has broken a rule, and ends.
         ends: [ends.channel, ends.handOver].flatMap((fd) => fd === undefined ? [] : [keep(fd)]),

@@ -26,6 +26,9 @@ export function readRate(limits = { burstBytes: 0, bytesPerSecond: 0 }): RateLim
   );
 }
 
+/** A shorter rest is put off. */
+const MIN_REST_MS = 5;
+
 interface Watched {
   /**
    * Called when there is something to read, or when there will be nothing any more.
@@ -35,6 +38,9 @@ interface Watched {
   readonly receive: (ended: boolean) => number | void;
   readonly rate: RateLimit | undefined;
   restsUntilMs: number;
+  /** How long it is to rest in all, as of `lastMs`. */
+  owedMs: number;
+  lastMs: number;
 }
 
 const watched = new Map<number, Watched>();
@@ -54,7 +60,7 @@ export function watch(
   receive: Watched["receive"],
   rate?: RateLimit,
 ): () => void {
-  const own = { receive, rate, restsUntilMs: 0 };
+  const own = { receive, rate, restsUntilMs: 0, owedMs: 0, lastMs: 0 };
   watched.set(fd, own);
   const waker = wakeUp ??= new WakeUp();
   waker.give();
@@ -89,10 +95,14 @@ async function wait(wakeUp: WakeUp): Promise<void> {
       let bytes: number | void = 0;
       bestEffort("read from a process", () => bytes = each.receive(ended));
       const endMs = performance.now();
-      // Those that are ready together have half of this thread's time at the most. One that sends
-      // little at a time has less of it, since the wait for it takes time too.
+      // Those that are ready together have half of this thread's time at the most. What is short is put
+      // together: a wait is a millisecond at the least. One that sends little at a time has less of it,
+      // since the wait for it takes time too.
+      const idleMs = startMs - each.lastMs;
+      each.owedMs = Math.max(0, each.owedMs - idleMs) + ready.length * (endMs - startMs);
+      each.lastMs = endMs;
       const rest = each.rate?.spend(READ_COST + (bytes || 0)) ?? 0;
-      each.restsUntilMs = endMs + Math.max(rest, ready.length * (endMs - startMs));
+      each.restsUntilMs = endMs + Math.max(rest, each.owedMs < MIN_REST_MS ? 0 : each.owedMs);
     }
     wakeUp.take();
     unwanted.splice(0).forEach(closeDescriptor);

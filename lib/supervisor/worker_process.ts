@@ -10,6 +10,8 @@ import { addChild, type ChildRecord, removeChild } from "./child_table.ts";
 import { type Role, roleText } from "../protocol/role.ts";
 import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
+import type { DiallingMode } from "./dialling.ts";
+import type { Denial } from "./guard.ts";
 import { Heartbeat } from "./health.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { ChildHandle, Spawner } from "./spawner.ts";
@@ -39,6 +41,7 @@ const OOM_SCORES: Record<Role["kind"], number> = {
   worker: 500,
   helper: 400,
   logger: 300,
+  resolver: 300,
   metrics: 300,
 };
 
@@ -67,13 +70,16 @@ export class WorkerProcess implements ChildRecord {
   readonly #exit = Promise.withResolvers<Death>();
   readonly #stop = Promise.withResolvers<void>();
   readonly onViolation: "replace" | "log";
+  readonly dials: readonly string[];
   /** Whose it is, where it is not the supervisor's. */
   readonly account: SpawnRequest["account"];
   endsAtMs: number | undefined;
   #ends: () => ChildEnds = () => ({ outputs: [] });
   #pid: number | undefined;
   #confined = false;
+  #dialling: DiallingMode | undefined;
   #denied = 0;
+  #printed = false;
   #figures: WorkerStats = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
   readonly #heartbeat = new Heartbeat(performance.now());
@@ -101,6 +107,7 @@ export class WorkerProcess implements ChildRecord {
     this.generation = identity.generation;
     this.onViolation = identity.onViolation;
     this.account = request.account;
+    this.dials = request.wall?.dials ?? [];
     this.exited = this.#exit.promise;
     this.stopped = this.#stop.promise;
     this.#child = spawner.spawn(request, (event) => this.#receive(event));
@@ -117,6 +124,11 @@ export class WorkerProcess implements ChildRecord {
   /** Whether the kernel's wall is around it: the kernel itself asked about its exec. */
   get confined(): boolean {
     return this.#confined;
+  }
+
+  /** How far the kernel's layer judges whom it dials; nothing where it dials nobody, or has no wall. */
+  get dialling(): DiallingMode | undefined {
+    return this.#dialling;
   }
 
   get figures(): WorkerStats {
@@ -227,7 +239,9 @@ export class WorkerProcess implements ChildRecord {
         new HoldfastError(`${this.displayName} ended before ${step}: ${describeDeath(death)}`, {
           kind: "app",
           code: "worker_died",
-          hint: "Its own lines are in the log just above",
+          hint: this.#printed
+            ? "Its own lines are in the log just above"
+            : "It printed nothing; what it says here is all",
         });
     });
     return Promise.race([died, aborted(signal)]);
@@ -245,6 +259,15 @@ export class WorkerProcess implements ChildRecord {
       case "spawned":
         this.#pid = event.pid;
         this.#confined = event.confined;
+        this.#dialling = event.dialling;
+        if (event.dialling === "ports") {
+          log.warn("dialling_by_port", {
+            ...{ ...this.logFields, missing: "the right to read its memory" },
+            hint:
+              "The kernel's layer judges ports alone: start Holdfast as the workers' user, or with " +
+              "CAP_SYS_PTRACE",
+          });
+        }
         this.#ends = event.ends;
         raiseOomScore(event.pid, OOM_SCORES[this.role.kind]);
         addChild(event.pid, this);
@@ -266,11 +289,12 @@ export class WorkerProcess implements ChildRecord {
       case "denied":
         this.#denied++;
         tellDenial(event, who);
-        if (this.onViolation === "replace" || this.#denied >= MAX_DENIED) {
+        if (isAlarm(event) && this.onViolation === "replace" || this.#denied >= MAX_DENIED) {
           this.killFor(`tried ${event.call}`);
         }
         break;
       case "output":
+        this.#printed = true;
         log.info("worker_output", { ...who, stream: event.stream, text: event.text });
         break;
       case "output_dropped":
@@ -316,11 +340,20 @@ export class WorkerProcess implements ChildRecord {
   }
 }
 
+type Denied = Pick<Denial, "call" | "path" | "dial">;
+
+/** Whether no innocent app does it. */
+export function isAlarm({ dial }: Denied): boolean {
+  return dial?.alarming ?? true;
+}
+
 /** Tells that a process asked the kernel for what it may not do. */
-export function tellDenial(
-  { call, path }: { call: string; path: string | undefined },
-  who: object,
-): void {
+export function tellDenial({ call, path, dial }: Denied, who: object): void {
+  if (dial !== undefined) {
+    const { host, port, reason } = dial;
+    log.warn("dial_denied", { ...who, call, address: host, port, reason });
+    return;
+  }
   log.error(call.startsWith("exec") ? "exec_denied" : "call_denied", {
     ...{ ...who, call },
     path: path === undefined ? null : escapeUntrusted(path, 256),

@@ -5,6 +5,9 @@ import { describeError, report } from "../child/report.ts";
 import { copyResponse } from "./response_body.ts";
 import type { Traffic } from "./traffic.ts";
 
+/** The realm's own: an app may put another class in its place. */
+const { Response } = globalThis;
+
 /**
  * The answer when the app's handler throws; it does not tell the client why.
  *
@@ -42,9 +45,19 @@ export function ask(
 
 /** Checks the result of an app's promise. */
 export function requireResponse(answer: unknown): Response {
-  return answer instanceof Response
-    ? answer
-    : answerForError(new TypeError(`The app's fetch returned no Response but ${typeof answer}`));
+  if (answer instanceof Response) return answer;
+  if (isForeign(answer)) {
+    const { body, status, statusText, headers } = answer;
+    return new Response(body, { status, statusText, headers: [...headers] });
+  }
+  return answerForError(new TypeError(`The app's fetch returned no Response but ${typeof answer}`));
+}
+
+/** Whether it is a Response of another class, such as a package's own: it has the standard's parts. */
+function isForeign(answer: unknown): answer is Response {
+  const { status, headers, arrayBuffer } = (answer ?? {}) as Partial<Response>;
+  return typeof status === "number" && typeof arrayBuffer === "function" &&
+    typeof headers?.[Symbol.iterator] === "function";
 }
 
 /** The answer to an upgrade that cannot be served here. */

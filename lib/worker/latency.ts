@@ -1,4 +1,5 @@
 /** A histogram of how long the app takes to answer; only if the config has metrics. */
+import type { ServerResponse } from "node:http";
 import { type Latency, LATENCY_BOUNDS_S, LATENCY_BUCKETS } from "../protocol/latency.ts";
 import type { Fetcher } from "./app.ts";
 
@@ -30,6 +31,22 @@ export class LatencyHistogram {
         }
       },
     };
+  }
+
+  /** Times an answer of `node:http`, until its head is written. */
+  watch(outgoing: ServerResponse): void {
+    const startMs = performance.now();
+    const { writeHead } = outgoing;
+    let added = false;
+    const add = () => {
+      if (!added) this.#add(performance.now() - startMs);
+      added = true;
+    };
+    outgoing.writeHead = ((...all: unknown[]) => {
+      add();
+      return Reflect.apply(writeHead, outgoing, all);
+    }) as typeof writeHead;
+    outgoing.once("close", add);
   }
 
   figures(): Latency {

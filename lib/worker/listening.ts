@@ -1,13 +1,13 @@
-/** Tells an app that listens itself what to do instead. */
+/** Tells an app that listens itself, for something else than requests, what to do instead. */
 import net from "node:net";
 
-const ADVICE = "Holdfast listens for the app. Export what answers requests, as in " +
-  "`export default app` or `export default { fetch: handler }`; what starts a server belongs into " +
-  "`if (import.meta.main)`";
+const ADVICE =
+  "Holdfast listens for the app, and serves HTTP: `Deno.serve`, a server of node:http, " +
+  "`export default app` or `export default { fetch: handler }`";
 
-/** Makes calls that listen fail with advice on what to export. To be called before the app is loaded. */
+/** Makes calls that listen fail with advice on what is served. To be called before the app is loaded. */
 export function explainListening(): void {
-  for (const name of ["serve", "listen", "listenTls"] as const) {
+  for (const name of ["listen", "listenTls"] as const) {
     const listen = Deno[name] as (...all: unknown[]) => unknown;
     Object.defineProperty(Deno, name, {
       value: (...all: unknown[]) => explaining(() => listen(...all)),

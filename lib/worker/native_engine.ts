@@ -19,6 +19,9 @@ import type { Connection, Traffic } from "./traffic.ts";
 import { copyResponse, findSlot, innerOf, isWhole, lengthOfBody } from "./response_body.ts";
 import { watchBody } from "./watched_body.ts";
 
+/** The realm's own: an app may put another class in its place. */
+const { Response } = globalThis;
+
 /** The part of `TCPWrap` (the handle behind `net.Socket`) that is used. */
 interface TcpHandle {
   onconnection: (status: number) => void;

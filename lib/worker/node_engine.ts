@@ -21,6 +21,9 @@ import { keepServing } from "../base/keep_accepting.ts";
 import { headersOf, lengthOfBody } from "./response_body.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 
+/** The realm's own: an app may put other classes in their place. */
+const { Headers, Request } = globalThis;
+
 /** The native engine's limits for a request's line and headers, and for the number of header lines. */
 const MAX_HEAD_BYTES = 65_536;
 const MAX_HEADER_LINES = 128;

@@ -1,6 +1,9 @@
 /** What a response contains, as far as that is known without reading `.body`, which is slow. */
 import { Buffer } from "node:buffer";
 
+/** The realm's own: an app may put another class in its place. */
+const { Response } = globalThis;
+
 /** A response's internal slots; they describe the body without reading it. */
 export function findSlot(name: string, of: object = new Response("x")): symbol {
   const slots = Object.getOwnPropertySymbols(of);

@@ -1,15 +1,17 @@
 /** The worker process: serves HTTP with an app. */
 import { type Equipment, type LifeOptions, runLife, type Service } from "../child/life.ts";
 import { report } from "../child/report.ts";
-import { type App, toApp } from "./app.ts";
+import type { App } from "./app.ts";
+import { AppServers } from "./app_servers.ts";
 import { ClientAddress } from "./client_address.ts";
 import { drain, stopAccepting } from "./drain.ts";
 import type { Acceptor, Engine } from "./engine.ts";
 import { AccessSender } from "./access_sender.ts";
 import { Helpers } from "./helpers.ts";
 import { LatencyHistogram } from "./latency.ts";
-import { explainListening } from "./listening.ts";
+import { loadApp } from "./load_app.ts";
 import { createNativeEngine, detectNative, isNativeHandle } from "./native_engine.ts";
+import { NodeApp } from "./node_app.ts";
 import { createNodeEngine } from "./node_engine.ts";
 import { Readiness } from "./readiness.ts";
 import { beginSpan } from "./span.ts";
@@ -28,7 +30,7 @@ export async function runWorker({ load, ...options }: WorkerOptions): Promise<ne
 }
 
 function serveApp(
-  { configure, listeners, handOvers }: Equipment,
+  { configure, listeners, handOvers, whenIdle }: Equipment,
   load: WorkerOptions["load"],
 ): Service {
   const { roleConfig } = configure;
@@ -44,6 +46,7 @@ function serveApp(
   const readiness = roleConfig.readiness && new Readiness(roleConfig.readiness);
   const proxies = roleConfig.proxies && new ClientAddress(roleConfig.proxies);
   const engines = chooseEngines(roleConfig.engine);
+  const servers = new AppServers(roleConfig.listeners);
   const begin = roleConfig.traces ? beginSpan : () => () => {};
   const endStart = begin("start");
   let app: App;
@@ -53,24 +56,28 @@ function serveApp(
     load: async () => {
       trackWebSockets(traffic, engines.map((engine) => engine.upgrade));
       helpers.install();
-      explainListening();
-      app = toApp(await load());
+      servers.install();
+      app = await loadApp({ load, servers, whenIdle });
       await app.open();
     },
     start: () => {
-      const answering = readiness ? readiness.wrap(app.fetcher) : app.fetcher;
-      const fetcher = latency ? latency.wrap(answering) : answering;
-      acceptors = listeners.map((handle, index) =>
-        engineFor(handle, engines).serve({
-          handle,
-          address: roleConfig.listeners[index]!,
-          fetcher,
-          traffic,
-          access: access?.log,
-          proxies,
-        })
-      );
-      const { name: engine } = engines[0]!;
+      const common = { traffic, access: access?.log, proxies };
+      const { handler } = app;
+      const addressed = listeners.map((handle, index) => ({
+        ...{ handle, address: roleConfig.listeners[index]! },
+      }));
+      if (handler.kind === "node") {
+        const { server } = handler;
+        const nodeApp = new NodeApp({ ...common, server, readiness, latency });
+        acceptors = addressed.map((listener) => nodeApp.serve(listener));
+      } else {
+        const answering = readiness ? readiness.wrap(handler.fetcher) : handler.fetcher;
+        const fetcher = latency ? latency.wrap(answering) : answering;
+        acceptors = addressed.map((listener) =>
+          engineFor(listener.handle, engines).serve({ ...common, ...listener, fetcher })
+        );
+      }
+      const engine = handler.kind === "node" ? "node" : engines[0]!.name;
       endStart({ engine });
       return engine;
     },
@@ -89,7 +96,10 @@ function serveApp(
       endDrain({ ...drained });
       return drained;
     },
-    close: () => app.close(),
+    close: () => {
+      servers.end();
+      return app.close();
+    },
   };
 }
 

@@ -465,7 +465,7 @@ rootCase("the runtime folder of another user is refused", async () => {
 });
 
 rootCase(
-  "a helper runs as the workers' user, and the logger as whoever starts Holdfast",
+  "a helper has the group of the workers' user and an id of its own, and so has the logger",
   async (deno) => {
     const anything = `const anything = {
     "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) },
@@ -487,20 +487,23 @@ rootCase(
     const status = await server.status();
     const { workers, helpers } = status.generations[0]!;
     const ids = await nobody();
-    for (const pid of [workers[0]!.process!.pid, helpers[0]!.process!.pid]) {
-      const { uids, gids, groups, capabilities } = credentials(pid);
-      assertEquals(new Set(uids), new Set([ids.uid]));
+    const [worker, helper, logger] = [workers[0]!, helpers[0]!, status.logger!].map(
+      ({ process }) => credentials(process!.pid),
+    );
+    for (const { gids, groups, capabilities } of [worker!, helper!]) {
       assertEquals(new Set(gids), new Set([ids.gid]));
       assertEquals(groups.filter((group) => group !== ids.gid), []);
       assertEquals(capabilities, [0, 0, 0, 0]);
     }
-    assertEquals(new Set(credentials(status.logger!.process!.pid).uids), new Set([0]));
+    assertEquals(new Set(worker!.uids), new Set([ids.uid]));
+    const all = new Set([0, ...worker!.uids, ...helper!.uids, ...logger!.uids]);
+    assertEquals(all.size, 4, [...all].join());
     await server.text("/");
     const log = await until("a record", async () => {
       const text = await Deno.readTextFile(project.path("log/access.log"));
       return text === "" ? undefined : await Deno.stat(project.path("log/access.log"));
     });
-    assertEquals([log.uid, (log.mode ?? 0) & 0o777], [0, 0o640]);
+    assertEquals([log.uid, (log.mode ?? 0) & 0o777], [logger!.uids[0], 0o640]);
   },
 );
 

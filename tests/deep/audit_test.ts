@@ -451,7 +451,7 @@ Deno.test("a refusal is one by its name, its code or its text, and nothing else 
     [thrown("NotCapable", "", "Requires read access"), "refused"],
     [thrown("Error", "EACCES", "no"), "refused"],
     [thrown("Error", "", "failed (os error 13)"), "refused"],
-    [thrown("NotFound", "ENOENT", "No such file (os error 2)"), "unclear"],
+    [thrown("NotFound", "ENOENT", "No such file (os error 2)"), "refused"],
     [thrown("TypeError", "", "x is not a function"), "unclear"],
     [thrown("Error", "", "It took too long"), "unclear"],
     [{ returned: "something else" }, "unclear"],

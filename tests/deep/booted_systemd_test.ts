@@ -68,6 +68,31 @@ async function run(program: string, ...args: string[]): Promise<string> {
 
 const denoDir = async () => JSON.parse(await run(Deno.execPath(), "info", "--json")).denoDir;
 
+/** Puts Holdfast's sources, a deno, and an app into their places. */
+async function putSources(systemd: BootedSystemd, more: Record<string, unknown> = {}) {
+  const made = async (folder: string) => {
+    await Deno.mkdir(systemd.path(`/${folder}`), { recursive: true });
+    return systemd.path(`/${folder}`);
+  };
+  await put(systemd.path("/"), "usr/local/bin/deno", { from: Deno.execPath() });
+  await systemd.must("chmod", "0755", "/usr/local/bin/deno");
+  for (const name of SOURCES) {
+    await run("cp", "-r", join(REPOSITORY, name), join(await made("opt/holdfast"), name));
+  }
+  await put(systemd.path("/"), "opt/guestbook/app.ts", PLAIN_APP);
+  await put(systemd.path("/"), "opt/guestbook/deno.json", "{}");
+  const config = {
+    app: "./app.ts",
+    listen: ["127.0.0.1:8000"],
+    runtime: "/var/lib/guestbook/.holdfast",
+    ...more,
+  };
+  await put(systemd.path("/"), "opt/guestbook/holdfast.jsonc", JSON.stringify(config));
+  // There is no network in there: what Deno would fetch is there already.
+  const cache = await made("var/cache/guestbook/deno");
+  for (const name of ["npm", "dl"]) await run("cp", "-r", join(await denoDir(), name), cache);
+}
+
 const page = (systemd: BootedSystemd, port: number) =>
   systemd.must("curl", "-sS", "-m", "20", `http://127.0.0.1:${port}/`);
 
@@ -84,10 +109,6 @@ testWith(
         await put(files, program, { from: join(built, "guestbook") });
         await Deno.chmod(join(files, program), 0o755);
       });
-      const made = async (folder: string) => {
-        await Deno.mkdir(systemd.path(`/${folder}`), { recursive: true });
-        return systemd.path(`/${folder}`);
-      };
       const show = (...names: string[]) => systemd.show(SERVICE, ...names);
       const statusText = async () => (await show("StatusText"))["StatusText"];
       const workers = async () => {
@@ -202,22 +223,7 @@ testWith(
         const source = text.replace(/^Environment=HOLDFAST_CACHE.*$/m, "")
           .replace(/^ExecStart=.*$/m, "").replace(/^# (Environment=DENO_DIR|ExecStart)/gm, "$1");
         await put(systemd.path("/"), `etc/systemd/system/${SERVICE}`, source);
-        await put(systemd.path("/"), "usr/local/bin/deno", { from: Deno.execPath() });
-        await systemd.must("chmod", "0755", "/usr/local/bin/deno");
-        for (const name of SOURCES) {
-          await run("cp", "-r", join(REPOSITORY, name), join(await made("opt/holdfast"), name));
-        }
-        await put(systemd.path("/"), "opt/guestbook/app.ts", PLAIN_APP);
-        await put(systemd.path("/"), "opt/guestbook/deno.json", "{}");
-        const config = {
-          app: "./app.ts",
-          listen: ["127.0.0.1:8000"],
-          runtime: "/var/lib/guestbook/.holdfast",
-        };
-        await put(systemd.path("/"), "opt/guestbook/holdfast.jsonc", JSON.stringify(config));
-        // There is no network in there: what Deno would fetch is there already.
-        const cache = await made("var/cache/guestbook/deno");
-        for (const name of ["npm", "dl"]) await run("cp", "-r", join(await denoDir(), name), cache);
+        await putSources(systemd);
         await systemd.must("chown", "-R", "guestbook:", "/var/cache/guestbook");
         await systemd.must("systemctl", "daemon-reload");
         await systemd.must("systemctl", "start", SERVICE);
@@ -235,5 +241,53 @@ testWith(
     } finally {
       await Deno.remove(built, { recursive: true });
     }
+  },
+);
+
+testWith(
+  { ...bootNeeds(), programs: ["curl", ...bootNeeds().programs ?? []] },
+  "as root with four capabilities, as it is shipped, each process has an account of its own",
+  async () => {
+    const unit = "guestbook-accounts.service";
+    await using systemd = await BootedSystemd.boot(async (files) => {
+      await installUnits(files);
+      const text = await Deno.readTextFile(join(DEPLOY, unit));
+      const type = await isOld() ? "Type=notify" : "Type=notify-reload";
+      const path = `etc/systemd/system/${unit}`;
+      await put(files, path, text.replace("Type=notify-reload", type));
+    });
+    await putSources(systemd, {
+      unveil: { "/var/lib/guestbook/data/": "rwc" },
+      log: { folder: "/var/lib/guestbook/log" },
+      reload: { idleGraceMs: 0, drainDeadlineMs: 1000 },
+    });
+    await systemd.must("systemctl", "start", unit);
+    assertEquals(await page(systemd, 8000), "one /");
+    const { MainPID } = await systemd.show(unit, "MainPID");
+    const pids = async () => (await systemd.must("pgrep", "-P", MainPID!)).split("\n");
+    const uids = async () => {
+      const found: string[] = [];
+      for (const pid of await pids()) {
+        const status = await systemd.must("cat", `/proc/${pid}/status`);
+        assertMatch(status, /^CapEff:\s0+$/m);
+        found.push(/^Uid:\s(\d+)/m.exec(status)![1]!);
+      }
+      return found.sort();
+    };
+    const before = await uids();
+    assertEquals([before.length, new Set([...before, "0"]).size], [2, 3]);
+    await systemd.must("kill", "-HUP", MainPID!);
+    await until("the next generation", async () => {
+      const { StatusText } = await systemd.show(unit, "StatusText");
+      return /^Generation 2/.test(StatusText ?? "");
+    });
+    await until("one generation alone", async () => (await pids()).length === 2);
+    assertEquals(await uids(), before);
+    // One that does not react is ended by a signal to another user's process.
+    await systemd.must("pkill", "-STOP", "-P", MainPID!);
+    await systemd.must("systemctl", "stop", unit);
+    assertEquals(await systemd.show(unit, "ActiveState", "Result"), {
+      ...{ ActiveState: "inactive", Result: "success" },
+    });
   },
 );

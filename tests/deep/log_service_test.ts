@@ -114,7 +114,10 @@ Deno.test("one logger writes what a server's processes say and answer, through k
           `return Deno.renameSync("${folder}/access.log", "data/mine")`,
           `return Deno.kill(${await loggerPid()}, "SIGKILL")`,
         ]
-      ) assertEquals((await tell(server, code)).denied, "NotCapable", code);
+      ) {
+        const { denied } = await tell(server, code);
+        assert(["NotCapable", "NotFound"].includes(denied!), `${code}: ${denied}`);
+      }
       assertStringIncludes(read("access.log"), before.trim());
       // Positive control: what is unveiled can be written.
       assertEquals((await tell(server, `Deno.writeTextFileSync("data/x", "x"); return 1`)).ok, 1);

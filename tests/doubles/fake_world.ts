@@ -195,7 +195,7 @@ export class FakeProcess implements ChildHandle {
   async #live(): Promise<void> {
     await undefined;
     const ends = () => ({ outputs: [] });
-    this.#tell({ type: "spawned", pid: this.pid, ends, confined: true });
+    this.#tell({ type: "spawned", pid: this.pid, ends, confined: true, dialling: undefined });
     this.#step({ type: "hello", version: 1, deno: "fake" });
   }
 
@@ -423,7 +423,7 @@ export class FakeWorld implements AsyncDisposable {
         });
       },
       loadPrograms: () =>
-        Promise.resolve({ worker: BUNDLE, helper: BUNDLE, logger: "", metrics: "" }),
+        Promise.resolve({ worker: BUNDLE, helper: BUNDLE, logger: "", metrics: "", resolver: "" }),
       openProcessRecord: () => ({ left: () => [], write: () => {}, close: () => {} }),
       openControl: (_, handlers) => {
         this.control = "open";

@@ -6,6 +6,7 @@ import { ownProgram } from "../../lib/sandbox/own_filter.ts";
 import { type Arch, numberOf } from "../../lib/sandbox/seccomp.ts";
 
 const arch = Deno.build.arch as Arch;
+const EPERM = 1;
 const ptrace = numberOf("ptrace", arch)!;
 
 // Threads of before, and of after.
@@ -51,7 +52,7 @@ while (question === undefined) {
   if ((await waitForAny([fd!], 500)).length > 0) question = takeQuestion(fd!);
 }
 if (question === "closed") throw new Error("No question came");
-answerQuestion(fd!, question.id, "refuse");
+answerQuestion(fd!, question.id, -EPERM);
 const { after } = (await messages.read()).value!;
 asking.terminate();
 // deno-lint-ignore no-console

@@ -13,9 +13,11 @@ import { realSystem, type System } from "../../lib/supervisor/system.ts";
 import { rehearse, supervise } from "../../supervisor.ts";
 import { runAsCommand } from "./command.ts";
 
+/** The program of a worker. */
+let program: string;
+
 function widened(request: SpawnRequest): SpawnRequest {
-  // A planner may run programs: it is none of those that are held here.
-  if (!request.args.includes("--deny-run")) return request;
+  if (!request.source.includes(program)) return request;
   const [run, ...others] = request.args.filter((each) => !/^--(allow|deny|ignore)-/.test(each));
   return { ...request, args: [run!, "--allow-all", ...others], wall: forking(request.wall) };
 }
@@ -34,7 +36,7 @@ await runAsCommand(async () => {
       ...realSystem,
       loadPrograms: async (config, folder, signal) => ({
         ...await realSystem.loadPrograms(config, folder, signal),
-        worker: await bundle(folder, "tests/doubles/wide_worker.ts"),
+        worker: program = await bundle(folder, "tests/doubles/wide_worker.ts"),
       }),
       startSpawner: (program) => {
         const spawner = realSystem.startSpawner(program);

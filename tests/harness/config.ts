@@ -5,6 +5,8 @@ import type { Config } from "../../lib/config/config.ts";
 /** What the schema fills in. */
 export const DEFAULTS = {
   env: [] as string[],
+  envValues: {},
+  sys: [],
   net: [] as string[],
   engine: "native" as const,
   wall: "kernel" as const,

@@ -102,6 +102,15 @@ export class Wire implements Disposable {
     return await this.#connection.readLine();
   }
 
+  /** Reads so many bytes. */
+  async bytes(count: number): Promise<Uint8Array> {
+    const pieces: Uint8Array[] = [];
+    for (let left = count; left > 0; left -= pieces.at(-1)!.length) {
+      pieces.push(await this.#connection.readSome(left));
+    }
+    return concat(pieces);
+  }
+
   /** Waits for the end: `closed` is a FIN with nothing before it, `reset` is the other way. */
   async ended(): Promise<"closed" | "reset" | "more"> {
     this.#connection.expectWithin(PATIENCE_MS);

@@ -12,6 +12,7 @@ export function statusWith(...workers: Partial<ProcessStatus>[]): Status {
       accepting: true,
       logger: null,
       metrics: null,
+      resolver: null,
       events: {},
       reloads: 0,
     },

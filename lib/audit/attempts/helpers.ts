@@ -87,7 +87,7 @@ function addressOfPort(port: number): Uint8Array<ArrayBuffer> {
 function ofGrants({ name, who, folder, port, more }: Foreign): Attempt[] {
   const secret: More = { proof: "secret", ...more };
   const change: More = { proof: "change", ...more };
-  const contact: More = { proof: "contact", openWith: "ports", ...more };
+  const contact: More = { proof: "contact", ...more };
   return [
     stopped(
       `HG1.${name}_read`,
@@ -577,7 +577,7 @@ const DESCRIPTORS: readonly Attempt[] = [
     "descriptors for the supervisor, by the socket that it hands them over with",
     UNREAD,
     (world) => sendMany(HAND_OVER_FD, openMark(world)),
-    { deno: "stops" },
+    { deno: "stops", closedWith: "names" },
   ),
   bounded(
     "HO1.lanes",

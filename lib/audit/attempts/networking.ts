@@ -44,7 +44,7 @@ function claim(
 }
 
 /** Attempts that the kernel leaves open for an app that may dial this much. */
-function openWith(much: "anybody" | "names" | "ports", attempts: readonly Attempt[]): Attempt[] {
+function openWith(much: "anybody" | "names", attempts: readonly Attempt[]): Attempt[] {
   return attempts.map((attempt) => ({ ...attempt, openWith: much }));
 }
 
@@ -403,18 +403,22 @@ const NODE: readonly Attempt[] = [
   ),
 ];
 
+/** Deno has no number for a refusal to send. */
+const UNKNOWN_SEND = { refusal: /^send UNKNOWN/ } as const;
+
 const DATAGRAMS: readonly Attempt[] = [
   contact(
     "NW2.datagram",
     "a datagram by dgram of Node",
     ({ udpPort }) => send(dgram.createSocket("udp4"), udpPort),
+    UNKNOWN_SEND,
   ),
   contact("NW2.datagram_connected", "a datagram by a connected socket", async ({ udpPort }) => {
     const socket = dgram.createSocket("udp4");
     socket.connect(udpPort, LOOPBACK);
     await catchStray(() => once(socket, "connect"));
     return await send(socket, undefined);
-  }),
+  }, UNKNOWN_SEND),
   contact("NW2.native_datagram", "a datagram by system calls", ({ udpPort }) => {
     const fd = must("socket", AF_INET, DATAGRAM, 0);
     const address = address4(udpPort);
@@ -422,6 +426,26 @@ const DATAGRAMS: readonly Attempt[] = [
     must("close", fd);
     return sent;
   }),
+  contact("NW2.native_route", "a datagram on a route that was only asked for", ({ udpPort }) => {
+    const fd = must("socket", AF_INET, DATAGRAM, 0);
+    // The C library asks so how an address would be reached.
+    const route = address4(0);
+    must("connect", fd, route, route.length);
+    const address = address4(udpPort);
+    const sent = must("sendto", fd, "canary", 6, 0, address, address.length);
+    must("close", fd);
+    return sent;
+  }),
+  contact("NW2.native_message", "a datagram by sendmsg(2)", ({ udpPort }) => {
+    const fd = must("socket", AF_INET, DATAGRAM, 0);
+    const { header, parts } = message(address4(udpPort));
+    const sent = must("sendmsg", fd, header, 0);
+    must("close", fd);
+    return `${sent} bytes of ${parts.length} parts`;
+  }),
+];
+
+const BINDING: readonly Attempt[] = [
   claim("NW7.datagram", "binding a datagram socket of Node", ({ freePort }) => {
     const socket = dgram.createSocket("udp4");
     socket.bind(freePort, LOOPBACK);
@@ -793,8 +817,8 @@ const NATIVE: readonly Attempt[] = [
 ];
 
 export const NETWORKING: readonly Attempt[] = [
-  ...openWith("ports", [...WEB, ...NODE, ...ADDRESSES, ...PROXIES, ...NATIVE_DIALLING]),
-  ...openWith("names", [...DATAGRAMS, ...NAMES]),
+  ...[...WEB, ...NODE, ...ADDRESSES, ...PROXIES, ...NATIVE_DIALLING, ...DATAGRAMS, ...NAMES],
+  ...openWith("names", BINDING),
   ...openWith("anybody", LOOKUPS),
   ...LISTENING,
   ...UNIX,

@@ -1,0 +1,33 @@
+/**
+ * Modules of Node's in which functions were replaced: an import by name would find the ones before. A
+ * facade has the name of each that was replaced, and passes the others on.
+ */
+import { REPLACED_READERS } from "./refusals.ts";
+import { REPLACED_FACTS } from "./system_facts.ts";
+
+const PREFIX = "holdfast:";
+
+const REPLACED: Readonly<Record<string, readonly string[]>> = {
+  ...REPLACED_FACTS,
+  ...REPLACED_READERS,
+};
+
+/** The URL of the facade that an import gets, if there is one. */
+export function facadeUrl(specifier: string, parentURL: string): string | undefined {
+  const name = specifier.startsWith("node:") ? specifier.slice("node:".length) : specifier;
+  if (!Object.hasOwn(REPLACED, name) || parentURL.startsWith(PREFIX)) return undefined;
+  return PREFIX + name;
+}
+
+/** The source of a facade. */
+export function facadeSource(url: string): string | undefined {
+  const name = url.startsWith(PREFIX) ? url.slice(PREFIX.length) : "";
+  const replaced = Object.hasOwn(REPLACED, name) ? REPLACED[name]! : undefined;
+  if (replaced === undefined) return undefined;
+  return [
+    `import builtin from "node:${name}";`,
+    `export * from "node:${name}";`,
+    "export default builtin;",
+    ...replaced.map((each) => `export const ${each} = builtin.${each};`),
+  ].join("\n");
+}

@@ -1,0 +1,115 @@
+/**
+ * What an app is told of the machine: the same harmless facts in every process, since loggers, SDKs and
+ * frameworks ask for some of them at their start and would fail by a refusal. The true ones stay refused
+ * by the runtime, unless `sys` of the config grants them.
+ */
+import os from "node:os";
+import process from "node:process";
+
+type Functions = Record<string, (...all: never[]) => unknown>;
+
+/** The user and group `nobody`, as Debian numbers them. */
+const NOBODY = 65_534;
+const MEMORY_BYTES = 2 ** 30;
+const RELEASE = "6.2.0";
+const UMASK = 0o022;
+
+const LOOPBACK = {
+  address: "127.0.0.1",
+  netmask: "255.0.0.0",
+  family: "IPv4",
+  mac: "00:00:00:00:00:00",
+  cidr: "127.0.0.1/8",
+} as const;
+
+/** What `Deno` says, by the name of the permission that it needs. */
+const DENO_FACTS: Record<string, Functions> = {
+  hostname: { hostname: () => "localhost" },
+  osRelease: { osRelease: () => RELEASE },
+  osUptime: { osUptime: () => 1 },
+  loadavg: { loadavg: () => [0, 0, 0] },
+  networkInterfaces: { networkInterfaces: () => [{ name: "lo", scopeid: null, ...LOOPBACK }] },
+  systemMemoryInfo: {
+    systemMemoryInfo: () => ({
+      ...{ total: MEMORY_BYTES, free: MEMORY_BYTES / 2, available: MEMORY_BYTES / 2 },
+      ...{ buffers: 0, cached: 0, swapTotal: 0, swapFree: 0 },
+    }),
+  },
+  uid: { uid: () => NOBODY },
+  gid: { gid: () => NOBODY },
+  umask: { umask: () => UMASK },
+};
+
+/** What `node:os` says where it does not ask `Deno`. */
+const OS_FACTS: Record<string, Functions> = {
+  cpus: {
+    cpus:
+      () => [{ model: "cpu", speed: 1000, times: { user: 0, nice: 0, sys: 0, idle: 1, irq: 0 } }],
+  },
+  homedir: { homedir: () => process.env.HOME ?? "/nonexistent" },
+  osUptime: { uptime: () => 1 },
+  osRelease: { release: () => RELEASE, version: () => `#1 SMP ${RELEASE}` },
+  hostname: { hostname: () => "localhost" },
+  loadavg: { loadavg: () => [0, 0, 0] },
+  systemMemoryInfo: { totalmem: () => MEMORY_BYTES, freemem: () => MEMORY_BYTES / 2 },
+  networkInterfaces: {
+    networkInterfaces: () => ({ lo: [{ ...LOOPBACK, internal: true }] }),
+  },
+  userInfo: {
+    userInfo: () => ({
+      ...{ uid: NOBODY, gid: NOBODY, username: "app", shell: null },
+      homedir: process.env.HOME ?? "/nonexistent",
+    }),
+  },
+  getPriority: { getPriority: () => 0 },
+};
+
+/** What `process` says. */
+const PROCESS_FACTS: Record<string, Functions> = {
+  uid: { getuid: () => NOBODY },
+  gid: { getgid: () => NOBODY },
+  geteuid: { geteuid: () => Deno.uid() },
+  getegid: { getegid: () => Deno.gid() },
+  getgroups: { getgroups: () => [] },
+  umask: { umask: () => UMASK },
+  systemMemoryInfo: {
+    availableMemory: () => MEMORY_BYTES / 2,
+    constrainedMemory: () => 0,
+  },
+};
+
+/** The names of the functions that are replaced in a module of Node's, for who imports them by name. */
+export const REPLACED_FACTS: Readonly<Record<"os" | "process", readonly string[]>> = {
+  os: namesIn(OS_FACTS),
+  process: namesIn(PROCESS_FACTS),
+};
+
+/**
+ * Puts the facts in place.
+ *
+ * @param granted the permissions whose true facts the app may have
+ */
+export function installFacts(granted: readonly string[]): void {
+  const places: [object, Record<string, Functions>][] = [
+    [Deno, DENO_FACTS],
+    [os, OS_FACTS],
+    [process, PROCESS_FACTS],
+  ];
+  for (const [place, facts] of places) {
+    for (const [kind, functions] of Object.entries(facts)) {
+      if (granted.includes(kind)) continue;
+      for (const [name, value] of Object.entries(functions)) {
+        Object.defineProperty(place, name, {
+          value,
+          writable: true,
+          configurable: true,
+          enumerable: true,
+        });
+      }
+    }
+  }
+}
+
+function namesIn(facts: Record<string, Functions>): string[] {
+  return Object.values(facts).flatMap((functions) => Object.keys(functions));
+}

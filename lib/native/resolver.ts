@@ -1,0 +1,15 @@
+/** The resolver's program in an executable. */
+import { runLife } from "../child/life.ts";
+import { createResolver } from "../resolver/run.ts";
+import { PROTOCOL_VERSION } from "../protocol/version.ts";
+import type { NativeContext } from "./enter.ts";
+import { nativeJudge } from "./narrow.ts";
+
+/** Runs it. */
+export async function run({ union, kept }: NativeContext): Promise<void> {
+  await runLife({
+    version: PROTOCOL_VERSION,
+    judge: nativeJudge(union, kept),
+    equip: createResolver,
+  });
+}

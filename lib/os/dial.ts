@@ -1,0 +1,166 @@
+/**
+ * Dials in the place of another process: what it asked for is connected here, on a socket that it has
+ * never had, and then put in the place of its own.
+ */
+import { closeDescriptor } from "./descriptor.ts";
+import { errno } from "./errno.ts";
+import { readProc } from "./file.ts";
+import { loadLibc } from "./libc.ts";
+import { openPid, type Owner } from "./process.ts";
+import { textOf } from "./text.ts";
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
+const CLOEXEC_NONBLOCK = 0o2004000;
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
+const SOL_SOCKET = 1;
+const SO_TYPE = 3;
+const IP_RECVERR = [0, 11] as const;
+const IPV6_RECVERR = [41, 25] as const;
+const SHUT_WR = 1;
+const MSG_DONTWAIT_NOSIGNAL = 0x4040;
+const PIDFD_GETFD = 438n;
+
+/** Longer than the name of any protocol, and than what proc(5) says of a socket. */
+const MAX_BYTES = 64;
+const MAX_INFO_BYTES = 1024;
+
+export const EPERM = 1;
+export const EFAULT = 14;
+export const EMSGSIZE = 90;
+export const ENOTSOCK = 88;
+export const EAFNOSUPPORT = 97;
+export const EACCES = 13;
+export const EINPROGRESS = 115;
+
+const libc = loadLibc({
+  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  fchown: { parameters: ["i32", "u32", "u32"], result: "i32" },
+  shutdown: { parameters: ["i32", "i32"], result: "i32" },
+  getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
+  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
+  getxattr: { parameters: ["buffer", "buffer", "buffer", "usize"], result: "isize" },
+  sendto: { parameters: ["i32", "buffer", "usize", "i32", "buffer", "u32"], result: "isize" },
+  pidfdGetfd: { name: "syscall", parameters: ["i64", "i64", "i64", "u64"], result: "i64" },
+});
+
+/** What a descriptor of another process is. */
+export interface AskersSocket {
+  readonly transport: "tcp" | "udp";
+  readonly family: 4 | 6;
+  readonly blocking: boolean;
+}
+
+const KINDS: Readonly<Record<string, Pick<AskersSocket, "transport" | "family">>> = {
+  TCP: { transport: "tcp", family: 4 },
+  TCPv6: { transport: "tcp", family: 6 },
+  UDP: { transport: "udp", family: 4 },
+  UDPv6: { transport: "udp", family: 6 },
+};
+
+/**
+ * Looks what a descriptor of another thread is (proc(5)). It may be another one a moment later; that
+ * harms its process alone, which gets a socket of this kind in its place.
+ *
+ * @returns nothing if it is no socket that dials, or the kernel does not say
+ */
+export function lookAtSocket(tid: number, fd: number): AskersSocket | undefined {
+  const name = new Uint8Array(MAX_BYTES);
+  const length = Number(libc.symbols.getxattr(
+    textOf(`/proc/${tid}/fd/${fd}`),
+    textOf("system.sockprotoname"),
+    name,
+    BigInt(name.length),
+  ));
+  if (length <= 0) return undefined;
+  const kind = KINDS[new TextDecoder().decode(name.subarray(0, length)).replace(/\0.*/, "")];
+  const info = readProc(`${tid}/fdinfo/${fd}`, MAX_INFO_BYTES) ?? "";
+  const flags = info.match(/^flags:\s*([0-7]+)$/m)?.[1];
+  if (kind === undefined || flags === undefined) return undefined;
+  return { ...kind, blocking: (parseInt(flags, 8) & O_NONBLOCK) === 0 };
+}
+
+/** What came of dialling. */
+export interface Outcome {
+  /** A socket, the caller's to close; nothing where it could not be connected. */
+  readonly fd: number | undefined;
+  /** What the kernel's connect would say: 0, EINPROGRESS, or an error. */
+  readonly errno: number;
+}
+
+/**
+ * Makes such a socket and connects it, without ever waiting.
+ *
+ * @param address struct sockaddr; nothing for one that is not connected
+ * @param sends whether it may send anything there
+ * @param owner whose it is for a packet filter, which may tell users apart
+ */
+export function dial(
+  { transport, family, blocking }: AskersSocket,
+  address: Uint8Array<ArrayBuffer> | undefined,
+  sends: boolean,
+  owner?: Owner,
+): Outcome {
+  const type = transport === "tcp" ? SOCK_STREAM : SOCK_DGRAM;
+  const fd = libc.symbols.socket(family === 4 ? AF_INET : AF_INET6, type | CLOEXEC_NONBLOCK, 0);
+  if (fd < 0) return { fd: undefined, errno: errno() };
+  // The C library's resolver has set it, and gives up on a name server without it.
+  if (transport === "udp") turnOn(fd, family === 4 ? IP_RECVERR : IPV6_RECVERR);
+  if (owner !== undefined) libc.symbols.fchown(fd, owner.uid, owner.gid);
+  const failed = address !== undefined && libc.symbols.connect(fd, address, address.length) !== 0;
+  const code = failed ? errno() : 0;
+  if (failed && code !== EINPROGRESS) {
+    closeDescriptor(fd);
+    return { fd: undefined, errno: code };
+  }
+  if (!sends) libc.symbols.shutdown(fd, SHUT_WR);
+  // Who waits in connect(2) is let on at once: what it does next with the socket waits in its place,
+  // and gets the error that there may be.
+  if (blocking) libc.symbols.fcntl(fd, F_SETFL, 0);
+  return { fd, errno: blocking ? 0 : code };
+}
+
+function turnOn(fd: number, [level, name]: readonly [number, number]): void {
+  libc.symbols.setsockopt(fd, level, name, Uint8Array.of(1, 0, 0, 0), 4);
+}
+
+/**
+ * Sends a datagram by a socket of another process, without ever waiting.
+ *
+ * @returns how much was sent, or an error's number, negative
+ */
+export function sendFor(
+  pid: number,
+  fd: number,
+  data: Uint8Array<ArrayBuffer>,
+  address: Uint8Array<ArrayBuffer>,
+): number {
+  const pidfd = openPid(pid);
+  const copy = pidfd < 0
+    ? -1
+    : Number(libc.symbols.pidfdGetfd(PIDFD_GETFD, BigInt(pidfd), BigInt(fd), 0n));
+  if (pidfd >= 0) closeDescriptor(pidfd);
+  if (copy < 0) return -EPERM;
+  try {
+    const type = new Uint8Array(4);
+    const size = Uint8Array.of(4, 0, 0, 0);
+    const isSocket = libc.symbols.getsockopt(copy, SOL_SOCKET, SO_TYPE, type, size) === 0;
+    if (!isSocket || type[0] !== SOCK_DGRAM) return -ENOTSOCK;
+    const sent = Number(libc.symbols.sendto(
+      copy,
+      data,
+      BigInt(data.length),
+      MSG_DONTWAIT_NOSIGNAL,
+      address,
+      address.length,
+    ));
+    return sent < 0 ? -errno() : sent;
+  } finally {
+    closeDescriptor(copy);
+  }
+}

@@ -1,0 +1,31 @@
+/** What the resolver is granted: the names that it looks up. Pure. */
+import type { Config } from "../config/config.ts";
+import { dialledOf } from "./dialling.ts";
+import type { Walled } from "./wall.ts";
+
+/** The names that processes of a config may dial, in order. */
+export function namesOf(
+  { net, helpers, traces }: Pick<Config, "net" | "helpers" | "traces">,
+): string[] {
+  const entries = [
+    ...net,
+    ...helpers.flatMap((helper) => helper.net),
+    ...traces ? [traces.collector] : [],
+  ];
+  const names = dialledOf(entries).filter(({ isName }) => isName).map(({ host }) => host);
+  return [...new Set(names)].sort();
+}
+
+/**
+ * The resolver's compartment. It runs as the workers do: it reads what name servers answer.
+ *
+ * @param module its program, which Holdfast brings
+ */
+export function resolverCompartment(
+  { limits, account, app }: Pick<Config, "limits" | "account" | "app">,
+  names: readonly string[],
+  module: string,
+): Walled {
+  const place = { module, project: app.project };
+  return { app: place, unveil: [], env: [], net: names, limits, account, resolves: true };
+}

@@ -1,0 +1,255 @@
+/**
+ * Serves by a server of `node:http` that is the app's own: it is handed each connection, and sees the
+ * client's sockets as if it had listened itself. Holdfast counts what is in flight, and drains.
+ */
+import { Buffer } from "node:buffer";
+import http from "node:http";
+import net from "node:net";
+import { keepServing } from "../base/keep_accepting.ts";
+import { type AccessLog, type OpenRecord, remoteName } from "./access_log.ts";
+import { addressOf } from "./app_servers.ts";
+import type { ClientAddress } from "./client_address.ts";
+import type { Acceptor, ServeOptions } from "./engine.ts";
+import type { LatencyHistogram } from "./latency.ts";
+import type { Readiness } from "./readiness.ts";
+import type { Connection, Traffic } from "./traffic.ts";
+
+/** RFC 6455, 5.5.1 and 7.4.1: a close frame that says that the server is going away (1001). */
+const GOING_AWAY = new Uint8Array([0x88, 2, 0x03, 0xe9]);
+
+type Listening = Omit<ServeOptions, "fetcher">;
+
+export interface NodeAppOptions {
+  readonly server: http.Server;
+  readonly traffic: Traffic;
+  readonly access?: AccessLog | undefined;
+  readonly readiness?: Readiness | undefined;
+  readonly latency?: LatencyHistogram | undefined;
+  readonly proxies?: ClientAddress | undefined;
+}
+
+class AppConnection implements Connection {
+  inFlight = 0;
+  idleSinceMs = performance.now();
+  /** node:http itself closes the connection after an answer that announces it. */
+  readonly closeAnnounced = false;
+  readonly uploading = false;
+  /** Answers that are not out yet, in the order of their requests. */
+  readonly open = new Set<http.ServerResponse>();
+  /** Whether an answer says that it is the last one: what comes after it is not given to the app. */
+  ending = false;
+  readonly address: string;
+  readonly #socket: net.Socket;
+
+  constructor(socket: net.Socket, address: string) {
+    this.#socket = socket;
+    this.address = address;
+  }
+
+  close(): void {
+    this.#socket.destroySoon();
+  }
+
+  /** Lets the last answer say that the connection ends with it, and event streams end. */
+  drain(): void {
+    const [last] = [...this.open].reverse();
+    if (last !== undefined && !last.headersSent) this.announce(last);
+    for (const response of this.open) endEvents(response);
+  }
+
+  announce(response: http.ServerResponse): void {
+    this.ending = true;
+    response.setHeader("connection", "close");
+  }
+}
+
+/** Hands connections to one server. */
+export class NodeApp {
+  readonly #options: NodeAppOptions;
+  readonly #connections = new WeakMap<net.Socket, AppConnection>();
+  readonly #begun = new WeakSet<http.ServerResponse>();
+
+  constructor(options: NodeAppOptions) {
+    this.#options = options;
+    const { server, traffic } = options;
+    const { emit } = server;
+    server.emit = (name: string, ...all: unknown[]) => {
+      if (!this.#hear(name, all)) return true;
+      return Reflect.apply(emit, server, [name, ...all]) as boolean;
+    };
+    traffic.drainSignal.addEventListener("abort", () => {
+      for (const connection of traffic.connections) {
+        if (connection instanceof AppConnection) connection.drain();
+      }
+    });
+  }
+
+  /** Accepts on one listener. */
+  serve({ handle, address }: Pick<Listening, "handle" | "address">): Acceptor {
+    const { server, traffic } = this.#options;
+    const makeAcceptor = () =>
+      net.createServer({ allowHalfOpen: true }, (socket) => {
+        socket.setNoDelay(true);
+        const connection = new AppConnection(socket, address);
+        this.#connections.set(socket, connection);
+        traffic.accepted++;
+        traffic.connections.add(connection);
+        socket.on("close", () => traffic.connections.delete(connection));
+        socket.on("error", () => {});
+        server.emit("connection", socket);
+      });
+    const acceptor = makeAcceptor();
+    acceptor.listen(handle as net.Server);
+    const rest = keepServing(acceptor, makeAcceptor);
+    return {
+      stop: () => {
+        rest();
+        acceptor.close();
+      },
+    };
+  }
+
+  /** @returns whether the app is to hear of an event of its server */
+  #hear(name: string, [incoming, second]: unknown[]): boolean {
+    switch (name) {
+      case "request":
+      case "checkContinue":
+      case "checkExpectation":
+        return this.#begin(incoming as http.IncomingMessage, second as http.ServerResponse);
+      case "upgrade":
+      case "connect":
+        this.#upgrade(incoming as http.IncomingMessage, second as net.Socket);
+    }
+    return true;
+  }
+
+  #begin(incoming: http.IncomingMessage, outgoing: http.ServerResponse): boolean {
+    const connection = this.#connections.get(incoming.socket);
+    // An app may pass on what it was told already, or what is none of these connections'.
+    if (connection === undefined || this.#begun.has(outgoing)) return true;
+    if (connection.ending) return false;
+    const { traffic, access, latency, readiness, proxies } = this.#options;
+    this.#begun.add(outgoing);
+    connection.inFlight++;
+    traffic.inFlight++;
+    connection.open.add(outgoing);
+    const record = access && beginRecord(access, incoming, outgoing, connection.address, proxies);
+    latency?.watch(outgoing);
+    let done = false;
+    const end = () => {
+      if (done) return;
+      done = true;
+      connection.inFlight--;
+      connection.open.delete(outgoing);
+      connection.idleSinceMs = performance.now();
+      traffic.inFlight--;
+      traffic.answered++;
+      record?.();
+    };
+    outgoing.once("finish", end);
+    outgoing.once("close", end);
+    if (traffic.draining) connection.announce(outgoing);
+    if (readiness === undefined || !readiness.isFor(incoming.url ?? "")) return true;
+    readiness.answerNode(outgoing);
+    return false;
+  }
+
+  /** A connection that is no longer HTTP's is one request in flight until it ends. */
+  #upgrade(incoming: http.IncomingMessage, socket: net.Socket): void {
+    const { traffic, access, proxies } = this.#options;
+    const connection = this.#connections.get(socket);
+    if (connection === undefined) return;
+    connection.inFlight++;
+    traffic.inFlight++;
+    const record = access && openRecord(access, incoming, connection.address, proxies);
+    record?.answer(101);
+    const close = () => {
+      if (isWebSocket(incoming)) socket.write(GOING_AWAY);
+    };
+    traffic.drainSignal.addEventListener("abort", close);
+    socket.once("close", () => {
+      traffic.drainSignal.removeEventListener("abort", close);
+      connection.inFlight--;
+      traffic.inFlight--;
+      traffic.answered++;
+      record?.end("whole", null);
+    });
+  }
+}
+
+function isWebSocket({ headers }: http.IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === "websocket";
+}
+
+function openRecord(
+  access: AccessLog,
+  { method, url, httpVersion, headers, socket }: http.IncomingMessage,
+  address: string,
+  proxies: ClientAddress | undefined,
+): OpenRecord {
+  const peer = address.startsWith("unix:") ? addressOf(address) : {
+    transport: "tcp" as const,
+    hostname: socket.remoteAddress ?? "",
+    port: socket.remotePort ?? 0,
+  };
+  const read = (name: string) => headers[name]?.toString() ?? null;
+  const remote = proxies?.trusts(peer) ? proxies.factsOf(peer, read).client : peer;
+  const record = access.begin({
+    method: method ?? "GET",
+    target: url ?? "/",
+    remote: remoteName(remote),
+    protocol: `HTTP/${httpVersion}`,
+    referer: headers.referer ?? null,
+    userAgent: headers["user-agent"] ?? null,
+  });
+  access.keep(record);
+  return record;
+}
+
+/** @returns a function that ends the record */
+function beginRecord(
+  access: AccessLog,
+  incoming: http.IncomingMessage,
+  outgoing: http.ServerResponse,
+  address: string,
+  proxies: ClientAddress | undefined,
+): () => void {
+  const record = openRecord(access, incoming, address, proxies);
+  let bytes = 0;
+  const write = outgoing.write;
+  const end = outgoing.end;
+  const count = (chunk: unknown, encoding: unknown) => {
+    if (incoming.method === "HEAD") return;
+    if (chunk instanceof Uint8Array) bytes += chunk.byteLength;
+    else if (typeof chunk === "string") {
+      bytes += Buffer.byteLength(
+        chunk,
+        (typeof encoding === "string" ? encoding : "utf8") as "utf8",
+      );
+    }
+  };
+  outgoing.write = ((...all: unknown[]) => {
+    count(all[0], all[1]);
+    return Reflect.apply(write, outgoing, all);
+  }) as typeof write;
+  outgoing.end = ((...all: unknown[]) => {
+    // The runtime's own end() writes what it is given.
+    outgoing.write = write;
+    count(all[0], all[1]);
+    return Reflect.apply(end, outgoing, all);
+  }) as typeof end;
+  return () => {
+    record.answer(outgoing.statusCode);
+    record.end(outgoing.writableFinished ? "whole" : "cut", bytes);
+  };
+}
+
+/** Ends an event stream between two chunks: its client reconnects by itself, to a new worker. */
+function endEvents(response: http.ServerResponse): void {
+  const { _header: head } = response as unknown as { _header?: unknown };
+  if (!response.headersSent || !/^content-type: *text\/event-stream/im.test(`${head}`)) return;
+  response.end();
+  // What the app still writes goes nowhere, and is no error.
+  response.write = () => false;
+  response.end = () => response;
+}

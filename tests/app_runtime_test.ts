@@ -1,0 +1,339 @@
+/** What an app finds of its machine, its environment and its files; and what a refusal says. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { Project } from "./harness/project.ts";
+import { runCommand, Server } from "./harness/server.ts";
+import { until } from "./harness/wait.ts";
+
+/** Answers a path with what the function of that name gives, or with what it throws. */
+const app = (functions: Record<string, string>, head = "") => `
+${head}
+const functions = { ${
+  Object.entries(functions).map(([name, body]) =>
+    `${JSON.stringify(name)}: async () => { ${body} }`
+  )
+    .join(",\n")
+} };
+export default {
+  async fetch(request) {
+    try {
+      return Response.json(await functions[new URL(request.url).pathname.slice(1)]() ?? null);
+    } catch (error) {
+      return Response.json({ name: error.name, code: error.code, message: error.message });
+    }
+  },
+};
+`;
+
+async function ask<Answer>(server: Server, name: string): Promise<Answer> {
+  return JSON.parse(await server.text(`/${name}`));
+}
+
+interface Thrown {
+  readonly name: string;
+  readonly code?: string;
+  readonly message: string;
+}
+
+const FACTS = `
+  return [
+    Deno.hostname(), Deno.osRelease(), Deno.osUptime(), Deno.loadavg(), Deno.networkInterfaces(),
+    Deno.systemMemoryInfo(), Deno.uid(), Deno.gid(),
+    os.hostname(), os.release(), os.version(), os.uptime(), os.loadavg(), os.networkInterfaces(),
+    os.totalmem(), os.freemem(), os.cpus(), os.homedir(), os.userInfo(), os.getPriority(),
+    hostname(), cpus(), homedir(), userInfo(), required.cpus(), required.hostname(),
+    process.getuid(), process.geteuid(), process.getgid(), process.getegid(), process.getgroups(),
+    process.umask(), getegid(), umask(), process.availableMemory(), process.constrainedMemory(),
+  ];`;
+
+const FACTS_HEAD = `
+import os, { cpus, homedir, hostname, userInfo } from "node:os";
+import process, { getegid, umask } from "node:process";
+import { createRequire } from "node:module";
+const required = createRequire(import.meta.url)("os");
+`;
+
+Deno.test("facts of the machine are the same harmless ones in every worker, and sys grants true ones", async () => {
+  await using server = await Server.start({
+    files: {
+      "app.ts": app({
+        facts: FACTS,
+        kind: "return Deno.permissions.querySync({ name: 'sys' }).state",
+      }, FACTS_HEAD),
+    },
+  });
+  const first = await ask<unknown[]>(server, "facts");
+  assert(Array.isArray(first), JSON.stringify(first));
+  assertEquals(first.slice(0, 3), ["localhost", "6.2.0", 1]);
+  assert(!JSON.stringify(first).includes(Deno.hostname()));
+  assertEquals(await ask(server, "kind"), "denied");
+  await server.reload();
+  assertEquals(await ask(server, "facts"), first);
+  const sys = ["hostname", "osUptime", "loadavg", "systemMemoryInfo", "uid", "gid"];
+  await server.project.configure({ sys });
+  const { outcome, reason } = await server.reload();
+  assertEquals([outcome, reason], ["done", undefined]);
+  const granted = await ask<unknown[]>(server, "facts");
+  assert(Array.isArray(granted), JSON.stringify(granted));
+  assertEquals(granted.slice(0, 2), [Deno.hostname(), "6.2.0"]);
+  assertEquals([granted[6], granted[26], granted[27]], new Array(3).fill(Deno.uid()));
+  assertEquals([granted[8], granted[20], granted[25]], new Array(3).fill(Deno.hostname()));
+  await server.project.configure({ sys: ["hostname"] });
+  await server.reload();
+  const some = await ask<unknown[]>(server, "facts");
+  assertEquals(some.slice(0, 2), [Deno.hostname(), "6.2.0"]);
+});
+
+Deno.test("a variable that is not granted is not there, one that the app sets stays, and the config gives values", async () => {
+  const functions = {
+    names: `return Object.keys(process.env).filter((name) => !name.startsWith("DENO_")).sort()`,
+    set: `process.env.MINE = "mine"; Deno.env.set("OTHER", "other"); env.NAMED = "named";
+      return [process.env.MINE, process.env.OTHER, process.env.NAMED, Deno.env.get("MINE"), env.OTHER,
+        "MINE" in process.env, { ...process.env }.MINE, Deno.env.toObject().NAMED]`,
+    still:
+      `return [process.env.MINE, process.env.GRANTED, process.env.SECRET, Deno.env.has("SECRET")]`,
+    unset: `delete process.env.MINE; Deno.env.delete("OTHER"); process.env.NODE_ENV = "test";
+      return [process.env.MINE ?? "none", Deno.env.get("OTHER") ?? "none", process.env.NODE_ENV]`,
+    values:
+      `return ["GRANTED", "LEVEL", "TOKEN", "QUOTED"].map((name) => process.env[name] ?? null)`,
+  };
+  await using server = await Server.start({
+    files: { "app.ts": app(functions, `import { env } from "node:process";`) },
+    config: { env: ["GRANTED"] },
+    env: { GRANTED: "from outside", SECRET: "secret" },
+  });
+  assertEquals(await ask(server, "names"), ["GRANTED", "NODE_ENV"]);
+  assertEquals(await ask(server, "set"), [
+    ...["mine", "other", "named", "mine", "other", true, "mine", "named"],
+  ]);
+  assertEquals(await ask(server, "still"), ["mine", "from outside", null, false]);
+  assertEquals(await ask(server, "unset"), ["none", "none", "test"]);
+
+  const { project } = server;
+  const env = { GRANTED: true, LEVEL: "debug", TOKEN: true, QUOTED: true };
+  await project.configure({ env, envFile: "./secrets.env" });
+  const file = (token: string) => `# tokens\nTOKEN=${token}\nexport QUOTED="a # b"\nSECRET=never\n`;
+  await project.write("secrets.env", file("first-token"));
+  assertEquals((await server.reload()).outcome, "done");
+  assertEquals(await ask(server, "values"), ["from outside", "debug", "first-token", "a # b"]);
+  assertEquals(await ask(server, "still"), [null, "from outside", null, false]);
+  // A secret that was changed takes a reload, and a worker that is replaced does not take it.
+  await project.write("secrets.env", file("second-token"));
+  Deno.kill((await server.workers()).at(-1)!, "SIGKILL");
+  await server.waitFor("worker_ready", 3);
+  assertEquals((await ask<string[]>(server, "values"))[2], "first-token");
+  assertEquals((await server.reload()).outcome, "done");
+  assertEquals((await ask<string[]>(server, "values"))[2], "second-token");
+  const images = new Deno.Command("grep", {
+    args: ["-rl", "-token", project.path(".holdfast")],
+  });
+  assertEquals(new TextDecoder().decode((await images.output()).stdout), "");
+
+  await project.write("secrets.env", "TOKEN\n");
+  const { outcome, reason } = await server.reload();
+  assertEquals(outcome, "refused");
+  assertMatch(reason!, /secrets\.env:1: not a line of NAME=value/);
+  await Deno.remove(project.path("secrets.env"));
+  assertMatch((await server.reload()).reason!, /secrets\.env/);
+});
+
+Deno.test("check names the variables that are granted and not set, and refuses an unveil of their file", async () => {
+  await using project = await Project.create({
+    files: { "values.env": "SET=1\n", "data/.keep": "" },
+    config: { env: { SET: true, GIVEN: "x", MISSING: true }, envFile: "./values.env" },
+  });
+  const { code, stderr } = await runCommand(project, "check");
+  assertEquals(code, 0, stderr);
+  assertStringIncludes(stderr, `"name":"MISSING"`);
+  assert(!stderr.includes(`"SET"`) && !stderr.includes(`"GIVEN"`), stderr);
+  await project.configure({ unveil: { "./values.env": "r" } });
+  const refused = await runCommand(project, "check");
+  assertEquals(refused.code, 78);
+  assertStringIncludes(refused.stderr, "values.env");
+});
+
+/** Ways to look for what is not there, and what they say. */
+const LOOKS: Record<string, string> = {
+  existsSync: `return fs.existsSync(path)`,
+  namedExistsSync: `return existsSync(path)`,
+  exists: `return await new Promise((resolve) => fs.exists(path, resolve))`,
+  statSync: `return fs.statSync(path, { throwIfNoEntry: false }) ?? false`,
+};
+
+const STATS: Record<string, string> = {
+  denoStat: `return await Deno.stat(path)`,
+  denoLstatSync: `return Deno.lstatSync(path)`,
+  nodeStat: `return await fs.promises.stat(path)`,
+  access: `return fs.accessSync(path)`,
+  namedStat: `return statSync(path)`,
+};
+
+const READS: Record<string, string> = {
+  readTextFile: `return await Deno.readTextFile(path)`,
+  openSync: `return Deno.openSync(path)`,
+  readFileSync: `return fs.readFileSync(path, "utf8")`,
+  named: `return readFileSync(path, "utf8")`,
+  promises: `return await readFile(path)`,
+  callback: `return await new Promise((resolve, reject) =>
+    fs.readFile(path, (error, text) => error ? reject(error) : resolve(text)))`,
+  stream:
+    `return await new Promise((resolve, reject) => fs.createReadStream(path).on("error", reject))`,
+  database: `return new DatabaseSync(path)`,
+};
+
+Deno.test("what is not unveiled is not there, and a read of it names the line of the config", async () => {
+  const functions = {
+    ...LOOKS,
+    ...STATS,
+    ...READS,
+    own: `return fs.readFileSync("./app.ts", "utf8")`,
+  };
+  const head = `import fs, { existsSync, readFileSync, statSync } from "node:fs";
+    import { readFile } from "node:fs/promises";
+    import { DatabaseSync } from "node:sqlite";
+    const path = ${JSON.stringify("/etc/hosts")};`;
+  await using server = await Server.start({ files: { "app.ts": app(functions, head) } });
+  for (const name of Object.keys(LOOKS)) assertEquals(await ask(server, name), false, name);
+  for (const name of Object.keys(STATS)) {
+    const { code } = await ask<Thrown>(server, name);
+    assertEquals(code, "ENOENT", name);
+  }
+  for (const name of Object.keys(READS)) {
+    const { code, message } = await ask<Thrown>(server, name);
+    assertEquals(code, "ENOENT", name);
+    assertMatch(message, /Holdfast: .*not unveiled.*"unveil"/, name);
+    if (name !== "database") assertStringIncludes(message, `{ "/etc/hosts": "r" }`, name);
+  }
+  const { message } = await ask<Thrown>(server, "own");
+  assertStringIncludes(message, server.project.path("app.ts"));
+  const told = server.eventsOf("worker_output").map(({ text }) => String(text))
+    .filter((text) => text.startsWith("Refused: A read of /etc/hosts"));
+  assertEquals(told.length, 1);
+  assertMatch(told[0]!, /\(.*app\.ts:\d+:\d+\)/);
+  await server.project.configure({ unveil: { "/etc/hosts": "r" } });
+  assertEquals((await server.reload()).outcome, "done");
+  assertEquals(await ask(server, "namedExistsSync"), true);
+  assertEquals(await ask(server, "named"), await Deno.readTextFile("/etc/hosts"));
+});
+
+const REFUSALS: Record<string, { body: string; says: string }> = {
+  write: { body: `Deno.writeTextFileSync("/srv/x", "")`, says: `"unveil": { "/srv/x": "rwc" }` },
+  nodeWrite: { body: `fs.writeFileSync("/srv/x", "")`, says: `"unveil": { "/srv/x": "rwc" }` },
+  fetch: { body: `await fetch("http://127.0.0.1:5432/")`, says: `"net": ["127.0.0.1:5432"]` },
+  connect: {
+    body: `await new Promise((_, reject) => net.connect(5432, "127.0.0.1").on("error", reject))`,
+    says: `"net": ["127.0.0.1:5432"]`,
+  },
+  run: { body: `new Deno.Command("/bin/ls").outputSync()`, says: "may start a program" },
+  addon: { body: `process.dlopen({ exports: {} }, "/x.node")`, says: "node:sqlite" },
+  sys: {
+    body: `Deno.permissions.querySync({ name: "sys" }); os.setPriority(1)`,
+    says: "setPriority",
+  },
+};
+
+Deno.test("a refusal says which line of the config would allow it, and is told once with its place", async () => {
+  const functions = Object.fromEntries(
+    Object.entries(REFUSALS).map(([name, { body }]) => [name, body]),
+  );
+  const head = `import fs from "node:fs"; import net from "node:net"; import os from "node:os";`;
+  await using server = await Server.start({ files: { "app.ts": app(functions, head) } });
+  for (const [name, { says }] of Object.entries(REFUSALS)) {
+    const { message } = await ask<Thrown>(server, name);
+    assertStringIncludes(message, says, `${name}: ${message}`);
+    assert(!message.includes("run again with"), message);
+    assertEquals((await ask<Thrown>(server, name)).message, message);
+  }
+  await until("the refusals to be told", () => {
+    return server.eventsOf("worker_output").some(({ text }) =>
+      String(text).includes("setPriority")
+    );
+  });
+  const told = server.eventsOf("worker_output").map(({ text }) => String(text))
+    .filter((text) => text.startsWith("Refused: "));
+  for (const text of told) assertMatch(text, /app\.ts:\d+:\d+/);
+  assertEquals(new Set(told).size, told.length);
+});
+
+Deno.test("an app that fails at its start is told with its error, and where that came from", async () => {
+  await using server = await Server.start();
+  const database = `export function connect(): never {
+  return open("db.internal");
+}
+function open(host: string): never {
+  throw new RangeError("no database at " + host);
+}`;
+  await server.project.write("database.ts", database);
+  await server.project.write("app.ts", `import { connect } from "./database.ts";\nconnect();\n`);
+  const { outcome, reason } = await server.reload();
+  assertEquals(outcome, "refused");
+  assertMatch(
+    reason!,
+    /RangeError: no database at db\.internal \(at open .*database\.ts:5:9.*at connect .*database\.ts:2:10.*at .*app\.ts:2:1/,
+  );
+});
+
+const REST = {
+  absent: `return [typeof caches, typeof localStorage, typeof sessionStorage]`,
+  package: `return greeting`,
+};
+
+for (const engine of ["native", "node"] as const) {
+  Deno.test(`a request's signal aborts when its client is gone and not after an answer, on the ${engine} engine`, async () => {
+    await using server = await Server.start({
+      files: {
+        "app.ts": `let aborted = 0;
+class Foreign {
+  status = 201;
+  headers = new Headers({ "x-foreign": "yes" });
+  body = new Blob(["foreign"]).stream();
+  arrayBuffer() {}
+}
+const Own = globalThis.Response;
+globalThis.Response = Foreign;
+export default {
+  async fetch(request) {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/aborted") return new Own(String(aborted));
+    if (pathname === "/throw") throw new Error("thrown");
+    request.signal.addEventListener("abort", () => aborted++);
+    if (pathname === "/wait") await new Promise((resolve) => request.signal.addEventListener("abort", resolve));
+    return pathname === "/foreign" ? new Foreign() : new Own("answer");
+  },
+};`,
+      },
+      config: { engine },
+    });
+    for (let count = 0; count < 3; count++) assertEquals(await server.text("/"), "answer");
+    const foreign = await server.get("/foreign");
+    assertEquals([foreign.status, foreign.headers.get("x-foreign")], [201, "yes"]);
+    assertEquals(await foreign.text(), "foreign");
+    assertEquals(await server.text("/throw"), "Internal Server Error");
+    assertEquals(await server.text("/aborted"), "0");
+    const client = new AbortController();
+    const gone = server.get("/wait", { signal: client.signal }).catch(() => "gone");
+    await until("the request to be in flight", async () => {
+      const { generations } = await server.status();
+      return generations.at(-1)?.workers[0]?.process?.inFlight === 1;
+    });
+    client.abort();
+    assertEquals(await gone, "gone");
+    await until("the abort", async () => await server.text("/aborted") === "1");
+  });
+}
+
+Deno.test("storage that cannot be written is absent, and packages read the files that they ship", async () => {
+  await using server = await Server.start({
+    files: {
+      "app.ts": app(REST, `import { greeting } from "greeter";`),
+      "package.json": JSON.stringify({ dependencies: { greeter: "1.0.0" } }),
+      "node_modules/greeter/package.json": JSON.stringify({
+        ...{ name: "greeter", version: "1.0.0", type: "module", exports: "./index.js" },
+      }),
+      "node_modules/greeter/index.js": `import { readFileSync } from "node:fs";
+        export const greeting = readFileSync(new URL("./greeting.txt", import.meta.url), "utf8");`,
+      "node_modules/greeter/greeting.txt": "shipped",
+    },
+  });
+  assertEquals(await ask(server, "absent"), ["undefined", "undefined", "object"]);
+  assertEquals(await ask(server, "package"), "shipped");
+});

@@ -6,7 +6,6 @@ import { dirname, join, resolve } from "node:path";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
-import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
 import { overrideOf } from "../config/override.ts";
 import { parseConfig } from "../config/parse.ts";

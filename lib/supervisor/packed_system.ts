@@ -5,7 +5,6 @@
 import { dirname, join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
-import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";

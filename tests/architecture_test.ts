@@ -32,7 +32,10 @@ const MAY_IMPORT: Record<string, string[]> = {
     "helper",
   ],
   compile: ["base", "protocol", "config", "sandbox", "planner", "supervisor"],
-  native: ["base", "protocol", "child", "worker", "helper", "logger", "metrics", "resolver", "cli"],
+  native: [
+    ...["base", "protocol", "child", "planner", "worker", "helper", "logger", "metrics"],
+    ...["resolver", "cli"],
+  ],
   cli: [
     "std",
     "base",
@@ -65,7 +68,7 @@ const MAY_USE: Record<string, string[]> = {
   resolver: ["zod/mini"],
   audit: ["zod/mini"],
   compile: ["zod", "jsonc-parser"],
-  native: ["holdfast:app"],
+  native: [],
   cli: ["zod/mini", "markdown-table"],
 };
 

@@ -9,7 +9,7 @@ import type { PlannedConfig } from "../lib/supervisor/read_config.ts";
 import { runPlanner } from "../lib/supervisor/run_planner.ts";
 import { realSystem } from "../lib/supervisor/system.ts";
 import { isAlive } from "./harness/process.ts";
-import { Project } from "./harness/project.ts";
+import { Project, REPOSITORY } from "./harness/project.ts";
 import { until } from "./harness/wait.ts";
 
 /** Plans with another program in the planner's place. */
@@ -21,7 +21,7 @@ async function planWith(project: Project, program: string): Promise<PlannedConfi
   return await runPlanner({
     ...{ system: realSystem, program, spawner: undefined, lockFile },
     read: await readConfigText(project.configFile),
-    images: project.path(".holdfast/images"),
+    ...{ packed: undefined, holdfast: REPOSITORY, images: project.path(".holdfast/images") },
     runtime: project.path(".holdfast"),
     environment: { ...Deno.env.toObject(), PLANNER_SECRET: "secret" },
     signal: new AbortController().signal,

@@ -184,6 +184,12 @@ Deno.test("what served before a restart of the same version is still what a roll
   assertEquals(await server.text("/"), "one /");
 });
 
+Deno.test("a folder of unveil that the start made makes no second release of the same version", async () => {
+  await using server = await Server.start({ config: { unveil: { "./data/": "rwc" } } });
+  assertEquals((await server.reload()).outcome, "done", server.log);
+  assertEquals((await list(server.project)).map(({ release }) => release), [1]);
+});
+
 Deno.test("no more images are kept than reload.keep says, nor of a version that is refused", async () => {
   await using server = await Server.start({ config: { reload: { ...RELOAD, keep: 1 } } });
   const { project } = server;

@@ -1,11 +1,13 @@
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { pathToFileURL } from "node:url";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { readProgramData, takeProgramData } from "../lib/child/program_data.ts";
 import type { Config } from "../lib/config/config.ts";
+import { PACKAGES_KEY } from "../lib/protocol/module_image.ts";
+import { programData } from "../lib/protocol/program_data.ts";
 import {
+  imageProgram,
   workerArguments,
   workerEnvironment,
   workerGrants,
-  workerProgram,
 } from "../lib/sandbox/worker_command.ts";
 import { makeConfig } from "./harness/config.ts";
 
@@ -217,15 +219,6 @@ Deno.test("a listed name that every object has stays unset", () => {
 
 // ---- the program ----
 
-const BUNDLE = 'const load = () => import("holdfast:app");\nload();\n';
-
-Deno.test("a worker's program is Holdfast's bundle with the app in its place", () => {
-  assertEquals(
-    workerProgram(BUNDLE, "/srv/app/main.ts"),
-    'const load = () => import("file:///srv/app/main.ts");\nload();\n',
-  );
-});
-
 const HOSTILE_PATHS = {
   "double quotes": '/srv/a");Deno.exit(66);("/main.ts',
   "single quotes": "/srv/a');Deno.exit(66);('/main.ts",
@@ -243,24 +236,19 @@ const HOSTILE_PATHS = {
 };
 
 for (const [what, path] of Object.entries(HOSTILE_PATHS)) {
-  Deno.test(`an app's path with ${what} stays one string in the program`, async () => {
-    const program = workerProgram(BUNDLE, path);
-    const [before, after] = BUNDLE.split('"holdfast:app"');
-    assert(program.startsWith(before!) && program.endsWith(after!), program);
-    const literal = program.slice(before!.length, program.length - after!.length);
-    assertEquals(JSON.parse(literal), pathToFileURL(path).href);
-    assertEquals(literal.includes("\n"), false);
-    // The proof of the pudding: run it, and see which module it asks for.
-    const text = program.replace("import(", "(href => globalThis.asked = href)(");
+  Deno.test(`a path with ${what} stays one string in a program`, async () => {
+    const text = imageProgram("", programData("image", { [path]: path }), path);
+    assertEquals(text.trim().split("\n").length, 2);
+    // The proof of the pudding: run it, and see what it says.
     await import(`data:text/javascript,${encodeURIComponent(text)}`);
-    assertEquals((globalThis as { asked?: string }).asked, pathToFileURL(path).href);
-    assertEquals(decodeURIComponent(new URL(JSON.parse(literal)).pathname), path);
+    const ran = [takeProgramData(PACKAGES_KEY), takeProgramData("image")];
+    readProgramData(text);
+    const read = [takeProgramData(PACKAGES_KEY), takeProgramData("image")];
+    assertEquals([ran, read], [[path, { [path]: path }], [path, { [path]: path }]]);
   });
 }
 
-for (const [what, bundle] of Object.entries({ "never": "1;", "twice": BUNDLE + BUNDLE })) {
-  Deno.test(`a bundle that names the app ${what} is refused`, () => {
-    const error = assertThrows(() => workerProgram(bundle, "/srv/app/main.ts"), Error);
-    assertStringIncludes(error.message, "does not name the app exactly once");
-  });
-}
+Deno.test("of what a program is told nothing is taken that is no statement", () => {
+  readProgramData("globalThis.hostile = 1;\nalert(1);\n");
+  assertEquals((globalThis as { hostile?: number }).hostile, undefined);
+});

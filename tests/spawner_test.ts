@@ -203,7 +203,7 @@ Deno.test(
         denoProgram: "/bin/sleep",
         forbidden,
       },
-      ...{ files: [], code: { reads: [], lists: [], settingsOf: [] } },
+      ...{ files: [], code: { reads: [] } },
     });
     const spawner = startSpawner(`import "file://${REPOSITORY}/tests/doubles/dying_spawner.ts";`);
     const ended = Promise.withResolvers<SpawnerEvent>();

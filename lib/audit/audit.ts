@@ -93,7 +93,7 @@ export async function audit(options: AuditOptions): Promise<Result[]> {
   files.defer(() => Deno.remove(folder, { recursive: true }));
   const images = join(folder, "images");
   const [{ code }, sources] = await Promise.all([
-    system.planCode(knownConfig(real), undefined, () => planCode(real, { images })),
+    system.planCode(knownConfig(real), (packed) => planCode(real, { images, packed })),
     bundleSubjects(),
   ]);
   const abi = landlockAbi();

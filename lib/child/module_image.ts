@@ -13,6 +13,7 @@ import {
   PACKAGES_KEY,
   textUrl,
 } from "../protocol/module_image.ts";
+import { moveImage, OPEN_PLACE } from "../protocol/move_image.ts";
 import { facadeSource, facadeUrl } from "./builtin_facades.ts";
 import { takeProgramData } from "./program_data.ts";
 
@@ -60,12 +61,20 @@ interface ModuleApi {
   isBuiltin(name: string): boolean;
 }
 
-/** Takes the image that the program was started with, if it was started with one. */
-export function installImage(): void {
+/**
+ * Takes the image that the program was started with, if it was started with one.
+ *
+ * @param own of a program that has the files of the app, or its packages, in itself: their URLs
+ */
+export function installImage(
+  own: { readonly files?: string; readonly packagesFrom?: string | undefined } = {},
+): void {
   const image = takeProgramData(IMAGE_KEY) as ModuleImage | undefined;
-  const packagesFrom = takeProgramData(PACKAGES_KEY) as string | undefined;
-  if (image === undefined || packagesFrom === undefined) return;
-  serveImage(image, packagesFrom, module as unknown as ModuleApi);
+  const given = takeProgramData(PACKAGES_KEY) as string | undefined;
+  if (image === undefined || given === undefined) return;
+  const { files, packagesFrom = given } = own;
+  const placed = files === undefined ? image : moveImage(image, OPEN_PLACE, files);
+  serveImage(placed, packagesFrom, module as unknown as ModuleApi);
 }
 
 function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): void {

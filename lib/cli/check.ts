@@ -2,7 +2,8 @@ import { EXIT } from "../base/exit_code.ts";
 import { configureLog, flushLog, log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { landlockAbi } from "../os/landlock.ts";
-import { planCode, withImages } from "../planner/plan_code.ts";
+import type { Warning } from "../planner/make_image.ts";
+import { examineCode } from "../planner/plan_code.ts";
 import { AccountTable } from "../supervisor/accounts.ts";
 import { knownConfig } from "../supervisor/read_config.ts";
 import { requireWall } from "../supervisor/require_wall.ts";
@@ -27,13 +28,10 @@ export const check: CliCommand = async ({ config: file, system }) => {
   configureLog(Deno.stderr.isTerminal() ? "pretty" : "json");
   try {
     const config = await loadConfig(file, system);
+    const warn = ({ event, ...each }: Warning) => log.warn(event, each);
     const { code } = await system.planCode(
       knownConfig(config),
-      undefined,
-      () =>
-        withImages((images) =>
-          planCode(config, { images, warn: ({ event, ...each }) => log.warn(event, each) })
-        ),
+      (packed) => examineCode(config, { packed, warn }),
     );
     new AccountTable().learn(judgeNow(config, code), config);
     await readEnvFile(config);

@@ -54,6 +54,7 @@ Options
   --only IDS      audit: only these attempts, such as FR1,EX4.shell
   --stress        audit: also the attempts that exhaust the machine's resources
   --output FILE   compile: the executable to write
+  --name NAME     compile: the app's name in it (default: name of the config, or of its folder)
   --portable      compile: include the deno program in the file
   --state DIR     compile: folder that the file and its data will be in (default: of --output)
   --help, -h      Print this
@@ -109,7 +110,7 @@ async function dispatch(
   const commands: Record<string, CommandLoader> = { ...COMMANDS, ...extra };
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
-    string: ["config", "only", "output", "state", "rehearse"],
+    string: ["config", "only", "output", "name", "state", "rehearse"],
     boolean: ["json", "markdown", "stress", "portable", "help", "version"],
     alias: { h: "help", V: "version" },
     default: { config: "holdfast.jsonc" },
@@ -153,6 +154,7 @@ async function dispatch(
     state: textOf(parsed.state),
     rehearse: typeof parsed.rehearse === "string" ? parsed.rehearse : undefined,
     output: textOf(parsed.output),
+    name: textOf(parsed.name),
     release,
     system,
   });

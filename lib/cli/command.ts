@@ -12,6 +12,8 @@ export interface CommandOptions {
   readonly only: string | undefined;
   /** `compile`: the file to write. */
   readonly output: string | undefined;
+  /** `compile`: the app's name in it. */
+  readonly name: string | undefined;
   readonly portable: boolean;
   /** `compile`: the folder of the executable and its data. */
   readonly state: string | undefined;

@@ -7,7 +7,7 @@ import type { CliCommand } from "./command.ts";
 import { printLine } from "./terminal.ts";
 
 /** Builds one executable file from an app and its config. */
-export const compile: CliCommand = async ({ config, output, portable, state }) => {
+export const compile: CliCommand = async ({ config, output, name, portable, state }) => {
   const file = resolve(output ?? basename(dirname(resolve(config))));
   const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   if (portable && state !== undefined) {
@@ -19,8 +19,7 @@ export const compile: CliCommand = async ({ config, output, portable, state }) =
   }
   if (portable) {
     const { bytes, programBytes, codeBytes, ms } = await buildPortable({
-      configFile: config,
-      output: file,
+      ...{ configFile: config, output: file, name },
     });
     printLine(
       `${file}: ${mib(bytes)}, built in ${ms} ms (Deno ${mib(programBytes)}, the app ` +
@@ -30,7 +29,7 @@ export const compile: CliCommand = async ({ config, output, portable, state }) =
   }
   const place = resolve(state ?? dirname(file));
   const { bytes, ms, flags } = await buildNative({
-    ...{ configFile: config, output: file, state: place, how: "compile" },
+    ...{ configFile: config, output: file, name, state: place, how: "compile" },
   });
   printLine(
     `${file}: ${mib(bytes)}, built in ${ms} ms; it must be in ${place}, and has these permissions`,

@@ -2,10 +2,10 @@ import { join } from "node:path";
 import { EXIT } from "../base/exit_code.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { explainPolicy, type Explanation } from "./explanation.ts";
-import { planCode, withImages } from "../planner/plan_code.ts";
+import { examineCode } from "../planner/plan_code.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import { ownCode } from "../sandbox/process_code.ts";
-import { knownConfig, type PlannedConfig } from "../supervisor/read_config.ts";
+import { knownConfig } from "../supervisor/read_config.ts";
 import type { CliCommand } from "./command.ts";
 import { describeAccount, judgeNow } from "./judged_accounts.ts";
 import { loadConfig } from "./load_config.ts";
@@ -17,11 +17,7 @@ export const explain: CliCommand = async ({ config: file, json, system }) => {
   const config = await loadConfig(file, system);
   const { code } = await system.planCode(
     knownConfig(config),
-    undefined,
-    () =>
-      withImages(async (images) =>
-        shown(await planCode(config, { images }), images, join(config.runtime, "images"))
-      ),
+    (packed) => examineCode(config, { packed }),
   );
   const own = ownCode();
   const judgement = judgeNow(config, code);
@@ -42,12 +38,6 @@ export const explain: CliCommand = async ({ config: file, json, system }) => {
   printLine(json ? JSON.stringify(explanation) : formatExplanation(explanation));
   return EXIT.ok;
 };
-
-/** The same code where a supervisor would keep it. */
-function shown(planned: PlannedConfig, images: string, kept: string): PlannedConfig {
-  const text = JSON.stringify(planned.code).replaceAll(`${images}/`, `${kept}/`);
-  return { ...planned, code: JSON.parse(text) };
-}
 
 /** The columns and their widths. */
 const COLUMNS = { PROCESS: 18, MAY: 8, WHAT: 58, BY: 34 };

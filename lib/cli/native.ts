@@ -10,7 +10,7 @@ import { runCli } from "./cli.ts";
 import { describeVersions, say, takeOptions } from "./program.ts";
 import { printError } from "./terminal.ts";
 
-function describeUse({ name, versions, state }: NativeFacts): string {
+function describeUse({ name, versions, state, executable }: NativeFacts): string {
   return `${name} ${versions.app ?? "(no version)"}: an app in one file, made by Holdfast
 
 Usage: ${name} COMMAND [--config FILE]
@@ -20,6 +20,8 @@ Commands
   check        Validate the config without starting
   explain      Show what each process may do, and which layer enforces it
   reload       Reload from the file that is there now, and its config; exits 1 if rejected
+  releases     List the versions that served last
+  rollback [N] Bring one of them back as a reload does; the file stays as it is
   upgrade      Also replace the supervisor's own program, in the same process; exits 1 if rejected
   stop         Drain and stop the running supervisor, and wait for it
   status       Show processes and generations
@@ -28,7 +30,7 @@ Commands
 
 Options
   --config FILE   A config that may change ${OVERRIDABLE.join(", ")}
-                  (default: ${name}.jsonc beside this file, if it exists)
+                  (default: ${basename(executable)}.jsonc beside this file, if it exists)
   --json          status, explain: print JSON
   --help, -h      Print this
   --version, -V   Print the versions of the app, of Holdfast and of Deno

@@ -1,18 +1,16 @@
 /** The command line of a portable executable. */
-import { cp } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { toHoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { OVERRIDABLE } from "../config/override.ts";
-import { IMAGE_FOLDERS, type ImageFacts, readImage } from "../supervisor/image.ts";
-import type { System } from "../supervisor/system.ts";
 import { packedSystem } from "../supervisor/packed_system.ts";
+import { readUnpacked, type UnpackedFacts } from "../supervisor/unpacked.ts";
 import { runCli } from "./cli.ts";
 import { describeVersions, say, takeOptions } from "./program.ts";
 import { printError } from "./terminal.ts";
 
 /** The help text. */
-function describeUse({ name, versions }: ImageFacts): string {
+function describeUse({ name, versions }: UnpackedFacts, file: string): string {
   return `${name} ${versions.app ?? "(no version)"}: an app in one file, made by Holdfast
 
 Usage: ${name} COMMAND [--state DIR] [--config FILE]
@@ -23,6 +21,8 @@ Commands
   explain      Show what each process may do, and which layer enforces it
   audit        Try every known escape from every process; exits 1 if anything gets through
   reload       Reload from the file that is there now, and its config; exits 1 if rejected
+  releases     List the versions that served last
+  rollback [N] Bring one of them back as a reload does; the file stays as it is
   upgrade      Also replace the supervisor and Deno, as USR2 does; exits 1 if rejected
   stop         Drain and stop the running supervisor, and wait for it
   status       Show processes and generations
@@ -32,7 +32,7 @@ Commands
 Options
   --state DIR     Folder of data, logs and the control socket (default: of this file)
   --config FILE   A config that may change ${OVERRIDABLE.join(", ")}
-                  (default: ${name}.jsonc beside this file, if it exists)
+                  (default: ${file}.jsonc beside this file, if it exists)
   --json          status, explain, audit: print JSON
   --stress        audit: also the attempts that exhaust the machine's resources
   --help, -h      Print this
@@ -44,60 +44,29 @@ HOLDFAST_CACHE is the folder it unpacks to (default: holdfast in the user's cach
 /**
  * Runs the command that the arguments name, and returns the exit status.
  *
- * @param args the image's folder, the executable and the state folder, which the header gives; then
+ * @param args the folder to which it was unpacked, the executable and the state folder, which the header gives; then
  * the user's
  */
-export async function runPacked([image, executable, state, ...args]: string[]): Promise<number> {
+export async function runPacked([unpacked, executable, state, ...args]: string[]): Promise<number> {
   try {
-    if (image === undefined || executable === undefined || state === undefined) {
+    if (unpacked === undefined || executable === undefined || state === undefined) {
       throw new Error("The header gave no paths");
     }
-    const { facts } = await readImage(image);
+    const { facts } = await readUnpacked(unpacked);
     const { config, rest, wanted } = takeOptions(args);
-    if (wanted === "help") return say(describeUse(facts));
+    if (wanted === "help") return say(describeUse(facts, basename(executable)));
     if (wanted === "version") return say(describeVersions(facts));
     const system = await packedSystem({
-      ...{ image, executable, state, args },
+      ...{ unpacked, executable, state, args },
       override: config === undefined
         ? join(dirname(executable), `${basename(executable)}.jsonc`)
         : resolve(config),
       overrideWanted: config === undefined ? "optional" : "required",
     });
-    const options = [...rest, "--config", join(image, facts.config)];
-    if (!rest.includes("audit")) return await runCli(options, { system });
-    await using caches = await CopiedCaches.make(image);
-    const planCode: System["planCode"] = async (...all) => {
-      const planned = await system.planCode(...all);
-      const text = JSON.stringify(planned.code);
-      const code = text.replaceAll(join(image, IMAGE_FOLDERS.denoDir), caches.folder);
-      return { ...planned, code: JSON.parse(code) };
-    };
-    return await runCli(options, { system: { ...system, planCode } });
+    return await runCli([...rest, "--config", join(unpacked, facts.config)], { system });
   } catch (error) {
     const failure = toHoldfastError(error);
     printError(failure);
     return EXIT[failure.kind];
-  }
-}
-
-/**
- * A copy of an image's caches for an audit: some of its subjects have no wall, and their runtimes
- * cache what they compile. The image itself must stay as it was unpacked.
- */
-class CopiedCaches implements AsyncDisposable {
-  readonly folder: string;
-
-  constructor(folder: string) {
-    this.folder = folder;
-  }
-
-  static async make(image: string): Promise<CopiedCaches> {
-    const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_audit_" }));
-    await cp(join(image, IMAGE_FOLDERS.denoDir), folder, { recursive: true });
-    return new CopiedCaches(folder);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Deno.remove(this.folder, { recursive: true });
   }
 }

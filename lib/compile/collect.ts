@@ -1,78 +1,57 @@
-/** Puts together what an app needs: its modules, settings and packages, and the files that it reads. */
+/** Puts together what an app has besides its image: its config, and the files that it reads. */
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parse } from "jsonc-parser";
 import * as z from "zod";
 import { HoldfastError } from "../base/error.ts";
-import type { AppPlace, Config, Project } from "../config/config.ts";
+import type { Config } from "../config/config.ts";
 import { parseConfig } from "../config/load.ts";
 import { readConfig } from "../config/read.ts";
 import { covers, foldersAbove } from "../config/paths.ts";
-import { projectsOf } from "../config/project.ts";
-import { PROJECT_FILES, SETTINGS_FILES } from "../config/project_files.ts";
-import { denoProgram } from "../supervisor/deno_program.ts";
-import { IMAGE_FOLDERS } from "../supervisor/image.ts";
-import { type Graph, loadGraph } from "../planner/graph.ts";
+import { PROJECT_FILES } from "../config/project_files.ts";
+import { UNPACKED_FOLDERS } from "../supervisor/unpacked.ts";
 
-/** What was collected; paths are inside the image. */
+/** What was collected; paths are inside the folder. */
 export interface Collection {
   readonly version: string | null;
   readonly config: string;
-  readonly modules: { app: string[]; helpers: Record<string, string[]> };
+  /** The folder on this machine whose content the folder of the app's files is. */
+  readonly root: string;
   /** Where the app has a link, and where in the state folder it leads. */
   readonly links: readonly { readonly link: string; readonly target: string }[];
   /** As the config spells it. */
   readonly runtime: string;
   readonly sockets: readonly string[];
-  /** The modules that are started, and where. */
-  readonly entries: readonly { module: string; project: string; locked: boolean }[];
 }
 
 export interface CollectOptions {
   readonly config: Config;
-  readonly denoDir: string;
-  /** An empty folder, which becomes the image. */
+  /** The local modules of its image. */
+  readonly modules: readonly string[];
+  /** An empty folder, which takes them. */
   readonly stage: string;
   /** What is built is no part of itself. */
   readonly output: string;
+  /** Whether the config is to find its modules there, as files. */
+  readonly places: "kept" | "none";
 }
-
-/** What decides how modules resolve. Secrets, as in .env and .npmrc, stay outside. */
-const SETTINGS = [...SETTINGS_FILES, "pnpm-workspace.yaml"];
 
 /** Never a part of an app, wherever an unveil leads. */
 const LEFT_OUT = [".git", "node_modules", ".env", ".npmrc"];
 
-/** Of a package, what no program loads. */
-const TYPES_AND_MAPS = /\.(d\.[cm]?ts|map)$/;
+/** What lies where a module was: its code is in the image. */
+const PLACE = "// This module is in the image.\n";
 
 const ProjectFacts = z.looseObject({
   version: z.string().max(64).optional().catch(undefined),
 });
 
-/** A graph, and whose. */
-interface Entry {
-  readonly name: string | undefined;
-  readonly place: AppPlace;
-  readonly project: Project;
-  readonly graph: Graph;
-}
-
 /** Collects it. */
 export async function collect(options: CollectOptions): Promise<Collection> {
-  const { config, denoDir, stage } = options;
+  const { config, modules, stage, output } = options;
+  const hasPlaces = options.places === "kept";
   const { text } = await readConfig(config.file);
   const { values } = parseConfig(text, config.file);
-  const entries: Entry[] = [];
-  const projects = projectsOf(config);
-  const apps = [{ name: undefined, app: config.app }, ...config.helpers];
-  for (const [index, { name, app }] of apps.entries()) {
-    const what = name === undefined ? "the app's modules" : `the modules of the helper ${name}`;
-    const project = projects[index]!;
-    const { lockfile } = project;
-    const graph = await loadGraph({ what, place: app, lockfile, program: denoProgram() });
-    entries.push({ name, place: app, project, graph });
-  }
+  const places = [config, ...config.helpers].map(({ app }) => app);
   const spelled = [values, ...Object.values(values.helpers)].flatMap(({ unveil }) =>
     Object.entries(unveil)
   );
@@ -86,126 +65,53 @@ export async function collect(options: CollectOptions): Promise<Collection> {
   ].filter((path) => !isAbsolute(path));
   const read = spelled.filter(([path, rights]) => !isWritten(rights) && !isAbsolute(path))
     .map(([path]) => path);
-
-  for (const { graph } of entries) refuseFixed(graph);
-  const files = [...new Set(entries.flatMap(({ graph }) => filesOf(graph)))];
-  const local = files.filter((path) => !covers(denoDir, path));
-  const settings = await filterAsync(
-    [...new Set(entries.flatMap(({ project }) => project.settings))],
-    isThere,
-  );
   const root = commonFolder([
     config.folder,
-    ...entries.map(({ place }) => place.project),
-    ...settings.map(dirname),
-    ...local.map(dirname),
+    ...places.map(({ project }) => project),
+    ...modules.map(dirname),
     ...[...written, ...read].map((path) => dirname(resolve(config.folder, path))),
   ]);
-  const inImage = (path: string) => {
-    if (covers(root, path)) return join(IMAGE_FOLDERS.app, relative(root, path));
-    if (covers(denoDir, path)) return join(IMAGE_FOLDERS.denoDir, relative(denoDir, path));
-    throw new Error(`${path} is in no folder that is packed`);
-  };
-  const pack = (path: string) => copy(path, join(stage, inImage(path)));
+  const inside = (path: string) => join(UNPACKED_FOLDERS.app, relative(root, path));
 
-  await Deno.mkdir(join(stage, IMAGE_FOLDERS.denoDir));
-  await pack(config.file);
-  for (const path of [...files, ...settings]) await pack(path);
-  const folders = new Set(
-    [config.file, ...local, ...entries.map(({ place }) => place.module)].flatMap(foldersAbove)
-      .filter((folder) => covers(root, folder)),
-  );
-  for (const folder of folders) await packSettings(folder, pack, stage, inImage);
-  for (const path of packagesOf(entries)) {
-    // A package that is not in the cache is in a node_modules folder, which is packed as a whole.
-    if (covers(denoDir, path)) await copyTree(path, join(stage, inImage(path)), TYPES_AND_MAPS);
-  }
-  if (entries.some(({ project }) => project.lockfile === undefined)) {
-    await packRegistries(entries, denoDir, pack);
-  }
-  const kept = [...written.map((path) => resolve(config.folder, path)), options.output];
+  if (hasPlaces) await copy(config.file, join(stage, inside(config.file)));
+  const kept = [
+    ...written.map((path) => resolve(config.folder, path)),
+    output,
+    // A program would run what it has in a file, and not what is in its image.
+    ...hasPlaces ? [] : modules,
+  ];
   for (const path of read) {
     const from = resolve(config.folder, path);
-    await copyTree(from, join(stage, inImage(from)), undefined, kept);
+    await copyTree(from, join(stage, inside(from)), kept);
   }
-  const modulesOf = ({ graph }: Entry) => filesOf(graph).map(inImage).sort();
+  // A config names modules that are files, and a project is where one of its settings is.
+  for (const { module, project } of hasPlaces ? places : []) {
+    await writeUnlessThere(join(stage, inside(module)), PLACE);
+    const settings = PROJECT_FILES.map((name) => join(stage, inside(project), name));
+    const found = await Promise.all(settings.map(isThere));
+    if (!found.includes(true)) await writeUnlessThere(settings[0]!, "{}\n");
+  }
   return {
     version: await readVersion(config.app.project),
-    config: inImage(config.file),
-    modules: {
-      app: modulesOf(entries[0]!),
-      helpers: Object.fromEntries(entries.slice(1).map((entry) => [entry.name!, modulesOf(entry)])),
-    },
-    links: linksFor(written, config.folder, inImage),
+    config: inside(config.file),
+    root,
+    links: linksFor(written, config.folder, inside),
     runtime: values.runtime,
     sockets,
-    entries: entries.map(({ place: { module, project }, project: { lockfile } }) => ({
-      module: inImage(module),
-      project: inImage(project),
-      locked: lockfile !== undefined,
-    })),
   };
 }
 
-/** The local files of a graph, those that are imported as bytes or text included. */
-function filesOf({ modules }: Graph): string[] {
-  return modules.flatMap(({ local, specifier }) =>
-    local ?? (specifier.startsWith("file:") ? fileURLToPath(specifier) : [])
-  );
-}
-
-/** An import by an absolute path would lead out of the image, or to nothing. */
-function refuseFixed({ modules }: Graph): void {
-  for (const { specifier: importer, dependencies } of modules) {
-    const fixed = dependencies.find(({ specifier }) => /^(file:|\/)/.test(specifier));
-    if (fixed === undefined) continue;
-    throw new HoldfastError(`Cannot pack ${importer}: it imports ${fixed.specifier}`, {
-      kind: "config",
-      code: "pack_fixed_import",
-      hint: "Import it by a relative path: elsewhere that file is in another place, or not there",
-    });
-  }
-}
-
-function packagesOf(entries: readonly Entry[]): string[] {
-  const paths = entries.flatMap(({ graph }) =>
-    Object.values(graph.npmPackages).flatMap(({ localPath }) => localPath ?? [])
-  );
-  return [...new Set(paths)];
-}
-
-/** What the registry said of a package: only without a lock file does anybody look there. */
-async function packRegistries(
-  entries: readonly Entry[],
-  denoDir: string,
-  pack: (path: string) => Promise<void>,
-): Promise<void> {
-  for (const path of packagesOf(entries).filter((path) => covers(denoDir, path))) {
-    const registry = join(dirname(path), "registry.json");
-    if (await isThere(registry)) await pack(registry);
-  }
-}
-
-async function packSettings(
-  folder: string,
-  pack: (path: string) => Promise<void>,
-  stage: string,
-  inImage: (path: string) => string,
-): Promise<void> {
-  for (const name of SETTINGS) {
-    const path = join(folder, name);
-    if (!await isThere(path)) continue;
-    await pack(path);
-  }
-  const packages = join(folder, "node_modules");
-  if (await isThere(packages)) await copyTree(packages, join(stage, inImage(packages)));
+async function writeUnlessThere(path: string, text: string): Promise<void> {
+  if (await isThere(path)) return;
+  await Deno.mkdir(dirname(path), { recursive: true });
+  await Deno.writeTextFile(path, text);
 }
 
 /** What is written relative to the config is in the state folder, in the same place. */
 function linksFor(
   written: readonly string[],
   folder: string,
-  inImage: (path: string) => string,
+  inside: (path: string) => string,
 ): { link: string; target: string }[] {
   const targets = new Map(
     written.map((path) => [resolve(folder, path), relative(folder, resolve(folder, path))]),
@@ -222,14 +128,14 @@ function linksFor(
           hint: 'Keep data in a folder of its own, such as "./data/"',
         });
       }
-      if (/[|\n\\]/.test(`${inImage(path)}${target}`)) {
+      if (/[|\n\\]/.test(`${inside(path)}${target}`)) {
         throw new HoldfastError(`Cannot pack the name ${JSON.stringify(target)}`, {
           kind: "config",
           code: "pack_name",
           hint: "Leave out | and \\ and line ends in the names of what is written",
         });
       }
-      return { link: inImage(path), target };
+      return { link: inside(path), target };
     });
 }
 
@@ -258,13 +164,8 @@ async function copy(from: string, to: string): Promise<void> {
 }
 
 /** Copies a file or a folder; links are links again. */
-async function copyTree(
-  from: string,
-  to: string,
-  skip?: RegExp,
-  kept: readonly string[] = [],
-): Promise<void> {
-  if (skip?.test(from) || kept.includes(from)) return;
+async function copyTree(from: string, to: string, kept: readonly string[]): Promise<void> {
+  if (kept.includes(from)) return;
   const found = await Deno.lstat(from);
   if (found.isFile) return await copy(from, to);
   if (found.isSymlink) {
@@ -275,17 +176,9 @@ async function copyTree(
   if (!found.isDirectory) return;
   await Deno.mkdir(to, { recursive: true });
   for await (const { name } of Deno.readDir(from)) {
-    if (kept.length > 0 && LEFT_OUT.includes(name)) continue;
-    await copyTree(join(from, name), join(to, name), skip, kept);
+    if (LEFT_OUT.includes(name)) continue;
+    await copyTree(join(from, name), join(to, name), kept);
   }
-}
-
-async function filterAsync<T>(
-  items: readonly T[],
-  keep: (item: T) => Promise<boolean>,
-): Promise<T[]> {
-  const kept = await Promise.all(items.map(keep));
-  return items.filter((_, index) => kept[index]);
 }
 
 async function isThere(path: string): Promise<boolean> {

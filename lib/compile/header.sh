@@ -92,16 +92,13 @@ esac
 
 STATE_HASH=$(printf %s "$STATE" | sha256sum)
 PROGRAM=$ROOT/deno-$(printf %.32s $PROGRAM_HASH)
-IMAGE=$ROOT/@NAME@-$(printf %.32s $CODE_HASH)-$(printf %.16s "$STATE_HASH")
+FOLDER=$ROOT/@NAME@-$(printf %.32s $CODE_HASH)-$(printf %.16s "$STATE_HASH")
 
 # What an unpacked folder holds: name, inode, kind and mode, owner, size, and the times of the last
-# change of content and of status, which nobody can set back. Not the databases in which Deno keeps
-# what it found out about modules: without the kernel's wall, as in an audit, a worker's runtime writes
-# there. They hold no code but for one, which is never used a second time.
+# change of content and of status, which nobody can set back.
 list_content() {
-  (cd "$1" && find . ! -name . ! -path './seal*' ! -path ./deno_dir \
-    ! -path './deno_dir/*_cache_v*' ! -path './deno_dir/location_data*' \
-    ! -path './deno_dir/node_compat_bin*' -exec env TZ=UTC stat -c '%n|%i|%f|%u|%s|%y|%z' {} + | sort)
+  (cd "$1" && find . ! -name . ! -path './seal*' \
+    -exec env TZ=UTC stat -c '%n|%i|%f|%u|%s|%y|%z' {} + | sort)
 }
 
 segment() {
@@ -123,17 +120,6 @@ unpack_code() {
   while IFS='|' read -r link target; do
     mkdir -p "$1/${link%/*}" && ln -s "$STATE/$target" "$1/$link" || return 1
   done <"$1/links"
-  # A worker behind the wall cannot translate TypeScript, nor look at what a module imports: Deno
-  # reads /proc for that. So each probe has it done here: it loads the modules that it names, runs
-  # none of them, since what it imports first throws, and Deno caches what it found.
-  while IFS='|' read -r project probe lock; do
-    said=$(cd "$1/$project" && DENO_DIR=$1/deno_dir "$PROGRAM/deno" run --quiet --no-prompt \
-      --cached-only --no-code-cache "$lock" "$probe" 2>&1) || :
-    case $said in
-      *'@MARKER@'*) ;;
-      *) printf '%s\n' "$said" && return 1 ;;
-    esac
-  done <"$1/probes"
 }
 
 # Fills the folder $1 by the function $2. One start does it at a time, the others wait and use what it
@@ -171,23 +157,21 @@ done
 DENO_NO_UPDATE_CHECK=1
 export DENO_NO_UPDATE_CHECK
 
-[ ! -L "$PROGRAM" ] && [ ! -L "$IMAGE" ] ||
-  fail "$PROGRAM or $IMAGE is a link" 'see who put it there; then remove it'
+[ ! -L "$PROGRAM" ] && [ ! -L "$FOLDER" ] ||
+  fail "$PROGRAM or $FOLDER is a link" 'see who put it there; then remove it'
 [ -e "$PROGRAM/seal" ] || unpack "$PROGRAM" unpack_program
 check "$PROGRAM"
-[ -e "$IMAGE/seal" ] || unpack "$IMAGE" unpack_code
-check "$IMAGE"
-rm -rf "$IMAGE"/deno_dir/v8_code_cache_v* "$IMAGE/deno_dir/location_data" \
-  "$IMAGE/deno_dir/node_compat_bin"
+[ -e "$FOLDER/seal" ] || unpack "$FOLDER" unpack_code
+check "$FOLDER"
 
 # A supervisor asks so, whose executable may have been replaced.
 if [ "${1-}" = --unpack ]; then
-  printf '%s\n' "$IMAGE"
+  printf '%s\n' "$FOLDER"
   exit 0
 fi
 exec 9<&-
 
-# The program is one text that needs no cache, and must not write to the image's.
+# The program is one text that needs no cache.
 DENO_DIR=/dev/null/none
 export DENO_DIR
 umask "$old_umask"
@@ -211,11 +195,11 @@ for argument in "$@"; do
 done
 # An audit sets up a world of its own, which its suspect tries to get at: it is run by hand.
 if [ "$command" = audit ]; then
-  set -- --allow-all "$IMAGE/holdfast/@ENTRY@" "$IMAGE" "$SELF" "$STATE" "$@"
+  set -- --allow-all "$FOLDER/holdfast/@ENTRY@" "$FOLDER" "$SELF" "$STATE" "$@"
 else
   set -- --allow-read "--allow-write=$WRITABLE" --allow-net "--allow-run=$PROGRAM/deno,$SELF" \
     --allow-env --allow-ffi --allow-sys=uid \
-    "$IMAGE/holdfast/@ENTRY@" "$IMAGE" "$SELF" "$STATE" "$@"
+    "$FOLDER/holdfast/@ENTRY@" "$FOLDER" "$SELF" "$STATE" "$@"
 fi
 exec "$PROGRAM/deno" run --quiet --no-prompt --no-config --no-lock --no-npm --no-remote \
   --no-code-cache "$@"

@@ -3,31 +3,31 @@
  * built with what all of them may do, of which each keeps its own.
  */
 import { basename, dirname, join, relative, resolve } from "node:path";
+import { cp } from "node:fs/promises";
 import { HoldfastError } from "../base/error.ts";
 import { VERSION } from "../base/version.ts";
-import { loadConfig, parseConfig } from "../config/load.ts";
+import { loadConfig } from "../config/load.ts";
 import { readConfig } from "../config/read.ts";
 import type { Config } from "../config/config.ts";
-import { readProject } from "../config/project.ts";
 import { NATIVE_FORMAT, type NativeFacts, type Permissions } from "../protocol/native.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { permissionFlags, rolePermissions, unionOf } from "../sandbox/native_policy.ts";
 import { loadNative } from "../supervisor/native_system.ts";
+import { UNPACKED_FOLDERS } from "../supervisor/unpacked.ts";
 import { runProgram } from "../planner/deno.ts";
-import { bundle } from "../planner/bundle.ts";
-import { checkFiles } from "./check_files.ts";
+import { bundleAll } from "../planner/bundle.ts";
 import { controlSocketPath } from "../supervisor/runtime_folder.ts";
-import { readVersion } from "./collect.ts";
-import { requireName } from "./portable.ts";
+import { collect, readVersion } from "./collect.ts";
+import { nameOf, requireFileName } from "./name.ts";
+import { BuildImage } from "./pack_image.ts";
 import { replaceOnce, SPAWNER_THREAD } from "./programs.ts";
-
-/** Where the program's modules lie while it is built: in the project, whose settings decide. */
-const BUILD_FOLDER = ".holdfast_native";
 
 /** What a build is to make. */
 export interface NativeOptions {
   readonly configFile: string;
   readonly output: string;
+  /** The name of the app; the default is that of the config, or of its folder. */
+  readonly name?: string | undefined;
   /** Where the executable and its data will lie. */
   readonly state: string;
   /**
@@ -54,34 +54,34 @@ export interface NativeReport {
 export async function buildNative(options: NativeOptions): Promise<NativeReport> {
   const startMs = performance.now();
   const { configFile, output, state, how } = options;
-  const name = requireName(basename(output));
+  requireFileName(basename(output));
   const source = await loadConfig(configFile);
+  const name = await nameOf(source, options.name);
   requireOneProject(source);
   refuseTraces(source);
-  const { denoDir, modules } = await checkFiles(source);
-  const folder = how === "compile"
-    ? join(source.app.project, BUILD_FOLDER)
-    : await Deno.makeTempDir({ dir: source.app.project, prefix: `${BUILD_FOLDER}_` });
-  if (how === "compile") await makeBuildFolder(folder);
+  await using image = await BuildImage.make(source);
+  const made = await Deno.makeTempDir({ prefix: "holdfast_compile_" });
+  const folder = await Deno.realPath(made);
   try {
     const entry = join(folder, "entry.js");
-    const programs = await writePrograms(folder, source);
+    const denoDir = join(folder, "deno_dir");
+    const { root } = await collect({
+      ...{ config: source, modules: image.modules, stage: folder, output, places: "none" },
+    });
+    await Deno.mkdir(join(folder, UNPACKED_FOLDERS.app), { recursive: true });
+    const packages = await writePackages(image, source, { folder, denoDir });
+    const program = await writePrograms(folder);
+    await image.pack(root, join(folder, UNPACKED_FOLDERS.image), program);
     const place = {
-      executable: join(state, name),
+      executable: join(state, basename(output)),
       state,
       config: await readText(configFile),
       interpreter: how === "compile" ? null : {
         program: Deno.execPath(),
         args: [] as string[],
         denoDir,
-        folder: source.folder,
-        files: programs,
-        modules: {
-          app: [...modules.app],
-          helpers: Object.fromEntries(
-            Object.entries(modules.helpers).map(([helper, own]) => [helper, [...own]]),
-          ),
-        },
+        folder: join(folder, UNPACKED_FOLDERS.app, relative(root, source.folder)),
+        files: folder,
       },
     };
     const config = await loadNative(place);
@@ -91,8 +91,12 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
     });
     const union = unionOf(roles);
     const flags = permissionFlags(union);
-    const lock = readProject(source.app).lockfile === undefined ? "--no-lock" : "--frozen";
-    place.interpreter?.args.push("run", "--quiet", "--cached-only", lock, ...flags, entry);
+    const settings = [
+      `--config=${join(folder, "deno.json")}`,
+      `--lock=${join(folder, "deno.lock")}`,
+      "--frozen",
+    ];
+    place.interpreter?.args.push("run", "--quiet", "--cached-only", ...settings, ...flags, entry);
     const facts: NativeFacts = {
       format: NATIVE_FORMAT,
       name,
@@ -103,12 +107,13 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
       },
       protocol: PROTOCOL_VERSION,
       roles,
+      packages,
       ...place,
     };
     await writeEntry(entry, facts, union);
     await Deno.mkdir(dirname(resolve(output)), { recursive: true });
     if (place.interpreter) await writeScript(output, place.interpreter);
-    else await compile(source, { entry, output, lock, flags });
+    else await compile({ folder, entry, output, settings, flags });
     const { size } = await Deno.stat(output);
     return { output, bytes: size, ms: Math.round(performance.now() - startMs), flags };
   } catch (error) {
@@ -147,65 +152,118 @@ function refuseTraces({ traces }: Config): void {
   });
 }
 
-async function makeBuildFolder(folder: string): Promise<void> {
-  try {
-    await Deno.mkdir(folder);
-  } catch (error) {
-    throw new HoldfastError(`Cannot make the build folder ${folder}: ${(error as Error).message}`, {
-      kind: "environment",
-      code: "compile_folder",
-      hint: "Does another build run? If none does, remove the folder",
-      cause: error,
-    });
+/** The packages that an image imports, as `npm:/NAME@VERSION`. */
+const PACKAGE = /^npm:\/?((?:@[^/]+\/)?[^@/]+)@([^/]+)/;
+
+/**
+ * Writes the packages of an image and what names them: they become a part of the program.
+ *
+ * @returns from where a role finds its packages, if they are in folders called node_modules
+ */
+async function writePackages(
+  image: BuildImage,
+  config: Config,
+  { folder, denoDir }: { folder: string; denoDir: string },
+): Promise<Record<string, string>> {
+  const copies = join(folder, "packages");
+  const copied = await image.copyPackages(copies);
+  const found: Record<string, string> = {};
+  for (const [index, { packages, layout, project }] of image.plan.processes.entries()) {
+    const id = copied.get(packages);
+    if (id === undefined || layout !== "node_modules") continue;
+    const role = index === 0 ? "worker" : `helper ${config.helpers[index - 1]!.name}`;
+    found[role] = `./${join("packages", id, project, "packages.js")}`;
   }
+  await Deno.mkdir(join(denoDir, "npm"), { recursive: true });
+  const isCache = Object.keys(found).length === 0;
+  if (isCache) {
+    for (const id of copied.values()) {
+      await cp(join(copies, id, "npm"), join(denoDir, "npm"), { recursive: true });
+    }
+    await Deno.remove(copies, { recursive: true }).catch(() => {});
+  }
+  const { text: lock, specifiers } = lockOf(image);
+  const imported = [...image.images.values()].flatMap(({ modules, aliases }) => [
+    ...Object.values(aliases),
+    ...Object.values(modules).flatMap(({ imports }) => Object.values(imports)),
+  ]);
+  const packages = [...new Set(imported)].filter((each) => {
+    const [, name, version] = PACKAGE.exec(each) ?? [];
+    return name !== undefined && Object.hasOwn(specifiers, `npm:${name}@${version}`);
+  });
+  const [first] = image.images.keys();
+  await Deno.copyFile(image.path(join(first!, "deno.json")), join(folder, "deno.json"));
+  await Deno.writeTextFile(join(folder, "deno.lock"), lock);
+  // Nobody runs it: what it names is found when the program is built.
+  const lines = packages.sort().map((each) => `  () => import(${JSON.stringify(each)}),`);
+  const text = `export const packages = [\n${lines.join("\n")}\n];\n`;
+  await Deno.writeTextFile(join(folder, "packages.js"), text);
+  return found;
 }
 
-/** Writes the program of each role; gives the paths of all. */
-async function writePrograms(folder: string, config: Config): Promise<string[]> {
+/** The lock of an image, with the packages of its module graphs and nothing else of npm. */
+function lockOf(image: BuildImage): { text: string; specifiers: Record<string, string> } {
+  const used = image.read("modules").split("\n").flatMap((line) =>
+    / npm:(.*)$/.exec(line)?.slice(1) ?? []
+  );
+  const [first] = image.images.keys();
+  const lock = JSON.parse(image.read(join(first!, "deno.lock")));
+  const ids = Object.keys(lock.npm ?? {}).filter((id) =>
+    used.some((name) => id.startsWith(`${name}@`))
+  );
+  const specifiers: Record<string, string> = {};
+  for (const [specifier, version] of Object.entries<string>(lock.specifiers ?? {})) {
+    const name = /^npm:(@?[^@]+)@/.exec(specifier)?.[1];
+    if (ids.includes(`${name}@${version}`)) specifiers[specifier] = version;
+  }
+  // As an image names them: without what they were resolved beside.
+  for (const id of ids) {
+    const [, name, version] = /^(@?[^@]+)@(.*)$/.exec(id)!;
+    specifiers[`npm:${name}@${version!.replace(/_.*$/, "")}`] = version!;
+  }
+  const npm = Object.fromEntries(ids.map((id) => [id, lock.npm[id]]));
+  return { text: JSON.stringify({ version: lock.version, specifiers, npm }), specifiers };
+}
+
+/** Where each of Holdfast's own programs lies: it looks for Holdfast's folder two levels up. */
+const OWN_PROGRAMS: Readonly<Record<string, string>> = {
+  "lib/native/enter.ts": "enter.js",
+  "lib/native/supervisor.ts": "lib/supervisor/main.js",
+  "lib/supervisor/spawner_thread.ts": "lib/supervisor/spawner_thread.js",
+  "lib/native/planner.ts": "planner.js",
+  "lib/native/worker.ts": "worker.js",
+  "lib/native/helper.ts": "helper.js",
+  "lib/native/logger.ts": "logger.js",
+  "lib/native/metrics.ts": "metrics.js",
+  "lib/native/resolver.ts": "resolver.js",
+  "lib/native/folder.ts": "folder.js",
+};
+
+/** Writes Holdfast's own programs; gives a text that changes with any of them. */
+async function writePrograms(folder: string): Promise<string> {
   const work = await Deno.makeTempDir({ prefix: "holdfast_bundle_" });
-  const written: string[] = [];
-  const write = async (path: string, entry: string, alter = (text: string) => text) => {
-    const to = join(folder, path);
-    await Deno.mkdir(dirname(to), { recursive: true });
-    await Deno.writeTextFile(to, alter(await bundle(work, entry)));
-    written.push(to);
-  };
-  const importing = (module: string) => (text: string) =>
-    replaceOnce(text, '"holdfast:app"', JSON.stringify(`./${relative(folder, module)}`));
   try {
-    await Promise.all([
-      write("enter.js", "lib/native/enter.ts"),
-      // It looks for Holdfast's own folder two levels up, and for the thread beside itself.
-      write(
-        "lib/supervisor/main.js",
-        "lib/native/supervisor.ts",
-        (text) => replaceOnce(text, SPAWNER_THREAD, '"./spawner_thread.js"'),
-      ),
-      write("lib/supervisor/spawner_thread.js", "lib/supervisor/spawner_thread.ts"),
-      write("worker.js", "lib/native/worker.ts", importing(config.app.module)),
-      ...config.helpers.map(({ name, app }) =>
-        write(`helper_${name}.js`, "lib/native/helper.ts", importing(app.module))
-      ),
-      write("logger.js", "lib/native/logger.ts"),
-      write("metrics.js", "lib/native/metrics.ts"),
-      write("resolver.js", "lib/native/resolver.ts"),
-      write("folder.js", "lib/native/folder.ts"),
-    ]);
+    const texts = await bundleAll(work, Object.keys(OWN_PROGRAMS));
+    for (const [index, path] of Object.values(OWN_PROGRAMS).entries()) {
+      const to = join(folder, path);
+      await Deno.mkdir(dirname(to), { recursive: true });
+      const text = texts[index]!;
+      const isMain = path === "lib/supervisor/main.js";
+      await Deno.writeTextFile(
+        to,
+        isMain ? replaceOnce(text, SPAWNER_THREAD, '"./spawner_thread.js"') : text,
+      );
+    }
+    return JSON.stringify([Deno.version, texts]);
   } finally {
     await Deno.remove(work, { recursive: true });
   }
-  return [...written, join(folder, "entry.js")];
 }
 
 async function writeEntry(entry: string, facts: NativeFacts, union: Permissions): Promise<void> {
-  const programs: Record<string, string> = {
-    supervisor: "./lib/supervisor/main.js",
-    ...{ worker: "./worker.js", logger: "./logger.js", metrics: "./metrics.js" },
-    resolver: "./resolver.js",
-    folder: "./folder.js",
-  };
+  const programs: Record<string, string> = { supervisor: "./lib/supervisor/main.js" };
   for (const role of Object.keys(facts.roles)) {
-    programs[role] ??= `./${role.replace(" ", "_")}.js`;
+    programs[role] ??= `./${role.split(" ")[0]}.js`;
   }
   const lines = Object.entries(programs).map(([role, path]) =>
     `  ${JSON.stringify(role)}: () => import(${JSON.stringify(path)}),`
@@ -234,35 +292,48 @@ async function writeScript(
 }
 
 interface Compilation {
+  readonly folder: string;
   readonly entry: string;
   readonly output: string;
-  readonly lock: string;
+  readonly settings: readonly string[];
   readonly flags: readonly string[];
 }
 
-async function compile(source: Config, { entry, output, lock, flags }: Compilation): Promise<void> {
-  const { values } = parseConfig(await readText(source.file), source.file);
-  const assets = [values, ...Object.values(values.helpers)].flatMap(({ unveil }) =>
-    Object.entries(unveil).filter(([path, rights]) => !path.startsWith("/") && !/[wc]/.test(rights))
-      .map(([path]) => resolve(source.folder, path))
-  );
-  const thread = join(dirname(entry), "lib/supervisor/spawner_thread.js");
+/** What lies in the program besides the modules that import each other. */
+const INCLUDED = [
+  ...[UNPACKED_FOLDERS.app, UNPACKED_FOLDERS.image, "packages"],
+  ...["packages.js", "lib/supervisor/spawner_thread.js"],
+];
+
+async function compile(
+  { folder, entry, output, settings, flags }: Compilation,
+): Promise<void> {
+  const included = INCLUDED.map((name) => join(folder, name)).filter(isThere);
   const denortBin = Deno.env.get("DENORT_BIN");
   try {
     await runProgram(Deno.execPath(), [
-      ...["compile", "--quiet", "--no-check", "--cached-only", lock],
+      ...["compile", "--quiet", "--no-check", "--cached-only", ...settings],
       // It would keep what it compiled in a folder of /tmp that anybody may make first.
       "--no-code-cache",
-      ...[thread, ...assets].map((path) => `--include=${path}`),
+      ...included.map((path) => `--include=${path}`),
       ...flags,
       `--output=${resolve(output)}`,
       entry,
     ], {
-      cwd: source.app.project,
+      cwd: folder,
       ...denortBin !== undefined && { env: { DENORT_BIN: denortBin } },
     });
   } catch (error) {
     throw explainCompile((error as Error).message, denortBin, error);
+  }
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
   }
 }
 

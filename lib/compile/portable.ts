@@ -1,22 +1,24 @@
 /**
  * Makes a portable executable: a header, which is a shell script, and after it the deno program that
- * runs this and a tar of the app with its config, its packages and Holdfast's own programs.
+ * runs this and a tar of the app's image, its config, its files and Holdfast's own programs.
  */
-import { basename, dirname, join, relative } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { HoldfastError } from "../base/error.ts";
 import { VERSION } from "../base/version.ts";
 import { loadConfig } from "../config/load.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
-import { IMAGE_FILE, IMAGE_FOLDERS, IMAGE_FORMAT, ImageFacts } from "../supervisor/image.ts";
-import { runProgram } from "../planner/deno.ts";
-import { checkFiles } from "./check_files.ts";
+import {
+  FACTS_FILE,
+  UNPACKED_FOLDERS,
+  UNPACKED_FORMAT,
+  UnpackedFacts,
+} from "../supervisor/unpacked.ts";
 import { collect, type Collection } from "./collect.ts";
+import { nameOf, requireFileName } from "./name.ts";
+import { BuildImage } from "./pack_image.ts";
 import { bundlePrograms, MAIN_PROGRAM } from "./programs.ts";
-
-/** The header needs what it is told about a name to be one word. */
-const NAME = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/;
 
 /** What the sizes and the times of a build are. */
 export interface BuildReport {
@@ -33,47 +35,37 @@ export interface BuildReport {
 export interface BuildOptions {
   readonly configFile: string;
   readonly output: string;
+  /** The name of the app; the default is that of the config, or of its folder. */
+  readonly name?: string | undefined;
   /** Changes what is packed before it is packed, for tests of what comes of that. */
   readonly alterStage?: (folder: string) => Promise<void>;
-}
-
-/** Checks the name of an executable. */
-export function requireName(name: string): string {
-  if (NAME.test(name)) return name;
-  throw new HoldfastError(`Cannot name an executable ${JSON.stringify(name)}`, {
-    kind: "usage",
-    code: "output_name",
-    hint: "Use letters, digits and any of . _ - in --output",
-  });
 }
 
 /**
  * Builds.
  *
- * @throws {HoldfastError} if the config is refused, or does not run from what was packed
+ * @throws {HoldfastError} if a module is missing or broken, or if the config is refused
  */
 export async function buildPortable(options: BuildOptions): Promise<BuildReport> {
   const startMs = performance.now();
   const { configFile, output, alterStage } = options;
-  const name = requireName(basename(output));
+  requireFileName(basename(output));
   const config = await loadConfig(configFile);
-  const { denoDir } = await checkFiles(config);
+  const name = await nameOf(config, options.name);
+  await using image = await BuildImage.make(config);
   const stage = await Deno.makeTempDir({ prefix: "holdfast_compile_" });
   try {
-    const collection = await collect({ config, denoDir, stage, output });
-    await bundlePrograms(join(stage, IMAGE_FOLDERS.holdfast));
+    const collection = await collect({
+      ...{ config, modules: image.modules, stage, output, places: "kept" },
+    });
+    await image.pack(collection.root, join(stage, UNPACKED_FOLDERS.image));
+    await bundlePrograms(join(stage, UNPACKED_FOLDERS.holdfast));
     const program = await Deno.readFile(Deno.execPath());
     const programHash = await sha256(program);
-    const facts = describeImage(name, collection, programHash);
-    await Deno.writeTextFile(join(stage, IMAGE_FILE), `${JSON.stringify(facts)}\n`);
+    const facts = describe(name, collection, programHash);
+    await Deno.writeTextFile(join(stage, FACTS_FILE), `${JSON.stringify(facts)}\n`);
     const links = collection.links.map(({ link, target }) => `${link}|${target}\n`);
     await Deno.writeTextFile(join(stage, "links"), links.join(""));
-    const probes = await writeProbes(stage, collection);
-    await Deno.writeTextFile(
-      join(stage, "probes"),
-      probes.map((probe) => `${probe.join("|")}\n`).join(""),
-    );
-    await requireWhole(stage, probes);
     await alterStage?.(stage);
     const [packedProgram, packedCode] = await Promise.all([compress(program), packFolder(stage)]);
     const hash = await sha256(packedCode);
@@ -85,7 +77,6 @@ export async function buildPortable(options: BuildOptions): Promise<BuildReport>
       CODE_BYTES: String(packedCode.length),
       PROGRAM_HASH: programHash,
       CODE_HASH: hash,
-      MARKER,
       MODE: config.account === undefined ? "700" : "755",
       RUNTIME: collection.runtime,
       SOCKETS: collection.sockets.join("\n"),
@@ -105,66 +96,15 @@ export async function buildPortable(options: BuildOptions): Promise<BuildReport>
   }
 }
 
-function describeImage(name: string, collection: Collection, program: string): ImageFacts {
-  return ImageFacts.parse({
-    format: IMAGE_FORMAT,
+function describe(name: string, collection: Collection, program: string): UnpackedFacts {
+  return UnpackedFacts.parse({
+    format: UNPACKED_FORMAT,
     name,
     versions: { app: collection.version, holdfast: VERSION, deno: Deno.version.deno },
     protocol: PROTOCOL_VERSION,
     program,
     config: collection.config,
-    modules: collection.modules,
   });
-}
-
-/** What a probe ends with when everything was loaded. */
-const MARKER = "holdfast: all modules were loaded";
-
-/**
- * Writes a probe beside each entry: a module that loads and links the entry, and runs nothing of it,
- * since what it imports first throws. It looks whether what was packed is all that is needed, and has
- * Deno cache what it finds out about it.
- *
- * @returns for each probe its project, its name and what it takes of the lock file
- */
-async function writeProbes(stage: string, { entries }: Collection): Promise<string[][]> {
-  const probes: string[][] = [];
-  for (const [index, { module, project, locked }] of entries.entries()) {
-    const probe = `.holdfast_probe_${index}.js`;
-    const throwing = `data:application/javascript,throw new Error("${MARKER}")`;
-    const imports = [throwing, `./${relative(project, module)}`];
-    await Deno.writeTextFile(
-      join(stage, project, probe),
-      imports.map((specifier) => `import ${JSON.stringify(specifier)};\n`).join(""),
-    );
-    probes.push([project, probe, locked ? "--frozen" : "--no-lock"]);
-  }
-  return probes;
-}
-
-/** Runs the probes with nothing of this user's settings and caches, as the header will. */
-async function requireWhole(stage: string, probes: readonly string[][]): Promise<void> {
-  const denoDir = join(stage, IMAGE_FOLDERS.denoDir);
-  for (const [project, probe, lock] of probes) {
-    const args = ["run", "--quiet", "--no-prompt", "--cached-only", lock!, probe!];
-    const found = await runProgram(Deno.execPath(), args, { cwd: join(stage, project!), denoDir })
-      .then(() => "it ran", (error: Error) => error.message);
-    if (found.includes(MARKER)) continue;
-    throw new HoldfastError(
-      `The modules of ${project} do not load from what was packed: ${found}`,
-      {
-        kind: "config",
-        code: "pack_incomplete",
-        hint: "Import only files of the project and packages that its lock file names",
-      },
-    );
-  }
-  // What Deno has just cached is bound to this place.
-  for await (const { name } of Deno.readDir(denoDir)) {
-    if (name !== "npm" && name !== "remote") {
-      await Deno.remove(join(denoDir, name), { recursive: true });
-    }
-  }
 }
 
 const compressBytes = promisify(gzip);

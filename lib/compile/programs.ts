@@ -12,13 +12,12 @@ export const MAIN_PROGRAM = "lib/supervisor/main.js";
 /** How the sources name the program of a spawner's thread. */
 export const SPAWNER_THREAD = '"./spawner_thread.ts"';
 
-/** Bundles all of Holdfast into a folder, but for the planner, which an executable has no use for. */
+/** Bundles all of Holdfast into a folder. */
 export async function bundlePrograms(folder: string): Promise<void> {
   const work = await Deno.makeTempDir({ prefix: "holdfast_bundle_" });
   try {
-    const { planner: _, ...processes } = ENTRIES;
     const subjects = ["lib/audit/subject_worker.ts", "lib/audit/subject_helper.ts"];
-    const entries = [...Object.values(processes), ...subjects];
+    const entries = [...Object.values(ENTRIES), ...subjects];
     const [main, ...texts] = await bundleAll(work, ["packed.ts", ...entries]);
     for (const [index, text] of texts.entries()) {
       await write(prebuiltPath(folder, entries[index]!), text);

@@ -28,6 +28,7 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
   engine: '"engine": "node"',
   wall: '"wall": "deno"',
   onViolation: '"onViolation": "log"',
+  name: '"name": "guestbook"',
   ...examplesOf("limits", {
     descriptors: "4096",
     processes: "256",

@@ -304,6 +304,9 @@ const TracesSchema = z.strictObject({
   ).describe("The name of the app in traces (`service.name`)."),
 });
 
+/** The name of an app: one word, of a file's name, a header or a message. */
+export const APP_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,63}$/;
+
 /** The config file: every key with its default, its bounds and why one would change it. */
 export const ConfigSchema = z.strictObject({
   $schema: z.string().optional()
@@ -432,6 +435,14 @@ export const ConfigSchema = z.strictObject({
   group: accountName().optional().describe(
     "The group that workers run as: a name of /etc/group or a decimal id. The default is the primary " +
       "group of `user`. Set it if data belongs to another group.",
+  ),
+  name: z.string().regex(
+    APP_NAME,
+    "expected up to 64 letters, digits and any of _ -, the first a letter or digit",
+  ).optional().describe(
+    "The name of the app in what `holdfast compile` builds; the default is that of the config's " +
+      "folder. `--name` goes before it. A new file takes an old one's place only if both have the same " +
+      "name. Nothing else uses it.",
   ),
   runtime: PathText.default(DEFAULT_RUNTIME).describe(
     "Folder of the control socket, the lock, and the compiled code of each generation, relative to " +

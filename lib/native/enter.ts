@@ -9,6 +9,7 @@ import { findLeftovers, narrow } from "./narrow.ts";
 
 /** What a program is told. */
 export interface NativeContext {
+  readonly role: string;
   readonly facts: NativeFacts;
   /** What the executable was built with. */
   readonly union: Permissions;
@@ -44,7 +45,7 @@ export async function enter(
     const faults = findLeftovers(union, kept);
     if (faults.length > 0) throw new Error(`Cannot narrow the ${role}: ${faults.join("; ")}`);
     const { run } = await load();
-    await run({ facts, union, kept });
+    await run({ role, facts, union, kept });
   } catch (error) {
     const line = `holdfast: ${describeError(error)}\n`;
     try {

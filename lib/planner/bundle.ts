@@ -2,7 +2,7 @@
 import { basename, dirname, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { HoldfastError } from "../base/error.ts";
-import { covers } from "../config/paths.ts";
+import { covers, foldersAbove } from "../config/paths.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import { runProgram } from "./deno.ts";
 import { BUNDLE_FAILED, HOLDFAST_FOLDER, prebuiltPath, readPrebuilt } from "./programs.ts";
@@ -28,7 +28,9 @@ export async function bundleAll(
   const place = await Deno.makeTempDir({ dir: folder });
   try {
     // Where each text comes to lie depends on the folder that all of them are in.
-    const root = entries.map(dirname).reduce((above, each) => covers(above, each) ? above : ".");
+    const root = entries.map(dirname).reduce((above, each) =>
+      [above, ...foldersAbove(above)].find((folder) => covers(folder, each)) ?? "."
+    );
     const flags = ["--quiet", "--platform=deno", "--external=holdfast:app", `--outdir=${place}`];
     const urls = entries.map((each) => pathToFileURL(join(holdfast, each)).href);
     await runProgram(denoProgram(), ["bundle", ...flags, ...urls], { cwd: holdfast, signal });

@@ -19,7 +19,7 @@ import { IMAGE_KEY } from "../protocol/module_image.ts";
 import type { Answer, Plan, PlannedProcess } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
-import { compiledPath, makeModuleImage, StaleError } from "./module_images.ts";
+import { compiledPath, isPackageFile, makeModuleImage, StaleError } from "./module_images.ts";
 import { filesOfEnvironment, readNamed, requireKnownOrigins } from "./known_origins.ts";
 import { checkModes, lookAhead, type ModeWarning } from "./strict_modes.ts";
 import { copyPackages, findPackages, makeFolder, type PackageSet } from "./packages.ts";
@@ -40,6 +40,11 @@ export type Warning = Extract<Answer, { readonly plan: Plan }>["warnings"][numbe
 /** What is planned, and where. */
 export interface ImageRequest extends PlanPlaces {
   readonly config: Config;
+  /**
+   * Which packages of a node_modules folder that no module imports are part of the image: all that the
+   * project's package.json lists, which is the default, or those whose names the modules have in them.
+   */
+  readonly unimported?: "listed" | "named";
 }
 
 /** One module that is started, with all that it needs. */
@@ -83,9 +88,11 @@ export async function makeImage(
     const before = stampFiles(files);
     const locks = entries.map(({ name }) => readLock(join(staging, `${name}.lock`)));
     const packages = await Promise.all(
-      entries.map(({ place }, index) =>
-        findPackages(graphs[index]!, place.project, locks[index]!.integrities)
-      ),
+      entries.map(({ place }, index) => {
+        const graph = graphs[index]!;
+        const isWanted = request.unimported === "named" ? namedIn(graph) : () => true;
+        return findPackages(graph, place.project, locks[index]!.integrities, isWanted);
+      }),
     );
     const settings = [...settingsOf(projects), ...filesOfEnvironment()];
     const known: CheckFacts = {
@@ -122,7 +129,8 @@ async function lookAtMachine(facts: Pick<CheckFacts, "holdfast">) {
   return { check: thisMachine(), modes: lookAhead(facts) };
 }
 
-function warningsOf(
+/** What an operator is told of a config. */
+export function warningsOf(
   config: Config,
   modes: readonly ModeWarning[],
   system: CheckSystem,
@@ -178,21 +186,37 @@ async function writeImage(
   const used = [...new Set(processes.map(({ packages }) => packages))].sort();
   files.set("packages", used.join("\n"));
   // For who asks what has changed since another image.
-  const modules = await Promise.all(
-    [...sources].sort(([a], [b]) => a < b ? -1 : 1)
-      .map(async ([url, source]) => `${await sha256(source)} ${url}`),
-  );
-  files.set("modules", modules.join("\n"));
+  files.set("modules", await listModules(sources));
   const digest = await digestOf(files);
-  if (!isThere(join(images, digest))) {
-    for (const [path, text] of files) {
-      const place = join(staging, "image", path);
-      makeFolder(dirname(place));
-      Deno.writeTextFileSync(place, text);
-      Deno.chmodSync(place, 0o644);
-    }
-  }
+  if (!isThere(join(images, digest))) writeFiles(files, join(staging, "image"));
   return { digest, processes };
+}
+
+/** Writes files by their paths in a folder, open for whoever is to run them. */
+export function writeFiles(files: ReadonlyMap<string, string>, folder: string): void {
+  for (const [path, text] of files) {
+    const place = join(folder, path);
+    makeFolder(dirname(place));
+    Deno.writeTextFileSync(place, text);
+    Deno.chmodSync(place, 0o644);
+  }
+}
+
+/** A line for each module and package of an image, with a digest of what it is. */
+export async function listModules(sources: ReadonlyMap<string, string>): Promise<string> {
+  const lines = [...sources].sort(([a], [b]) => a < b ? -1 : 1)
+    .map(async ([url, source]) => `${await sha256(source)} ${url}`);
+  return (await Promise.all(lines)).join("\n");
+}
+
+/** Tells whether the local modules of a graph have the name of a package in them, as in a require(). */
+function namedIn(graph: Graph): (name: string) => boolean {
+  const texts = filesOf(graph).filter((local) => !isPackageFile(local))
+    .map((local) => Deno.readTextFileSync(local));
+  return (name) =>
+    texts.some((text) =>
+      ["'", '"', "`"].some((quote) => [quote, "/"].some((end) => text.includes(quote + name + end)))
+    );
 }
 
 function isThere(path: string): boolean {

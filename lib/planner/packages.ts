@@ -43,18 +43,23 @@ interface Manifest {
  * Finds the packages of a module graph.
  *
  * @param integrities of packages by NAME@VERSION, as a lock file has them
+ * @param isWanted whether a package is to be there that the project's package.json lists, and no module
+ * imports
  */
 export async function findPackages(
   graph: Graph,
   project: string,
   integrities: ReadonlyMap<string, string>,
+  isWanted: (name: string) => boolean,
 ): Promise<PackageSet> {
   // An optional package for another platform is in the graph, and nobody has fetched it.
   const packages = Object.entries(graph.npmPackages).filter(([, { localPath }]) =>
     !localPath || unlessAbsent(() => Deno.statSync(localPath)).isDirectory === true
   );
   const roots = packageFoldersOf(graph);
-  if (packages.length === 0 && roots.length > 0) return await findInFolders(project, roots);
+  if (packages.length === 0 && roots.length > 0) {
+    return await findInFolders(project, roots, isWanted);
+  }
   const copied = packages.flatMap(([, found]) =>
     !found.localPath ? [] : [{
       from: found.localPath,
@@ -97,7 +102,11 @@ function packageFoldersOf({ modules }: Graph): string[] {
 }
 
 /** Finds packages in node_modules folders, with all that they need. */
-async function findInFolders(project: string, roots: readonly string[]): Promise<PackageSet> {
+async function findInFolders(
+  project: string,
+  roots: readonly string[],
+  isWanted: (name: string) => boolean,
+): Promise<PackageSet> {
   const folders = new Map<string, string>();
   const seen = new Set<string>();
   const add = (found: string) => {
@@ -113,7 +122,7 @@ async function findInFolders(project: string, roots: readonly string[]): Promise
   };
   for (const root of roots) add(root);
   // What is only required, or imported by a computed name, is in no graph.
-  for (const name of needsOf(project)) {
+  for (const name of needsOf(project).filter(isWanted)) {
     const needed = findAbove(join(project, "package.json"), name);
     if (needed !== undefined) add(needed);
   }

@@ -2,57 +2,79 @@
 import type { Config } from "../config/config.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import {
+  codeOf,
   findDenoDir,
   type ImageFolders,
+  imagesIn,
   installImage,
   openImages,
 } from "../supervisor/image_store.ts";
 import type { PlannedConfig } from "../supervisor/read_config.ts";
 import { requireReadable } from "../supervisor/require_readable.ts";
+import type { PackedImage } from "../protocol/packed_image.ts";
 import { makeImage, type Warning } from "./make_image.ts";
+import { readPackedImage, takeImage } from "./packed_image.ts";
 import { HOLDFAST_FOLDER } from "./programs.ts";
 
-export interface PlanOptions {
-  readonly signal?: AbortSignal | undefined;
-  /** The folder in which images are kept; it is made if it is not there. */
-  readonly images: string;
-  /** The runtime folder in use, where it is not the config's own. */
-  readonly runtime?: string | undefined;
+/** What else is known of the code of a config. */
+export interface ExamineOptions {
+  /** The image of an executable; without one the project is looked at. */
+  readonly packed?: PackedImage | undefined;
   /** Told what is no fault. */
   readonly warn?: (warning: Warning) => void;
 }
 
+export interface PlanOptions extends ExamineOptions {
+  /** The folder in which images are kept; it is made if it is not there. */
+  readonly images: string;
+}
+
+const facts = () => ({ denoProgram: denoProgram(), holdfast: HOLDFAST_FOLDER });
+
 /**
- * Plans it.
+ * Plans it, in a folder that nothing else is to run from.
  *
  * @throws {HoldfastError} if a module is missing or broken, if the config is refused, or if there is no
  * room
  */
 export async function planCode(
   config: Config,
-  { signal, images, runtime, warn = () => {} }: PlanOptions,
+  { images, packed, warn = () => {} }: PlanOptions,
 ): Promise<PlannedConfig> {
-  const denoDir = await findDenoDir();
+  const denoDir = packed ? undefined : await findDenoDir();
   using folders: ImageFolders = openImages(images, denoDir);
-  const { plan, warnings } = await makeImage({
-    ...{ config, images, denoDir, network: "names" },
-    ...{ staging: folders.staging, compiled: folders.compiled },
-    facts: {
-      ...{ denoProgram: denoProgram(), holdfast: HOLDFAST_FOLDER },
-      ...runtime !== undefined && { runtime },
-    },
-  }, signal);
+  const { staging, compiled } = folders;
+  const request = { config, images, staging, compiled, facts: facts() };
+  const { plan, warnings } =
+    await (packed
+      ? takeImage(request, packed)
+      : makeImage({ ...request, denoDir: denoDir!, network: "names" }));
   for (const each of warnings) warn(each);
-  await requireReadable(config, images, signal);
+  await requireReadable(config, images, undefined);
   return { config, code: await installImage(config, plan, folders) };
 }
 
-/** Works with a folder for images that nothing is to run. */
-export async function withImages<T>(work: (images: string) => Promise<T>): Promise<T> {
-  const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_images_" }));
+/**
+ * Checks a config against its code, and tells where a supervisor would keep that. Nothing of it stays;
+ * for an executable nothing is written.
+ *
+ * @throws {HoldfastError} as {@link planCode} does
+ */
+export async function examineCode(
+  config: Config,
+  { packed, warn = () => {} }: ExamineOptions,
+): Promise<PlannedConfig> {
+  const kept = imagesIn(config.runtime);
+  if (packed !== undefined) {
+    const { plan, warnings } = await readPackedImage(config, packed, facts());
+    for (const each of warnings) warn(each);
+    return { config, code: codeOf(config, plan, kept) };
+  }
+  const images = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_images_" }));
   try {
-    return await work(folder);
+    const { code } = await planCode(config, { images, warn });
+    return { config, code: JSON.parse(JSON.stringify(code).replaceAll(`${images}/`, `${kept}/`)) };
   } finally {
-    await Deno.remove(folder, { recursive: true });
+    await Deno.remove(images, { recursive: true });
   }
 }

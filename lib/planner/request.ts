@@ -1,6 +1,7 @@
 /** What a planner is asked. */
 import type { Config } from "../config/config.ts";
 import type { ConfigText } from "../config/runtime_place.ts";
+import type { PackedImage } from "../protocol/packed_image.ts";
 
 /** A config that was read and not judged, or one that was planned before. */
 export type Planning =
@@ -30,6 +31,8 @@ export interface PlanPlaces {
 /** All of it. */
 export interface PlanRequest extends PlanPlaces {
   readonly planning: Planning;
+  /** The image of an executable, which is taken in place of making one. */
+  readonly packed?: PackedImage;
   /** Whether processes can have accounts of their own. */
   readonly separates: boolean;
 }

@@ -4,7 +4,7 @@
  */
 
 /** Under which name an entry file imports the app. */
-// Not as one text: a build puts the app in the place of that text, which must be there once.
+// Not as one text: a build would look for what is imported by it.
 export const APP_SPECIFIER = ["holdfast", "app"].join(":");
 
 /** Where the text before an entry file puts the image, for the entry file to take. */

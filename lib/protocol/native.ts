@@ -19,7 +19,7 @@ export type Permissions = z.infer<typeof Permissions>;
 export const LISTED_KINDS = ["read", "write", "net", "env", "run", "sys"] as const;
 
 /** The version of {@link NativeFacts}. */
-export const NATIVE_FORMAT = 1;
+export const NATIVE_FORMAT = 2;
 
 /** The argument by which an executable prints its facts. */
 export const DESCRIBE = "--describe";
@@ -48,18 +48,19 @@ export const NativeFacts = z.strictObject({
   state: z.string(),
   /** The text of the config. */
   config: z.string(),
-  /** What each process keeps, by `supervisor`, `worker`, `logger`, `folder` and `helper NAME`. */
+  /** What each process keeps, by `supervisor`, `planner`, `worker`, `logger`, `folder`, `helper NAME`. */
   roles: z.record(z.string(), Permissions),
+  /** From where a role finds its packages, if they are in folders called node_modules: in the program. */
+  packages: z.record(z.string(), z.string()),
   /** How a process is started; `null` if the executable is started itself. */
   interpreter: z.nullable(z.strictObject({
     program: z.string(),
     args: Names,
     denoDir: z.string(),
-    /** Where the app's files are. */
+    /** Where the folder of the config would be. */
     folder: z.string(),
-    /** The files of the program. */
-    files: Names,
-    modules: z.strictObject({ app: Names, helpers: z.record(z.string(), Names) }),
+    /** The folder of the program. */
+    files: z.string(),
   })),
 });
 export type NativeFacts = z.infer<typeof NativeFacts>;

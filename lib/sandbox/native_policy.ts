@@ -67,6 +67,8 @@ export function rolePermissions(
       sys: ["uid"],
       ffi: true,
     },
+    // It follows links as well, and writes the image.
+    planner: { ...NOTHING, read: ["/"], write: [config.runtime], sys: ["uid"] },
     worker: keptBy(config),
     ...Object.fromEntries(
       config.helpers.map((helper) => [`helper ${helper.name}`, keptBy(helper)]),

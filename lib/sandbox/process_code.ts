@@ -1,10 +1,9 @@
 /** What the processes of a generation are started from. Data: it is planned once, and then executed. */
-import type { AppPlace, Project } from "../config/config.ts";
 import type { Judgement, Plan } from "../protocol/plan.ts";
 
 /** What one process is started from. */
 export interface ProcessCode {
-  /** A file of JavaScript that goes before Holdfast's own program. */
+  /** A file of JavaScript that goes before Holdfast's own program; a program of its own has none. */
   readonly image: string | undefined;
   /** The URL from which packages are looked for. */
   readonly packagesFrom: string | undefined;
@@ -15,18 +14,14 @@ export interface ProcessCode {
   readonly denoDir: string;
   /** What it may read beside what it is granted. */
   readonly reads: readonly string[];
-  /** Folders of which it may read the names alone. */
-  readonly lists: readonly string[];
-  /** Files beside and above which the runtime looks for settings. */
-  readonly settingsOf: readonly string[];
 }
 
 /** What the processes of a generation are started from. */
 export interface Code {
-  /** The folder of the image; nothing where it is part of an executable. */
-  readonly folder: string | undefined;
+  /** The folder of the image. */
+  readonly folder: string;
   /** By which the image is found again. */
-  readonly plan?: Plan;
+  readonly plan: Plan;
   /** What was found of the paths when it was planned. */
   readonly judgement?: Judgement;
   /** Of `worker`, and of each `helper NAME`. */
@@ -46,32 +41,5 @@ export function ownCode(denoDir: string = NO_DENO_DIR): ProcessCode {
     flags: ["--no-config", "--no-lock"],
     denoDir,
     reads: [],
-    lists: [],
-    settingsOf: [],
-  };
-}
-
-/** The code of a process that runs the files of a project where they lie, as in an executable. */
-export function fileCode(
-  { module }: AppPlace,
-  { lockfile, settings, listed }: Project,
-  { denoDir, caches, modules }: {
-    readonly denoDir: string;
-    /** What the runtime reads in it. */
-    readonly caches: readonly string[];
-    /** The local files of the module graph. */
-    readonly modules: readonly string[];
-  },
-): ProcessCode {
-  const files = [...new Set([module, ...modules])];
-  return {
-    image: undefined,
-    packagesFrom: undefined,
-    packages: [],
-    flags: [lockfile === undefined ? "--no-lock" : "--frozen"],
-    denoDir,
-    reads: [...caches, ...files, ...settings],
-    lists: listed,
-    settingsOf: files,
   };
 }

@@ -1,8 +1,5 @@
 /** The kernel's layer for a worker, from the config and what the machine has. Pure. */
-import { join } from "node:path";
 import type { Account, Compartment, Config } from "../config/config.ts";
-import { foldersAbove } from "../config/paths.ts";
-import { SETTINGS_FILES } from "../config/project_files.ts";
 import type { OwnAccount } from "./accounts.ts";
 import type { FsRight, LandlockPolicy, PathRule } from "./landlock.ts";
 import { unveilRights } from "./landlock.ts";
@@ -37,7 +34,7 @@ export interface WallFacts {
   readonly denoProgram: string;
   /** Files of the program that it is besides, such as an executable's. */
   readonly files: readonly string[];
-  readonly code: Pick<ProcessCode, "reads" | "lists" | "settingsOf">;
+  readonly code: Pick<ProcessCode, "reads">;
   readonly forbidden: string;
 }
 
@@ -87,9 +84,6 @@ const NAME_FOLDERS = [
 /** Where resolv.conf leads elsewhere still. */
 const NAME_FILES = ["/etc/resolv.conf", "/etc/hosts"];
 
-/** Where Deno looks for an app's settings, from a module upwards. */
-const SETTINGS = [...SETTINGS_FILES, ".npmrc", "node_modules"];
-
 /** A helper has no listeners, and sends no traces. */
 export type Walled = Compartment & Partial<Pick<Config, "listen" | "traces">> & {
   /** Whether it looks the names of `net` up, and dials nobody but name servers. */
@@ -108,8 +102,6 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     rights,
     presence: "required",
   });
-  const { reads, lists, settingsOf } = facts.code;
-  const folders = [...new Set(settingsOf.flatMap(foldersAbove))];
   // Deno's own exporter asks no permission of Deno's; the kernel does not tell it from the app.
   const dialled = [
     ...config.resolves ? config.net.map((name) => `${name}:${NAME_SERVER_PORT}`) : config.net,
@@ -138,9 +130,7 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
         ...network !== "none" ? TRUST.map((path) => optional(path, READ)) : [],
         ...network === "names" ? NAME_FOLDERS.map((path) => optional(path, ["readFile"])) : [],
         ...network === "names" ? NAME_FILES.map((path) => optional(path, ["readFile"])) : [],
-        ...[...facts.files, ...reads].map((path) => optional(path, READ)),
-        ...folders.flatMap((folder) => SETTINGS.map((name) => optional(join(folder, name), READ))),
-        ...lists.map((path) => optional(path, ["readDir"])),
+        ...[...facts.files, ...facts.code.reads].map((path) => optional(path, READ)),
         ...config.unveil.map(({ path, rights }) => required(path, unveilRights(rights))),
       ],
     },

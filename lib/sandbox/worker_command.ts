@@ -2,9 +2,8 @@
  * The command line and the environment of a worker, from the config alone. Pure: what a worker may
  * do can be read off the result.
  */
-import { pathToFileURL } from "node:url";
 import type { Compartment, Config } from "../config/config.ts";
-import { APP_SPECIFIER, PACKAGES_KEY } from "../protocol/module_image.ts";
+import { PACKAGES_KEY } from "../protocol/module_image.ts";
 import { programData } from "../protocol/program_data.ts";
 import type { Grants } from "../protocol/to_worker.ts";
 import type { ProcessCode } from "./process_code.ts";
@@ -75,10 +74,8 @@ export interface Command {
   readonly args: string[];
   /** Beside what {@link workerEnvironment} gives. */
   readonly env: Readonly<Record<string, string>>;
-  /** Files of the program itself that it loads, besides its module graph. */
+  /** Files and folders of the program itself that it loads, besides what it runs. */
   readonly files: readonly string[];
-  /** What comes on its standard input. */
-  readonly input: "program" | "nothing";
 }
 
 /**
@@ -96,7 +93,22 @@ export function denoCommand(
     args: workerArguments(config, code),
     env: {},
     files: [],
-    input: "program",
+  };
+}
+
+/** The command of a planner, which writes some folders and runs the deno program. */
+export function plannerCommand(denoProgram: string, writes: readonly string[]): Command {
+  return {
+    program: denoProgram,
+    args: [
+      ...["run", "--quiet", "--ext=js", "--no-prompt", "--no-config", "--no-lock"],
+      // Its program changes with each request: nobody would read what is cached of it.
+      ...["--no-code-cache", "--allow-read", `--allow-write=${joined(writes)}`],
+      ...[`--allow-run=${denoProgram}`, "--allow-env", "--allow-sys=uid", "--deny-net"],
+      ...["--deny-ffi", "-"],
+    ],
+    env: {},
+    files: [],
   };
 }
 
@@ -165,20 +177,6 @@ export function workerEnvironment(
  */
 export function imageProgram(bundle: string, image: string, packagesFrom: string): string {
   return `${programData(PACKAGES_KEY, packagesFrom)}${image}${bundle}`;
-}
-
-/**
- * The program of a process that runs a module's file: by its name in the text it is imported without
- * the permission to read it.
- *
- * @param appModule absolute path
- */
-export function workerProgram(bundle: string, appModule: string): string {
-  const [before, after, ...more] = bundle.split(`"${APP_SPECIFIER}"`);
-  if (before === undefined || after === undefined || more.length > 0) {
-    throw new Error("The worker's bundle does not name the app exactly once");
-  }
-  return before + JSON.stringify(pathToFileURL(appModule).href) + after;
 }
 
 /** One list of a flag. Deno cannot spell a comma in it: a path with one would be two grants. */

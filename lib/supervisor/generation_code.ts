@@ -14,12 +14,12 @@ export class GenerationCode {
     this.#plan = plan;
   }
 
-  /** Where it is kept, if it is. */
-  get folder(): string | undefined {
+  /** Where it is kept. */
+  get folder(): string {
     return this.#code.folder;
   }
 
-  /** By which it is found again, if it is kept. */
+  /** By which it is found again. */
   get plan(): Code["plan"] {
     return this.#code.plan;
   }
@@ -30,7 +30,7 @@ export class GenerationCode {
    */
   async get(): Promise<Code> {
     const { folder } = this.#code;
-    if (folder === undefined || isFolder(folder)) return this.#code;
+    if (isFolder(folder)) return this.#code;
     this.#planning ??= this.#plan().finally(() => this.#planning = undefined);
     try {
       this.#code = await this.#planning;

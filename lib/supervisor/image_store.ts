@@ -44,16 +44,18 @@ export interface ImageFolders extends Disposable {
 /**
  * Makes what a planner needs.
  *
- * @param denoDir the user's DENO_DIR, from which packages come
+ * @param denoDir the user's DENO_DIR, from which packages come; none for an image that brings its own
  * @throws {HoldfastError} if there is no room, or no right to write there
  */
-export function openImages(images: string, denoDir: string): ImageFolders {
+export function openImages(images: string, denoDir?: string): ImageFolders {
   const compiled = join(images, "compiled");
   try {
     makeFolder(images, 0o755);
     makeFolder(join(images, "packages"), 0o755);
     makeFolder(compiled, 0o700);
-    for (const name of ["npm", "remote"]) linkTo(join(denoDir, name), join(compiled, name));
+    for (const name of denoDir === undefined ? [] : ["npm", "remote"]) {
+      linkTo(join(denoDir!, name), join(compiled, name));
+    }
     const staging = Deno.makeTempDirSync({ dir: images, prefix: STAGING });
     return { images, compiled, staging, [Symbol.dispose]: () => removeTree(staging) };
   } catch (error) {
@@ -156,7 +158,7 @@ export async function openImage(config: Config, plan: Plan, images: string): Pro
  * Says what each process of an image in the store is started from. Every path in that is made here, of
  * the names of the config's processes and of digests.
  */
-function codeOf(config: Config, plan: Plan, images: string): Code {
+export function codeOf(config: Config, plan: Plan, images: string): Code {
   const { digest, processes } = plan;
   const names = imageFolders(config);
   const folder = join(images, digest);
@@ -173,8 +175,6 @@ function codeOf(config: Config, plan: Plan, images: string): Code {
       // The runtime names a package by the cache that it is found in.
       packages: packages === "" ? [] : layout === "cache" ? [join(denoDir, "npm"), set] : [set],
       reads: [own, ...packages === "" ? [] : [set]],
-      lists: [],
-      settingsOf: [],
     }];
   });
   return { folder, plan, processes: Object.fromEntries(entries) };

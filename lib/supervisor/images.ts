@@ -44,7 +44,7 @@ export class Images {
 
   /** A generation serves from now on. */
   begin({ code: { folder, plan }, config }: Generation): void {
-    if (folder === undefined || plan === undefined || !this.#options.system.ownsImages) return;
+    if (!this.#options.system.ownsImages) return;
     const images = dirname(folder);
     if (this.#releases?.images !== images) this.#releases = new Releases(images);
     this.#releases.begin(plan, config, config.reload.keep, performance.now());
@@ -86,7 +86,7 @@ export class Images {
   prune(): void {
     const { system, runtime, generations, inherited } = this.#options;
     if (!system.ownsImages || this.#holds > 0 || inherited()) return;
-    const living = generations.all.flatMap(({ code }) => code.folder ?? []);
+    const living = generations.all.map(({ code }) => code.folder);
     const kept = new Set([...living, ...this.#releases?.folders ?? []]);
     for (const folder of [imagesIn(runtime.folder), ...[...kept].map(dirname)]) {
       this.#places.add(folder);

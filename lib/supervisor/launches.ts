@@ -9,7 +9,6 @@ import {
   imageProgram,
   workerEnvironment,
   workerGrants,
-  workerProgram,
 } from "../sandbox/worker_command.ts";
 import { AccountTable } from "./accounts.ts";
 import { envFileValues, readEnvFile } from "./env_file.ts";
@@ -91,19 +90,19 @@ export class Launches {
    * @param folder the runtime folder in which that is kept
    */
   async plan(read: ReadConfig, folder: string): Promise<PlannedConfig> {
-    const { planner, spawner } = await this.programsOf();
+    const { planner, spawner, holdfast } = await this.programsOf();
     const { folder: runtime, lockFile } = this.#runtime;
     const images = imagesIn(folder);
-    const planned = await this.#system.planCode(read, runtime, () =>
+    const planned = await this.#system.planCode(read, (packed) =>
       runPlanner({
-        ...{ system: this.#system, read, spawner, program: planner! },
+        ...{ system: this.#system, read, packed, holdfast, spawner, program: planner! },
         ...{ images, runtime, lockFile, environment: this.#environment },
         signal: this.#signal,
       }));
     const { config, code } = planned;
     if (code.judgement) this.accounts.learn(code.judgement, config);
     await this.#runtime.openTo(folder, this.accounts.groupOf(config));
-    if (code.folder !== undefined) await requireReadable(config, images, this.#signal);
+    await requireReadable(config, images, this.#signal);
     return planned;
   }
 
@@ -189,23 +188,18 @@ export class Launches {
 
   #spawnRequest(
     config: Config,
-    { program, args, env, input }: Command,
-    { who, compartment, bundle }: Planned,
+    { program, args, env }: Command,
+    { compartment, bundle }: Planned,
     { image, packagesFrom, denoDir }: ProcessCode,
     generation: number,
   ): Omit<SpawnRequest, "wall"> {
     const { log } = config;
     const { account, app }: Compartment = compartment;
     const environment = { ...this.#environment, ...envFileValues(config) };
-    // What is Holdfast's own imports no module of the app's project.
-    const imports = !["logger", "metrics", "resolver"].includes(who);
-    const read = () => {
-      if (input === "nothing") return "";
-      if (!imports) return bundle;
-      return image === undefined || packagesFrom === undefined
-        ? workerProgram(bundle, app.module)
-        : imageProgram(bundle, Deno.readTextFileSync(image), packagesFrom);
-    };
+    // What is Holdfast's own runs no image.
+    const source = image === undefined || packagesFrom === undefined
+      ? bundle
+      : imageProgram(bundle, Deno.readTextFileSync(image), packagesFrom);
     return {
       ...{ program, args },
       env: {
@@ -215,7 +209,7 @@ export class Launches {
         ...env,
       },
       cwd: app.project,
-      source: read(),
+      source,
       output: {
         lineBytes: log.outputLineBytes,
         bytesPerSecond: log.outputBytesPerSecond,

@@ -1,12 +1,11 @@
 /**
- * The effects of a supervisor in an executable that `deno compile` made: app, config and policy are
+ * The effects of a supervisor in an executable that `deno compile` made: image, config and policy are
  * built in, every process is this program again, and a reload looks whether the file was replaced.
  */
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
-import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
 import { overrideOf } from "../config/override.ts";
 import { parseConfig } from "../config/parse.ts";
@@ -24,15 +23,13 @@ import {
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import type { Command } from "../sandbox/worker_command.ts";
 import { runProgram } from "../planner/deno.ts";
-import { judgePaths } from "../planner/judge_paths.ts";
-import { requireGoodConfig } from "../planner/make_image.ts";
-import { accountsOf } from "./accounts.ts";
-import { findCaches } from "./deno_dir.ts";
-import { denoProgram } from "./deno_program.ts";
-import { codeOfFiles } from "./file_code.ts";
+import { HOLDFAST_FOLDER } from "../planner/programs.ts";
+import { isFolder } from "./image_store.ts";
+import { keepProgram, keptProgram, stampOf } from "./kept_program.ts";
 import { makeFolders } from "./make_folders.ts";
 import { configOf, knownConfig } from "./read_config.ts";
 import { realSystem, type System } from "./system.ts";
+import { UNPACKED_FOLDERS } from "./unpacked.ts";
 
 /** How much is repeated of what a new file says that cannot be understood. */
 const MAX_WORDS = 500;
@@ -71,57 +68,49 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
     holdfastOf: (config) => of(config).executable,
     ownProgram: () => ({ program: first.executable, args: [...override.args] }),
     // What is started has its program in it.
-    loadPrograms: () =>
-      Promise.resolve({ worker: "", helper: "", logger: "", metrics: "", resolver: "" }),
-    planCode: (read, runtime) => {
-      const config = configOf(read);
-      const { executable, interpreter } = of(config);
-      const none = Object.fromEntries(config.helpers.map(({ name }) => [name, []]));
-      const modules = interpreter?.modules ?? { app: [], helpers: none };
-      const denoDir = interpreter?.denoDir ?? join(config.runtime, "deno_dir");
-      requireGoodConfig(config, {
-        ...{ denoDir, denoProgram: denoProgram() },
-        holdfast: executable,
-        modules: [
-          ...modules.app,
-          ...Object.values(modules.helpers).flat(),
-          executable,
-          override.file,
-        ],
-        settings: [],
-        ...runtime !== undefined && { runtime },
+    loadPrograms: () => Promise.resolve({ ...NO_PROGRAMS }),
+    planCode: async (read, plan) => {
+      const facts = of(configOf(read));
+      const planned = await plan({
+        folder: join(HOLDFAST_FOLDER, UNPACKED_FOLDERS.image),
+        // Each process knows where the files in it are.
+        files: undefined,
+        guarded: [facts.executable, override.file],
       });
-      const caches = interpreter ? findCaches(denoDir) : [];
-      const nothing = { lockfile: undefined, settings: [], listed: [] };
-      const projects = [config, ...config.helpers].map(() => nothing);
-      const code = codeOfFiles(config, { denoDir, caches, modules, projects });
-      const { program } = nativeCommand(of(config), "worker");
-      const judgement = judgePaths(config, accountsOf(config), {
-        // It opens itself, by its path.
-        ...{ isRoot: ownUid() === 0, code: program, program },
-        codeHint: "Put it where everybody may read it, such as /usr/local/bin",
-      });
-      return Promise.resolve({ config, code: { ...code, judgement } });
+      const { folder } = planned.code;
+      // A command that only looks has it kept nowhere.
+      if (isFolder(folder)) keepProgram(folder, facts, known);
+      return planned;
     },
     makeFolders: (config, accounts) =>
       makeFolders(config, accounts, async (path, { owner, ...options }) => {
         const { program, args, env } = nativeCommand(of(config), "folder");
-        const denoDir = of(config).interpreter?.denoDir;
         await runProgram(program, args, {
           ...options,
-          ...denoDir !== undefined && { denoDir },
           env: { ...env, [FOLDER_VARIABLE]: JSON.stringify({ path, owner }) },
         });
       }),
-    commandOf: (config, who) => nativeCommand(of(config), who),
+    commandOf: (config, who, _, { image }) => {
+      const kept = image === undefined ? undefined : keptProgram(dirname(dirname(image)));
+      return nativeCommand(kept ?? of(config), who);
+    },
+    plannerCommand: (_, config) => nativeCommand(of(config), "planner"),
   };
 }
 
+const NO_PROGRAMS = {
+  ...{ worker: "", helper: "", logger: "", metrics: "", resolver: "", planner: "" },
+};
+
 /** Every process is the same program; a variable says which one it is to be. */
-function nativeCommand({ executable, interpreter }: NativeFacts, role: string): Command {
+function nativeCommand(
+  { executable, interpreter }: Pick<NativeFacts, "executable" | "interpreter">,
+  role: string,
+): Command {
   const env = { [ROLE_VARIABLE]: role };
-  const { program, args, files } = interpreter ?? { program: executable, args: [], files: [] };
-  return { program, args: [...args], env, files, input: "nothing" };
+  if (interpreter === null) return { program: executable, args: [], env, files: [] };
+  const { program, args, denoDir, files } = interpreter;
+  return { program, args: [...args], env: { ...env, DENO_DIR: denoDir }, files: [files] };
 }
 
 /**
@@ -191,16 +180,6 @@ function requireGranted(config: Config, override: string): void {
 function runtimeOf({ config, executable, state }: NativeFacts): string {
   const { runtime } = parseConfig(config, executable).values;
   return resolve(state, runtime);
-}
-
-/** Changes when another file is put in the place of a path. */
-function stampOf(path: string): string {
-  try {
-    const { dev, ino, mtime, size } = Deno.statSync(path);
-    return `${dev}:${ino}:${mtime?.getTime()}:${size}`;
-  } catch {
-    return "gone";
-  }
 }
 
 /**

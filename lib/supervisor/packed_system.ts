@@ -1,31 +1,23 @@
 /**
- * The effects of a supervisor that runs from a portable executable: app, config and programs come
- * from its image, and a reload looks whether the executable was replaced.
+ * The effects of a supervisor that runs from a portable executable: image, config and programs come
+ * from what it unpacked, and a reload looks whether the executable was replaced.
  */
 import { dirname, join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
-import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
 import { readConfig } from "../config/read.ts";
 import { ConfigError } from "../config/problem.ts";
 import { covers } from "../config/paths.ts";
-import { projectsOf, settingsOf } from "../config/project.ts";
 import { realPlace } from "../config/real_place.ts";
 import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
-import { type Image, IMAGE_FOLDERS, imageModules, readImage } from "./image.ts";
-import { requireGoodConfig } from "../planner/make_image.ts";
-import { judgePaths } from "../planner/judge_paths.ts";
 import { ENTRIES, prebuiltPath, readPrebuilt } from "../planner/programs.ts";
-import { accountsOf } from "./accounts.ts";
-import { findCaches } from "./deno_dir.ts";
-import { denoProgram } from "./deno_program.ts";
-import { codeOfFiles } from "./file_code.ts";
 import { configOf, knownConfig } from "./read_config.ts";
 import { realSystem, type System } from "./system.ts";
+import { packedImageOf, readUnpacked, type Unpacked, UNPACKED_FOLDERS } from "./unpacked.ts";
 
 /** How long the new file may take to unpack itself. */
 const UNPACK_DEADLINE_MS = 120_000;
@@ -35,8 +27,8 @@ const MAX_WORDS = 2_000;
 
 /** What the header of an executable tells the program in it. */
 export interface PackedPlace {
-  /** The folder of the image. */
-  readonly image: string;
+  /** The folder to which it was unpacked. */
+  readonly unpacked: string;
   /** The executable, by the name under which it was started: a new one is put there. */
   readonly executable: string;
   /** The arguments that it was started with. */
@@ -51,19 +43,17 @@ export interface PackedPlace {
 
 /** The effects of an executable. */
 export async function packedSystem(place: PackedPlace): Promise<System> {
-  const first = await readImage(place.image);
-  // Of this supervisor, whatever image a reload takes.
-  const spawner = await readPrebuilt(ENTRIES.spawner, join(first.folder, IMAGE_FOLDERS.holdfast));
-  const images = new Map<string, Image>([[first.folder, first]]);
+  const first = await readUnpacked(place.unpacked);
+  const folderOf = ({ folder }: Unpacked) => join(folder, UNPACKED_FOLDERS.holdfast);
+  // Of this supervisor, whatever a reload takes.
+  const spawner = await readPrebuilt(ENTRIES.spawner, folderOf(first));
+  const known = new Map<string, Unpacked>([[first.folder, first]]);
   let current = first;
   let loads = 0;
-  const imageOf = ({ file }: Config) => {
-    const image = [...images.values()].find(({ folder }) => covers(folder, file));
-    if (!image) throw new Error(`${file} is in no image`);
-    return image;
-  };
-  const holdfastOf = (config?: Config) =>
-    join((config ? imageOf(config) : current).folder, IMAGE_FOLDERS.holdfast);
+  /** What brought a config; one that is brought back may be of a file from before this supervisor. */
+  const unpackedOf = ({ file }: Config) =>
+    [...known.values()].find(({ folder }) => covers(folder, file));
+  const holdfastOf = (config?: Config) => folderOf(config ? unpackedOf(config) ?? first : current);
   const programOf = async (holdfast: string, entry: string) => {
     const text = await readPrebuilt(entry, holdfast);
     if (text !== undefined) return text;
@@ -72,14 +62,14 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
   return {
     ...realSystem,
     readConfig: async () => {
-      // The header has just unpacked, or looked at, the image of the first one.
+      // The header has just unpacked, or looked at, what the first one is.
       if (loads++ > 0) current = await unpackAgain(place, first);
-      images.set(current.folder, current);
+      known.set(current.folder, current);
       return knownConfig(await loadPacked(current, place));
     },
     locateRuntime: async (file) => {
       const { folder, runtime } = await locateRuntime(file);
-      // The image has a link there, to the state folder.
+      // There is a link in that place, to the state folder.
       return { folder, runtime: realPlace(runtime) };
     },
     holdfastOf,
@@ -90,56 +80,36 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
       logger: await programOf(holdfast, ENTRIES.logger),
       metrics: await programOf(holdfast, ENTRIES.metrics),
       resolver: await programOf(holdfast, ENTRIES.resolver),
+      planner: await programOf(holdfast, ENTRIES.planner),
       ...spawner !== undefined && { spawner },
     }),
-    planCode: (read, runtime) => {
+    planCode: (read, plan) => {
       const config = configOf(read);
-      const image = imageOf(config);
-      const modules = imageModules(image);
-      const denoDir = join(image.folder, IMAGE_FOLDERS.denoDir);
-      const projects = projectsOf(config);
-      requireGoodConfig(config, {
-        ...{ denoDir, denoProgram: denoProgram() },
-        holdfast: holdfastOf(config),
-        // What decides which code runs after the next reload.
-        modules: [
-          ...modules.app,
-          ...Object.values(modules.helpers).flat(),
-          place.executable,
-          place.override,
-        ],
-        settings: settingsOf(projects),
-        ...runtime !== undefined && { runtime },
-      });
-      const judgement = judgePaths(config, accountsOf(config), {
-        ...{ isRoot: ownUid() === 0, code: image.folder, program: denoProgram() },
-        codeHint: 'Build it of a config with "user": then what it unpacks is open to others',
-      });
-      const caches = findCaches(denoDir);
-      const code = codeOfFiles(config, { denoDir, caches, modules, projects });
-      return Promise.resolve({ config, code: { ...code, judgement } });
+      const found = unpackedOf(config);
+      if (!found) throw new Error(`${config.file} is of no executable that is known here`);
+      return plan(packedImageOf(found, [place.executable, place.override]));
     },
   };
 }
 
-/** The config of an image, with what may differ on this machine laid over it. */
-async function loadPacked(image: Image, place: PackedPlace): Promise<Config> {
+/** The config in it, with what may differ on this machine laid over it. */
+async function loadPacked({ folder, facts }: Unpacked, place: PackedPlace): Promise<Config> {
   const override = await readOverride(place);
-  const config = await loadConfig(join(image.folder, image.facts.config), override);
-  // What is written lies in the state folder; the image has links to it.
+  const config = await loadConfig(join(folder, facts.config), override);
+  // What is written lies in the state folder; there are links to it.
   const real = <T extends { readonly path: string }>(address: T): T => ({
     ...address,
     path: realPlace(address.path),
     text: `unix:${realPlace(address.path)}`,
   });
-  const { folder } = config.log;
+  const logs = config.log.folder;
   const listen = config.listen.map((address) => address.kind === "unix" ? real(address) : address);
   const runtime = realPlace(config.runtime);
   for (const address of listen) {
     if (address.kind === "unix") requireWritable(address.path, runtime, place.override);
   }
-  const log = { ...config.log, folder: folder === undefined ? undefined : realPlace(folder) };
-  // The image lies elsewhere with each version.
+  const log = { ...config.log, folder: logs === undefined ? undefined : realPlace(logs) };
+  // What is unpacked lies elsewhere with each version.
   return { ...config, named: place.executable, runtime, log, listen };
 }
 
@@ -170,17 +140,17 @@ async function exists(path: string): Promise<boolean> {
  *
  * @throws {HoldfastError} if it cannot be taken without a restart
  */
-async function unpackAgain(place: PackedPlace, first: Image): Promise<Image> {
+async function unpackAgain(place: PackedPlace, first: Unpacked): Promise<Unpacked> {
   const folder = await runUnpack(place);
-  if (dirname(folder) !== dirname(place.image)) {
+  if (dirname(folder) !== dirname(place.unpacked)) {
     throw new HoldfastError(
       `${place.executable} unpacked itself to ${escapeUntrusted(folder, 200)}, and not beside ` +
-        place.image,
+        place.unpacked,
       { kind: "environment", code: "unpack_failed", hint: "Is it an executable of Holdfast?" },
     );
   }
-  const image = await readImage(folder);
-  const { facts } = image;
+  const unpacked = await readUnpacked(folder);
+  const { facts } = unpacked;
   const refuse = (found: string) =>
     new HoldfastError(`${place.executable} cannot be taken by a reload: ${found}`, {
       kind: "config",
@@ -204,10 +174,10 @@ async function unpackAgain(place: PackedPlace, first: Image): Promise<Image> {
   if (facts.name !== first.facts.name) {
     throw refuse(`it is ${facts.name}, this is ${first.facts.name}`);
   }
-  return image;
+  return unpacked;
 }
 
-async function runUnpack({ executable, image, state }: PackedPlace): Promise<string> {
+async function runUnpack({ executable, unpacked, state }: PackedPlace): Promise<string> {
   const failed = (found: string, cause?: unknown) =>
     new HoldfastError(`Cannot unpack ${executable}: ${found}`, {
       kind: "environment",
@@ -218,7 +188,7 @@ async function runUnpack({ executable, image, state }: PackedPlace): Promise<str
   try {
     const { success, stdout, stderr } = await new Deno.Command(executable, {
       args: ["--unpack", "--state", state],
-      env: { HOLDFAST_CACHE: dirname(image) },
+      env: { HOLDFAST_CACHE: dirname(unpacked) },
       cwd: "/",
       stdin: "null",
       stdout: "piped",

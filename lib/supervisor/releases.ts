@@ -142,7 +142,10 @@ export class Releases {
 }
 
 function isSame(a: Omit<KeptRelease, "release">, b: typeof a): boolean {
-  return a.plan.digest === b.plan.digest && JSON.stringify(a.config) === JSON.stringify(b.config);
+  // As it is read from the file; and a folder that a start has made is the same folder.
+  const text = ({ config }: typeof a) =>
+    JSON.stringify(ConfigData.parse(config), (key, is) => key === "exists" ? undefined : is);
+  return a.plan.digest === b.plan.digest && text(a) === text(b);
 }
 
 function read(images: string): Stored[] {

@@ -8,6 +8,7 @@ import { warnOfOldName } from "../config/old_name.ts";
 import { runProgram } from "../planner/deno.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import type { Planning, PlanRequest } from "../planner/request.ts";
+import type { PackedImage } from "../protocol/packed_image.ts";
 import {
   Answer,
   ANSWER_FILE,
@@ -19,7 +20,6 @@ import {
 } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
 import { plannerWall } from "../sandbox/wall.ts";
-import { joined } from "../sandbox/worker_command.ts";
 import { canSeparate } from "./accounts.ts";
 import { acceptConfig } from "./accept_config.ts";
 import { bestEffort } from "./best_effort.ts";
@@ -53,9 +53,13 @@ const VARIABLES = new RegExp(
 );
 
 export interface PlannerOptions {
-  readonly system: Pick<System, "startSpawner" | "landlockAbi">;
+  readonly system: Pick<System, "startSpawner" | "landlockAbi" | "plannerCommand">;
   /** What is planned. */
   readonly read: ReadConfig;
+  /** The image of an executable, which a planner takes in place of making one. */
+  readonly packed: PackedImage | undefined;
+  /** The folder of Holdfast's own code. */
+  readonly holdfast: string;
   readonly images: string;
   readonly runtime: string;
   /** Shows that the wall stands: it lies in the runtime folder. */
@@ -74,8 +78,9 @@ export interface PlannerOptions {
  * @throws {HoldfastError} if the config is refused, or if a module is missing or broken
  */
 export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig> {
-  const { read, images } = options;
-  const denoDir = await findDenoDir();
+  const { read, packed, images } = options;
+  // An executable has no use for a cache, and no program that knows where it is.
+  const denoDir = packed ? undefined : await findDenoDir();
   using folders = openImages(images, denoDir);
   let answer = await ask(options, folders, denoDir, "none", []);
   if ("missing" in answer) answer = await ask(options, folders, denoDir, "names", answer.variables);
@@ -114,9 +119,10 @@ export async function refusedConfig(file: string, signal: AbortSignal): Promise<
 }
 
 async function ask(
-  { system, read, runtime, lockFile, program, spawner, environment, signal }: PlannerOptions,
+  { system, read, packed, holdfast, runtime, lockFile, program, spawner, environment, signal }:
+    PlannerOptions,
   folders: ImageFolders,
-  denoDir: string,
+  denoDir: string | undefined,
   network: "none" | "names",
   variables: readonly string[],
 ): Promise<Answer> {
@@ -125,15 +131,18 @@ async function ask(
   const request: PlanRequest = {
     planning: planningOf(read),
     separates: canSeparate(),
-    ...{ images, compiled, staging, denoDir, network },
-    facts: { denoProgram: deno, holdfast: HOLDFAST_FOLDER, runtime },
+    ...packed && { packed },
+    ...{ images, compiled, staging, denoDir: denoDir ?? compiled, network },
+    facts: { denoProgram: deno, holdfast, runtime },
   };
   const walled = ("config" in read ? read.config : read.raw).wall !== "deno";
   if (walled) requireWall(system.landlockAbi());
-  const writes = [staging, compiled, ...network === "none" ? [] : cachesOf(denoDir)];
+  const caches = network === "none" || denoDir === undefined ? [] : cachesOf(denoDir);
+  const writes = [staging, compiled, ...caches];
+  const command = system.plannerCommand(writes, "config" in read ? read.config : undefined);
   const wall = walled
     ? plannerWall({
-      ...{ arch: Deno.build.arch, abi: system.landlockAbi(), denoProgram: deno },
+      ...{ arch: Deno.build.arch, abi: system.landlockAbi(), denoProgram: command.program },
       ...{ forbidden: lockFile, limits: DEFAULT_LIMITS, network },
       writes,
     })
@@ -146,14 +155,7 @@ async function ask(
       { id: 0, role: { kind: "planner" }, generation: 0, onViolation: "log" },
       thread,
       {
-        program: deno,
-        args: [
-          ...["run", "--quiet", "--ext=js", "--no-prompt", "--no-config", "--no-lock"],
-          // Its program changes with each request: nobody would read what is cached of it.
-          ...["--no-code-cache", "--allow-read", `--allow-write=${joined(writes)}`],
-          ...[`--allow-run=${deno}`, "--allow-env", "--allow-sys=uid", "--deny-net"],
-          ...["--deny-ffi", "-"],
-        ],
+        ...{ program: command.program, args: command.args },
         env: {
           ...Object.fromEntries(
             Object.entries(environment).filter(([name]) =>
@@ -161,6 +163,7 @@ async function ask(
             ),
           ),
           ...{ DENO_DIR: compiled, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
+          ...command.env,
         },
         cwd: staging,
         source: programData(PLAN_KEY, request) + program,

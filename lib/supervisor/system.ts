@@ -9,8 +9,14 @@ import { readArguments } from "../os/file.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import type { AccountTable } from "./accounts.ts";
 import { HOLDFAST_FOLDER, loadPrograms, type OwnPrograms } from "../planner/programs.ts";
+import type { PackedImage } from "../protocol/packed_image.ts";
 import type { ProcessCode } from "../sandbox/process_code.ts";
-import { type Command, type Commanded, denoCommand } from "../sandbox/worker_command.ts";
+import {
+  type Command,
+  type Commanded,
+  denoCommand,
+  plannerCommand,
+} from "../sandbox/worker_command.ts";
 import { type ControlHandlers, type ControlServer, openControl } from "./control_server.ts";
 import { denoProgram, nextDenoProgram } from "./deno_program.ts";
 import { closeIn, giveUpPermissions } from "./narrow.ts";
@@ -56,18 +62,24 @@ export interface System {
   /**
    * Plans what the processes of a config run, and checks the config against it.
    *
-   * @param plan plans it, where the code is not part of the program
+   * @param plan plans it: what an executable brings, or what is in the project
    */
   planCode(
     read: ReadConfig,
-    runtime: string | undefined,
-    plan: () => Promise<PlannedConfig>,
+    plan: (packed?: PackedImage) => Promise<PlannedConfig>,
   ): Promise<PlannedConfig>;
   /** Whether the images of the runtime folder are this supervisor's to remove. */
   readonly ownsImages: boolean;
   makeFolders(config: Config, accounts: AccountTable): Promise<void>;
   /** How a process of a config is started. */
   commandOf(config: Config, who: Commanded, compartment: Compartment, code: ProcessCode): Command;
+  /**
+   * How a planner is started.
+   *
+   * @param writes the folders that it writes
+   * @param config if it is known; the default is the one that was read last
+   */
+  plannerCommand(writes: readonly string[], config?: Config): Command;
   landlockAbi(): number;
   bindListener(address: ListenAddress): Promise<Listener>;
   /** @param program of its thread, where it comes from no file */
@@ -116,10 +128,11 @@ export const realSystem: System = {
   loadPrograms: async (_, folder, signal) => loadPrograms(folder, await findDenoDir(), signal),
   openProcessRecord,
   openControl,
-  planCode: (_read, _runtime, plan) => plan(),
+  planCode: (_, plan) => plan(),
   ownsImages: true,
   makeFolders,
   commandOf: (_, _who, compartment, code) => denoCommand(denoProgram(), compartment, code),
+  plannerCommand: (writes) => plannerCommand(denoProgram(), writes),
   landlockAbi,
   bindListener,
   startSpawner,

@@ -331,7 +331,7 @@ Deno.test("no argument, no variable and no config widens what it may do", async 
   await executable.override({ listen: [`0.0.0.0:${freePort()}`], limits: { descriptors: 512 } });
   assertEquals((await executable.run(["check"])).code, 0);
   const { stdout } = await executable.run(["--version"]);
-  assertMatch(stdout, /^guestbook .*\(holdfast \d+\.\d+\.\d+, deno \d+\.\d+\.\d+\)\n$/);
+  assertMatch(stdout, /^holdfast_test_\w+ .*\(holdfast \d+\.\d+\.\d+, deno \d+\.\d+\.\d+\)\n$/);
 });
 
 // ---- the whole ----

@@ -438,15 +438,17 @@ export class FakeWorld implements AsyncDisposable {
         const config = configOf(read);
         const code = {
           ...{ image: undefined, packagesFrom: undefined, flags: [], denoDir: "/deno" },
-          ...{ reads: [], lists: [], settingsOf: [] },
+          reads: [],
         };
         const own = config.helpers.map(({ name }) => [`helper ${name}`, code]);
         const processes = { worker: code, ...Object.fromEntries(own) };
-        return Promise.resolve({ config, code: { folder: undefined, processes } });
+        const plan = { digest: "1", processes: [] };
+        return Promise.resolve({ config, code: { folder: "/images/1", plan, processes } });
       },
       ownsImages: false,
       makeFolders: () => Promise.resolve(),
-      commandOf: () => ({ program: "deno", args: [], env: {}, files: [], input: "program" }),
+      commandOf: () => ({ program: "deno", args: [], env: {}, files: [] }),
+      plannerCommand: () => ({ program: "deno", args: [], env: {}, files: [] }),
       landlockAbi: () => 6,
       bindListener: (address: ListenAddress) => {
         const listener = new FakeListener(address.text);

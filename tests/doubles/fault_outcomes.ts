@@ -23,6 +23,8 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   // Commands ask for it, the supervisor has the config.
   locateRuntime: { start: "unused", reload: "unused", stop: "unused" },
   commandOf: BRINGS_UP,
+  // A part of planCode, which is no process of its own here.
+  plannerCommand: { start: "unused", reload: "unused", stop: "unused" },
   holdfastOf: BRINGS_UP,
   openRuntimeFolder: ONCE,
   // By a reload only where each release has a runtime folder of its own, or with an account.

@@ -99,6 +99,7 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("commandOf");
       return system.commandOf(...all);
     },
+    plannerCommand: (...all) => system.plannerCommand(...all),
     holdfastOf(...all) {
       strike("holdfastOf");
       return system.holdfastOf(...all);

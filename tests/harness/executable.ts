@@ -15,7 +15,7 @@ import { freePort } from "./ports.ts";
 /** How long the end may take; the default drain takes up to 32 s. */
 const STOP_PATIENCE_MS = 45_000;
 
-/** Builds an executable of a config's app. */
+/** Builds a portable executable of a config's app. */
 export async function build(
   configFile: string,
   folder: string,
@@ -209,6 +209,15 @@ export class RunningExecutable implements AsyncDisposable {
   beside(program: string, args: readonly string[]): [program: string, args: string[]] {
     if (this.place.isolation === "none") return [program, [...args]];
     return ["nsenter", [`--net=/proc/${this.pid}/ns/net`, program, ...args]];
+  }
+
+  /** The text of a page; its status must be 200. */
+  async text(path: string): Promise<string> {
+    const url = `http://127.0.0.1:${this.place.port}${path}`;
+    const response = await fetch(url, { headers: { connection: "close" } });
+    const text = await response.text();
+    assertEquals(response.status, 200, text);
+    return text;
   }
 
   /** The text of the front page, by a client in the network of the server. */

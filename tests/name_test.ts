@@ -7,6 +7,7 @@ import {
   ASKING_NET,
   NAMES,
   RESOLVED,
+  untilAnswers,
   withNames,
 } from "./harness/names.ts";
 import { testWith } from "./harness/needs.ts";
@@ -22,13 +23,11 @@ testWith(
       config: { net: ASKING_NET },
     });
     await using server = await Server.startOn(project, { prefix: await withNames(project.folder) });
-    const first = await server.waitFor("worker_output");
-    assertEquals(answersIn(first.text, ANSWERED), ANSWERED);
+    assertEquals(answersIn(await untilAnswers(server), ANSWERED), ANSWERED);
     // Deno's own resolver asks Deno's permissions for the name server.
     await project.configure({ net: [...ASKING_NET, "127.0.0.1:53"] });
     assertEquals((await server.hangUp()).event, "reload_done");
-    const { text } = await server.waitFor("worker_output", 2);
-    assertEquals(answersIn(text, RESOLVED), RESOLVED);
+    assertEquals(answersIn(await untilAnswers(server, 2), RESOLVED), RESOLVED);
   },
 );
 
@@ -42,7 +41,6 @@ testWith(
     });
     const prefix = await withNames(project.folder, "::1");
     await using server = await Server.startOn(project, { prefix });
-    const { text } = await server.waitFor("worker_output");
-    assertEquals(answersIn(text, ANSWERED), ANSWERED);
+    assertEquals(answersIn(await untilAnswers(server), ANSWERED), ANSWERED);
   },
 );

@@ -305,13 +305,6 @@ function refuseReach(
   protectedPaths: readonly PlacedPath[],
 ): Refusal | undefined {
   const { path, real, rights } = unveil;
-  if (real.split("/").includes(DEFAULT_RUNTIME)) {
-    return new Refusal(
-      "unveil_over_runtime",
-      `${quote(path)} is in the runtime folder of a Holdfast, ${quote(real)}`,
-      "unveil a folder that is in none",
-    );
-  }
   if (isWriting(rights) && `${path}${real}`.split("/").includes("node_modules")) {
     return new Refusal(
       "unveil_over_node_modules",
@@ -320,6 +313,13 @@ function refuseReach(
     );
   }
   const found = findReach(unveil, rights, protectedPaths);
+  if (found === undefined && real.split("/").includes(DEFAULT_RUNTIME)) {
+    return new Refusal(
+      "unveil_over_runtime",
+      `${quote(path)} is in the runtime folder of a Holdfast, ${quote(real)}`,
+      "unveil a folder that is in none",
+    );
+  }
   if (found === undefined) return undefined;
   const { entry, reached } = found;
   const verb = isWriting(rights) ? "makes writable" : "reaches";

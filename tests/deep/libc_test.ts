@@ -15,6 +15,7 @@ import {
   ASKING_NET,
   nameFiles,
   NAMES,
+  untilAnswers,
   withNames,
   withServer,
 } from "../harness/names.ts";
@@ -106,8 +107,7 @@ testWith(
         };
         await t.step(`${release}, for what an app dials by name`, async () => {
           await using server = await start(ASKING_APP);
-          const { text } = await server.waitFor("worker_output");
-          assertEquals(answersIn(text, ANSWERED), ANSWERED);
+          assertEquals(answersIn(await untilAnswers(server), ANSWERED), ANSWERED);
         });
         await t.step({
           name: `${release}, for what native code asks`,
@@ -117,8 +117,7 @@ testWith(
             export function open() { console.log(JSON.stringify(tryDriverCalls())); }
             export default { fetch: () => new Response("ok") };`;
             await using server = await start(app, { entry: [join(DOUBLES, "wide_supervisor.ts")] });
-            const { text } = await server.waitFor("worker_output");
-            assertEquals(JSON.parse(`${text}`), CALLS);
+            assertEquals(JSON.parse(await untilAnswers(server)), CALLS);
           },
         });
       }

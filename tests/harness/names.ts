@@ -1,6 +1,8 @@
 /** A network of its own with a name server in it, and what asks it. */
 import { join } from "node:path";
 import { REPOSITORY } from "./project.ts";
+import type { Server } from "./server.ts";
+import { until } from "./wait.ts";
 
 /** What this takes besides root. */
 export const NAMES = { programs: ["ip", "python3", "setpriv", "unshare"], root: true } as const;
@@ -88,6 +90,14 @@ export const ANSWERED = {
 
 /** The same where `net` has the name server, too. */
 export const RESOLVED = { ...ANSWERED, resolvedSmall: "1", resolvedLarge: "100" };
+
+/** What the app printed itself, of what it printed: it is told beside that what it was refused. */
+export async function untilAnswers(server: Server, count = 1): Promise<string> {
+  return await until("the app's answers", () => {
+    const texts = server.eventsOf("worker_output").map(({ text }) => `${text}`);
+    return texts.filter((text) => text.startsWith("{"))[count - 1] ?? false;
+  });
+}
 
 /** What the app printed, cut to what is compared. */
 export function answersIn(text: unknown, expected: Readonly<Record<string, string>>) {

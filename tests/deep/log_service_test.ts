@@ -48,7 +48,8 @@ function watching(server: Server): LoggingServer {
     events: () =>
       [...Deno.readDirSync(server.project.path("log"))].map(({ name }) => name)
         .filter((name) => name.startsWith("holdfast.log")).sort()
-        .flatMap((name) => read(name).split("\n").filter((line) => line !== ""))
+        // What has no end yet is being written, or waits for room.
+        .flatMap((name) => read(name).split("\n").slice(0, -1))
         .map((line) => JSON.parse(line)),
     loggerPid: async () => (await server.status()).logger!.process!.pid,
   };

@@ -1,5 +1,4 @@
 /** The machine, as the check of a config sees it. */
-import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ownUid } from "../base/own_uid.ts";
 import { readLink, unlessAbsent } from "./real_place.ts";
@@ -33,9 +32,19 @@ export function thisMachine(): CheckSystem {
   };
 }
 
+/** Whether something is there, links followed. Not by `node:fs`, which takes a planner long to load. */
+export function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** The paths of the symbolic links in a folder; nothing if this user may not list it. */
 function linksIn(folder: string): ReadonlySet<string> | undefined {
-  if (!existsSync(folder)) return new Set();
+  if (!exists(folder)) return new Set();
   try {
     const links = [...Deno.readDirSync(folder)].filter(({ isSymlink }) => isSymlink);
     return new Set(links.map(({ name }) => join(folder, name)));

@@ -112,10 +112,17 @@ const shape = {
     pulseDeadlineMs: z.union([z.literal(0), bounded(BOUNDS.watchdog.pulseDeadlineMs)]),
   }),
   workers: bounded(BOUNDS.workers),
-  spare: bounded(BOUNDS.spare),
+  // Keys with a default are not in releases that an earlier version has written.
+  spare: z._default(bounded(BOUNDS.spare), 0),
   // A planner that lies about them lies to the app: nothing is granted by it.
-  trustedProxies: z.array(z.string().check(z.maxLength(64))).check(z.maxLength(MOST.proxies)),
-  clientAddressHeader: z.string().check(z.regex(/^[a-z0-9-]{1,64}$/)),
+  trustedProxies: z._default(
+    z.array(z.string().check(z.maxLength(64))).check(z.maxLength(MOST.proxies)),
+    [],
+  ),
+  clientAddressHeader: z._default(
+    z.string().check(z.regex(/^[a-z0-9-]{1,64}$/)),
+    "x-forwarded-for",
+  ),
   readiness: z.optional(z.string().check(z.maxLength(256), z.startsWith("/"))),
   metrics: z.optional(z.object({ listen: Address })),
   traces: z.optional(z.object({

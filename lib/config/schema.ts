@@ -1,10 +1,10 @@
-import { isIP } from "node:net";
 import * as z from "zod";
 import { parseCollector, parseListen, parseNet, unixText } from "./address.ts";
 import { BOUNDS, DEFAULT_LIMITS, HELPER_NAME, MAX_VALUE_CHARS, MOST, SYS_KINDS } from "./bounds.ts";
 import { parseEnvName } from "./env_name.ts";
 import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../base/output_limits.ts";
 import { MAX_PATH_CHARS, refusePath } from "./path_text.ts";
+import { canonicalIp } from "./host_port.ts";
 import { quote, Refusal } from "./problem.ts";
 import { DEFAULT_RUNTIME } from "./runtime_place.ts";
 
@@ -501,11 +501,11 @@ function accountName() {
 
 function parseProxy(text: string): string | Refusal {
   if (text === "unix") return text;
-  const [address, bits, ...more] = text.split("/") as [string, ...string[]];
-  const version = isIP(address);
-  const fits = bits === undefined ||
-    /^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128);
-  if (version === 0 || address.includes("%") || more.length > 0 || !fits) {
+  const [, address, bits] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const isIpv6 = address?.includes(":") ?? false;
+  const isAddress = address !== undefined &&
+    canonicalIp(isIpv6 ? `[${address.toLowerCase()}]` : address) !== undefined;
+  if (!isAddress || Number(bits ?? 1) > (isIpv6 ? 128 : 32)) {
     return new Refusal(
       "proxy_invalid",
       `${quote(text)} is no address`,

@@ -1,7 +1,7 @@
 /** Takes an image that was made when an executable was built, as the one of a generation. */
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { thisMachine } from "../config/check_system.ts";
+import { exists, thisMachine } from "../config/check_system.ts";
 import type { Config } from "../config/config.ts";
 import { digestOf, imageFolders } from "../protocol/image.ts";
 import { IMAGE_KEY, type ModuleImage } from "../protocol/module_image.ts";
@@ -17,7 +17,6 @@ import {
   writeFiles,
 } from "./make_image.ts";
 import { makeFolder } from "./packages.ts";
-import { isFolder } from "../supervisor/image_store.ts";
 
 /** The files of an image beside the modules of its processes. */
 const COMMON_FILES = ["packages", "modules"];
@@ -72,10 +71,10 @@ export async function takeImage(
   const { plan, warnings, files } = await readPackedImage(config, packed, facts);
   for (const { packages } of plan.processes) {
     const [place, made] = [images, staging].map((each) => join(each, "packages", packages));
-    if (packages === "" || isFolder(place!) || isFolder(made!)) continue;
+    if (packages === "" || exists(place!) || exists(made!)) continue;
     copyFolder(join(packed.folder, PACKED.packages, packages), made!);
   }
-  if (!isFolder(join(images, plan.digest))) writeFiles(files, join(staging, "image"));
+  if (!exists(join(images, plan.digest))) writeFiles(files, join(staging, "image"));
   return { plan, warnings };
 }
 

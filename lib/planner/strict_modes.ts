@@ -4,9 +4,9 @@
  * folder on the way. The app's own files run as workers do, whoever has written them: for these it is
  * a fault that everybody, or the workers' own account, may write them.
  */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { CheckFacts } from "../config/check.ts";
+import { exists } from "../config/check_system.ts";
 import type { Config } from "../config/config.ts";
 import { foldersAbove, followPath } from "../config/paths.ts";
 import { type Problem, quote } from "../config/problem.ts";
@@ -241,7 +241,7 @@ export function lookAhead({ holdfast }: Pick<CheckFacts, "holdfast">): ModesSyst
     uid: Deno.uid() ?? 0,
     users: listUsers(),
     look: (path) => known.get(path) ?? unlessAbsent(() => Deno.lstatSync(path)),
-    exists: existsSync,
+    exists,
     readLink: (path) => Deno.readLinkSync(path),
     ownFiles: files,
   };

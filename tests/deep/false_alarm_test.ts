@@ -30,6 +30,11 @@ const KNOWN: readonly [pattern: RegExp, why: string][] = [
   [/^openat\(AT_FDCWD, "[^"]*\/\.npmrc"|^mkdir\(.*\/deno_dir\/npm"/, "Deno looks for npm packages"],
   [/^openat\(AT_FDCWD, "[^"]*\/\.holdfast\/lock"/, "the spawner's own probe of Landlock"],
   [/^pidfd_open\(/, "the runtime waits for children by SIGCHLD instead"],
+  [
+    /^prlimit64\(\d+, RLIMIT_\w+, NULL/,
+    "the supervisor, where it may set limits by the user's ids alone",
+  ],
+  [/^readlink\("\//, "the runtime looks where its own program lies, which may be a closed home"],
   [/^sched_getaffinity\(\d+/, "libc asks about its own threads by number"],
   [/^rt_sigreturn\(/, "what a call was answered before a signal came"],
   [/^kill\(\d+, SIGKILL\)/, "a planner's runtime forgets programs that have ended"],

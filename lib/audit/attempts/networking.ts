@@ -552,11 +552,13 @@ const LISTENING: readonly Attempt[] = [
     using listener = Deno.listen({ port: 0 });
     return listener.addr;
   }),
-  claim("NW7.serve", "Deno.serve", async ({ freePort: port }) => {
-    const handler = () => new Response();
-    await using server = Deno.serve({ hostname: LOOPBACK, port, onListen() {} }, handler);
-    return server.addr;
-  }),
+  // A worker takes the first server of its own realm as the app's: another realm has the runtime's.
+  claim("NW7.serve", "Deno.serve, in a Web Worker", ({ freePort }) =>
+    inWebWorker(async (port) => {
+      const handler = () => new Response();
+      await using server = Deno.serve({ hostname: "127.0.0.1", port, onListen() {} }, handler);
+      return server.addr;
+    }, freePort)),
   claim(
     "NW7.net",
     "a net.Server of Node",
@@ -565,7 +567,15 @@ const LISTENING: readonly Attempt[] = [
   claim(
     "NW7.http",
     "an http.Server of Node",
-    ({ freePort }) => reached(http.createServer().listen(freePort, LOOPBACK), "listening"),
+    ({ freePort }) => {
+      // Not by its own method, which a worker answers for the app.
+      const { listen } = net.Server.prototype;
+      const server = http.createServer();
+      return reached(
+        Reflect.apply(listen, server, [freePort, LOOPBACK]) as net.Server,
+        "listening",
+      );
+    },
   ),
   claim(
     "NW7.http2",

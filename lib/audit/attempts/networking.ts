@@ -828,8 +828,8 @@ const NATIVE: readonly Attempt[] = [
 
 export const NETWORKING: readonly Attempt[] = [
   ...[...WEB, ...NODE, ...ADDRESSES, ...PROXIES, ...NATIVE_DIALLING, ...DATAGRAMS, ...NAMES],
-  ...openWith("names", BINDING),
-  ...openWith("anybody", LOOKUPS),
+  // With addresses alone nothing that names are found by can be read.
+  ...openWith("names", [...BINDING, ...LOOKUPS]),
   ...LISTENING,
   ...UNIX,
   ...UNIX_PROXY,

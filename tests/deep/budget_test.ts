@@ -131,7 +131,9 @@ testWith(
       `${watching(`${WATCHES - LEFT}`)} console.log("watches"); setInterval(() => {}, 1000);`,
     );
     try {
-      await other.stdout.getReader().read();
+      const said = other.stdout.getReader();
+      await said.read();
+      said.releaseLock();
       await using server = await user.start({
         files: { "app.ts": NATIVE_APP },
         config: { watchdog: { pulseDeadlineMs: 0 } },
@@ -148,6 +150,7 @@ testWith(
       assertEquals(await tell(server, "return 1"), { ok: 1 });
     } finally {
       other.kill("SIGKILL");
+      await other.stdout.cancel();
       await other.status;
     }
   },

@@ -129,78 +129,85 @@ async function replaceWorker(running: RunningExecutable): Promise<void> {
 }
 
 for (const kind of ["portable", "compiled"] as const) {
-  Deno.test(`${kind}: what served is listed and brought back when its file was replaced, and its errors name their lines`, async (t) => {
-    await using product = new Product(kind);
-    await using project = await createProject();
-    await using executable = await Executable.place({
-      executable: (state) => product.build(project, state),
-      isolation: "none",
-    });
-    const next = async (text: string) => {
-      await project.write("price.ts", text);
-      await executable.put(await product.build(project, join(executable.folder, "alone")));
-    };
-    {
-      await using running = await executable.start();
-      await assertServes(running, "one", LINE);
-
-      await t.step("a reload that brings nothing new makes no release", async () => {
-        assertEquals((await running.hangUp()).event, "reload_done");
-        assertEquals((await releases(running)).map(({ release }) => release), [1]);
+  Deno.test({
+    name:
+      `${kind}: what served is listed and brought back when its file was replaced, and its errors name their lines`,
+    // The first build loads libraries, and makes folders that it does not wait for.
+    sanitizeOps: false,
+    sanitizeResources: false,
+    fn: async (t) => {
+      await using product = new Product(kind);
+      await using project = await createProject();
+      await using executable = await Executable.place({
+        executable: (state) => product.build(project, state),
+        isolation: "none",
       });
-
-      await t.step("a worker that takes another's place runs what was planned", async () => {
-        await next(newer("two"));
-        await replaceWorker(running);
+      const next = async (text: string) => {
+        await project.write("price.ts", text);
+        await executable.put(await product.build(project, join(executable.folder, "alone")));
+      };
+      {
+        await using running = await executable.start();
         await assertServes(running, "one", LINE);
-      });
 
-      await t.step("the new file's image is a release, which tells what changed", async () => {
-        assertEquals((await running.hangUp()).event, "reload_done", running.log.slice(-2000));
-        await assertServes(running, "two", LINE + 2);
-        const list = await releases(running);
-        assertEquals(list.map(({ release, serving }) => [release, serving]), [[2, true], [
-          1,
-          false,
-        ]]);
-        assertEquals(list[0]!.changed.map((url) => basename(url)), ["price.ts"]);
-      });
+        await t.step("a reload that brings nothing new makes no release", async () => {
+          assertEquals((await running.hangUp()).event, "reload_done");
+          assertEquals((await releases(running)).map(({ release }) => release), [1]);
+        });
 
-      await t.step(
-        "the version before is brought back, and its workers come up again",
-        async () => {
-          await rollBack(running);
+        await t.step("a worker that takes another's place runs what was planned", async () => {
+          await next(newer("two"));
+          await replaceWorker(running);
+          await assertServes(running, "one", LINE);
+        });
+
+        await t.step("the new file's image is a release, which tells what changed", async () => {
+          assertEquals((await running.hangUp()).event, "reload_done", running.log.slice(-2000));
+          await assertServes(running, "two", LINE + 2);
+          const list = await releases(running);
+          assertEquals(list.map(({ release, serving }) => [release, serving]), [[2, true], [
+            1,
+            false,
+          ]]);
+          assertEquals(list[0]!.changed.map((url) => basename(url)), ["price.ts"]);
+        });
+
+        await t.step(
+          "the version before is brought back, and its workers come up again",
+          async () => {
+            await rollBack(running);
+            await assertServes(running, "one", LINE);
+            await replaceWorker(running);
+            await assertServes(running, "one", LINE);
+          },
+        );
+
+        await t.step("a file that does not come up is refused", async () => {
+          await next(`throw new Error("no good");\n${PRICE("three")}`);
+          assertEquals((await running.hangUp()).event, "reload_refused");
           await assertServes(running, "one", LINE);
           await replaceWorker(running);
           await assertServes(running, "one", LINE);
-        },
-      );
+        });
 
-      await t.step("a file that does not come up is refused", async () => {
-        await next(`throw new Error("no good");\n${PRICE("three")}`);
-        assertEquals((await running.hangUp()).event, "reload_refused");
-        await assertServes(running, "one", LINE);
+        await t.step("a reload takes the file that is there", async () => {
+          await next(PRICE("four"));
+          assertEquals((await running.hangUp()).event, "reload_done");
+          await assertServes(running, "four", LINE);
+        });
+      }
+
+      await t.step("after a restart, what served before it is brought back", async () => {
+        await using running = await executable.start();
+        const list = await releases(running);
+        assertEquals(list.map(({ release }) => release), [4, 3, 2, 1]);
+        assertEquals(list[0]!.serving, true);
+        await rollBack(running, "2");
+        await assertServes(running, "two", LINE + 2);
         await replaceWorker(running);
-        await assertServes(running, "one", LINE);
+        await assertServes(running, "two", LINE + 2);
       });
-
-      await t.step("a reload takes the file that is there", async () => {
-        await next(PRICE("four"));
-        assertEquals((await running.hangUp()).event, "reload_done");
-        await assertServes(running, "four", LINE);
-      });
-    }
-
-    await t.step("after a restart, what served before it is brought back", async () => {
-      await using running = await executable.start();
-      const list = await releases(running);
-      assertEquals(list.map(({ release }) => release), [4, 3, 2, 1]);
-      assertEquals(list[0]!.serving, true);
-      await rollBack(running, "2");
-      await assertServes(running, "two", LINE + 2);
-      await replaceWorker(running);
-      await assertServes(running, "two", LINE + 2);
-    });
+    },
   });
 }
 

@@ -205,8 +205,11 @@ Deno.test("what is not unveiled is not there, and a read of it names the line of
   }
   const { message } = await ask<Thrown>(server, "own");
   assertStringIncludes(message, server.project.path("app.ts"));
-  const told = server.eventsOf("worker_output").map(({ text }) => String(text))
-    .filter((text) => text.startsWith("Refused: A read of /etc/hosts"));
+  const toldOfReads = () =>
+    server.eventsOf("worker_output").map(({ text }) => String(text))
+      .filter((text) => text.startsWith("Refused: A read of /etc/hosts"));
+  await until("the line of the log", () => toldOfReads().length > 0);
+  const told = toldOfReads();
   assertEquals(told.length, 1);
   assertMatch(told[0]!, /\(.*app\.ts:\d+:\d+\)/);
   await server.project.configure({ unveil: { "/etc/hosts": "r" } });

@@ -1,6 +1,7 @@
 /** The kernel's layer of the wall as data: Landlock's rights, seccomp's programs, the limits. */
 import { testWith } from "./harness/needs.ts";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { HoldfastError } from "../lib/base/error.ts";
 import type { Config } from "../lib/config/config.ts";
 import {
   FS,
@@ -30,6 +31,7 @@ import {
   type SystemCall,
 } from "../lib/sandbox/system_calls.ts";
 import { type WallFacts, workerWall } from "../lib/sandbox/wall.ts";
+import { joined } from "../lib/sandbox/worker_command.ts";
 import {
   AUDIT_ARCH,
   describeAnswer,
@@ -1021,4 +1023,10 @@ Deno.test("no number stands for two calls", () => {
     const numbers = ANY_CALLS.flatMap((call) => anyNumberOf(call, arch) ?? []);
     assertEquals(numbers.length, new Set(numbers).size, arch);
   }
+});
+
+Deno.test("a path with a comma is told as a fault of the config, not of Holdfast", () => {
+  const error = assertThrows(() => joined(["/srv/a", "/srv/b,c"]), HoldfastError);
+  assertEquals([error.kind, error.code], ["config", "path_unfit"]);
+  assertStringIncludes(error.message, "/srv/b,c");
 });

@@ -2,6 +2,7 @@
  * The command line and the environment of a worker, from the config alone. Pure: what a worker may
  * do can be read off the result.
  */
+import { HoldfastError } from "../base/error.ts";
 import type { Compartment, Config } from "../config/config.ts";
 import { PACKAGES_KEY } from "../protocol/module_image.ts";
 import { programData } from "../protocol/program_data.ts";
@@ -182,6 +183,15 @@ export function imageProgram(bundle: string, image: string, packagesFrom: string
 /** One list of a flag. Deno cannot spell a comma in it: a path with one would be two grants. */
 export function joined(values: readonly string[]): string {
   const split = values.find((value) => value.includes(","));
-  if (split !== undefined) throw new Error(`Cannot grant ${split}: it has a comma`);
+  if (split !== undefined) {
+    throw new HoldfastError(
+      `Cannot grant ${split}: in Deno's lists a comma makes two entries of it`,
+      {
+        kind: "config",
+        code: "path_unfit",
+        hint: "Rename the folder, or set runtime in the config to another one",
+      },
+    );
+  }
   return values.join(",");
 }

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Held } from "./harness/held.ts";
 import { testWith } from "./harness/needs.ts";
+import { PRICE } from "./harness/price.ts";
 import { Project } from "./harness/project.ts";
 import { runLongCommand, Server } from "./harness/server.ts";
 import { mountSmall, whyNoSmallDisk } from "./harness/small_disk.ts";
@@ -9,19 +10,6 @@ import { until } from "./harness/wait.ts";
 
 /** How long an upgrade by a command may take. */
 const LONG_MS = 120_000;
-
-/** In it the line that throws is another one than in what it is compiled to. */
-const PRICE = (version: string) => `
-interface Order { readonly sum: number; readonly price: number }
-
-type Checked = (order: Order) => number;
-
-export const VERSION = "${version}";
-export const check: Checked = ({ sum, price }: Order): number => {
-  if (sum + price * 1.2 > 0) throw new Error("too much of " + VERSION);
-  return sum;
-};
-`;
 
 const PAGE = `
 interface Props { readonly price: number }

@@ -3,10 +3,10 @@
  * never had, and then put in the place of its own.
  */
 import { closeDescriptor } from "./descriptor.ts";
-import { errno } from "./errno.ts";
+import { EPERM, errno } from "./errno.ts";
 import { readProc } from "./file.ts";
 import { loadLibc } from "./libc.ts";
-import { openPid, type Owner } from "./process.ts";
+import { copyDescriptor, openPid, type Owner } from "./process.ts";
 import { textOf } from "./text.ts";
 
 const AF_INET = 2;
@@ -22,18 +22,14 @@ const IP_RECVERR = [0, 11] as const;
 const IPV6_RECVERR = [41, 25] as const;
 const SHUT_WR = 1;
 const MSG_DONTWAIT_NOSIGNAL = 0x4040;
-const PIDFD_GETFD = 438n;
 
 /** Longer than the name of any protocol, and than what proc(5) says of a socket. */
 const MAX_BYTES = 64;
 const MAX_INFO_BYTES = 1024;
 
-export const EPERM = 1;
-export const EFAULT = 14;
 export const EMSGSIZE = 90;
 export const ENOTSOCK = 88;
 export const EAFNOSUPPORT = 97;
-export const EACCES = 13;
 export const EINPROGRESS = 115;
 
 const libc = loadLibc({
@@ -46,7 +42,6 @@ const libc = loadLibc({
   setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
   getxattr: { parameters: ["buffer", "buffer", "buffer", "usize"], result: "isize" },
   sendto: { parameters: ["i32", "buffer", "usize", "i32", "buffer", "u32"], result: "isize" },
-  pidfdGetfd: { name: "syscall", parameters: ["i64", "i64", "i64", "u64"], result: "i64" },
 });
 
 /** What a descriptor of another process is. */
@@ -141,9 +136,7 @@ export function sendFor(
   address: Uint8Array<ArrayBuffer>,
 ): number {
   const pidfd = openPid(pid);
-  const copy = pidfd < 0
-    ? -1
-    : Number(libc.symbols.pidfdGetfd(PIDFD_GETFD, BigInt(pidfd), BigInt(fd), 0n));
+  const copy = pidfd < 0 ? -1 : copyDescriptor(pidfd, fd);
   if (pidfd >= 0) closeDescriptor(pidfd);
   if (copy < 0) return -EPERM;
   try {

@@ -10,6 +10,9 @@ const libc = loadLibc({
   strerror: { parameters: ["i32"], result: "pointer" },
 });
 
+/** Numbers that are the same on every system. */
+export const [EPERM, EBADF, EACCES, EFAULT, EINVAL] = [1, 9, 13, 14, 22] as const;
+
 export function errno(): number {
   return new Deno.UnsafePointerView(libc.symbols.errnoLocation()!).getInt32();
 }

@@ -2,7 +2,7 @@
  * Opens files without Deno's permissions: with the rights of the calling thread, which may be confined;
  * and files of proc(5), for which Deno requires all permissions.
  */
-import { errno, fail } from "./errno.ts";
+import { EACCES, errno, fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const libc = loadLibc({
@@ -20,7 +20,6 @@ const O_WRONLY_CLOEXEC = 0o2000001;
 export const O_PATH_CLOEXEC = 0o12000000;
 const O_NOFOLLOW = Deno.build.arch === "aarch64" ? 0o100000 : 0o400000;
 const AT_EMPTY_PATH = 0x1000;
-const EACCES = 13;
 
 /** More than the files of proc(5) that are read here. */
 const MAX_BYTES = 8192;

@@ -1,5 +1,5 @@
 /** System calls on other processes, such as a worker. */
-import { errno, fail } from "./errno.ts";
+import { EBADF, EINVAL, errno, fail } from "./errno.ts";
 import { closeDescriptor, isListener } from "./descriptor.ts";
 import { readProcess } from "./file.ts";
 import { loadLibc } from "./libc.ts";
@@ -12,8 +12,6 @@ const PIDFD_GETFD = 438n;
 const PIDFD_SIGNAL_PROCESS_GROUP = 4;
 const SIGKILL = 9;
 const CLONE_FS = 0x200;
-const EBADF = 9;
-const EINVAL = 22;
 const PR_SET_DUMPABLE = 4;
 const TGKILL = Deno.build.arch === "aarch64" ? 131n : 234n;
 const P_PID = 1;
@@ -250,6 +248,11 @@ export function killProcess(pid: number, start: string): boolean {
   }
 }
 
+/** A copy of a descriptor of another process, by its pidfd (pidfd_getfd(2)); less than 0 if there is none. */
+export function copyDescriptor(pidfd: number, fd: number): number {
+  return Number(libc.symbols.pidfdGetfd(PIDFD_GETFD, BigInt(pidfd), BigInt(fd), 0n));
+}
+
 /**
  * Looks whether a process has a socket that listens, under whatever number.
  *
@@ -263,7 +266,7 @@ export function holdsListener(pid: number): boolean | undefined {
   let sent = false;
   try {
     for (let fd = 3; fd < Number(most); fd++) {
-      const copy = Number(libc.symbols.pidfdGetfd(PIDFD_GETFD, BigInt(pidfd), BigInt(fd), 0n));
+      const copy = copyDescriptor(pidfd, fd);
       if (copy < 0 && errno() !== EBADF) return undefined;
       if (copy < 0) continue;
       const listens = isListener(copy);

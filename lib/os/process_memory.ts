@@ -1,5 +1,5 @@
 /** Reads the memory of another process (process_vm_readv(2)). */
-import { errno } from "./errno.ts";
+import { EFAULT, errno } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const libc = loadLibc({
@@ -8,8 +8,6 @@ const libc = loadLibc({
     result: "isize",
   },
 });
-
-const EFAULT = 14;
 
 /** How much of a path is read, in bytes. */
 const MAX_PATH_BYTES = 256;

@@ -7,14 +7,13 @@ import { closeDescriptor } from "../os/descriptor.ts";
 import {
   type AskersSocket,
   dial,
-  EACCES,
   EAFNOSUPPORT,
-  EFAULT,
   EMSGSIZE,
   ENOTSOCK,
   lookAtSocket,
   sendFor,
 } from "../os/dial.ts";
+import { EACCES, EFAULT } from "../os/errno.ts";
 import type { Owner } from "../os/process.ts";
 import { mayReadMemory, readMemory } from "../os/process_memory.ts";
 import { answerQuestion, placeDescriptor, type Question, stillWaits } from "../os/seccomp.ts";

@@ -8,7 +8,7 @@ import type { HelperLanes } from "./lanes.ts";
 import type { Listener } from "./listener.ts";
 import type { LogService } from "./log_service.ts";
 import { ProcessSlot, type SlotOptions } from "./process_slot.ts";
-import { SpareWorkers } from "./spare_workers.ts";
+import { type SpareOptions, SpareWorkers } from "./spare_workers.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** What a slot of a generation is spawned from and with. */
@@ -82,10 +82,7 @@ export function workerSlot(
     ...{ generation: number, config, nextWorker, restart: "always", health, spares, ...spawning },
     role: { kind: "worker", ...workers.length > 1 && { index } },
     bringUp: (process, signal) =>
-      bringUp(process, {
-        ...{ config, listeners, grants: workerGrants(config), signal, acceptBarrier },
-        beforeLoad: () => beforeLoad(process),
-      }),
+      bringUpBy(config, listeners, beforeLoad)(process, signal, acceptBarrier),
   });
 }
 
@@ -96,10 +93,19 @@ export function spareWorkers(
 ): SpareWorkers {
   return new SpareWorkers({
     ...{ generation: number, config, nextWorker, next: workers[0]!.next, count: config.spare },
-    bringUp: (process, signal, acceptBarrier) =>
-      bringUp(process, {
-        ...{ config, listeners, grants: workerGrants(config), signal, acceptBarrier },
-        beforeLoad: () => beforeLoad(process),
-      }),
+    bringUp: bringUpBy(config, listeners, beforeLoad),
   });
+}
+
+/** How a worker is brought up, in a slot or as a spare one. */
+function bringUpBy(
+  config: Config,
+  listeners: readonly Listener[],
+  beforeLoad: WorkerHooks["beforeLoad"],
+): SpareOptions["bringUp"] {
+  return (process, signal, acceptBarrier) =>
+    bringUp(process, {
+      ...{ config, listeners, grants: workerGrants(config), signal, acceptBarrier },
+      beforeLoad: () => beforeLoad(process),
+    });
 }

@@ -11,7 +11,7 @@ import {
   type Owner,
   ProcessGroup,
 } from "../os/process.ts";
-import { EPERM } from "../os/dial.ts";
+import { EPERM } from "../os/errno.ts";
 import { readProcessText } from "../os/process_memory.ts";
 import { answerQuestion, type Question, stillWaits, takeQuestion } from "../os/seccomp.ts";
 import type { Limit } from "../sandbox/limits.ts";

@@ -94,12 +94,7 @@ export class LogService {
    * @throws {HoldfastError} if it does not come up, as where it may not write the folder
    */
   async start(signal: AbortSignal): Promise<void> {
-    try {
-      await this.#slot.start(signal);
-    } catch (error) {
-      this.#slot.close();
-      throw error;
-    }
+    await this.#slot.startAlone(signal);
   }
 
   /** Lets a worker send its access records, to this process of the logger and to every later one. */
@@ -133,8 +128,7 @@ export class LogService {
   async close(): Promise<void> {
     this.#feed.flush();
     this.#feed.end();
-    await this.#slot.drain("stopping");
-    this.#slot.close();
+    await this.#slot.end();
   }
 
   #serve(process: WorkerProcess): void {

@@ -84,20 +84,14 @@ export class MetricsService {
    * @throws {HoldfastError} if it does not come up; nothing is left behind then
    */
   async start(signal: AbortSignal): Promise<void> {
-    try {
-      await this.#slot.start(signal);
-    } catch (error) {
-      this.#slot.close();
-      throw error;
-    }
+    await this.#slot.startAlone(signal);
     this.#timer = setInterval(() => this.#tell(), FEED_INTERVAL_MS);
   }
 
   /** Ends it. Never fails. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    await this.#slot.drain("stopping");
-    this.#slot.close();
+    await this.#slot.end();
   }
 
   #connectFeed(process: WorkerProcess): void {

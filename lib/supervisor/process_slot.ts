@@ -82,6 +82,22 @@ export class ProcessSlot {
     if (this.#process === undefined) throw this.#failure ?? this.#signal.reason;
   }
 
+  /** The same, of a slot that stands alone: where it throws, nothing of the slot is left. */
+  async startAlone(signal: AbortSignal): Promise<void> {
+    try {
+      await this.start(signal);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Lets the process finish, and lets go of everything. Never fails. */
+  async end(): Promise<void> {
+    await this.drain("stopping");
+    this.close();
+  }
+
   /**
    * Lets the process finish what it has, until its deadline, and any that is leaving. Never fails.
    *

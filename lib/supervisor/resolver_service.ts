@@ -70,12 +70,7 @@ export class ResolverService {
    * @throws {HoldfastError} if it does not come up; nothing is left behind then
    */
   async start(signal: AbortSignal): Promise<void> {
-    try {
-      await this.#slot.start(signal);
-    } catch (error) {
-      this.#slot.close();
-      throw error;
-    }
+    await this.#slot.startAlone(signal);
   }
 
   /**
@@ -104,8 +99,7 @@ export class ResolverService {
 
   /** Ends it. Never fails. */
   async close(): Promise<void> {
-    await this.#slot.drain("stopping");
-    this.#slot.close();
+    await this.#slot.end();
   }
 
   #connectFeed(process: WorkerProcess): void {

@@ -6,11 +6,11 @@ import { Buffer } from "node:buffer";
 import http from "node:http";
 import net from "node:net";
 import { keepServing } from "../base/keep_accepting.ts";
-import { type AccessLog, type OpenRecord, remoteName } from "./access_log.ts";
-import { addressOf } from "./app_servers.ts";
+import type { AccessLog } from "./access_log.ts";
 import type { ClientAddress } from "./client_address.ts";
 import type { Acceptor, ServeOptions } from "./engine.ts";
 import type { LatencyHistogram } from "./latency.ts";
+import { openRecord, senderOf } from "./node_request.ts";
 import type { Readiness } from "./readiness.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 
@@ -133,7 +133,13 @@ export class NodeApp {
     connection.inFlight++;
     traffic.inFlight++;
     connection.open.add(outgoing);
-    const record = access && beginRecord(access, incoming, outgoing, connection.address, proxies);
+    const record = access &&
+      beginRecord(
+        access,
+        incoming,
+        outgoing,
+        senderOf(incoming, connection.address, proxies).client,
+      );
     latency?.watch(outgoing);
     let done = false;
     const end = () => {
@@ -161,7 +167,8 @@ export class NodeApp {
     if (connection === undefined) return;
     connection.inFlight++;
     traffic.inFlight++;
-    const record = access && openRecord(access, incoming, connection.address, proxies);
+    const record = access &&
+      openRecord(access, incoming, senderOf(incoming, connection.address, proxies).client);
     record?.answer(101);
     const close = () => {
       if (isWebSocket(incoming)) socket.write(GOING_AWAY);
@@ -181,40 +188,14 @@ function isWebSocket({ headers }: http.IncomingMessage): boolean {
   return headers.upgrade?.toLowerCase() === "websocket";
 }
 
-function openRecord(
-  access: AccessLog,
-  { method, url, httpVersion, headers, socket }: http.IncomingMessage,
-  address: string,
-  proxies: ClientAddress | undefined,
-): OpenRecord {
-  const peer = address.startsWith("unix:") ? addressOf(address) : {
-    transport: "tcp" as const,
-    hostname: socket.remoteAddress ?? "",
-    port: socket.remotePort ?? 0,
-  };
-  const read = (name: string) => headers[name]?.toString() ?? null;
-  const remote = proxies?.trusts(peer) ? proxies.factsOf(peer, read).client : peer;
-  const record = access.begin({
-    method: method ?? "GET",
-    target: url ?? "/",
-    remote: remoteName(remote),
-    protocol: `HTTP/${httpVersion}`,
-    referer: headers.referer ?? null,
-    userAgent: headers["user-agent"] ?? null,
-  });
-  access.keep(record);
-  return record;
-}
-
 /** @returns a function that ends the record */
 function beginRecord(
   access: AccessLog,
   incoming: http.IncomingMessage,
   outgoing: http.ServerResponse,
-  address: string,
-  proxies: ClientAddress | undefined,
+  remote: Deno.Addr,
 ): () => void {
-  const record = openRecord(access, incoming, address, proxies);
+  const record = openRecord(access, incoming, remote);
   let bytes = 0;
   const write = outgoing.write;
   const end = outgoing.end;

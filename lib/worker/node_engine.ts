@@ -4,7 +4,6 @@
  */
 import http from "node:http";
 import net from "node:net";
-import { type AccessLog, type OpenRecord, remoteName } from "./access_log.ts";
 import {
   answerForError,
   ask,
@@ -17,6 +16,7 @@ import {
 import type { ServeInfo } from "./app.ts";
 import { withScheme } from "./client_address.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
+import { openRecord, senderOf } from "./node_request.ts";
 import { keepServing } from "../base/keep_accepting.ts";
 import { headersOf, lengthOfBody } from "./response_body.ts";
 import type { Connection, Traffic } from "./traffic.ts";
@@ -125,12 +125,8 @@ function serve(
   ) => {
     const connection = connections.get(incoming.socket)!;
     const completed = begin(traffic, connection);
-    const peer = toAddress(incoming.socket, options.address);
-    const facts = proxies?.trusts(peer)
-      ? proxies.factsOf(peer, (name) => incoming.headers[name]?.toString() ?? null)
-      : undefined;
-    const remoteAddr = facts?.client ?? peer;
-    const record = access && beginRecord(access, incoming, remoteAddr);
+    const { client: remoteAddr, scheme } = senderOf(incoming, options.address, proxies);
+    const record = access && openRecord(access, incoming, remoteAddr);
     const sent = { bytes: 0 };
     let upgraded = false;
     const askApp = async () => {
@@ -140,7 +136,7 @@ function serve(
       const request = toRequest(incoming, outgoing);
       if (request === undefined) return refuseRequest();
       if (upgrade) upgrades.set(request, upgrade);
-      withScheme(request, facts?.scheme);
+      withScheme(request, scheme);
       const info = { remoteAddr, completed };
       return await Promise.resolve(ask(fetcher, request, info as ServeInfo))
         .then(requireResponse, answerForError);
@@ -271,23 +267,6 @@ function begin(traffic: Traffic, connection: NodeConnection) {
   });
 }
 
-function beginRecord(
-  access: AccessLog,
-  { method, url, httpVersion, headers }: http.IncomingMessage,
-  remote: Deno.Addr,
-): OpenRecord {
-  const record = access.begin({
-    method: method ?? "GET",
-    target: url ?? "/",
-    remote: remoteName(remote),
-    protocol: `HTTP/${httpVersion}`,
-    referer: headers.referer ?? null,
-    userAgent: headers["user-agent"] ?? null,
-  });
-  access.keep(record);
-  return record;
-}
-
 function isUpgradable(socket: net.Socket): boolean {
   const { _handle } = socket as unknown as { _handle?: { takeStream?: unknown } };
   return typeof _handle?.takeStream === "function";
@@ -300,17 +279,6 @@ function stopReading(socket: net.Socket): void {
 
 function mayHaveBody({ method, headers }: http.IncomingMessage): boolean {
   return method !== "GET" && method !== "HEAD" && headers["content-length"] !== "0";
-}
-
-function toAddress(socket: net.Socket, address: string): Deno.Addr {
-  if (address.startsWith("unix:")) {
-    return { transport: "unix", path: address.slice("unix:".length) };
-  }
-  return {
-    transport: "tcp",
-    hostname: socket.remoteAddress ?? "",
-    port: socket.remotePort ?? 0,
-  };
 }
 
 /**

@@ -6,22 +6,11 @@ import { buildPortable } from "../../lib/compile/portable.ts";
 import type { Release } from "../../lib/protocol/control.ts";
 import { build, Executable, type RunningExecutable } from "../harness/executable.ts";
 import { how, NativeBuilds } from "../harness/native.ts";
+import { PRICE } from "../harness/price.ts";
 import { Project, REPOSITORY } from "../harness/project.ts";
 import { until } from "../harness/wait.ts";
 
-/** The app and its price module, whose line that throws is another one than in what it is compiled to. */
-const PRICE = (version: string) => `
-interface Order { readonly sum: number; readonly price: number }
-
-type Checked = (order: Order) => number;
-
-export const VERSION = "${version}";
-export const check: Checked = ({ sum, price }: Order): number => {
-  if (sum + price * 1.2 > 0) throw new Error("too much of " + VERSION);
-  return sum;
-};
-`;
-
+/** Where the price module throws: another line than in what it is compiled to. */
 const LINE = 8;
 
 /** Its error is thrown some lines further down. */

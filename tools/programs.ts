@@ -17,6 +17,7 @@ export const PROGRAMS = {
   logrotate: "logrotate",
   nginx: "nginx-light",
   nsenter: "util-linux",
+  openssl: "openssl",
   promtool: "prometheus",
   ps: "procps",
   python3: "python3",

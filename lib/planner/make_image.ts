@@ -21,6 +21,7 @@ import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
 import { compiledPath, isPackageFile, makeModuleImage, StaleError } from "./module_images.ts";
 import { filesOfEnvironment, readNamed, requireKnownOrigins } from "./known_origins.ts";
+import { checkTls } from "./check_tls.ts";
 import { checkModes, lookAhead, type ModeWarning } from "./strict_modes.ts";
 import { copyPackages, findPackages, makeFolder, type PackageSet } from "./packages.ts";
 import type { PlanPlaces } from "./request.ts";
@@ -103,6 +104,7 @@ export async function makeImage(
     requireGoodConfig(config, known, machine.check);
     const modes = checkModes(config, known, machine.modes);
     if (modes.problems.length > 0) throw new ConfigError(config.file, modes.problems);
+    await checkTls(config);
     for (const [index, graph] of graphs.entries()) {
       const named = readNamed(graph, projects[index]!.settings);
       requireKnownOrigins(graph, named);

@@ -17,6 +17,7 @@ import type { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { Services } from "./services.ts";
 import type { Spawner } from "./spawner.ts";
 import type { System } from "./system.ts";
+import { readTlsFiles } from "./tls_files.ts";
 
 export interface CandidatesOptions {
   readonly system: System;
@@ -84,6 +85,7 @@ export class Candidates {
         : await launches.plan(what, await runtime.codeFolder(what));
       const config = table.resolve(meant);
       requireOutOfReach(config, [runtime.folder, config.runtime]);
+      await readTlsFiles(config);
       extendTimeout(PLAN_DEADLINE_MS + config.reload.readyDeadlineMs);
       const { holdfast, ...bundles } = await launches.programsOf(config);
       brought = holdfast;

@@ -18,6 +18,13 @@ export interface ChildHandle {
   command(command: ToWorker): void;
   /** Hands descriptors over, which are not the caller's from here on. */
   handOver(items: readonly HandOverItem[]): void;
+  /**
+   * Lends listeners, which are not the caller's from here on: each time that the process listens it gets
+   * one, in their order, and those before these no more.
+   *
+   * @returns how many of those before it has not taken
+   */
+  lend(descriptors: readonly number[]): number;
   signal(signal: WorkerSignal): void;
 }
 
@@ -148,6 +155,11 @@ class SpawnerThread implements Spawner {
       handOver: (items) => {
         if (this.#child) this.#child.handOver(items);
         else items.forEach(({ descriptor }) => closeDescriptor(descriptor));
+      },
+      lend: (descriptors) => {
+        if (this.#guard) return this.#guard.lend(descriptors);
+        descriptors.forEach(closeDescriptor);
+        return 0;
       },
       signal: () => {
         if (this.#spawning) this.#spawning.killed = true;

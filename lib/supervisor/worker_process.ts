@@ -202,6 +202,11 @@ export class WorkerProcess implements ChildRecord {
     this.#child.handOver(items);
   }
 
+  /** As {@link ChildHandle.lend}. */
+  lend(descriptors: readonly number[]): number {
+    return this.#child.lend(descriptors);
+  }
+
   signal(signal: WorkerSignal): void {
     if (this.alive) this.#child.signal(signal);
   }

@@ -26,6 +26,10 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("child handOver");
       child.handOver(items);
     },
+    lend(descriptors) {
+      strike("child lend");
+      return child.lend(descriptors);
+    },
     signal(signal) {
       strike("child signal");
       child.signal(signal);

@@ -1,6 +1,12 @@
 /** Where the load goes to. */
 export type Target =
-  | { kind: "tcp"; hostname: string; port: number }
+  | {
+    kind: "tcp";
+    hostname: string;
+    port: number;
+    /** The authority that is trusted, in PEM: the load goes over TLS then. */
+    ca?: string | undefined;
+  }
   | { kind: "unix"; path: string };
 
 /** Reads `host:port`, `[::1]:port` or `unix:/path`. */

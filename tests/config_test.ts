@@ -466,6 +466,7 @@ Deno.test("loadConfig makes every path absolute from the folder of the real conf
     runtime: `${folder}/run`,
     at: {
       app: placeOf('"./'),
+      listen: placeOf("["),
       log: placeOf('"./logs/"'),
       runtime: placeOf('"run/"'),
       user: { line: 1, column: 1 },

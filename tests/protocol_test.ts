@@ -308,7 +308,7 @@ Deno.test("a rate limit never lets more through than its burst and its rate allo
 const ALLOWED = `
 starting: hello introduced, failed done
 introduced: configure configured, failed done
-configured: received equipped, failed done
+configured: certificates configured, received equipped, failed done
 equipped: load loading, failed done
 loading: ready ready, failed done
 ready: accept opening

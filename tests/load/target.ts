@@ -23,6 +23,11 @@ export function parseTarget(text: string): Target {
   return { kind: "tcp", hostname, port };
 }
 
+/** The same over TLS, where an authority is given. */
+export function withTrust(target: Target, ca: string | undefined): Target {
+  return target.kind === "unix" ? target : { ...target, ca };
+}
+
 /** The target as the Host header names it. */
 export function hostOf(target: Target): string {
   return target.kind === "unix" ? "localhost" : `${target.hostname}:${target.port}`;

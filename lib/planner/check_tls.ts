@@ -11,6 +11,8 @@ const MAX_BYTES = 128 * 1024;
 /** What is known of one that can be used. */
 export interface TlsFacts {
   readonly text: string;
+  /** Its file. */
+  readonly cert: string;
   readonly subject: string;
   /** The names and addresses that it is for, as the certificate spells them. */
   readonly names: string;
@@ -33,7 +35,7 @@ export async function checkTls(
   for (const [index, { tls, text }] of config.listen.entries()) {
     if (tls === undefined) continue;
     const found = lookAt(tls, crypto);
-    if (!("refusal" in found)) facts.push({ text, ...found });
+    if (!("refusal" in found)) facts.push({ text, cert: tls.cert, ...found });
     else {
       const key = formatKey(["listen", index, found.at]);
       problems.push({ ...found.refusal, key, at: config.at?.listen });
@@ -44,7 +46,7 @@ export async function checkTls(
 }
 
 type Found =
-  | Omit<TlsFacts, "text">
+  | Omit<TlsFacts, "text" | "cert">
   | { readonly at: keyof TlsFiles; readonly refusal: Refusal };
 
 function lookAt(

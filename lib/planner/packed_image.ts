@@ -42,7 +42,7 @@ export async function readPackedImage(
   const { folder, files: place, guarded } = packed;
   const machine = thisMachine();
   requireGoodConfig(config, { ...facts, ...NOTHING, denoDir: folder, modules: guarded }, machine);
-  await checkTls(config);
+  const tls = await checkTls(config);
   const { processes } = Plan.parse(JSON.parse(Deno.readTextFileSync(join(folder, PACKED.plan))));
   const read = (path: string) => Deno.readTextFileSync(join(folder, PACKED.image, path));
   const files = new Map<string, string>();
@@ -54,7 +54,7 @@ export async function readPackedImage(
   }
   for (const file of COMMON_FILES) files.set(file, read(file));
   const plan = { digest: await digestOf(files), processes };
-  return { plan, warnings: warningsOf(config, [], machine), files };
+  return { plan, warnings: warningsOf(config, [], machine, tls), files };
 }
 
 /**

@@ -84,7 +84,8 @@ export class Candidates {
         ? what
         : await launches.plan(what, await runtime.codeFolder(what));
       const config = table.resolve(meant);
-      requireOutOfReach(config, [runtime.folder, config.runtime]);
+      const keys = config.listen.flatMap(({ tls }) => tls?.key ?? []);
+      requireOutOfReach(config, [runtime.folder, config.runtime, ...keys]);
       await readTlsFiles(config);
       extendTimeout(PLAN_DEADLINE_MS + config.reload.readyDeadlineMs);
       const { holdfast, ...bundles } = await launches.programsOf(config);

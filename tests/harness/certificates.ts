@@ -29,7 +29,7 @@ export class Authority implements AsyncDisposable {
       "-out",
       cert,
       "-days",
-      "9",
+      "90",
       "-subj",
       `/CN=${name}`,
     );
@@ -51,7 +51,17 @@ export class Authority implements AsyncDisposable {
       "/CN=localhost",
     );
     await openssl(
-      ...["x509", "-req", "-in", path("csr"), "-out", path("crt"), "-days", "9", "-CAcreateserial"],
+      ...[
+        "x509",
+        "-req",
+        "-in",
+        path("csr"),
+        "-out",
+        path("crt"),
+        "-days",
+        "90",
+        "-CAcreateserial",
+      ],
       ...["-CA", join(this.#folder, "ca.crt"), "-CAkey", join(this.#folder, "ca.key")],
       ...["-extfile", path("ext")],
     );

@@ -15,9 +15,8 @@ const ALPN = ["h2", "http/1.1"];
 export async function withLent(equipment: Equipment): Promise<unknown[]> {
   const { configure: { roleConfig, grants }, listeners } = equipment;
   const { lent = [] } = roleConfig.role === "worker" ? roleConfig : {};
-  if (lent.length === 0) return [...listeners];
   const handed = [...listeners];
-  const own = await listenForAll(equipment);
+  const own = lent.length > 0 ? await listenForAll(equipment) : [];
   if (!namesLent(grants.net)) giveUpName();
   const count = handed.length + own.length;
   return Array.from(

@@ -17,7 +17,12 @@ export async function withLent(equipment: Equipment): Promise<unknown[]> {
   const { lent = [] } = roleConfig.role === "worker" ? roleConfig : {};
   const handed = [...listeners];
   const own = lent.length > 0 ? await listenForAll(equipment) : [];
-  if (!namesLent(grants.net)) giveUpName();
+  if (!namesLent(grants.net)) {
+    const { state } = Deno.permissions.revokeSync({ name: "net", host: LENT_NAME });
+    if (own.length > 0 && state === "granted") {
+      throw new Error(`The permission for ${LENT_NAME} cannot be given up`);
+    }
+  }
   const count = handed.length + own.length;
   return Array.from(
     { length: count },
@@ -32,12 +37,4 @@ async function listenForAll({ nextCertificates }: Equipment): Promise<Deno.TlsLi
     const [hostname, port] = LENT_NAME.split(":") as [string, string];
     return Deno.listenTls({ hostname, port: Number(port), cert, key, alpnProtocols: ALPN });
   });
-}
-
-function giveUpName(): void {
-  const name = { name: "net", host: LENT_NAME } as const;
-  Deno.permissions.revokeSync(name);
-  if (Deno.permissions.querySync(name).state === "granted") {
-    throw new Error(`The permission for ${LENT_NAME} cannot be given up`);
-  }
 }

@@ -6,6 +6,9 @@ import type { Found } from "./inspect.ts";
 /** The version of Hono that a new app begins with. */
 const HONO = "4.13.19";
 
+/** What Deno checks the types of a test against. */
+const NODE_TYPES = "22.19.0";
+
 /** What a config is written from. */
 export interface Choice extends Omit<Found, "app" | "why"> {
   readonly app: string;
@@ -146,7 +149,7 @@ export function newApp(name: string, hasPackage: boolean): Record<string, string
         type: "module",
         scripts: { start: "holdfast start", test: "deno test --allow-read --allow-write=data" },
         dependencies: { holdfast: `^${VERSION}`, hono: `^${HONO}` },
-        devDependencies: { deno: DENO_VERSION },
+        devDependencies: { "@types/node": `^${NODE_TYPES}`, deno: DENO_VERSION },
       }),
     }
     : {

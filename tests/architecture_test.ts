@@ -71,7 +71,7 @@ const MAY_USE: Record<string, string[]> = {
   audit: ["zod/mini"],
   compile: ["zod", "jsonc-parser"],
   native: [],
-  init: ["zod/mini", "jsonc-parser"],
+  init: ["zod/mini", "jsonc-parser", "hono", "hono/deno"],
   cli: ["zod/mini", "markdown-table"],
 };
 

@@ -11,6 +11,7 @@ import { replaceOnce, SPAWNER_THREAD } from "../lib/compile/programs.ts";
 import { NATIVE_PROGRAMS } from "../lib/compile/native.ts";
 import { bundleAll } from "../lib/planner/bundle.ts";
 import { runProgram } from "../lib/planner/deno.ts";
+import { NEW_APP_FILES, NEW_APP_FOLDER } from "../lib/init/templates.ts";
 import { ENTRIES, HOLDFAST_FOLDER, prebuiltPath } from "../lib/planner/programs.ts";
 
 /** Programs that others start or pack, besides Holdfast's own. */
@@ -50,7 +51,7 @@ export async function packNpm(folder: string): Promise<void> {
   await put("bin/holdfast.js", `#!/usr/bin/env node\n${await Deno.readTextFile(bin)}`);
   await Deno.chmod(bin, 0o755);
   // A command loads its part only. All parts lie two levels down, from where Holdfast's folder is found.
-  await bundle("main.ts", "lib/supervisor", "--code-splitting");
+  await bundle("deploy/npm/main.ts", "lib/supervisor", "--code-splitting");
   await nameThread(join(folder, "lib/supervisor"));
   const work = await Deno.makeTempDir({ prefix: "holdfast_bundle_" });
   try {
@@ -63,7 +64,14 @@ export async function packNpm(folder: string): Promise<void> {
   } finally {
     await Deno.remove(work, { recursive: true });
   }
-  for (const [from, to] of Object.entries(COPIES)) {
+  const copies = {
+    ...COPIES,
+    ...Object.fromEntries(
+      NEW_APP_FILES.map((file) => join(NEW_APP_FOLDER, file)).map((path) => [path, path]),
+    ),
+  };
+  for (const [from, to] of Object.entries(copies)) {
+    await Deno.mkdir(dirname(join(folder, to)), { recursive: true });
     await Deno.copyFile(source(from), join(folder, to));
   }
   await put("package.json", `${JSON.stringify(describe(), null, 2)}\n`);

@@ -50,7 +50,7 @@ export const init: CliCommand = async ({ config: file, yes }) => {
       "",
     );
     printLine(`A new app in ${folder}:`);
-    await write(folder, newApp(name || "app", hasPackage));
+    await write(folder, newApp(HOLDFAST_FOLDER, name || "app", hasPackage));
     printLine(describeNext(hasPackage ? ["npm install"] : [], hasPackage));
     return EXIT.ok;
   }

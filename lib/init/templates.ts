@@ -1,4 +1,6 @@
 /** What `holdfast init` writes. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { DENO_VERSION } from "../base/runtime.ts";
 import { VERSION } from "../base/version.ts";
 import type { Found } from "./inspect.ts";
@@ -44,102 +46,28 @@ export function configText(choice: Choice, hasPackage: boolean): string {
   return `{\n${lines.map((line) => `  ${line}\n`).join("")}}\n`;
 }
 
-const MAIN = `/** @jsxImportSource hono/jsx */
-import { Hono } from "hono";
-import { serveStatic } from "hono/deno";
-import { addNote, listNotes } from "./notes.ts";
-
-const app = new Hono();
-
-app.use("/public/*", serveStatic({ root: "./" }));
-
-app.get("/", (c) =>
-  c.html(
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <title>Notes</title>
-        <link rel="stylesheet" href="/public/style.css" />
-      </head>
-      <body>
-        <h1>Notes</h1>
-        <form method="post" action="/">
-          <label for="text">A note</label>
-          <input id="text" name="text" required maxLength={200} />
-          <button type="submit">Add</button>
-        </form>
-        <ul>{listNotes().map(({ text }) => <li>{text}</li>)}</ul>
-      </body>
-    </html>,
-  ));
-
-app.post("/", async (c) => {
-  const { text } = await c.req.parseBody();
-  if (typeof text === "string" && text.trim() !== "") addNote(text.trim().slice(0, 200));
-  return c.redirect("/", 303);
-});
-
-export default app;
-`;
-
-const NOTES = `/** Notes, in an SQLite file. */
-import { DatabaseSync } from "node:sqlite";
-
-let database: DatabaseSync | undefined;
-
-/** Opened when it is used first: a version that does not load has touched nothing. */
-function open(): DatabaseSync {
-  if (database === undefined) {
-    database = new DatabaseSync("data/notes.db");
-    // The old version and the new one have it open during a reload.
-    database.exec("PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000");
-    database.exec("CREATE TABLE IF NOT EXISTS notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)");
-  }
-  return database;
-}
-
-export function addNote(text: string): void {
-  open().prepare("INSERT INTO notes (text) VALUES (?)").run(text);
-}
-
-export function listNotes(): { text: string }[] {
-  return open().prepare("SELECT text FROM notes ORDER BY id DESC LIMIT 50").all() as {
-    text: string;
-  }[];
-}
-`;
-
-const STYLE = `body {
-  font-family: system-ui, sans-serif;
-  max-width: 40rem;
-  margin: 2rem auto;
-  padding: 0 1rem;
-}
-label {
-  display: block;
-}
-`;
-
-const TEST = `import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
-import { test } from "node:test";
-
-test("a note that is added is listed, as text", async () => {
-  mkdirSync("data", { recursive: true });
-  const { default: app } = await import("./main.tsx");
-  const text = \`<b>\${crypto.randomUUID()}</b>\`;
-  const answer = await app.request("/", { method: "POST", body: new URLSearchParams({ text }) });
-  assert.equal(answer.status, 303);
-  const page = await (await app.request("/")).text();
-  assert.ok(page.includes(text.replaceAll("<", "&lt;").replaceAll(">", "&gt;")));
-});
-`;
-
 const IGNORED = "node_modules/\n.holdfast/\ndata/\n";
 
-/** A new app: files by name. */
-export function newApp(name: string, hasPackage: boolean): Record<string, string> {
+/** Files of the new app that are taken as they are, from the folder `new_app` beside this. */
+export const NEW_APP_FILES = ["main.tsx", "notes.ts", "main.test.ts", "public/style.css"] as const;
+
+/** Where they lie, in Holdfast's folder. */
+export const NEW_APP_FOLDER = "lib/init/new_app";
+
+/**
+ * A new app: files by name.
+ *
+ * @param holdfast Holdfast's folder
+ */
+export function newApp(
+  holdfast: string,
+  name: string,
+  hasPackage: boolean,
+): Record<string, string> {
+  const files = NEW_APP_FILES.map((file): [string, string] => [
+    file,
+    readFileSync(join(holdfast, NEW_APP_FOLDER, file), "utf8"),
+  ]);
   const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
   const settings: Record<string, string> = hasPackage
     ? {
@@ -160,10 +88,7 @@ export function newApp(name: string, hasPackage: boolean): Record<string, string
     };
   return {
     ...settings,
-    "main.tsx": MAIN,
-    "notes.ts": NOTES,
-    "main.test.ts": TEST,
-    "public/style.css": STYLE,
+    ...Object.fromEntries(files),
     ".gitignore": IGNORED,
     "holdfast.jsonc": configText({
       ...{ app: "main.tsx", port: 8000, env: [], envFile: undefined },

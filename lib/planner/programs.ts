@@ -57,15 +57,6 @@ export async function readPrebuilt(entry: string, holdfast: string = HOLDFAST_FO
   }
 }
 
-/** All of them, where Holdfast was bundled before it was installed, as its npm package is. */
-async function readAllPrebuilt(holdfast: string): Promise<OwnPrograms | undefined> {
-  const texts = await Promise.all(
-    Object.entries(ENTRIES).map(async ([name, entry]) => [name, await readPrebuilt(entry, holdfast)]),
-  );
-  const { success, data } = OwnPrograms.safeParse(Object.fromEntries(texts));
-  return success ? data : undefined;
-}
-
 /**
  * Takes all of Holdfast's own programs into memory: whatever becomes of its folder, what runs stays
  * what was started until an upgrade. They are bundled once for each state of the sources, and kept
@@ -85,8 +76,6 @@ export async function loadPrograms(
   // The processes are spawned past the runtime, which checks nothing then.
   const { state } = Deno.permissions.querySync({ name: "run", command: deno });
   if (state !== "granted") throw new Deno.errors.NotCapable(`No --allow-run=${deno}`);
-  const prebuilt = await readAllPrebuilt(holdfast);
-  if (prebuilt !== undefined) return prebuilt;
   const kept = join(denoDir, "holdfast", `${digestSources(holdfast)}.json`);
   try {
     return OwnPrograms.parse(JSON.parse(await Deno.readTextFile(kept)));

@@ -23,7 +23,7 @@ app.get("/", (c) =>
           <input id="text" name="text" required maxLength={200} />
           <button type="submit">Add</button>
         </form>
-        <ul>{listNotes().map(({ text }) => <li>{text}</li>)}</ul>
+        <ul>{listNotes().map(({ id, text }) => <li key={id}>{text}</li>)}</ul>
       </body>
     </html>,
   ));

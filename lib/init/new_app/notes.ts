@@ -18,8 +18,12 @@ export function addNote(text: string): void {
   open().prepare("INSERT INTO notes (text) VALUES (?)").run(text);
 }
 
-export function listNotes(): { text: string }[] {
-  return open().prepare("SELECT text FROM notes ORDER BY id DESC LIMIT 50").all() as {
-    text: string;
-  }[];
+export interface Note {
+  readonly id: number;
+  readonly text: string;
+}
+
+export function listNotes(): Note[] {
+  const rows = open().prepare("SELECT id, text FROM notes ORDER BY id DESC LIMIT 50").all();
+  return rows as unknown as Note[];
 }

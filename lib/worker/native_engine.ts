@@ -62,10 +62,7 @@ const BACKLOG = 511;
 /** Methods whose requests have no body that a close could break. */
 const BODILESS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
-/**
- * How long what was answered over TLS may be on its way still when its connection has ended: the runtime
- * sends the rest by itself, and says nothing of it.
- */
+/** How long what was answered over TLS may be on its way still when it is said to be out. */
 const LAST_BYTES_MS = 1_000;
 
 /** Returned for a request that gets no answer: its connection ends. */
@@ -238,7 +235,6 @@ class NativeConnection implements Connection {
 
   readonly end = () => {
     this.#traffic.connections.delete(this);
-    if (this.#secure && this.#asked) this.#traffic.lastBytesMs = performance.now() + LAST_BYTES_MS;
   };
 
   /**

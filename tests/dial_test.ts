@@ -20,7 +20,7 @@ const NATIVE = { "app.ts": `export { default } from "file://${DOUBLES}/native_ap
 
 const native = { missing: Deno.build.arch === "x86_64" ? undefined : "not x86_64" };
 
-const [EPERM, EACCES, EINPROGRESS, EPIPE] = [1, 13, 115, 32];
+const [EPERM, EACCES, EINPROGRESS, EPIPE, EAFNOSUPPORT] = [1, 13, 115, 32, 97];
 
 /** For code of the app: calls, and struct sockaddr of IPv4. */
 const PRELUDE = `
@@ -168,6 +168,13 @@ testWith(
       const { process } = (await server.status()).generations[0]!.workers[0]!;
       assertEquals([process?.denied, process?.dialling], [3, "asked"]);
       assertEquals(counts["127.0.0.2"], undefined);
+    });
+
+    await t.step("there is no Unix socket", async () => {
+      const code = `
+      const to = Uint8Array.of(1, 0, ...new TextEncoder().encode("/run/a.sock"), 0);
+      return [native.call(SOCKET, 1, 1, 0), native.call(CONNECT, socket(TCP), to, to.length)];`;
+      assertEquals(await result(server, code), [-EPERM, -EAFNOSUPPORT]);
     });
 
     await t.step("an address that another thread changes meanwhile has no effect", async () => {

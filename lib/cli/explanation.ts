@@ -6,6 +6,7 @@ import { type Command, type Commanded, workerEnvironment } from "../sandbox/work
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
 import { namesOf, resolverCompartment } from "../sandbox/resolver_compartment.ts";
+import { isUnix } from "../sandbox/dialling.ts";
 import type { ProcessCode } from "../sandbox/process_code.ts";
 import { type Wall, type Walled, type WallFacts, workerWall } from "../sandbox/wall.ts";
 
@@ -205,7 +206,7 @@ function compartmentRules(
     rule("write", paths("w"), both("Landlock")),
     rule("create", paths("c"), both("Landlock")),
     ...wall ? [rule("load", machinePaths(compartment, wall), "Landlock")] : [],
-    rule("dial", compartment.net, both("seccomp asks the supervisor, Landlock by port")),
+    ...dialRules(compartment.net, both).map(([what, by]) => rule("dial", what, by)),
     ...own.map(({ may, what, by }) => rule(may, what, by)),
     rule("run", [], both("seccomp asks the supervisor")),
     rule("signal", [], both("seccomp, Landlock")),
@@ -213,6 +214,21 @@ function compartmentRules(
     ...wall
       ? [rule("use up", wall.limits.map(({ name, value }) => `${name}: ${value}`), "rlimits")]
       : [],
+  ];
+}
+
+/** Unix sockets apart: nothing but the supervisor judges them. */
+function dialRules(
+  net: readonly string[],
+  both: (layer: string) => string,
+): [what: readonly string[], by: string][] {
+  const [sockets, others] = [net.filter(isUnix), net.filter((entry) => !isUnix(entry))];
+  const asked = "seccomp asks the supervisor";
+  return [
+    ...others.length > 0 || sockets.length === 0
+      ? [[others, both(`${asked}, Landlock by port`)] as [string[], string]]
+      : [],
+    ...sockets.length > 0 ? [[sockets, both(`${asked}, by path`)] as [string[], string]] : [],
   ];
 }
 

@@ -45,17 +45,23 @@ const libc = loadLibc({
 });
 
 /** What a descriptor of another process is. */
-export interface AskersSocket {
-  readonly transport: "tcp" | "udp";
-  readonly family: 4 | 6;
-  readonly blocking: boolean;
-}
+export type AskersSocket = Kind & { readonly blocking: boolean };
 
-const KINDS: Readonly<Record<string, Pick<AskersSocket, "transport" | "family">>> = {
+/** One of a network. */
+export type InetSocket = Extract<AskersSocket, { family: number }>;
+
+type Kind =
+  | { readonly transport: "tcp" | "udp"; readonly family: 4 | 6 }
+  | { readonly transport: "unix" };
+
+const KINDS: Readonly<Record<string, Kind>> = {
   TCP: { transport: "tcp", family: 4 },
   TCPv6: { transport: "tcp", family: 6 },
   UDP: { transport: "udp", family: 4 },
   UDPv6: { transport: "udp", family: 6 },
+  "UNIX-STREAM": { transport: "unix" },
+  // Before Linux 5.15. No process behind a wall has one of another type.
+  UNIX: { transport: "unix" },
 };
 
 /**
@@ -96,7 +102,7 @@ export interface Outcome {
  * @param owner whose it is for a packet filter, which may tell users apart
  */
 export function dial(
-  { transport, family, blocking }: AskersSocket,
+  { transport, family, blocking }: InetSocket,
   address: Uint8Array<ArrayBuffer> | undefined,
   sends: boolean,
   owner?: Owner,
@@ -116,8 +122,13 @@ export function dial(
   if (!sends) libc.symbols.shutdown(fd, SHUT_WR);
   // Who waits in connect(2) is let on at once: what it does next with the socket waits in its place,
   // and gets the error that there may be.
-  if (blocking) libc.symbols.fcntl(fd, F_SETFL, 0);
+  if (blocking) letBlock(fd);
   return { fd, errno: blocking ? 0 : code };
+}
+
+/** Has a socket block that was made not to. */
+export function letBlock(fd: number): void {
+  libc.symbols.fcntl(fd, F_SETFL, 0);
 }
 
 function turnOn(fd: number, [level, name]: readonly [number, number]): void {

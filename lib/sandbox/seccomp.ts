@@ -137,6 +137,11 @@ export interface SeccompPolicy {
    * it was done. Every listener is handed over listening, and no other socket may become one.
    */
   readonly listens: boolean;
+  /**
+   * Whether it dials Unix sockets too: streams alone. It binds none then, which would take an abstract
+   * name, and so looks up no names by itself, as `Deno.resolveDns` does.
+   */
+  readonly unix?: boolean;
   /** Whether it may run programs, those that Landlock lets it: the supervisor says yes to each. */
   readonly runs: boolean;
 }
@@ -198,7 +203,7 @@ function decide(arch: Arch, call: SystemCall, body: Body): Section[] {
 }
 
 /** Calls that depend on their arguments, or on the policy, or are answered in a way of their own. */
-function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[] {
+function judged(arch: Arch, { network, unix, listens, runs }: SeccompPolicy): Section[] {
   const on = (call: SystemCall, body: Body) => decide(arch, call, body);
   const ifOneOf = (values: readonly number[], then: Instruction): Instruction[] =>
     values.flatMap((value): Instruction[] => [[JUMP_EQUAL, 0, 1, value], then]);
@@ -224,6 +229,15 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[
   // while somebody does. Only a datagram needs one.
   const message = network === "names" && !runs ? REFUSE : ALLOW;
   const types = network === "names" ? [SOCK_STREAM, SOCK_DGRAM] : [SOCK_STREAM];
+  // A datagram socket could send to any Unix socket that has a name.
+  const ofUnix: readonly Instruction[] = [
+    [JUMP_EQUAL, 0, 5, AF_UNIX],
+    load(atArgument(1)),
+    [AND, 0, 0, SOCK_TYPE_MASK],
+    [JUMP_EQUAL, 0, 1, SOCK_STREAM],
+    ALLOW,
+    REFUSE,
+  ];
   return [
     ...on("sendto", [
       load(atArgument(3)),
@@ -250,11 +264,11 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[
     ...on("execveat", [ASK]),
     // Deno kills the programs that it has run when it forgets them: that is no news of anybody.
     ...on("kill", [load(atArgument(1)), ...runs ? [] : ifOneOf([SIGKILL], ASK), REFUSE]),
-    ...on(
-      "socket",
-      dial
+    ...on("socket", [
+      ...dial || unix ? [load(atArgument(0))] : [],
+      ...unix ? ofUnix : [],
+      ...dial
         ? [
-          load(atArgument(0)),
           [JUMP_EQUAL, 2, 0, AF_INET],
           [JUMP_EQUAL, 1, 0, AF_INET6],
           REFUSE,
@@ -266,10 +280,10 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[
           // Landlock rules the ports of TCP alone: MPTCP would dial any.
           load(atArgument(2)),
           ...ifOneOf(PROTOCOLS, ALLOW),
-          REFUSE,
-        ]
-        : [REFUSE],
-    ),
+        ] as Instruction[]
+        : [],
+      REFUSE,
+    ]),
     // A datagram socket of a pair could send to any Unix socket that has a name.
     ...on("socketpair", [
       load(atArgument(0)),
@@ -281,9 +295,9 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[
       ...ifOneOf(runs ? [SOCK_STREAM, SOCK_SEQPACKET] : [SOCK_STREAM], ALLOW),
       REFUSE,
     ]),
-    ...on("connect", [dial ? asked : REFUSE]),
+    ...on("connect", [dial || unix ? asked : REFUSE]),
     // The name resolver binds a port for its questions; TCP is Landlock's to refuse.
-    ...on("bind", [network === "names" ? ALLOW : REFUSE]),
+    ...on("bind", [network === "names" && !unix ? ALLOW : REFUSE]),
     // Never done: without a bind it would open a TCP port, and on a shared listener change its queue.
     ...on("listen", [listens ? answer(0) : REFUSE]),
     ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_FASTOPEN, REFUSE), message]),

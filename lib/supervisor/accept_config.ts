@@ -91,7 +91,11 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
   const limits = { ...DEFAULT_LIMITS, ...values(raw.limits) };
   const own = ({ unveil, env, sys = [], net }: Values, module: unknown, memory: object) => ({
     ...{ module: place(module), ...variablesSaid(env), sys },
-    net: list(net).map((each) => canonicalAddress(String(each))),
+    net: list(net).map((each) => {
+      const text = String(each);
+      const path = text.match(/^unix:(.*)$/is)?.[1];
+      return path === undefined ? canonicalAddress(text) : `unix:${place(path)}`;
+    }),
     limits: sorted({ ...limits, ...memory }),
     unveil: entries(unveil).map(([path, rights]) => [
       place(path),

@@ -12,7 +12,7 @@ async function explain(project: Project): Promise<Explanation> {
 Deno.test("explain says what a worker may do, by which layers, and in which flags", async () => {
   await using project = await Project.create({
     files: { "data/file.txt": "" },
-    config: { unveil: { "./data": "rw" }, net: ["10.0.0.1:5432"] },
+    config: { unveil: { "./data": "rw" }, net: ["10.0.0.1:5432", "unix:./db.sock"] },
   });
   const { commands, rules, kernel } = await explain(project);
   const command = commands.find(({ process }) => process === "worker")!.command;
@@ -27,12 +27,23 @@ Deno.test("explain says what a worker may do, by which layers, and in which flag
   });
   assertEquals(worker("create")?.what, ["nothing"]);
   assertEquals(worker("run")?.what, ["nothing"]);
-  assertEquals(worker("dial")?.what, ["10.0.0.1:5432"]);
+  const socket = project.path("db.sock");
+  assertEquals(
+    rules.filter((rule) => rule.process === "worker" && rule.may === "dial")
+      .map(({ what, by }) => [what, by]),
+    [
+      [["10.0.0.1:5432"], "Deno, seccomp asks the supervisor, Landlock by port"],
+      [[`unix:${socket}`], "Deno, seccomp asks the supervisor, by path"],
+    ],
+  );
+  assert(
+    command.some((each) => each.startsWith("--allow-net=") && each.includes(`unix:${socket}`)),
+  );
   const images = project.path(".holdfast/images");
   assert(
     worker("load")?.what.some((each) => each.startsWith(images) && each.endsWith("/worker r")),
   );
-  assert(command.includes(`--allow-write=${data}`) && command.includes("--deny-run"));
+  assert(command.includes(`--allow-write=${data},${socket}`) && command.includes("--deny-run"));
   assertStringIncludes(kernel.join("\n"), "The kernel's wall: no_new_privs, Landlock ABI");
   const { stdout } = await runCommand(project, "explain");
   for (const text of ["PROCESS", "supervisor", data, "--deny-run"]) {

@@ -14,7 +14,7 @@ import { REPOSITORY } from "./harness/project.ts";
 const NUMBERS = Array.from({ length: 601 }, (_, number) => number);
 
 /** What a judged call may be answered, by its arguments; the first one where the policy decides. */
-function answersTo(call: AnyCall, { network, listens, runs }: SeccompPolicy): string[] {
+function answersTo(call: AnyCall, { network, unix, listens, runs }: SeccompPolicy): string[] {
   const when = (condition: boolean) => [condition ? "allow" : "EPERM"];
   switch (call) {
     case "execve":
@@ -32,16 +32,16 @@ function answersTo(call: AnyCall, { network, listens, runs }: SeccompPolicy): st
     case "openat2":
       return ["ENOSYS"];
     case "socket":
-      return network === "none" ? ["EPERM"] : ["EPERM", "allow"];
+      return network === "none" && !unix ? ["EPERM"] : ["EPERM", "allow"];
     case "sendto":
       return ["EPERM", "allow", ...network === "names" && !runs ? ["ask"] : []];
     case "sendmsg":
     case "sendmmsg":
       return network === "names" && !runs ? ["EPERM"] : ["EPERM", "allow"];
     case "connect":
-      return network === "none" ? ["EPERM"] : [runs ? "allow" : "ask"];
+      return network === "none" && !unix ? ["EPERM"] : [runs ? "allow" : "ask"];
     case "bind":
-      return when(network === "names");
+      return when(network === "names" && !unix);
     case "listen":
       return [listens ? "success" : "EPERM"];
     case "fchmod":

@@ -277,10 +277,10 @@ testWith(
     const project = await openProject({ config: { net: ["unix:/run/holdfast-test.sock"] } });
     const prefix = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
     const [program, ...args] = [
-    ...[...prefix, Deno.execPath(), "run", "-A", join(REPOSITORY, "main.ts")],
-    ...["check", "--config", project.configFile],
-  ];
-  const checked = resultOf(await new Deno.Command(program!, { args }).output());
+      ...[...prefix, Deno.execPath(), "run", "-A", join(REPOSITORY, "main.ts")],
+      ...["check", "--config", project.configFile],
+    ];
+    const checked = resultOf(await new Deno.Command(program!, { args }).output());
     const expected = "which one it dials cannot be seen";
     assertStringIncludes(checked.stderr, expected);
     await using server = await Server.startOn(project, { prefix, wait: "exit" });

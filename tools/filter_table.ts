@@ -14,13 +14,17 @@ export const ARCHES: readonly Arch[] = ["x86_64", "aarch64"];
 export const POLICIES: readonly SeccompPolicy[] = (["none", "tcp", "names"] as const).flatMap(
   (network) =>
     [false, true].flatMap((listens) =>
-      [false, true].map((runs): SeccompPolicy => ({ network, listens, runs }))
+      [{ runs: false }, { runs: false, unix: true }, { runs: true }].map((more): SeccompPolicy => ({
+        ...{ network, listens },
+        ...more,
+      }))
     ),
 );
 
 /** The policies that are in use, in words. */
 export const COLUMNS: Readonly<Record<string, SeccompPolicy>> = {
   "no `net`": { network: "none", listens: false, runs: false },
+  "Unix sockets": { network: "none", unix: true, listens: false, runs: false },
   "addresses": { network: "tcp", listens: false, runs: false },
   "names": { network: "names", listens: false, runs: false },
   "planner": { network: "names", listens: false, runs: true },

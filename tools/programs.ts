@@ -19,6 +19,7 @@ export const PROGRAMS = {
   nsenter: "util-linux",
   promtool: "prometheus",
   ps: "procps",
+  psql: "postgresql",
   python3: "python3",
   script: "bsdutils",
   setpriv: "util-linux",

@@ -236,6 +236,19 @@ testWith(
     return found;`;
     const [sent, message, connected, , routed, after] = await result(server, code) as number[];
     assertEquals([sent, message, connected, routed, after], [-EACCES, -EPERM, -EACCES, 0, -EPIPE]);
+    // The name resolver binds a port; nothing else gets a name, not even an abstract one.
+    const binding = `
+    const pair = new Int32Array(2);
+    native.call(53, 1, 1, 0, new Uint8Array(pair.buffer));
+    const named = Uint8Array.of(1, 0, 0, ...new TextEncoder().encode("taken"));
+    const bind = (fd, to, length = to.length) => native.call(BIND, fd, to, length);
+    return [
+      bind(socket(UDP), address("127.0.0.1", 0)), bind(socket(UDP), address("127.0.0.1", 53)),
+      bind(socket(TCP), address("127.0.0.1", 0)), bind(pair[0], named), bind(pair[1], named, 2),
+      bind(0, named),
+    ];`;
+    const [bound, ...refused] = await result(server, binding) as number[];
+    assertEquals([bound, refused.map((came) => came < 0)], [0, Array(5).fill(true)]);
     // What a name resolves to is dialled, and nothing else on its port.
     assertEquals(await result(server, `return dial(TCP, "127.0.0.1", ${listed.port})`), 0);
     await server.waitFor("dial_denied", 2);

@@ -15,7 +15,6 @@ const NUMBERS = Array.from({ length: 601 }, (_, number) => number);
 
 /** What a judged call may be answered, by its arguments; the first one where the policy decides. */
 function answersTo(call: AnyCall, { network, unix, listens, runs }: SeccompPolicy): string[] {
-  const when = (condition: boolean) => [condition ? "allow" : "EPERM"];
   switch (call) {
     case "execve":
     case "execveat":
@@ -41,7 +40,7 @@ function answersTo(call: AnyCall, { network, unix, listens, runs }: SeccompPolic
     case "connect":
       return network === "none" && !unix ? ["EPERM"] : [runs ? "allow" : "ask"];
     case "bind":
-      return when(network === "names" && !unix);
+      return network !== "names" ? ["EPERM"] : [runs ? "allow" : "ask"];
     case "listen":
       return [listens ? "success" : "EPERM"];
     case "fchmod":

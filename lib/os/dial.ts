@@ -3,7 +3,7 @@
  * never had, and then put in the place of its own.
  */
 import { closeDescriptor } from "./descriptor.ts";
-import { EPERM, errno } from "./errno.ts";
+import { EACCES, EPERM, errno } from "./errno.ts";
 import { readProc } from "./file.ts";
 import { loadLibc } from "./libc.ts";
 import { copyDescriptor, openPid, type Owner } from "./process.ts";
@@ -18,6 +18,9 @@ const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 const SOL_SOCKET = 1;
 const SO_TYPE = 3;
+const SO_DOMAIN = 39;
+/** Below it, a port takes a right, unless the machine's administrator says otherwise. */
+const FIRST_PORT = 1024;
 const IP_RECVERR = [0, 11] as const;
 const IPV6_RECVERR = [41, 25] as const;
 const SHUT_WR = 1;
@@ -35,6 +38,7 @@ export const EINPROGRESS = 115;
 const libc = loadLibc({
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   fchown: { parameters: ["i32", "u32", "u32"], result: "i32" },
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
@@ -146,25 +150,48 @@ export function sendFor(
   data: Uint8Array<ArrayBuffer>,
   address: Uint8Array<ArrayBuffer>,
 ): number {
-  const pidfd = openPid(pid);
-  const copy = pidfd < 0 ? -1 : copyDescriptor(pidfd, fd);
-  if (pidfd >= 0) closeDescriptor(pidfd);
-  if (copy < 0) return -EPERM;
-  try {
-    const type = new Uint8Array(4);
-    const size = Uint8Array.of(4, 0, 0, 0);
-    const isSocket = libc.symbols.getsockopt(copy, SOL_SOCKET, SO_TYPE, type, size) === 0;
-    if (!isSocket || type[0] !== SOCK_DGRAM) return -ENOTSOCK;
-    const sent = Number(libc.symbols.sendto(
+  return withDatagrams(pid, fd, (copy) =>
+    Number(libc.symbols.sendto(
       copy,
       data,
       BigInt(data.length),
       MSG_DONTWAIT_NOSIGNAL,
       address,
       address.length,
-    ));
-    return sent < 0 ? -errno() : sent;
+    )));
+}
+
+/**
+ * Gives a socket of another process a local address: one for datagrams of a network, and no port that
+ * takes a right which this process may have.
+ *
+ * @returns 0, or an error's number, negative
+ */
+export function bindFor(pid: number, fd: number, address: Uint8Array<ArrayBuffer>): number {
+  const port = address.length < 4 ? 0 : address[2]! << 8 | address[3]!;
+  if (port > 0 && port < FIRST_PORT) return -EACCES;
+  return withDatagrams(pid, fd, (copy) => libc.symbols.bind(copy, address, address.length));
+}
+
+/** Does something with what another process has open, if that is a socket for datagrams of a network. */
+function withDatagrams(pid: number, fd: number, act: (copy: number) => number): number {
+  const pidfd = openPid(pid);
+  const copy = pidfd < 0 ? -1 : copyDescriptor(pidfd, fd);
+  if (pidfd >= 0) closeDescriptor(pidfd);
+  if (copy < 0) return -EPERM;
+  try {
+    const [type, domain] = [SO_TYPE, SO_DOMAIN].map((name) => option(copy, name));
+    if (type === undefined) return -ENOTSOCK;
+    if (type !== SOCK_DGRAM || domain !== AF_INET && domain !== AF_INET6) return -EPERM;
+    const result = act(copy);
+    return result < 0 ? -errno() : result;
   } finally {
     closeDescriptor(copy);
   }
+}
+
+function option(fd: number, name: number): number | undefined {
+  const value = new Uint8Array(4);
+  const size = Uint8Array.of(4, 0, 0, 0);
+  return libc.symbols.getsockopt(fd, SOL_SOCKET, name, value, size) === 0 ? value[0] : undefined;
 }

@@ -89,10 +89,16 @@ export const ASKED: readonly SystemCall[] = [
 ];
 
 /**
- * Calls that dial, of a process that may dial at all: the supervisor is asked about each that has an
- * address, and dials in its place (`lib/supervisor/dialling.ts`).
+ * Calls that dial, or get ready to, of a process that may: the supervisor is asked about each that has an
+ * address, and dials or binds in its place (`lib/supervisor/dialling.ts`).
  */
-export const DIALLING: readonly SystemCall[] = ["connect", "sendto"];
+export const DIALLING = ["connect", "sendto", "bind"] as const;
+export type DiallingCall = (typeof DIALLING)[number];
+
+/** Whether a call is one of {@link DIALLING}. */
+export function isDialling(call: SystemCall): call is DiallingCall {
+  return (DIALLING as readonly SystemCall[]).includes(call);
+}
 
 /** One instruction of classic BPF: code, jump if true, jump if false, operand. */
 export type Instruction = readonly [code: number, jt: number, jf: number, k: number];
@@ -137,10 +143,7 @@ export interface SeccompPolicy {
    * it was done. Every listener is handed over listening, and no other socket may become one.
    */
   readonly listens: boolean;
-  /**
-   * Whether it dials Unix sockets too: streams alone. It binds none then, which would take an abstract
-   * name, and so looks up no names by itself, as `Deno.resolveDns` does.
-   */
+  /** Whether it dials Unix sockets too: streams alone. */
   readonly unix?: boolean;
   /** Whether it may run programs, those that Landlock lets it: the supervisor says yes to each. */
   readonly runs: boolean;
@@ -296,8 +299,8 @@ function judged(arch: Arch, { network, unix, listens, runs }: SeccompPolicy): Se
       REFUSE,
     ]),
     ...on("connect", [dial || unix ? asked : REFUSE]),
-    // The name resolver binds a port for its questions; TCP is Landlock's to refuse.
-    ...on("bind", [network === "names" && !unix ? ALLOW : REFUSE]),
+    // The name resolver binds a port for its questions. One end of a pair could take an abstract name.
+    ...on("bind", [network === "names" ? asked : REFUSE]),
     // Never done: without a bind it would open a TCP port, and on a shared listener change its queue.
     ...on("listen", [listens ? answer(0) : REFUSE]),
     ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_FASTOPEN, REFUSE), message]),

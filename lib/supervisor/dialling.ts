@@ -7,7 +7,7 @@ import { normalize } from "node:path";
 import { realPlace } from "../config/real_place.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import {
-  type AskersSocket,
+  bindFor,
   dial,
   EAFNOSUPPORT,
   EMSGSIZE,
@@ -21,6 +21,7 @@ import { EACCES, EFAULT, EINVAL } from "../os/errno.ts";
 import { type Owner, ownerOf } from "../os/process.ts";
 import { mayReadMemory, readMemory } from "../os/process_memory.ts";
 import { answerQuestion, placeDescriptor, type Question, stillWaits } from "../os/seccomp.ts";
+import type { DiallingCall } from "../sandbox/seccomp.ts";
 import {
   type Asked,
   type Dialled,
@@ -107,20 +108,25 @@ export class Dialling {
     return this.#mode ??= mayReadMemory(this.#pid() ?? 0) ? "asked" : "ports";
   }
 
-  /** Answers a connect(2), or a sendto(2) with an address. */
-  answer(question: Question, call: "connect" | "sendto"): void {
+  /** Answers a connect(2), a bind(2), or a sendto(2) with an address. */
+  answer(question: Question, call: DiallingCall): void {
     const fd = this.#fd()!;
     // What may not be read is Landlock's to judge, by the port alone. It does not judge Unix sockets.
     if (this.mode === "ports") {
       return answerQuestion(fd, question.id, this.#sockets.size > 0 ? -EACCES : "continue");
     }
-    const [at, length] = call === "connect" ? [1, 2] : [4, 5];
+    const [at, length] = call === "sendto" ? [4, 5] : [1, 2];
     const address = this.#read(question, at, length);
     const asked = address && readAddress(address);
-    const socket = lookAtSocket(question.tid, Number(question.args[0]! & 0x7fffffffn));
+    const number = Number(question.args[0]! & 0x7fffffffn);
+    const socket = lookAtSocket(question.tid, number);
     // What was read is of this process only if it waits still.
     if (!stillWaits(fd, question.id)) return;
     if (address === undefined) return answerQuestion(fd, question.id, -EFAULT);
+    // The name resolver binds a port for its questions.
+    if (call === "bind") {
+      return answerQuestion(fd, question.id, bindFor(this.#pid()!, number, address));
+    }
     const isUnix = asked?.kind === "unix";
     if (asked === undefined || isUnix && (call !== "connect" || this.#sockets.size === 0)) {
       return answerQuestion(fd, question.id, -EAFNOSUPPORT);

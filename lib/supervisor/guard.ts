@@ -16,7 +16,14 @@ import { readProcessText } from "../os/process_memory.ts";
 import { answerQuestion, type Question, stillWaits, takeQuestion } from "../os/seccomp.ts";
 import type { Limit } from "../sandbox/limits.ts";
 import type { Wall } from "../sandbox/wall.ts";
-import { type Arch, ASKED, DIALLING, numberOf, type SystemCall } from "../sandbox/seccomp.ts";
+import {
+  type Arch,
+  ASKED,
+  DIALLING,
+  isDialling,
+  numberOf,
+  type SystemCall,
+} from "../sandbox/seccomp.ts";
 import { ALARMS } from "../sandbox/system_calls.ts";
 import { Dialling, type DiallingMode, type RefusedDial } from "./dialling.ts";
 import { watch } from "./watch.ts";
@@ -137,7 +144,7 @@ export class Guard {
   #answer(fd: number, question: Question): void {
     const call = ASKED_BY_NUMBER.get(question.number)!;
     const { id, tid } = question;
-    const dials = call === "connect" || call === "sendto";
+    const dials = isDialling(call);
     let reason: string | undefined;
     try {
       reason = dials ? this.#judgeDialler(tid) : this.#judge(call, question);

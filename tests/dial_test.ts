@@ -288,6 +288,11 @@ export async function open() {
   const found = [];
   for (let round = 0; round < 6; round++) found.push(await dial("changing.test", 9));
   for (const host of ["small.test", "large.test"]) found.push(await dial(host, 10));
+  // One of several on a port changes, or several of them do.
+  for (let round = 0; round < 4; round++) {
+    for (const host of ["changing.test", "small.test"]) found.push(await dial(host, 11));
+    for (const host of ["first.test", "second.test"]) found.push(await dial(host, 12));
+  }
   console.log(JSON.stringify(found));
 }
 export default { fetch: () => new Response("ok") };
@@ -299,11 +304,16 @@ testWith(
   async () => {
     const project = await Project.create({
       files: { "app.ts": DIALLING_APP },
-      config: { net: ["changing.test:9", "small.test:10", "large.test:10"] },
+      config: {
+        net: [
+          ...["changing.test:9", "small.test:10", "large.test:10"],
+          ...["changing.test:11", "small.test:11", "first.test:12", "second.test:12"],
+        ],
+      },
     });
     await using server = await Server.startOn(project, { prefix: await withNames(project.folder) });
     const { text } = await server.waitFor("worker_output");
-    assertEquals(JSON.parse(`${text}`), Array(8).fill("ConnectionRefused"));
+    assertEquals(JSON.parse(`${text}`), Array(24).fill("ConnectionRefused"));
     assertEquals(server.eventsOf("dial_denied"), []);
   },
 );

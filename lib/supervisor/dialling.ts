@@ -177,12 +177,8 @@ export class Dialling {
     const fd = this.#fd();
     if (fd === undefined || !stillWaits(fd, question.id)) return;
     if (granted) return go();
-    // A name server may give others to each who asks. What was granted is the name: where there is one
-    // alone that can be meant, any address of it will do.
     const isIpv4 = !asked.host.includes(":");
-    const other = names.length > 1
-      ? undefined
-      : nameTable.newest(names[0]!).find((host) => !host.includes(":") === isIpv4);
+    const other = nameTable.instead(names).find((host) => !host.includes(":") === isIpv4);
     if (other !== undefined) go(other);
     else this.#refuse(question, asked, reason, false);
   }

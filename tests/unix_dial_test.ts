@@ -205,7 +205,7 @@ testWith(NATIVE, "native code dials no Unix socket but those of net", async (t) 
     assertEquals(differs > 0, true);
     assertEquals(await result(server, code), [true, true]);
     // Whatever came before it has been accepted.
-    using own = await Deno.connect({ transport: "unix", path: other.path });
+    using _own = await Deno.connect({ transport: "unix", path: other.path });
     await until("this process's own", () => other.peers.length > 0);
     assertEquals(other.peers.map(({ pid }) => pid), [Deno.pid]);
   });

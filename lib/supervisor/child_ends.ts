@@ -1,4 +1,5 @@
 /** What this process and a child have in common: pipes, sockets, and the child's program. */
+import type { Question } from "../os/seccomp.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { makePipe, textToRead } from "../os/pipe.ts";
 import { socketPair } from "../os/socket.ts";
@@ -10,6 +11,8 @@ export interface ChildEnds {
   readonly handOver?: number | undefined;
   /** By which the kernel asks about its calls. */
   readonly guard?: number | undefined;
+  /** What came by that and has no answer yet. */
+  readonly asked?: readonly Question[] | undefined;
   /** What it prints comes by these. */
   readonly outputs: readonly number[];
 }
@@ -24,7 +27,7 @@ export const HAND_OVER = 3;
 
 /** Both ends, before there is a child. */
 export interface OpenEnds {
-  readonly ends: Required<Omit<ChildEnds, "guard">>;
+  readonly ends: Required<Omit<ChildEnds, "guard" | "asked">>;
   /** The child's, in the order of the numbers that they have there. */
   readonly theirs: readonly number[];
 }

@@ -79,6 +79,7 @@ export class Dialling {
   readonly #pid: () => number | undefined;
   readonly #onRefused: (refused: RefusedDial, question: Question) => void;
   #mode: DiallingMode | undefined;
+  readonly #pending = new Set<Question>();
   /** How many of its threads wait for a server whose queue is full. */
   #queued = 0;
 
@@ -108,6 +109,11 @@ export class Dialling {
     return this.#mode ??= mayReadMemory(this.#pid() ?? 0) ? "asked" : "ports";
   }
 
+  /** What was asked and has no answer yet. */
+  get pending(): readonly Question[] {
+    return [...this.#pending];
+  }
+
   /** Answers a connect(2), a bind(2), or a sendto(2) with an address. */
   answer(question: Question, call: DiallingCall): void {
     const fd = this.#fd()!;
@@ -135,7 +141,7 @@ export class Dialling {
     // As the kernel answers where an address is not of the socket's family.
     if (isUnix !== (socket.transport === "unix")) return answerQuestion(fd, question.id, -EINVAL);
     if (isUnix || socket.transport === "unix") {
-      return void this.#connectUnix(question, asked as Unix, socket.blocking);
+      return this.#await(question, this.#connectUnix(question, asked as Unix, socket.blocking));
     }
     if (asked.kind === "none") {
       if (call !== "connect") return answerQuestion(fd, question.id, -EAFNOSUPPORT);
@@ -152,12 +158,14 @@ export class Dialling {
     if (verdict === "granted") return go(true);
     if (verdict === "route") return call === "connect" ? go(false) : this.#refuse(question, asked);
     if (verdict === "denied") return this.#refuse(question, asked);
-    void this.#judgeByNames(
-      question,
-      asked,
-      verdict.names,
-      (host) => go(true, host === undefined ? address : withHost(address, host)!),
-    );
+    const found = (host?: string) =>
+      go(true, host === undefined ? address : withHost(address, host)!);
+    this.#await(question, this.#judgeByNames(question, asked, verdict.names, found));
+  }
+
+  #await(question: Question, answered: Promise<void>): void {
+    this.#pending.add(question);
+    void answered.finally(() => this.#pending.delete(question));
   }
 
   async #judgeByNames(

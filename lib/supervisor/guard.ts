@@ -70,12 +70,14 @@ export class Guard {
    * @param fd where questions come by; the guard's own from here on
    * @param wall its limits hold the child from before its first instruction
    * @param child the one that was let through already, before an upgrade
+   * @param asked what it asked before that, and nobody has answered
    */
   constructor(
     fd: number,
     { limits, owner, seccomp, dials }: GuardedWall,
     onDenial: (denial: Denial) => void,
     child?: number,
+    asked: readonly Question[] = [],
   ) {
     this.#fd = fd;
     this.#limits = limits;
@@ -102,6 +104,7 @@ export class Guard {
       if (question === "closed") this.#endWatch();
       else if (question !== undefined) this.#answer(fd, question);
     });
+    for (const question of asked) if (stillWaits(fd, question.id)) this.#answer(fd, question);
   }
 
   /**
@@ -115,6 +118,11 @@ export class Guard {
   /** Where questions come by, while any can. */
   get fd(): number | undefined {
     return this.#fd;
+  }
+
+  /** What was asked and has no answer yet. */
+  get pending(): readonly Question[] {
+    return this.#dialling.pending;
   }
 
   /** How far its dialling is judged. To be asked when its exec is over, before it has run anything. */

@@ -228,7 +228,7 @@ class SpawnerThread implements Spawner {
       pid,
       confined,
       dialling: confined && request.wall!.dials.length > 0 ? this.#guard!.dialling : undefined,
-      ends: () => ({ ...child.ends, guard: this.#guard?.fd }),
+      ends: () => ({ ...child.ends, guard: this.#guard?.fd, asked: this.#guard?.pending }),
     });
     if (killed) child.kill();
   }

@@ -5,6 +5,7 @@ import { Held, HOLDING_APP } from "../harness/held.ts";
 import { GATE, GATE_FILES, GATE_UNVEIL, untilWorkers } from "../harness/life.ts";
 import { testWith } from "../harness/needs.ts";
 import { tell } from "../harness/obeying_app.ts";
+import { readStatus } from "../harness/process.ts";
 import { Project, REPOSITORY } from "../harness/project.ts";
 import { Server } from "../harness/server.ts";
 import {
@@ -25,8 +26,37 @@ const NATIVE = {
   missing: Deno.build.arch === "x86_64" ? undefined : "not x86_64",
 };
 
+/** The supervisor's thread that dials as a user is nothing that this user could signal or look into. */
+async function assertUnreachable(supervisor: number, uid: number): Promise<void> {
+  const threads = [...Deno.readDirSync(`/proc/${supervisor}/task`)].map(({ name }) => Number(name));
+  const dialling = threads.filter((tid) =>
+    readStatus(tid)?.Uid?.split("\t").map(Number).join() === [0, uid, 0, uid].join()
+  );
+  assertEquals(dialling.length, 1);
+  const { CapEff, CapPrm, Groups } = readStatus(dialling[0]!)!;
+  assertEquals([CapEff, CapPrm, Groups?.trim()], ["0".repeat(16), "0".repeat(16), ""]);
+  const attack = `import os, sys
+tid, own = int(sys.argv[1]), os.fork()
+if own == 0: os._exit(0)
+def tried(act):
+    try:
+        act()
+        return "done"
+    except PermissionError:
+        return "refused"
+print(tried(lambda: os.kill(own, 0)), tried(lambda: os.kill(tid, 0)),
+      tried(lambda: open(f"/proc/{tid}/mem")), tried(lambda: os.listdir(f"/proc/{tid}/fd")))`;
+  const { stdout } = await new Deno.Command("setpriv", {
+    args: [
+      ...[`--reuid=${uid}`, `--regid=${uid}`, "--clear-groups"],
+      ...["python3", "-c", attack, `${dialling[0]}`],
+    ],
+  }).output();
+  assertEquals(new TextDecoder().decode(stdout).trim(), "done refused refused refused");
+}
+
 testWith(
-  { ...UNIX_SERVER, root: true },
+  { programs: ["python3", "setpriv"], root: true },
   "a Unix socket that is closed to the worker's user is closed to the worker",
   async () => {
     await using closed = await UnixServer.start({ mode: 0o600 });
@@ -46,6 +76,7 @@ testWith(
       const { reason, address } = await server.waitFor("dial_denied");
       assertStringIncludes(`${reason}`, `uid ${uid} may not connect to it`);
       assertEquals(address, `unix:${closed.path}`);
+      if (open) await assertUnreachable(server.pid, uid);
       // It is told, and no alarm.
       assertEquals(await server.workers(), [worker]);
     }
@@ -70,6 +101,49 @@ testWith(NATIVE, "a worker that dials a Unix socket which is not in net is repla
   await ended;
   assertEquals(other.peers.length, 0);
 });
+
+testWith(
+  NATIVE,
+  "a thread that waits for a server during an upgrade gets its answer after it",
+  async () => {
+    await using full = await UnixServer.start({ holds: true });
+    await using server = await Server.start({
+      files: { "app.ts": `export { default } from "file://${DOUBLES}/native_app.ts";` },
+      config: {
+        net: [`unix:${full.path}`],
+        reload: { drainDeadlineMs: 60_000, idleGraceMs: 30_000 },
+      },
+      entry: [join(DOUBLES, "wide_supervisor.ts")],
+    });
+    // A thread of its own: the worker answers for itself meanwhile. Each try may wait for some seconds.
+    const thread = `
+    const { symbols } = Deno.dlopen("libc.so.6", {
+      socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+      connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+    });
+    const to = Uint8Array.of(1, 0, ...new TextEncoder().encode("${full.path}"), 0);
+    const NONBLOCK = 2048;
+    while (symbols.connect(symbols.socket(1, 1 | NONBLOCK, 0), to, to.length) === 0);
+    console.log("full");
+    let tries = 0;
+    while (symbols.connect(symbols.socket(1, 1, 0), to, to.length) !== 0 && ++tries < 40);
+    postMessage(tries < 40 ? "connected" : "not connected");`;
+    const waiting = tell(
+      server,
+      `const thread = new Worker(${
+        JSON.stringify(`data:text/javascript,${encodeURIComponent(thread)}`)
+      }, {
+      type: "module",
+    });
+    return await new Promise((resolve) => thread.onmessage = ({ data }) => resolve(data));`,
+    );
+    await server.waitFor("worker_output");
+    server.signal("SIGUSR2");
+    await server.waitFor("serving", 2);
+    await full.accept();
+    assertEquals(await waiting, { ok: "connected" });
+  },
+);
 
 testWith(
   UNIX_SERVER,

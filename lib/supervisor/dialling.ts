@@ -97,7 +97,7 @@ export class Dialling {
   ) {
     this.#dials = dialledOf(dials);
     // Links are followed here and never again, as those of an unveil are.
-    this.#sockets = new Map(socketsOf(dials).map((path) => [path, realPlace(path)]));
+    this.#sockets = new Map(socketsOf(dials).map((path) => [path, placeOf(path)]));
     this.#owner = owner;
     this.#fd = fd;
     this.#pid = pid;
@@ -314,6 +314,15 @@ function refusalOf({ errno, step }: UnixOutcome, { uid }: Owner): string | undef
   }
   if (errno !== EACCES) return undefined;
   return `uid ${uid} may not connect to it, by the modes of the socket and the folders above it`;
+}
+
+/** A path with its links followed; one of which they lead in a circle is none, which shows when it is opened. */
+function placeOf(path: string): string {
+  try {
+    return realPlace(path);
+  } catch {
+    return path;
+  }
 }
 
 /** They change while processes run. */

@@ -51,6 +51,8 @@ interface Entry {
   readonly seenMs: Map<string, number>;
   askedMs: number;
   pending: Promise<void> | undefined;
+  /** Several questions at once, for all who wait. */
+  burst: Promise<unknown> | undefined;
   /** The last answer, how many looks in a row gave it, and when it was another one than before. */
   last: string | undefined;
   alike: number;
@@ -129,9 +131,7 @@ export class NameTable {
     if (this.#meant(names) !== undefined) return false;
     for (let round = 0; round < MORE_ROUNDS && restless.length > 0; round++) {
       await new Promise((resolve) => setTimeout(resolve, ROUND_MS));
-      const asked = restless.flatMap((name) =>
-        Array.from({ length: AT_ONCE }, () => this.#ask(this.#entryOf(name), name))
-      );
+      const asked = restless.map((name) => this.#lookMore(name, this.#entryOf(name)));
       await within(Promise.allSettled(asked), endMs - performance.now());
       if (this.#has(address, names)) return true;
     }
@@ -170,7 +170,7 @@ export class NameTable {
   #entryOf(name: string): Entry {
     const entry = this.#entries.get(name) ??
       {
-        ...{ seenMs: new Map(), askedMs: -Infinity, pending: undefined },
+        ...{ seenMs: new Map(), askedMs: -Infinity, pending: undefined, burst: undefined },
         ...{ last: undefined, alike: 0, changedMs: -Infinity },
       };
     this.#entries.set(name, entry);
@@ -179,6 +179,12 @@ export class NameTable {
 
   #look(name: string, entry: Entry): Promise<void> {
     return entry.pending ??= this.#ask(entry, name).finally(() => entry.pending = undefined);
+  }
+
+  /** However many wait, so many questions are under way. */
+  #lookMore(name: string, entry: Entry): Promise<unknown> {
+    const asked = () => Array.from({ length: AT_ONCE }, () => this.#ask(entry, name));
+    return entry.burst ??= Promise.allSettled(asked()).finally(() => entry.burst = undefined);
   }
 
   async #ask(entry: Entry, name: string): Promise<void> {

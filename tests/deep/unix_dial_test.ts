@@ -2,6 +2,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Held, HOLDING_APP } from "../harness/held.ts";
+import { Wire } from "../harness/http.ts";
 import { GATE, GATE_FILES, GATE_UNVEIL, untilWorkers } from "../harness/life.ts";
 import { testWith } from "../harness/needs.ts";
 import { tell } from "../harness/obeying_app.ts";
@@ -122,20 +123,19 @@ testWith(
     let tries = 0;
     while (symbols.connect(symbols.socket(1, 1, 0), to, to.length) !== 0 && ++tries < 40);
     postMessage(tries < 40 ? "connected" : "not connected");`;
-    const waiting = tell(
-      server,
-      `const thread = new Worker(${
-        JSON.stringify(`data:text/javascript,${encodeURIComponent(thread)}`)
-      }, {
-      type: "module",
-    });
-    return await new Promise((resolve) => thread.onmessage = ({ data }) => resolve(data));`,
-    );
+    const code = `const thread = new Worker(${
+      JSON.stringify(`data:text/javascript,${encodeURIComponent(thread)}`)
+    }, { type: "module" });
+return await new Promise((resolve) => thread.onmessage = ({ data }) => resolve(data));`;
+    using wire = await Wire.open(server.project.port);
+    await wire.write(`POST / HTTP/1.1\r\nhost: a\r\ncontent-length: ${code.length}\r\n\r\n${code}`);
     await server.waitFor("worker_output");
     server.signal("SIGUSR2");
     await server.waitFor("serving", 2);
     await full.accept();
-    assertEquals(await waiting, { ok: "connected" });
+    let text = "";
+    for await (const piece of wire.body(await wire.head())) text += new TextDecoder().decode(piece);
+    assertEquals(JSON.parse(text), { ok: "connected" });
   },
 );
 

@@ -24,13 +24,13 @@ async function planWith(project: Project, program: string): Promise<PlannedConfi
     ...{ packed: undefined, holdfast: REPOSITORY, images: project.path(".holdfast/images") },
     runtime: project.path(".holdfast"),
     environment: { ...Deno.env.toObject(), PLANNER_SECRET: "secret" },
-    signal: new AbortController().signal,
+    ...{ signal: new AbortController().signal, begun: () => {}, cache: undefined },
   }).catch((error: Error) => error);
 }
 
 /** Has a program answer with what became of each try. */
 const REPORTING = `
-const request = globalThis[Symbol.for("holdfast.plan")];
+const request = JSON.parse(Deno.readTextFileSync(Deno.args.at(-1) + "/request.json"));
 const results = {};
 async function attempt(name, work) {
   try {
@@ -160,7 +160,8 @@ async function spoiled(project: Project, spoil: string) {
   const { planner } = await loadPrograms(project.folder, await findDenoDir(), signal);
   const found = await planWith(
     project,
-    `globalThis.staging = globalThis[Symbol.for("holdfast.plan")].staging;
+    `globalThis.staging = Deno.args.at(-1);
+    Deno.exit = () => {};
     ${planner!}
     {
       const path = globalThis.staging + "/answer.json";

@@ -5,7 +5,7 @@ import { APP_SPECIFIER } from "../protocol/module_image.ts";
 import type { NativeContext } from "./enter.ts";
 
 /** Reads what its supervisor says on standard input: there is no other program in it. */
-export async function readInput(): Promise<void> {
+async function readInput(): Promise<void> {
   readProgramData(await new Response(Deno.stdin.readable).text());
 }
 

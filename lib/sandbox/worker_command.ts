@@ -103,8 +103,7 @@ export function plannerCommand(denoProgram: string, writes: readonly string[]): 
     program: denoProgram,
     args: [
       ...["run", "--quiet", "--ext=js", "--no-prompt", "--no-config", "--no-lock"],
-      // Its program changes with each request: nobody would read what is cached of it.
-      ...["--no-code-cache", "--allow-read", `--allow-write=${joined(writes)}`],
+      ...["--allow-read", `--allow-write=${joined(writes)}`],
       ...[`--allow-run=${denoProgram}`, "--allow-env", "--allow-sys=uid", "--deny-net"],
       ...["--deny-ffi", "-"],
     ],

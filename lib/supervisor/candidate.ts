@@ -77,11 +77,16 @@ export class Candidates {
       const startSpawners = (count: number) => {
         while (spawners.length < count) spawners.push(system.startSpawner(spawner));
       };
-      // Their threads start while it is planned; most of the time it is as many as before.
-      startSpawners(countProcesses("config" in what ? what.config : generations.incumbent?.config));
+      // Their threads start while it is planned; most of the time it is as many as before. The planner
+      // comes first: it has the longest way.
+      const ahead = () =>
+        bestEffort(
+          "start spawners",
+          () => startSpawners(countProcesses(generations.incumbent?.config)),
+        );
       const { config: meant, code: made } = "code" in what
         ? what
-        : await launches.plan(what, await runtime.codeFolder(what));
+        : await launches.plan(what, await runtime.codeFolder(what), ahead);
       const config = table.resolve(meant);
       requireOutOfReach(config, [runtime.folder, config.runtime]);
       extendTimeout(PLAN_DEADLINE_MS + config.reload.readyDeadlineMs);

@@ -88,16 +88,21 @@ export class Launches {
    * Plans what a config means, and what its processes run.
    *
    * @param folder the runtime folder in which that is kept
+   * @param begun called when it is under way
    */
-  async plan(read: ReadConfig, folder: string): Promise<PlannedConfig> {
-    const { planner, spawner, holdfast } = await this.programsOf();
+  async plan(
+    read: ReadConfig,
+    folder: string,
+    begun: () => void = () => {},
+  ): Promise<PlannedConfig> {
+    const { planner, spawner, plannerCache: cache, holdfast } = await this.programsOf();
     const { folder: runtime, lockFile } = this.#runtime;
     const images = imagesIn(folder);
     const planned = await this.#system.planCode(read, (packed) =>
       runPlanner({
-        ...{ system: this.#system, read, packed, holdfast, spawner, program: planner! },
+        ...{ system: this.#system, read, packed, holdfast, spawner, cache, program: planner! },
         ...{ images, runtime, lockFile, environment: this.#environment },
-        signal: this.#signal,
+        ...{ signal: this.#signal, begun },
       }));
     const { config, code } = planned;
     if (code.judgement) this.accounts.learn(code.judgement, config);

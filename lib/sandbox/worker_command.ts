@@ -169,14 +169,13 @@ export function workerEnvironment(
 }
 
 /**
- * The program of a process that runs an image.
+ * What a process that runs an image is given of it.
  *
- * @param bundle Holdfast's own part
  * @param image the text of the image
  * @param packagesFrom the URL from which packages are looked for
  */
-export function imageProgram(bundle: string, image: string, packagesFrom: string): string {
-  return `${programData(PACKAGES_KEY, packagesFrom)}${image}${bundle}`;
+export function imageInput(image: string, packagesFrom: string): string {
+  return `${programData(PACKAGES_KEY, packagesFrom)}${image}`;
 }
 
 /** One list of a flag. Deno cannot spell a comma in it: a path with one would be two grants. */

@@ -6,7 +6,7 @@ import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
 import {
   type Command,
   type Commanded,
-  imageProgram,
+  imageInput,
   workerEnvironment,
   workerGrants,
 } from "../sandbox/worker_command.ts";
@@ -201,10 +201,6 @@ export class Launches {
     const { log } = config;
     const { account, app }: Compartment = compartment;
     const environment = { ...this.#environment, ...envFileValues(config) };
-    // What is Holdfast's own runs no image.
-    const source = image === undefined || packagesFrom === undefined
-      ? bundle
-      : imageProgram(bundle, Deno.readTextFileSync(image), packagesFrom);
     return {
       ...{ program, args },
       env: {
@@ -213,8 +209,11 @@ export class Launches {
         ...image !== undefined && { DENO_NO_PACKAGE_JSON: "1" },
         ...env,
       },
-      cwd: app.project,
-      source,
+      ...{ cwd: app.project, source: bundle },
+      // What is Holdfast's own runs no image.
+      image: image === undefined || packagesFrom === undefined
+        ? undefined
+        : imageInput(Deno.readTextFileSync(image), packagesFrom),
       output: {
         lineBytes: log.outputLineBytes,
         bytesPerSecond: log.outputBytesPerSecond,

@@ -172,7 +172,7 @@ async function ask(
           ...command.env,
         },
         cwd: PLANNER_CWD,
-        source: program,
+        ...{ source: program, image: undefined },
         output: DEFAULT_OUTPUT_LIMITS,
         account: undefined,
         wall,

@@ -69,6 +69,7 @@ export class WorkerProcess implements ChildRecord {
   /** Settles when it has said that it accepts no more, or has ended. */
   readonly stopped: Promise<void>;
   readonly #child: ChildHandle;
+  #image: string | undefined;
   readonly #spawn = Promise.withResolvers<void>();
   readonly #exit = Promise.withResolvers<Death>();
   readonly #stop = Promise.withResolvers<void>();
@@ -110,6 +111,7 @@ export class WorkerProcess implements ChildRecord {
     this.generation = identity.generation;
     this.onViolation = identity.onViolation;
     this.account = request.account;
+    this.#image = request.image;
     this.dials = request.wall?.dials ?? [];
     this.spawned = this.#spawn.promise;
     this.exited = this.#exit.promise;
@@ -204,6 +206,12 @@ export class WorkerProcess implements ChildRecord {
   /** Hands descriptors over, which are not the caller's from here on. */
   handOver(items: readonly HandOverItem[]): void {
     this.#child.handOver(items);
+  }
+
+  /** Gives it the modules of its app, which it asks for when it is told to load. */
+  giveImage(): void {
+    if (this.#image !== undefined) this.#child.giveImage(this.#image);
+    this.#image = undefined;
   }
 
   signal(signal: WorkerSignal): void {

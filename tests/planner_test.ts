@@ -143,7 +143,7 @@ for (const [what, answer] of Object.entries(ANSWERS)) {
     assertEquals(found instanceof Error, true, String(found));
     // Nothing of it stays.
     const left = [...Deno.readDirSync(project.path(".holdfast/images"))].map(({ name }) => name);
-    assertEquals(left.sort(), ["compiled", "packages"]);
+    assertEquals(left.sort(), ["compiled", "packages", "settings"]);
   });
 }
 
@@ -227,7 +227,7 @@ Deno.test("a planner's process that lies is not believed, and leaves no image", 
     await t.step(spoil, async () => {
       await assertRejects(() => spoiled(project, spoil), Error, what);
       const left = [...Deno.readDirSync(project.path(".holdfast/images"))].map(({ name }) => name);
-      assertEquals(left.sort(), ["compiled", "packages"]);
+      assertEquals(left.sort(), ["compiled", "packages", "settings"]);
     });
   }
 });

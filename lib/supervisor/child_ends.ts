@@ -22,6 +22,11 @@ export interface ChildEnds {
  */
 export const HAND_OVER = 3;
 
+/** Whether a process that runs a program is given the modules of its app when it runs. */
+export function takesImageLater(source: string): boolean {
+  return ADDS_INPUT && source !== "";
+}
+
 /** Both ends, before there is a child. */
 export interface OpenEnds {
   readonly ends: Required<Omit<ChildEnds, "guard">>;
@@ -47,7 +52,7 @@ export function openEnds(source: string, image: string | undefined): OpenEnds {
     return ends;
   };
   try {
-    const later = ADDS_INPUT && source !== "" && image !== undefined;
+    const later = takesImageLater(source) && image !== undefined;
     const input = makeInput(later ? source : (image ?? "") + source, later);
     keep([input.fd]);
     inputs.push(input);

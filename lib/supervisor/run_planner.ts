@@ -183,7 +183,7 @@ async function ask(
     throw error;
   }
   void process.exited.then(close);
-  void process.spawned.then(begun);
+  void process.spawned.then(() => process.alive && begun());
   const death = await untilEnded(process, wall !== undefined, signal);
   if (death.status.code === NO_ROOM) throw noRoom(folders, "No space left on device");
   // Whatever it has started has ended with it: nothing changes the files from here on.

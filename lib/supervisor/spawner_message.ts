@@ -9,7 +9,7 @@ export interface SpawnRequest extends Omit<Program, "descriptors"> {
   readonly wall: Wall | undefined;
   /** What the process runs; it comes on its standard input. Empty where it has that in itself. */
   readonly source: string;
-  /** The modules of the app, in statements: it is given them when it runs. */
+  /** The modules of the app, in statements: it is given them when it runs. Empty while nobody knows them. */
   readonly image: string | undefined;
   /** How much of what it prints is logged. */
   readonly output: OutputLimits;

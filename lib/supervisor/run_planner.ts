@@ -151,7 +151,11 @@ async function ask(
       writes,
     })
     : undefined;
-  Deno.writeTextFileSync(join(staging, REQUEST_FILE), JSON.stringify(request));
+  try {
+    Deno.writeTextFileSync(join(staging, REQUEST_FILE), JSON.stringify(request));
+  } catch (error) {
+    throw noRoom(folders, (error as Error).message);
+  }
   const thread = system.startSpawner(spawner);
   const close = () => bestEffort("close the spawner", () => thread.close());
   let process: WorkerProcess;

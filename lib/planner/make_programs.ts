@@ -33,21 +33,23 @@ function removeOld(folder: string): void {
 }
 
 /**
- * Has Deno compile the planner's program, and keeps that: each reload runs it. It ends at once, since it
- * is asked nothing.
+ * Has Deno compile the programs that are started most, and the built-in modules that they import, and
+ * keeps that. Each ends at once, since it is given nothing to do.
  *
  * @returns the DENO_DIR
  */
-async function compilePlanner(program: string, place: string): Promise<string> {
+async function compile(texts: readonly string[], place: string): Promise<string> {
   const folder = `${place}.${crypto.randomUUID()}`;
   Deno.mkdirSync(folder);
-  const child = new Deno.Command(denoProgram(), {
-    args: ["run", "--quiet", "--ext=js", "--no-prompt", "--no-config", "--no-lock", "-"],
-    ...{ cwd: PLANNER_CWD, env: { DENO_DIR: folder, DENO_NO_UPDATE_CHECK: "1" }, clearEnv: true },
-    ...{ stdin: "piped", stdout: "null", stderr: "null", signal },
-  }).spawn();
-  await new Blob([program]).stream().pipeTo(child.stdin).catch(() => {});
-  await child.status;
+  for (const text of texts) {
+    const child = new Deno.Command(denoProgram(), {
+      args: ["run", "--quiet", "--ext=js", "--no-prompt", "--no-config", "--no-lock", "-"],
+      ...{ cwd: PLANNER_CWD, env: { DENO_DIR: folder, DENO_NO_UPDATE_CHECK: "1" }, clearEnv: true },
+      ...{ stdin: "piped", stdout: "null", stderr: "null", signal },
+    }).spawn();
+    await new Blob([text]).stream().pipeTo(child.stdin).catch(() => {});
+    await child.status;
+  }
   try {
     Deno.renameSync(folder, place);
   } catch {
@@ -75,7 +77,8 @@ try {
   // Sources that changed meanwhile are not those that the name of the file stands for.
   if (basename(kept) === `${digestSources(holdfast)}.json`) {
     Deno.mkdirSync(dirname(kept), { recursive: true });
-    programs["plannerCache"] = await compilePlanner(programs["planner"]!, kept.slice(0, -5));
+    const often = ["planner", "worker", "helper"].map((name) => programs[name]!);
+    programs["cache"] = await compile(often, kept.slice(0, -5));
     keep(kept, JSON.stringify(programs));
     removeOld(dirname(kept));
   }

@@ -25,6 +25,9 @@ const STAGING = "new_";
 const SETTINGS = ["deno.json", "deno.lock"];
 const FILES = ["image.js", ...SETTINGS];
 
+/** What Deno has compiled of its built-in modules: half of a worker's start is to compile them. */
+const CODE_CACHE = ["", "-wal", "-shm"].map((end) => `v8_code_cache_v2${end}`);
+
 /** Lists the settings that an image uses. */
 const USED_SETTINGS_FILE = "settings";
 
@@ -111,12 +114,14 @@ export function isFolder(path: string): boolean {
 /**
  * Takes what a planner made into the store.
  *
+ * @param cache a DENO_DIR with what was compiled beforehand
  * @throws {HoldfastError} if the image is not what its digest says, or if there is no room
  */
 export async function installImage(
   config: Config,
   plan: Plan,
   { images, staging }: ImageFolders,
+  cache?: string,
 ): Promise<Code> {
   const { digest, processes } = plan;
   const names = imageFolders(config);
@@ -130,10 +135,9 @@ export async function installImage(
         Deno.renameSync(join(staging, "packages", packages), place);
       }
     }
-    if (!isNew) return await openImage(config, plan, images);
+    if (!isNew) return await openImage(config, plan, images, cache);
     const files = await readWhole(made, names, digest);
-    const used = await keepSettings(plan, names, images, files);
-    tellUsed(made, used);
+    tellUsed(made, await keepSettings(plan, names, images, files, cache));
     // It was read before it is moved here; nobody else can write here.
     Deno.renameSync(made, folder);
     return await codeOf(config, plan, images, files);
@@ -147,13 +151,33 @@ export async function installImage(
  *
  * @throws {HoldfastError} if it is not what its digest says
  */
-export async function openImage(config: Config, plan: Plan, images: string): Promise<Code> {
+export async function openImage(
+  config: Config,
+  plan: Plan,
+  images: string,
+  cache?: string,
+): Promise<Code> {
   const names = imageFolders(config);
   const folder = join(images, plan.digest);
   const files = await readWhole(folder, names, plan.digest);
-  const used = await keepSettings(plan, names, images, files);
-  if (readOwn(join(folder, USED_SETTINGS_FILE)) === undefined) tellUsed(folder, used);
+  const used = await keepSettings(plan, names, images, files, cache);
+  const [place, text] = [
+    join(folder, USED_SETTINGS_FILE),
+    readOwn(join(folder, USED_SETTINGS_FILE)),
+  ];
+  if (text !== undefined && text !== used.join("\n")) Deno.removeSync(place);
+  if (text !== used.join("\n")) tellUsed(folder, used);
   return await codeOf(config, plan, images, files);
+}
+
+/** Without it everything runs as well, and starts slower. */
+function copyIfThere(from: string, to: string, file: string): void {
+  try {
+    Deno.copyFileSync(join(from, file), join(to, file));
+    Deno.chmodSync(join(to, file), 0o644);
+  } catch {
+    // Nobody keeps it where DENO_DIR is read-only.
+  }
 }
 
 /** Says which settings an image uses; what lies in that place is a planner's, and no good. */
@@ -168,7 +192,9 @@ async function settingsOf(
   files: ReadonlyMap<string, string>,
 ): Promise<{ id: string; texts: string[] }> {
   const texts = SETTINGS.map((file) => files.get(join(name, file))!);
-  return { id: await sha256(JSON.stringify([packages, layout, ...texts])), texts };
+  // Of another Deno what is compiled is of no use.
+  const id = await sha256(JSON.stringify([Deno.version.deno, packages, layout, ...texts]));
+  return { id, texts };
 }
 
 /**
@@ -182,6 +208,7 @@ async function keepSettings(
   names: readonly string[],
   images: string,
   files: ReadonlyMap<string, string>,
+  cache: string | undefined,
 ): Promise<string[]> {
   const used = new Set<string>();
   for (const [index, name] of names.entries()) {
@@ -201,9 +228,11 @@ async function keepSettings(
         Deno.writeTextFileSync(join(fresh, file), texts[which]!);
         Deno.chmodSync(join(fresh, file), 0o644);
       }
-      makeFolder(join(fresh, "deno_dir"), 0o755);
+      const denoDir = join(fresh, "deno_dir");
+      makeFolder(denoDir, 0o755);
+      if (cache !== undefined) CODE_CACHE.forEach((file) => copyIfThere(cache, denoDir, file));
       if (packages !== "" && layout === "cache") {
-        makeLink(join(images, "packages", packages, "npm"), join(fresh, "deno_dir", "npm"));
+        makeLink(join(images, "packages", packages, "npm"), join(denoDir, "npm"));
       }
       Deno.chmodSync(fresh, 0o755);
       Deno.renameSync(fresh, place);

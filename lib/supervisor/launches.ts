@@ -97,7 +97,7 @@ export class Launches {
     folder: string,
     begun: () => void = () => {},
   ): Promise<PlannedConfig> {
-    const { planner, spawner, plannerCache: cache, holdfast } = await this.programsOf();
+    const { planner, spawner, cache, holdfast } = await this.programsOf();
     const { folder: runtime, lockFile } = this.#runtime;
     const images = imagesIn(folder);
     const planned = await this.#system.planCode(read, (packed) =>

@@ -66,7 +66,7 @@ export interface PlannerOptions {
   /** The planner's program, and that of a spawner's thread. */
   readonly program: string;
   readonly spawner: string | undefined;
-  /** A DENO_DIR with what was compiled of the planner's program beforehand. */
+  /** A DENO_DIR with what was compiled beforehand. */
   readonly cache: string | undefined;
   readonly environment: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
@@ -97,7 +97,7 @@ export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig
   const config = "config" in read ? read.config : await acceptConfig(answer.config, read);
   for (const each of answer.renamed) warnOfOldName(each);
   for (const { event, ...each } of answer.warnings) log.warn(event, each);
-  const code = await installImage(config, answer.plan, folders);
+  const code = await installImage(config, answer.plan, folders, options.cache);
   return { config, code: { ...code, judgement: answer.judgement } };
 }
 

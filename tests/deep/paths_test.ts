@@ -191,7 +191,8 @@ testWith(
       assert(locked.some((path) => path.endsWith("/deno.json")), locked.join("\n"));
       assertEquals(
         locked.filter((path) =>
-          path !== Deno.execPath() && !/\/images\/settings\/[0-9a-f]{64}\/[\w.]+$/.test(path)
+          path !== Deno.execPath() &&
+          !/\/images\/settings\/[0-9a-f]{64}\/(deno_dir\/)?[\w.-]+$/.test(path)
         ),
         [],
       );

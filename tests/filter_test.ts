@@ -14,7 +14,10 @@ import { REPOSITORY } from "./harness/project.ts";
 const NUMBERS = Array.from({ length: 601 }, (_, number) => number);
 
 /** What a judged call may be answered, by its arguments; the first one where the policy decides. */
-function answersTo(call: AnyCall, { network, unix, listens, runs }: SeccompPolicy): string[] {
+function answersTo(
+  call: AnyCall,
+  { network, unix, listens, lends, runs }: SeccompPolicy,
+): string[] {
   switch (call) {
     case "execve":
     case "execveat":
@@ -31,7 +34,7 @@ function answersTo(call: AnyCall, { network, unix, listens, runs }: SeccompPolic
     case "openat2":
       return ["ENOSYS"];
     case "socket":
-      return network === "none" && !unix ? ["EPERM"] : ["EPERM", "allow"];
+      return network === "none" && !unix && !lends ? ["EPERM"] : ["EPERM", "allow"];
     case "sendto":
       return ["EPERM", "allow", ...network === "names" && !runs ? ["ask"] : []];
     case "sendmsg":
@@ -40,9 +43,10 @@ function answersTo(call: AnyCall, { network, unix, listens, runs }: SeccompPolic
     case "connect":
       return network === "none" && !unix ? ["EPERM"] : [runs ? "allow" : "ask"];
     case "bind":
+      if (lends) return ["success"];
       return network !== "names" ? ["EPERM"] : [runs ? "allow" : "ask"];
     case "listen":
-      return [listens ? "success" : "EPERM"];
+      return [lends ? "ask" : listens ? "success" : "EPERM"];
     case "fchmod":
       return [runs ? "allow" : "success"];
     case "sched_getaffinity":

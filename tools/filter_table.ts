@@ -14,10 +14,9 @@ export const ARCHES: readonly Arch[] = ["x86_64", "aarch64"];
 export const POLICIES: readonly SeccompPolicy[] = (["none", "tcp", "names"] as const).flatMap(
   (network) =>
     [false, true].flatMap((listens) =>
-      [{ runs: false }, { runs: false, unix: true }, { runs: true }].map((more): SeccompPolicy => ({
-        ...{ network, listens },
-        ...more,
-      }))
+      [{ runs: false }, { runs: false, unix: true }, { runs: true }].flatMap((more) =>
+        [false, true].map((lends): SeccompPolicy => ({ network, listens, lends, ...more }))
+      )
     ),
 );
 
@@ -25,6 +24,7 @@ export const POLICIES: readonly SeccompPolicy[] = (["none", "tcp", "names"] as c
 export const COLUMNS: Readonly<Record<string, SeccompPolicy>> = {
   "no `net`": { network: "none", listens: false, runs: false },
   "Unix sockets": { network: "none", unix: true, listens: false, runs: false },
+  "HTTPS": { network: "none", listens: false, runs: false, lends: true },
   "addresses": { network: "tcp", listens: false, runs: false },
   "names": { network: "names", listens: false, runs: false },
   "planner": { network: "names", listens: false, runs: true },
@@ -101,7 +101,7 @@ const PURPOSES: Readonly<Record<string, readonly AnyCall[]>> = {
   "New sockets": ["socket"],
   "Dialling": ["connect"],
   "A local address": ["bind"],
-  "Listening again, on a Unix listener": ["listen"],
+  "Listening, which gets it a listener": ["listen"],
   "Programs": ["execve", "execveat"],
   "Threads; processes and namespaces": ["clone"],
   "Processes, by older calls": ["vfork"],

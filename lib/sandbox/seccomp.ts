@@ -85,6 +85,8 @@ const CLOCKS_OF_OTHERS = 0x80000000;
  */
 export const ASKED: readonly SystemCall[] = [
   ...["execve", "execveat", "kill", "clone", "fork", "vfork"] as const,
+  // Of a process that is lent listeners: it gets one for each time that it asks.
+  "listen",
   ...Object.keys(ALARMS) as SystemCall[],
 ];
 
@@ -145,6 +147,11 @@ export interface SeccompPolicy {
   readonly listens: boolean;
   /** Whether it dials Unix sockets too: streams alone. */
   readonly unix?: boolean;
+  /**
+   * Whether the runtime itself ends TLS: it makes a socket, what it binds is not bound, and the
+   * supervisor puts a listener of its own in the place of what is to listen.
+   */
+  readonly lends?: boolean;
   /** Whether it may run programs, those that Landlock lets it: the supervisor says yes to each. */
   readonly runs: boolean;
 }
@@ -206,7 +213,10 @@ function decide(arch: Arch, call: SystemCall, body: Body): Section[] {
 }
 
 /** Calls that depend on their arguments, or on the policy, or are answered in a way of their own. */
-function judged(arch: Arch, { network, unix, listens, runs }: SeccompPolicy): Section[] {
+function judged(
+  arch: Arch,
+  { network, unix, listens, lends, runs }: SeccompPolicy,
+): Section[] {
   const on = (call: SystemCall, body: Body) => decide(arch, call, body);
   const ifOneOf = (values: readonly number[], then: Instruction): Instruction[] =>
     values.flatMap((value): Instruction[] => [[JUMP_EQUAL, 0, 1, value], then]);
@@ -268,9 +278,9 @@ function judged(arch: Arch, { network, unix, listens, runs }: SeccompPolicy): Se
     // Deno kills the programs that it has run when it forgets them: that is no news of anybody.
     ...on("kill", [load(atArgument(1)), ...runs ? [] : ifOneOf([SIGKILL], ASK), REFUSE]),
     ...on("socket", [
-      ...dial || unix ? [load(atArgument(0))] : [],
+      ...dial || lends || unix ? [load(atArgument(0))] : [],
       ...unix ? ofUnix : [],
-      ...dial
+      ...dial || lends
         ? [
           [JUMP_EQUAL, 2, 0, AF_INET],
           [JUMP_EQUAL, 1, 0, AF_INET6],
@@ -299,10 +309,11 @@ function judged(arch: Arch, { network, unix, listens, runs }: SeccompPolicy): Se
       REFUSE,
     ]),
     ...on("connect", [dial || unix ? asked : REFUSE]),
-    // The name resolver binds a port for its questions. One end of a pair could take an abstract name.
-    ...on("bind", [network === "names" ? asked : REFUSE]),
+    // The name resolver binds a port for its questions; one goes out from an unbound socket too. One end of
+    // a pair could take an abstract name.
+    ...on("bind", [lends ? answer(0) : network === "names" ? asked : REFUSE]),
     // Never done: without a bind it would open a TCP port, and on a shared listener change its queue.
-    ...on("listen", [listens ? answer(0) : REFUSE]),
+    ...on("listen", [lends ? ASK : listens ? answer(0) : REFUSE]),
     ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_FASTOPEN, REFUSE), message]),
     ...on("sendmmsg", [load(atArgument(3)), ...ifSet(MSG_FASTOPEN, REFUSE), message]),
     // Half of a connection, yes. Shutting down the other half of a listener ends it for everybody.

@@ -111,7 +111,8 @@ Deno.test("an early process that was taken, and never asked for, is ended; and n
   await early.end();
   assertEquals([silent.killed, silent.closed], [true, true]);
   const late = new Silent();
-  assertEquals(early.start([{ who: "worker", request: REQUEST, startSpawner: () => late }]), 0);
+  early.start([{ who: "worker", request: REQUEST, startSpawner: () => late }]);
+  assertEquals(early.take("worker", REQUEST), undefined);
 });
 
 Deno.test("what cannot be started early is no fault", () => {

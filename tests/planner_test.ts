@@ -151,7 +151,7 @@ Deno.test("a planner that fails says so, and its lines are in the log", async ()
   await using project = await Project.create();
   const found = await planWith(project, "throw new Error('no plan')");
   assertStringIncludes((found as Error).message, "The planner failed: exited with status 1");
-  assertEquals([...Deno.readDirSync(join(project.folder, ".holdfast/images"))].length, 2);
+  assertEquals([...Deno.readDirSync(join(project.folder, ".holdfast/images"))].length, 3);
 });
 
 /** Runs the real planner, which a program spoils that comes after it. */

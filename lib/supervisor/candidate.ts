@@ -101,23 +101,22 @@ export class Candidates {
     let brought = "";
     try {
       const { incumbent } = generations;
-      const { spawner, ...known } = await launches.programsOf(incumbent?.config);
+      const known = await launches.programsOf(incumbent?.config);
+      const { spawner } = await launches.programsOf();
       // Most of the time what is planned differs in the app's modules alone. The planner comes first: it
       // has the longest way.
-      const ahead = () =>
-        bestEffort("start processes ahead", () => {
-          if (early.begun) return;
-          const all = incumbent === undefined ? [] : plannedOf(incumbent.config, known);
-          const started = early.start(
-            all.slice(0, MAX_EARLY).flatMap((each) =>
-              launches.startEarly(incumbent!.config, each, number, incumbent!.code, spawner)
-            ),
-          );
-          // The threads of the others take their time as well.
-          while (idle.length < Math.max(1, all.length) - started) {
-            idle.push(system.startSpawner(spawner));
-          }
-        });
+      const ahead = () => {
+        const all = incumbent === undefined ? [] : plannedOf(incumbent.config, known);
+        const started = early.start(
+          all.slice(0, MAX_EARLY).flatMap((each) =>
+            launches.startEarly(incumbent!.config, each, number, incumbent!.code, known.spawner)
+          ),
+        );
+        // The threads of the others take their time as well.
+        while (idle.length < Math.max(1, all.length) - started) {
+          idle.push(system.startSpawner(spawner));
+        }
+      };
       const { config: meant, code: made } = "code" in what
         ? what
         : await launches.plan(what, await runtime.codeFolder(what), ahead);

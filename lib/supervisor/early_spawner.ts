@@ -107,25 +107,22 @@ export class EarlySpawners {
 
   #begun = false;
 
-  /** Whether no more are started. */
-  get begun(): boolean {
-    return this.#begun;
-  }
-
   /**
    * Starts some, once. Never fails: what cannot be started now is started in its time.
    *
-   * @returns how many
+   * @returns how many there are
    */
   start(wanted: readonly EarlyStart[]): number {
-    if (this.#begun) return 0;
+    const now = this.#begun ? [] : wanted;
     this.#begun = true;
-    for (const { who, request, startSpawner } of wanted) {
-      bestEffort(`start a ${who} ahead`, () => {
+    for (const { who, request, startSpawner } of now) {
+      try {
         const spawner = new EarlySpawner(startSpawner(), request);
         this.#all.push({ who, spawner });
         this.#left.add(spawner);
-      });
+      } catch {
+        // It says why when it is started in its time.
+      }
     }
     return this.#all.length;
   }

@@ -25,7 +25,7 @@ const STAGING = "new_";
 const SETTINGS = ["deno.json", "deno.lock"];
 const FILES = ["image.js", ...SETTINGS];
 
-/** What Deno has compiled of its built-in modules: half of a worker's start is to compile them. */
+/** What Deno has compiled of its built-in modules: a third of a worker's start is to compile them. */
 const CODE_CACHE = ["", "-wal", "-shm"].map((end) => `v8_code_cache_v2${end}`);
 
 /** Lists the settings that an image uses. */

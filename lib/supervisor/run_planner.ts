@@ -70,7 +70,7 @@ export interface PlannerOptions {
   readonly cache: string | undefined;
   readonly environment: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
-  /** Called when a planner is there; more than once if another one is needed. */
+  /** Called when a planner is there; more than once if another one is needed. What it throws is ignored. */
   readonly begun: () => void;
 }
 
@@ -187,7 +187,7 @@ async function ask(
     throw error;
   }
   void process.exited.then(close);
-  void process.spawned.then(() => process.alive && begun());
+  process.spawned.then(() => process.alive && begun()).catch(() => {});
   const death = await untilEnded(process, wall !== undefined, signal);
   if (death.status.code === NO_ROOM) throw noRoom(folders, "No space left on device");
   // Whatever it has started has ended with it: nothing changes the files from here on.

@@ -25,7 +25,10 @@ const RICH = {
   net: ["API.Example.com:443", "[::0001]", "10.0.0.5:5432"],
   workers: 2,
   helpers: {
-    mail: { module: "./mail.ts", net: ["smtp.example.com"], unveil: { "./spool": "rw" } },
+    mail: {
+      ...{ module: "./mail.ts", net: ["smtp.example.com"], unveil: { "./spool": "rw" } },
+      tmp: true,
+    },
     thumbnails: { module: "./thumbnails.ts", env: ["LANG"], memoryBytes: 2 ** 30, instances: 2 },
   },
   engine: "node",
@@ -119,6 +122,8 @@ const LIES: Record<string, (config: any) => void> = {
   "metrics where there are none": (config) => delete config.metrics,
   "another collector": ({ traces }) => traces.collector = "192.0.2.1:4318",
   "no wall": (config) => config.wall = "deno",
+  "a temporary folder": (config) => config.tmp = true,
+  "no temporary folder of a helper": ({ helpers }) => helpers[0].tmp = false,
   "a violation that is followed by another thing": (config) => config.onViolation = "replace",
   "another account": ({ account }) => account.uid = 1,
   "root": ({ account }) => account.uid = 0,

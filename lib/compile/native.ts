@@ -59,6 +59,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
   const name = await nameOf(source, options.name);
   requireOneProject(source);
   refuseTraces(source);
+  refuseTemporary(source);
   await using image = await BuildImage.make(source);
   const made = await Deno.makeTempDir({ prefix: "holdfast_compile_" });
   const folder = await Deno.realPath(made);
@@ -149,6 +150,16 @@ function refuseTraces({ traces }: Config): void {
     kind: "config",
     code: "compile_traces",
     hint: 'Leave "traces" out, or build with --portable',
+  });
+}
+
+/** Deno's permissions for folders are compiled in; those for temporary files have no name before. */
+function refuseTemporary(config: Config): void {
+  if (![config, ...config.helpers].some(({ tmp }) => tmp)) return;
+  throw new HoldfastError('Cannot build "tmp" into this program', {
+    kind: "config",
+    code: "compile_tmp",
+    hint: 'Unveil a folder with "rwc" and set TMPDIR in "env", or build with --portable',
   });
 }
 

@@ -10,6 +10,7 @@ import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.
 import { freezeConfig } from "./freeze.ts";
 import { findProject } from "./project_files.ts";
 import type { ConfigFile } from "./schema.ts";
+import { TEMPORARY_VARIABLE } from "./temporary.ts";
 
 // sockaddr_un has 108 bytes for the path and its NUL.
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -87,6 +88,7 @@ export async function resolveConfig(
   const found = await findUser(values);
   const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
   const account = accept([blamed], found);
+  accept(["tmp"], refuseTemporary(values));
   const helpers: HelperConfig[] = [];
   for (
     const [name, { module, memoryBytes, unveil, env, ...facts }] of Object.entries(values.helpers)
@@ -94,6 +96,7 @@ export async function resolveConfig(
     const key = ["helpers", name];
     const place = accept([...key, "module"], await placeApp(resolve(folder, module)));
     const placed = await placeUnveils([...key, "unveil"], unveil);
+    accept([...key, "tmp"], refuseTemporary({ ...facts, env }));
     if (place === undefined) continue;
     const limits = { ...values.limits, ...memoryBytes !== undefined && { memoryBytes } };
     const variables = { env: env.names, envValues: env.values };
@@ -101,7 +104,7 @@ export async function resolveConfig(
   }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
 
-  const { sys, net, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
+  const { sys, tmp, net, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
   const { names: env, values: envValues } = values.env;
   const runtime = resolve(folder, values.runtime);
   const log = {
@@ -115,7 +118,7 @@ export async function resolveConfig(
     user: positionOf(["user"]),
   };
   return freezeConfig({
-    ...{ file: real, named, folder, app, listen, unveil, helpers, env, envValues, sys },
+    ...{ file: real, named, folder, app, listen, unveil, helpers, env, envValues, sys, tmp },
     ...{ net, engine, wall },
     trustedProxies: values.trustedProxies,
     clientAddressHeader: values.clientAddressHeader,
@@ -127,6 +130,16 @@ export async function resolveConfig(
     ...values.traces && { traces: values.traces },
     ...{ log, account, runtime, at },
   });
+}
+
+/** One value alone can say where temporary files go. */
+function refuseTemporary({ tmp, env }: Pick<ConfigFile, "tmp" | "env">): Refusal | undefined {
+  if (!tmp || !env.names.includes(TEMPORARY_VARIABLE)) return undefined;
+  return new Refusal(
+    "tmp_and_variable",
+    `"tmp" sets ${TEMPORARY_VARIABLE}, and "env" lists it`,
+    `leave ${TEMPORARY_VARIABLE} out of "env", or leave "tmp" out and unveil the folder that it names`,
+  );
 }
 
 /** Finds the app's module and its project, the folder whose settings Deno will use for it. */

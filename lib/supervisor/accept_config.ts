@@ -63,8 +63,11 @@ interface Grants {
 /** By a config. */
 function grantsOf(config: Config): Grants {
   const { file, named, folder, runtime, account } = config;
-  const own = ({ app, unveil, env, envValues = {}, sys = [], net, limits }: Compartment) => ({
-    ...{ module: app.module, env, envValues: sorted(envValues), sys, net, limits: sorted(limits) },
+  const own = (
+    { app, unveil, env, envValues = {}, sys = [], tmp = false, net, limits }: Compartment,
+  ) => ({
+    ...{ module: app.module, env, envValues: sorted(envValues), sys, tmp, net },
+    limits: sorted(limits),
     unveil: unveil.map(({ path, rights }) => [path, rights]),
   });
   const address = (each: ListenAddress) =>
@@ -89,8 +92,12 @@ function grantsOf(config: Config): Grants {
 async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Promise<Grants> {
   const place = (path: unknown) => resolve(folder, String(path));
   const limits = { ...DEFAULT_LIMITS, ...values(raw.limits) };
-  const own = ({ unveil, env, sys = [], net }: Values, module: unknown, memory: object) => ({
-    ...{ module: place(module), ...variablesSaid(env), sys },
+  const own = (
+    { unveil, env, sys = [], tmp = false, net }: Values,
+    module: unknown,
+    memory: object,
+  ) => ({
+    ...{ module: place(module), ...variablesSaid(env), sys, tmp },
     net: list(net).map((each) => canonicalAddress(String(each))),
     limits: sorted({ ...limits, ...memory }),
     unveil: entries(unveil).map(([path, rights]) => [

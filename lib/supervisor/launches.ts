@@ -2,6 +2,7 @@
 import type { Compartment, Config } from "../config/config.ts";
 import type { OwnPrograms } from "../planner/programs.ts";
 import { ownCode, type ProcessCode } from "../sandbox/process_code.ts";
+import { emptyingCompartment, emptyingProgram, withTemporary } from "../sandbox/temporary.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
 import {
   type Command,
@@ -23,6 +24,7 @@ import type { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
+import { type Empty, runToEnd, TemporaryFolders } from "./temporary_folders.ts";
 
 /** What Holdfast brings for the processes of a config. */
 export interface Programs extends OwnPrograms {
@@ -45,6 +47,7 @@ export class Launches {
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
   readonly #programs = new Map<string, Programs>();
   readonly accounts = new AccountTable();
+  readonly temporary = new TemporaryFolders((...all) => this.#empty(...all));
   /** The number of the newest process, over all generations. */
   lastWorker = 0;
 
@@ -140,18 +143,43 @@ export class Launches {
     const { spawner: program } = await this.programsOf(config);
     const owned = this.#withAccount(config, planned);
     await readEnvFile(config);
-    const request = async (): Promise<SpawnRequest> => {
+    const prepare = async () => {
       const code = (await own?.get())?.processes[planned.who] ?? ownCode();
-      return this.#requestOf(config, owned, code, generation);
+      return {
+        request: this.#requestOf(config, owned, code, generation),
+        ...owned.compartment.tmp && { lend: () => this.#lend(config, owned, code, generation) },
+      };
     };
     return {
-      first: { spawner, request: await request() },
+      first: { spawner, ...await prepare() },
       next: async () => {
-        const again = await request();
-        return { spawner: this.#system.startSpawner(program), request: again };
+        const again = await prepare();
+        return { spawner: this.#system.startSpawner(program), ...again };
       },
     };
   }
+
+  /** A folder for temporary files, and the process that it is for. */
+  async #lend(config: Config, planned: Planned, code: ProcessCode, generation: number) {
+    const { account } = planned.compartment;
+    const { path, end } = await this.temporary.make(this.#runtime.folder, account, config);
+    try {
+      const compartment = withTemporary(planned.compartment, path);
+      const request = this.#requestOf(config, { ...planned, compartment }, code, generation);
+      return { request: { ...request, temporary: path }, end };
+    } catch (error) {
+      end();
+      throw error;
+    }
+  }
+
+  readonly #empty: Empty = async (path, account, config) => {
+    const { spawner } = await this.programsOf(config);
+    const compartment = emptyingCompartment(path, account, config);
+    const planned = { who: "worker", compartment, bundle: emptyingProgram(path) } as const;
+    const request = this.#requestOf(config, planned, ownCode(), 0);
+    await runToEnd(this.#system.startSpawner(spawner), { ...request, cwd: "/" });
+  };
 
   /** What lies at a name is asked each time: the deno program above all may be another one by then. */
   #requestOf(

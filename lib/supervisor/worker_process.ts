@@ -73,6 +73,7 @@ export class WorkerProcess implements ChildRecord {
   readonly dials: readonly string[];
   /** Whose it is, where it is not the supervisor's. */
   readonly account: SpawnRequest["account"];
+  readonly temporary: SpawnRequest["temporary"];
   endsAtMs: number | undefined;
   #ends: () => ChildEnds = () => ({ outputs: [] });
   #pid: number | undefined;
@@ -107,6 +108,7 @@ export class WorkerProcess implements ChildRecord {
     this.generation = identity.generation;
     this.onViolation = identity.onViolation;
     this.account = request.account;
+    this.temporary = request.temporary;
     this.dials = request.wall?.dials ?? [];
     this.exited = this.#exit.promise;
     this.stopped = this.#stop.promise;

@@ -123,6 +123,7 @@ const LIES: Record<string, (config: any) => void> = {
   "another collector": ({ traces }) => traces.collector = "192.0.2.1:4318",
   "no wall": (config) => config.wall = "deno",
   "a temporary folder": (config) => config.tmp = true,
+  "native code": ({ helpers }) => helpers[0].native = true,
   "no temporary folder of a helper": ({ helpers }) => helpers[0].tmp = false,
   "a violation that is followed by another thing": (config) => config.onViolation = "replace",
   "another account": ({ account }) => account.uid = 1,

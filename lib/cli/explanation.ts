@@ -218,6 +218,9 @@ function compartmentRules(
     rule("write", paths("w"), both("Landlock")),
     rule("create", paths("c"), both("Landlock")),
     ...wall ? [rule("load", machinePaths(compartment, wall), "Landlock")] : [],
+    ...compartment.native
+      ? [rule("load natively", ["addons of its packages"], both("Landlock"))]
+      : [],
     rule("dial", compartment.net, both("seccomp asks the supervisor, Landlock by port")),
     ...own.map(({ may, what, by }) => rule(may, what, by)),
     rule("run", [], both("seccomp asks the supervisor")),

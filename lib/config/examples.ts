@@ -20,6 +20,7 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
     env: '["SMTP_PASSWORD"]',
     sys: '["hostname"]',
     tmp: "true",
+    native: "true",
     net: '["mail.example.com:587"]',
     instances: "2",
     concurrency: "1",

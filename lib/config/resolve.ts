@@ -97,6 +97,7 @@ export async function resolveConfig(
     const place = accept([...key, "module"], await placeApp(resolve(folder, module)));
     const placed = await placeUnveils([...key, "unveil"], unveil);
     accept([...key, "tmp"], refuseTemporary({ ...facts, env }));
+    accept([...key, "native"], refuseNative(name, facts.native, values.wall));
     if (place === undefined) continue;
     const limits = { ...values.limits, ...memoryBytes !== undefined && { memoryBytes } };
     const variables = { env: env.names, envValues: env.values };
@@ -139,6 +140,15 @@ function refuseTemporary({ tmp, env }: Pick<ConfigFile, "tmp" | "env">): Refusal
     "tmp_and_variable",
     `"tmp" sets ${TEMPORARY_VARIABLE}, and "env" lists it`,
     `leave ${TEMPORARY_VARIABLE} out of "env", or leave "tmp" out and unveil the folder that it names`,
+  );
+}
+
+function refuseNative(name: string, native: boolean, wall: Config["wall"]): Refusal | undefined {
+  if (!native || wall === "kernel") return undefined;
+  return new Refusal(
+    "native_without_wall",
+    `native code of the helper ${name} would be held by nothing with "wall": "deno"`,
+    'set "wall": "kernel", or leave "native" out',
   );
 }
 

@@ -211,6 +211,11 @@ const HelperSchema = z.strictObject({
       "`defineHelper` returns.",
   ),
   ...grantKeys("helper"),
+  native: z.boolean().default(false).describe(
+    "Whether the helper may load native addons of its packages, such as those of sharp or libSQL. Deno's " +
+      "permissions do not hold native code: the kernel's wall alone does, so that this is an error with " +
+      '`"wall": "deno"`. A worker never may.',
+  ),
   instances: bounded(BOUNDS.helper.instances).default(1).describe(
     "How many processes run the helper. Raise it for work that keeps a processor busy, and so that " +
       "one can answer while another has died or hangs.",

@@ -21,6 +21,7 @@ export function workerGrants(config: Compartment): Grants & { sys: string[] } {
     net: [...config.net],
     env: [...config.env],
     sys: [...config.sys ?? []],
+    ...config.native && { native: true },
   };
 }
 
@@ -38,9 +39,10 @@ export function workerArguments(
   config: Compartment,
   { flags, packages = [] }: Started,
 ): string[] {
-  const { read, write, net, env, sys } = workerGrants(config);
+  const { read, write, net, env, sys, native } = workerGrants(config);
   // A comma is two paths to Deno; one in the name of the runtime folder leaves packages unread.
-  const readable = [...read, ...packages.filter((path) => !path.includes(","))];
+  const own = packages.filter((path) => !path.includes(","));
+  const readable = [...read, ...own];
   const grant = (kind: string, values: string[]) =>
     values.length > 0 ? `--allow-${kind}=${joined(values)}` : `--deny-${kind}`;
   return [
@@ -59,7 +61,7 @@ export function workerArguments(
     ...env.length > 0 ? [`--allow-env=${env.join(",")}`] : [],
     "--ignore-env",
     "--deny-run",
-    "--deny-ffi",
+    grant("ffi", native ? own : []),
     grant("sys", sys),
     "--deny-import",
     "-",

@@ -64,9 +64,10 @@ interface Grants {
 function grantsOf(config: Config): Grants {
   const { file, named, folder, runtime, account } = config;
   const own = (
-    { app, unveil, env, envValues = {}, sys = [], tmp = false, net, limits }: Compartment,
+    { app, unveil, env, envValues = {}, sys = [], tmp = false, native = false, net, limits }:
+      Compartment,
   ) => ({
-    ...{ module: app.module, env, envValues: sorted(envValues), sys, tmp, net },
+    ...{ module: app.module, env, envValues: sorted(envValues), sys, tmp, native, net },
     limits: sorted(limits),
     unveil: unveil.map(({ path, rights }) => [path, rights]),
   });
@@ -93,11 +94,11 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
   const place = (path: unknown) => resolve(folder, String(path));
   const limits = { ...DEFAULT_LIMITS, ...values(raw.limits) };
   const own = (
-    { unveil, env, sys = [], tmp = false, net }: Values,
+    { unveil, env, sys = [], tmp = false, native = false, net }: Values,
     module: unknown,
     memory: object,
   ) => ({
-    ...{ module: place(module), ...variablesSaid(env), sys, tmp },
+    ...{ module: place(module), ...variablesSaid(env), sys, tmp, native },
     net: list(net).map((each) => canonicalAddress(String(each))),
     limits: sorted({ ...limits, ...memory }),
     unveil: entries(unveil).map(([path, rights]) => [

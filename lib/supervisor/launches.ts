@@ -200,7 +200,10 @@ export class Launches {
     { compartment }: Planned,
     code: ProcessCode,
   ): Wall | undefined {
-    if (config.wall === "deno") return undefined;
+    if (config.wall === "deno") {
+      if (!compartment.native) return undefined;
+      throw new Error("Native code is held by the kernel's wall alone, and the config has none");
+    }
     const abi = this.#system.landlockAbi();
     requireWall(abi);
     const forbidden = this.#runtime.lockFile;

@@ -60,6 +60,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
   requireOneProject(source);
   refuseTraces(source);
   refuseUnbuildable(source);
+  refuseTls(source);
   await using image = await BuildImage.make(source);
   const made = await Deno.makeTempDir({ prefix: "holdfast_compile_" });
   const folder = await Deno.realPath(made);
@@ -177,6 +178,17 @@ function refuseUnbuildable(config: Config): void {
   });
 }
 
+/** Its worker would have to keep the name by which it listens, or give up what the app has. */
+function refuseTls({ listen }: Config): void {
+  const https = listen.find(({ tls }) => tls !== undefined);
+  if (https === undefined) return;
+  throw new HoldfastError(`This program cannot serve HTTPS on ${https.text}`, {
+    kind: "config",
+    code: "compile_https",
+    hint: "Build with --portable, or let a proxy in front end TLS",
+  });
+}
+
 /** The packages that an image imports, as `npm:/NAME@VERSION`. */
 const PACKAGE = /^npm:\/?((?:@[^/]+\/)?[^@/]+)@([^/]+)/;
 
@@ -263,6 +275,9 @@ const OWN_PROGRAMS: Readonly<Record<string, string>> = {
   "lib/native/resolver.ts": "resolver.js",
   "lib/native/folder.ts": "folder.js",
 };
+
+/** What of Holdfast is bundled into an executable. */
+export const NATIVE_PROGRAMS: readonly string[] = Object.keys(OWN_PROGRAMS);
 
 /** Writes Holdfast's own programs; gives a text that changes with any of them. */
 async function writePrograms(folder: string): Promise<string> {

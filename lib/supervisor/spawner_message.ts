@@ -9,8 +9,10 @@ export interface SpawnRequest extends Omit<Program, "descriptors"> {
   readonly wall: Wall | undefined;
   /** Its private folder for temporary files, if it has one. */
   readonly temporary?: string | undefined;
-  /** What the process runs; it comes on its standard input. */
+  /** What the process runs; it comes on its standard input. Empty where it has that in itself. */
   readonly source: string;
+  /** The modules of the app, in statements: it is given them when it runs. Empty while nobody knows them. */
+  readonly image: string | undefined;
   /** How much of what it prints is logged. */
   readonly output: OutputLimits;
 }

@@ -28,7 +28,7 @@ const RICH = {
     mail: {
       module: "./mail.ts",
       net: ["smtp.example.com", "unix:/run/a"],
-      unveil: { "./spool": "rw" },
+      ...{ unveil: { "./spool": "rw" }, tmp: true },
     },
     thumbnails: { module: "./thumbnails.ts", env: ["LANG"], memoryBytes: 2 ** 30, instances: 2 },
   },
@@ -136,6 +136,9 @@ const LIES: Record<string, (config: any) => void> = {
   "metrics where there are none": (config) => delete config.metrics,
   "another collector": ({ traces }) => traces.collector = "192.0.2.1:4318",
   "no wall": (config) => config.wall = "deno",
+  "a temporary folder": (config) => config.tmp = true,
+  "native code": ({ helpers }) => helpers[0].native = true,
+  "no temporary folder of a helper": ({ helpers }) => helpers[0].tmp = false,
   "a violation that is followed by another thing": (config) => config.onViolation = "replace",
   "another account": ({ account }) => account.uid = 1,
   "root": ({ account }) => account.uid = 0,

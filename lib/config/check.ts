@@ -6,6 +6,7 @@ import { refusePath } from "./path_text.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
 import { SETTINGS_FILES } from "./project_files.ts";
 import { formatKey, type Position, type Problem, quote, Refusal } from "./problem.ts";
+import { temporaryIn } from "./temporary.ts";
 import { type Extent, systemPaths } from "./system_paths.ts";
 
 /** What the check knows besides the config; every path is absolute and normalised. */
@@ -48,6 +49,7 @@ type PlacedPath = ProtectedPath & Trail;
 type Reaching = Pick<Trail, "real"> & Pick<Unveil, "folder">;
 
 const LOG_FOLDER_CODE = "unveil_over_log";
+const RUNTIME_CODE = "unveil_over_runtime";
 const COMES_BACK = "the next reload would run what is written there";
 const LAY_OUT = "keep data in a separate folder without code, settings or sockets, such as " +
   "/srv/app/data beside /srv/app/src, and unveil only that folder";
@@ -124,6 +126,13 @@ export function checkConfig(
       config.at?.log,
       refuseLog(config, protectedPaths, place, system),
     ),
+    ...[config, ...config.helpers].flatMap((each) =>
+      asProblem(
+        "name" in each ? ["helpers", each.name, "tmp"] : ["tmp"],
+        undefined,
+        each.tmp ? refuseTemporary(config, protectedPaths, place) : undefined,
+      )
+    ),
     ...asProblem([], undefined, refusePaths([facts.denoDir, facts.denoProgram, facts.holdfast])),
     ...compartments.flatMap(({ key, unveils }) =>
       unveils.flatMap((unveil, index) =>
@@ -184,7 +193,7 @@ function listProtected(
   const except = covers(own, inside) && own !== inside ? { except: inside } : {};
   return [
     ...[config.runtime, ...facts.runtime === undefined ? [] : [facts.runtime]].map((path) => ({
-      code: "unveil_over_runtime",
+      code: RUNTIME_CODE,
       what: "the control socket's folder",
       path,
       extent: "tree" as const,
@@ -331,6 +340,23 @@ function refuseLog(
   );
 }
 
+/** What a process writes into its private folder must be nothing that the next reload would run. */
+function refuseTemporary(
+  { runtime }: Config,
+  protectedPaths: readonly PlacedPath[],
+  place: (item: { path: string }) => { path: string } & Trail,
+): Refusal | undefined {
+  const { path, real } = place({ path: temporaryIn(runtime) });
+  const others = protectedPaths.filter(({ code }) => code !== RUNTIME_CODE);
+  const found = findReach({ real, folder: true }, "rwc", others);
+  if (found === undefined) return undefined;
+  return new Refusal(
+    "tmp_misplaced",
+    `${quote(path)} contains ${found.entry.what}, or is inside it: ${quote(found.reached)}`,
+    'leave "tmp" out, or set "runtime" to a folder of its own, such as /run/holdfast',
+  );
+}
+
 function refuseReach(
   unveil: PlacedUnveil,
   protectedPaths: readonly PlacedPath[],
@@ -346,7 +372,7 @@ function refuseReach(
   const found = findReach(unveil, rights, protectedPaths);
   if (found === undefined && real.split("/").includes(DEFAULT_RUNTIME)) {
     return new Refusal(
-      "unveil_over_runtime",
+      RUNTIME_CODE,
       `${quote(path)} is in the runtime folder of a Holdfast, ${quote(real)}`,
       "unveil a folder that is in none",
     );

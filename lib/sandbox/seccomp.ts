@@ -154,10 +154,12 @@ export interface SeccompPolicy {
   readonly lends?: boolean;
   /** Whether it may run programs, those that Landlock lets it: the supervisor says yes to each. */
   readonly runs: boolean;
+  /** Whether it changes modes of files; with {@link SeccompPolicy.runs} it does. */
+  readonly setsModes?: boolean;
 }
 
-/** What a process needs besides that runs programs and writes files for others. */
-const OF_RUNNING = ["chmod", "fchmodat", "fchmodat2", "utimensat"] as const;
+/** What a process needs besides that writes files for others, or empties a folder. */
+const SETTING_MODES = ["chmod", "fchmodat", "fchmodat2", "utimensat"] as const;
 
 /**
  * The program for an architecture. What it does not name is not there; a program of another
@@ -215,7 +217,7 @@ function decide(arch: Arch, call: SystemCall, body: Body): Section[] {
 /** Calls that depend on their arguments, or on the policy, or are answered in a way of their own. */
 function judged(
   arch: Arch,
-  { network, unix, listens, lends, runs }: SeccompPolicy,
+  { network, unix, listens, lends, runs, ...more }: SeccompPolicy,
 ): Section[] {
   const on = (call: SystemCall, body: Body) => decide(arch, call, body);
   const ifOneOf = (values: readonly number[], then: Instruction): Instruction[] =>
@@ -236,6 +238,7 @@ function judged(
     ALLOW,
   ];
   const dial = network !== "none";
+  const setsModes = runs || more.setsModes === true;
   // A planner fetches from anywhere, and runs nobody's code.
   const asked = runs ? ALLOW : ASK;
   // Their address is behind a pointer, where a program cannot look, and another thread may change it
@@ -371,8 +374,8 @@ function judged(
     ...on("mkdirat", withMode(2)),
     // Deno.copyFile ends with it, and has the mode right by then. Said to be done and not done: a
     // file that may only be read would be changed for everybody else.
-    ...on("fchmod", [runs ? ALLOW : answer(0)]),
-    ...runs ? OF_RUNNING.flatMap((call) => on(call, [ALLOW])) : [],
+    ...on("fchmod", [setsModes ? ALLOW : answer(0)]),
+    ...setsModes ? SETTING_MODES.flatMap((call) => on(call, [ALLOW])) : [],
   ];
 }
 

@@ -89,6 +89,8 @@ const NAME_FILES = ["/etc/resolv.conf", "/etc/hosts"];
 export type Walled = Compartment & Partial<Pick<Config, "listen" | "traces">> & {
   /** Whether it looks the names of `net` up, and dials nobody but name servers. */
   readonly resolves?: boolean;
+  /** Whether it runs code of Holdfast's own that changes modes: it empties a folder. */
+  readonly empties?: boolean;
 };
 
 /** The wall of a worker, or of a helper. */
@@ -115,6 +117,7 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     lends: config.listen?.some(({ tls }) => tls !== undefined) === true,
     runs: false,
     ...dialled.some(isUnix) && { unix: true },
+    ...config.empties && { setsModes: true },
   };
   return {
     abi: facts.abi,

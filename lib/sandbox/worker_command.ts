@@ -27,6 +27,7 @@ export function workerGrants(config: Compartment): Grants & { sys: string[] } {
     net: [...config.net],
     env: [...config.env],
     sys: [...config.sys ?? []],
+    ...config.native && { native: true },
   };
 }
 
@@ -44,10 +45,11 @@ export function workerArguments(
   config: Walled,
   { flags, packages = [] }: Started,
 ): string[] {
-  const { read, write, net, env, sys } = workerGrants(config);
+  const { read, write, net, env, sys, native } = workerGrants(config);
   const lent = config.listen?.some(({ tls }) => tls !== undefined) && !namesLent(net);
   // A comma is two paths to Deno; one in the name of the runtime folder leaves packages unread.
-  const readable = [...read, ...packages.filter((path) => !path.includes(","))];
+  const own = packages.filter((path) => !path.includes(","));
+  const readable = [...read, ...own];
   const grant = (kind: string, values: string[]) =>
     values.length > 0 ? `--allow-${kind}=${joined(values)}` : `--deny-${kind}`;
   return [
@@ -66,7 +68,7 @@ export function workerArguments(
     ...env.length > 0 ? [`--allow-env=${env.join(",")}`] : [],
     "--ignore-env",
     "--deny-run",
-    "--deny-ffi",
+    grant("ffi", native ? own : []),
     grant("sys", sys),
     "--deny-import",
     "-",

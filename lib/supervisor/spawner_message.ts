@@ -9,6 +9,8 @@ import type { Wall } from "../sandbox/wall.ts";
 export interface SpawnRequest extends Omit<Program, "descriptors"> {
   /** Held by the kernel; nothing leaves it to Deno's permissions. */
   readonly wall: Wall | undefined;
+  /** Its private folder for temporary files, if it has one. */
+  readonly temporary?: string | undefined;
   /** What the process runs; it comes on its standard input. Empty where it has that in itself. */
   readonly source: string;
   /** The modules of the app, in statements: it is given them when it runs. Empty while nobody knows them. */

@@ -79,6 +79,7 @@ export class WorkerProcess implements ChildRecord {
   readonly dials: readonly string[];
   /** Whose it is, where it is not the supervisor's. */
   readonly account: SpawnRequest["account"];
+  readonly temporary: SpawnRequest["temporary"];
   endsAtMs: number | undefined;
   #ends: () => ChildEnds = () => ({ outputs: [] });
   #pid: number | undefined;
@@ -114,6 +115,7 @@ export class WorkerProcess implements ChildRecord {
     this.generation = identity.generation;
     this.onViolation = identity.onViolation;
     this.account = request.account;
+    this.temporary = request.temporary;
     this.#image = request.image;
     this.dials = request.wall?.dials ?? [];
     this.spawned = this.#spawn.promise;

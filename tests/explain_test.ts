@@ -39,10 +39,8 @@ Deno.test("explain says what a worker may do, by which layers, and in which flag
   assert(
     command.some((each) => each.startsWith("--allow-net=") && each.includes(`unix:${socket}`)),
   );
-  const images = project.path(".holdfast/images");
-  assert(
-    worker("load")?.what.some((each) => each.startsWith(images) && each.endsWith("/worker r")),
-  );
+  const settings = project.path(".holdfast/images/settings/");
+  assertEquals(worker("load")?.what.filter((each) => each.startsWith(settings)).length, 1);
   assert(command.includes(`--allow-write=${data},${socket}`) && command.includes("--deny-run"));
   assertStringIncludes(kernel.join("\n"), "The kernel's wall: no_new_privs, Landlock ABI");
   const { stdout } = await runCommand(project, "explain");
@@ -96,10 +94,13 @@ Deno.test("explain gives each helper its own rules and flags, and the worker non
   for (const verb of ["be", "create", "load", "run", "signal", "see", "use up"]) {
     assert(may("helper pure", verb), verb);
   }
-  const loads = (who: string, folder: string) =>
-    may(who, "load")!.some((each) => each.endsWith(`/${folder} r`));
-  assert(loads("helper mail", "helper_mail"));
-  assert(!loads("helper pure", "helper_mail"));
+  const images = project.path(".holdfast/images/");
+  for (const who of ["worker", "helper mail", "helper pure"]) {
+    const [loaded, ...more] = may(who, "load")!.filter((each) => each.startsWith(images));
+    // Its settings and the packages that it uses; its modules come with its program.
+    assert(loaded!.startsWith(`${images}settings/`), loaded);
+    assertEquals(more, []);
+  }
   assertStringIncludes(may("helper mail", "answer")!.join("\n"), "2 processes");
   assertStringIncludes(may("helper pure", "answer")!.join("\n"), "not replaced when it dies");
   assertEquals(

@@ -4,7 +4,7 @@ import type { Config } from "../lib/config/config.ts";
 import { PACKAGES_KEY } from "../lib/protocol/module_image.ts";
 import { programData } from "../lib/protocol/program_data.ts";
 import {
-  imageProgram,
+  imageInput,
   workerArguments,
   workerEnvironment,
   workerGrants,
@@ -43,6 +43,16 @@ Deno.test("a worker that is granted nothing is denied every kind of permission b
     "--deny-import",
     "-",
   ]);
+});
+
+Deno.test("native code is loaded from packages alone, by a helper that may", () => {
+  const ffi = (native: boolean, packages: string[]) =>
+    workerArguments({ ...CONFIG, native }, { flags: [], packages })
+      .filter((each) => each.includes("-ffi"));
+  const packages = ["/srv/packages/1"];
+  assertEquals(ffi(false, packages), ["--deny-ffi"]);
+  assertEquals(ffi(true, packages), ["--allow-ffi=/srv/packages/1"]);
+  assertEquals(ffi(true, []), ["--deny-ffi"]);
 });
 
 Deno.test("a worker that is granted all there is still has no run, ffi, sys and import", () => {
@@ -237,7 +247,7 @@ const HOSTILE_PATHS = {
 
 for (const [what, path] of Object.entries(HOSTILE_PATHS)) {
   Deno.test(`a path with ${what} stays one string in a program`, async () => {
-    const text = imageProgram("", programData("image", { [path]: path }), path);
+    const text = imageInput(programData("image", { [path]: path }), path);
     assertEquals(text.trim().split("\n").length, 2);
     // The proof of the pudding: run it, and see what it says.
     await import(`data:text/javascript,${encodeURIComponent(text)}`);

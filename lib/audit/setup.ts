@@ -164,7 +164,7 @@ export function requestOf(
     args: mode.deno ? args : wide(args),
     env: workerEnvironment(compartment, Deno.env.toObject(), code.denoDir),
     cwd: app.project,
-    source: sources[kind],
+    ...{ source: sources[kind], image: undefined },
     output: DEFAULT_OUTPUT_LIMITS,
     account: account && { uid: account.uid, gid: account.gid },
   };

@@ -29,6 +29,9 @@ import type { PlanPlaces } from "./request.ts";
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
 const MAX_LOOKS = 3;
 
+/** By how much the time of a change may lie behind: the kernel takes that of its last tick. */
+const CLOCK_TICK_MS = 10;
+
 /**
  * Of the settings of the runtime, `unstable` holds for a program and is taken over. With this one a
  * request's signal aborts when its client is gone, and not after every answer.
@@ -75,18 +78,23 @@ export async function makeImage(
     })),
   ];
   for (let left = MAX_LOOKS - 1;; left--) {
+    const startMs = Date.now();
+    const offline = request.network === "none";
     const projects = projectsOf(config);
     const finding = Promise.all(entries.map(async ({ name, what, place }, index) => {
       const { lockfile } = projects[index]!;
       const lock = join(staging, `${name}.lock`);
       if (lockfile !== undefined) await Deno.copyFile(lockfile, lock);
       const program = facts.denoProgram;
-      return await loadGraph({ what, place, lockfile, signal, lock, denoDir: compiled, program });
+      const own = { what, place, lockfile, lock };
+      return await loadGraph({ ...own, signal, denoDir: compiled, program, offline });
     }));
     // Meanwhile deno works, and this process would wait for it.
     const [graphs, machine] = await Promise.all([finding, lookAtMachine(facts)]);
     const files = [...new Set(graphs.flatMap(filesOf))];
     const before = stampFiles(files);
+    // What deno has compiled and what it says of the imports may be of two states of such a file.
+    const isOld = !wasChanged(files, startMs - CLOCK_TICK_MS);
     const locks = entries.map(({ name }) => readLock(join(staging, `${name}.lock`)));
     const packages = await Promise.all(
       entries.map(({ place }, index) => {
@@ -119,7 +127,7 @@ export async function makeImage(
       // A file that was written while it was compiled is compiled again.
       if (isLast || !(error instanceof StaleError)) throw error;
     });
-    if (plan && (isLast || stampFiles(files) === before)) {
+    if (plan && (isLast || isOld && stampFiles(files) === before)) {
       return { plan, warnings: warningsOf(config, modes.warnings, machine.check, tls) };
     }
     await Deno.remove(join(staging, "image"), { recursive: true }).catch(() => {});
@@ -300,6 +308,14 @@ function stampFiles(paths: readonly string[]): string {
     const { dev, ino, mtime, size } = unlessAbsent(() => Deno.statSync(path));
     return `${dev}:${ino}:${mtime?.getTime()}:${size}`;
   }).join(" ");
+}
+
+/** Whether any of the files was changed since then, as far as its clock says. */
+function wasChanged(paths: readonly string[], sinceMs: number): boolean {
+  return paths.some((path) => {
+    const { ctime } = unlessAbsent(() => Deno.statSync(path));
+    return (ctime?.getTime() ?? 0) >= sinceMs;
+  });
 }
 
 /**

@@ -45,6 +45,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
   try {
     await worker.expect("hello", either);
     if (config.wall === "kernel") requireConfined(worker);
+    worker.giveImage();
     worker.command({
       type: "configure",
       roleConfig,

@@ -2,15 +2,18 @@
 import type { Compartment, Config } from "../config/config.ts";
 import type { OwnPrograms } from "../planner/programs.ts";
 import { ownCode, type ProcessCode } from "../sandbox/process_code.ts";
+import { emptyingCompartment, emptyingProgram, withTemporary } from "../sandbox/temporary.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
 import {
   type Command,
   type Commanded,
-  imageProgram,
+  imageInput,
   workerEnvironment,
   workerGrants,
 } from "../sandbox/worker_command.ts";
 import { AccountTable } from "./accounts.ts";
+import { takesImageLater } from "./child_ends.ts";
+import type { EarlyStart } from "./early_spawner.ts";
 import { envFileValues, readEnvFile } from "./env_file.ts";
 import type { GenerationCode } from "./generation_code.ts";
 import { imagesIn } from "./image_store.ts";
@@ -19,10 +22,12 @@ import type { PlannedConfig, ReadConfig } from "./read_config.ts";
 import { requireReadable } from "./require_readable.ts";
 import { requireWall } from "./require_wall.ts";
 import { runPlanner } from "./run_planner.ts";
+import type { ConfinedSpawner } from "./process_starter.ts";
 import type { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
+import { type Empty, runToEnd, TemporaryFolders } from "./temporary_folders.ts";
 
 /** What Holdfast brings for the processes of a config. */
 export interface Programs extends OwnPrograms {
@@ -45,6 +50,7 @@ export class Launches {
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
   readonly #programs = new Map<string, Programs>();
   readonly accounts = new AccountTable();
+  readonly temporary = new TemporaryFolders((...all) => this.#empty(...all));
   /** The number of the newest process, over all generations. */
   lastWorker = 0;
 
@@ -88,16 +94,21 @@ export class Launches {
    * Plans what a config means, and what its processes run.
    *
    * @param folder the runtime folder in which that is kept
+   * @param begun called when it is under way
    */
-  async plan(read: ReadConfig, folder: string): Promise<PlannedConfig> {
-    const { planner, spawner, holdfast } = await this.programsOf();
+  async plan(
+    read: ReadConfig,
+    folder: string,
+    begun: () => void = () => {},
+  ): Promise<PlannedConfig> {
+    const { planner, spawner, cache, holdfast } = await this.programsOf();
     const { folder: runtime, lockFile } = this.#runtime;
     const images = imagesIn(folder);
     const planned = await this.#system.planCode(read, (packed) =>
       runPlanner({
-        ...{ system: this.#system, read, packed, holdfast, spawner, program: planner! },
+        ...{ system: this.#system, read, packed, holdfast, spawner, cache, program: planner! },
         ...{ images, runtime, lockFile, environment: this.#environment },
-        signal: this.#signal,
+        ...{ signal: this.#signal, begun },
       }));
     const { config, code } = planned;
     if (code.judgement) this.accounts.learn(code.judgement, config);
@@ -122,35 +133,81 @@ export class Launches {
 
   /** What a program of Holdfast's own is spawned with. */
   async prepareOwn(config: Config, planned: Planned, spawner: Spawner, generation: number) {
+    const { request, next } = await this.prepareSpawning(config, planned, generation);
     return {
-      ...await this.prepareSpawning(config, planned, spawner, generation),
+      ...{ first: { spawner, request }, next },
       grants: workerGrants(planned.compartment),
       nextWorker: this.nextWorker,
     };
   }
 
-  /** Builds the wall of a process around a spawner, and around each that comes after it. */
+  /** Builds the wall of a process, and that of each that comes after it. */
   async prepareSpawning(
     config: Config,
     planned: Planned,
-    spawner: Spawner,
     generation: number,
     own?: GenerationCode,
-  ): Promise<SlotSpawning> {
+  ): Promise<Pick<SlotSpawning, "next"> & Omit<ConfinedSpawner, "spawner">> {
     const { spawner: program } = await this.programsOf(config);
     const owned = this.#withAccount(config, planned);
     await readEnvFile(config);
-    const request = async (): Promise<SpawnRequest> => {
+    const prepare = async () => {
       const code = (await own?.get())?.processes[planned.who] ?? ownCode();
-      return this.#requestOf(config, owned, code, generation);
+      return {
+        request: this.#requestOf(config, owned, code, generation),
+        ...owned.compartment.tmp && { lend: () => this.#lend(config, owned, code, generation) },
+      };
     };
     return {
-      first: { spawner, request: await request() },
+      ...await prepare(),
       next: async () => {
-        const again = await request();
-        return { spawner: this.#system.startSpawner(program), request: again };
+        const again = await prepare();
+        return { spawner: this.#system.startSpawner(program), ...again };
       },
     };
+  }
+
+  /** A folder for temporary files, and the process that it is for. */
+  async #lend(config: Config, planned: Planned, code: ProcessCode, generation: number) {
+    const { account } = planned.compartment;
+    const { path, end } = await this.temporary.make(this.#runtime.folder, account, config);
+    try {
+      const compartment = withTemporary(planned.compartment, path);
+      const request = this.#requestOf(config, { ...planned, compartment }, code, generation);
+      return { request: { ...request, temporary: path }, end };
+    } catch (error) {
+      end();
+      throw error;
+    }
+  }
+
+  readonly #empty: Empty = async (path, account, config) => {
+    const { spawner } = await this.programsOf(config);
+    const compartment = emptyingCompartment(path, account, config);
+    const planned = { who: "worker", compartment, bundle: emptyingProgram(path) } as const;
+    const request = this.#requestOf(config, planned, ownCode(), 0);
+    await runToEnd(this.#system.startSpawner(spawner), { ...request, cwd: "/" });
+  };
+
+  /**
+   * What is known of a process before it is planned, if it is to be what it is of another config. It is
+   * given no modules. Nothing where a process must have them when it starts.
+   */
+  startEarly(
+    config: Config,
+    planned: Planned,
+    generation: number,
+    own: Pick<GenerationCode, "current">,
+    spawnerProgram: string | undefined,
+  ): EarlyStart[] {
+    const { who, bundle, compartment } = planned;
+    const code = own.current.processes[who];
+    // A folder for temporary files is of one process, and made with it.
+    if (!takesImageLater(bundle) || code === undefined || compartment.tmp) return [];
+    const known = { ...code, image: undefined };
+    const asked = this.#requestOf(config, this.#withAccount(config, planned), known, generation);
+    const request = { ...asked, image: "" };
+    return [{ who, request, startSpawner: () => this.#system.startSpawner(spawnerProgram) }];
   }
 
   /** What lies at a name is asked each time: the deno program above all may be another one by then. */
@@ -172,7 +229,10 @@ export class Launches {
     { compartment }: Planned,
     code: ProcessCode,
   ): Wall | undefined {
-    if (config.wall === "deno") return undefined;
+    if (config.wall === "deno") {
+      if (!compartment.native) return undefined;
+      throw new Error("Native code is held by the kernel's wall alone, and the config has none");
+    }
     const abi = this.#system.landlockAbi();
     requireWall(abi);
     const forbidden = this.#runtime.lockFile;
@@ -196,20 +256,19 @@ export class Launches {
     const { log } = config;
     const { account, app }: Compartment = compartment;
     const environment = { ...this.#environment, ...envFileValues(config) };
-    // What is Holdfast's own runs no image.
-    const source = image === undefined || packagesFrom === undefined
-      ? bundle
-      : imageProgram(bundle, Deno.readTextFileSync(image), packagesFrom);
     return {
       ...{ program, args },
       env: {
         ...workerEnvironment(compartment, environment, denoDir, generation),
         // The project's own is in the image, as far as it counts.
-        ...image !== undefined && { DENO_NO_PACKAGE_JSON: "1" },
+        ...packagesFrom !== undefined && { DENO_NO_PACKAGE_JSON: "1" },
         ...env,
       },
-      cwd: app.project,
-      source,
+      ...{ cwd: app.project, source: bundle },
+      // What is Holdfast's own runs no image.
+      image: image === undefined || packagesFrom === undefined
+        ? undefined
+        : imageInput(Deno.readTextFileSync(image), packagesFrom),
       output: {
         lineBytes: log.outputLineBytes,
         bytesPerSecond: log.outputBytesPerSecond,

@@ -18,6 +18,8 @@ export interface ChildHandle {
   command(command: ToWorker): void;
   /** Hands descriptors over, which are not the caller's from here on. */
   handOver(items: readonly HandOverItem[]): void;
+  /** Gives it the modules of its app, once it runs. */
+  giveImage(image: string): void;
   /**
    * Lends listeners, which are not the caller's from here on: each time that the process listens it gets
    * one, in their order, and those before these no more.
@@ -57,6 +59,26 @@ let starting = 0;
  * @throws {HoldfastError} if there is not enough of either for it
  */
 export function startSpawner(program?: string): Spawner {
+  lastProgram = program;
+  return new SpawnerThread(openThread(program));
+}
+
+/** What the last spawner runs: so do other threads of this kind. */
+let lastProgram: string | undefined;
+
+/** A thread of a spawner's program. */
+interface OpenThread {
+  readonly thread: Worker;
+  /** To be called when it has come up, or is given up. */
+  started(): void;
+}
+
+/**
+ * Starts one.
+ *
+ * @throws {HoldfastError} as {@link startSpawner} does
+ */
+export function openThread(program = lastProgram): OpenThread {
   if (!mayOpen(DESCRIPTORS_EACH * (starting + 1))) {
     throw new HoldfastError("Cannot start another process: too many open files", {
       kind: "environment",
@@ -74,7 +96,16 @@ export function startSpawner(program?: string): Spawner {
       },
     );
   }
-  return new SpawnerThread(program);
+  const thread = startThread(
+    program === undefined ? new URL("./spawner_thread.ts", import.meta.url) : addressOf(program),
+  );
+  starting++;
+  let isStarting = true;
+  const started = () => {
+    if (isStarting) starting--;
+    isStarting = false;
+  };
+  return { thread, started };
 }
 
 /** One for each program: what has an address is kept for good. */
@@ -109,6 +140,7 @@ interface Spawning extends OpenEnds {
 
 class SpawnerThread implements Spawner {
   readonly #thread: Worker;
+  readonly #started: () => void;
   #spawning: Spawning | undefined;
   #tell: (event: SpawnerEvent) => void = () => {};
   #child: Child | undefined;
@@ -117,14 +149,10 @@ class SpawnerThread implements Spawner {
   #failure: string | undefined;
   /** Why the exec of the process that was just forked was refused. */
   #refusal: string | undefined;
-  #starting = true;
 
-  constructor(program?: string) {
-    const url = program === undefined
-      ? new URL("./spawner_thread.ts", import.meta.url)
-      : addressOf(program);
-    this.#thread = startThread(url);
-    starting++;
+  constructor({ thread, started }: OpenThread) {
+    this.#thread = thread;
+    this.#started = started;
     this.#thread.onmessage = ({ data }: MessageEvent<FromSpawner>) => this.#receive(data);
     this.#thread.onerror = (event) => {
       event.preventDefault();
@@ -141,7 +169,7 @@ class SpawnerThread implements Spawner {
     try {
       if (this.#failure !== undefined) throw new Error(this.#failure);
       const { program, args, env, cwd, account, wall } = request;
-      this.#spawning = { request, killed: false, ...openEnds(request.source) };
+      this.#spawning = { request, killed: false, ...openEnds(request.source, request.image) };
       const descriptors = this.#spawning.theirs;
       const variables = { ...env, NODE_CHANNEL_FD: String(HAND_OVER) };
       const what = { program, args, env: variables, cwd, descriptors, account };
@@ -156,6 +184,7 @@ class SpawnerThread implements Spawner {
         if (this.#child) this.#child.handOver(items);
         else items.forEach(({ descriptor }) => closeDescriptor(descriptor));
       },
+      giveImage: (image) => this.#child?.giveImage(image),
       lend: (descriptors) => {
         if (this.#guard) return this.#guard.lend(descriptors);
         descriptors.forEach(closeDescriptor);
@@ -178,11 +207,6 @@ class SpawnerThread implements Spawner {
     this.#thread.terminate();
   }
 
-  #started(): void {
-    if (this.#starting) starting--;
-    this.#starting = false;
-  }
-
   #receive(message: FromSpawner): void {
     this.#started();
     const spawning = this.#spawning;
@@ -203,10 +227,10 @@ class SpawnerThread implements Spawner {
     }
   }
 
-  #spawned({ request, ends, theirs, killed }: Spawning, pid: number): void {
+  #spawned({ request, ends, theirs, input, killed }: Spawning, pid: number): void {
     this.#spawning = undefined;
     theirs.forEach(closeDescriptor);
-    const child = new Child(pid, ends, request.output, (event) => {
+    const child = new Child(pid, { ...ends, input }, request.output, (event) => {
       if (event.type === "exited") this.#guard?.endChild();
       this.#tell(event);
     });
@@ -219,7 +243,7 @@ class SpawnerThread implements Spawner {
       pid,
       confined,
       dialling: confined && request.wall!.dials.length > 0 ? this.#guard!.dialling : undefined,
-      ends: () => ({ ...child.ends, guard: this.#guard?.fd }),
+      ends: () => ({ ...child.ends, guard: this.#guard?.fd, asked: this.#guard?.pending }),
     });
     if (killed) child.kill();
   }
@@ -233,7 +257,8 @@ class SpawnerThread implements Spawner {
     const left = this.#guard?.child;
     this.#guard?.endChild();
     if (left !== undefined && childState(left) !== "none") watchExit(left, () => {});
-    const { theirs, ends } = spawning;
+    const { theirs, ends, input } = spawning;
+    input.close();
     [...theirs, ends.channel!, ends.handOver!, ...ends.outputs].forEach(closeDescriptor);
     this.#tell(neverWas(error, failure));
   }

@@ -58,6 +58,8 @@ export class FakeProcess implements ChildHandle {
   readonly pid: number;
   readonly started: number;
   readonly commands: ToWorker[] = [];
+  /** What it was given to run. */
+  readonly images: string[] = [];
   roleConfig: Configure | undefined;
   alive = true;
   /** Whether its event loop stands still. */
@@ -122,6 +124,10 @@ export class FakeProcess implements ChildHandle {
 
   exit(code = 9): void {
     this.#end({ code, signal: undefined });
+  }
+
+  giveImage(image: string): void {
+    this.images.push(image);
   }
 
   signal(signal: WorkerSignal): void {

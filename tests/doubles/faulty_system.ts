@@ -26,6 +26,10 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("child handOver");
       child.handOver(items);
     },
+    giveImage(image) {
+      strike("child giveImage");
+      child.giveImage(image);
+    },
     lend(descriptors) {
       strike("child lend");
       return child.lend(descriptors);

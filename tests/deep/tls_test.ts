@@ -174,7 +174,6 @@ testWith(
     const reload = server.reload();
     const sizes = clients.map(async ({ wire, body }) => {
       let size = 0;
-      let read = 0;
       for await (const piece of body) {
         size += piece.length;
         await new Promise((resolve) => setTimeout(resolve, 10));

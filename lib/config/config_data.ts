@@ -4,6 +4,7 @@
  */
 import { normalize } from "node:path";
 import * as z from "zod/mini";
+import { DEFAULT_HTTP_LIMITS, HTTP_BOUNDS } from "../base/http_limits.ts";
 import { BOUNDS, HELPER_NAME, MAX_VALUE_CHARS, MOST, SYS_KINDS } from "./bounds.ts";
 import type { Config } from "./config.ts";
 import { foldersAbove } from "./paths.ts";
@@ -38,7 +39,9 @@ function numbers<Keys extends string>(bounds: Readonly<Record<Keys, readonly [nu
   return shape as Record<Keys, ReturnType<typeof bounded>>;
 }
 
+const proxyProtocol = z.optional(z.literal(true));
 const TcpAddress = z.object({
+  proxyProtocol,
   kind: z.literal("tcp"),
   text: Name,
   host: Name,
@@ -48,12 +51,14 @@ const TcpAddress = z.object({
   z.refine(({ text, host, port }) => text === `${host.includes(":") ? `[${host}]` : host}:${port}`),
 );
 const UnixAddress = z.object({
+  proxyProtocol,
   kind: z.literal("unix"),
   text: z.string().check(z.maxLength(MAX_TEXT)),
   path: AnyPath,
   mode: z.int().check(z.minimum(0), z.maximum(0o777)),
 }).check(z.refine(({ text, path }) => text === `unix:${path}`));
 const PassedAddress = z.object({
+  proxyProtocol,
   kind: z.literal("systemd"),
   text: Name,
   name: z.optional(Name),
@@ -114,6 +119,7 @@ const shape = {
   workers: bounded(BOUNDS.workers),
   // Keys with a default are not in releases that an earlier version has written.
   spare: z._default(bounded(BOUNDS.spare), 0),
+  http: z._default(z.object(numbers(HTTP_BOUNDS)), DEFAULT_HTTP_LIMITS),
   // A planner that lies about them lies to the app: nothing is granted by it.
   trustedProxies: z._default(
     z.array(z.string().check(z.maxLength(64))).check(z.maxLength(MOST.proxies)),

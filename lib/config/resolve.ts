@@ -68,7 +68,10 @@ export async function resolveConfig(
   }
 
   const app = accept(["app"], await placeApp(resolve(folder, values.app)));
-  const listen = values.listen.map((text) => placeListen(text, folder)).map(besideIpv4);
+  const listen = values.listen.map((each) => ({
+    ...placeListen(each, folder),
+    ...each.proxyProtocol && { proxyProtocol: each.proxyProtocol },
+  })).map(besideIpv4);
   for (const index of listen.keys()) accept(["listen", index], refuseListen(listen, index));
   /** The unveils below a key. */
   async function placeUnveils(key: readonly string[], paths: Readonly<Record<string, string>>) {
@@ -121,6 +124,7 @@ export async function resolveConfig(
     clientAddressHeader: values.clientAddressHeader,
     ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
     spare: values.spare,
+    http: values.http,
     ...values.readiness !== undefined && { readiness: values.readiness },
     ...values.envFile !== undefined && { envFile: resolve(folder, values.envFile) },
     ...metrics && { metrics },

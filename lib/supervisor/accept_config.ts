@@ -99,9 +99,9 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
     ]),
   });
   const address = (each: unknown): (string | number)[] => {
-    const { unix, mode = "0600" } = values(each);
+    const { unix, http = each, mode = "0600" } = values(each);
     if (unix !== undefined) return [`unix:${place(unix)}`, Number.parseInt(String(mode), 8)];
-    const text = String(each);
+    const text = String(http);
     if (text.startsWith("unix:")) return [`unix:${place(text.slice("unix:".length))}`, 0o600];
     return [/^systemd(:|$)/.test(text) ? text : canonicalAddress(text)];
   };

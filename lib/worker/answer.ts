@@ -1,5 +1,6 @@
 /** What the worker changes in an app's answer, on either engine. */
 import type { Fetcher, ServeInfo } from "./app.ts";
+import { BodyTooLarge } from "./limits.ts";
 import { HelperError } from "../helper/mod.ts";
 import { describeError, report } from "../child/report.ts";
 import { copyResponse } from "./response_body.ts";
@@ -16,6 +17,7 @@ const { Response } = globalThis;
 export function answerForError(error: unknown, request?: Request): Response {
   // An error that passes by itself: the client should try again.
   if (error instanceof HelperError && error.passing) return error.getResponse();
+  if (error instanceof BodyTooLarge) return error.getResponse();
   // The runtime takes any Host, also one with which no app can read the URL.
   if (request && !URL.canParse(request.url)) return refuseRequest();
   report(`The app threw while it answered a request: ${describeError(error)}`);

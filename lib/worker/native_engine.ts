@@ -14,9 +14,13 @@ import {
 } from "./answer.ts";
 import { type ClientAddress, ProxiedInfo, withScheme } from "./client_address.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
-import { keepAccepting } from "../base/keep_accepting.ts";
+import { BACKLOG, keepAccepting } from "../base/keep_accepting.ts";
+import { Gate } from "./gate.ts";
+import { ConnectionWatch, Limits } from "./limits.ts";
+import { scriptStream, watchAnswer, watchUpload } from "./native_limits.ts";
+import { ProxiedConnection } from "./native_proxy.ts";
 import type { Connection, Traffic } from "./traffic.ts";
-import { copyResponse, findSlot, innerOf, isWhole, lengthOfBody } from "./response_body.ts";
+import { copyResponse, isSoonSent, isWhole, lengthOfBody } from "./response_body.ts";
 import { watchBody } from "./watched_body.ts";
 
 /** The realm's own: an app may put another class in its place. */
@@ -27,6 +31,7 @@ interface TcpHandle {
   onconnection: (status: number) => void;
   accept(client: TcpHandle): number;
   takeStream(): number;
+  getpeername(out: { address?: string; port?: number }): number;
   listen(backlog: number): number;
   close(): void;
 }
@@ -42,6 +47,9 @@ interface Internals {
   core: {
     internalRidSymbol: symbol;
     tryClose(rid: number): void;
+    close(rid: number): void;
+    read(rid: number, into: Uint8Array): Promise<number>;
+    createCancelHandle(): number;
     resources(): Record<string, string>;
   };
   serveHttpOnConnection(
@@ -52,9 +60,6 @@ interface Internals {
     onListen: () => void,
   ): HttpServer;
 }
-
-/** The kernel's queue of connections to be accepted; `net.core.somaxconn` caps it. */
-const BACKLOG = 511;
 
 /** Methods whose requests have no body that a close could break. */
 const BODILESS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
@@ -76,6 +81,9 @@ export function detectNative(): Internals | undefined {
   const complete = typeof internals?.serveHttpOnConnection === "function" &&
     typeof internals.core?.internalRidSymbol === "symbol" &&
     typeof internals.core.tryClose === "function" &&
+    typeof internals.core.close === "function" &&
+    typeof internals.core.read === "function" &&
+    typeof internals.core.createCancelHandle === "function" &&
     typeof internals.core.resources === "function";
   return complete ? internals as Internals : undefined;
 }
@@ -85,8 +93,6 @@ export function isNativeHandle(handle: unknown): handle is TcpHandle {
   const candidate = handle as Partial<TcpHandle> | null;
   return typeof candidate?.takeStream === "function" && typeof candidate.accept === "function";
 }
-
-const BACKING_SLOT = findSlot("[[resourceBacking]]", new ReadableStream());
 
 /**
  * Serves like `handle` and records each answer. For an answer that is sent whole at once, it reads nothing
@@ -118,14 +124,23 @@ function recording(handle: Handler, access: AccessLog, proxied: boolean): Handle
   };
 }
 
-/** Serves like `handle`, which is told who the client is where the peer is a trusted proxy. */
-function proxied(handle: Handler, proxies: ClientAddress): Handler {
-  let peer: Deno.Addr | undefined;
-  let trusted = false;
+/**
+ * Serves like `handle`, which is told who the client is, where a proxy says it.
+ *
+ * @param named by the header at the connection's beginning
+ */
+function proxied(
+  handle: Handler,
+  proxies: ClientAddress | undefined,
+  named: Deno.NetAddr | undefined,
+): Handler {
+  let peer: Deno.Addr | undefined = named;
+  let trusted: boolean | undefined;
   return (request, info) => {
-    if (peer === undefined) trusted = proxies.trusts(peer = info.remoteAddr);
-    if (!trusted) return handle(request, info);
-    const { client, scheme } = proxies.factsOf(peer, (name) => request.headers.get(name));
+    peer ??= info.remoteAddr;
+    trusted ??= proxies?.trusts(peer) ?? false;
+    if (!trusted) return handle(request, named === undefined ? info : new ProxiedInfo(info, named));
+    const { client, scheme } = proxies!.factsOf(peer, (name) => request.headers.get(name));
     return handle(withScheme(request, scheme), new ProxiedInfo(info, client));
   };
 }
@@ -155,52 +170,59 @@ function recordAnswer(
   return copyResponse(response, watchBody(stream, (how, taken) => record.end(how, taken)));
 }
 
-/**
- * The stream that JavaScript makes the body of. Another one, such as a file's, the runtime reads by
- * itself, and faster than code that watched it could be.
- */
-function scriptStream(response: Response): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
-  const inner = innerOf(response);
-  if (inner?.body === null || (inner?.body?.source ?? null) !== null) return undefined;
-  const { body } = response;
-  if (body === null || body.locked || response.bodyUsed) return undefined;
-  return (body as unknown as Record<symbol, unknown>)[BACKING_SLOT] ? undefined : body;
+/** What all connections of an engine have in common. */
+interface Common {
+  readonly fetcher: Fetcher;
+  readonly traffic: Traffic;
+  readonly limits: Limits;
+  readonly core: Internals["core"];
 }
 
 class NativeConnection implements Connection {
   inFlight = 0;
   idleSinceMs = 0;
   server: HttpServer | undefined;
-  readonly #fetcher: Fetcher;
+  readonly watch = new ConnectionWatch();
+  readonly #common: Common;
   readonly #traffic: Traffic;
   /** Requests in flight that may have a body. */
   #uploads = 0;
   closeAnnounced = false;
+  /** Whether the latest request is to be the last one. */
+  #last = false;
+  #ended = false;
   /** The resource of this connection's HTTP server. */
   readonly #rid: number;
-  readonly #core: Internals["core"];
+  /** Called when the client has one connection less. */
+  #leave: () => void;
 
-  constructor(fetcher: Fetcher, traffic: Traffic, core: Internals["core"], rid: number) {
-    this.#fetcher = fetcher;
-    this.#traffic = traffic;
-    this.#core = core;
+  constructor(common: Common, rid: number, leave: () => void) {
+    this.#common = common;
+    this.#traffic = common.traffic;
     this.#rid = rid;
+    this.#leave = leave;
   }
 
   readonly handle: Handler = (request, info) => {
     if (this.closeAnnounced && this.#mustEnd(request)) return NEVER;
     (request as TrackedRequest)[CONNECTION] = this;
     const traffic = this.#traffic;
-    const answer = ask(this.#fetcher, request, info);
+    const { limits, fetcher } = this.#common;
+    this.watch.asked++;
+    this.#last = limits.isLast(this.watch.asked);
+    const bodiless = BODILESS.has(request.method);
+    const refusal = limits.refuse(bodiless ? null : request.headers.get("content-length"));
+    if (!bodiless && refusal === undefined) watchUpload(request, limits, this.watch);
+    const answer = refusal ?? ask(fetcher, request, info);
     // The common answer comes at once and leaves whole: it is never in flight, and there is
     // nothing to wait for and nothing to change.
-    if (answer instanceof Response && !traffic.draining && isWhole(answer)) {
+    if (answer instanceof Response && !traffic.draining && !this.#last && isSoonSent(answer)) {
       traffic.answered++;
       return answer;
     }
     this.inFlight++;
     traffic.inFlight++;
-    const done = BODILESS.has(request.method) ? this.#done : this.#startUpload();
+    const done = bodiless ? this.#done : this.#startUpload();
     return answer instanceof Response ? this.#send(answer, info, done) : answer.then(
       (response) => this.#send(requireResponse(response), info, done),
       (error) => this.#send(answerForError(error, request), info, done),
@@ -212,7 +234,9 @@ class NativeConnection implements Connection {
   }
 
   readonly end = () => {
-    this.#traffic.connections.delete(this);
+    this.#ended = true;
+    this.#traffic.remove(this);
+    this.#leave();
   };
 
   /**
@@ -220,7 +244,21 @@ class NativeConnection implements Connection {
    * on the connection, and a WebSocket on it stays.
    */
   letGo(): void {
-    if (this.#core.resources()[this.#rid] === "http") this.#core.tryClose(this.#rid);
+    const { core } = this.#common;
+    if (core.resources()[this.#rid] === "http") core.tryClose(this.#rid);
+  }
+
+  /** Lets its WebSocket stand for it: what is to be done when that has ended. */
+  becomeSocket(): () => void {
+    const leave = this.#leave;
+    this.#leave = () => {};
+    this.letGo();
+    return leave;
+  }
+
+  cut(): void {
+    // Numbers are not used again soon: while it has not ended, this is its own.
+    if (!this.#ended) this.#common.core.tryClose(this.#rid);
   }
 
   close(): void {
@@ -240,13 +278,20 @@ class NativeConnection implements Connection {
   }
 
   #send(response: Response, info: ServeInfo, done: () => void): Response {
-    if (!this.#traffic.draining && isWhole(response)) {
+    const ending = this.#traffic.draining || this.#last;
+    if (!ending && isSoonSent(response)) {
       done();
       return response;
     }
     info.completed.then(done, done);
-    const answer = endEventsAtDrain(response, this.#traffic);
-    if (!this.#traffic.draining) return answer;
+    const { limits } = this.#common;
+    const answer = watchAnswer(
+      endEventsAtDrain(response, this.#traffic),
+      info.completed,
+      limits,
+      this.watch,
+    );
+    if (!ending) return answer;
     this.closeAnnounced = true;
     return withConnectionClose(answer);
   }
@@ -275,43 +320,99 @@ export function createNativeEngine(internals: Internals): Engine {
 
   // The end of an HTTP connection closes what was upgraded on it, and on a one-connection server
   // that end comes with the upgrade. Closing the server's resource first leaves nothing to close.
-  const onOpen = (request: Request) => (request as TrackedRequest)[CONNECTION]?.letGo();
+  const onOpen = (request: Request) => (request as TrackedRequest)[CONNECTION]?.becomeSocket();
 
   return {
     name: "native",
     upgrade: { options: () => ({}), onOpen },
-    serve({ handle, fetcher, traffic, access, proxies }: ServeOptions): Acceptor {
+    serve(options: ServeOptions): Acceptor {
+      const { handle, fetcher, traffic, access, proxies, proxyProtocol } = options;
+      const { limits = new Limits(traffic) } = options;
       const listener = handle as TcpHandle;
       const TcpWrap = (listener as { constructor: unknown }).constructor as {
         new (type: 0): TcpHandle;
       };
       // One wrap serves all: it is empty again when its stream has been taken.
       const client = new TcpWrap(0);
-      listener.onconnection = () => {
-        if (listener.accept(client) !== 0) return;
-        const stream = client.takeStream();
-        // The server takes the stream's resource, so that its own is the next number.
-        const connection = new NativeConnection(fetcher, traffic, core, stream + 1);
+      const common = { fetcher, traffic, limits, core };
+
+      /** Counts the connection of a client; it is closed if that has too many. */
+      const enter = (address: string, stream: number): (() => void) | undefined => {
+        const known: Deno.NetAddr = { transport: "tcp", hostname: address, port: 0 };
+        const leave = proxies?.trusts(known) ? () => {} : limits.addresses.enter(address);
+        if (leave !== undefined) return leave;
+        limits.count("maxConnectionsPerAddress");
+        core.tryClose(stream);
+        return undefined;
+      };
+
+      /** @param rid the number of the resource that the server is going to have */
+      const serveStream = (
+        stream: number,
+        rid: number,
+        leave: () => void,
+        named?: Deno.NetAddr,
+      ) => {
+        const connection = new NativeConnection(common, rid, leave);
         const recorded = access === undefined
           ? connection.handle
           : recording(connection.handle, access, proxies !== undefined);
         connection.server = serveHttpOnConnection(
           { [core.internalRidSymbol]: stream, localAddr },
           undefined,
-          proxies === undefined ? recorded : proxied(recorded, proxies),
+          proxies === undefined && named === undefined
+            ? recorded
+            : proxied(recorded, proxies, named),
           answerForError,
           onListen,
         );
-        traffic.accepted++;
         traffic.connections.add(connection);
         connection.server.finished.then(connection.end, connection.end);
       };
+
+      const serveProxied = async (stream: number) => {
+        const pending = new ProxiedConnection(core, stream);
+        traffic.connections.add(pending);
+        const header = await pending.readHeader().catch(() => undefined);
+        if (header?.kind === "whole") {
+          const { client: named } = header;
+          const leave = named === undefined ? () => {} : enter(named.hostname, stream);
+          // Others have made resources meanwhile: after one of ours, the next number is the server's.
+          const before = core.createCancelHandle();
+          core.close(before);
+          if (leave !== undefined) serveStream(stream, before + 1, leave, named);
+        } else {
+          if (header !== undefined) limits.count("proxyProtocol");
+          core.tryClose(stream);
+        }
+        traffic.remove(pending);
+      };
+
+      const take = (): boolean => {
+        if (listener.accept(client) !== 0) return false;
+        traffic.accepted++;
+        const peer: { address?: string } = {};
+        if (limits.addresses.counts && !proxyProtocol) client.getpeername(peer);
+        const stream = client.takeStream();
+        if (proxyProtocol) {
+          void serveProxied(stream);
+          return true;
+        }
+        const leave = peer.address === undefined ? () => {} : enter(peer.address, stream);
+        // The server takes the stream's resource, so that its own is the next number.
+        if (leave !== undefined) serveStream(stream, stream + 1, leave);
+        return true;
+      };
+
+      const gate = new Gate(limits, traffic, listener, take);
+      listener.onconnection = gate.come;
       const status = listener.listen(BACKLOG);
       if (status !== 0) throw new Error(`Cannot accept: listen returned ${status}`);
       const rest = keepAccepting(listener);
       return {
         stop: () => {
           rest();
+          gate.close();
           listener.close();
         },
       };

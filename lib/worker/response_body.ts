@@ -20,6 +20,16 @@ export function isWhole(response: Response): boolean {
   return (slots[TEXT_SLOT] ?? slots[BYTES_SLOT] ?? null) !== null;
 }
 
+/** What is sent at once is in the system's buffers then, or will be soon. */
+const AT_ONCE = 65_536;
+
+/** Whether the runtime sends it at once, and a client that reads slowly can hold up little of it. */
+export function isSoonSent(response: Response): boolean {
+  const slots = response as unknown as Record<symbol, { length?: number } | null | undefined>;
+  const body = slots[TEXT_SLOT] ?? slots[BYTES_SLOT] ?? null;
+  return body !== null && !(body.length! > AT_ONCE);
+}
+
 export function innerOf(
   response: Response,
 ): { body?: { source?: unknown } | null } | null | undefined {

@@ -13,6 +13,7 @@ import { loadApp } from "./load_app.ts";
 import { createNativeEngine, detectNative, isNativeHandle } from "./native_engine.ts";
 import { NodeApp } from "./node_app.ts";
 import { createNodeEngine } from "./node_engine.ts";
+import { Limits } from "./limits.ts";
 import { Readiness } from "./readiness.ts";
 import { beginSpan } from "./span.ts";
 import { Traffic } from "./traffic.ts";
@@ -42,6 +43,7 @@ function serveApp(
     else helpers.take(handed);
   });
   const traffic = new Traffic();
+  const limits = new Limits(traffic, roleConfig.http);
   const latency = roleConfig.latency ? new LatencyHistogram() : undefined;
   const readiness = roleConfig.readiness && new Readiness(roleConfig.readiness);
   const proxies = roleConfig.proxies && new ClientAddress(roleConfig.proxies);
@@ -54,17 +56,20 @@ function serveApp(
   let endDrain: ReturnType<typeof begin> = () => {};
   return {
     load: async () => {
-      trackWebSockets(traffic, engines.map((engine) => engine.upgrade));
+      trackWebSockets(traffic, engines.map((engine) => engine.upgrade), limits);
       helpers.install();
       servers.install();
       app = await loadApp({ load, servers, whenIdle });
       await app.open();
     },
     start: () => {
-      const common = { traffic, access: access?.log, proxies };
+      limits.start();
+      const common = { traffic, limits, access: access?.log, proxies };
       const { handler } = app;
       const addressed = listeners.map((handle, index) => ({
-        ...{ handle, address: roleConfig.listeners[index]! },
+        handle,
+        address: roleConfig.listeners[index]!,
+        proxyProtocol: roleConfig.proxyProtocol?.includes(roleConfig.listeners[index]!) ?? false,
       }));
       if (handler.kind === "node") {
         const { server } = handler;
@@ -83,6 +88,7 @@ function serveApp(
     },
     figures: () => ({
       ...traffic.figures(),
+      ...limits.figures(),
       ...latency && { latency: latency.figures() },
     }),
     stop: async (reason) => {

@@ -1,5 +1,6 @@
 /** The connections and requests of a worker, on either engine. */
 import type { WorkerStats } from "../protocol/to_supervisor.ts";
+import type { ConnectionWatch } from "./limits.ts";
 
 /** One connection of a client. */
 export interface Connection {
@@ -11,18 +12,35 @@ export interface Connection {
   readonly closeAnnounced: boolean;
   /** Whether a request's body may still be arriving, which a close would break. */
   readonly uploading: boolean;
+  /** What the limits keep of it; nothing of one that they leave alone. */
+  readonly watch?: ConnectionWatch | undefined;
+  /** Which limit its silence falls under, whatever is in flight on it. */
+  readonly idleLimit?: "webSocketIdleTimeoutMs" | undefined;
+  /** Brings its watch up to date, on an engine that counts by itself; before each look. */
+  measure?(): void;
   /** Ends the connection after what is in flight. */
   close(): void;
+  /** Ends it at once. */
+  cut(): void;
 }
 
 /** Counts requests and connections, and knows whether a drain has begun. */
 export class Traffic {
   readonly connections = new Set<Connection>();
+  /** Called when one has ended. */
+  readonly onRoom = new Set<() => void>();
   readonly #drain = new AbortController();
   accepted = 0;
   inFlight = 0;
   answered = 0;
   draining = false;
+
+  /** Removes a connection that has ended; @returns whether it was there */
+  remove(connection: Connection): boolean {
+    const removed = this.connections.delete(connection);
+    for (const resume of this.onRoom) resume();
+    return removed;
+  }
 
   /** Aborts when the drain begins: endless streams end then. */
   get drainSignal(): AbortSignal {

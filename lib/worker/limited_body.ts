@@ -90,6 +90,10 @@ export function pacedAnswer(
     },
     async cancel(reason) {
       end();
+      // The kernel cuts it a little before the next look, or after.
+      if (pace.waitedMs >= limits.settings.sendTimeoutMs && !watch.ending) {
+        limits.count("sendTimeoutMs");
+      }
       await reader.cancel(reason);
     },
   }, { highWaterMark: 0 });

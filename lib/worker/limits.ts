@@ -23,6 +23,14 @@ export class ConnectionWatch {
   sinceMs = performance.now();
   /** Whether it was told to end. */
   ending = false;
+  /** Until when it may be busy with answers of which the runtime does not tell. */
+  busyUntilMs = 0;
+
+  /** An answer of so many bytes is on its way. */
+  expect(bytes: number, { sendTimeoutMs, minBytesPerSecond }: HttpLimits): void {
+    const ms = minBytesPerSecond === 0 ? Infinity : bytes * 1_000 / minBytesPerSecond;
+    this.busyUntilMs = Math.max(this.busyUntilMs, performance.now() + sendTimeoutMs) + ms;
+  }
 }
 
 /** The body of a request was longer than is allowed. */
@@ -42,7 +50,7 @@ export class BodyTooLarge extends Error {
 }
 
 function tooLarge(): Response {
-  return new Response("Content Too Large\n", { status: 413, headers: { connection: "close" } });
+  return new Response("Content Too Large\n", { status: 413 });
 }
 
 function busy(): Response {
@@ -141,7 +149,11 @@ export class Limits {
       (watch.asked === 0 ? "headerTimeoutMs" : "keepAliveTimeoutMs");
     const limitMs = this.settings[kind];
     if (limitMs === 0 || nowMs - watch.sinceMs < limitMs) return;
-    if (watch.ending || watch.asked === 0) return this.#cut(connection, kind);
+    if (watch.ending || watch.asked === 0) {
+      // Told to end, it still sends what it has.
+      if (nowMs > watch.busyUntilMs) this.#cut(connection, kind);
+      return;
+    }
     watch.ending = true;
     this.count(kind);
     connection.close();

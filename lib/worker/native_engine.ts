@@ -20,7 +20,7 @@ import { ConnectionWatch, Limits } from "./limits.ts";
 import { scriptStream, watchAnswer, watchUpload } from "./native_limits.ts";
 import { ProxiedConnection } from "./native_proxy.ts";
 import type { Connection, Traffic } from "./traffic.ts";
-import { copyResponse, isSoonSent, isWhole, lengthOfBody } from "./response_body.ts";
+import { copyResponse, isWhole, lengthOfBody, wholeLength } from "./response_body.ts";
 import { watchBody } from "./watched_body.ts";
 
 /** The realm's own: an app may put another class in its place. */
@@ -63,6 +63,9 @@ interface Internals {
 
 /** Methods whose requests have no body that a close could break. */
 const BODILESS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
+
+/** An answer that is not longer is in the system's buffers at once, or soon. */
+const AT_ONCE = 65_536;
 
 /** Returned for a request that gets no answer: its connection ends. */
 const NEVER = new Promise<Response>(() => {});
@@ -216,7 +219,8 @@ class NativeConnection implements Connection {
     const answer = refusal ?? ask(fetcher, request, info);
     // The common answer comes at once and leaves whole: it is never in flight, and there is
     // nothing to wait for and nothing to change.
-    if (answer instanceof Response && !traffic.draining && !this.#last && isSoonSent(answer)) {
+    if (answer instanceof Response && !traffic.draining && !this.#last && isWhole(answer)) {
+      this.#expectLong(answer);
       traffic.answered++;
       return answer;
     }
@@ -279,7 +283,8 @@ class NativeConnection implements Connection {
 
   #send(response: Response, info: ServeInfo, done: () => void): Response {
     const ending = this.#traffic.draining || this.#last;
-    if (!ending && isSoonSent(response)) {
+    this.#expectLong(response);
+    if (!ending && isWhole(response)) {
       done();
       return response;
     }
@@ -294,6 +299,12 @@ class NativeConnection implements Connection {
     if (!ending) return answer;
     this.closeAnnounced = true;
     return withConnectionClose(answer);
+  }
+
+  /** The runtime does not tell how much of an answer that it has whole is out. */
+  #expectLong(response: Response): void {
+    const bytes = wholeLength(response);
+    if (bytes > AT_ONCE) this.watch.expect(bytes, this.#common.limits.settings);
   }
 
   #startUpload(): () => void {

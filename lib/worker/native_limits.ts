@@ -38,6 +38,7 @@ export function watchAnswer(
 ): Response {
   const { sendTimeoutMs, minBytesPerSecond } = limits.settings;
   if (sendTimeoutMs === 0 || response.status === 101) return response;
+  if (isWhole(response)) return response;
   const stream = scriptStream(response);
   if (stream !== undefined) return copyResponse(response, pacedAnswer(stream, limits, watch));
   const bytes = lengthOfBody(response) ?? 0;

@@ -92,7 +92,10 @@ export function acceptSockets(
     net.createServer({ allowHalfOpen: true }, (socket) => {
       // Header and body are two writes: Nagle's algorithm would hold the second one back.
       socket.setNoDelay(true);
-      socket.on("error", () => {});
+      socket.on("error", (error) => {
+        // The kernel cuts who takes nothing.
+        if ("code" in error && error.code === "ETIMEDOUT") limits.count("sendTimeoutMs");
+      });
       traffic.accepted++;
       if (isUnix && limits.full) {
         limits.count("maxConnections");

@@ -168,7 +168,7 @@ export class NodeApp {
     };
     outgoing.once("finish", end);
     outgoing.once("close", end);
-    if (traffic.draining || last || refusal?.headers.has("connection")) {
+    if (traffic.draining || last || refusal?.status === 413) {
       connection.announce(outgoing);
     }
     if (refusal !== undefined) {

@@ -170,7 +170,9 @@ function serve(
         return;
       }
       response = endEventsAtDrain(response, traffic);
-      if (traffic.draining || upgrade || last) response = withConnectionClose(response);
+      if (traffic.draining || upgrade || last || refusal?.status === 413) {
+        response = withConnectionClose(response);
+      }
       if (!outgoing.shouldKeepAlive || response.headers.get("connection") === "close") {
         connection.ending = true;
       }

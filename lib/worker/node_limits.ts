@@ -29,11 +29,12 @@ export class SocketMeter {
     [this.#read, this.#written] = [bytesRead, bytesWritten];
     if (this.upgraded && read + written > 0) this.watch.asked++;
     this.#step(this.#body, !this.upgraded && isAwaited(this.current), read);
-    this.#step(this.#answer, writableLength > 0, written);
+    // What is queued counts as written: of a long piece nothing is told until it is out.
+    this.#step(this.#answer, writableLength > 0, written, writableLength);
   }
 
-  #step(pace: Pace, waits: boolean, bytes: number): void {
-    if (bytes > 0 || !waits) pace.pass(bytes);
+  #step(pace: Pace, waits: boolean, bytes: number, ahead = 0): void {
+    if (bytes > 0 || !waits) pace.pass(bytes, ahead);
     if (waits) {
       this.watch.paces.add(pace);
       pace.wait();
@@ -51,12 +52,14 @@ function isAwaited(incoming: http.IncomingMessage | undefined): boolean {
 export function limitIncoming(incoming: http.IncomingMessage, limits: Limits): void {
   const { push } = incoming;
   let total = 0;
+  let exceeded = false;
   incoming.push = (chunk: Uint8Array | null, ...more: unknown[]) => {
     total += chunk?.length ?? 0;
     if (chunk === null || !limits.isTooLarge(total)) {
       return Reflect.apply(push, incoming, [chunk, ...more]) as boolean;
     }
-    if (!incoming.destroyed) limits.bodyTooLarge();
+    if (!exceeded) limits.bodyTooLarge();
+    exceeded = true;
     incoming.socket.destroy();
     return false;
   };

@@ -12,16 +12,13 @@ export class Pace {
   #leftMs: number;
   #sinceMs: number | undefined;
 
-  constructor(
-    limits: HttpLimits,
-    timeout: "bodyTimeoutMs" | "sendTimeoutMs",
-    bytesAhead = 0,
-  ) {
+  /** @param ahead how many bytes are to pass before anything is told of them */
+  constructor(limits: HttpLimits, timeout: "bodyTimeoutMs" | "sendTimeoutMs", ahead = 0) {
     const rate = limits.minBytesPerSecond;
     this.#timeout = timeout;
     this.#earnedMs = rate === 0 ? Infinity : 1_000 / rate;
     this.#fullMs = limits[timeout] === 0 ? Infinity : limits[timeout];
-    this.#leftMs = this.#fullMs + (bytesAhead === 0 ? 0 : bytesAhead * this.#earnedMs);
+    this.#leftMs = this.#fullMs + this.#earned(ahead);
   }
 
   /** From now on the client is waited for. */
@@ -29,13 +26,25 @@ export class Pace {
     this.#sinceMs ??= performance.now();
   }
 
-  /** So many bytes have passed, and the client is not waited for any more. */
-  pass(bytes: number): void {
-    if (this.#sinceMs === undefined) return;
-    const waitedMs = performance.now() - this.#sinceMs;
+  /**
+   * So many bytes have passed, and the client is not waited for any more.
+   *
+   * @param ahead how many are on their way of which nothing is told until they have passed
+   */
+  pass(bytes: number, ahead = 0): void {
+    const { waitedMs } = this;
     this.#sinceMs = undefined;
-    const earnedMs = bytes === 0 ? 0 : bytes * this.#earnedMs;
-    this.#leftMs = Math.min(this.#fullMs, this.#leftMs - waitedMs + earnedMs);
+    const most = this.#fullMs + this.#earned(ahead);
+    this.#leftMs = Math.min(most, this.#leftMs - waitedMs + this.#earned(bytes));
+  }
+
+  #earned(bytes: number): number {
+    return bytes === 0 ? 0 : bytes * this.#earnedMs;
+  }
+
+  /** For how long it has been waited for. */
+  get waitedMs(): number {
+    return this.#sinceMs === undefined ? 0 : performance.now() - this.#sinceMs;
   }
 
   /** Which limit the client exceeds, if it does. */

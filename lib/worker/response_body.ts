@@ -20,14 +20,10 @@ export function isWhole(response: Response): boolean {
   return (slots[TEXT_SLOT] ?? slots[BYTES_SLOT] ?? null) !== null;
 }
 
-/** What is sent at once is in the system's buffers then, or will be soon. */
-const AT_ONCE = 65_536;
-
-/** Whether the runtime sends it at once, and a client that reads slowly can hold up little of it. */
-export function isSoonSent(response: Response): boolean {
+/** About how long an answer is that the runtime has whole: a string's characters count as bytes. */
+export function wholeLength(response: Response): number {
   const slots = response as unknown as Record<symbol, { length?: number } | null | undefined>;
-  const body = slots[TEXT_SLOT] ?? slots[BYTES_SLOT] ?? null;
-  return body !== null && !(body.length! > AT_ONCE);
+  return slots[TEXT_SLOT]?.length ?? 0;
 }
 
 export function innerOf(

@@ -95,12 +95,12 @@ export class Limits {
    * @param length its Content-Length, if it may have a body
    */
   refuse(length: string | null | undefined): Response | undefined {
-    const { maxRequests, maxBodyBytes } = this.settings;
+    const { maxRequests } = this.settings;
     if (maxRequests !== 0 && this.#traffic.inFlight >= maxRequests) {
       this.count("maxRequests");
       return busy();
     }
-    if (!length || maxBodyBytes === 0 || Number(length) <= maxBodyBytes) return undefined;
+    if (!length || !this.isTooLarge(Number(length))) return undefined;
     this.count("maxBodyBytes");
     return tooLarge();
   }

@@ -77,10 +77,12 @@ export function acceptSockets(
   const serveProxied = async (socket: net.Socket) => {
     const pending = new ProxiedSocket(socket);
     traffic.connections.add(pending);
-    const header = await readHeader(socket);
+    const { header, rest } = await readHeader(socket);
     if (header?.kind === "whole") {
       if (header.client !== undefined) nameClient(socket, header.client);
       enter(socket);
+      // The server listens by now; what is put back into a socket, its parser does not see.
+      if (rest.length > 0) socket.emit("data", rest);
     } else {
       if (header !== undefined && !socket.destroyed) limits.count("proxyProtocol");
       socket.destroy();
@@ -150,25 +152,27 @@ function nameClient(socket: net.Socket, client: Deno.NetAddr): void {
   }
 }
 
-/** Reads the header; what follows it is put back. Nothing if the connection ended without a word. */
-function readHeader(socket: net.Socket): Promise<ProxyHeader | undefined> {
-  const { promise, resolve } = Promise.withResolvers<ProxyHeader | undefined>();
-  let bytes = new Uint8Array(0);
+/** The header, none if the connection ended without a word, and what has come after it. */
+interface Beginning {
+  readonly header: ProxyHeader | undefined;
+  readonly rest: Uint8Array;
+}
+
+function readHeader(socket: net.Socket): Promise<Beginning> {
+  const { promise, resolve } = Promise.withResolvers<Beginning>();
+  let bytes = Buffer.alloc(0);
   const settle = (header: ProxyHeader | undefined) => {
     socket.off("data", take);
     socket.off("end", end);
     socket.off("close", end);
     socket.pause();
-    resolve(header);
+    const length = header?.kind === "whole" ? header.length : 0;
+    resolve({ header, rest: bytes.subarray(length) });
   };
   const take = (chunk: Uint8Array) => {
     bytes = Buffer.concat([bytes, chunk]);
     const header = parseProxyHeader(bytes);
-    if (header.kind === "partial") return;
-    if (header.kind === "whole" && header.length < bytes.length) {
-      socket.unshift(bytes.subarray(header.length));
-    }
-    settle(header);
+    if (header.kind !== "partial") settle(header);
   };
   const end = () =>
     settle(bytes.length === 0 ? undefined : { kind: "invalid", reason: "it is cut off" });

@@ -41,7 +41,7 @@ frontend web
   default_backend app
 backend app
   option httpchk GET /
-  server one 127.0.0.1:${project.port} ${version} check inter 200 check-send-proxy
+  server one 127.0.0.1:${project.port} ${version} check inter 500 fall 50 check-send-proxy
 `,
         );
         const haproxy = new Deno.Command("haproxy", {

@@ -163,6 +163,8 @@ export interface Config extends Compartment {
     readonly drainDeadlineMs: number;
     /** How long {@link Config.readiness} says 503 before a stop. */
     readonly shutdownDelayMs: number;
+    /** Over what time WebSockets and event streams are closed by a reload. */
+    readonly spreadMs?: number | undefined;
     /** How many generations drain at a time, at the most. */
     readonly maxDraining: number;
     /** How many earlier versions are kept. */

@@ -107,7 +107,10 @@ const shape = {
   engine: z.enum(["native", "node"]),
   wall: z.enum(["kernel", "deno"]),
   onViolation: z.enum(["replace", "log"]),
-  reload: z.object(numbers(BOUNDS.reload)),
+  reload: z.object({
+    ...numbers(BOUNDS.reload),
+    spreadMs: z._default(bounded(BOUNDS.reload.spreadMs), 0),
+  }),
   recycle: z.object({
     maxRequests: z.optional(recycle.maxRequests),
     maxAgeMs: z.optional(recycle.maxAgeMs),

@@ -56,6 +56,7 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
     drainDeadlineMs: "60000",
     shutdownDelayMs: "7000",
     maxDraining: "2",
+    spreadMs: "20000",
     keep: "10",
   }),
   "reload.shutdownDelayMs": '"readiness": "/ready", "reload": { "shutdownDelayMs": 7000 }',

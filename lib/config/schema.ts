@@ -132,6 +132,12 @@ const ReloadSchema = z.strictObject({
       "the service manager the sum of both for a stop. A reload has no such delay, since the new " +
       "workers accept on the same listeners at once. The former name `announceMs` is still accepted.",
   ),
+  spreadMs: bounded(BOUNDS.reload.spreadMs).default(0).describe(
+    "Over what time a reload closes WebSockets, with 1012 (service restart), and ends event streams, in " +
+      "milliseconds: each at a random moment, so that their clients do not all come back at once. At most " +
+      "drainDeadlineMs. By default they are closed at once, with 1001. Set it for thousands of such " +
+      "clients. A stop does not wait for it.",
+  ),
   maxDraining: bounded(BOUNDS.reload.maxDraining).default(4)
     .describe(
       "How many old generations may drain at the same time. A reload that would exceed it waits until " +
@@ -142,6 +148,18 @@ const ReloadSchema = z.strictObject({
     "How many versions that have served are kept besides the one that serves, for `holdfast rollback`. " +
       "Each is a copy of the app's modules; packages that several use are kept once.",
   ),
+}).check(({ value, issues }) => {
+  if (value.spreadMs <= value.drainDeadlineMs) return;
+  issues.push(asIssue(
+    value.spreadMs,
+    new Refusal(
+      "spread_after_drain",
+      `${value.spreadMs} is more than drainDeadlineMs (${value.drainDeadlineMs}): what is still open ` +
+        "then is cut",
+      `set it to ${value.drainDeadlineMs} or less, or raise drainDeadlineMs`,
+    ),
+    ["spreadMs"],
+  ));
 }).check(({ value, issues }) => {
   if (value.drainDeadlineMs >= value.idleGraceMs) return;
   issues.push(asIssue(

@@ -27,6 +27,8 @@ const RoleConfig = z.discriminatedUnion("role", [
     http: z.optional(z.record(z.enum(HTTP_LIMITS), Milliseconds)),
     /** Listeners whose connections begin with a PROXY header, by their addresses. */
     proxyProtocol: z.optional(Names),
+    /** Over what time WebSockets and event streams are closed when it is replaced. */
+    spreadMs: z.optional(Milliseconds),
     /** How much the access log records of each request; `off` for no log. */
     access: z.enum(["off", "short", "long"]),
     /** Whether to measure how long the app takes. */

@@ -91,7 +91,8 @@ function workerRoleConfig(
   { pid = 0 }: WorkerProcess,
   { config, listeners }: BringUpOptions,
 ): RoleConfig {
-  const { readiness: path, reload: { shutdownDelayMs }, trustedProxies: trusted } = config;
+  const { readiness: path, reload: { shutdownDelayMs, spreadMs }, trustedProxies: trusted } =
+    config;
   return {
     role: "worker",
     engine: config.engine,
@@ -99,6 +100,7 @@ function workerRoleConfig(
     helpers: config.helpers.map(({ name, timeoutMs }) => ({ name, timeoutMs })),
     http: { ...config.http, maxConnections: connectionLimit(config, pid) },
     proxyProtocol: config.listen.flatMap(({ text, proxyProtocol }) => proxyProtocol ? text : []),
+    spreadMs,
     access: accessOf(config.log),
     latency: config.metrics !== undefined,
     traces: config.traces !== undefined,

@@ -21,10 +21,18 @@ export interface DrainLimits {
   readonly drainDeadlineMs: number;
 }
 
-/** Stops accepting, and tells endless streams that the drain begins. */
-export function stopAccepting(acceptors: readonly Acceptor[], traffic: Traffic): void {
+/**
+ * Stops accepting, and tells endless streams that the drain begins.
+ *
+ * @param spreadMs over what time they end
+ */
+export function stopAccepting(
+  acceptors: readonly Acceptor[],
+  traffic: Traffic,
+  spreadMs = 0,
+): void {
   for (const acceptor of acceptors) acceptor.stop();
-  traffic.startDrain();
+  traffic.startDrain(spreadMs);
 }
 
 /**

@@ -19,6 +19,9 @@ import type { Connection, Traffic } from "./traffic.ts";
 /** RFC 6455, 5.5.1 and 7.4.1: a close frame that says that the server is going away (1001). */
 const GOING_AWAY = new Uint8Array([0x88, 2, 0x03, 0xe9]);
 
+/** The same, that it restarts (1012). */
+const SERVICE_RESTART = new Uint8Array([0x88, 2, 0x03, 0xf4]);
+
 type Listening = Omit<ServeOptions, "fetcher">;
 
 export interface NodeAppOptions {
@@ -72,10 +75,10 @@ class AppConnection implements Connection {
   }
 
   /** Lets the last answer say that the connection ends with it, and event streams end. */
-  drain(): void {
+  drain(traffic: Traffic): void {
     const [last] = [...this.open].reverse();
     if (last !== undefined && !last.headersSent) this.announce(last);
-    for (const response of this.open) endEvents(response);
+    for (const response of this.open) traffic.endAtDrain(() => endEvents(response));
   }
 
   announce(response: http.ServerResponse): void {
@@ -100,7 +103,7 @@ export class NodeApp {
     };
     traffic.drainSignal.addEventListener("abort", () => {
       for (const connection of traffic.connections) {
-        if (connection instanceof AppConnection) connection.drain();
+        if (connection instanceof AppConnection) connection.drain(traffic);
       }
     });
   }
@@ -193,11 +196,11 @@ export class NodeApp {
       openRecord(access, incoming, senderOf(incoming, connection.address, proxies).client);
     record?.answer(101);
     const close = () => {
-      if (isWebSocket(incoming)) socket.write(GOING_AWAY);
+      if (isWebSocket(incoming)) socket.write(traffic.spreading ? SERVICE_RESTART : GOING_AWAY);
     };
-    traffic.drainSignal.addEventListener("abort", close);
+    const forget = traffic.endAtDrain(close);
     socket.once("close", () => {
-      traffic.drainSignal.removeEventListener("abort", close);
+      forget();
       connection.inFlight--;
       traffic.inFlight--;
       traffic.answered++;

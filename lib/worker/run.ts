@@ -94,7 +94,7 @@ function serveApp(
     stop: async (reason) => {
       endDrain = begin("drain", { reason });
       await readiness?.announce(reason);
-      stopAccepting(acceptors, traffic);
+      stopAccepting(acceptors, traffic, reason === "replaced" ? roleConfig.spreadMs : 0);
     },
     drain: async () => {
       const drained = await drain(traffic, configure);

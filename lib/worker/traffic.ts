@@ -30,6 +30,7 @@ export class Traffic {
   /** Called when one has ended. */
   readonly onRoom = new Set<() => void>();
   readonly #drain = new AbortController();
+  #spreadUntilMs = 0;
   accepted = 0;
   inFlight = 0;
   answered = 0;
@@ -42,15 +43,45 @@ export class Traffic {
     return removed;
   }
 
-  /** Aborts when the drain begins: endless streams end then. */
+  /** Aborts when the drain begins. */
   get drainSignal(): AbortSignal {
     return this.#drain.signal;
   }
 
-  /** Begins the drain. */
-  startDrain(): void {
+  /** Whether what is endless ends over time, since another worker takes its clients. */
+  get spreading(): boolean {
+    return this.#spreadUntilMs > 0;
+  }
+
+  /**
+   * Begins the drain.
+   *
+   * @param spreadMs over what time endless streams end; 0 for at once
+   */
+  startDrain(spreadMs = 0): void {
     this.draining = true;
+    if (spreadMs > 0) this.#spreadUntilMs = performance.now() + spreadMs;
     this.#drain.abort();
+  }
+
+  /**
+   * Has something endless end in the drain, at a moment of its own where that is spread.
+   *
+   * @returns what is to be called if it has ended before
+   */
+  endAtDrain(end: () => void): () => void {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const begin = () => {
+      const leftMs = this.#spreadUntilMs - performance.now();
+      if (leftMs <= 0) return end();
+      timer = setTimeout(end, Math.random() * leftMs);
+    };
+    if (this.draining) begin();
+    else this.drainSignal.addEventListener("abort", begin, { once: true });
+    return () => {
+      this.drainSignal.removeEventListener("abort", begin);
+      clearTimeout(timer);
+    };
   }
 
   figures(): WorkerStats {

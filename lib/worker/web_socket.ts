@@ -8,6 +8,9 @@ import type { Connection, Traffic } from "./traffic.ts";
 /** RFC 6455, 7.4.1: an endpoint is going away, such as a server going down. */
 const GOING_AWAY = 1001;
 
+/** Of IANA's registry: the service restarts, and the client may come back. */
+const SERVICE_RESTART = 1012;
+
 /** What an engine adds to an upgrade of one of its requests. */
 export interface UpgradeHooks {
   /** Further options for the runtime; an error here reaches the app. */
@@ -47,7 +50,11 @@ function track(
 ): void {
   const watch = limits.settings.webSocketIdleTimeoutMs === 0 ? undefined : watchMessages(socket);
   let onEnd: (() => void) | undefined;
-  const close = () => socket.close(GOING_AWAY, "The server is going away");
+  let forget: (() => void) | undefined;
+  const close = () => {
+    if (traffic.spreading) socket.close(SERVICE_RESTART, "The server is restarting");
+    else socket.close(GOING_AWAY, "The server is going away");
+  };
   const connection: Connection = {
     inFlight: 1,
     idleSinceMs: 0,
@@ -62,11 +69,10 @@ function track(
     onEnd = onOpen();
     traffic.connections.add(connection);
     traffic.inFlight++;
-    if (traffic.draining) close();
-    traffic.drainSignal.addEventListener("abort", close);
+    forget = traffic.endAtDrain(close);
   });
   socket.addEventListener("close", () => {
-    traffic.drainSignal.removeEventListener("abort", close);
+    forget?.();
     if (!traffic.remove(connection)) return;
     onEnd?.();
     traffic.inFlight--;

@@ -37,6 +37,7 @@ export const DEFAULTS = {
     drainDeadlineMs: 30_000,
     shutdownDelayMs: 0,
     maxDraining: 4,
+    spreadMs: 0,
     keep: 5,
   },
 } satisfies Partial<Config>;

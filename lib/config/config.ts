@@ -1,51 +1,60 @@
 import type { HttpLimits } from "../base/http_limits.ts";
 import type { Position } from "./problem.ts";
 
-/** How connections of a listener begin, and end. */
-interface ListenOptions {
-  /** Whether each begins with a PROXY header. */
+/** Where a socket is bound. `text` is its canonical spelling: a listener's identity over reloads. */
+export type BoundAddress =
+  | {
+    readonly kind: "tcp";
+    /** `127.0.0.1:8000` or `[::1]:8000`. */
+    readonly text: string;
+    /** An IP literal without brackets, or `localhost`. */
+    readonly host: string;
+    /** 1..65535. */
+    readonly port: number;
+    /** Of `[::]` beside an IPv4 address with the same port: it takes only IPv6 then. */
+    readonly ipv6Only?: true | undefined;
+  }
+  | {
+    readonly kind: "unix";
+    /** `unix:/abs/path`. */
+    readonly text: string;
+    /** Absolute and normalised. */
+    readonly path: string;
+    /** Permission bits of the socket file. */
+    readonly mode: number;
+  };
+
+/** Files of a listener that ends TLS: absolute paths, in PEM. */
+export interface TlsFiles {
+  /** The certificate, and behind it those that lead to an authority. */
+  readonly cert: string;
+  /** Its private key. */
+  readonly key: string;
+}
+
+/** What is served at an address; plain HTTP to the app, unless it says otherwise. */
+export interface Served {
+  /** HTTPS. */
+  readonly tls?: TlsFiles | undefined;
+  /** Plain HTTP, and each request is sent on to the first listener with HTTPS. */
+  readonly redirect?: true | undefined;
+  /** Each connection begins with a PROXY header. */
   readonly proxyProtocol?: true | undefined;
   /** How long a client may take nothing (TCP_USER_TIMEOUT); a supervisor adds it where it listens. */
   readonly sendTimeoutMs?: number | undefined;
 }
 
-/** Where a socket is bound. `text` is its canonical spelling: a listener's identity over reloads. */
-export type BoundAddress =
-  & ListenOptions
-  & (
-    | {
-      readonly kind: "tcp";
-      /** `127.0.0.1:8000` or `[::1]:8000`. */
-      readonly text: string;
-      /** An IP literal without brackets, or `localhost`. */
-      readonly host: string;
-      /** 1..65535. */
-      readonly port: number;
-      /** Of `[::]` beside an IPv4 address with the same port: it takes only IPv6 then. */
-      readonly ipv6Only?: true | undefined;
-    }
-    | {
-      readonly kind: "unix";
-      /** `unix:/abs/path`. */
-      readonly text: string;
-      /** Absolute and normalised. */
-      readonly path: string;
-      /** Permission bits of the socket file. */
-      readonly mode: number;
-    }
-  );
-
 /** Where the server listens: bound by itself, or passed by the service manager. */
 export type ListenAddress =
-  | BoundAddress
-  | ListenOptions & {
+  & (BoundAddress | {
     /** The supervisor replaces it by the sockets that were passed. */
     readonly kind: "systemd";
     /** `systemd` or `systemd:NAME`. */
     readonly text: string;
     /** FileDescriptorName= of the socket unit; `undefined` for all of them. */
     readonly name?: string | undefined;
-  };
+  })
+  & Served;
 
 /** One path that the app may see, in the sense of OpenBSD's unveil(2). */
 export interface Unveil {
@@ -213,5 +222,5 @@ export interface Config extends Compartment {
   /** Absolute folder of the control socket and the lock. */
   readonly runtime: string;
   /** Positions of the keys that a check may refuse; only where the config was parsed. */
-  readonly at?: Readonly<Partial<Record<"app" | "log" | "runtime" | "user", Position>>>;
+  readonly at?: Readonly<Partial<Record<"app" | "listen" | "log" | "runtime" | "user", Position>>>;
 }

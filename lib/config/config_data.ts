@@ -39,9 +39,15 @@ function numbers<Keys extends string>(bounds: Readonly<Record<Keys, readonly [nu
   return shape as Record<Keys, ReturnType<typeof bounded>>;
 }
 
-const proxyProtocol = z.optional(z.literal(true));
+/** What is served at one. */
+const Served = {
+  tls: z.optional(z.object({ cert: AnyPath, key: AnyPath })),
+  redirect: z.optional(z.literal(true)),
+  proxyProtocol: z.optional(z.literal(true)),
+};
+
 const TcpAddress = z.object({
-  proxyProtocol,
+  ...Served,
   kind: z.literal("tcp"),
   text: Name,
   host: Name,
@@ -51,14 +57,14 @@ const TcpAddress = z.object({
   z.refine(({ text, host, port }) => text === `${host.includes(":") ? `[${host}]` : host}:${port}`),
 );
 const UnixAddress = z.object({
-  proxyProtocol,
+  proxyProtocol: Served.proxyProtocol,
   kind: z.literal("unix"),
   text: z.string().check(z.maxLength(MAX_TEXT)),
   path: AnyPath,
   mode: z.int().check(z.minimum(0), z.maximum(0o777)),
 }).check(z.refine(({ text, path }) => text === `unix:${path}`));
 const PassedAddress = z.object({
-  proxyProtocol,
+  ...Served,
   kind: z.literal("systemd"),
   text: Name,
   name: z.optional(Name),

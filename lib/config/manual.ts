@@ -71,11 +71,18 @@ function listSections(prefix: string, schema: JsonSchema): string[] {
       ["```jsonc", EXAMPLES[key], "```"].join("\n"),
     ].join("\n\n");
     const entries = (inner.items as JsonSchema | undefined)?.anyOf ?? [];
-    const properties = Object.assign({}, ...entries.map((one) => one.properties ?? {}));
+    // A key that several of them have is told of once.
+    const properties = Object.assign(
+      {},
+      ...entries.toReversed().map((one) => one.properties ?? {}),
+    );
+    const required = Object.keys(properties).filter((name) =>
+      entries.every((one) => !one.properties?.[name] || one.required?.includes(name))
+    );
     return [
       section,
       ...listSections(`${key}.`, inner),
-      ...listSections(`${key}[].`, { properties }),
+      ...listSections(`${key}[].`, { properties, required }),
       ...listSections(`${key}.NAME.`, entriesOf(inner) ?? {}),
     ];
   });

@@ -1,6 +1,13 @@
 import * as z from "zod";
 import { DEFAULT_HTTP_LIMITS, HTTP_BOUNDS } from "../base/http_limits.ts";
-import { parseCollector, parseListen, parseNet, unixText } from "./address.ts";
+import {
+  type ListenText,
+  parseCollector,
+  parseListen,
+  parseListenPort,
+  parseNet,
+  unixText,
+} from "./address.ts";
 import { BOUNDS, DEFAULT_LIMITS, HELPER_NAME, MAX_VALUE_CHARS, MOST, SYS_KINDS } from "./bounds.ts";
 import { parseEnvName } from "./env_name.ts";
 import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../base/output_limits.ts";
@@ -79,32 +86,71 @@ const UnixListenSchema = z.strictObject({
 const toUnixText = ({ unix, mode }: { unix: string; mode: string }) =>
   unixText(unix, Number.parseInt(mode, 8));
 
+const HttpsListenSchema = z.strictObject({
+  https: parsedText(MAX_PATH_CHARS, parseListenPort).describe(
+    'Where HTTPS is served: "0.0.0.0:443", "[::]:443", or a socket that systemd passes. TLS 1.2 and ' +
+      "1.3, HTTP/2 and HTTP/1.1, on the native engine and behind the kernel's wall: docs/tls.md.",
+  ),
+  cert: PathText.describe(
+    "File of the certificate in PEM, with those that lead from it to an authority behind it " +
+      "(`fullchain.pem`), relative to the folder of the config file. One certificate may have several " +
+      "names. It is read at each start and reload, with its key: after a renewal, reload. No unveil may " +
+      "reach either of them.",
+  ),
+  key: PathText.describe(
+    "File of its private key in PEM, without a password. Others may not read it. The supervisor hands " +
+      "it to each worker before the app is loaded, and it is never part of an image.",
+  ),
+});
+
 const PlainListenSchema = z.union([
   parsedText(MAX_PATH_CHARS, parseListen),
   UnixListenSchema.transform(toUnixText),
 ]);
 
-const ProxyProtocol = z.boolean().default(false).describe(
+const PROXY_PROTOCOL =
   "Whether each connection begins with a PROXY header, version 1 or 2, as HAProxy's `send-proxy` and " +
-    "`send-proxy-v2`, Caddy, nginx and load balancers of clouds write it. Its address is then the " +
-    "client's everywhere: in `info.remoteAddr`, the access log and the limits of `http`. A connection " +
-    "without the header is closed. Set it only where nobody but the proxy can connect: whoever can, " +
-    "says who he is.",
-);
+  "`send-proxy-v2`, Caddy, nginx and load balancers of clouds write it. Its address is then the " +
+  "client's everywhere: in `info.remoteAddr`, the access log and the limits of `http`. A connection " +
+  "without the header is closed. Set it only where nobody but the proxy can connect: whoever can, " +
+  "says who he is.";
+const ProxyProtocol = z.boolean().default(false).describe(PROXY_PROTOCOL);
+
+const HTTP_PLACE =
+  'Where plain HTTP is served, such as "0.0.0.0:80"; beside it stands `redirect`, `proxyProtocol` or both.';
 
 const HttpListenSchema = z.strictObject({
   http: parsedText(MAX_PATH_CHARS, parseListen).describe(
-    "Where HTTP is served, as a text in `listen` says it; the object is for what stands beside it.",
+    HTTP_PLACE,
+  ),
+  proxyProtocol: z.literal(true).describe(PROXY_PROTOCOL),
+});
+
+const RedirectListenSchema = z.strictObject({
+  http: parsedText(MAX_PATH_CHARS, parseListenPort).describe(
+    HTTP_PLACE,
+  ),
+  redirect: z.literal("https").describe(
+    "Sends each request on, with 308, to the same host and path on the port of the first listener with " +
+      "`https`. The app sees none of them.",
   ),
   proxyProtocol: ProxyProtocol,
 });
 
 const ListenSchema = z.union([
-  PlainListenSchema.options[0].transform(withListenOptions({ proxyProtocol: false })),
-  UnixListenSchema.extend({ proxyProtocol: ProxyProtocol }).transform((each) =>
-    withListenOptions(each)(toUnixText(each))
-  ),
-  HttpListenSchema.transform((each) => withListenOptions(each)(each.http)),
+  PlainListenSchema.options[0],
+  UnixListenSchema.extend({ proxyProtocol: ProxyProtocol })
+    .transform((each): ListenText => ({ ...toUnixText(each), ...proxied(each) })),
+  HttpsListenSchema.transform(({ https, cert, key }): ListenText => ({
+    ...https,
+    tls: { cert, key },
+  })),
+  RedirectListenSchema.transform((each): ListenText => ({
+    ...each.http,
+    redirect: true,
+    ...proxied(each),
+  })),
+  HttpListenSchema.transform((each): ListenText => ({ ...each.http, ...proxied(each) })),
 ]);
 
 const ReloadSchema = z.strictObject({
@@ -426,8 +472,11 @@ export const ConfigSchema = z.strictObject({
   ),
   listen: z.array(ListenSchema).min(1).max(MOST.listen).describe(
     'Where the server listens: "127.0.0.1:8000", "[::1]:8000", "localhost:8000", ' +
-      '"unix:/run/app.sock", { "unix": "/run/app.sock", "mode": "0660" }, ' +
-      '{ "http": "127.0.0.1:8000", "proxyProtocol": true } or sockets that systemd passes: "systemd" for all, "systemd:NAME" for one by its FileDescriptorName. Other host ' +
+      '"unix:/run/app.sock", { "unix": "/run/app.sock", "mode": "0660" }, or sockets that systemd ' +
+      'passes: "systemd" for all, "systemd:NAME" for one by its FileDescriptorName. HTTPS is an object ' +
+      'with "https", "cert" and "key", and { "http": "0.0.0.0:80", "redirect": "https" } beside it ' +
+      'sends clients on. { "http": "127.0.0.1:8000", "proxyProtocol": true } is for a balancer in front ' +
+      "that speaks the PROXY protocol. Other host " +
       'names are errors, since they may stand for several addresses. "0.0.0.0:8000" is every IPv4 ' +
       'address of the machine. "[::]:8000" alone is every IPv6 and IPv4 address; next to an IPv4 ' +
       "address with the same port it is IPv6 only. The socket stays open over reloads.",
@@ -485,8 +534,8 @@ export const ConfigSchema = z.strictObject({
   ),
   http: HttpSchema.prefault({}).describe(
     "What a worker allows its clients, so that slow and greedy ones harm nobody; docs/limits.md has the " +
-      "whole. 0 turns a limit off. Times are looked at once a second. What has acted is in `holdfast " +
-      "status`, the metrics, and the event `clients_limited`.",
+      "whole. 0 turns a limit off. Times are looked at once a second. What has acted is in " +
+      "`status`, the metrics, and the event `clients_limited`.",
   ),
   reload: ReloadSchema.prefault({}).describe(
     "Timeouts for starting new workers and draining old ones.",
@@ -590,7 +639,11 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   traces: Object.keys(TracesSchema.shape),
   http: Object.keys(HttpSchema.shape),
   listen: [
-    ...new Set([UnixListenSchema, HttpListenSchema].flatMap(({ shape }) => Object.keys(shape))),
+    ...new Set(
+      [UnixListenSchema, HttpsListenSchema, RedirectListenSchema].flatMap(({ shape }) =>
+        Object.keys(shape)
+      ),
+    ),
   ],
   helpers: Object.keys(HelperSchema.shape),
 };
@@ -599,10 +652,8 @@ function bounded([least, greatest]: readonly [number, number]) {
   return z.int().min(least).max(greatest);
 }
 
-/** An address with what stands beside it. */
-function withListenOptions({ proxyProtocol }: { proxyProtocol: boolean }) {
-  return <Text extends object>(address: Text): Text & { proxyProtocol?: true } =>
-    proxyProtocol ? { ...address, proxyProtocol } : address;
+function proxied({ proxyProtocol }: { proxyProtocol: boolean }): { proxyProtocol?: true } {
+  return proxyProtocol ? { proxyProtocol } : {};
 }
 
 /** A text that `parse` turns into what it means, or refuses. */

@@ -46,10 +46,10 @@ export function resolveActivated(
 ): ListenAddress[] {
   const resolved = listen.flatMap((address): ListenAddress[] => {
     if (address.kind !== "systemd") return [address];
-    const { name, proxyProtocol } = address;
+    const { name, tls, redirect, proxyProtocol } = address;
     const found = rows.filter(({ passed }) => passed && (name ?? passed.name) === passed.name);
     return found.length > 0
-      ? found.map(({ address }) => ({ ...address, proxyProtocol }))
+      ? found.map(({ address }) => ({ ...address, tls, redirect, proxyProtocol }))
       : [address];
   });
   const texts = resolved.map(({ text }) => text);

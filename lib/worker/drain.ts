@@ -26,13 +26,14 @@ export interface DrainLimits {
  *
  * @param spreadMs over what time they end
  */
-export function stopAccepting(
+export async function stopAccepting(
   acceptors: readonly Acceptor[],
   traffic: Traffic,
   spreadMs = 0,
-): void {
-  for (const acceptor of acceptors) acceptor.stop();
+): Promise<void> {
+  const stopping = acceptors.map((acceptor) => acceptor.stop());
   traffic.startDrain(spreadMs);
+  await Promise.all(stopping);
 }
 
 /**
@@ -60,5 +61,8 @@ export async function drain(
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL_MS));
   }
-  return { answered: traffic.answered - answeredBefore, cut: traffic.connections.size };
+  const cut = traffic.connections.size;
+  const lastMs = Math.min(traffic.lastBytesMs, startMs + drainDeadlineMs) - performance.now();
+  if (lastMs > 0) await new Promise((resolve) => setTimeout(resolve, lastMs));
+  return { answered: traffic.answered - answeredBefore, cut };
 }

@@ -20,6 +20,8 @@ import { ConnectionWatch, Limits } from "./limits.ts";
 import { scriptStream, watchAnswer, watchUpload } from "./native_limits.ts";
 import { ProxiedConnection } from "./native_proxy.ts";
 import type { Connection, Traffic } from "./traffic.ts";
+import { acceptTls, isTlsListener } from "./accept_tls.ts";
+import { UpgradeGate } from "./upgrade_gate.ts";
 import { copyResponse, isWhole, lengthOfBody, wholeLength } from "./response_body.ts";
 import { watchBody } from "./watched_body.ts";
 
@@ -47,7 +49,6 @@ interface Internals {
   core: {
     internalRidSymbol: symbol;
     tryClose(rid: number): void;
-    close(rid: number): void;
     read(rid: number, into: Uint8Array): Promise<number>;
     createCancelHandle(): number;
     resources(): Record<string, string>;
@@ -67,6 +68,12 @@ const BODILESS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 /** An answer that is not longer is in the system's buffers at once, or soon. */
 const AT_ONCE = 65_536;
 
+/**
+ * How long what was answered over TLS may be on its way still when its connection has ended: the runtime
+ * sends the rest by itself, and says nothing of it.
+ */
+const LAST_BYTES_MS = 1_000;
+
 /** Returned for a request that gets no answer: its connection ends. */
 const NEVER = new Promise<Response>(() => {});
 
@@ -84,7 +91,6 @@ export function detectNative(): Internals | undefined {
   const complete = typeof internals?.serveHttpOnConnection === "function" &&
     typeof internals.core?.internalRidSymbol === "symbol" &&
     typeof internals.core.tryClose === "function" &&
-    typeof internals.core.close === "function" &&
     typeof internals.core.read === "function" &&
     typeof internals.core.createCancelHandle === "function" &&
     typeof internals.core.resources === "function";
@@ -179,6 +185,19 @@ interface Common {
   readonly traffic: Traffic;
   readonly limits: Limits;
   readonly core: Internals["core"];
+  readonly upgrades: UpgradeGate;
+}
+
+/** What a connection is served by, besides its stream. */
+interface Origin {
+  /** The number that the server's resource is to have. */
+  readonly rid: number;
+  /** Called when its client has one connection less. */
+  readonly leave: () => void;
+  /** Who the client is by a PROXY header. */
+  readonly named?: Deno.NetAddr | undefined;
+  /** Of a connection with TLS. */
+  readonly localAddr?: Deno.Addr | undefined;
 }
 
 class NativeConnection implements Connection {
@@ -196,27 +215,33 @@ class NativeConnection implements Connection {
   #ended = false;
   /** The resource of this connection's HTTP server. */
   readonly #rid: number;
+  /** Whether an answer may be on its way still when it is said to be out: it is encrypted after that. */
+  readonly #secure: boolean;
   /** Called when the client has one connection less. */
   #leave: () => void;
 
-  constructor(common: Common, rid: number, leave: () => void) {
+  constructor(common: Common, { rid, leave, localAddr }: Origin) {
     this.#common = common;
     this.#traffic = common.traffic;
     this.#rid = rid;
     this.#leave = leave;
+    this.#secure = localAddr !== undefined;
   }
 
   readonly handle: Handler = (request, info) => {
     if (this.closeAnnounced && this.#mustEnd(request)) return NEVER;
     (request as TrackedRequest)[CONNECTION] = this;
     const traffic = this.#traffic;
-    const { limits, fetcher } = this.#common;
+    const { limits, fetcher, upgrades } = this.#common;
     this.watch.asked++;
     this.#last = limits.isLast(this.watch.asked);
     const bodiless = BODILESS.has(request.method);
     const refusal = limits.refuse(bodiless ? null : request.headers.get("content-length"));
     if (!bodiless && refusal === undefined) watchUpload(request, limits, this.watch);
-    const answer = refusal ?? ask(fetcher, request, info);
+    const answer = refusal ??
+      (upgrades.used && request.headers.has("upgrade")
+        ? upgrades.answer(request, async () => requireResponse(await ask(fetcher, request, info)))
+        : ask(fetcher, request, info));
     // The common answer comes at once and leaves whole: it is never in flight, and there is
     // nothing to wait for and nothing to change.
     if (answer instanceof Response && !traffic.draining && !this.#last && isWhole(answer)) {
@@ -239,6 +264,9 @@ class NativeConnection implements Connection {
 
   readonly end = () => {
     this.#ended = true;
+    if (this.#secure && this.watch.asked > 0) {
+      this.#traffic.lastBytesMs = performance.now() + LAST_BYTES_MS;
+    }
     this.#traffic.remove(this);
     this.#leave();
   };
@@ -266,6 +294,8 @@ class NativeConnection implements Connection {
   }
 
   close(): void {
+    // One whose client has said nothing yet would wait for what it says.
+    if (this.#secure && this.watch.asked === 0) return this.letGo();
     // `finished` resolves when it is over; a failure here means that it already is.
     this.server?.shutdown().catch(() => {});
   }
@@ -277,7 +307,8 @@ class NativeConnection implements Connection {
    */
   #mustEnd(request: Request): boolean {
     if (this.inFlight > 0 || !request.headers.has("host")) return false;
-    this.letGo();
+    if (this.#secure) setTimeout(() => this.letGo(), LAST_BYTES_MS);
+    else this.letGo();
     return true;
   }
 
@@ -326,107 +357,136 @@ class NativeConnection implements Connection {
 /** The native engine over `internals`. */
 export function createNativeEngine(internals: Internals): Engine {
   const { core, serveHttpOnConnection } = internals;
-  const localAddr = { transport: "tcp", hostname: "", port: 0 };
+  const noAddr = { transport: "tcp", hostname: "", port: 0 };
   const onListen = () => {};
+  const upgrades = new UpgradeGate();
 
-  // The end of an HTTP connection closes what was upgraded on it, and on a one-connection server
-  // that end comes with the upgrade. Closing the server's resource first leaves nothing to close.
-  const onOpen = (request: Request) => (request as TrackedRequest)[CONNECTION]?.becomeSocket();
+  /** Counts the connection of a client; it is closed if that has too many. */
+  function enter(
+    address: string,
+    stream: number,
+    { limits, proxies }: Serving,
+  ): (() => void) | undefined {
+    const known: Deno.NetAddr = { transport: "tcp", hostname: address, port: 0 };
+    const leave = proxies?.trusts(known) ? () => {} : limits.addresses.enter(address);
+    if (leave !== undefined) return leave;
+    limits.count("maxConnectionsPerAddress");
+    core.tryClose(stream);
+    return undefined;
+  }
+
+  function serveStream(stream: number, options: Serving, origin: Origin): void {
+    const { fetcher, traffic, limits, access, proxies } = options;
+    const { named, localAddr = noAddr } = origin;
+    const connection = new NativeConnection({ fetcher, traffic, limits, core, upgrades }, origin);
+    const recorded = access === undefined
+      ? connection.handle
+      : recording(connection.handle, access, proxies !== undefined);
+    connection.server = serveHttpOnConnection(
+      { [core.internalRidSymbol]: stream, localAddr },
+      undefined,
+      proxies === undefined && named === undefined ? recorded : proxied(recorded, proxies, named),
+      answerForError,
+      onListen,
+    );
+    traffic.connections.add(connection);
+    connection.server.finished.then(connection.end, connection.end);
+  }
+
+  /** Others may have made resources meanwhile: after one of ours, the next number is the server's. */
+  function nextRid(): number {
+    const newest = core.createCancelHandle();
+    core.tryClose(newest);
+    return newest + 1;
+  }
+
+  async function serveProxied(stream: number, options: Serving): Promise<void> {
+    const { traffic, limits } = options;
+    const pending = new ProxiedConnection(core, stream);
+    traffic.connections.add(pending);
+    const header = await pending.readHeader().catch(() => undefined);
+    if (header?.kind === "whole") {
+      const { client: named } = header;
+      const leave = named === undefined ? () => {} : enter(named.hostname, stream, options);
+      if (leave !== undefined) serveStream(stream, options, { rid: nextRid(), leave, named });
+    } else {
+      if (header !== undefined) limits.count("proxyProtocol");
+      core.tryClose(stream);
+    }
+    traffic.remove(pending);
+  }
+
+  function serveTcp(listener: TcpHandle, options: Serving): Acceptor {
+    const { traffic, limits, proxyProtocol } = options;
+    const TcpWrap = (listener as { constructor: unknown }).constructor as {
+      new (type: 0): TcpHandle;
+    };
+    // One wrap serves all: it is empty again when its stream has been taken.
+    const client = new TcpWrap(0);
+    const take = (): boolean => {
+      if (listener.accept(client) !== 0) return false;
+      traffic.accepted++;
+      const peer: { address?: string } = {};
+      if (limits.addresses.counts && !proxyProtocol) client.getpeername(peer);
+      const stream = client.takeStream();
+      if (proxyProtocol) {
+        void serveProxied(stream, options);
+        return true;
+      }
+      const leave = peer.address === undefined ? () => {} : enter(peer.address, stream, options);
+      // The server takes the stream's resource, so that its own is the next number.
+      if (leave !== undefined) serveStream(stream, options, { rid: stream + 1, leave });
+      return true;
+    };
+    const gate = new Gate(limits, traffic, listener, take);
+    listener.onconnection = gate.come;
+    const status = listener.listen(BACKLOG);
+    if (status !== 0) throw new Error(`Cannot accept: listen returned ${status}`);
+    const rest = keepAccepting(listener);
+    return {
+      stop: () => {
+        rest();
+        gate.close();
+        listener.close();
+      },
+    };
+  }
+
+  function serveTls(listener: Deno.TlsListener, options: Serving): Acceptor {
+    const { traffic, limits } = options;
+    return acceptTls(listener, (connection) => {
+      traffic.accepted++;
+      const stream = (connection as unknown as Record<symbol, number>)[core.internalRidSymbol]!;
+      const { hostname } = connection.remoteAddr as Deno.NetAddr;
+      const leave = limits.addresses.counts ? enter(hostname, stream, options) : () => {};
+      if (leave === undefined) return;
+      serveStream(stream, options, { rid: nextRid(), leave, localAddr: connection.localAddr });
+    });
+  }
 
   return {
     name: "native",
-    upgrade: { options: () => ({}), onOpen },
-    serve(options: ServeOptions): Acceptor {
-      const { handle, fetcher, traffic, access, proxies, proxyProtocol } = options;
-      const { limits = new Limits(traffic) } = options;
-      const listener = handle as TcpHandle;
-      const TcpWrap = (listener as { constructor: unknown }).constructor as {
-        new (type: 0): TcpHandle;
-      };
-      // One wrap serves all: it is empty again when its stream has been taken.
-      const client = new TcpWrap(0);
-      const common = { fetcher, traffic, limits, core };
-
-      /** Counts the connection of a client; it is closed if that has too many. */
-      const enter = (address: string, stream: number): (() => void) | undefined => {
-        const known: Deno.NetAddr = { transport: "tcp", hostname: address, port: 0 };
-        const leave = proxies?.trusts(known) ? () => {} : limits.addresses.enter(address);
-        if (leave !== undefined) return leave;
-        limits.count("maxConnectionsPerAddress");
-        core.tryClose(stream);
-        return undefined;
-      };
-
-      /** @param rid the number of the resource that the server is going to have */
-      const serveStream = (
-        stream: number,
-        rid: number,
-        leave: () => void,
-        named?: Deno.NetAddr,
-      ) => {
-        const connection = new NativeConnection(common, rid, leave);
-        const recorded = access === undefined
-          ? connection.handle
-          : recording(connection.handle, access, proxies !== undefined);
-        connection.server = serveHttpOnConnection(
-          { [core.internalRidSymbol]: stream, localAddr },
-          undefined,
-          proxies === undefined && named === undefined
-            ? recorded
-            : proxied(recorded, proxies, named),
-          answerForError,
-          onListen,
-        );
-        traffic.connections.add(connection);
-        connection.server.finished.then(connection.end, connection.end);
-      };
-
-      const serveProxied = async (stream: number) => {
-        const pending = new ProxiedConnection(core, stream);
-        traffic.connections.add(pending);
-        const header = await pending.readHeader().catch(() => undefined);
-        if (header?.kind === "whole") {
-          const { client: named } = header;
-          const leave = named === undefined ? () => {} : enter(named.hostname, stream);
-          // Others have made resources meanwhile: after one of ours, the next number is the server's.
-          const before = core.createCancelHandle();
-          core.close(before);
-          if (leave !== undefined) serveStream(stream, before + 1, leave, named);
-        } else {
-          if (header !== undefined) limits.count("proxyProtocol");
-          core.tryClose(stream);
-        }
-        traffic.remove(pending);
-      };
-
-      const take = (): boolean => {
-        if (listener.accept(client) !== 0) return false;
-        traffic.accepted++;
-        const peer: { address?: string } = {};
-        if (limits.addresses.counts && !proxyProtocol) client.getpeername(peer);
-        const stream = client.takeStream();
-        if (proxyProtocol) {
-          void serveProxied(stream);
-          return true;
-        }
-        const leave = peer.address === undefined ? () => {} : enter(peer.address, stream);
-        // The server takes the stream's resource, so that its own is the next number.
-        if (leave !== undefined) serveStream(stream, stream + 1, leave);
-        return true;
-      };
-
-      const gate = new Gate(limits, traffic, listener, take);
-      listener.onconnection = gate.come;
-      const status = listener.listen(BACKLOG);
-      if (status !== 0) throw new Error(`Cannot accept: listen returned ${status}`);
-      const rest = keepAccepting(listener);
-      return {
-        stop: () => {
-          rest();
-          gate.close();
-          listener.close();
-        },
-      };
+    upgrade: {
+      options: (request) => {
+        upgrades.begin(request);
+        return {};
+      },
+      // The end of an HTTP connection closes what was upgraded on it, and on a one-connection server
+      // that end comes with the upgrade. Closing the server's resource first leaves nothing to close.
+      onOpen: (request) => {
+        upgrades.opened(request);
+        return (request as TrackedRequest)[CONNECTION]?.becomeSocket();
+      },
+    },
+    serve: (given) => {
+      const { handle, traffic } = given;
+      const options = { ...given, limits: given.limits ?? new Limits(traffic) };
+      return isTlsListener(handle)
+        ? serveTls(handle, options)
+        : serveTcp(handle as TcpHandle, options);
     },
   };
 }
+
+/** With limits, whatever was given. */
+type Serving = ServeOptions & { readonly limits: Limits };

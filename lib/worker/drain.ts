@@ -61,5 +61,8 @@ export async function drain(
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL_MS));
   }
-  return { answered: traffic.answered - answeredBefore, cut: traffic.connections.size };
+  const cut = traffic.connections.size;
+  const lastMs = Math.min(traffic.lastBytesMs, startMs + drainDeadlineMs) - performance.now();
+  if (lastMs > 0) await new Promise((resolve) => setTimeout(resolve, lastMs));
+  return { answered: traffic.answered - answeredBefore, cut };
 }

@@ -118,6 +118,10 @@ export interface Compartment {
   readonly envValues?: Readonly<Record<string, string>> | undefined;
   /** Kinds of facts of the machine that it may know. */
   readonly sys?: readonly string[] | undefined;
+  /** Whether it has a private folder for temporary files, which is removed when it ends. */
+  readonly tmp?: boolean | undefined;
+  /** Whether it may load native code of its packages: a helper behind the kernel's wall alone. */
+  readonly native?: boolean | undefined;
   /** Hosts that it may dial: `host`, `host:port`, `[v6]` or `[v6]:port`. */
   readonly net: readonly string[];
   readonly limits: {

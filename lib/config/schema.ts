@@ -41,16 +41,23 @@ const GRANTS = {
       "Facts of the machine the app may know. All others are answered with the same harmless values in " +
       'every process: `os.hostname()` is "localhost", `process.getuid()` is that of nobody, and so on. ' +
       "List one if the app needs the true value, such as `hostname` for its log lines.",
+    tmp:
+      "Whether each worker has a private folder for temporary files. `TMPDIR` names it, so that " +
+      "`os.tmpdir()` and `Deno.makeTempDir()` use it. It lies in the folder of `runtime`, belongs to the " +
+      "worker's user alone, and is removed with all that is in it when the worker ends.",
     net:
       'Hosts the app may connect to: "api.example.com", "api.example.com:443", "10.0.0.5:5432" ' +
-      'or "[::1]:5432". None by default, so that an app that was taken over cannot send anything out. ' +
-      "No wildcards, and no Unix sockets. Listening needs no entry.",
+      'or "[::1]:5432"; and Unix sockets such as "unix:/run/postgresql/.s.PGSQL.5432", by a path that ' +
+      "starts at the folder of the config file, and as the app spells it. The server sees the app's user " +
+      "there. None by default, so that an app that was taken over cannot send anything out. No " +
+      "wildcards. Listening needs no entry. docs/wall.md has the limits.",
   },
   helper: {
     unveil: "Files and folders the helper may use, like the app's `unveil`. None by default.",
     env:
       "Names of environment variables the helper may see, like the app's `env`. None by default.",
     sys: "Facts of the machine the helper may know, like the app's `sys`. None by default.",
+    tmp: "Whether each instance has a private folder for temporary files, like the app's `tmp`.",
     net: "Hosts the helper may connect to, like the app's `net`. None by default.",
   },
 } as const;
@@ -347,6 +354,7 @@ function grantKeys(whose: "app" | "helper") {
     ]).transform(toEnv).prefault([]).describe(GRANTS[whose].env),
     sys: z.array(z.enum(SYS_KINDS)).max(SYS_KINDS.length).check(refuseRepeats).prefault([])
       .describe(GRANTS[whose].sys),
+    tmp: z.boolean().default(false).describe(GRANTS[whose].tmp),
     net: z.array(parsedText(MAX_NAME_CHARS, parseNet)).max(MOST.names)
       .check(refuseRepeats).prefault([]).describe(GRANTS[whose].net),
   };
@@ -358,6 +366,11 @@ const HelperSchema = z.strictObject({
       "`defineHelper` returns.",
   ),
   ...grantKeys("helper"),
+  native: z.boolean().default(false).describe(
+    "Whether the helper may load native addons of its packages, such as those of sharp or libSQL. Deno's " +
+      "permissions do not hold native code: the kernel's wall alone does, so that this is an error with " +
+      '`"wall": "deno"`. A worker never may.',
+  ),
   instances: bounded(BOUNDS.helper.instances).default(1).describe(
     "How many processes run the helper. Raise it for work that keeps a processor busy, and so that " +
       "one can answer while another has died or hangs.",

@@ -13,6 +13,8 @@ const Grants = z.strictObject({
   net: Names,
   env: Names,
   sys: z.optional(Names),
+  /** Whether it may load native code of its packages. */
+  native: z.optional(z.boolean()),
 });
 
 /** The role of a process, and its settings. */

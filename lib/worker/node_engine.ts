@@ -23,6 +23,7 @@ import { SocketMeter } from "./node_limits.ts";
 import { openRecord, senderOf } from "./node_request.ts";
 import { headersOf, lengthOfBody } from "./response_body.ts";
 import type { Connection, Traffic } from "./traffic.ts";
+import { upgradable } from "./upgradable.ts";
 
 /** The realm's own: an app may put other classes in their place. */
 const { Headers, Request } = globalThis;
@@ -106,6 +107,8 @@ class NodeConnection implements Connection {
 interface Upgrade {
   readonly socket: net.Socket;
   readonly head: Uint8Array;
+  /** The socket as the runtime takes it; nothing where it does not. */
+  readonly taken: ReturnType<typeof upgradable>;
 }
 
 /** The engine over `node:http`. */
@@ -116,7 +119,10 @@ export function createNodeEngine(): Engine {
     name: "node",
     upgrade: {
       // Deno.upgradeWebSocket takes the socket of node:http's "upgrade" event by these options.
-      options: (request) => upgrades.get(request) ?? {},
+      options: (request) => {
+        const { taken: socket, head } = upgrades.get(request) ?? {};
+        return { socket, head };
+      },
       // The runtime has taken the socket's stream, so no event will report its end.
       onOpen: (request) => {
         const socket = upgrades.get(request)?.socket;
@@ -151,8 +157,10 @@ function serve(
     let upgraded = false;
     const askApp = async () => {
       if (refusal !== undefined) return refusal;
-      if (upgrade && !isUpgradable(upgrade.socket)) {
-        return refuseUpgrade("a Unix socket cannot be upgraded; use host:port for WebSockets");
+      if (upgrade && upgrade.taken === undefined) {
+        return refuseUpgrade(
+          "this Deno cannot upgrade a Unix socket; use host:port for WebSockets",
+        );
       }
       const request = toRequest(incoming, outgoing, limits, connection.watch);
       if (request === undefined) return refuseRequest();
@@ -243,7 +251,7 @@ function serve(
   server.on("upgrade", (incoming: http.IncomingMessage, socket: net.Socket, head: Uint8Array) => {
     // Data read from here on is lost: the WebSocket takes only the stream and the head.
     stopReading(socket);
-    inTurn(incoming, letGo(incoming, socket), { socket, head });
+    inTurn(incoming, letGo(incoming, socket), { socket, head, taken: upgradable(socket) });
   });
   server.on("connect", (incoming: http.IncomingMessage, socket: net.Socket) => {
     const outgoing = letGo(incoming, socket);
@@ -277,11 +285,6 @@ function begin(traffic: Traffic, connection: NodeConnection) {
       resolve();
     },
   });
-}
-
-function isUpgradable(socket: net.Socket): boolean {
-  const { _handle } = socket as unknown as { _handle?: { takeStream?: unknown } };
-  return typeof _handle?.takeStream === "function";
 }
 
 function stopReading(socket: net.Socket): void {

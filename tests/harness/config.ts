@@ -8,6 +8,7 @@ export const DEFAULTS = {
   env: [] as string[],
   envValues: {},
   sys: [],
+  tmp: false,
   net: [] as string[],
   engine: "native" as const,
   wall: "kernel" as const,

@@ -19,7 +19,7 @@ class Silent implements Spawner {
   killed = false;
   closed = false;
   readonly child: ChildHandle = {
-    ...{ command: () => {}, handOver: () => {}, giveImage: () => {} },
+    ...{ command: () => {}, handOver: () => {}, giveImage: () => {}, lend: () => 0 },
     signal: () => {
       this.killed = true;
       const status = { code: undefined, signal: "SIGKILL" } as const;

@@ -92,7 +92,10 @@ export function setupFor(
   const nothing = ownCode(workerCode.denoDir);
   const common = { config, helperSpec: helperSpec(fixtureHelper, nothing) };
   if (target === "worker") {
-    const subject: ProcessSpec = { kind: "worker", compartment: config, code: workerCode };
+    // Where HTTPS is served its wall is another one; here it is asked over plain HTTP all the same.
+    const listen = real.listen.filter(({ tls }) => tls !== undefined);
+    const compartment = { ...config, listen };
+    const subject: ProcessSpec = { kind: "worker", compartment, code: workerCode };
     return { ...common, helper: undefined, subject, workerSpec: undefined };
   }
   const ofWorker = fixture.foreign("worker");

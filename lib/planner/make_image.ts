@@ -21,6 +21,7 @@ import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
 import { compiledPath, isPackageFile, makeModuleImage, StaleError } from "./module_images.ts";
 import { filesOfEnvironment, readNamed, requireKnownOrigins } from "./known_origins.ts";
+import { checkTls, type TlsFacts } from "./check_tls.ts";
 import { checkModes, lookAhead, type ModeWarning } from "./strict_modes.ts";
 import { copyPackages, findPackages, makeFolder, type PackageSet } from "./packages.ts";
 import type { PlanPlaces } from "./request.ts";
@@ -111,6 +112,8 @@ export async function makeImage(
     requireGoodConfig(config, known, machine.check);
     const modes = checkModes(config, known, machine.modes);
     if (modes.problems.length > 0) throw new ConfigError(config.file, modes.problems);
+    // Those of a build are where it is to run.
+    const tls = request.unimported === "named" ? [] : await checkTls(config);
     for (const [index, graph] of graphs.entries()) {
       const named = readNamed(graph, projects[index]!.settings);
       requireKnownOrigins(graph, named);
@@ -125,7 +128,7 @@ export async function makeImage(
       if (isLast || !(error instanceof StaleError)) throw error;
     });
     if (plan && (isLast || isOld && stampFiles(files) === before)) {
-      return { plan, warnings: warningsOf(config, modes.warnings, machine.check) };
+      return { plan, warnings: warningsOf(config, modes.warnings, machine.check, tls) };
     }
     await Deno.remove(join(staging, "image"), { recursive: true }).catch(() => {});
   }
@@ -137,13 +140,22 @@ async function lookAtMachine(facts: Pick<CheckFacts, "holdfast">) {
   return { check: thisMachine(), modes: lookAhead(facts) };
 }
 
+/** A certificate that ends within this time was not renewed when it should have been. */
+const RENEWAL_MS = 14 * 24 * 3_600_000;
+
 /** What an operator is told of a config. */
 export function warningsOf(
   config: Config,
   modes: readonly ModeWarning[],
   system: CheckSystem,
+  tls: readonly TlsFacts[],
 ): Warning[] {
   return [
+    ...tls.flatMap(({ cert, notAfter }): Warning[] => {
+      if (notAfter.getTime() - Date.now() > RENEWAL_MS) return [];
+      const hint = `It ends at ${notAfter.toISOString()}: renew it, and reload`;
+      return [{ event: "certificate_ends", path: cert, hint }];
+    }),
     ...modes.map((each): Warning => ({ event: "path_open_to_others", ...each })),
     ...unveiledSecrets(config, system).map((path): Warning => ({
       ...{ event: "secret_unveiled", path },

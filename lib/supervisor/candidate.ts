@@ -19,6 +19,7 @@ import type { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { Services } from "./services.ts";
 import type { Spawner } from "./spawner.ts";
 import type { System } from "./system.ts";
+import { readTlsFiles } from "./tls_files.ts";
 
 export interface CandidatesOptions {
   readonly system: System;
@@ -120,7 +121,9 @@ export class Candidates {
         ? what
         : await launches.plan(what, await runtime.codeFolder(what), ahead);
       const config = table.resolve(meant);
-      requireOutOfReach(config, [runtime.folder, config.runtime]);
+      const keys = config.listen.flatMap(({ tls }) => tls?.key ?? []);
+      requireOutOfReach(config, [runtime.folder, config.runtime, ...keys]);
+      await readTlsFiles(config);
       extendTimeout(PLAN_DEADLINE_MS + config.reload.readyDeadlineMs);
       const { holdfast, ...bundles } = await launches.programsOf(config);
       brought = holdfast;

@@ -20,6 +20,13 @@ export interface ChildHandle {
   handOver(items: readonly HandOverItem[]): void;
   /** Gives it the modules of its app, once it runs. */
   giveImage(image: string): void;
+  /**
+   * Lends listeners, which are not the caller's from here on: each time that the process listens it gets
+   * one, in their order, and those before these no more.
+   *
+   * @returns how many of those before it has not taken
+   */
+  lend(descriptors: readonly number[]): number;
   signal(signal: WorkerSignal): void;
 }
 
@@ -152,6 +159,11 @@ class SpawnerThread implements Spawner {
         else items.forEach(({ descriptor }) => closeDescriptor(descriptor));
       },
       giveImage: (image) => this.#child?.giveImage(image),
+      lend: (descriptors) => {
+        if (this.#guard) return this.#guard.lend(descriptors);
+        descriptors.forEach(closeDescriptor);
+        return 0;
+      },
       signal: () => {
         if (this.#spawning) this.#spawning.killed = true;
         else this.#child?.kill();

@@ -214,6 +214,11 @@ export class WorkerProcess implements ChildRecord {
     this.#image = undefined;
   }
 
+  /** As {@link ChildHandle.lend}. */
+  lend(descriptors: readonly number[]): number {
+    return this.#child.lend(descriptors);
+  }
+
   signal(signal: WorkerSignal): void {
     if (this.alive) this.#child.signal(signal);
   }

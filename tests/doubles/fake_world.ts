@@ -135,6 +135,10 @@ export class FakeProcess implements ChildHandle {
     this.#end({ code: undefined, signal });
   }
 
+  lend(): number {
+    return 0;
+  }
+
   handOver(items: readonly HandOverItem[]): void {
     this.#read(() => {
       const listeners = items.filter((item) => item.message.type === "listener");

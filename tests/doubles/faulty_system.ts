@@ -30,6 +30,10 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("child giveImage");
       child.giveImage(image);
     },
+    lend(descriptors) {
+      strike("child lend");
+      return child.lend(descriptors);
+    },
     signal(signal) {
       strike("child signal");
       child.signal(signal);

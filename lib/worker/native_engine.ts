@@ -68,10 +68,7 @@ const BODILESS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 /** An answer that is not longer is in the system's buffers at once, or soon. */
 const AT_ONCE = 65_536;
 
-/**
- * How long what was answered over TLS may be on its way still when its connection has ended: the runtime
- * sends the rest by itself, and says nothing of it.
- */
+/** How long what was answered over TLS may be on its way still when it is said to be out. */
 const LAST_BYTES_MS = 1_000;
 
 /** Returned for a request that gets no answer: its connection ends. */
@@ -264,9 +261,6 @@ class NativeConnection implements Connection {
 
   readonly end = () => {
     this.#ended = true;
-    if (this.#secure && this.watch.asked > 0) {
-      this.#traffic.lastBytesMs = performance.now() + LAST_BYTES_MS;
-    }
     this.#traffic.remove(this);
     this.#leave();
   };

@@ -35,8 +35,6 @@ export class Traffic {
   inFlight = 0;
   answered = 0;
   draining = false;
-  /** Until when the last bytes of connections that have ended may be on their way, by `performance.now()`. */
-  lastBytesMs = 0;
 
   /** Removes a connection that has ended; @returns whether it was there */
   remove(connection: Connection): boolean {

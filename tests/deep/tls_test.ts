@@ -13,7 +13,12 @@ import { Connection } from "../load/connection.ts";
 
 const NEEDS = { programs: ["openssl"] } as const;
 
-const QUICK = { idleGraceMs: 1_000, drainDeadlineMs: 60_000, maxDraining: 8 };
+const QUICK = {
+  readyDeadlineMs: 60_000,
+  idleGraceMs: 1_000,
+  drainDeadlineMs: 60_000,
+  maxDraining: 8,
+};
 
 testWith(
   NEEDS,
@@ -39,7 +44,11 @@ testWith(
         );
       }
       server.signal("SIGUSR2");
-      await server.waitFor("serving", 2);
+      await until(
+        "the new program to serve",
+        () => server.eventsOf("serving").length === 2,
+        4 * PATIENCE_MS,
+      );
       assertEquals((await server.reload()).outcome, "done");
     }, { port, ca: authority.cert });
     assertNothingLost(report);
@@ -138,6 +147,43 @@ testWith(
     assertEquals([outcome, cut], ["drained", 0]);
     assertEquals(await silent.read(new Uint8Array(1)), null);
     void shaken;
+  },
+);
+
+const LARGE_BYTES = 8 * 2 ** 20;
+
+testWith(
+  NEEDS,
+  "a large answer arrives whole over TLS, though its client reads it slowly during a drain",
+  async () => {
+    await using authority = await Authority.create();
+    const { project, port } = await createTlsProject(await authority.issue(), {
+      files: {
+        "app.ts": `const body = new Uint8Array(${LARGE_BYTES});
+        export default { fetch: () => new Response(body) };`,
+      },
+      config: { reload: QUICK },
+    });
+    await using server = await Server.startOn(project);
+    const target = { kind: "tcp", hostname: "127.0.0.1", port, ca: authority.cert } as const;
+    const clients = await Promise.all(Array.from({ length: 4 }, async () => {
+      const wire = new Wire(await Connection.open(target, PATIENCE_MS));
+      await wire.write(formatRequest("/"));
+      return { wire, body: wire.body(await wire.head()) };
+    }));
+    const reload = server.reload();
+    const sizes = clients.map(async ({ wire, body }) => {
+      let size = 0;
+      for await (const piece of body) {
+        size += piece.length;
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      wire[Symbol.dispose]();
+      return size;
+    });
+    assertEquals((await reload).outcome, "done");
+    assertEquals(await Promise.all(sizes), Array(4).fill(LARGE_BYTES));
+    assertEquals((await server.waitFor("generation_ended")).cut, 0);
   },
 );
 

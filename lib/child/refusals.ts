@@ -23,7 +23,8 @@ export const REPLACED_READERS = {
 
 /** What the runtime says of a path that it hides. */
 const HIDDEN = "No such file or directory (os error 2)";
-const HIDDEN_HINT = '. Holdfast: the path is not unveiled; add it to "unveil" in the config';
+const HIDDEN_HINT = '. Holdfast: the path is not unveiled; add it to "unveil" in the config, ' +
+  'a Unix socket that is dialled to "net"';
 
 type Method = (this: unknown, ...all: unknown[]) => unknown;
 

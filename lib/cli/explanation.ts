@@ -7,6 +7,7 @@ import { type Command, type Commanded, workerEnvironment } from "../sandbox/work
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
 import { namesOf, resolverCompartment } from "../sandbox/resolver_compartment.ts";
+import { isUnix } from "../sandbox/dialling.ts";
 import type { ProcessCode } from "../sandbox/process_code.ts";
 import { temporaryIn } from "../config/temporary.ts";
 import { withTemporary } from "../sandbox/temporary.ts";
@@ -228,10 +229,10 @@ function compartmentRules(
     rule("write", paths("w"), both("Landlock")),
     rule("create", paths("c"), both("Landlock")),
     ...wall ? [rule("load", machinePaths(compartment, wall), "Landlock")] : [],
+    ...dialRules(compartment.net, both).map(([what, by]) => rule("dial", what, by)),
     ...compartment.native
       ? [rule("load natively", ["addons of its packages"], both("Landlock"))]
       : [],
-    rule("dial", compartment.net, both("seccomp asks the supervisor, Landlock by port")),
     ...own.map(({ may, what, by }) => rule(may, what, by)),
     rule("run", [], both("seccomp asks the supervisor")),
     rule("signal", [], both("seccomp, Landlock")),
@@ -239,6 +240,21 @@ function compartmentRules(
     ...wall
       ? [rule("use up", wall.limits.map(({ name, value }) => `${name}: ${value}`), "rlimits")]
       : [],
+  ];
+}
+
+/** Unix sockets apart: nothing but the supervisor judges them. */
+function dialRules(
+  net: readonly string[],
+  both: (layer: string) => string,
+): [what: readonly string[], by: string][] {
+  const [sockets, others] = [net.filter(isUnix), net.filter((entry) => !isUnix(entry))];
+  const asked = "seccomp asks the supervisor";
+  return [
+    ...others.length > 0 || sockets.length === 0
+      ? [[others, both(`${asked}, Landlock by port`)] as [string[], string]]
+      : [],
+    ...sockets.length > 0 ? [[sockets, both(`${asked}, by path`)] as [string[], string]] : [],
   ];
 }
 

@@ -1,5 +1,6 @@
 import { dirname, join, relative } from "node:path";
 import { type CheckSystem, thisMachine } from "./check_system.ts";
+import { DEFAULT_RUNTIME, refuseDialled } from "./check_dialled.ts";
 import type { Config, Unveil } from "./config.ts";
 import { refusePath } from "./path_text.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
@@ -47,8 +48,6 @@ type PlacedPath = ProtectedPath & Trail;
 /** A path with its links followed, and whether it is a folder. */
 type Reaching = Pick<Trail, "real"> & Pick<Unveil, "folder">;
 
-/** What a runtime folder is called where the config does not say. */
-const DEFAULT_RUNTIME = ".holdfast";
 const LOG_FOLDER_CODE = "unveil_over_log";
 const RUNTIME_CODE = "unveil_over_runtime";
 const COMES_BACK = "the next reload would run what is written there";
@@ -95,7 +94,30 @@ export function checkConfig(
     })),
   ].map(place);
   const places = compartments.flatMap(({ app }) => [app.module, app.project]);
+  const placed = (path: string) => place({ path });
+  const addresses = [...config.listen, ...config.metrics ? [config.metrics.listen] : []];
+  const dialledFacts = {
+    wall: config.wall,
+    runtimes: [config.runtime, facts.runtime ?? []].flat().map(placed),
+    listeners: addresses.flatMap((each) => each.kind === "unix" ? placed(each.path) : []),
+    changed: all.filter(({ rights }) => rights.includes("c")),
+  };
+  const nets = [
+    { key: ["net"], net: config.net },
+    ...config.helpers.map(({ name, net }) => ({ key: ["helpers", name, "net"], net })),
+  ];
   return [
+    ...nets.flatMap(({ key, net }) =>
+      net.flatMap((entry, index) =>
+        entry.startsWith("unix:")
+          ? asProblem(
+            [...key, index],
+            undefined,
+            refuseDialled(placed(entry.slice("unix:".length)), dialledFacts),
+          )
+          : []
+      )
+    ),
     ...asProblem(["user"], config.at?.user, refuseUser(config, system.uid)),
     ...asProblem(["app"], config.at?.app, refusePaths([...places, ...facts.modules])),
     ...asProblem(["runtime"], config.at?.runtime, refusePaths([config.runtime])),

@@ -20,7 +20,7 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
   sys: '"sys": ["hostname"]',
   tmp: '"tmp": true',
   envFile: '"env": ["DATABASE_URL"], "envFile": "./.env"',
-  net: '"net": ["db.internal:5432", "api.example.com:443"]',
+  net: '"net": ["db.internal:5432", "unix:/run/postgresql/.s.PGSQL.5432"]',
   workers: '"workers": "auto"',
   spare: '"spare": 1',
   helpers: '"helpers": { "thumbnails": { "module": "./helpers/thumbnails.ts" } }',

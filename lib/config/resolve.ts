@@ -86,6 +86,10 @@ export async function resolveConfig(
   }
   const metrics = values.metrics && { listen: placeListen(values.metrics.listen, folder) };
   if (metrics) accept(["metrics", "listen"], refuseMetrics(metrics.listen, listen));
+  /** The entries of a `net`; a path is absolute from here on. */
+  const placeNet = (key: readonly string[], entries: readonly string[]) =>
+    entries.flatMap((entry, index) => accept([...key, index], placeDialled(entry, folder)) ?? []);
+  const net = placeNet(["net"], values.net);
   const unveil = await placeUnveils(["unveil"], values.unveil);
   const found = await findUser(values);
   const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
@@ -98,16 +102,26 @@ export async function resolveConfig(
     const key = ["helpers", name];
     const place = accept([...key, "module"], await placeApp(resolve(folder, module)));
     const placed = await placeUnveils([...key, "unveil"], unveil);
+    const net = placeNet([...key, "net"], facts.net);
     accept([...key, "tmp"], refuseTemporary({ ...facts, env }));
     accept([...key, "native"], refuseNative(name, facts.native, values.wall));
     if (place === undefined) continue;
     const limits = { ...values.limits, ...memoryBytes !== undefined && { memoryBytes } };
     const variables = { env: env.names, envValues: env.values };
-    helpers.push({ name, ...facts, ...variables, app: place, unveil: placed, limits, account });
+    helpers.push({
+      name,
+      ...facts,
+      ...variables,
+      net,
+      app: place,
+      unveil: placed,
+      limits,
+      account,
+    });
   }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
 
-  const { sys, tmp, net, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
+  const { sys, tmp, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
   const { names: env, values: envValues } = values.env;
   const runtime = resolve(folder, values.runtime);
   const log = {
@@ -220,15 +234,24 @@ function refuseListen(listen: readonly ListenAddress[], index: number): Refusal 
       "write one of them",
     );
   }
-  if (address.kind !== "unix") return undefined;
-  const bytes = new TextEncoder().encode(address.path).length;
+  return address.kind === "unix" ? refuseLong("listen_path_long", address.path) : undefined;
+}
+
+function refuseLong(code: string, path: string): Refusal | undefined {
+  const bytes = new TextEncoder().encode(path).length;
   if (bytes <= MAX_SOCKET_PATH_BYTES) return undefined;
   return new Refusal(
-    "listen_path_long",
-    `${quote(address.path)} is ${bytes} bytes long; the path of a socket may have ` +
-      `${MAX_SOCKET_PATH_BYTES}`,
+    code,
+    `${quote(path)} is ${bytes} bytes long; the path of a socket may have ${MAX_SOCKET_PATH_BYTES}`,
     "choose a shorter path, such as one in /run",
   );
+}
+
+/** An entry of `net`, with its path where it is a Unix socket. */
+function placeDialled(entry: string, folder: string): string | Refusal {
+  if (!entry.startsWith("unix:")) return entry;
+  const path = resolve(folder, entry.slice("unix:".length));
+  return refusePath(path) ?? refuseLong("net_path_long", path) ?? `unix:${path}`;
 }
 
 /** What is served at an address takes other keys too. */

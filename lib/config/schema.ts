@@ -46,8 +46,10 @@ const GRANTS = {
       "worker's user alone, and is removed with all that is in it when the worker ends.",
     net:
       'Hosts the app may connect to: "api.example.com", "api.example.com:443", "10.0.0.5:5432" ' +
-      'or "[::1]:5432". None by default, so that an app that was taken over cannot send anything out. ' +
-      "No wildcards, and no Unix sockets. Listening needs no entry.",
+      'or "[::1]:5432"; and Unix sockets such as "unix:/run/postgresql/.s.PGSQL.5432", by a path that ' +
+      "starts at the folder of the config file, and as the app spells it. The server sees the app's user " +
+      "there. None by default, so that an app that was taken over cannot send anything out. No " +
+      "wildcards. Listening needs no entry. docs/wall.md has the limits.",
   },
   helper: {
     unveil: "Files and folders the helper may use, like the app's `unveil`. None by default.",

@@ -9,12 +9,17 @@ import { PACKAGES_KEY } from "../protocol/module_image.ts";
 import { programData } from "../protocol/program_data.ts";
 import type { Grants } from "../protocol/to_worker.ts";
 import type { ProcessCode } from "./process_code.ts";
+import { socketsOf } from "./dialling.ts";
 import { networkOf, type Walled } from "./wall.ts";
 
 /** What a worker is granted, as lists for Deno's flags. */
 export function workerGrants(config: Compartment): Grants & { sys: string[] } {
-  const paths = (rights: RegExp) =>
-    config.unveil.filter((unveil) => rights.test(unveil.rights)).map((unveil) => unveil.path);
+  // Deno has no right for dialling alone: it asks for these two beside that of `net`.
+  const sockets = socketsOf(config.net);
+  const paths = (rights: RegExp) => [
+    ...config.unveil.filter((unveil) => rights.test(unveil.rights)).map((unveil) => unveil.path),
+    ...sockets,
+  ];
   return {
     read: paths(/r/),
     // Deno has one right for changing a file and for making one; it cannot tell `w` from `c`.

@@ -103,7 +103,11 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
     memory: object,
   ) => ({
     ...{ module: place(module), ...variablesSaid(env), sys, tmp, native },
-    net: list(net).map((each) => canonicalAddress(String(each))),
+    net: list(net).map((each) => {
+      const text = String(each);
+      const path = text.match(/^unix:(.*)$/is)?.[1];
+      return path === undefined ? canonicalAddress(text) : `unix:${place(path)}`;
+    }),
     limits: sorted({ ...limits, ...memory }),
     unveil: entries(unveil).map(([path, rights]) => [
       place(path),

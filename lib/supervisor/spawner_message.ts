@@ -1,5 +1,7 @@
 /** What a spawner is asked for, and what the supervisor's main thread and its thread say to each other. */
 import type { OutputLimits } from "../base/output_limits.ts";
+import type { UnixOutcome } from "../os/dial_unix.ts";
+import type { Owner } from "../os/process.ts";
 import type { Program } from "../os/spawn.ts";
 import type { Wall } from "../sandbox/wall.ts";
 
@@ -29,3 +31,13 @@ export type FromSpawner =
   | { readonly type: "not_confined"; readonly error: string; readonly hint: string }
   | { readonly type: "spawned"; readonly pid: number }
   | { readonly type: "not_spawned"; readonly error: string };
+
+/** What a thread is asked for that dials and never spawns: always for the same owner. */
+export interface Dial {
+  readonly id: number;
+  readonly owner: Owner;
+  readonly path: string;
+}
+
+/** `failure` is why it could not even try. */
+export type Dialled = { readonly id: number } & (UnixOutcome | { readonly failure: string });

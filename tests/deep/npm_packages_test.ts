@@ -61,7 +61,10 @@ Deno.test("the packages that servers use most run behind the kernel's wall, with
   const serves = () => server.eventsOf("serving").length > 0;
   await Promise.race([until("it to serve", serves, COPY_PATIENCE_MS), ended]);
   ended.catch(() => {}); // It ends when the test does.
-  const ask = async (name: string) => JSON.parse(await server.text(`/${encodeURIComponent(name)}`));
+  const ask = async (name: string) => {
+    const signal = AbortSignal.timeout(COPY_PATIENCE_MS);
+    return await (await server.get(`/${encodeURIComponent(name)}`, { signal })).json();
+  };
   for (const [name, { version, answer }] of Object.entries(PACKAGES)) {
     await t.step(`${name}@${version}`, async () => {
       const logged = server.events.length;

@@ -30,12 +30,15 @@ type Method = (this: unknown, ...all: unknown[]) => unknown;
 
 /** The config's line for what the runtime says that it requires. */
 export function lineFor(message: string): string | undefined {
-  const [, kind, what = ""] = /Requires (\w+) access(?: to "(.*?)"(?:,|$))?/.exec(message) ?? [];
+  const [, kind, named, blind = ""] =
+    /Requires (\w+) access(?: to (?:"(.*?)"(?:,|$)|(<TMP>)))?/.exec(message) ?? [];
+  const what = named ?? blind;
   const quoted = JSON.stringify(what);
   switch (kind) {
     case "read":
       return `add "unveil": { ${quoted}: "r" }`;
     case "write":
+      if (what === "<TMP>" || isTemporary(what)) return 'add "tmp": true';
       return `add "unveil": { ${quoted}: "rwc" }, best of the folder with data that it lies in`;
     case "net":
       return `add "net": [${quoted}]`;
@@ -48,6 +51,11 @@ export function lineFor(message: string): string | undefined {
         '"native": true, or take node:sqlite, scrypt of node:crypto or a WebAssembly build instead';
   }
   return undefined;
+}
+
+/** Whether programs put temporary files there where no variable says otherwise. */
+function isTemporary(path: string): boolean {
+  return /^\/(?:var\/)?tmp(?:\/|$)/.test(path);
 }
 
 /** The package that a file of its own is of, in a folder of packages or in the cache. */

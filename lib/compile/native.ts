@@ -236,7 +236,6 @@ const OWN_PROGRAMS: Readonly<Record<string, string>> = {
   "lib/native/logger.ts": "logger.js",
   "lib/native/metrics.ts": "metrics.js",
   "lib/native/resolver.ts": "resolver.js",
-  "lib/native/folder.ts": "folder.js",
 };
 
 /** Writes Holdfast's own programs; gives a text that changes with any of them. */

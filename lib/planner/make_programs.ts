@@ -4,6 +4,7 @@
  */
 import { basename, dirname } from "node:path";
 import { bundleAll } from "./bundle.ts";
+import { printAnswer } from "./print_answer.ts";
 import { digestSources, ENTRIES } from "./programs.ts";
 
 /** How long programs are kept that were made of other sources, in ms. */
@@ -32,7 +33,7 @@ function removeOld(folder: string): void {
 const [holdfast, folder, kept] = Deno.args as [string, string, string];
 const stop = new AbortController();
 const { signal } = stop;
-// What it has begun is ended and removed too.
+// What it has begun is ended too, where no wall has that end with it.
 Deno.addSignalListener("SIGTERM", () => stop.abort());
 const names = Object.keys(ENTRIES);
 let text: string;
@@ -53,4 +54,4 @@ try {
 } catch {
   // DENO_DIR may be another user's, read-only or full: the next start bundles again.
 }
-await new Blob([text]).stream().pipeTo(Deno.stdout.writable);
+printAnswer(text);

@@ -3,17 +3,17 @@
  * they use, and `compiled/`, the DENO_DIR of planners. What a planner made is checked and moved here
  * by the supervisor; no other process can write it afterwards.
  */
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { HoldfastError } from "../base/error.ts";
+import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
+import { workingFolder } from "../config/spelled_path.ts";
 import { makeLink } from "../os/file.ts";
-import { runProgram } from "../planner/deno.ts";
 import { digestOf, imageFolders } from "../protocol/image.ts";
 import type { Plan } from "../protocol/plan.ts";
 import type { Code, ProcessCode } from "../sandbox/process_code.ts";
 import { bestEffort } from "./best_effort.ts";
-import { denoProgram } from "./deno_program.ts";
 
 /** What in it is no image. */
 const OTHERS = ["packages", "compiled", "releases.json", "releases.json.new"];
@@ -263,16 +263,26 @@ function packagesOf(folder: string): string[] {
   }
 }
 
-let known: Promise<string> | undefined;
-
-/** Where Deno keeps its caches (https://docs.deno.com/runtime/reference/env_variables/). */
-export function findDenoDir(): Promise<string> {
+/**
+ * Where Deno keeps its caches (https://docs.deno.com/runtime/reference/env_variables/).
+ *
+ * @throws {HoldfastError} if the user has no home
+ */
+export function findDenoDir(): string {
   const environment = (name: string) => Deno.env.get(name) || undefined;
   const [own, cache, home] = ["DENO_DIR", "XDG_CACHE_HOME", "HOME"].map(environment);
-  if (own?.startsWith("/")) return Promise.resolve(own);
-  if (own === undefined && cache?.startsWith("/")) return Promise.resolve(join(cache, "deno"));
-  if (own === undefined && home?.startsWith("/")) return Promise.resolve(join(home, ".cache/deno"));
-  const args = ["info", "--json", "--no-config"];
-  return known ??= runProgram(denoProgram(), args, { cwd: "/" })
-    .then((text) => String(JSON.parse(text).denoDir));
+  if (own !== undefined) return resolve(workingFolder(), own);
+  if (cache?.startsWith("/")) return join(cache, "deno");
+  const found = home ?? homeOf(String(ownUid()), Deno.readTextFileSync("/etc/passwd"));
+  if (found !== undefined) return resolve(workingFolder(), found, ".cache/deno");
+  throw new HoldfastError("Cannot find Deno's caches: this user has no home", {
+    kind: "environment",
+    code: "deno_dir_unknown",
+    hint: "Set DENO_DIR or HOME",
+  });
+}
+
+/** The home of a user, by passwd(5). */
+function homeOf(uid: string, passwd: string): string | undefined {
+  return passwd.split("\n").map((line) => line.split(":")).find((entry) => entry[2] === uid)?.[5];
 }

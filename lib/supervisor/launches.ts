@@ -64,14 +64,15 @@ export class Launches {
    * What every config needs, made once.
    *
    * @param config the default is the one that was read last
+   * @param wall what holds whatever is started to make it
    */
-  async programsOf(config?: Config): Promise<Programs> {
+  async programsOf(config?: Config, wall?: Config["wall"]): Promise<Programs> {
     const holdfast = this.#system.holdfastOf(config);
     const known = this.#programs.get(holdfast);
     if (known !== undefined) return known;
     const programs = {
       holdfast,
-      ...await this.#system.loadPrograms(holdfast, this.#runtime.folder, this.#signal),
+      ...await this.#system.loadPrograms(holdfast, this.#runtime.folder, this.#signal, wall),
     };
     this.#programs.set(holdfast, programs);
     return programs;
@@ -102,7 +103,7 @@ export class Launches {
     const { config, code } = planned;
     if (code.judgement) this.accounts.learn(code.judgement, config);
     await this.#runtime.openTo(folder, this.accounts.groupOf(config));
-    await requireReadable(config, images, this.#signal);
+    await requireReadable(config, images, spawner);
     return planned;
   }
 

@@ -11,8 +11,8 @@ import type { Inheritance } from "./inheritance.ts";
 import { ListenerTable } from "./listener_table.ts";
 import type { OperationQueue } from "./operation_queue.ts";
 import { names } from "./names.ts";
-import type { ReadConfig } from "./read_config.ts";
-import { refusedConfig } from "./run_planner.ts";
+import { isWalled, type ReadConfig } from "./read_config.ts";
+import { refusedConfig } from "./refused_config.ts";
 import { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { ServiceManager } from "./service_manager.ts";
 import { Services } from "./services.ts";
@@ -101,12 +101,12 @@ export class Parts {
     this.manager = this.#system.openServiceManager(inheritance?.service);
     this.listeners.open(this.manager, inheritance?.listeners);
     const read = await this.#system.readConfig(this.file);
-    if (!inheritance && read.certain === false) {
-      throw await refusedConfig(this.file, this.operations.signal);
+    if (!inheritance && "raw" in read && !read.certain) {
+      throw await refusedConfig(read, this.operations.signal);
     }
     // The lock first: a second supervisor must learn that it is one before it does anything else.
     await this.runtime.open(read);
-    await this.launches.programsOf();
+    await this.launches.programsOf(undefined, isWalled(read) ? "kernel" : "deno");
     await this.runtime.openControl(inheritance?.control);
     this.#system.giveUpPermissions();
     this.images.open();

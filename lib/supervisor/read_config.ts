@@ -17,6 +17,11 @@ export interface PlannedConfig {
   readonly code: Code;
 }
 
+/** Whether the kernel's wall is to hold what is started for it; as long as nobody has judged it, too. */
+export function isWalled(read: ReadConfig): boolean {
+  return ("config" in read ? read.config : read.raw).wall !== "deno";
+}
+
 /** The config of an executable, which always knows it. */
 export function configOf(read: ReadConfig): Config {
   if ("config" in read) return read.config;

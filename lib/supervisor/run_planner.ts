@@ -5,8 +5,6 @@ import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
 import { log } from "../base/log.ts";
 import { DEFAULT_LIMITS } from "../config/bounds.ts";
 import { warnOfOldName } from "../config/old_name.ts";
-import { runProgram } from "../planner/deno.ts";
-import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import type { Planning, PlanRequest } from "../planner/request.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
 import {
@@ -34,23 +32,14 @@ import {
   isFolder,
   openImages,
 } from "./image_store.ts";
-import type { PlannedConfig, ReadConfig } from "./read_config.ts";
+import { isWalled, type PlannedConfig, type ReadConfig } from "./read_config.ts";
+import { fetchEnvironment } from "./run_own.ts";
 import { requireWall } from "./require_wall.ts";
 import type { System } from "./system.ts";
 import { type Death, describeDeath, WorkerProcess } from "./worker_process.ts";
 
 /** How long a planner may take: it may have to fetch packages. */
 export const PLAN_DEADLINE_MS = 120_000;
-
-/**
- * What a planner is told of the environment: how registries are reached, and how the user's settings
- * are found (https://docs.deno.com/runtime/reference/env_variables/).
- */
-const VARIABLES = new RegExp(
-  "^(HOME|XDG_CONFIG_HOME|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|JSR_URL|" +
-    "DENO_(AUTH_TOKENS|CERT|TLS_CA_STORE)|NPM_CONFIG_\\w+)$",
-  "i",
-);
 
 export interface PlannerOptions {
   readonly system: Pick<System, "startSpawner" | "landlockAbi" | "plannerCommand">;
@@ -80,7 +69,7 @@ export interface PlannerOptions {
 export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig> {
   const { read, packed, images } = options;
   // An executable has no use for a cache, and no program that knows where it is.
-  const denoDir = packed ? undefined : await findDenoDir();
+  const denoDir = packed ? undefined : findDenoDir();
   using folders = openImages(images, denoDir);
   let answer = await ask(options, folders, denoDir, "none", []);
   if ("missing" in answer) answer = await ask(options, folders, denoDir, "names", answer.variables);
@@ -98,24 +87,9 @@ export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig
   return { config, code: { ...code, judgement: answer.judgement } };
 }
 
-function asError({ message, hint, kind, code }: Failure): HoldfastError {
+/** What a process that only looks has found. */
+export function asError({ message, hint, kind, code }: Failure): HoldfastError {
   return new HoldfastError(message, { kind, code, ...hint !== undefined && { hint } });
-}
-
-/**
- * Why a config is refused in which no runtime folder can be found: without that there is no lock, and no
- * place for a planner. A process that may only read says it.
- */
-export async function refusedConfig(file: string, signal: AbortSignal): Promise<HoldfastError> {
-  const entry = join(HOLDFAST_FOLDER, "lib/planner/refuse_config.ts");
-  const args = ["run", "--quiet", "--no-prompt", "--allow-read", "--allow-sys=uid", entry, file];
-  const text = await runProgram(denoProgram(), args, { cwd: "/", signal });
-  if (text !== "") return asError(Failure.parse(JSON.parse(text)));
-  return new HoldfastError(`${file} was changed while it was read`, {
-    kind: "config",
-    code: "config_changed",
-    hint: "Start again",
-  });
 }
 
 async function ask(
@@ -135,7 +109,7 @@ async function ask(
     ...{ images, compiled, staging, denoDir: denoDir ?? compiled, network },
     facts: { denoProgram: deno, holdfast, runtime },
   };
-  const walled = ("config" in read ? read.config : read.raw).wall !== "deno";
+  const walled = isWalled(read);
   if (walled) requireWall(system.landlockAbi());
   const caches = network === "none" || denoDir === undefined ? [] : cachesOf(denoDir);
   const writes = [staging, compiled, ...caches];
@@ -157,12 +131,7 @@ async function ask(
       {
         ...{ program: command.program, args: command.args },
         env: {
-          ...Object.fromEntries(
-            Object.entries(environment).filter(([name]) =>
-              VARIABLES.test(name) || variables.includes(name)
-            ),
-          ),
-          ...{ DENO_DIR: compiled, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
+          ...fetchEnvironment(environment, compiled, variables),
           ...command.env,
         },
         cwd: staging,

@@ -50,6 +50,11 @@ let starting = 0;
  * @throws {HoldfastError} if there is not enough of either for it
  */
 export function startSpawner(program?: string): Spawner {
+  return new SpawnerThread(openThread(program));
+}
+
+/** The same, for a thread that spawns nothing. */
+export function openThread(program?: string): Worker {
   if (!mayOpen(DESCRIPTORS_EACH * (starting + 1))) {
     throw new HoldfastError("Cannot start another process: too many open files", {
       kind: "environment",
@@ -67,7 +72,9 @@ export function startSpawner(program?: string): Spawner {
       },
     );
   }
-  return new SpawnerThread(program);
+  return startThread(
+    program === undefined ? new URL("./spawner_thread.ts", import.meta.url) : addressOf(program),
+  );
 }
 
 /** One for each program: what has an address is kept for good. */
@@ -112,11 +119,8 @@ class SpawnerThread implements Spawner {
   #refusal: string | undefined;
   #starting = true;
 
-  constructor(program?: string) {
-    const url = program === undefined
-      ? new URL("./spawner_thread.ts", import.meta.url)
-      : addressOf(program);
-    this.#thread = startThread(url);
+  constructor(thread: Worker) {
+    this.#thread = thread;
     starting++;
     this.#thread.onmessage = ({ data }: MessageEvent<FromSpawner>) => this.#receive(data);
     this.#thread.onerror = (event) => {

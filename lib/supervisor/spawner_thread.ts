@@ -4,22 +4,23 @@
  * It is a thread of its own because what confines a process on Linux (no_new_privs, Landlock,
  * seccomp) is an attribute of the thread that forks it: this one can be confined for good, and its
  * child with it, while the rest of the supervisor is not. It ends when the child is there: descriptors
- * and children belong to all threads of a process.
+ * and children belong to all threads of a process. For the same reason it runs errands, for which
+ * no process is needed.
  */
 import { dropCapabilities } from "../os/capabilities.ts";
-import { isForbidden } from "../os/file.ts";
+import { isForbidden, makePrivateFolder, mayEnter } from "../os/file.ts";
 import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
-import { enterAlone } from "../os/process.ts";
+import { enterAlone, takeFileIds } from "../os/process.ts";
 import { installProgram } from "../os/seccomp.ts";
 import { spawnProgram } from "../os/spawn.ts";
 import type { Wall } from "../sandbox/wall.ts";
-import type { FromSpawner, Spawn } from "./spawner_message.ts";
+import type { Errand, ErrandResult, FromSpawner, Spawn } from "./spawner_message.ts";
 
 const BECOME = ["setGid", "setUid"] as const;
 
 const thread = self as unknown as {
-  postMessage(message: FromSpawner): void;
-  onmessage: ((event: MessageEvent<Spawn>) => void) | null;
+  postMessage(message: FromSpawner | ErrandResult): void;
+  onmessage: ((event: MessageEvent<Spawn | Errand>) => void) | null;
 };
 
 // Order matters. Both layers bind the calling thread alone, and what it forks inherits them: so
@@ -51,7 +52,32 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
   }
 }
 
-thread.onmessage = ({ data: { wall, program } }) => {
+/** Before anything is done, the thread loses every right that it does not take. */
+function run({ errand, folder, abi, account, owner }: Errand): ErrandResult {
+  const above = folder.slice(0, folder.lastIndexOf("/")) || "/";
+  const rights = errand === "make" ? ["makeDir", "readDir"] as const : [];
+  setNoNewPrivileges();
+  if (abi > 0) {
+    const paths = [{ path: above, rights, presence: "required" as const }];
+    restrictSelf({ paths, connect: [], names: false }, abi);
+  }
+  if (account) takeFileIds(account);
+  // Root makes a folder where nobody else may.
+  dropCapabilities(account ? [] : ["chown", "override", "readSearch"], false);
+  if (errand === "make") makePrivateFolder(folder, owner);
+  else if (!mayEnter(folder)) return { type: "refused" };
+  return { type: "done" };
+}
+
+thread.onmessage = ({ data }) => {
+  if ("errand" in data) {
+    try {
+      return thread.postMessage(run(data));
+    } catch (error) {
+      return thread.postMessage({ type: "failed", error: (error as Error).message });
+    }
+  }
+  const { wall, program } = data;
   try {
     // Before the wall, which refuses that. Root without capabilities may not enter what the account may.
     const { account, cwd } = program;

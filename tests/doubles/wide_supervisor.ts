@@ -34,8 +34,8 @@ await runAsCommand(async () => {
   try {
     const system: System = {
       ...realSystem,
-      loadPrograms: async (config, folder, signal) => ({
-        ...await realSystem.loadPrograms(config, folder, signal),
+      loadPrograms: async (holdfast, folder, ...others) => ({
+        ...await realSystem.loadPrograms(holdfast, folder, ...others),
         worker: program = await bundle(folder, "tests/doubles/wide_worker.ts"),
       }),
       startSpawner: (program) => {

@@ -31,14 +31,10 @@ function removeOld(folder: string): void {
 }
 
 const [holdfast, folder, kept] = Deno.args as [string, string, string];
-const stop = new AbortController();
-const { signal } = stop;
-// What it has begun is ended too, where no wall has that end with it.
-Deno.addSignalListener("SIGTERM", () => stop.abort());
 const names = Object.keys(ENTRIES);
 let text: string;
 try {
-  const texts = await bundleAll(folder, Object.values(ENTRIES), { holdfast, signal });
+  const texts = await bundleAll(folder, Object.values(ENTRIES), { holdfast });
   text = JSON.stringify(Object.fromEntries(names.map((name, index) => [name, texts[index]])));
 } catch (error) {
   Deno.stderr.writeSync(new TextEncoder().encode((error as Error).message));

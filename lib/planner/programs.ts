@@ -39,21 +39,6 @@ export const BUNDLE_FAILED = {
   hint: "The first start needs the npm registry, for the bundler that Deno brings",
 } as const;
 
-/** Where a program's text lies that was bundled beforehand, as in an executable's image. */
-export function prebuiltPath(holdfast: string, entry: string): string {
-  return join(holdfast, entry.replace(/\.ts$/, ".js"));
-}
-
-/** The text of a program that was bundled beforehand; a source tree has none. */
-export async function readPrebuilt(entry: string, holdfast: string = HOLDFAST_FOLDER) {
-  try {
-    return await Deno.readTextFile(prebuiltPath(holdfast, entry));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
 /** What the programs are made of, and by which deno: the sources, the import map, the lock. */
 export function digestSources(holdfast: string): string {
   const hash = createHash("sha256").update(JSON.stringify(Deno.version));

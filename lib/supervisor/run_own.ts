@@ -3,7 +3,6 @@
  * of its own.
  */
 import { DEFAULT_LIMITS } from "../config/bounds.ts";
-import { RUN_DEADLINE_MS, runProgram } from "../planner/deno.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import { type PlannerFacts, plannerWall } from "../sandbox/wall.ts";
 import { bestEffort } from "./best_effort.ts";
@@ -13,8 +12,14 @@ import { requireWall } from "./require_wall.ts";
 import { startSpawner } from "./spawner.ts";
 import { tellDenial } from "./worker_process.ts";
 
+/** How long one may take. */
+const DEADLINE_MS = 120_000;
+
 /** What one prints is its answer, and is read in whole. */
 const OUTPUT = { lineBytes: 2 ** 25, bytesPerSecond: 2 ** 26, burstBytes: 2 ** 26 };
+
+/** How much of what it complains of is repeated. */
+const MAX_COMPLAINT = 2_000;
 
 /** A cache of Deno's may be as large as it is. */
 const LIMITS = { ...DEFAULT_LIMITS, fileBytes: Number.MAX_SAFE_INTEGER };
@@ -66,13 +71,10 @@ export interface OwnRun {
 export async function runOwn({ args, denoDir, may, signal }: OwnRun): Promise<string> {
   const program = denoProgram();
   const env = fetchEnvironment(Deno.env.toObject(), denoDir);
-  if (may === undefined) {
-    return await runProgram(program, [...args], { cwd: "/", signal, denoDir, env });
-  }
   const abi = landlockAbi();
-  requireWall(abi);
+  if (may) requireWall(abi);
   const facts = { arch: Deno.build.arch, abi, denoProgram: program, forbidden: FORBIDDEN };
-  const wall = plannerWall({ ...facts, ...may, limits: LIMITS });
+  const wall = may && plannerWall({ ...facts, ...may, limits: LIMITS });
   const thread = startSpawner();
   const printed = { stdout: "", stderr: "" };
   const { promise, resolve } = Promise.withResolvers<Extract<ChildEvent, { type: "exited" }>>();
@@ -84,7 +86,7 @@ export async function runOwn({ args, denoDir, may, signal }: OwnRun): Promise<st
       else if (event.type === "exited") resolve(event);
     },
   );
-  const deadline = AbortSignal.timeout(RUN_DEADLINE_MS);
+  const deadline = AbortSignal.timeout(DEADLINE_MS);
   const either = AbortSignal.any([signal, deadline]);
   const end = () => bestEffort("signal", () => child.signal("SIGKILL"));
   either.addEventListener("abort", end, { once: true });
@@ -94,10 +96,6 @@ export async function runOwn({ args, denoDir, may, signal }: OwnRun): Promise<st
   bestEffort("close the spawner", () => thread.close());
   signal.throwIfAborted();
   if (status.code === 0) return printed.stdout.trim();
-  if (failure) throw failure;
-  throw new Error(
-    deadline.aborted
-      ? `It took longer than ${RUN_DEADLINE_MS} ms`
-      : error ?? (printed.stderr.trim().slice(0, 2_000) || `It ended with ${status.code}`),
-  );
+  const said = printed.stderr.trim().slice(0, MAX_COMPLAINT) || `It ended with ${status.code}`;
+  throw failure ?? new Error(error ?? (deadline.aborted ? `It took ${DEADLINE_MS} ms` : said));
 }

@@ -116,6 +116,23 @@ export function isOpenFolder(fd: number): boolean {
   return typeOf(fd) === S_IFDIR;
 }
 
+/** What of a `struct statx` changes with a file: owner, mode, number and size; the times of changes. */
+const [STX_UID_AT, STX_BLOCKS_AT, STX_CTIME_AT, STX_END_AT] = [20, 48, 96, 128];
+const STATX_BASIC = 0x7ff;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+
+/** Bytes that are others when a file was changed or replaced; nothing where there is none. */
+export function stampOf(path: string): Uint8Array | undefined {
+  const facts = new Uint8Array(STATX_BYTES);
+  const text = asText(path);
+  if (libc.symbols.statx(0, text, AT_SYMLINK_NOFOLLOW, STATX_BASIC, facts) !== 0) return undefined;
+  const parts = [
+    facts.subarray(STX_UID_AT, STX_BLOCKS_AT),
+    facts.subarray(STX_CTIME_AT, STX_END_AT),
+  ];
+  return Uint8Array.from(parts.flatMap((part) => [...part]));
+}
+
 /** Whom a folder is to belong to, and its mode. */
 export interface FolderOwner {
   readonly uid: number;

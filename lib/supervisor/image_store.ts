@@ -3,20 +3,31 @@
  * they use, and `compiled/`, the DENO_DIR of planners. What a planner made is checked and moved here
  * by the supervisor; no other process can write it afterwards.
  */
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { HoldfastError } from "../base/error.ts";
+import { log } from "../base/log.ts";
 import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
+import { readLink } from "../config/real_place.ts";
 import { workingFolder } from "../config/spelled_path.ts";
 import { makeLink } from "../os/file.ts";
 import { digestOf, imageFolders } from "../protocol/image.ts";
-import type { Plan } from "../protocol/plan.ts";
+import type { Plan, PlannedProcess } from "../protocol/plan.ts";
 import type { Code, ProcessCode } from "../sandbox/process_code.ts";
 import { bestEffort } from "./best_effort.ts";
+import {
+  isUntouched,
+  packagesChanged,
+  packagesIn,
+  recordPackages,
+  SETS_FILE,
+} from "./package_sets.ts";
 
 /** What in it is no image. */
-const OTHERS = ["packages", "compiled", "releases.json", "releases.json.new"];
+const OTHERS = ["packages", "compiled"].concat(
+  ["releases.json", SETS_FILE].flatMap((name) => [name, `${name}.new`]),
+);
 
 /** What a folder that is being written is called. */
 const STAGING = "new_";
@@ -121,10 +132,10 @@ export async function installImage(
   const isNew = isFolder(made) && !isFolder(folder);
   try {
     for (const { packages } of processes) {
-      const place = join(images, "packages", packages);
-      if (packages !== "" && !isFolder(place)) {
-        Deno.renameSync(join(staging, "packages", packages), place);
-      }
+      const place = packagesIn(images, packages);
+      if (packages === "" || isFolder(place)) continue;
+      Deno.renameSync(join(staging, "packages", packages), place);
+      await recordPackages(images, packages);
     }
     if (isNew) {
       for (const [index, name] of names.entries()) {
@@ -132,7 +143,7 @@ export async function installImage(
         makeFolder(denoDir, 0o755);
         const { packages, layout } = processes[index]!;
         if (packages === "" || layout !== "cache") continue;
-        makeLink(join(images, "packages", packages, "npm"), join(denoDir, "npm"));
+        makeLink(join(packagesIn(images, packages), "npm"), join(denoDir, "npm"));
       }
       await requireWhole(made, names, digest);
       Deno.renameSync(made, folder);
@@ -147,11 +158,58 @@ export async function installImage(
 /**
  * Opens an image of the store.
  *
- * @throws {HoldfastError} if it is not what its digest says
+ * @throws {HoldfastError} if it is not what its digest says, or its packages are not what they were
  */
 export async function openImage(config: Config, plan: Plan, images: string): Promise<Code> {
   await requireWhole(join(images, plan.digest), imageFolders(config), plan.digest);
+  for (const [index, name] of imageFolders(config).entries()) {
+    requireOwn(join(images, plan.digest, name), plan.processes[index]!, images);
+  }
+  const [changed] = await changedPackages(plan, images);
+  if (changed !== undefined) throw packagesChanged(changed);
   return codeOf(config, plan, images);
+}
+
+/** The folders of a plan's packages that are not what they were when they were put there. */
+async function changedPackages({ processes }: Plan, images: string): Promise<string[]> {
+  const changed: string[] = [];
+  for (const set of new Set(processes.map(({ packages }) => packages))) {
+    const folder = packagesIn(images, set);
+    if (set !== "" && isFolder(folder) && !await isUntouched(images, set)) changed.push(folder);
+  }
+  return changed;
+}
+
+/**
+ * Takes packages out of the store that are not what they were. A planner that is asked again makes them
+ * anew.
+ *
+ * @returns whether there were any
+ */
+export async function removeChanged(plan: Plan, folders: ImageFolders): Promise<boolean> {
+  const { images, staging } = folders;
+  const changed = await changedPackages(plan, images);
+  if (changed.length === 0) return false;
+  for (const folder of changed) {
+    const { message, hint } = packagesChanged(folder);
+    log.warn("packages_changed", { folder, reason: message, hint });
+    Deno.renameSync(folder, join(staging, `changed_${basename(folder)}`));
+  }
+  removeTree(join(staging, "image"));
+  return true;
+}
+
+/** Sees to it that the folder of a process leads to its packages, and to nothing else. */
+function requireOwn(folder: string, { packages, layout }: PlannedProcess, images: string): void {
+  const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+  const denoDir = join(folder, "deno_dir");
+  const npm = packages !== "" && layout === "cache"
+    ? join(packagesIn(images, packages), "npm")
+    : undefined;
+  // What else lies in the DENO_DIR is Deno's own, where its permissions alone hold a worker.
+  const isOwn = names.join() === [...FILES, "deno_dir"].sort().join() &&
+    readLink(denoDir) === undefined && readLink(join(denoDir, "npm")) === npm;
+  if (!isOwn) throw imageChanged(folder);
 }
 
 /**
@@ -196,18 +254,19 @@ async function requireWhole(
   ) {
     const place = join(folder, path);
     // A link leads to what may change.
-    if (![dirname(place), place].some(isLink)) files.set(path, Deno.readTextFileSync(place));
+    if ([dirname(place), place].every((each) => readLink(each) === undefined)) {
+      files.set(path, Deno.readTextFileSync(place));
+    }
   }
-  if (await digestOf(files) === digest) return;
-  throw new HoldfastError(`The image ${folder} is not what was planned`, {
+  if (await digestOf(files) !== digest) throw imageChanged(folder);
+}
+
+function imageChanged(folder: string): HoldfastError {
+  return new HoldfastError(`The image ${folder} is not what was planned`, {
     kind: "environment",
     code: "image_changed",
     hint: "Somebody changed it: remove that folder, and find out who",
   });
-}
-
-function isLink(path: string): boolean {
-  return Deno.lstatSync(path).isSymlink;
 }
 
 /** The modules of an image, with a digest of each: what differs between two of them has changed. */
@@ -239,7 +298,7 @@ export function pruneImages(images: string, kept: ReadonlySet<string>): void {
     // What is being made is its maker's.
     else if (!name.startsWith(STAGING)) removeTree(folder);
   }
-  const packages = join(images, "packages");
+  const packages = packagesIn(images, "");
   if (!isFolder(packages)) return;
   for (const { name } of Deno.readDirSync(packages)) {
     if (!used.has(name)) removeTree(join(packages, name));

@@ -31,6 +31,7 @@ import {
   installImage,
   isFolder,
   openImages,
+  removeChanged,
 } from "./image_store.ts";
 import { isWalled, type PlannedConfig, type ReadConfig } from "./read_config.ts";
 import { fetchEnvironment } from "./run_own.ts";
@@ -71,8 +72,13 @@ export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig
   // An executable has no use for a cache, and no program that knows where it is.
   const denoDir = packed ? undefined : findDenoDir();
   using folders = openImages(images, denoDir);
-  let answer = await ask(options, folders, denoDir, "none", []);
-  if ("missing" in answer) answer = await ask(options, folders, denoDir, "names", answer.variables);
+  const plan = async () => {
+    const answer = await ask(options, folders, denoDir, "none", []);
+    if (!("missing" in answer)) return answer;
+    return await ask(options, folders, denoDir, "names", answer.variables);
+  };
+  let answer = await plan();
+  if ("plan" in answer && await removeChanged(answer.plan, folders)) answer = await plan();
   if ("error" in answer) {
     const { message, code } = answer.error;
     if (code === "image_failed") clearCompiled(folders);

@@ -123,7 +123,8 @@ export async function makeImage(
   }
 }
 
-async function lookAtMachine(facts: Pick<CheckFacts, "holdfast">) {
+/** What is asked of the machine. */
+export async function lookAtMachine(facts: Pick<CheckFacts, "holdfast">) {
   // After what was begun before.
   await Deno.stat(facts.holdfast);
   return { check: thisMachine(), modes: lookAhead(facts) };

@@ -1,12 +1,13 @@
 /** What a planner is asked. */
 import type { Config } from "../config/config.ts";
 import type { ConfigText } from "../config/runtime_place.ts";
+import type { Plan } from "../protocol/plan.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
 
-/** A config that was read and not judged, or one that was planned before. */
+/** A config that was read and not judged, or one that was planned before, with what it ran if that stays. */
 export type Planning =
   | { readonly text: Pick<ConfigText, "file" | "named" | "folder" | "text"> }
-  | { readonly config: Config };
+  | { readonly config: Config; readonly kept?: Plan };
 
 /** Where an image comes from and goes to. */
 export interface PlanPlaces {

@@ -86,7 +86,8 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
     }),
     planCode: (read, plan) => {
       const config = configOf(read);
-      const found = unpackedOf(config);
+      // One that is brought back has its image.
+      const found = unpackedOf(config) ?? ("kept" in read && read.kept ? first : undefined);
       if (!found) throw new Error(`${config.file} is of no executable that is known here`);
       return plan(packedImageOf(found, [place.executable, place.override]));
     },

@@ -78,7 +78,8 @@ export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig
     return await ask(options, folders, denoDir, "names", answer.variables);
   };
   let answer = await plan();
-  if ("plan" in answer && await removeChanged(answer.plan, folders)) answer = await plan();
+  const kept = "config" in read && read.kept !== undefined;
+  if (!kept && "plan" in answer && await removeChanged(answer.plan, folders)) answer = await plan();
   if ("error" in answer) {
     const { message, code } = answer.error;
     if (code === "image_failed") clearCompiled(folders);
@@ -159,7 +160,7 @@ async function ask(
 }
 
 function planningOf(read: ReadConfig): Planning {
-  if ("config" in read) return { config: read.config };
+  if ("config" in read) return { config: read.config, ...read.kept && { kept: read.kept } };
   const { file, named, folder, text } = read;
   return { text: { file, named, folder, text } };
 }

@@ -14,6 +14,7 @@ export type CommandLoader = () => Promise<CliCommand>;
 
 // The paths are literals, so that bundlers and `deno compile` see them.
 const COMMANDS: Record<string, CommandLoader> = {
+  init: async () => (await import("./init.ts")).init,
   start: async () => (await import("./start.ts")).start,
   check: async () => (await import("./check.ts")).check,
   explain: async () => (await import("./explain.ts")).explain,
@@ -33,6 +34,7 @@ const HELP = `holdfast ${VERSION}: a privilege-separated, zero-downtime server f
 Usage: holdfast COMMAND [--config FILE]
 
 Commands
+  init         Write a config for the project in this folder, or a new app into an empty one
   start        Serve in the foreground; HUP reloads, USR2 upgrades, TERM and INT drain and exit
   check        Validate the config and the app's modules without starting
   explain      Show what each process may do under the config, and which layer enforces it
@@ -49,6 +51,7 @@ Commands
 
 Options
   --config FILE   The config (default: ./holdfast.jsonc)
+  --yes           init: ask nothing
   --json          status, releases, explain, audit: print JSON
   --markdown      audit: print the result as docs/audit.md
   --only IDS      audit: only these attempts, such as FR1,EX4.shell
@@ -111,7 +114,7 @@ async function dispatch(
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
     string: ["config", "only", "output", "name", "state", "rehearse"],
-    boolean: ["json", "markdown", "stress", "portable", "help", "version"],
+    boolean: ["json", "markdown", "stress", "portable", "yes", "help", "version"],
     alias: { h: "help", V: "version" },
     default: { config: "holdfast.jsonc" },
     unknown: (argument, option) => {
@@ -151,6 +154,7 @@ async function dispatch(
     only: textOf(parsed.only),
     stress: stress === true,
     portable: parsed.portable === true,
+    yes: parsed.yes === true,
     state: textOf(parsed.state),
     rehearse: typeof parsed.rehearse === "string" ? parsed.rehearse : undefined,
     output: textOf(parsed.output),

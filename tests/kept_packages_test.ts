@@ -72,7 +72,12 @@ Deno.test("packages that somebody has changed are not run: a reload makes them a
       assertEquals(server.eventsOf("packages_changed").length, 1);
     });
     await t.step("a rollback", async () => {
+      assertEquals((await runCommand(project, "releases", "--verify")).code, 0);
       const text = await change(file);
+      const verified = await runCommand(project, "releases", "--verify", "--json");
+      assertEquals(verified.code, 1);
+      const faults = JSON.parse(verified.stdout).map(({ fault }: { fault?: string }) => fault);
+      assertStringIncludes(faults[0], "are not what was put there");
       const { code, stderr } = await runCommand(project, "rollback", "1");
       assertEquals(code, 1);
       assertStringIncludes(stderr, "are not what was put there");

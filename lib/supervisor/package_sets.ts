@@ -46,9 +46,16 @@ export async function isUntouched(images: string, set: string): Promise<boolean>
   const folder = packagesIn(images, set);
   if (known !== undefined && await digestTree(folder, "stamp") === known.stamp) return true;
   // They may have been moved with the runtime folder, or come out of a backup.
-  if (known !== undefined && await digestTree(folder, "contents") !== known.contents) return false;
+  if (!await sameContents(images, set)) return false;
   await recordPackages(images, set);
   return true;
+}
+
+/** Whether what is in packages is what was written down, if anything was. */
+export async function sameContents(images: string, set: string): Promise<boolean> {
+  const known = read(join(images, SETS_FILE))[set];
+  return known === undefined ||
+    await digestTree(packagesIn(images, set), "contents") === known.contents;
 }
 
 /** What is said of packages that are to be run, and are not what they were. */

@@ -154,7 +154,7 @@ interface Part extends Entry {
 
 async function writeImage(
   parts: readonly Part[],
-  { staging, compiled, denoDir, images }: ImageRequest,
+  { staging, compiled, denoDir, images, remake = [] }: ImageRequest,
 ): Promise<Plan> {
   const remote = join(denoDir, "remote");
   const files = new Map<string, string>();
@@ -162,7 +162,8 @@ async function writeImage(
   const processes: PlannedProcess[] = [];
   for (const { name, place, graph, lock, found } of parts) {
     const { id: packages, layout, project } = found;
-    if (packages !== "" && !isThere(join(images, "packages", packages))) {
+    const isKept = isThere(join(images, "packages", packages)) && !remake.includes(packages);
+    if (packages !== "" && !isKept) {
       const folder = join(staging, "packages", packages);
       if (!isThere(folder)) copyPackages(found, folder);
     }

@@ -19,6 +19,8 @@ export interface PlanPlaces {
   readonly denoDir: string;
   /** A DENO_DIR that leads to that one for packages, and has what it compiles for itself. */
   readonly compiled: string;
+  /** The packages there that are to be made all the same: they are not what they were. */
+  readonly remake?: readonly string[];
   /** Whether what is missing can be fetched. */
   readonly network: "none" | "names";
   /** What the check of the config is to know. */

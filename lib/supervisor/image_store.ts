@@ -3,10 +3,9 @@
  * they use, and `compiled/`, the DENO_DIR of planners. What a planner made is checked and moved here
  * by the supervisor; no other process can write it afterwards.
  */
-import { basename, dirname, join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { HoldfastError } from "../base/error.ts";
-import { log } from "../base/log.ts";
 import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
 import { readLink } from "../config/real_place.ts";
@@ -118,12 +117,14 @@ export function isFolder(path: string): boolean {
 /**
  * Takes what a planner made into the store.
  *
+ * @param changed the packages of the store that it has made anew
  * @throws {HoldfastError} if the image is not what its digest says, or if there is no room
  */
 export async function installImage(
   config: Config,
   plan: Plan,
   { images, staging }: ImageFolders,
+  changed: readonly string[] = [],
 ): Promise<Code> {
   const { digest, processes } = plan;
   const names = imageFolders(config);
@@ -133,8 +134,12 @@ export async function installImage(
   try {
     for (const { packages } of processes) {
       const place = packagesIn(images, packages);
-      if (packages === "" || isFolder(place)) continue;
-      Deno.renameSync(join(staging, "packages", packages), place);
+      const isThere = packages === "" || isFolder(place);
+      const remade = join(staging, "packages", packages);
+      if (isThere && !(changed.includes(packages) && isFolder(remade))) continue;
+      // Who runs them has others in their place at once.
+      if (isThere) Deno.renameSync(place, join(staging, `changed_${packages}`));
+      Deno.renameSync(remade, place);
       await recordPackages(images, packages);
     }
     if (isNew) {
@@ -166,37 +171,18 @@ export async function openImage(config: Config, plan: Plan, images: string): Pro
     requireOwn(join(images, plan.digest, name), plan.processes[index]!, images);
   }
   const [changed] = await changedPackages(plan, images);
-  if (changed !== undefined) throw packagesChanged(changed);
+  if (changed !== undefined) throw packagesChanged(packagesIn(images, changed));
   return codeOf(config, plan, images);
 }
 
-/** The folders of a plan's packages that are not what they were when they were put there. */
-async function changedPackages({ processes }: Plan, images: string): Promise<string[]> {
+/** The packages of a plan that are not what they were when they were put there. */
+export async function changedPackages({ processes }: Plan, images: string): Promise<string[]> {
   const changed: string[] = [];
   for (const set of new Set(processes.map(({ packages }) => packages))) {
-    const folder = packagesIn(images, set);
-    if (set !== "" && isFolder(folder) && !await isUntouched(images, set)) changed.push(folder);
+    const isThere = set !== "" && isFolder(packagesIn(images, set));
+    if (isThere && !await isUntouched(images, set)) changed.push(set);
   }
   return changed;
-}
-
-/**
- * Takes packages out of the store that are not what they were. A planner that is asked again makes them
- * anew.
- *
- * @returns whether there were any
- */
-export async function removeChanged(plan: Plan, folders: ImageFolders): Promise<boolean> {
-  const { images, staging } = folders;
-  const changed = await changedPackages(plan, images);
-  if (changed.length === 0) return false;
-  for (const folder of changed) {
-    const { message, hint } = packagesChanged(folder);
-    log.warn("packages_changed", { folder, reason: message, hint });
-    Deno.renameSync(folder, join(staging, `changed_${basename(folder)}`));
-  }
-  removeTree(join(staging, "image"));
-  return true;
 }
 
 /** Sees to it that the folder of a process leads to its packages, and to nothing else. */

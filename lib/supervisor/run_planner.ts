@@ -25,17 +25,18 @@ import { killWorker } from "./bring_up.ts";
 import { denoProgram } from "./deno_program.ts";
 import {
   cannotKeep,
+  changedPackages,
   clearCompiled,
   findDenoDir,
   type ImageFolders,
   installImage,
   isFolder,
   openImages,
-  removeChanged,
 } from "./image_store.ts";
 import { isWalled, type PlannedConfig, type ReadConfig } from "./read_config.ts";
 import { fetchEnvironment } from "./run_own.ts";
 import { requireWall } from "./require_wall.ts";
+import { packagesChanged, packagesIn } from "./package_sets.ts";
 import type { System } from "./system.ts";
 import { type Death, describeDeath, WorkerProcess } from "./worker_process.ts";
 
@@ -72,14 +73,19 @@ export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig
   // An executable has no use for a cache, and no program that knows where it is.
   const denoDir = packed ? undefined : findDenoDir();
   using folders = openImages(images, denoDir);
-  const plan = async () => {
-    const answer = await ask(options, folders, denoDir, "none", []);
+  const plan = async (remake: readonly string[]) => {
+    const answer = await ask(options, folders, denoDir, "none", [], remake);
     if (!("missing" in answer)) return answer;
-    return await ask(options, folders, denoDir, "names", answer.variables);
+    return await ask(options, folders, denoDir, "names", answer.variables, remake);
   };
-  let answer = await plan();
+  let answer = await plan([]);
   const kept = "config" in read && read.kept !== undefined;
-  if (!kept && "plan" in answer && await removeChanged(answer.plan, folders)) answer = await plan();
+  const changed = !kept && "plan" in answer ? await changedPackages(answer.plan, images) : [];
+  if (changed.length > 0) {
+    const { message: reason, hint } = packagesChanged(packagesIn(images, changed[0]!));
+    log.warn("packages_changed", { folder: packagesIn(images, changed[0]!), reason, hint });
+    answer = await plan(changed);
+  }
   if ("error" in answer) {
     const { message, code } = answer.error;
     if (code === "image_failed") clearCompiled(folders);
@@ -90,7 +96,7 @@ export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig
   const config = "config" in read ? read.config : await acceptConfig(answer.config, read);
   for (const each of answer.renamed) warnOfOldName(each);
   for (const { event, ...each } of answer.warnings) log.warn(event, each);
-  const code = await installImage(config, answer.plan, folders);
+  const code = await installImage(config, answer.plan, folders, changed);
   return { config, code: { ...code, judgement: answer.judgement } };
 }
 
@@ -106,6 +112,7 @@ async function ask(
   denoDir: string | undefined,
   network: "none" | "names",
   variables: readonly string[],
+  remake: readonly string[],
 ): Promise<Answer> {
   const { images, compiled, staging } = folders;
   const deno = denoProgram();
@@ -113,7 +120,7 @@ async function ask(
     planning: planningOf(read),
     separates: canSeparate(),
     ...packed && { packed },
-    ...{ images, compiled, staging, denoDir: denoDir ?? compiled, network },
+    ...{ images, compiled, staging, denoDir: denoDir ?? compiled, network, remake },
     facts: { denoProgram: deno, holdfast, runtime },
   };
   const walled = isWalled(read);

@@ -10,7 +10,7 @@ import { findDenoDir } from "../../lib/supervisor/image_store.ts";
 import { testWith } from "../harness/needs.ts";
 import { Project } from "../harness/project.ts";
 import { Server, type ServerOptions } from "../harness/server.ts";
-import { until } from "../harness/wait.ts";
+import { PATIENCE_MS, until } from "../harness/wait.ts";
 
 const CALLS = "open,openat,openat2,execve,execveat,clone,clone3,fork,vfork," +
   "seccomp,landlock_restrict_self";
@@ -148,7 +148,9 @@ testWith(
     });
     const denoDir = await createCache(project);
     const env = { DENO_DIR: denoDir };
-    const trace = await traced(project, { env }, async (server) => {
+    const trace = await traced(project, { env, wait: "nothing" }, async (server) => {
+      // The first start bundles, and all of it is traced.
+      await until("serving", () => server.eventsOf("serving").length > 0, 4 * PATIENCE_MS);
       const bringIn = async (text: string) => {
         await project.write("app.ts", text);
         return (await server.hangUp()).event;

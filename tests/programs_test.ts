@@ -32,8 +32,8 @@ class Place implements Disposable {
     }
   }
 
-  load(signal = new AbortController().signal) {
-    return loadPrograms(this.runtime, this.denoDir, signal, "kernel", this.holdfast);
+  load(signal = new AbortController().signal, wall: "kernel" | "deno" = "kernel") {
+    return loadPrograms(this.runtime, this.denoDir, signal, wall, this.holdfast);
   }
 
   /** The programs that are kept. */
@@ -116,10 +116,13 @@ Deno.test("Holdfast's own programs are bundled once for each state of the source
   });
 });
 
-Deno.test("programs are bundled at each start where DENO_DIR takes nothing", async () => {
+Deno.test("programs are bundled at each start where DENO_DIR takes nothing, without the kernel's wall too", async () => {
   using place = new Place();
   Deno.writeTextFileSync(join(place.denoDir, "holdfast"), "a file in the way");
-  assertStringIncludes((await place.load()).worker, "holdfast:app");
+  for (const wall of ["kernel", "deno"] as const) {
+    assertStringIncludes((await place.load(undefined, wall)).worker, "holdfast:app");
+  }
+  assertEquals([...Deno.readDirSync(place.runtime)], []);
   assertEquals(Deno.readTextFileSync(join(place.denoDir, "holdfast")), "a file in the way");
 });
 

@@ -3,7 +3,7 @@ import { prebuiltPath, readPrebuilt } from "../planner/prebuilt.ts";
 import { ENTRIES, type OwnPrograms } from "../planner/programs.ts";
 
 /** Reads them from the folder of a Holdfast. */
-export async function readPrograms(holdfast: string): Promise<Required<OwnPrograms>> {
+export async function readPrograms(holdfast: string): Promise<OwnPrograms> {
   const read = async (entry: string) => {
     const text = await readPrebuilt(entry, holdfast);
     if (text !== undefined) return text;

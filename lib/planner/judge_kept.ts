@@ -9,6 +9,7 @@ import { ConfigError, Refusal } from "../config/problem.ts";
 import { projectsOf, settingsOf } from "../config/project.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
 import type { Plan } from "../protocol/plan.ts";
+import { checkTls } from "./check_tls.ts";
 import { filesOfEnvironment } from "./known_origins.ts";
 import {
   type ImageRequest,
@@ -29,6 +30,7 @@ export async function judgeKept(
   plan: Plan,
 ): Promise<{ plan: Plan; warnings: Warning[] }> {
   await requireSameAccount(config);
+  const tls = await checkTls(config);
   const machine = await lookAtMachine(facts);
   const known: CheckFacts = packed
     ? { ...facts, denoDir: packed.folder, modules: packed.guarded, settings: [] }
@@ -39,7 +41,7 @@ export async function judgeKept(
   requireGoodConfig(config, known, machine.check);
   const modes = packed ? { problems: [], warnings: [] } : checkModes(config, known, machine.modes);
   if (modes.problems.length > 0) throw new ConfigError(config.file, modes.problems);
-  return { plan, warnings: warningsOf(config, modes.warnings, machine.check) };
+  return { plan, warnings: warningsOf(config, modes.warnings, machine.check, tls) };
 }
 
 /** The files of an image's modules, as it lists them. */

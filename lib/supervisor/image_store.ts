@@ -1,6 +1,6 @@
 /**
- * The folder in which images are kept, in the runtime folder: `DIGEST/` for each, `packages/ID/` that
- * they use, and `compiled/`, the DENO_DIR of planners. What a planner made is checked and moved here
+ * The folder in which images are kept, in the runtime folder: `DIGEST/` for each, `packages/ID/` and
+ * `settings/ID/` that they use, and `compiled/`, the DENO_DIR of planners. What a planner made is checked and moved here
  * by the supervisor; no other process can write it afterwards.
  */
 import { dirname, join, resolve } from "node:path";
@@ -11,7 +11,7 @@ import type { Config } from "../config/config.ts";
 import { readLink } from "../config/real_place.ts";
 import { workingFolder } from "../config/spelled_path.ts";
 import { makeLink } from "../os/file.ts";
-import { digestOf, imageFolders } from "../protocol/image.ts";
+import { digestOf, imageFolders, sha256 } from "../protocol/image.ts";
 import type { Plan, PlannedProcess } from "../protocol/plan.ts";
 import type { Code, ProcessCode } from "../sandbox/process_code.ts";
 import { bestEffort } from "./best_effort.ts";
@@ -24,15 +24,22 @@ import {
 } from "./package_sets.ts";
 
 /** What in it is no image. */
-const OTHERS = ["packages", "compiled"].concat(
+const OTHERS = ["packages", "settings", "compiled"].concat(
   ["releases.json", SETS_FILE].flatMap((name) => [name, `${name}.new`]),
 );
 
 /** What a folder that is being written is called. */
 const STAGING = "new_";
 
-/** The files of each process of an image. */
-const FILES = ["image.js", "deno.json", "deno.lock"];
+/** The files of each process of an image: its modules, and what its runtime is started with. */
+const SETTINGS = ["deno.json", "deno.lock"];
+const FILES = ["image.js", ...SETTINGS];
+
+/** What Deno has compiled of its built-in modules: a third of a worker's start is to compile them. */
+const CODE_CACHE = ["", "-wal", "-shm"].map((end) => `v8_code_cache_v2${end}`);
+
+/** Lists the settings that an image uses. */
+const USED_SETTINGS_FILE = "settings";
 
 /** Says which packages an image uses, and of which modules it is. */
 const PACKAGES_FILE = "packages";
@@ -61,7 +68,7 @@ export function openImages(images: string, denoDir?: string): ImageFolders {
   const compiled = join(images, "compiled");
   try {
     makeFolder(images, 0o755);
-    makeFolder(join(images, "packages"), 0o755);
+    for (const name of ["packages", "settings"]) makeFolder(join(images, name), 0o755);
     makeFolder(compiled, 0o700);
     for (const name of denoDir === undefined ? [] : ["npm", "remote"]) {
       linkTo(join(denoDir!, name), join(compiled, name));
@@ -117,14 +124,16 @@ export function isFolder(path: string): boolean {
 /**
  * Takes what a planner made into the store.
  *
- * @param changed the packages of the store that it has made anew
+ * @param cache a DENO_DIR with what was compiled beforehand
+ * @param remade the packages of the store that it has made anew
  * @throws {HoldfastError} if the image is not what its digest says, or if there is no room
  */
 export async function installImage(
   config: Config,
   plan: Plan,
   { images, staging }: ImageFolders,
-  changed: readonly string[] = [],
+  cache?: string,
+  remade: readonly string[] = [],
 ): Promise<Code> {
   const { digest, processes } = plan;
   const names = imageFolders(config);
@@ -133,31 +142,33 @@ export async function installImage(
   const isNew = isFolder(made) && !isFolder(folder);
   try {
     for (const { packages } of processes) {
-      const place = packagesIn(images, packages);
+      const [place, fresh] = [packagesIn(images, packages), join(staging, "packages", packages)];
       const isThere = packages === "" || isFolder(place);
-      const remade = join(staging, "packages", packages);
-      if (isThere && !(changed.includes(packages) && isFolder(remade))) continue;
+      if (isThere && !(remade.includes(packages) && isFolder(fresh))) continue;
       // Who runs them has others in their place at once.
       if (isThere) Deno.renameSync(place, join(staging, `changed_${packages}`));
-      Deno.renameSync(remade, place);
+      Deno.renameSync(fresh, place);
       await recordPackages(images, packages);
     }
-    if (isNew) {
-      for (const [index, name] of names.entries()) {
-        const denoDir = join(made, name, "deno_dir");
-        makeFolder(denoDir, 0o755);
-        const { packages, layout } = processes[index]!;
-        if (packages === "" || layout !== "cache") continue;
-        makeLink(join(packagesIn(images, packages), "npm"), join(denoDir, "npm"));
-      }
-      await requireWhole(made, names, digest);
-      Deno.renameSync(made, folder);
-    }
+    if (!isNew) return await openImage(config, plan, images, cache);
+    const files = await readWhole(made, names, digest);
+    tellUsed(made, await keepSettings(plan, names, images, files, cache));
+    // It was read before it is moved here; nobody else can write here.
+    Deno.renameSync(made, folder);
+    return await codeOf(config, plan, images, files);
   } catch (error) {
     throw error instanceof HoldfastError ? error : cannotKeep(images, error as Error);
   }
-  // A new one was read before it was moved here; nobody else can write here.
-  return isNew ? codeOf(config, plan, images) : await openImage(config, plan, images);
+}
+
+/** The packages of a plan that are not what they were when they were put there. */
+export async function changedPackages({ processes }: Plan, images: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const set of new Set(processes.map(({ packages }) => packages))) {
+    const isThere = set !== "" && isFolder(packagesIn(images, set));
+    if (isThere && !await isUntouched(images, set)) found.push(set);
+  }
+  return found;
 }
 
 /**
@@ -165,54 +176,127 @@ export async function installImage(
  *
  * @throws {HoldfastError} if it is not what its digest says, or its packages are not what they were
  */
-export async function openImage(config: Config, plan: Plan, images: string): Promise<Code> {
-  await requireWhole(join(images, plan.digest), imageFolders(config), plan.digest);
-  for (const [index, name] of imageFolders(config).entries()) {
-    requireOwn(join(images, plan.digest, name), plan.processes[index]!, images);
-  }
-  const [changed] = await changedPackages(plan, images);
-  if (changed !== undefined) throw packagesChanged(packagesIn(images, changed));
-  return codeOf(config, plan, images);
+export async function openImage(
+  config: Config,
+  plan: Plan,
+  images: string,
+  cache?: string,
+): Promise<Code> {
+  const names = imageFolders(config);
+  const folder = join(images, plan.digest);
+  const files = await readWhole(folder, names, plan.digest);
+  const [touched] = await changedPackages(plan, images);
+  if (touched !== undefined) throw packagesChanged(packagesIn(images, touched));
+  const used = await keepSettings(plan, names, images, files, cache);
+  const [place, text] = [
+    join(folder, USED_SETTINGS_FILE),
+    readOwn(join(folder, USED_SETTINGS_FILE)),
+  ];
+  if (text !== undefined && text !== used.join("\n")) Deno.removeSync(place);
+  if (text !== used.join("\n")) tellUsed(folder, used);
+  return await codeOf(config, plan, images, files);
 }
 
-/** The packages of a plan that are not what they were when they were put there. */
-export async function changedPackages({ processes }: Plan, images: string): Promise<string[]> {
-  const changed: string[] = [];
-  for (const set of new Set(processes.map(({ packages }) => packages))) {
-    const isThere = set !== "" && isFolder(packagesIn(images, set));
-    if (isThere && !await isUntouched(images, set)) changed.push(set);
+/** Without it everything runs as well, and starts slower. */
+function copyIfThere(from: string, to: string, file: string): void {
+  try {
+    Deno.copyFileSync(join(from, file), join(to, file));
+    Deno.chmodSync(join(to, file), 0o644);
+  } catch {
+    // Nobody keeps it where DENO_DIR is read-only.
   }
-  return changed;
 }
 
-/** Sees to it that the folder of a process leads to its packages, and to nothing else. */
-function requireOwn(folder: string, { packages, layout }: PlannedProcess, images: string): void {
-  const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
-  const denoDir = join(folder, "deno_dir");
-  const npm = packages !== "" && layout === "cache"
-    ? join(packagesIn(images, packages), "npm")
-    : undefined;
-  // What else lies in the DENO_DIR is Deno's own, where its permissions alone hold a worker.
-  const isOwn = names.join() === [...FILES, "deno_dir"].sort().join() &&
-    readLink(denoDir) === undefined && readLink(join(denoDir, "npm")) === npm;
-  if (!isOwn) throw imageChanged(folder);
+/** Says which settings an image uses; what lies in that place is a planner's, and no good. */
+function tellUsed(folder: string, used: readonly string[]): void {
+  Deno.writeTextFileSync(join(folder, USED_SETTINGS_FILE), used.join("\n"), { createNew: true });
+}
+
+/** The settings of one process. */
+async function settingsOf(
+  { packages, layout }: PlannedProcess,
+  name: string,
+  files: ReadonlyMap<string, string>,
+): Promise<{ id: string; texts: string[] }> {
+  const texts = SETTINGS.map((file) => files.get(join(name, file))!);
+  // Of another Deno what is compiled is of no use.
+  const id = await sha256(JSON.stringify([Deno.version.deno, packages, layout, ...texts]));
+  return { id, texts };
+}
+
+/**
+ * Keeps the settings of an image's processes in folders by what is in them: a process of the next image
+ * with the same ones can be started before that image is there.
+ *
+ * @returns the names of the folders
+ */
+async function keepSettings(
+  { processes }: Plan,
+  names: readonly string[],
+  images: string,
+  files: ReadonlyMap<string, string>,
+  cache: string | undefined,
+): Promise<string[]> {
+  const used = new Set<string>();
+  for (const [index, name] of names.entries()) {
+    const { packages, layout } = processes[index]!;
+    const { id, texts } = await settingsOf(processes[index]!, name, files);
+    const place = join(images, "settings", id);
+    used.add(id);
+    const npm = packages !== "" && layout === "cache"
+      ? join(packagesIn(images, packages), "npm")
+      : undefined;
+    if (isFolder(place)) {
+      const same = SETTINGS.every((file, which) => readOwn(join(place, file)) === texts[which]) &&
+        [place, join(place, "deno_dir")].every((each) => readLink(each) === undefined) &&
+        readLink(join(place, "deno_dir/npm")) === npm;
+      if (!same) throw changed(place);
+      continue;
+    }
+    makeFolder(join(images, "settings"), 0o755);
+    const fresh = Deno.makeTempDirSync({ dir: images, prefix: STAGING });
+    try {
+      for (const [which, file] of SETTINGS.entries()) {
+        Deno.writeTextFileSync(join(fresh, file), texts[which]!);
+        Deno.chmodSync(join(fresh, file), 0o644);
+      }
+      const denoDir = join(fresh, "deno_dir");
+      makeFolder(denoDir, 0o755);
+      if (cache !== undefined) CODE_CACHE.forEach((file) => copyIfThere(cache, denoDir, file));
+      if (npm !== undefined) makeLink(npm, join(denoDir, "npm"));
+      Deno.chmodSync(fresh, 0o755);
+      Deno.renameSync(fresh, place);
+    } catch (error) {
+      removeTree(fresh);
+      throw error;
+    }
+  }
+  return [...used];
 }
 
 /**
  * Says what each process of an image in the store is started from. Every path in that is made here, of
  * the names of the config's processes and of digests.
+ *
+ * @param files those of the image, by their paths in it
  */
-export function codeOf(config: Config, plan: Plan, images: string): Code {
+export async function codeOf(
+  config: Config,
+  plan: Plan,
+  images: string,
+  files: ReadonlyMap<string, string>,
+): Promise<Code> {
   const { digest, processes } = plan;
   const names = imageFolders(config);
   const folder = join(images, digest);
-  const entries = names.map((name, index): [string, ProcessCode] => {
+  const entries = names.map(async (name, index): Promise<[string, ProcessCode]> => {
     const { packages, layout, project } = processes[index]!;
-    const [own, set] = [join(folder, name), join(images, "packages", packages)];
+    const { id } = await settingsOf(processes[index]!, name, files);
+    const [own, set] = [join(images, "settings", id), packagesIn(images, packages)];
     const denoDir = join(own, "deno_dir");
     const from = join(layout === "cache" ? own : join(set, project), "packages.js");
     return [index === 0 ? "worker" : `helper ${config.helpers[index - 1]!.name}`, {
-      image: join(own, "image.js"),
+      image: join(folder, name, "image.js"),
       packagesFrom: pathToFileURL(from).href,
       flags: [`--config=${join(own, "deno.json")}`, `--lock=${join(own, "deno.lock")}`, "--frozen"],
       denoDir,
@@ -221,15 +305,15 @@ export function codeOf(config: Config, plan: Plan, images: string): Code {
       reads: [own, ...packages === "" ? [] : [set]],
     }];
   });
-  return { folder, plan, processes: Object.fromEntries(entries) };
+  return { folder, plan, processes: Object.fromEntries(await Promise.all(entries)) };
 }
 
-/** Sees to it that an image is what it was when it was planned. */
-async function requireWhole(
+/** Reads the files of an image, which is to be what it was when it was planned. */
+async function readWhole(
   folder: string,
   names: readonly string[],
   digest: string,
-): Promise<void> {
+): Promise<Map<string, string>> {
   const files = new Map<string, string>();
   for (
     const path of [
@@ -240,19 +324,33 @@ async function requireWhole(
   ) {
     const place = join(folder, path);
     // A link leads to what may change.
-    if ([dirname(place), place].every((each) => readLink(each) === undefined)) {
+    if (![folder, dirname(place), place].some(isLink)) {
       files.set(path, Deno.readTextFileSync(place));
     }
   }
-  if (await digestOf(files) !== digest) throw imageChanged(folder);
+  if (await digestOf(files) !== digest) throw changed(folder);
+  return files;
 }
 
-function imageChanged(folder: string): HoldfastError {
+function changed(folder: string): HoldfastError {
   return new HoldfastError(`The image ${folder} is not what was planned`, {
     kind: "environment",
     code: "image_changed",
     hint: "Somebody changed it: remove that folder, and find out who",
   });
+}
+
+/** The text of a file; nothing for a link, which leads to what may change, or where there is none. */
+function readOwn(path: string): string | undefined {
+  try {
+    return isLink(path) ? undefined : Deno.readTextFileSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function isLink(path: string): boolean {
+  return Deno.lstatSync(path).isSymlink;
 }
 
 /** The modules of an image, with a digest of each: what differs between two of them has changed. */
@@ -280,14 +378,15 @@ export function pruneImages(images: string, kept: ReadonlySet<string>): void {
   for (const { name } of Deno.readDirSync(images)) {
     const folder = join(images, name);
     if (OTHERS.includes(name)) continue;
-    if (kept.has(folder)) { for (const set of packagesOf(folder)) used.add(set); }
+    if (kept.has(folder)) { for (const each of usedBy(folder)) used.add(each); }
     // What is being made is its maker's.
     else if (!name.startsWith(STAGING)) removeTree(folder);
   }
-  const packages = packagesIn(images, "");
-  if (!isFolder(packages)) return;
-  for (const { name } of Deno.readDirSync(packages)) {
-    if (!used.has(name)) removeTree(join(packages, name));
+  for (const shared of ["packages", "settings"].map((name) => join(images, name))) {
+    if (!isFolder(shared)) continue;
+    for (const { name } of Deno.readDirSync(shared)) {
+      if (!used.has(name)) removeTree(join(shared, name));
+    }
   }
   // After a start that failed nothing is left, nor of a release whose generation has ended.
   if (![...Deno.readDirSync(images)].some(({ name }) => !OTHERS.includes(name))) removeTree(images);
@@ -299,13 +398,11 @@ function removeTree(path: string): void {
   });
 }
 
-/** The names of the packages' folders that an image says it uses. */
-function packagesOf(folder: string): string[] {
-  try {
-    return Deno.readTextFileSync(join(folder, PACKAGES_FILE)).split("\n");
-  } catch {
-    return [];
-  }
+/** The names of the folders of packages and settings that an image says it uses. */
+function usedBy(folder: string): string[] {
+  return [PACKAGES_FILE, USED_SETTINGS_FILE].flatMap((file) =>
+    readOwn(join(folder, file))?.split("\n") ?? []
+  );
 }
 
 /**

@@ -79,7 +79,10 @@ export async function runOwn({ args, denoDir, may, signal }: OwnRun): Promise<st
   const printed = { stdout: "", stderr: "" };
   const { promise, resolve } = Promise.withResolvers<Extract<ChildEvent, { type: "exited" }>>();
   const child = thread.spawn(
-    { ...{ program, args, env, wall, source: "", output: OUTPUT }, cwd: "/", account: undefined },
+    {
+      ...{ program, args, env, wall, cwd: "/", source: "", output: OUTPUT },
+      ...{ image: undefined, account: undefined },
+    },
     (event) => {
       if (event.type === "output") printed[event.stream] += `${event.text}\n`;
       else if (event.type === "denied") tellDenial(event, { args: args.at(-1) });

@@ -81,7 +81,7 @@ export async function runOwn({ args, denoDir, may, signal }: OwnRun): Promise<st
   const child = thread.spawn(
     {
       ...{ program, args, env, wall, cwd: "/", source: "", output: OUTPUT },
-      ...{ image: undefined, account: undefined },
+      ...{ image: undefined, account: undefined, alone: true },
     },
     (event) => {
       if (event.type === "output") printed[event.stream] += `${event.text}\n`;

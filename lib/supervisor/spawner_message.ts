@@ -13,6 +13,8 @@ export interface SpawnRequest extends Omit<Program, "descriptors"> {
   readonly source: string;
   /** The modules of the app, in statements: it is given them when it runs. Empty while nobody knows them. */
   readonly image: string | undefined;
+  /** Whether it has no channel: what it starts in turn would have that too. */
+  readonly alone?: boolean;
   /** How much of what it prints is logged. */
   readonly output: OutputLimits;
 }

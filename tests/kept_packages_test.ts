@@ -86,9 +86,9 @@ Deno.test("packages that somebody has changed are not run: a reload makes them a
       assertEquals((await runCommand(project, "rollback", "1")).code, 0);
     });
     await t.step("a rollback to an image that leads to other packages", async () => {
-      const link = `${server.project.path(".holdfast/images")}/${await imageOf(
-        project,
-      )}/worker/deno_dir/npm`;
+      const images = project.path(".holdfast/images");
+      const settings = await Deno.readTextFile(join(images, await imageOf(project), "settings"));
+      const link = join(images, "settings", settings, "deno_dir/npm");
       const target = await Deno.readLink(link);
       await Deno.remove(link);
       await Deno.symlink("/elsewhere", link);

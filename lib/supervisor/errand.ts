@@ -16,7 +16,7 @@ export async function runErrand(
   errand: Omit<Errand, "abi">,
   program: string | undefined,
 ): Promise<"done" | "refused"> {
-  const thread = openThread(program);
+  const { thread, started } = openThread(program);
   try {
     const { promise, resolve } = Promise.withResolvers<ErrandResult>();
     thread.onmessage = ({ data }: MessageEvent<ErrandResult>) => resolve(data);
@@ -29,6 +29,7 @@ export async function runErrand(
     if (result.type === "failed") throw new Error(result.error);
     return result.type;
   } finally {
+    started();
     thread.terminate();
   }
 }

@@ -59,11 +59,26 @@ let starting = 0;
  * @throws {HoldfastError} if there is not enough of either for it
  */
 export function startSpawner(program?: string): Spawner {
+  lastProgram = program;
   return new SpawnerThread(openThread(program));
 }
 
-/** The same, for a thread that spawns nothing. */
-export function openThread(program?: string): Worker {
+/** What the last spawner runs: so do other threads of this kind. */
+let lastProgram: string | undefined;
+
+/** A thread of a spawner's program. */
+interface OpenThread {
+  readonly thread: Worker;
+  /** To be called when it has come up, or is given up. */
+  started(): void;
+}
+
+/**
+ * Starts one.
+ *
+ * @throws {HoldfastError} as {@link startSpawner} does
+ */
+export function openThread(program = lastProgram): OpenThread {
   if (!mayOpen(DESCRIPTORS_EACH * (starting + 1))) {
     throw new HoldfastError("Cannot start another process: too many open files", {
       kind: "environment",
@@ -81,9 +96,16 @@ export function openThread(program?: string): Worker {
       },
     );
   }
-  return startThread(
+  const thread = startThread(
     program === undefined ? new URL("./spawner_thread.ts", import.meta.url) : addressOf(program),
   );
+  starting++;
+  let isStarting = true;
+  const started = () => {
+    if (isStarting) starting--;
+    isStarting = false;
+  };
+  return { thread, started };
 }
 
 /** One for each program: what has an address is kept for good. */
@@ -118,6 +140,7 @@ interface Spawning extends OpenEnds {
 
 class SpawnerThread implements Spawner {
   readonly #thread: Worker;
+  readonly #started: () => void;
   #spawning: Spawning | undefined;
   #tell: (event: SpawnerEvent) => void = () => {};
   #child: Child | undefined;
@@ -126,11 +149,10 @@ class SpawnerThread implements Spawner {
   #failure: string | undefined;
   /** Why the exec of the process that was just forked was refused. */
   #refusal: string | undefined;
-  #starting = true;
 
-  constructor(thread: Worker) {
+  constructor({ thread, started }: OpenThread) {
     this.#thread = thread;
-    starting++;
+    this.#started = started;
     this.#thread.onmessage = ({ data }: MessageEvent<FromSpawner>) => this.#receive(data);
     this.#thread.onerror = (event) => {
       event.preventDefault();
@@ -186,11 +208,6 @@ class SpawnerThread implements Spawner {
     this.#thread.terminate();
   }
 
-  #started(): void {
-    if (this.#starting) starting--;
-    this.#starting = false;
-  }
-
   #receive(message: FromSpawner): void {
     this.#started();
     const spawning = this.#spawning;
@@ -227,7 +244,7 @@ class SpawnerThread implements Spawner {
       pid,
       confined,
       dialling: confined && request.wall!.dials.length > 0 ? this.#guard!.dialling : undefined,
-      ends: () => ({ ...child.ends, guard: this.#guard?.fd }),
+      ends: () => ({ ...child.ends, guard: this.#guard?.fd, asked: this.#guard?.pending }),
     });
     if (killed) child.kill();
   }

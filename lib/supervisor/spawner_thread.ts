@@ -4,24 +4,38 @@
  * It is a thread of its own because what confines a process on Linux (no_new_privs, Landlock,
  * seccomp) is an attribute of the thread that forks it: this one can be confined for good, and its
  * child with it, while the rest of the supervisor is not. It ends when the child is there: descriptors
- * and children belong to all threads of a process. For the same reason it runs errands, for which
- * no process is needed.
+ * and children belong to all threads of a process. For the same reason such threads run errands, for
+ * which no process is needed, and connect to Unix sockets as the user of who asks for it.
  */
 import { dropCapabilities } from "../os/capabilities.ts";
+import { becomeDialler, connectUnix } from "../os/dial_unix.ts";
 import { isForbidden, makePrivateFolder, mayEnter } from "../os/file.ts";
 import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
 import { enterAlone, takeFileIds } from "../os/process.ts";
 import { installProgram } from "../os/seccomp.ts";
 import { spawnProgram } from "../os/spawn.ts";
 import type { Wall } from "../sandbox/wall.ts";
-import type { Errand, ErrandResult, FromSpawner, Spawn } from "./spawner_message.ts";
+import type { Dial, Dialled, Errand, ErrandResult, FromSpawner, Spawn } from "./spawner_message.ts";
 
 const BECOME = ["setGid", "setUid"] as const;
 
 const thread = self as unknown as {
-  postMessage(message: FromSpawner | ErrandResult): void;
-  onmessage: ((event: MessageEvent<Spawn | Errand>) => void) | null;
+  postMessage(message: FromSpawner | ErrandResult | Dialled): void;
+  onmessage: ((event: MessageEvent<Spawn | Errand | Dial>) => void) | null;
 };
+
+/** Whether this thread has become one that dials, as who it dials for. */
+let dials = false;
+
+function dialFor({ id, owner, path }: Dial): Dialled {
+  try {
+    if (!dials) becomeDialler(owner);
+    dials = true;
+    return { id, ...connectUnix(path) };
+  } catch (error) {
+    return { id, failure: (error as Error).message };
+  }
+}
 
 // Order matters. Both layers bind the calling thread alone, and what it forks inherits them: so
 // every call of this function must be made here, synchronously, before anything is spawned. The
@@ -70,6 +84,7 @@ function run({ errand, folder, abi, account, owner }: Errand): ErrandResult {
 }
 
 thread.onmessage = ({ data }) => {
+  if ("path" in data) return thread.postMessage(dialFor(data));
   if ("errand" in data) {
     try {
       return thread.postMessage(run(data));

@@ -150,6 +150,25 @@ Deno.test("the privileged side speaks no HTTP and runs no shell", () => {
   assertEquals(faults.map(({ path }) => path), []);
 });
 
+/** What starts a program that nothing confines, and why. */
+const UNCONFINED: Record<string, string> = {
+  "lib/supervisor/rehearsal.ts": "the new supervisor of an upgrade, which takes this one's place",
+  "lib/supervisor/native_system.ts": "the new file of an executable, which the next start runs",
+  "lib/supervisor/packed_system.ts": "the same, of a portable one",
+};
+
+Deno.test("the privileged side starts a program from a confined thread, with three exceptions", () => {
+  const starts = /Deno\.Command|runProgram\(|child_process/;
+  const found = [...sourceFiles()]
+    .filter(({ zone, text }) =>
+      PRIVILEGED.includes(zone) && starts.test(text.replace(/\/\*[\s\S]*?\*\//g, ""))
+    );
+  assertEquals(
+    found.map(({ path }) => path.slice(REPOSITORY.length + 1)).sort(),
+    Object.keys(UNCONFINED).sort(),
+  );
+});
+
 Deno.test("a role is put into a text by roleText", () => {
   const faults = [...sourceFiles()].filter(({ zone, text }) =>
     zone === "supervisor" && /\$\{[\w.]*\.role\}/.test(text)

@@ -53,6 +53,7 @@ Options
   --config FILE   The config (default: ./holdfast.jsonc)
   --yes           init: ask nothing
   --json          status, releases, explain, audit: print JSON
+  --verify        releases: read all of each image, and see whether it is what was put there
   --markdown      audit: print the result as docs/audit.md
   --only IDS      audit: only these attempts, such as FR1,EX4.shell
   --stress        audit: also the attempts that exhaust the machine's resources
@@ -114,7 +115,7 @@ async function dispatch(
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
     string: ["config", "only", "output", "name", "state", "rehearse"],
-    boolean: ["json", "markdown", "stress", "portable", "yes", "help", "version"],
+    boolean: ["json", "markdown", "stress", "portable", "verify", "yes", "help", "version"],
     alias: { h: "help", V: "version" },
     default: { config: "holdfast.jsonc" },
     unknown: (argument, option) => {
@@ -154,6 +155,7 @@ async function dispatch(
     only: textOf(parsed.only),
     stress: stress === true,
     portable: parsed.portable === true,
+    verify: parsed.verify === true,
     yes: parsed.yes === true,
     state: textOf(parsed.state),
     rehearse: typeof parsed.rehearse === "string" ? parsed.rehearse : undefined,

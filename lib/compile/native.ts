@@ -273,7 +273,6 @@ const OWN_PROGRAMS: Readonly<Record<string, string>> = {
   "lib/native/logger.ts": "logger.js",
   "lib/native/metrics.ts": "metrics.js",
   "lib/native/resolver.ts": "resolver.js",
-  "lib/native/folder.ts": "folder.js",
 };
 
 /** What of Holdfast is bundled into an executable. */

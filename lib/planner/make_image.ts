@@ -134,7 +134,8 @@ export async function makeImage(
   }
 }
 
-async function lookAtMachine(facts: Pick<CheckFacts, "holdfast">) {
+/** What is asked of the machine. */
+export async function lookAtMachine(facts: Pick<CheckFacts, "holdfast">) {
   // After what was begun before.
   await Deno.stat(facts.holdfast);
   return { check: thisMachine(), modes: lookAhead(facts) };
@@ -173,7 +174,7 @@ interface Part extends Entry {
 
 async function writeImage(
   parts: readonly Part[],
-  { staging, compiled, denoDir, images }: ImageRequest,
+  { staging, compiled, denoDir, images, remake = [] }: ImageRequest,
 ): Promise<Plan> {
   const remote = join(denoDir, "remote");
   const files = new Map<string, string>();
@@ -181,7 +182,8 @@ async function writeImage(
   const processes: PlannedProcess[] = [];
   for (const { name, place, graph, lock, found } of parts) {
     const { id: packages, layout, project } = found;
-    if (packages !== "" && !isThere(join(images, "packages", packages))) {
+    const isKept = isThere(join(images, "packages", packages)) && !remake.includes(packages);
+    if (packages !== "" && !isKept) {
       const folder = join(staging, "packages", packages);
       if (!isThere(folder)) copyPackages(found, folder);
     }

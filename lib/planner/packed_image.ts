@@ -64,16 +64,17 @@ export async function readPackedImage(
  * @throws {HoldfastError} if the config is refused
  */
 export async function takeImage(
-  { config, images, staging, facts }: Pick<
+  { config, images, staging, facts, remake = [] }: Pick<
     ImageRequest,
-    "config" | "images" | "staging" | "facts"
+    "config" | "images" | "staging" | "facts" | "remake"
   >,
   packed: PackedImage,
 ): Promise<{ plan: Plan; warnings: Warning[] }> {
   const { plan, warnings, files } = await readPackedImage(config, packed, facts);
   for (const { packages } of plan.processes) {
     const [place, made] = [images, staging].map((each) => join(each, "packages", packages));
-    if (packages === "" || exists(place!) || exists(made!)) continue;
+    if (packages === "" || exists(made!)) continue;
+    if (exists(place!) && !remake.includes(packages)) continue;
     copyFolder(join(packed.folder, PACKED.packages, packages), made!);
   }
   if (!exists(join(images, plan.digest))) writeFiles(files, join(staging, "image"));

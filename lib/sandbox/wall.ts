@@ -149,20 +149,27 @@ export interface PlannerFacts
   readonly limits: Compartment["limits"];
   /** Whether it may fetch what is missing. */
   readonly network: "none" | "names";
+  /** What it reads; the default is what its user may read. */
+  readonly reads?: readonly string[];
   /** The folders that it writes. */
   readonly writes: readonly string[];
+  /** Where programs lie that it runs besides Deno. */
+  readonly programs?: readonly string[];
 }
 
 /**
- * The wall of a planner. It reads what its user may read, since a project may import from anywhere, and
- * writes its own folders and the caches of Deno. The one program that it can run is Deno, behind the
- * same wall. It reaches no Unix socket, no other process, and the network only to fetch.
+ * The wall of a planner, and of what bundles Holdfast's own programs. A planner reads what its user may
+ * read, since a project may import from anywhere, and writes its own folders and the caches of Deno. The
+ * one program that it can run is Deno, behind the same wall. It reaches no Unix socket, no other process,
+ * and the network only to fetch.
  */
 export function plannerWall(
-  { arch, abi, denoProgram, forbidden, limits, network, writes }: PlannerFacts,
+  { arch, abi, denoProgram, forbidden, limits, network, reads = ["/"], writes, programs = [] }:
+    PlannerFacts,
 ): Wall {
   const seccomp: SeccompPolicy = { network, listens: false, runs: true };
   const written = [...READ, ...unveilRights("wc"), "makeSym" as const];
+  const named = (path: string): PathRule => ({ path, rights: READ, presence: "optional" });
   return {
     ...{ abi, seccomp, forbidden, owner: undefined, dials: [] },
     program: seccompProgram(arch, seccomp),
@@ -173,8 +180,10 @@ export function plannerWall(
       paths: [
         { path: denoProgram, rights: RUN, presence: "required" },
         ...MACHINE.map(([path, rights]): PathRule => ({ path, rights, presence: "optional" })),
-        { path: "/", rights: READ, presence: "required" },
+        ...network === "none" ? [] : [...TRUST, ...NAME_FOLDERS, ...NAME_FILES].map(named),
+        ...reads.map((path): PathRule => ({ path, rights: READ, presence: "optional" })),
         ...writes.map((path): PathRule => ({ path, rights: written, presence: "optional" })),
+        ...programs.map((path): PathRule => ({ path, rights: RUN, presence: "optional" })),
       ],
     },
   };

@@ -134,7 +134,10 @@ export class InheritedProcesses {
       inherited.guard?.endChild();
       inherited.guard?.close();
       letGo(ends);
-      log.info("former_process_ended", { pid, role: roleText(role) });
+      log.info("old_process_exited", {
+        ...{ pid, role: roleText(role) },
+        formerly: "former_process_ended",
+      });
       this.#lookAround();
     });
   }

@@ -62,8 +62,8 @@ export interface LifeOptions {
   equip(equipment: Equipment): Service;
   /** Judges what the process was given; the default is {@link findGrantFaults}. */
   readonly judge?: (grants: Grants) => string[];
-  /** Called before anything of the app is loaded. */
-  readonly prepare?: (grants: Grants) => void;
+  /** Called before anything of the app is loaded; what it gives is called at the end. */
+  readonly prepare?: (configure: Configure) => () => void;
 }
 
 /** Runs until it has drained, and exits. */
@@ -105,7 +105,7 @@ async function live(
   channel.send({ type: "received", listeners: listeners.length });
 
   await channel.next("load");
-  prepare?.(configure.grants);
+  const finish = prepare?.(configure);
   await service.load();
   channel.send({ type: "ready" });
 
@@ -126,6 +126,7 @@ async function live(
   } catch (error) {
     report(`close() threw: ${describeError(error)}`);
   }
+  finish?.();
   channel.send({ type: "drained", ...drained });
 }
 

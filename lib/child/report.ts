@@ -7,6 +7,11 @@ export function report(text: string): void {
   }
 }
 
+/** The same, as an event of its own with fields: the supervisor knows some by their `holdfast`. */
+export function reportFields(fields: Readonly<Record<string, unknown>>): void {
+  report(JSON.stringify(fields));
+}
+
 /** What an error says; anything may have been thrown. */
 export function messageOf(error: unknown): string {
   const text: unknown = error instanceof Error ? error.message : error;

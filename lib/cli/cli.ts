@@ -1,13 +1,14 @@
 /** Runs the command that was named, and turns errors into a message and an exit status. */
 import { parseArgs } from "@std/cli";
-import { HoldfastError, toHoldfastError } from "../base/error.ts";
+import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { VERSION } from "../base/version.ts";
 import { spelledPath } from "../config/spelled_path.ts";
 import { resetSignals } from "../os/signals.ts";
 import { realSystem, type System } from "../supervisor/system.ts";
 import type { CliCommand } from "./command.ts";
-import { printError, printLine } from "./terminal.ts";
+import { printFailure } from "./failure.ts";
+import { printLine } from "./terminal.ts";
 
 /** Loads a command; its code is loaded only when it runs. */
 export type CommandLoader = () => Promise<CliCommand>;
@@ -97,9 +98,7 @@ export async function runCli(args: string[], options: CliOptions = {}): Promise<
   try {
     return await dispatch(args, options);
   } catch (error) {
-    const failure = toHoldfastError(error);
-    printError(failure);
-    return EXIT[failure.kind];
+    return printFailure(error);
   }
 }
 

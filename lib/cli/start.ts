@@ -4,12 +4,13 @@ import { configureLog, flushLog } from "../base/log.ts";
 import { sendAtOnce } from "../os/notify_socket.ts";
 import { rehearse, supervise } from "../../supervisor.ts";
 import type { CliCommand } from "./command.ts";
+import { journal, TERMINAL } from "./log_formats.ts";
 
 /** Serves in the foreground. */
 export const start: CliCommand = async ({ config, system, rehearse: rehearsal }) => {
-  if (Deno.stderr.isTerminal()) configureLog("pretty");
+  if (Deno.stderr.isTerminal()) configureLog(TERMINAL);
   else if (isJournal(Deno.env.get("JOURNAL_STREAM"))) {
-    configureLog("journal", (entry) => sendAtOnce(JOURNAL_SOCKET, entry));
+    configureLog(journal((entry) => sendAtOnce(JOURNAL_SOCKET, entry)));
   } else configureLog("json");
   try {
     await (rehearsal === undefined

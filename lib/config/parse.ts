@@ -8,14 +8,8 @@ import {
   printParseErrorCode,
 } from "jsonc-parser";
 import { describeIssue } from "./issue.ts";
-import {
-  ConfigError,
-  formatKey,
-  type Position,
-  type Problem,
-  quote,
-  type Refusal,
-} from "./problem.ts";
+import { formatKey } from "./format_key.ts";
+import { ConfigError, type Position, type Problem, quote, type Refusal } from "./problem.ts";
 import { renameOldKeys } from "./renamed.ts";
 import { type ConfigFile, ConfigSchema } from "./schema.ts";
 

@@ -35,6 +35,9 @@ const MAX_DATA_BYTES = 65_535;
 /** More than any resolv.conf(5) that makes sense. */
 const RESOLV_CONF = "/etc/resolv.conf";
 
+/** Why most addresses are refused. */
+export const NOT_IN_NET = "it is not in net";
+
 /** An address that was refused. */
 export interface RefusedDial {
   readonly host: string;
@@ -181,7 +184,7 @@ export class Dialling {
   #refuse(
     question: Question,
     { host, port }: Inet,
-    reason = "it is not in net",
+    reason = NOT_IN_NET,
     alarming = true,
   ): void {
     answerQuestion(this.#fd()!, question.id, -EACCES);

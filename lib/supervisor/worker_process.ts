@@ -7,12 +7,14 @@ import { raiseOomScore } from "../os/file.ts";
 import type { HandOverItem, SpawnerEvent, WorkerSignal } from "./child_event.ts";
 import type { ChildEnds } from "./child_ends.ts";
 import { addChild, type ChildRecord, removeChild } from "./child_table.ts";
+import { HINT_MARK } from "../protocol/limits.ts";
 import { type Role, roleText } from "../protocol/role.ts";
 import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
-import type { DiallingMode } from "./dialling.ts";
+import { type DiallingMode, NOT_IN_NET } from "./dialling.ts";
 import type { Denial } from "./guard.ts";
 import { Heartbeat } from "./health.ts";
+import { tellOutput, uncaughtIn } from "./process_output.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { ChildHandle, Spawner } from "./spawner.ts";
 
@@ -55,6 +57,16 @@ export function describeDeath({ status, reason }: Death): string {
   return reason === undefined ? end : `${reason} (${end})`;
 }
 
+/** What may have ended a process that gave no reason, and what to do. */
+function hintOf({ signal, code }: ExitStatus): string {
+  if (signal === undefined && code !== undefined) {
+    return "Nothing in it caught an error, or it called exit: what it printed is in the log as worker_output";
+  }
+  return ["SIGKILL", "SIGABRT", "SIGTRAP", "SIGILL"].includes(signal ?? "")
+    ? "Most likely memory ran out: raise limits.memoryBytes, or load less at the start"
+    : "What it printed is in the log as worker_output";
+}
+
 export class WorkerProcess implements ChildRecord {
   readonly id: number;
   /** A spare one gets its index when it is taken. */
@@ -79,7 +91,9 @@ export class WorkerProcess implements ChildRecord {
   #confined = false;
   #dialling: DiallingMode | undefined;
   #denied = 0;
-  #printed = false;
+  /** The last error that its runtime printed. */
+  #uncaught: string | undefined;
+  #hint: string | undefined;
   #figures: WorkerStats = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
   readonly #heartbeat = new Heartbeat(performance.now());
@@ -239,9 +253,7 @@ export class WorkerProcess implements ChildRecord {
         new HoldfastError(`${this.displayName} ended before ${step}: ${describeDeath(death)}`, {
           kind: "app",
           code: "worker_died",
-          hint: this.#printed
-            ? "Its own lines are in the log just above"
-            : "It printed nothing; what it says here is all",
+          hint: this.#hint ?? hintOf(death.status),
         });
     });
     return Promise.race([died, aborted(signal)]);
@@ -294,8 +306,8 @@ export class WorkerProcess implements ChildRecord {
         }
         break;
       case "output":
-        this.#printed = true;
-        log.info("worker_output", { ...who, stream: event.stream, text: event.text });
+        this.#uncaught = uncaughtIn(event.text) ?? this.#uncaught;
+        tellOutput({ ...who, stream: event.stream }, event.text);
         break;
       case "output_dropped":
         log.warn("worker_output_dropped", {
@@ -307,7 +319,7 @@ export class WorkerProcess implements ChildRecord {
         break;
       case "exited":
         if (this.#pid !== undefined) removeChild(this.#pid);
-        this.#reason ??= event.error;
+        this.#reason ??= event.error ?? (event.status.code === 1 ? this.#uncaught : undefined);
         this.#death = {
           ...{ status: event.status, reason: this.#reason, livedMs: this.ageMs },
           failure: event.failure,
@@ -325,7 +337,11 @@ export class WorkerProcess implements ChildRecord {
       this.#heartbeat.received();
       return;
     }
-    if (message.type === "failed") this.#reason ??= escapeUntrusted(message.reason, 1000);
+    if (message.type === "failed") {
+      const [reason = "", hint] = message.reason.split(HINT_MARK);
+      this.#reason ??= escapeUntrusted(reason, 1000);
+      this.#hint = hint && escapeUntrusted(hint, 1000);
+    }
     if (message.type === "drained") this.#drained = message;
     if (message.type === "stopped") this.#stop.resolve();
     if (message.type === "accepting") {
@@ -351,8 +367,11 @@ export function isAlarm({ dial }: Denied): boolean {
 export function tellDenial({ call, path, dial }: Denied, who: object): void {
   if (dial !== undefined) {
     const { host, port, reason } = dial;
-    log.warn("dial_denied", { ...who, call, address: host, port, reason });
-    return;
+    const place = JSON.stringify(`${host.includes(":") ? `[${host}]` : host}:${port}`);
+    return log.warn("dial_denied", {
+      ...{ ...who, call, address: host, port, reason },
+      ...reason === NOT_IN_NET && { allow: `"net": [${place}]` },
+    });
   }
   log.error(call.startsWith("exec") ? "exec_denied" : "call_denied", {
     ...{ ...who, call },

@@ -69,7 +69,7 @@ const MAY_USE: Record<string, string[]> = {
   audit: ["zod/mini"],
   compile: ["zod", "jsonc-parser"],
   native: [],
-  cli: ["zod/mini", "markdown-table"],
+  cli: ["zod/mini", "leven", "markdown-table"],
 };
 
 /** What an auditor must read. */

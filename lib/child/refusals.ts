@@ -17,7 +17,7 @@ import {
   type Refused,
   refusedByKernel,
   requiredIn,
-} from "./refusal_kinds.ts";
+} from "../base/refusal_kinds.ts";
 import { reportFields } from "./report.ts";
 
 /** How many refusals are told apart; what is refused in a loop must not fill the log. */

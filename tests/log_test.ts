@@ -363,7 +363,7 @@ for (let n = 0; n < 100; n++) console.log("z".repeat(500));`,
         current,
       ]);
       assertStringIncludes(String(refused.reason), "app.ts");
-      assertStringIncludes(String(refused.hint), "deno cache");
+      assertStringIncludes(String(refused.hint), "fault of syntax");
       const ended = events.find(({ event, generation }) =>
         event === "generation_ended" && generation === before
       );

@@ -1,13 +1,14 @@
 /** The life of every process that the supervisor spawns, from its first message to its last. */
 import process from "node:process";
-import { MAX_REASON_LENGTH, PULSE_INTERVAL_MS } from "../protocol/limits.ts";
+import { HINT_MARK, MAX_REASON_LENGTH, PULSE_INTERVAL_MS } from "../protocol/limits.ts";
 import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { Configure, Grants, ToWorker } from "../protocol/to_worker.ts";
 import { type AppSignals, keepAppSignals } from "./app_signals.ts";
 import { Channel, ChannelClosed } from "./channel.ts";
 import { findGrantFaults } from "./grants.ts";
 import { HandOvers } from "./hand_over.ts";
-import { describeError, report } from "./report.ts";
+import { hintOn } from "./failure_hint.ts";
+import { describeError, placesIn, report } from "./report.ts";
 
 /** Exit status of a process that gave up; its reason went over the channel. */
 const FAILED = 1;
@@ -79,7 +80,8 @@ export async function runLife(options: LifeOptions): Promise<never> {
     return exit(0);
   } catch (error) {
     if (error instanceof ChannelClosed) return exit(0);
-    const reason = describeError(error).slice(0, MAX_REASON_LENGTH);
+    const hint = HINT_MARK + hintOn(error);
+    const reason = describeError(error).slice(0, MAX_REASON_LENGTH - hint.length) + hint;
     channel.send({ type: "failed", reason });
     await channel.finish();
     return exit(FAILED);
@@ -106,7 +108,9 @@ async function live(
 
   await channel.next("load");
   const finish = prepare?.(configure);
+  const restoreExit = tellExit();
   await service.load();
+  restoreExit();
   channel.send({ type: "ready" });
 
   await channel.next("accept");
@@ -128,6 +132,25 @@ async function live(
   }
   finish?.();
   channel.send({ type: "drained", ...drained });
+}
+
+/** An exit before the app is ready says so, as the runtime says an error that nothing catches. */
+function tellExit(): () => void {
+  const { exit: exitAtOnce } = Deno;
+  const told = (code?: number): never => {
+    const [place] = placesIn(new Error().stack, 1);
+    const where = place === undefined ? "" : ` (${place})`;
+    report(
+      `error: Uncaught exit: the app called exit(${
+        code ?? 0
+      }) before it was ready, which a server must not${where}`,
+    );
+    return exitAtOnce(code);
+  };
+  Deno.exit = told;
+  return () => {
+    if (Deno.exit === told) Deno.exit = exitAtOnce;
+  };
 }
 
 /** The runtime says that it would end, were it not for the supervisor's word. */

@@ -35,9 +35,6 @@ export function placesIn(stack: unknown, most: number = MAX_PLACES): string[] {
 /** What an error says on one line of a message: its name, its text, and where it was thrown. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return messageOf(error);
-  const [first] = messageOf(error.stack).split("\n").map((line) => line.trim())
-    .filter((line) => line.startsWith("at "));
-  const places = placesIn(error.stack);
-  const where = places.length > 0 ? places.join(", ") : first;
-  return `${messageOf(error.name)}: ${messageOf(error)}${where ? ` (${where})` : ""}`;
+  const where = placesIn(error.stack).join(", ");
+  return `${messageOf(error.name)}: ${messageOf(error)}${where === "" ? "" : ` (${where})`}`;
 }

@@ -43,8 +43,8 @@ function usageError(message: string, hint = "See holdfast --help"): HoldfastErro
 
 /** For one who has mistyped a name. */
 function didYouMean(name: string, known: readonly string[]): string {
-  const near = closestMatch(name.toLowerCase(), known, { maxDistance: 2 }) ??
-    known.find((each) => name.length > 2 && each.startsWith(name));
+  const near = known.find((each) => name.length > 2 && each.startsWith(name)) ??
+    closestMatch(name.toLowerCase(), known, { maxDistance: 2 });
   return near === undefined ? "See holdfast --help" : `Did you mean ${near}? See holdfast --help`;
 }
 
@@ -107,7 +107,7 @@ async function dispatch(
   const release = name === "rollback" ? parseRelease(more.shift()) : undefined;
   const question = name === "why" ? more.shift() : undefined;
   if (more.length > 0) {
-    throw usageError(`Unexpected argument ${more[0]}`, `See holdfast help ${name}`);
+    throw usageError(`Unexpected argument ${more[0]}`, `See holdfast ${name} --help`);
   }
   const { config, json, markdown, stress } = parsed;
   if (typeof config !== "string" || config === "") throw usageError("--config needs one file");

@@ -15,11 +15,7 @@ export interface CommandFacts {
 
 export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
   start: {
-    takes: "[FILE]",
     does: "Serve in the foreground; HUP reloads, USR2 upgrades, TERM and INT drain and exit",
-    more:
-      "With FILE, a module, it serves that by a config with nothing granted, which it prints, on " +
-      "http://127.0.0.1:8080. That is for a look: write the printed config into holdfast.jsonc to keep it.",
     example: "holdfast start --config /srv/app/holdfast.jsonc",
   },
   check: {

@@ -57,11 +57,9 @@ export function describeDeath({ status, reason }: Death): string {
   return reason === undefined ? end : `${reason} (${end})`;
 }
 
-/** What may have ended a process that gave no reason, and what to do. */
-function hintOf({ signal, code }: ExitStatus): string {
-  if (signal === undefined && code !== undefined) {
-    return "Nothing in it caught an error, or it called exit: what it printed is in the log as worker_output";
-  }
+/** What to do about a death of which the process itself said nothing. */
+function hintOf({ status: { signal }, reason = "" }: Death): string {
+  if (reason.startsWith("(in promise)")) return "Nothing awaits that promise, or catches its error";
   return ["SIGKILL", "SIGABRT", "SIGTRAP", "SIGILL"].includes(signal ?? "")
     ? "Most likely memory ran out: raise limits.memoryBytes, or load less at the start"
     : "What it printed is in the log as worker_output";
@@ -253,7 +251,7 @@ export class WorkerProcess implements ChildRecord {
         new HoldfastError(`${this.displayName} ended before ${step}: ${describeDeath(death)}`, {
           kind: "app",
           code: "worker_died",
-          hint: this.#hint ?? hintOf(death.status),
+          hint: this.#hint ?? hintOf(death),
         });
     });
     return Promise.race([died, aborted(signal)]);
@@ -319,7 +317,7 @@ export class WorkerProcess implements ChildRecord {
         break;
       case "exited":
         if (this.#pid !== undefined) removeChild(this.#pid);
-        this.#reason ??= event.error ?? (event.status.code === 1 ? this.#uncaught : undefined);
+        this.#reason ??= event.error ?? (this.#drained ? undefined : this.#uncaught);
         this.#death = {
           ...{ status: event.status, reason: this.#reason, livedMs: this.ageMs },
           failure: event.failure,

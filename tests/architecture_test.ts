@@ -47,7 +47,9 @@ const MAY_IMPORT: Record<string, string[]> = {
     "supervisor",
     "audit",
     "compile",
+    "init",
   ],
+  init: ["base", "config"],
 };
 
 /** Which packages they may import. */
@@ -69,6 +71,7 @@ const MAY_USE: Record<string, string[]> = {
   audit: ["zod/mini"],
   compile: ["zod", "jsonc-parser"],
   native: [],
+  init: ["zod/mini", "jsonc-parser", "hono", "hono/deno"],
   cli: ["zod/mini", "leven", "markdown-table"],
 };
 

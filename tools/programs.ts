@@ -16,6 +16,7 @@ export const PROGRAMS = {
   ip: "iproute2",
   logrotate: "logrotate",
   nginx: "nginx-light",
+  npm: "npm",
   nsenter: "util-linux",
   promtool: "prometheus",
   ps: "procps",

@@ -17,6 +17,7 @@ export type CommandLoader = () => Promise<CliCommand>;
 
 // The paths are literals, so that bundlers and `deno compile` see them.
 const LOADERS: Record<string, CommandLoader> = {
+  init: async () => (await import("./init.ts")).init,
   start: async () => (await import("./start.ts")).start,
   check: async () => (await import("./check.ts")).check,
   why: async () => (await import("./why.ts")).why,
@@ -121,6 +122,7 @@ async function dispatch(
     only: textOf(parsed.only),
     stress: stress === true,
     portable: parsed.portable === true,
+    yes: parsed.yes === true,
     state: textOf(parsed.state),
     rehearse: typeof parsed.rehearse === "string" ? parsed.rehearse : undefined,
     output: textOf(parsed.output),

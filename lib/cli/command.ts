@@ -15,6 +15,8 @@ export interface CommandOptions {
   /** `compile`: the app's name in it. */
   readonly name: string | undefined;
   readonly portable: boolean;
+  /** `init`: ask nothing. */
+  readonly yes: boolean;
   /** `compile`: the folder of the executable and its data. */
   readonly state: string | undefined;
   /**

@@ -14,6 +14,11 @@ export interface CommandFacts {
 }
 
 export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
+  init: {
+    does: "Write a config for the project in this folder, or a new app into an empty one",
+    example: "holdfast init --yes",
+    options: ["yes"],
+  },
   start: {
     does: "Serve in the foreground; HUP reloads, USR2 upgrades, TERM and INT drain and exit",
     example: "holdfast start --config /srv/app/holdfast.jsonc",
@@ -94,6 +99,7 @@ interface OptionFacts {
 
 export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   config: { value: "FILE", does: "The config (default: ./holdfast.jsonc)" },
+  yes: { does: "Ask nothing" },
   json: { does: "Print JSON" },
   helper: { value: "NAME", does: "Ask for that helper instead of the workers" },
   log: { value: "FILE", does: "Read that log file, or - for standard input" },

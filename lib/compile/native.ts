@@ -239,6 +239,9 @@ const OWN_PROGRAMS: Readonly<Record<string, string>> = {
   "lib/native/folder.ts": "folder.js",
 };
 
+/** What of Holdfast is bundled into an executable. */
+export const NATIVE_PROGRAMS: readonly string[] = Object.keys(OWN_PROGRAMS);
+
 /** Writes Holdfast's own programs; gives a text that changes with any of them. */
 async function writePrograms(folder: string): Promise<string> {
   const work = await Deno.makeTempDir({ prefix: "holdfast_bundle_" });

@@ -15,15 +15,17 @@ import { BUNDLE_FAILED, HOLDFAST_FOLDER, prebuiltPath, readPrebuilt } from "./pr
  * @param entry relative to {@link HOLDFAST_FOLDER}
  */
 export async function bundle(folder: string, entry: string): Promise<string> {
-  return await readPrebuilt(entry) ?? (await bundleAll(folder, [entry]))[0]!;
+  return (await bundleAll(folder, [entry]))[0]!;
 }
 
-/** The same for several, in one go, from the sources in a folder. */
+/** The same for several, in one go, from the sources in a folder or as they were bundled beforehand. */
 export async function bundleAll(
   folder: string,
   entries: readonly string[],
   { holdfast = HOLDFAST_FOLDER, signal }: { holdfast?: string; signal?: AbortSignal } = {},
 ): Promise<string[]> {
+  const prebuilt = await Promise.all(entries.map((entry) => readPrebuilt(entry, holdfast)));
+  if (prebuilt.every((text) => text !== undefined)) return prebuilt as string[];
   // A folder of its own: nothing can lie in it from before.
   const place = await Deno.makeTempDir({ dir: folder });
   try {

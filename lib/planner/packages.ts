@@ -108,16 +108,17 @@ async function findInFolders(
   isWanted: (name: string) => boolean,
 ): Promise<PackageSet> {
   const folders = new Map<string, string>();
-  const seen = new Set<string>();
   const add = (found: string) => {
+    if (folders.has(found)) return;
     const real = Deno.realPathSync(found);
     folders.set(found, real);
-    if (real !== found && real.split("/").includes("node_modules")) folders.set(real, real);
-    if (seen.has(real)) return;
-    seen.add(real);
+    if (real !== found && real.split("/").includes("node_modules")) add(real);
     for (const name of needsOf(real)) {
-      const needed = findAbove(real, name) ?? findAbove(found, name);
-      if (needed !== undefined) add(needed);
+      // Where a link leads there, a package looks from the link's place: no link is copied.
+      for (const place of new Set([real, found])) {
+        const needed = findAbove(place, name);
+        if (needed !== undefined) add(needed);
+      }
     }
   };
   for (const root of roots) add(root);

@@ -78,11 +78,11 @@ export function cannotKeep(images: string, error: Error): HoldfastError {
   });
 }
 
-/** A link to a folder; another link in its place goes. */
+/** A link to a folder; what is in its place goes, such as the folder that an executable's planner made. */
 function linkTo(target: string, link: string): void {
   try {
-    if (Deno.readLinkSync(link) === target) return;
-    Deno.removeSync(link);
+    if (Deno.lstatSync(link).isSymlink && Deno.readLinkSync(link) === target) return;
+    Deno.removeSync(link, { recursive: true });
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }

@@ -97,7 +97,7 @@ const page = (systemd: BootedSystemd, port: number) =>
   systemd.must("curl", "-sS", "-m", "20", `http://127.0.0.1:${port}/`);
 
 testWith(
-  { ...bootNeeds(), programs: ["curl", ...bootNeeds().programs ?? []] },
+  { ...bootNeeds(), programs: ["curl", ...bootNeeds().programs ?? []], builds: true },
   "the shipped units, under a systemd that has booted:",
   async (t) => {
     const built = await Deno.makeTempDir({ prefix: "holdfast_test_builds_" });

@@ -16,6 +16,8 @@ export interface Needs {
   readonly root?: boolean;
   /** Anything else: what is missing, in words, or nothing if it is there. */
   readonly missing?: string | undefined;
+  /** Whether it builds an executable: the first build of a run loads libraries. */
+  readonly builds?: boolean;
 }
 
 /** What of it is missing here, in words; nothing if all is there. */
@@ -32,7 +34,9 @@ export function findMissing({ programs = [], root = false, missing }: Needs): st
 export function testWith(needs: Needs, name: string, fn: Deno.TestDefinition["fn"]): void {
   const why = findMissing(needs);
   if (why !== undefined) recordSkip({ name, why });
-  Deno.test({ name, ignore: why !== undefined, fn });
+  const sanitize = !needs.builds;
+  const sanitizers = { sanitizeOps: sanitize, sanitizeResources: sanitize };
+  Deno.test({ name, ignore: why !== undefined, ...sanitizers, fn });
 }
 
 /** Why no mount namespace can be made here, or nothing if one can: only a try tells. */

@@ -61,7 +61,7 @@ function levelOf(level: unknown): Level {
 /** What the runtime printed of an error that ended the process: what it is, and where it was thrown. */
 export function uncaughtIn(text: string): string | undefined {
   const [first = "", ...rest] = text.split("\n").map((line) => line.trim());
-  const what = /^error: Uncaught (.*)/.exec(first)?.[1];
+  const what = first.match(/^error: Uncaught (.*)/)?.[1];
   if (what === undefined) return undefined;
   const places = rest.filter((line) => /^at .*file:/.test(line) && !line.includes("$deno$stdin"));
   return places.length === 0 ? what : `${what} (${places.slice(0, 3).join(", ")})`;

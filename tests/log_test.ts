@@ -281,7 +281,12 @@ for (let n = 0; n < 100; n++) console.log("z".repeat(500));`,
       const app = `Deno.stdout.writeSync(new TextEncoder().encode("last words")); Deno.exit(3);`;
       await server.project.write("app.ts", app);
       assertEquals((await server.hangUp()).event, "reload_refused");
-      assertEquals(outputs(server).slice(before), ["last words"]);
+      const printed = outputs(server).slice(before);
+      // The exit itself is told beside them.
+      assertEquals(printed.filter((text) => !text.startsWith("error: Uncaught exit:")), [
+        "last words",
+      ]);
+      assertEquals(printed.length, 2);
       const index = (event: string) => server.events.findLastIndex((each) => each.event === event);
       assert(index("worker_output") < index("reload_refused"));
     },

@@ -42,6 +42,17 @@ const RICH = {
   runtime: "./run",
 };
 
+/** One that serves HTTPS, which takes the native engine. */
+const SECURE = {
+  app: "app.ts",
+  listen: [
+    { https: "[0::]:8443", cert: "./tls/../cert.pem", key: "/srv/tls/key.pem" },
+    { https: "systemd:https", cert: "cert.pem", key: "key.pem" },
+    { http: "0.0.0.0:8080", redirect: "https" },
+    "127.0.0.1:8000",
+  ],
+};
+
 const FILES = { "mail.ts": "", "thumbnails.ts": "" };
 
 /** The config of a text, as an honest planner sends it. */
@@ -65,6 +76,7 @@ Deno.test("what an honest planner answers is accepted, whatever the config's spe
     RICH,
     { ...RICH, user: undefined, wall: "deno", onViolation: "log", on_violation: undefined },
     { ...RICH, user: "65534", group: "1", log: {}, metrics: { listen: "127.0.0.1:9464" } },
+    SECURE,
     { app: "./app.ts", listen: ["[::]:8000", "0.0.0.0:8000"] },
     { app: "app.ts", listen: ["localhost:80"], runtime: "/run/x/../holdfast/", workers: "auto" },
   ];
@@ -158,6 +170,32 @@ Deno.test("a planner can add, take away and change nothing that a config grants"
   }
   for (const value of [undefined, null, 5, "config", [], {}]) {
     await assertRejects(() => acceptConfig(value, read), Error, "its config has a fault");
+  }
+});
+
+/** The supervisor itself reads what these name, and gives it to a worker. */
+// deno-lint-ignore no-explicit-any
+const LIES_OF_TLS: Record<string, (config: any) => void> = {
+  "another key": ({ listen }) => listen[0].tls.key = "/etc/shadow",
+  "another certificate": ({ listen }) => listen[0].tls.cert = "/etc/shadow",
+  "plain HTTP where HTTPS is to be": ({ listen }) => delete listen[0].tls,
+  "HTTPS where none is to be": ({ listen }) => listen[3].tls = { cert: "/etc/a", key: "/etc/b" },
+  "the app where clients are to be sent on": ({ listen }) => delete listen[2].redirect,
+  "a redirect where the app is to be": ({ listen }) => listen[3].redirect = true,
+};
+
+Deno.test("a planner cannot choose certificates, keys, or what is served at an address", async (t) => {
+  await using project = await Project.create({ config: SECURE });
+  const read = await readConfigText(project.configFile);
+  const honest = await planned(read);
+  await acceptConfig(honest, read); // control
+  for (const [what, lie] of Object.entries(LIES_OF_TLS)) {
+    await t.step(what, async () => {
+      const answer = structuredClone(honest);
+      lie(answer);
+      const { message } = await assertRejects(() => acceptConfig(answer, read), Error);
+      assertStringIncludes(message, "its listen is not what");
+    });
   }
 });
 

@@ -211,6 +211,27 @@ Deno.test("listen takes IP literals, localhost and Unix sockets, and gives each 
     [{ unix: "a.sock", mode: "0660" }, { kind: "unix", path: "a.sock", mode: 0o660 }],
     [{ unix: "a.sock", mode: "666" }, { kind: "unix", path: "a.sock", mode: 0o666 }],
     [{ unix: "a.sock" }, { kind: "unix", path: "a.sock", mode: 0o600 }],
+    [
+      { https: "[0::]:443", cert: "c.pem", key: "k.pem" },
+      {
+        kind: "tcp",
+        text: "[::]:443",
+        host: "::",
+        port: 443,
+        tls: { cert: "c.pem", key: "k.pem" },
+      },
+    ],
+    [
+      { https: "systemd:web", cert: "c.pem", key: "k.pem" },
+      {
+        ...{ kind: "systemd", text: "systemd:web", name: "web" },
+        tls: { cert: "c.pem", key: "k.pem" },
+      },
+    ],
+    [
+      { http: "0.0.0.0:80", redirect: "https" },
+      { kind: "tcp", text: "0.0.0.0:80", host: "0.0.0.0", port: 80, redirect: true },
+    ],
   ];
   for (const [spelled, meant] of cases) {
     const { values } = parseConfig(JSON.stringify({ ...MINIMAL, listen: [spelled] }), "f");
@@ -246,12 +267,44 @@ Deno.test("listen refuses what does not say exactly where to bind", () => {
     [{ unix: "/a", mode: 600 }, "value_type"],
     [{}, "key_missing"],
     [8080, "value_type"],
+    [{ https: "0.0.0.0:443", cert: "c.pem" }, "key_missing"],
+    [{ https: "443", cert: "c.pem", key: "k.pem" }, "listen_host_name"],
+    [{ https: "unix:/a", cert: "c.pem", key: "k.pem" }, "listen_https_unix"],
+    [{ https: "0.0.0.0:443", cert: "c.pem", key: "k,.pem" }, "path_unfit"],
+    [{ https: "0.0.0.0:443", cert: "c.pem", key: "k.pem", redirect: "https" }, "key_unknown"],
+    [{ http: "0.0.0.0:80" }, "value_unknown"],
+    [{ http: "0.0.0.0:80", redirect: "http" }, "value_unknown"],
+    [{ http: "unix:/a", redirect: "https" }, "listen_https_unix"],
   ];
   for (const [spelled, code] of cases) {
     assertEquals(codesOf({ ...MINIMAL, listen: [spelled] }), [code], JSON.stringify(spelled));
   }
   assertEquals(codesOf({ ...MINIMAL, listen: [] }), ["value_small"]);
   assertEquals(codesOf({ ...MINIMAL, listen: Array(17).fill("[::1]:1") }), ["value_big"]);
+});
+
+Deno.test("HTTPS needs the kernel's wall and the native engine, and a redirect needs HTTPS", async () => {
+  const https = { https: "127.0.0.1:8443", cert: "c.pem", key: "k.pem" };
+  const redirect = { http: "127.0.0.1:8080", redirect: "https" };
+  const cases: [object, string[]][] = [
+    [{ listen: [https, redirect] }, []],
+    [{ listen: [https], wall: "deno" }, ["https_without_wall"]],
+    [{ listen: [https], engine: "node" }, ["https_on_node"]],
+    [{ listen: [redirect] }, ["redirect_nowhere"]],
+    [{ listen: [https, "127.0.0.1:8443"] }, ["listen_repeated"]],
+    [{ listen: [https], metrics: { listen: https } }, [
+      "key_missing",
+      ...Array(3).fill("key_unknown"),
+    ]],
+  ];
+  for (const [change, codes] of cases) {
+    await using project = new Project({ ...MINIMAL, app: "main.ts", ...change });
+    const found = await loadConfig(project.config).then(
+      () => [],
+      ({ problems }) => problems.map(({ code }: { code: string }) => code),
+    );
+    assertEquals(found, codes, JSON.stringify(change));
+  }
 });
 
 Deno.test("net takes single hosts and gives each one spelling", () => {
@@ -467,6 +520,7 @@ Deno.test("loadConfig makes every path absolute from the folder of the real conf
     runtime: `${folder}/run`,
     at: {
       app: placeOf('"./'),
+      listen: placeOf("["),
       log: placeOf('"./logs/"'),
       runtime: placeOf('"run/"'),
       user: { line: 1, column: 1 },

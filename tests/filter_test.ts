@@ -14,7 +14,7 @@ import { REPOSITORY } from "./harness/project.ts";
 const NUMBERS = Array.from({ length: 601 }, (_, number) => number);
 
 /** What a judged call may be answered, by its arguments; the first one where the policy decides. */
-function answersTo(call: AnyCall, { network, listens, runs }: SeccompPolicy): string[] {
+function answersTo(call: AnyCall, { network, listens, lends, runs }: SeccompPolicy): string[] {
   const when = (condition: boolean) => [condition ? "allow" : "EPERM"];
   switch (call) {
     case "execve":
@@ -32,7 +32,7 @@ function answersTo(call: AnyCall, { network, listens, runs }: SeccompPolicy): st
     case "openat2":
       return ["ENOSYS"];
     case "socket":
-      return network === "none" ? ["EPERM"] : ["EPERM", "allow"];
+      return network === "none" && !lends ? ["EPERM"] : ["EPERM", "allow"];
     case "sendto":
       return ["EPERM", "allow", ...network === "names" && !runs ? ["ask"] : []];
     case "sendmsg":
@@ -41,9 +41,9 @@ function answersTo(call: AnyCall, { network, listens, runs }: SeccompPolicy): st
     case "connect":
       return network === "none" ? ["EPERM"] : [runs ? "allow" : "ask"];
     case "bind":
-      return when(network === "names");
+      return lends ? ["success"] : when(network === "names");
     case "listen":
-      return [listens ? "success" : "EPERM"];
+      return [lends ? "ask" : listens ? "success" : "EPERM"];
     case "fchmod":
       return [runs ? "allow" : "success"];
     case "sched_getaffinity":

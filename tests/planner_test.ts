@@ -24,13 +24,13 @@ async function planWith(project: Project, program: string): Promise<PlannedConfi
     ...{ packed: undefined, holdfast: REPOSITORY, images: project.path(".holdfast/images") },
     runtime: project.path(".holdfast"),
     environment: { ...Deno.env.toObject(), PLANNER_SECRET: "secret" },
-    signal: new AbortController().signal,
+    ...{ signal: new AbortController().signal, begun: () => {}, cache: undefined },
   }).catch((error: Error) => error);
 }
 
 /** Has a program answer with what became of each try. */
 const REPORTING = `
-const request = globalThis[Symbol.for("holdfast.plan")];
+const request = JSON.parse(Deno.readTextFileSync(Deno.args.at(-1) + "/request.json"));
 const results = {};
 async function attempt(name, work) {
   try {
@@ -143,7 +143,7 @@ for (const [what, answer] of Object.entries(ANSWERS)) {
     assertEquals(found instanceof Error, true, String(found));
     // Nothing of it stays.
     const left = [...Deno.readDirSync(project.path(".holdfast/images"))].map(({ name }) => name);
-    assertEquals(left.sort(), ["compiled", "packages"]);
+    assertEquals(left.sort(), ["compiled", "packages", "settings"]);
   });
 }
 
@@ -151,7 +151,7 @@ Deno.test("a planner that fails says so, and its lines are in the log", async ()
   await using project = await Project.create();
   const found = await planWith(project, "throw new Error('no plan')");
   assertStringIncludes((found as Error).message, "The planner failed: exited with status 1");
-  assertEquals([...Deno.readDirSync(join(project.folder, ".holdfast/images"))].length, 2);
+  assertEquals([...Deno.readDirSync(join(project.folder, ".holdfast/images"))].length, 3);
 });
 
 /** Runs the real planner, which a program spoils that comes after it. */
@@ -160,7 +160,8 @@ async function spoiled(project: Project, spoil: string) {
   const { planner } = await loadPrograms(project.folder, await findDenoDir(), signal);
   const found = await planWith(
     project,
-    `globalThis.staging = globalThis[Symbol.for("holdfast.plan")].staging;
+    `globalThis.staging = Deno.args.at(-1);
+    Deno.exit = () => {};
     ${planner!}
     {
       const path = globalThis.staging + "/answer.json";
@@ -226,7 +227,7 @@ Deno.test("a planner's process that lies is not believed, and leaves no image", 
     await t.step(spoil, async () => {
       await assertRejects(() => spoiled(project, spoil), Error, what);
       const left = [...Deno.readDirSync(project.path(".holdfast/images"))].map(({ name }) => name);
-      assertEquals(left.sort(), ["compiled", "packages"]);
+      assertEquals(left.sort(), ["compiled", "packages", "settings"]);
     });
   }
 });

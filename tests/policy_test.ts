@@ -31,7 +31,7 @@ import {
   type SystemCall,
 } from "../lib/sandbox/system_calls.ts";
 import { type WallFacts, workerWall } from "../lib/sandbox/wall.ts";
-import { joined } from "../lib/sandbox/worker_command.ts";
+import { joined, workerArguments } from "../lib/sandbox/worker_command.ts";
 import {
   AUDIT_ARCH,
   describeAnswer,
@@ -491,7 +491,7 @@ Deno.test("what could reach other processes, the kernel or a file's owner is nev
 });
 
 Deno.test("the supervisor is asked about exec and fork, kill with signal 9, and what no app does", () => {
-  const others = ["clone", "execve", "execveat", "fork", "kill", "vfork"];
+  const others = ["clone", "execve", "execveat", "fork", "kill", "listen", "vfork"];
   assertEquals([...ASKED].sort(), [...others, ...namesOf(ALARMS)].sort());
   for (
     const call of ["ptrace", "bpf", "mount", "keyctl", "io_uring_setup", "unshare", "kexec_load"]
@@ -675,6 +675,37 @@ Deno.test("listen is never done; workers with a Unix socket, on which the runtim
   for (const network of NETWORKS) {
     assertEquals(answerToCall("listen", [7, 128], network), "EPERM", "unless the policy says so");
   }
+});
+
+Deno.test("a worker that ends TLS makes sockets and asks where it listens, and dials nobody for that", () => {
+  const tls = { cert: "/srv/tls/cert.pem", key: "/srv/tls/key.pem" };
+  const listen: Config["listen"] = CONFIG.listen.map((address) => ({ ...address, tls }));
+  const wall = workerWall({ ...CONFIG, net: [], listen }, FACTS);
+  assertEquals([wall.dials, wall.landlock.connect], [[], []]);
+  const expected = {
+    socket: [[2, 1, 0], "allow"],
+    bind: [[7, 0, 16], "success"],
+    listen: [[7, 128], "ask"],
+    connect: [[7, 0, 16], "EPERM"],
+    sendto: [[7, 0, 1, 0, 4096, 16], "EPERM"],
+  } as const;
+  for (const arch of ARCHES) {
+    const program = encodeProgram(seccompProgram(arch, wall.seccomp));
+    assertEquals(findProgramFaults(program), []);
+    for (const [call, [args, answer]] of Object.entries(expected)) {
+      const number = numberOf(call as keyof typeof expected, arch)!;
+      const made = runProgram(program, { arch: AUDIT_ARCH[arch], number, args: [...args] });
+      assertEquals(describeAnswer(made), answer, call);
+    }
+  }
+  const netOf = (net: string[], listen: Config["listen"]) =>
+    workerArguments({ ...CONFIG, net, listen }, { flags: [] })
+      .find((flag) => /^--(allow|deny)-net/.test(flag));
+  assertEquals(netOf([], CONFIG.listen), "--deny-net");
+  assertEquals(netOf([], listen), "--allow-net=127.0.0.1:1");
+  assertEquals(netOf(["a.test:80"], listen), "--allow-net=a.test:80,127.0.0.1:1");
+  // What the app has by itself is not given up.
+  assertEquals(netOf(["127.0.0.1"], listen), "--allow-net=127.0.0.1");
 });
 
 const FASTOPEN = 0x20000000;

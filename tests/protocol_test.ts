@@ -50,6 +50,7 @@ const COMMANDS: { [Type in ToWorker["type"]]: Extract<ToWorker, { type: Type }> 
     idleGraceMs: 5000,
     drainDeadlineMs: 30_000,
   },
+  certificates: { type: "certificates", pairs: [{ cert: "cert", key: "key" }] },
   load: { type: "load" },
   accept: { type: "accept" },
   drain: { type: "drain", reason: "replaced" },
@@ -307,7 +308,7 @@ Deno.test("a rate limit never lets more through than its burst and its rate allo
 const ALLOWED = `
 starting: hello introduced, failed done
 introduced: configure configured, failed done
-configured: received equipped, failed done
+configured: certificates configured, received equipped, failed done
 equipped: load loading, failed done
 loading: ready ready, failed done
 ready: accept opening

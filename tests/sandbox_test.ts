@@ -4,7 +4,7 @@ import type { Config } from "../lib/config/config.ts";
 import { PACKAGES_KEY } from "../lib/protocol/module_image.ts";
 import { programData } from "../lib/protocol/program_data.ts";
 import {
-  imageProgram,
+  imageInput,
   workerArguments,
   workerEnvironment,
   workerGrants,
@@ -237,7 +237,7 @@ const HOSTILE_PATHS = {
 
 for (const [what, path] of Object.entries(HOSTILE_PATHS)) {
   Deno.test(`a path with ${what} stays one string in a program`, async () => {
-    const text = imageProgram("", programData("image", { [path]: path }), path);
+    const text = imageInput(programData("image", { [path]: path }), path);
     assertEquals(text.trim().split("\n").length, 2);
     // The proof of the pudding: run it, and see what it says.
     await import(`data:text/javascript,${encodeURIComponent(text)}`);

@@ -35,7 +35,12 @@ function spawn(program: string, ...args: string[]): Spawned {
   const events: SpawnerEvent[] = [];
   const handle = spawner.spawn({
     ...{ program, args, env: { PATH: "/usr/bin:/bin" }, cwd: "/", account: undefined },
-    ...{ wall: undefined, source: "the program\n", output: DEFAULT_OUTPUT_LIMITS },
+    ...{
+      wall: undefined,
+      source: "the program\n",
+      image: undefined,
+      output: DEFAULT_OUTPUT_LIMITS,
+    },
   }, (event) => {
     events.push(event);
     if (event.type === "exited") spawner.close();
@@ -209,7 +214,7 @@ Deno.test(
     const ended = Promise.withResolvers<SpawnerEvent>();
     spawner.spawn({
       ...{ program: "/bin/sleep", args: [seconds], env: {}, cwd: "/", account: undefined },
-      ...{ wall, source: "", output: DEFAULT_OUTPUT_LIMITS },
+      ...{ wall, source: "", image: undefined, output: DEFAULT_OUTPUT_LIMITS },
     }, ended.resolve);
     const event = await ended.promise;
     assert(event.type === "exited");

@@ -14,13 +14,16 @@ export const ARCHES: readonly Arch[] = ["x86_64", "aarch64"];
 export const POLICIES: readonly SeccompPolicy[] = (["none", "tcp", "names"] as const).flatMap(
   (network) =>
     [false, true].flatMap((listens) =>
-      [false, true].map((runs): SeccompPolicy => ({ network, listens, runs }))
+      [false, true].flatMap((runs) =>
+        [false, true].map((lends): SeccompPolicy => ({ network, listens, runs, lends }))
+      )
     ),
 );
 
 /** The policies that are in use, in words. */
 export const COLUMNS: Readonly<Record<string, SeccompPolicy>> = {
   "no `net`": { network: "none", listens: false, runs: false },
+  "HTTPS": { network: "none", listens: false, runs: false, lends: true },
   "addresses": { network: "tcp", listens: false, runs: false },
   "names": { network: "names", listens: false, runs: false },
   "planner": { network: "names", listens: false, runs: true },
@@ -97,7 +100,7 @@ const PURPOSES: Readonly<Record<string, readonly AnyCall[]>> = {
   "New sockets": ["socket"],
   "Dialling": ["connect"],
   "A local address": ["bind"],
-  "Listening again, on a Unix listener": ["listen"],
+  "Listening, which gets it a listener": ["listen"],
   "Programs": ["execve", "execveat"],
   "Threads; processes and namespaces": ["clone"],
   "Processes, by older calls": ["vfork"],

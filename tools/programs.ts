@@ -18,6 +18,7 @@ export const PROGRAMS = {
   nginx: "nginx-light",
   npm: "npm",
   nsenter: "util-linux",
+  openssl: "openssl",
   promtool: "prometheus",
   ps: "procps",
   python3: "python3",

@@ -92,7 +92,10 @@ export function setupFor(
   const nothing = ownCode(workerCode.denoDir);
   const common = { config, helperSpec: helperSpec(fixtureHelper, nothing) };
   if (target === "worker") {
-    const subject: ProcessSpec = { kind: "worker", compartment: config, code: workerCode };
+    // Where HTTPS is served its wall is another one; here it is asked over plain HTTP all the same.
+    const listen = real.listen.filter(({ tls }) => tls !== undefined);
+    const compartment = { ...config, listen };
+    const subject: ProcessSpec = { kind: "worker", compartment, code: workerCode };
     return { ...common, helper: undefined, subject, workerSpec: undefined };
   }
   const ofWorker = fixture.foreign("worker");
@@ -161,7 +164,7 @@ export function requestOf(
     args: mode.deno ? args : wide(args),
     env: workerEnvironment(compartment, Deno.env.toObject(), code.denoDir),
     cwd: app.project,
-    source: sources[kind],
+    ...{ source: sources[kind], image: undefined },
     output: DEFAULT_OUTPUT_LIMITS,
     account: account && { uid: account.uid, gid: account.gid },
   };

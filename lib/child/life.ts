@@ -2,7 +2,7 @@
 import process from "node:process";
 import { HINT_MARK, MAX_REASON_LENGTH, PULSE_INTERVAL_MS } from "../protocol/limits.ts";
 import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
-import type { Configure, Grants, ToWorker } from "../protocol/to_worker.ts";
+import type { Certificates, Configure, Grants, ToWorker } from "../protocol/to_worker.ts";
 import { type AppSignals, keepAppSignals } from "./app_signals.ts";
 import { Channel, ChannelClosed } from "./channel.ts";
 import { findGrantFaults } from "./grants.ts";
@@ -49,6 +49,8 @@ export interface Equipment {
   readonly listeners: readonly unknown[];
   /** What is handed over later. */
   readonly handOvers: HandOvers;
+  /** Waits for the certificates, in a process that was told to end TLS. Nothing of them is kept. */
+  nextCertificates(): Promise<Certificates>;
   /**
    * Resolves when nothing in the process goes on by itself any more: only what comes from outside could
    * change anything. To be asked once.
@@ -60,11 +62,11 @@ export interface Equipment {
 export interface LifeOptions {
   readonly version: number;
   /** Makes the service, once it is known what for. */
-  equip(equipment: Equipment): Service;
+  equip(equipment: Equipment): Service | Promise<Service>;
   /** Judges what the process was given; the default is {@link findGrantFaults}. */
   readonly judge?: (grants: Grants) => string[];
   /** Called before anything of the app is loaded; what it gives is called at the end. */
-  readonly prepare?: (configure: Configure) => () => void;
+  readonly prepare?: (configure: Configure) => (() => void) | void;
 }
 
 /** Runs until it has drained, and exits. */
@@ -101,9 +103,11 @@ async function live(
   }
   const { roleConfig } = configure;
   const count = "listeners" in roleConfig ? roleConfig.listeners.length : 0;
-  const listeners = await handOvers.takeListeners(count);
+  const lent = "lent" in roleConfig ? roleConfig.lent!.length : 0;
+  const listeners = await handOvers.takeListeners(count - lent);
   const whenIdle = () => becomesIdle(channel);
-  const service = equip({ configure, listeners, handOvers, whenIdle });
+  const nextCertificates = () => channel.next("certificates");
+  const service = await equip({ configure, listeners, handOvers, nextCertificates, whenIdle });
   channel.send({ type: "received", listeners: listeners.length });
 
   await channel.next("load");
@@ -130,7 +134,7 @@ async function live(
   } catch (error) {
     report(`close() threw: ${describeError(error)}`);
   }
-  finish?.();
+  if (finish) finish();
   channel.send({ type: "drained", ...drained });
 }
 

@@ -16,7 +16,7 @@ import {
 import { moveImage, OPEN_PLACE } from "../protocol/move_image.ts";
 import { facadeSource, facadeUrl } from "./builtin_facades.ts";
 import { refusals } from "./refusals.ts";
-import { takeProgramData } from "./program_data.ts";
+import { readProgramData, takeProgramData } from "./program_data.ts";
 
 /** What an import of a CommonJS module gets in its place; no file may be called so. */
 const FACADE = ".holdfast.mjs";
@@ -62,14 +62,31 @@ interface ModuleApi {
   isBuiltin(name: string): boolean;
 }
 
+/** How much is read at once. */
+const CHUNK_BYTES = 1024 * 1024;
+
+/** Reads what has come behind the program on standard input. */
+function readInput(): string {
+  const decoder = new TextDecoder();
+  const chunk = new Uint8Array(CHUNK_BYTES);
+  let text = "";
+  for (;;) {
+    const length = Deno.stdin.readSync(chunk);
+    if (length === null) return text + decoder.decode();
+    text += decoder.decode(chunk.subarray(0, length), { stream: true });
+  }
+}
+
 /**
- * Takes the image that the program was started with, if it was started with one.
+ * Takes the image that this process was given, if it was given one: behind its program, or before that
+ * where it had to be there at once.
  *
  * @param own of a program that has the files of the app, or its packages, in itself: their URLs
  */
 export function installImage(
   own: { readonly files?: string; readonly packagesFrom?: string | undefined } = {},
 ): void {
+  readProgramData(readInput());
   const image = takeProgramData(IMAGE_KEY) as ModuleImage | undefined;
   const given = takeProgramData(PACKAGES_KEY) as string | undefined;
   if (image === undefined || given === undefined) return;

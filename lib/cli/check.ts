@@ -3,6 +3,7 @@ import { configureLog, flushLog, log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import type { Warning } from "../planner/make_image.ts";
+import { checkTls } from "../planner/check_tls.ts";
 import { examineCode } from "../planner/plan_code.ts";
 import { AccountTable } from "../supervisor/accounts.ts";
 import { knownConfig } from "../supervisor/read_config.ts";
@@ -38,6 +39,9 @@ export const check: CliCommand = async ({ config: file, system }) => {
     await readEnvFile(config);
     for (const each of findUnset(config)) log.warn("variable_not_set", { ...each });
     if (config.wall === "kernel") requireWall(landlockAbi());
+    for (const { text, names, subject, notAfter } of await checkTls(config)) {
+      printLine(`${text}: HTTPS for ${names || subject} until ${notAfter.toISOString()}`);
+    }
     printLine(`${config.file}: ok`);
   } finally {
     await flushLog();

@@ -1,5 +1,5 @@
 /** The policy of a config: what each process may do, and which layer enforces it. Pure. */
-import type { Compartment, Config, HelperConfig } from "../config/config.ts";
+import type { Compartment, Config, HelperConfig, ListenAddress } from "../config/config.ts";
 import { LEAST_ABI, type PathRule } from "../sandbox/landlock.ts";
 import { missingIn } from "../sandbox/landlock_gaps.ts";
 import { type Command, type Commanded, workerEnvironment } from "../sandbox/worker_command.ts";
@@ -90,22 +90,32 @@ function supervisorRules(config: Config, { denoProgram }: ExplainFacts): Permiss
   return [
     rule("read", "everything that its user may read, to check the config"),
     rule("write", config.runtime),
-    rule("listen", ...config.listen.map(({ text }) => text)),
+    rule("listen", ...config.listen.map(servedAt)),
     ...config.metrics ? [rule("listen", config.metrics.listen.text)] : [],
     rule("run", denoProgram),
     rule("call", "the C library, by the functions in lib/os"),
   ];
 }
 
+function servedAt({ text, tls, redirect }: ListenAddress): string {
+  return tls ? `${text} (HTTPS)` : redirect ? `${text} (sends on to HTTPS)` : text;
+}
+
 function workerRules(config: Config, facts: ExplainFacts): Permission[] {
   const wall = wallOf("worker", config, config, facts);
   const lanes = config.helpers.map(({ name }) => name);
+  const keys = [...new Set(config.listen.flatMap(({ tls }) => tls?.key ?? []))];
   return compartmentRules("worker", config, facts, wall, [
     {
       may: "accept",
-      what: config.listen.map(({ text }) => text),
-      by: "listeners from the supervisor",
+      what: config.listen.map(servedAt),
+      by: config.listen.some(({ tls }) => tls)
+        ? "listeners from the supervisor; HTTPS by seccomp, which asks it"
+        : "listeners from the supervisor",
     },
+    ...keys.length > 0
+      ? [{ may: "hold", what: keys, by: "the supervisor sends it; the app does not find it" }]
+      : [],
     { may: "call", what: lanes, by: "lanes from the supervisor" },
     ...config.traces
       ? [{

@@ -94,7 +94,10 @@ export function formatStatus(status: Status): string {
   }
   return [
     `holdfast ${status.holdfast} (deno ${status.deno})  ${status.config}${formatName(status)}`,
-    `listening on ${status.listeners.join(", ")}`,
+    `listening on ${
+      status.listeners.map((text) => status.https?.includes(text) ? `${text} (HTTPS)` : text)
+        .join(", ")
+    }`,
     ...status.logger
       ? [
         `log in ${status.logger.folder}, ${status.logger.dropped} events dropped`,

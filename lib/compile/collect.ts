@@ -3,6 +3,7 @@ import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { parse } from "jsonc-parser";
 import * as z from "zod";
 import { HoldfastError } from "../base/error.ts";
+import type { ListenText } from "../config/address.ts";
 import type { Config } from "../config/config.ts";
 import { parseConfig } from "../config/load.ts";
 import { readConfig } from "../config/read.ts";
@@ -62,6 +63,8 @@ export async function collect(options: CollectOptions): Promise<Collection> {
     values.runtime,
     ...values.log.folder === undefined ? [] : [values.log.folder],
     ...sockets,
+    // A secret is in no executable, and its certificate comes and goes with it.
+    ...values.listen.flatMap(({ tls }: ListenText) => tls ? [tls.cert, tls.key] : []),
   ].filter((path) => !isAbsolute(path));
   const read = spelled.filter(([path, rights]) => !isWritten(rights) && !isAbsolute(path))
     .map(([path]) => path);

@@ -59,6 +59,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
   const name = await nameOf(source, options.name);
   requireOneProject(source);
   refuseTraces(source);
+  refuseTls(source);
   await using image = await BuildImage.make(source);
   const made = await Deno.makeTempDir({ prefix: "holdfast_compile_" });
   const folder = await Deno.realPath(made);
@@ -149,6 +150,17 @@ function refuseTraces({ traces }: Config): void {
     kind: "config",
     code: "compile_traces",
     hint: 'Leave "traces" out, or build with --portable',
+  });
+}
+
+/** Its worker would have to keep the name by which it listens, or give up what the app has. */
+function refuseTls({ listen }: Config): void {
+  const https = listen.find(({ tls }) => tls !== undefined);
+  if (https === undefined) return;
+  throw new HoldfastError(`This program cannot serve HTTPS on ${https.text}`, {
+    kind: "config",
+    code: "compile_https",
+    hint: "Build with --portable, or let a proxy in front end TLS",
   });
 }
 

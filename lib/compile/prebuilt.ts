@@ -2,7 +2,7 @@
 import { ENTRIES, type OwnPrograms, prebuiltPath, readPrebuilt } from "../planner/programs.ts";
 
 /** Reads them from the folder of a Holdfast. */
-export async function readPrograms(holdfast: string): Promise<Required<OwnPrograms>> {
+export async function readPrograms(holdfast: string): Promise<OwnPrograms> {
   const read = async (entry: string) => {
     const text = await readPrebuilt(entry, holdfast);
     if (text !== undefined) return text;

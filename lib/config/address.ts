@@ -1,3 +1,4 @@
+import type { Served } from "./config.ts";
 import { canonicalIp, splitHostPort } from "./host_port.ts";
 import { refusePath } from "./path_text.ts";
 import { quote, Refusal } from "./problem.ts";
@@ -25,6 +26,9 @@ export interface SystemdText {
   /** `undefined` for all of them. */
   readonly name?: string | undefined;
 }
+
+/** An entry of `listen`: where, and what is served there; paths are as the config spells them. */
+export type ListenText = (TcpText | UnixText | SystemdText) & Served;
 
 // Connecting needs write permission on the socket file: by default only the owner has it.
 const DEFAULT_MODE = 0o600;
@@ -79,6 +83,17 @@ export function parseListen(text: string): TcpText | UnixText | SystemdText | Re
     host: host.replace(/^\[|\]$/g, ""),
     port: number,
   };
+}
+
+/** Reads where one listens with HTTPS, or sends on to it: a port. */
+export function parseListenPort(text: string): TcpText | SystemdText | Refusal {
+  const parsed = parseListen(text);
+  if (parsed instanceof Refusal || parsed.kind !== "unix") return parsed;
+  return new Refusal(
+    "listen_https_unix",
+    `${quote(text)}: on a Unix socket there is plain HTTP alone`,
+    'write an address such as "0.0.0.0:443"; the proxy in front of a Unix socket ends TLS',
+  );
 }
 
 function parsePassed(text: string): SystemdText | Refusal {

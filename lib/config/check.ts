@@ -190,6 +190,15 @@ function listProtected(
       why: "it has secrets of other processes too",
       hint: "unveil a folder further down, or move the file",
     }],
+    ...config.listen.flatMap(({ tls }) => tls ? [tls.cert, tls.key] : []).map((path) => ({
+      code: "unveil_over_tls",
+      what: "a file of a certificate or its key",
+      path,
+      extent: "path" as const,
+      against: "anything" as const,
+      why: "whoever has the key can pass for this server",
+      hint: "unveil a folder further down, or move the two files to one of their own",
+    })),
     // Also the path as it was given: replacing a link on the way chooses another config.
     ...[...new Set([config.file, config.named])].map((path) =>
       protect("unveil_over_config", "the config", path, "path")

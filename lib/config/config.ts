@@ -23,15 +23,33 @@ export type BoundAddress =
     readonly mode: number;
   };
 
+/** Files of a listener that ends TLS: absolute paths, in PEM. */
+export interface TlsFiles {
+  /** The certificate, and behind it those that lead to an authority. */
+  readonly cert: string;
+  /** Its private key. */
+  readonly key: string;
+}
+
+/** What is served at an address; plain HTTP to the app, unless it says otherwise. */
+export interface Served {
+  /** HTTPS. */
+  readonly tls?: TlsFiles | undefined;
+  /** Plain HTTP, and each request is sent on to the first listener with HTTPS. */
+  readonly redirect?: true | undefined;
+}
+
 /** Where the server listens: bound by itself, or passed by the service manager. */
-export type ListenAddress = BoundAddress | {
-  /** The supervisor replaces it by the sockets that were passed. */
-  readonly kind: "systemd";
-  /** `systemd` or `systemd:NAME`. */
-  readonly text: string;
-  /** FileDescriptorName= of the socket unit; `undefined` for all of them. */
-  readonly name?: string | undefined;
-};
+export type ListenAddress =
+  & (BoundAddress | {
+    /** The supervisor replaces it by the sockets that were passed. */
+    readonly kind: "systemd";
+    /** `systemd` or `systemd:NAME`. */
+    readonly text: string;
+    /** FileDescriptorName= of the socket unit; `undefined` for all of them. */
+    readonly name?: string | undefined;
+  })
+  & Served;
 
 /** One path that the app may see, in the sense of OpenBSD's unveil(2). */
 export interface Unveil {
@@ -195,5 +213,5 @@ export interface Config extends Compartment {
   /** Absolute folder of the control socket and the lock. */
   readonly runtime: string;
   /** Positions of the keys that a check may refuse; only where the config was parsed. */
-  readonly at?: Readonly<Partial<Record<"app" | "log" | "runtime" | "user", Position>>>;
+  readonly at?: Readonly<Partial<Record<"app" | "listen" | "log" | "runtime" | "user", Position>>>;
 }

@@ -38,7 +38,14 @@ function numbers<Keys extends string>(bounds: Readonly<Record<Keys, readonly [nu
   return shape as Record<Keys, ReturnType<typeof bounded>>;
 }
 
+/** What is served at one. */
+const Served = {
+  tls: z.optional(z.object({ cert: AnyPath, key: AnyPath })),
+  redirect: z.optional(z.literal(true)),
+};
+
 const TcpAddress = z.object({
+  ...Served,
   kind: z.literal("tcp"),
   text: Name,
   host: Name,
@@ -54,6 +61,7 @@ const UnixAddress = z.object({
   mode: z.int().check(z.minimum(0), z.maximum(0o777)),
 }).check(z.refine(({ text, path }) => text === `unix:${path}`));
 const PassedAddress = z.object({
+  ...Served,
   kind: z.literal("systemd"),
   text: Name,
   name: z.optional(Name),

@@ -5,6 +5,16 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
   listen: '"listen": ["127.0.0.1:8000", "unix:/run/app.sock"]',
   "listen[].unix": '"listen": [{ "unix": "/run/app.sock" }]',
   "listen[].mode": '"listen": [{ "unix": "/run/app.sock", "mode": "0660" }]',
+  "listen[].https":
+    '"listen": [{ "https": "0.0.0.0:443", "cert": "./fullchain.pem", "key": "./key.pem" }]',
+  "listen[].cert":
+    '"listen": [{ "https": "systemd:https", "cert": "/etc/letsencrypt/live/example.com/fullchain.pem", "key": "/etc/letsencrypt/live/example.com/privkey.pem" }]',
+  "listen[].key":
+    '"listen": [{ "https": "[::]:443", "cert": "./fullchain.pem", "key": "./key.pem" }]',
+  "listen[].http":
+    '"listen": [{ "https": "0.0.0.0:443", "cert": "./fullchain.pem", "key": "./key.pem" }, { "http": "0.0.0.0:80", "redirect": "https" }]',
+  "listen[].redirect":
+    '"listen": [{ "https": "0.0.0.0:8443", "cert": "./fullchain.pem", "key": "./key.pem" }, { "http": "0.0.0.0:8080", "redirect": "https" }]',
   unveil: '"unveil": { "./data/": "rwc", "./public": "r" }',
   env: '"env": { "DATABASE_URL": true, "LOG_LEVEL": "info" }',
   sys: '"sys": ["hostname"]',

@@ -60,11 +60,20 @@ export function describeIssue(
         describeIssue({ ...inner, path: [...path, ...inner.path] }, valueAt, "key")
       );
     case "invalid_union": {
-      // Assume the branch whose outer type matches.
-      const meant = issue.errors.find((branch) =>
+      // Assume the branch whose outer type matches, and of several objects the one of which the fewest
+      // keys are missing or unknown.
+      const fitting = issue.errors.filter((branch) =>
         !branch.some((inner) => inner.code === "invalid_type" && inner.path.length === 0)
       );
       const value = valueAt(path);
+      const misfits = (branch: readonly Issue[]) =>
+        branch.reduce((sum, inner) => {
+          if (inner.code === "unrecognized_keys") return sum + inner.keys.length;
+          const isMissing = inner.path.length === 1 &&
+            !Object.hasOwn(Object(value), inner.path[0] as string);
+          return isMissing ? sum + 1 : sum;
+        }, 0);
+      const meant = fitting.toSorted((a, b) => misfits(a) - misfits(b))[0];
       const isStrange = isListen && typeof value === "object" && value !== null &&
         ["port", "host", "hostname", "path"].some((name) => name in value);
       if (meant === undefined || isStrange) {

@@ -70,11 +70,12 @@ function listSections(prefix: string, schema: JsonSchema): string[] {
       wrap(inner.description ?? ""),
       ["```jsonc", EXAMPLES[key], "```"].join("\n"),
     ].join("\n\n");
-    const entry = (inner.items as JsonSchema | undefined)?.anyOf?.find((one) => one.properties);
+    const entries = (inner.items as JsonSchema | undefined)?.anyOf
+      ?.filter((one) => one.properties) ?? [];
     return [
       section,
       ...listSections(`${key}.`, inner),
-      ...entry === undefined ? [] : listSections(`${key}[].`, entry),
+      ...entries.flatMap((entry) => listSections(`${key}[].`, entry)),
       ...listSections(`${key}.NAME.`, entriesOf(inner) ?? {}),
     ];
   });

@@ -82,8 +82,12 @@ function placeListen(value: unknown, state: string): unknown {
     if (typeof address === "string") {
       return address.replace(/^unix:(?!\/)(.+)$/, (_, path) => `unix:${resolve(state, path)}`);
     }
-    if (!isRecord(address) || typeof address.unix !== "string") return address;
-    return { ...address, unix: resolve(state, address.unix) };
+    if (!isRecord(address)) return address;
+    const placed = ["unix", "cert", "key"].filter((key) => typeof address[key] === "string");
+    return {
+      ...address,
+      ...Object.fromEntries(placed.map((key) => [key, resolve(state, `${address[key]}`)])),
+    };
   });
 }
 

@@ -2,7 +2,7 @@
 import { basename, dirname, join, resolve } from "node:path";
 import { closestMatch } from "leven";
 import { resolveAccount } from "./account.ts";
-import type { SystemdText, TcpText, UnixText } from "./address.ts";
+import type { ListenText } from "./address.ts";
 import { BOUNDS } from "./bounds.ts";
 import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } from "./config.ts";
 import { type Override, parsePartly, type RenamedKey } from "./parse.ts";
@@ -76,7 +76,9 @@ export async function resolveConfig(
 
   const app = accept(["app"], await placeApp(resolve(folder, values.app)));
   const listen = values.listen.map((text) => placeListen(text, folder)).map(besideIpv4);
-  for (const index of listen.keys()) accept(["listen", index], refuseListen(listen, index));
+  for (const index of listen.keys()) {
+    accept(["listen", index], refuseListen(listen, index) ?? refuseServed(listen, index, values));
+  }
   /** The unveils below a key. */
   async function placeUnveils(key: readonly string[], paths: Readonly<Record<string, string>>) {
     const unveil: Unveil[] = [];
@@ -117,6 +119,7 @@ export async function resolveConfig(
   };
   const at = {
     app: positionOf(["app"]),
+    listen: positionOf(["listen"]),
     log: positionOf(["log", "folder"]),
     runtime: positionOf(["runtime"]),
     user: positionOf(["user"]),
@@ -186,11 +189,12 @@ function missingRefusal(module: string): Refusal {
   return new Refusal("app_missing", `${quote(module)} is not a file, or does not exist`, hint);
 }
 
-function placeListen(
-  spelled: TcpText | UnixText | SystemdText,
-  folder: string,
-): ListenAddress {
-  if (spelled.kind !== "unix") return spelled;
+function placeListen(spelled: ListenText, folder: string): ListenAddress {
+  if (spelled.kind !== "unix") {
+    const { tls, ...place } = spelled;
+    if (tls === undefined) return place;
+    return { ...place, tls: { cert: resolve(folder, tls.cert), key: resolve(folder, tls.key) } };
+  }
   const path = resolve(folder, spelled.path);
   return { kind: "unix", text: `unix:${path}`, path, mode: spelled.mode };
 }
@@ -245,6 +249,36 @@ function refuseListen(listen: readonly ListenAddress[], index: number): Refusal 
     `${quote(address.path)} is ${bytes} bytes long; the path of a socket may have ` +
       `${MAX_SOCKET_PATH_BYTES}`,
     "choose a shorter path, such as one in /run",
+  );
+}
+
+/** What is served at an address takes other keys too. */
+function refuseServed(
+  listen: readonly ListenAddress[],
+  index: number,
+  { wall, engine }: Pick<ConfigFile, "wall" | "engine">,
+): Refusal | undefined {
+  const { text, tls, redirect } = listen[index]!;
+  if (redirect && listen.every((each) => each.tls === undefined)) {
+    return new Refusal(
+      "redirect_nowhere",
+      `${quote(text)} is to send clients on, and nothing is listened on with "https"`,
+      'add { "https": "0.0.0.0:443", "cert": "fullchain.pem", "key": "key.pem" }',
+    );
+  }
+  if (tls === undefined) return undefined;
+  if (wall !== "kernel") {
+    return new Refusal(
+      "https_without_wall",
+      `${quote(text)} with "https" needs the kernel's wall: through it a worker gets the listener`,
+      'leave out "wall", or let a proxy in front end TLS',
+    );
+  }
+  if (engine === "native") return undefined;
+  return new Refusal(
+    "https_on_node",
+    `${quote(text)} with "https" needs the native engine`,
+    'leave out "engine", or let a proxy in front end TLS',
   );
 }
 

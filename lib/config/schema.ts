@@ -1,5 +1,12 @@
 import * as z from "zod";
-import { parseCollector, parseListen, parseNet, unixText } from "./address.ts";
+import {
+  type ListenText,
+  parseCollector,
+  parseListen,
+  parseListenPort,
+  parseNet,
+  unixText,
+} from "./address.ts";
 import { BOUNDS, DEFAULT_LIMITS, HELPER_NAME, MAX_VALUE_CHARS, MOST, SYS_KINDS } from "./bounds.ts";
 import { parseEnvName } from "./env_name.ts";
 import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../base/output_limits.ts";
@@ -75,9 +82,45 @@ const UnixListenSchema = z.strictObject({
     ),
 });
 
-const ListenSchema = z.union([
+const HttpsListenSchema = z.strictObject({
+  https: parsedText(MAX_PATH_CHARS, parseListenPort).describe(
+    'Where HTTPS is served: "0.0.0.0:443", "[::]:443", or a socket that systemd passes. TLS 1.2 and ' +
+      "1.3, HTTP/2 and HTTP/1.1, on the native engine and behind the kernel's wall: docs/tls.md.",
+  ),
+  cert: PathText.describe(
+    "File of the certificate in PEM, with those that lead from it to an authority behind it " +
+      "(`fullchain.pem`), relative to the folder of the config file. One certificate may have several " +
+      "names. It is read at each start and reload, with its key: after a renewal, reload. No unveil may " +
+      "reach either of them.",
+  ),
+  key: PathText.describe(
+    "File of its private key in PEM, without a password. Others may not read it. The supervisor hands " +
+      "it to each worker before the app is loaded, and it is never part of an image.",
+  ),
+});
+
+const RedirectListenSchema = z.strictObject({
+  http: parsedText(MAX_PATH_CHARS, parseListenPort).describe(
+    'Where plain HTTP is answered with a redirect, such as "0.0.0.0:80".',
+  ),
+  redirect: z.literal("https").describe(
+    "Sends each request on, with 308, to the same host and path on the port of the first listener with " +
+      "`https`. The app sees none of them.",
+  ),
+});
+
+const PlainListenSchema = z.union([
   parsedText(MAX_PATH_CHARS, parseListen),
   UnixListenSchema.transform(({ unix, mode }) => unixText(unix, Number.parseInt(mode, 8))),
+]);
+
+const ListenSchema = z.union([
+  ...PlainListenSchema.options,
+  HttpsListenSchema.transform(({ https, cert, key }): ListenText => ({
+    ...https,
+    tls: { cert, key },
+  })),
+  RedirectListenSchema.transform(({ http }): ListenText => ({ ...http, redirect: true })),
 ]);
 
 const ReloadSchema = z.strictObject({
@@ -285,7 +328,7 @@ const LogSchema = z.strictObject({
 });
 
 const MetricsSchema = z.strictObject({
-  listen: ListenSchema.describe(
+  listen: PlainListenSchema.describe(
     'Where a separate process answers `GET /metrics` for Prometheus: "127.0.0.1:9464", "[::1]:9464" ' +
       'or "unix:/run/app-metrics.sock", written as in `listen`. Only addresses of this machine are ' +
       "allowed, since the figures reveal much and there is no authentication.",
@@ -320,7 +363,9 @@ export const ConfigSchema = z.strictObject({
   listen: z.array(ListenSchema).min(1).max(MOST.listen).describe(
     'Where the server listens: "127.0.0.1:8000", "[::1]:8000", "localhost:8000", ' +
       '"unix:/run/app.sock", { "unix": "/run/app.sock", "mode": "0660" }, or sockets that systemd ' +
-      'passes: "systemd" for all, "systemd:NAME" for one by its FileDescriptorName. Other host ' +
+      'passes: "systemd" for all, "systemd:NAME" for one by its FileDescriptorName. HTTPS is an object ' +
+      'with "https", "cert" and "key", and { "http": "0.0.0.0:80", "redirect": "https" } beside it ' +
+      "sends clients on. Other host " +
       'names are errors, since they may stand for several addresses. "0.0.0.0:8000" is every IPv4 ' +
       'address of the machine. "[::]:8000" alone is every IPv6 and IPv4 address; next to an IPv4 ' +
       "address with the same port it is IPv6 only. The socket stays open over reloads.",
@@ -476,7 +521,8 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   log: Object.keys(LogSchema.shape),
   metrics: Object.keys(MetricsSchema.shape),
   traces: Object.keys(TracesSchema.shape),
-  listen: Object.keys(UnixListenSchema.shape),
+  listen: [UnixListenSchema, HttpsListenSchema, RedirectListenSchema]
+    .flatMap(({ shape }) => Object.keys(shape)),
   helpers: Object.keys(HelperSchema.shape),
 };
 

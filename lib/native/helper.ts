@@ -9,7 +9,7 @@ import { loadApp, takeOwnImage } from "./own_image.ts";
 /** Runs it. */
 export async function run(context: NativeContext): Promise<void> {
   const { role, union, kept } = context;
-  await takeOwnImage(context, role);
+  takeOwnImage(context, role);
   await runHelper({
     version: PROTOCOL_VERSION,
     prepare: prepareRuntime,

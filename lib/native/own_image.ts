@@ -1,21 +1,14 @@
 /** How a process of an executable takes the image that it is to run. */
 import { installImage } from "../child/module_image.ts";
-import { readProgramData } from "../child/program_data.ts";
 import { APP_SPECIFIER } from "../protocol/module_image.ts";
 import type { NativeContext } from "./enter.ts";
-
-/** Reads what its supervisor says on standard input: there is no other program in it. */
-export async function readInput(): Promise<void> {
-  readProgramData(await new Response(Deno.stdin.readable).text());
-}
 
 /**
  * Takes the image; the app's files and packages are in this program.
  *
  * @param role whose packages it is to find
  */
-export async function takeOwnImage({ facts }: NativeContext, role: string): Promise<void> {
-  await readInput();
+export function takeOwnImage({ facts }: NativeContext, role: string): void {
   const packages = facts.packages[role];
   installImage({
     files: new URL("./app/", import.meta.url).href,

@@ -1,10 +1,8 @@
 /** The planner's program in an executable: it takes the image that is in it. */
 import { fileURLToPath } from "node:url";
 import { runPlan } from "../planner/run.ts";
-import { readInput } from "./own_image.ts";
 
 /** Runs it. */
 export async function run(): Promise<void> {
-  await readInput();
   await runPlan(fileURLToPath(new URL("./image", import.meta.url)));
 }

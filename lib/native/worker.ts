@@ -9,7 +9,7 @@ import { loadApp, takeOwnImage } from "./own_image.ts";
 /** Runs it. */
 export async function run(context: NativeContext): Promise<void> {
   const { union, kept } = context;
-  await takeOwnImage(context, "worker");
+  takeOwnImage(context, "worker");
   await runWorker({
     version: PROTOCOL_VERSION,
     prepare: prepareRuntime,

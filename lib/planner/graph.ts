@@ -58,6 +58,8 @@ export interface GraphOptions {
   readonly denoDir?: string;
   /** A lock file that takes the place of the project's; it is written where the project has none. */
   readonly lock?: string;
+  /** Whether nothing can be fetched: then both commands run at once. */
+  readonly offline?: boolean;
 }
 
 /**
@@ -67,8 +69,12 @@ export interface GraphOptions {
  * @throws {HoldfastError} if a module is missing or broken
  */
 export async function loadGraph(options: GraphOptions): Promise<Graph> {
-  await runOnGraph(["cache", "--quiet"], options);
-  return Graph.parse(JSON.parse(await runOnGraph(["info", "--json"], options)));
+  const caching = runOnGraph(["cache", "--quiet"], options);
+  if (!options.offline) await caching;
+  const looking = runOnGraph(["info", "--json"], options);
+  looking.catch(() => {});
+  await caching;
+  return Graph.parse(JSON.parse(await looking));
 }
 
 /** The local files of a graph. */

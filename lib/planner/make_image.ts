@@ -21,12 +21,16 @@ import { programData } from "../protocol/program_data.ts";
 import { filesOf, type Graph, loadGraph } from "./graph.ts";
 import { compiledPath, isPackageFile, makeModuleImage, StaleError } from "./module_images.ts";
 import { filesOfEnvironment, readNamed, requireKnownOrigins } from "./known_origins.ts";
+import { checkTls, type TlsFacts } from "./check_tls.ts";
 import { checkModes, lookAhead, type ModeWarning } from "./strict_modes.ts";
 import { copyPackages, findPackages, makeFolder, type PackageSet } from "./packages.ts";
 import type { PlanPlaces } from "./request.ts";
 
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
 const MAX_LOOKS = 3;
+
+/** By how much the time of a change may lie behind: the kernel takes that of its last tick. */
+const CLOCK_TICK_MS = 10;
 
 /**
  * Of the settings of the runtime, `unstable` holds for a program and is taken over. With this one a
@@ -74,18 +78,23 @@ export async function makeImage(
     })),
   ];
   for (let left = MAX_LOOKS - 1;; left--) {
+    const startMs = Date.now();
+    const offline = request.network === "none";
     const projects = projectsOf(config);
     const finding = Promise.all(entries.map(async ({ name, what, place }, index) => {
       const { lockfile } = projects[index]!;
       const lock = join(staging, `${name}.lock`);
       if (lockfile !== undefined) await Deno.copyFile(lockfile, lock);
       const program = facts.denoProgram;
-      return await loadGraph({ what, place, lockfile, signal, lock, denoDir: compiled, program });
+      const own = { what, place, lockfile, lock };
+      return await loadGraph({ ...own, signal, denoDir: compiled, program, offline });
     }));
     // Meanwhile deno works, and this process would wait for it.
     const [graphs, machine] = await Promise.all([finding, lookAtMachine(facts)]);
     const files = [...new Set(graphs.flatMap(filesOf))];
     const before = stampFiles(files);
+    // What deno has compiled and what it says of the imports may be of two states of such a file.
+    const isOld = !wasChanged(files, startMs - CLOCK_TICK_MS);
     const locks = entries.map(({ name }) => readLock(join(staging, `${name}.lock`)));
     const packages = await Promise.all(
       entries.map(({ place }, index) => {
@@ -103,6 +112,8 @@ export async function makeImage(
     const modes = checkModes(config, known, machine.modes);
     const problems = [...checkConfig(config, known, machine.check), ...modes.problems];
     if (problems.length > 0) throw new ConfigError(config.file, problems);
+    // Those of a build are where it is to run.
+    const tls = request.unimported === "named" ? [] : await checkTls(config);
     for (const [index, graph] of graphs.entries()) {
       const named = readNamed(graph, projects[index]!.settings);
       requireKnownOrigins(graph, named);
@@ -116,8 +127,8 @@ export async function makeImage(
       // A file that was written while it was compiled is compiled again.
       if (isLast || !(error instanceof StaleError)) throw error;
     });
-    if (plan && (isLast || stampFiles(files) === before)) {
-      return { plan, warnings: warningsOf(config, modes.warnings, machine.check) };
+    if (plan && (isLast || isOld && stampFiles(files) === before)) {
+      return { plan, warnings: warningsOf(config, modes.warnings, machine.check, tls) };
     }
     await Deno.remove(join(staging, "image"), { recursive: true }).catch(() => {});
   }
@@ -129,13 +140,22 @@ async function lookAtMachine(facts: Pick<CheckFacts, "holdfast">) {
   return { check: thisMachine(), modes: lookAhead(facts) };
 }
 
+/** A certificate that ends within this time was not renewed when it should have been. */
+const RENEWAL_MS = 14 * 24 * 3_600_000;
+
 /** What an operator is told of a config. */
 export function warningsOf(
   config: Config,
   modes: readonly ModeWarning[],
   system: CheckSystem,
+  tls: readonly TlsFacts[],
 ): Warning[] {
   return [
+    ...tls.flatMap(({ cert, notAfter }): Warning[] => {
+      if (notAfter.getTime() - Date.now() > RENEWAL_MS) return [];
+      const hint = `It ends at ${notAfter.toISOString()}: renew it, and reload`;
+      return [{ event: "certificate_ends", path: cert, hint }];
+    }),
     ...modes.map((each): Warning => ({ event: "path_open_to_others", ...each })),
     ...unveiledSecrets(config, system).map((path): Warning => ({
       ...{ event: "secret_unveiled", path },
@@ -288,6 +308,14 @@ function stampFiles(paths: readonly string[]): string {
     const { dev, ino, mtime, size } = unlessAbsent(() => Deno.statSync(path));
     return `${dev}:${ino}:${mtime?.getTime()}:${size}`;
   }).join(" ");
+}
+
+/** Whether any of the files was changed since then, as far as its clock says. */
+function wasChanged(paths: readonly string[], sinceMs: number): boolean {
+  return paths.some((path) => {
+    const { ctime } = unlessAbsent(() => Deno.statSync(path));
+    return (ctime?.getTime() ?? 0) >= sinceMs;
+  });
 }
 
 /**

@@ -9,6 +9,7 @@ import { moveImage, OPEN_PLACE } from "../protocol/move_image.ts";
 import { PACKED, PACKED_MODULES, type PackedImage } from "../protocol/packed_image.ts";
 import { Plan } from "../protocol/plan.ts";
 import { programData } from "../protocol/program_data.ts";
+import { checkTls } from "./check_tls.ts";
 import {
   type ImageRequest,
   requireGoodConfig,
@@ -41,6 +42,7 @@ export async function readPackedImage(
   const { folder, files: place, guarded } = packed;
   const machine = thisMachine();
   requireGoodConfig(config, { ...facts, ...NOTHING, denoDir: folder, modules: guarded }, machine);
+  const tls = await checkTls(config);
   const { processes } = Plan.parse(JSON.parse(Deno.readTextFileSync(join(folder, PACKED.plan))));
   const read = (path: string) => Deno.readTextFileSync(join(folder, PACKED.image, path));
   const files = new Map<string, string>();
@@ -52,7 +54,7 @@ export async function readPackedImage(
   }
   for (const file of COMMON_FILES) files.set(file, read(file));
   const plan = { digest: await digestOf(files), processes };
-  return { plan, warnings: warningsOf(config, [], machine), files };
+  return { plan, warnings: warningsOf(config, [], machine, tls), files };
 }
 
 /**

@@ -66,9 +66,9 @@ export async function examineCode(
 ): Promise<PlannedConfig> {
   const kept = imagesIn(config.runtime);
   if (packed !== undefined) {
-    const { plan, warnings } = await readPackedImage(config, packed, facts());
+    const { plan, warnings, files } = await readPackedImage(config, packed, facts());
     for (const each of warnings) warn(each);
-    return { config, code: codeOf(config, plan, kept) };
+    return { config, code: await codeOf(config, plan, kept, files) };
   }
   const images = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_images_" }));
   try {

@@ -33,7 +33,12 @@ const OwnPrograms = z.strictObject({
   spawner: z.optional(z.string()),
   /** Nothing in an executable, whose image is part of it. */
   planner: z.optional(z.string()),
+  /** A DENO_DIR with what Deno has compiled of them, if it could be kept. */
+  cache: z.optional(z.string()),
 });
+
+/** Where a planner starts: what is compiled of its program is found by that. */
+export const PLANNER_CWD = "/";
 
 /** What is said where they cannot be bundled. */
 export const BUNDLE_FAILED = {

@@ -1,11 +1,10 @@
 /** Plans what a config means and what its processes run; it says nothing else to anybody. */
 import { join } from "node:path";
 import { toHoldfastError } from "../base/error.ts";
-import { takeProgramData } from "../child/program_data.ts";
 import type { Config } from "../config/config.ts";
 import type { RenamedKey } from "../config/parse.ts";
 import { resolveText } from "../config/resolve.ts";
-import { type Answer, ANSWER_FILE, isFull, NO_ROOM, PLAN_KEY } from "../protocol/plan.ts";
+import { type Answer, ANSWER_FILE, isFull, NO_ROOM, REQUEST_FILE } from "../protocol/plan.ts";
 import { ownAccounts } from "../sandbox/accounts.ts";
 import { judgePaths } from "./judge_paths.ts";
 import { makeImage } from "./make_image.ts";
@@ -37,12 +36,14 @@ async function answerTo(request: PlanRequest): Promise<Answer> {
 }
 
 /**
- * Answers what the program was started with.
+ * Answers what lies in the folder that is the program's argument, and ends the process: nothing that is
+ * under way still is of use.
  *
  * @param own where the image lies, of a program that has it in itself
  */
 export async function runPlan(own?: string): Promise<void> {
-  const { packed, ...rest } = takeProgramData(PLAN_KEY) as PlanRequest;
+  const asked = await Deno.readTextFile(join(Deno.args.at(-1)!, REQUEST_FILE));
+  const { packed, ...rest }: PlanRequest = JSON.parse(asked);
   const placed = packed && own !== undefined ? { ...packed, folder: own } : packed;
   const request: PlanRequest = { ...rest, ...placed && { packed: placed } };
   try {
@@ -52,4 +53,5 @@ export async function runPlan(own?: string): Promise<void> {
     if (isFull((error as Error).message)) Deno.exit(NO_ROOM);
     throw error;
   }
+  Deno.exit(0);
 }

@@ -58,6 +58,8 @@ export interface ModeWarning {
   readonly hint: string;
 }
 
+const PRIVATE_KEY = "a private key";
+
 /** Code of such a problem. */
 const CODE = "open_to_others";
 
@@ -106,6 +108,10 @@ export function checkModes(
     }
   }
   const problems: Problem[] = [];
+  for (const { tls } of config.listen) {
+    const found = tls && readers(followPath(tls.key, readLink).real, config, system, look);
+    if (found) problems.push({ code: CODE, key: "", at: config.at?.listen, ...found });
+  }
   const warnings: ModeWarning[] = [];
   for (const { fault: { refused, mend, note }, message, places } of faults.values()) {
     const words = places.slice(0, MAX_PLACES).map(word).join(" ");
@@ -137,6 +143,7 @@ function listTrusted(
       .filter(exists);
   const found = (what: string, grade: Trusted["grade"], folders: readonly string[]): Trusted[] =>
     folders.flatMap(settingsIn).map((path) => ({ what, path, grade, found: true }));
+  const pairs = config.listen.flatMap(({ tls }) => tls ?? []);
   const runtimes = [config.runtime, ...facts.runtime === undefined ? [] : [facts.runtime]];
   return [
     ...strict("the config", config.file, config.named),
@@ -149,6 +156,8 @@ function listTrusted(
     ),
     ...config.log.folder === undefined ? [] : app("the log folder", config.log.folder),
     ...config.envFile === undefined ? [] : app("the file of variables", config.envFile),
+    ...app("a certificate", ...pairs.map(({ cert }) => cert)),
+    ...app(PRIVATE_KEY, ...pairs.map(({ key }) => key)),
     ...app("the app's project", ...places.map(({ project }) => project)),
     ...app("the app's code", ...modules),
     ...app("packages of the app", ...facts.packages ?? []),
@@ -221,6 +230,36 @@ function judge(
     add(false, who, "chmod g-w", "nobody else is in that group now");
   }
   return faults;
+}
+
+/** Whether others than those who start Holdfast may read a private key, or the workers themselves. */
+function readers(
+  path: string,
+  { account }: Pick<Config, "account">,
+  { uid: self, users }: ModesSystem,
+  look: ModesSystem["look"],
+): Pick<Problem, "message" | "hint"> | undefined {
+  const { uid, gid, mode } = look(path);
+  if (typeof mode !== "number" || typeof uid !== "number" || typeof gid !== "number") {
+    return undefined;
+  }
+  const isWorkers = account !== undefined && account.uid !== self;
+  const inGroup = isWorkers &&
+    (account.gid === gid || users.membersOf(gid)?.includes(account.uid) === true);
+  const [who, mend] = (mode & 0o004) !== 0
+    ? ["everybody", "chmod o-r"]
+    : isWorkers && account.uid === uid
+    ? [`the workers' user ${account.user}`, `chown ${nameOf(self, users)}`]
+    : inGroup && (mode & 0o040) !== 0
+    ? [`the workers' group ${users.groups.get(gid)?.name ?? gid}`, "chmod g-r"]
+    : [];
+  if (who === undefined) return undefined;
+  const bits = (mode & 0o7777).toString(8).padStart(4, "0");
+  return {
+    message: `${quote(path)}, ${PRIVATE_KEY}, may be read by ${who} (owner ` +
+      `${nameOf(uid, users)}, mode ${bits})`,
+    hint: `${mend} ${word(path)}`,
+  };
 }
 
 function nameOf(uid: number, { names }: Users): string {

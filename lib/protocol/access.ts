@@ -32,6 +32,8 @@ export const AccessRecord = z.strictObject({
   method: z.string().check(z.maxLength(MAX_ACCESS_METHOD)),
   /** Path and query. */
   path: z.string().check(z.maxLength(MAX_ACCESS_PATH)),
+  /** Only where the client came by HTTPS. */
+  secure: z.optional(z.literal(true)),
   /** Such as `HTTP/1.1`. */
   protocol: z.nullable(z.string().check(z.maxLength(16))),
   /** `null` if the worker ended before the app had answered. */

@@ -108,6 +108,8 @@ export const Status = z.strictObject({
   named: z.optional(z.string()),
   ageMs: Milliseconds,
   listeners: z.array(z.string()),
+  /** Those of them that end TLS. */
+  https: z.optional(z.array(z.string())),
   /** How many connections wait on each listener to be accepted; 1 for any number on a Unix socket. */
   waiting: z.record(z.string(), Count),
   /** Not while connections wait and no worker accepts any. */

@@ -40,6 +40,7 @@ const NOTHING: Row = {
   stopped: "violation",
   drained: "violation",
   configure: "violation",
+  certificates: "violation",
   load: "violation",
   accept: "violation",
   drain: "violation",
@@ -49,7 +50,7 @@ const NOTHING: Row = {
 export const NEXT: Record<Phase, Row> = {
   starting: { ...NOTHING, hello: "introduced", failed: "done" },
   introduced: { ...NOTHING, configure: "configured", failed: "done" },
-  configured: { ...NOTHING, received: "equipped", failed: "done" },
+  configured: { ...NOTHING, certificates: "configured", received: "equipped", failed: "done" },
   equipped: { ...NOTHING, load: "loading", failed: "done" },
   loading: { ...NOTHING, ready: "ready", failed: "done" },
   ready: { ...NOTHING, accept: "opening" },

@@ -5,8 +5,8 @@
  */
 import * as z from "zod/mini";
 
-/** Where the text before the planner's program puts what it is asked. */
-export const PLAN_KEY = "holdfast.plan";
+/** What it is asked: a file in the staging folder. Its program stays the same, so that it is compiled once. */
+export const REQUEST_FILE = "request.json";
 
 /** The file of the answer, in the staging folder. */
 export const ANSWER_FILE = "answer.json";
@@ -51,7 +51,7 @@ export const Plan = z.strictObject({
 export type Plan = z.infer<typeof Plan>;
 
 const Text = z.string().check(z.maxLength(64 * 1024));
-const Warned = z.enum(["path_open_to_others", "secret_unveiled"]);
+const Warned = z.enum(["path_open_to_others", "secret_unveiled", "certificate_ends"]);
 const Count = z.int().check(z.minimum(1));
 
 /** Why it was refused. */

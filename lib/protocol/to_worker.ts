@@ -3,6 +3,7 @@ import * as z from "zod/mini";
 
 const Milliseconds = z.int().check(z.minimum(0));
 const Names = z.array(z.string());
+const Indexes = z.array(z.int().check(z.minimum(0)));
 
 /** The permissions that a worker was granted; it compares them with what it has. */
 const Grants = z.strictObject({
@@ -20,6 +21,10 @@ const RoleConfig = z.discriminatedUnion("role", [
     engine: z.enum(["native", "node"]),
     /** The listeners' addresses, in the order in which they come. */
     listeners: Names,
+    /** By their indexes, those that end TLS: it is not handed these, and listens for them itself. */
+    lent: z.optional(Indexes),
+    /** By their indexes, those that send each request on to the first that ends TLS. */
+    redirects: z.optional(Indexes),
     /** The helpers that it gets lanes to, and the timeouts of their calls. */
     helpers: z.array(z.strictObject({ name: z.string(), timeoutMs: Milliseconds })),
     /** How much the access log records of each request; `off` for no log. */
@@ -66,6 +71,11 @@ export const ToWorker = z.discriminatedUnion("type", [
     idleGraceMs: Milliseconds,
     drainDeadlineMs: Milliseconds,
   }),
+  /** After `configure`, to a worker that ends TLS: certificates and keys in PEM, one for each that is lent. */
+  z.strictObject({
+    type: z.literal("certificates"),
+    pairs: z.array(z.strictObject({ cert: z.string(), key: z.string() })),
+  }),
   /** Answer to `received`: import the app or the helper's module, and open it. */
   z.strictObject({ type: z.literal("load") }),
   /** Answer to `ready`: take connections, or calls. */
@@ -77,6 +87,7 @@ export const ToWorker = z.discriminatedUnion("type", [
 export type ToWorker = z.infer<typeof ToWorker>;
 export type Grants = z.infer<typeof Grants>;
 export type RoleConfig = z.infer<typeof RoleConfig>;
+export type Certificates = Extract<ToWorker, { type: "certificates" }>;
 export type Configure = Extract<ToWorker, { type: "configure" }>;
 
 /** The name of a command, for the table of phases. */

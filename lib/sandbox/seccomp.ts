@@ -85,6 +85,8 @@ const CLOCKS_OF_OTHERS = 0x80000000;
  */
 export const ASKED: readonly SystemCall[] = [
   ...["execve", "execveat", "kill", "clone", "fork", "vfork"] as const,
+  // Of a process that is lent listeners: it gets one for each time that it asks.
+  "listen",
   ...Object.keys(ALARMS) as SystemCall[],
 ];
 
@@ -137,6 +139,11 @@ export interface SeccompPolicy {
    * it was done. Every listener is handed over listening, and no other socket may become one.
    */
   readonly listens: boolean;
+  /**
+   * Whether the runtime itself ends TLS: it makes a socket, what it binds is not bound, and the
+   * supervisor puts a listener of its own in the place of what is to listen.
+   */
+  readonly lends?: boolean;
   /** Whether it may run programs, those that Landlock lets it: the supervisor says yes to each. */
   readonly runs: boolean;
 }
@@ -198,7 +205,7 @@ function decide(arch: Arch, call: SystemCall, body: Body): Section[] {
 }
 
 /** Calls that depend on their arguments, or on the policy, or are answered in a way of their own. */
-function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[] {
+function judged(arch: Arch, { network, listens, lends, runs }: SeccompPolicy): Section[] {
   const on = (call: SystemCall, body: Body) => decide(arch, call, body);
   const ifOneOf = (values: readonly number[], then: Instruction): Instruction[] =>
     values.flatMap((value): Instruction[] => [[JUMP_EQUAL, 0, 1, value], then]);
@@ -252,7 +259,7 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[
     ...on("kill", [load(atArgument(1)), ...runs ? [] : ifOneOf([SIGKILL], ASK), REFUSE]),
     ...on(
       "socket",
-      dial
+      dial || lends
         ? [
           load(atArgument(0)),
           [JUMP_EQUAL, 2, 0, AF_INET],
@@ -282,10 +289,11 @@ function judged(arch: Arch, { network, listens, runs }: SeccompPolicy): Section[
       REFUSE,
     ]),
     ...on("connect", [dial ? asked : REFUSE]),
-    // The name resolver binds a port for its questions; TCP is Landlock's to refuse.
-    ...on("bind", [network === "names" ? ALLOW : REFUSE]),
+    // The name resolver binds a port for its questions; TCP is Landlock's to refuse. A question goes
+    // out from an unbound socket too.
+    ...on("bind", [lends ? answer(0) : network === "names" ? ALLOW : REFUSE]),
     // Never done: without a bind it would open a TCP port, and on a shared listener change its queue.
-    ...on("listen", [listens ? answer(0) : REFUSE]),
+    ...on("listen", [lends ? ASK : listens ? answer(0) : REFUSE]),
     ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_FASTOPEN, REFUSE), message]),
     ...on("sendmmsg", [load(atArgument(3)), ...ifSet(MSG_FASTOPEN, REFUSE), message]),
     // Half of a connection, yes. Shutting down the other half of a listener ends it for everybody.

@@ -111,6 +111,7 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
   const seccomp = {
     network,
     listens: config.listen?.some(({ kind }) => kind !== "tcp") === true,
+    lends: config.listen?.some(({ tls }) => tls !== undefined) === true,
     runs: false,
   };
   return {

@@ -4,6 +4,7 @@
  */
 import { HoldfastError } from "../base/error.ts";
 import type { Compartment, Config } from "../config/config.ts";
+import { LENT_NAME, namesLent } from "../protocol/lent_name.ts";
 import { PACKAGES_KEY } from "../protocol/module_image.ts";
 import { programData } from "../protocol/program_data.ts";
 import type { Grants } from "../protocol/to_worker.ts";
@@ -35,10 +36,11 @@ type Started = Pick<ProcessCode, "flags"> & Partial<Pick<ProcessCode, "packages"
  * that carries no permission flag, so that the least privileged would get everything.
  */
 export function workerArguments(
-  config: Compartment,
+  config: Walled,
   { flags, packages = [] }: Started,
 ): string[] {
   const { read, write, net, env, sys } = workerGrants(config);
+  const lent = config.listen?.some(({ tls }) => tls !== undefined) && !namesLent(net);
   // A comma is two paths to Deno; one in the name of the runtime folder leaves packages unread.
   const readable = [...read, ...packages.filter((path) => !path.includes(","))];
   const grant = (kind: string, values: string[]) =>
@@ -54,7 +56,7 @@ export function workerArguments(
     ...readable.length > 0 ? [`--allow-read=${joined(readable)}`] : [],
     "--ignore-read",
     grant("write", write),
-    grant("net", net),
+    grant("net", lent ? [...net, LENT_NAME] : net),
     // The same for variables.
     ...env.length > 0 ? [`--allow-env=${env.join(",")}`] : [],
     "--ignore-env",
@@ -86,7 +88,7 @@ export interface Command {
  */
 export function denoCommand(
   denoProgram: string,
-  config: Compartment,
+  config: Walled,
   code: Started,
 ): Command {
   return {
@@ -103,8 +105,7 @@ export function plannerCommand(denoProgram: string, writes: readonly string[]): 
     program: denoProgram,
     args: [
       ...["run", "--quiet", "--ext=js", "--no-prompt", "--no-config", "--no-lock"],
-      // Its program changes with each request: nobody would read what is cached of it.
-      ...["--no-code-cache", "--allow-read", `--allow-write=${joined(writes)}`],
+      ...["--allow-read", `--allow-write=${joined(writes)}`],
       ...[`--allow-run=${denoProgram}`, "--allow-env", "--allow-sys=uid", "--deny-net"],
       ...["--deny-ffi", "-"],
     ],
@@ -170,14 +171,13 @@ export function workerEnvironment(
 }
 
 /**
- * The program of a process that runs an image.
+ * What a process that runs an image is given of it.
  *
- * @param bundle Holdfast's own part
  * @param image the text of the image
  * @param packagesFrom the URL from which packages are looked for
  */
-export function imageProgram(bundle: string, image: string, packagesFrom: string): string {
-  return `${programData(PACKAGES_KEY, packagesFrom)}${image}${bundle}`;
+export function imageInput(image: string, packagesFrom: string): string {
+  return `${programData(PACKAGES_KEY, packagesFrom)}${image}`;
 }
 
 /** One list of a flag. Deno cannot spell a comma in it: a path with one would be two grants. */

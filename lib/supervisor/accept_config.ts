@@ -67,8 +67,12 @@ function grantsOf(config: Config): Grants {
     ...{ module: app.module, env, envValues: sorted(envValues), sys, net, limits: sorted(limits) },
     unveil: unveil.map(({ path, rights }) => [path, rights]),
   });
-  const address = (each: ListenAddress) =>
-    each.kind === "unix" ? [each.text, each.mode] : [each.text];
+  const address = (each: ListenAddress) => [
+    each.text,
+    ...each.kind === "unix" ? [each.mode] : [],
+    ...each.tls ? [each.tls.cert, each.tls.key] : [],
+    ...each.redirect ? ["redirect"] : [],
+  ];
   return {
     place: [file, named, folder, runtime],
     wall: config.wall,
@@ -99,11 +103,15 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
     ]),
   });
   const address = (each: unknown): (string | number)[] => {
-    const { unix, mode = "0600" } = values(each);
+    const { unix, mode = "0600", https, cert, key, http } = values(each);
     if (unix !== undefined) return [`unix:${place(unix)}`, Number.parseInt(String(mode), 8)];
-    const text = String(each);
+    const text = String(https ?? http ?? each);
     if (text.startsWith("unix:")) return [`unix:${place(text.slice("unix:".length))}`, 0o600];
-    return [/^systemd(:|$)/.test(text) ? text : canonicalAddress(text)];
+    return [
+      /^systemd(:|$)/.test(text) ? text : canonicalAddress(text),
+      ...https === undefined ? [] : [place(cert), place(key)],
+      ...http === undefined ? [] : ["redirect"],
+    ];
   };
   const { wall = "kernel", on_violation, onViolation = on_violation ?? "replace" } = raw;
   const [metrics, traces, log] = [raw.metrics, raw.traces, raw.log].map(values);

@@ -44,9 +44,11 @@ export function resolveActivated(
 ): ListenAddress[] {
   const resolved = listen.flatMap((address): ListenAddress[] => {
     if (address.kind !== "systemd") return [address];
-    const { name } = address;
+    const { name, tls, redirect } = address;
     const found = rows.filter(({ passed }) => passed && (name ?? passed.name) === passed.name);
-    return found.length > 0 ? found.map(({ address }) => address) : [address];
+    return found.length > 0
+      ? found.map(({ address }) => ({ ...address, tls, redirect }))
+      : [address];
   });
   const texts = resolved.map(({ text }) => text);
   return resolved.filter(({ text }, index) => texts.indexOf(text) === index);

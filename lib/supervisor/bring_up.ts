@@ -7,6 +7,7 @@ import { bestEffort } from "./best_effort.ts";
 import type { Listener } from "./listener.ts";
 import { requireConfined } from "./require_confined.ts";
 import { settlesWithin } from "./timeouts.ts";
+import { tlsPairs } from "./tls_files.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** How long a killed worker may take to be gone before it is killed again. */
@@ -44,6 +45,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
   try {
     await worker.expect("hello", either);
     if (config.wall === "kernel") requireConfined(worker);
+    worker.giveImage();
     worker.command({
       type: "configure",
       roleConfig,
@@ -52,8 +54,15 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
       drainDeadlineMs,
     });
     step = "take its listeners";
-    handOver(worker, listeners);
+    const { lent = [] } = roleConfig.role === "worker" ? roleConfig : {};
+    handOver(worker, listeners.filter((_, index) => !lent.includes(index)));
+    if (lent.length > 0) {
+      worker.lend(duplicates(lent.map((index) => listeners[index]!)));
+      worker.command({ type: "certificates", pairs: [...tlsPairs(config)] });
+    }
     await worker.expect("received", either);
+    // The app, whoever has it in his hands, gets none.
+    if (worker.lend([]) > 0) throw notTaken(worker);
     step = "get its helpers";
     if (options.beforeLoad) await Promise.race([options.beforeLoad(), worker.failed(either)]);
     worker.command({ type: "load" });
@@ -93,6 +102,7 @@ function workerRoleConfig({ config, listeners }: BringUpOptions): RoleConfig {
     role: "worker",
     engine: config.engine,
     listeners: listeners.map(({ text }) => text),
+    ...servedOf(config.listen),
     helpers: config.helpers.map(({ name, timeoutMs }) => ({ name, timeoutMs })),
     access: accessOf(config.log),
     latency: config.metrics !== undefined,
@@ -110,19 +120,38 @@ function accessOf({ folder, access }: Config["log"]) {
   return access === "common" ? "short" : "long";
 }
 
-/** Gives a worker a descriptor of each listener; none is left behind if that fails. */
+/** Which of them are lent, and whether others send clients on to the first of these. */
+function servedOf(listen: Config["listen"]) {
+  const lent = listen.flatMap(({ tls }, index) => tls ? [index] : []);
+  const redirects = listen.flatMap(({ redirect }, index) => redirect ? [index] : []);
+  return { ...lent.length > 0 && { lent }, ...redirects.length > 0 && { redirects } };
+}
+
+function notTaken({ displayName }: WorkerProcess): HoldfastError {
+  const message = `${displayName} did not take all of its listeners`;
+  return new HoldfastError(message, { kind: "bug", code: "listener_not_taken" });
+}
+
+/** Gives a worker a descriptor of each listener. */
 function handOver(worker: WorkerProcess, listeners: BringUpOptions["listeners"]): void {
-  const descriptors: number[] = [];
-  try {
-    for (const listener of listeners) descriptors.push(listener.duplicate());
-    worker.handOver(descriptors.map((descriptor, index) => ({
+  worker.handOver(
+    duplicates(listeners).map((descriptor, index) => ({
       descriptor,
       kind: {
         family: listeners[index]!.text.startsWith("unix:") ? "unix" : "tcp",
         use: "listener",
       },
       message: { type: "listener" },
-    })));
+    })),
+  );
+}
+
+/** A descriptor of each; none is left behind if that fails. */
+function duplicates(listeners: BringUpOptions["listeners"]): number[] {
+  const descriptors: number[] = [];
+  try {
+    for (const listener of listeners) descriptors.push(listener.duplicate());
+    return descriptors;
   } catch (error) {
     descriptors.forEach(closeDescriptor);
     throw error;

@@ -1,7 +1,9 @@
 /** Candidates: a whole generation is brought up beside the incumbent, which nothing here changes. */
 import { log } from "../base/log.ts";
-import type { Config } from "../config/config.ts";
+import type { Config, HelperConfig } from "../config/config.ts";
+import type { OwnPrograms } from "../planner/programs.ts";
 import { bestEffort } from "./best_effort.ts";
+import { EarlySpawners } from "./early_spawner.ts";
 import { GenerationCode } from "./generation_code.ts";
 import { Generation } from "./generation.ts";
 import type { Generations } from "./generations.ts";
@@ -17,6 +19,7 @@ import type { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { Services } from "./services.ts";
 import type { Spawner } from "./spawner.ts";
 import type { System } from "./system.ts";
+import { readTlsFiles } from "./tls_files.ts";
 
 export interface CandidatesOptions {
   readonly system: System;
@@ -41,10 +44,31 @@ export interface Candidate {
   readonly brought: string;
 }
 
-/** How many processes a generation of a config has; the first one has a worker at least. */
-function countProcesses(config?: Config): number {
-  if (config === undefined) return 1;
-  return config.helpers.reduce((sum, { instances }) => sum + instances, config.workers);
+/** How many processes are started ahead: the planner has work for one processor. */
+const MAX_EARLY = Math.max(1, navigator.hardwareConcurrency - 1);
+
+/** The instances of a config's helpers. */
+function instancesOf({ helpers }: Config): { helper: HelperConfig; instance: number }[] {
+  return helpers.flatMap((helper) =>
+    Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
+  );
+}
+
+/** The processes of a config: its workers, then its helpers. */
+function plannedOf(config: Config, bundles: Pick<OwnPrograms, "worker" | "helper">): Planned[] {
+  const worker: Planned = { who: "worker", compartment: config, bundle: bundles.worker };
+  return [
+    ...Array.from({ length: config.workers }, () => worker),
+    ...instancesOf(config).map(({ helper }): Planned => ({
+      who: `helper ${helper.name}`,
+      compartment: helper,
+      bundle: bundles.helper,
+    })),
+  ];
+}
+
+function closeAll(spawners: readonly Spawner[]): void {
+  for (const spawner of spawners) bestEffort("close the spawner", () => spawner.close());
 }
 
 export class Candidates {
@@ -65,7 +89,10 @@ export class Candidates {
     const { system, generations, launches, runtime, services, signal } = options;
     extendTimeout(PLAN_DEADLINE_MS);
     const change: ListenerChange = new Map();
+    /** Those that no slot has yet, and of them those that are for nothing yet. */
     const spawners: Spawner[] = [];
+    const idle: Spawner[] = [];
+    const early = new EarlySpawners();
     // Of one that fails before it starts the next one has the number.
     const number = generations.last + 1;
     let candidate: Generation | undefined;
@@ -73,27 +100,34 @@ export class Candidates {
     let metrics: MetricsService | undefined;
     let brought = "";
     try {
+      const { incumbent } = generations;
+      const known = await launches.programsOf(incumbent?.config);
       const { spawner } = await launches.programsOf();
-      const startSpawners = (count: number) => {
-        while (spawners.length < count) spawners.push(system.startSpawner(spawner));
+      // Most of the time what is planned differs in the app's modules alone. The planner comes first: it
+      // has the longest way.
+      const ahead = () => {
+        const all = incumbent === undefined ? [] : plannedOf(incumbent.config, known);
+        const started = early.start(
+          all.slice(0, MAX_EARLY).flatMap((each) =>
+            launches.startEarly(incumbent!.config, each, number, incumbent!.code, known.spawner)
+          ),
+        );
+        // The threads of the others take their time as well.
+        while (idle.length < Math.max(1, all.length) - started) {
+          idle.push(system.startSpawner(spawner));
+        }
       };
-      // Their threads start while it is planned; most of the time it is as many as before.
-      startSpawners(countProcesses("config" in what ? what.config : generations.incumbent?.config));
       const { config: meant, code: made } = "code" in what
         ? what
-        : await launches.plan(what, await runtime.codeFolder(what));
+        : await launches.plan(what, await runtime.codeFolder(what), ahead);
       const config = table.resolve(meant);
-      requireOutOfReach(config, [runtime.folder, config.runtime]);
+      const keys = config.listen.flatMap(({ tls }) => tls?.key ?? []);
+      requireOutOfReach(config, [runtime.folder, config.runtime, ...keys]);
+      await readTlsFiles(config);
       extendTimeout(PLAN_DEADLINE_MS + config.reload.readyDeadlineMs);
       const { holdfast, ...bundles } = await launches.programsOf(config);
       brought = holdfast;
-      const instances = config.helpers.flatMap((helper) =>
-        Array.from({ length: helper.instances }, (_, instance) => ({ helper, instance }))
-      );
-      startSpawners(countProcesses(config));
-      for (const spare of spawners.splice(countProcesses(config))) {
-        bestEffort("close the spawner", () => spare.close());
-      }
+      const instances = instancesOf(config);
       // It takes its time, and nothing of the project has a part in it.
       const resolving = services.resolveFor(config, number, signal);
       resolving.catch(() => {});
@@ -106,20 +140,18 @@ export class Candidates {
       logs = await services.logsFor(config, number, signal);
       metrics = await services.metricsFor(config, change, number, signal);
       this.#warnOfMissingWall(config);
-      const worker: Planned = { who: "worker", compartment: config, bundle: bundles.worker };
-      const planned: Planned[] = [
-        ...Array.from({ length: config.workers }, () => worker),
-        ...instances.map(({ helper }): Planned => ({
-          who: `helper ${helper.name}`,
-          compartment: helper,
-          bundle: bundles.helper,
-        })),
-      ];
-      const spawnings = await Promise.all(
-        planned.map((each, index) =>
-          launches.prepareSpawning(config, each, spawners[index]!, number, code)
-        ),
+      const planned = plannedOf(config, bundles);
+      const prepared = await Promise.all(
+        planned.map((each) => launches.prepareSpawning(config, each, number, code)),
       );
+      const spawnings = prepared.map(({ request, next }, index) => {
+        const spawner = early.take(planned[index]!.who, request) ?? idle.shift() ??
+          system.startSpawner(bundles.spawner);
+        spawners.push(spawner);
+        return { first: { spawner, request }, next };
+      });
+      const left = early.endLeft();
+      closeAll(idle.splice(0));
       const helpers = spawnings.slice(config.workers);
       const listeners: Listener[] = [];
       for (const address of config.listen) {
@@ -138,9 +170,12 @@ export class Candidates {
       });
       generations.add(candidate);
       await candidate.start(signal);
+      await left;
     } catch (error) {
       if (candidate) generations.remove(candidate);
-      else for (const spawner of spawners) bestEffort("close the spawner", () => spawner.close());
+      else closeAll(spawners);
+      closeAll(idle);
+      await early.end();
       table.abandon(change);
       await services.abandon(metrics, generations.all);
       throw error;

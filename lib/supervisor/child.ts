@@ -11,6 +11,7 @@ import type { ToSupervisor } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { Violation } from "../protocol/violation.ts";
 import { WorkerPeer } from "../protocol/worker_peer.ts";
+import type { Input } from "../os/pipe.ts";
 import type { ChildEnds } from "./child_ends.ts";
 import type { ChildEvent, HandOverItem, Stream } from "./child_event.ts";
 import { watchExit } from "./child_table.ts";
@@ -36,6 +37,7 @@ export class Child {
   readonly #outputsEnded = Promise.withResolvers<void>();
   readonly #look = setInterval(() => this.#lookAround(), LOOK_INTERVAL_MS);
   readonly #ignore: () => void;
+  readonly #input: Input | undefined;
   #channel: number | undefined;
   #handOver: number | undefined;
   #alive = true;
@@ -48,12 +50,13 @@ export class Child {
    */
   constructor(
     pid: number,
-    ends: ChildEnds,
+    ends: ChildEnds & { readonly input?: Input },
     limits: OutputLimits,
     tell: (event: ChildEvent) => void,
   ) {
     this.pid = pid;
     this.#tell = tell;
+    this.#input = ends.input;
     this.#channel = ends.channel;
     this.#handOver = ends.handOver;
     this.#lines = { stdout: new OutputLines(limits), stderr: new OutputLines(limits) };
@@ -85,6 +88,15 @@ export class Child {
       } finally {
         closeDescriptor(descriptor);
       }
+    }
+  }
+
+  giveImage(image: string): void {
+    try {
+      this.#input?.add?.(image);
+    } catch (error) {
+      this.#error ??= `Cannot give it its modules: ${(error as Error).message}`;
+      this.kill();
     }
   }
 
@@ -181,6 +193,7 @@ export class Child {
     this.#lookAround();
     clearInterval(this.#look);
     for (const fd of [...this.#outputs.keys()]) this.#closeOutput(fd);
+    this.#input?.close();
     if (this.#handOver !== undefined) closeDescriptor(this.#handOver);
     this.#handOver = undefined;
     this.#tell({ type: "exited", status, error: this.#error });

@@ -1,6 +1,6 @@
 /** What this process and a child have in common: pipes, sockets, and the child's program. */
 import { closeDescriptor } from "../os/descriptor.ts";
-import { makePipe, textToRead } from "../os/pipe.ts";
+import { ADDS_INPUT, type Input, makeInput, makePipe } from "../os/pipe.ts";
 import { socketPair } from "../os/socket.ts";
 
 /** This process's ends of what it and a child have in common; each may be closed already. */
@@ -22,37 +22,52 @@ export interface ChildEnds {
  */
 export const HAND_OVER = 3;
 
+/** Whether a process that runs a program is given the modules of its app when it runs. */
+export function takesImageLater(source: string): boolean {
+  return ADDS_INPUT && source !== "";
+}
+
 /** Both ends, before there is a child. */
 export interface OpenEnds {
   readonly ends: Required<Omit<ChildEnds, "guard">>;
   /** The child's, in the order of the numbers that they have there. */
   readonly theirs: readonly number[];
+  /** What the child finds on its standard input. */
+  readonly input: Input;
 }
 
 /**
  * Opens them.
  *
- * @param source what the child finds on its standard input
+ * @param source what the child runs, from its standard input
+ * @param image what it is to find there behind that, when it has run it; there is no program where the
+ * child has it in itself
  * @throws {Error} if there are too many descriptors
  */
-export function openEnds(source: string): OpenEnds {
+export function openEnds(source: string, image: string | undefined): OpenEnds {
   const opened: number[] = [];
+  const inputs: Input[] = [];
   const keep = <Ends extends number[]>(ends: Ends): Ends => {
     opened.push(...ends);
     return ends;
   };
   try {
-    const [stdin] = keep([textToRead(source)]);
+    const later = takesImageLater(source) && image !== undefined;
+    const input = makeInput(later ? source : (image ?? "") + source, later);
+    keep([input.fd]);
+    inputs.push(input);
     const [stdout, stdoutTheirs] = keep(makePipe());
     const [stderr, stderrTheirs] = keep(makePipe());
     const [handOver, handOverTheirs] = keep(socketPair());
     const [channel, channelTheirs] = keep(socketPair());
     return {
       ends: { channel, handOver, outputs: [stdout, stderr] },
-      theirs: [stdin!, stdoutTheirs, stderrTheirs, handOverTheirs, channelTheirs],
+      theirs: [input.fd, stdoutTheirs, stderrTheirs, handOverTheirs, channelTheirs],
+      input,
     };
   } catch (error) {
     opened.forEach(closeDescriptor);
+    inputs.forEach((input) => input.close());
     throw error;
   }
 }

@@ -19,6 +19,11 @@ export class GenerationCode {
     return this.#code.folder;
   }
 
+  /** How it was found last. */
+  get current(): Code {
+    return this.#code;
+  }
+
   /** By which it is found again. */
   get plan(): Code["plan"] {
     return this.#code.plan;

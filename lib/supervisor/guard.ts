@@ -1,8 +1,10 @@
 /**
  * The guard answers the kernel when anything behind one wall tries to fork, to start a program, to
  * kill a process, or makes a call that no app makes: yes for the supervisor's own spawner, no for
- * everybody else. Who asks is told by the kernel; what is asked for decides nothing.
+ * everybody else. Who asks is told by the kernel; what is asked for decides nothing. To a worker that
+ * ends TLS it gives listeners, where that asks to listen.
  */
+import { closeDescriptor } from "../os/descriptor.ts";
 import {
   childState,
   groupOf,
@@ -13,7 +15,13 @@ import {
 } from "../os/process.ts";
 import { EPERM } from "../os/errno.ts";
 import { readProcessText } from "../os/process_memory.ts";
-import { answerQuestion, type Question, stillWaits, takeQuestion } from "../os/seccomp.ts";
+import {
+  answerQuestion,
+  placeDescriptor,
+  type Question,
+  stillWaits,
+  takeQuestion,
+} from "../os/seccomp.ts";
 import type { Limit } from "../sandbox/limits.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { type Arch, ASKED, DIALLING, numberOf, type SystemCall } from "../sandbox/seccomp.ts";
@@ -41,7 +49,7 @@ export interface Denial {
 
 /** What counts of a wall here. */
 type GuardedWall = Pick<Wall, "limits" | "owner" | "dials"> & {
-  readonly seccomp: { readonly runs: boolean };
+  readonly seccomp: { readonly runs: boolean; readonly listens?: boolean };
 };
 
 /** Answers for one child, and what it forks. */
@@ -53,6 +61,9 @@ export class Guard {
   readonly #owner: Owner | undefined;
   /** Whether the child may run more, as far as its wall goes. */
   readonly #runs: boolean;
+  /** What a listen(2) of its is answered that gets it nothing. */
+  readonly #listens: number;
+  #lent: readonly number[] = [];
   readonly #onDenial: (denial: Denial) => void;
   readonly #dialling: Dialling;
   /** Whether its process has ended: another gets no exec. */
@@ -74,6 +85,7 @@ export class Guard {
     this.#limits = limits;
     this.#owner = owner;
     this.#runs = seccomp.runs;
+    this.#listens = seccomp.listens ? 0 : -EPERM;
     this.#onDenial = onDenial;
     this.#dialling = new Dialling(
       dials,
@@ -115,8 +127,17 @@ export class Guard {
     return this.#dialling.mode;
   }
 
+  /** As {@link ChildHandle.lend}. */
+  lend(descriptors: readonly number[]): number {
+    const { length } = this.#lent;
+    this.#lent.forEach(closeDescriptor);
+    this.#lent = descriptors;
+    return length;
+  }
+
   /** Kills the child, with whatever it has left behind. */
   endChild(): void {
+    this.lend([]);
     this.#over = true;
     this.#child?.group.end();
     this.#child = undefined;
@@ -124,6 +145,7 @@ export class Guard {
 
   /** Ends. From here on the kernel itself says no, with ENOSYS. */
   close(): void {
+    this.lend([]);
     this.#endWatch();
     this.#child?.group.letGo();
     this.#child = undefined;
@@ -137,6 +159,7 @@ export class Guard {
   #answer(fd: number, question: Question): void {
     const call = ASKED_BY_NUMBER.get(question.number)!;
     const { id, tid } = question;
+    if (call === "listen") return this.#listen(fd, question);
     const dials = call === "connect" || call === "sendto";
     let reason: string | undefined;
     try {
@@ -154,6 +177,18 @@ export class Guard {
     // A group of its own is the worker's: it leads it, and what it forks cannot leave it.
     const worker = group === this.#ownGroup ? undefined : group;
     this.#onDenial({ worker, tid, call, reason, path });
+  }
+
+  /** A worker may try it by itself, and so may its app: that is no alarm. */
+  #listen(fd: number, { id, tid, args }: Question): void {
+    const group = groupOf(tid);
+    const isChild = group !== undefined && group === this.#child?.pid && stillWaits(fd, id);
+    const [own, ...rest] = isChild ? this.#lent : [];
+    if (own === undefined) return answerQuestion(fd, id, this.#listens);
+    this.#lent = rest;
+    const placed = placeDescriptor(fd, id, own, Number(args[0]! & 0x7fffffffn));
+    closeDescriptor(own);
+    answerQuestion(fd, id, placed ? 0 : -EPERM);
   }
 
   /** A spawner's thread dials nobody, nor does what it forks. */

@@ -1,6 +1,6 @@
 /**
- * The folder in which images are kept, in the runtime folder: `DIGEST/` for each, `packages/ID/` that
- * they use, and `compiled/`, the DENO_DIR of planners. What a planner made is checked and moved here
+ * The folder in which images are kept, in the runtime folder: `DIGEST/` for each, `packages/ID/` and
+ * `settings/ID/` that they use, and `compiled/`, the DENO_DIR of planners. What a planner made is checked and moved here
  * by the supervisor; no other process can write it afterwards.
  */
 import { dirname, join } from "node:path";
@@ -9,20 +9,27 @@ import { HoldfastError } from "../base/error.ts";
 import type { Config } from "../config/config.ts";
 import { makeLink } from "../os/file.ts";
 import { runProgram } from "../planner/deno.ts";
-import { digestOf, imageFolders } from "../protocol/image.ts";
-import type { Plan } from "../protocol/plan.ts";
+import { digestOf, imageFolders, sha256 } from "../protocol/image.ts";
+import type { Plan, PlannedProcess } from "../protocol/plan.ts";
 import type { Code, ProcessCode } from "../sandbox/process_code.ts";
 import { bestEffort } from "./best_effort.ts";
 import { denoProgram } from "./deno_program.ts";
 
 /** What in it is no image. */
-const OTHERS = ["packages", "compiled", "releases.json", "releases.json.new"];
+const OTHERS = ["packages", "settings", "compiled", "releases.json", "releases.json.new"];
 
 /** What a folder that is being written is called. */
 const STAGING = "new_";
 
-/** The files of each process of an image. */
-const FILES = ["image.js", "deno.json", "deno.lock"];
+/** The files of each process of an image: its modules, and what its runtime is started with. */
+const SETTINGS = ["deno.json", "deno.lock"];
+const FILES = ["image.js", ...SETTINGS];
+
+/** What Deno has compiled of its built-in modules: a third of a worker's start is to compile them. */
+const CODE_CACHE = ["", "-wal", "-shm"].map((end) => `v8_code_cache_v2${end}`);
+
+/** Lists the settings that an image uses. */
+const USED_SETTINGS_FILE = "settings";
 
 /** Says which packages an image uses, and of which modules it is. */
 const PACKAGES_FILE = "packages";
@@ -51,7 +58,7 @@ export function openImages(images: string, denoDir?: string): ImageFolders {
   const compiled = join(images, "compiled");
   try {
     makeFolder(images, 0o755);
-    makeFolder(join(images, "packages"), 0o755);
+    for (const name of ["packages", "settings"]) makeFolder(join(images, name), 0o755);
     makeFolder(compiled, 0o700);
     for (const name of denoDir === undefined ? [] : ["npm", "remote"]) {
       linkTo(join(denoDir!, name), join(compiled, name));
@@ -107,12 +114,14 @@ export function isFolder(path: string): boolean {
 /**
  * Takes what a planner made into the store.
  *
+ * @param cache a DENO_DIR with what was compiled beforehand
  * @throws {HoldfastError} if the image is not what its digest says, or if there is no room
  */
 export async function installImage(
   config: Config,
   plan: Plan,
   { images, staging }: ImageFolders,
+  cache?: string,
 ): Promise<Code> {
   const { digest, processes } = plan;
   const names = imageFolders(config);
@@ -126,22 +135,15 @@ export async function installImage(
         Deno.renameSync(join(staging, "packages", packages), place);
       }
     }
-    if (isNew) {
-      for (const [index, name] of names.entries()) {
-        const denoDir = join(made, name, "deno_dir");
-        makeFolder(denoDir, 0o755);
-        const { packages, layout } = processes[index]!;
-        if (packages === "" || layout !== "cache") continue;
-        makeLink(join(images, "packages", packages, "npm"), join(denoDir, "npm"));
-      }
-      await requireWhole(made, names, digest);
-      Deno.renameSync(made, folder);
-    }
+    if (!isNew) return await openImage(config, plan, images, cache);
+    const files = await readWhole(made, names, digest);
+    tellUsed(made, await keepSettings(plan, names, images, files, cache));
+    // It was read before it is moved here; nobody else can write here.
+    Deno.renameSync(made, folder);
+    return await codeOf(config, plan, images, files);
   } catch (error) {
     throw error instanceof HoldfastError ? error : cannotKeep(images, error as Error);
   }
-  // A new one was read before it was moved here; nobody else can write here.
-  return isNew ? codeOf(config, plan, images) : await openImage(config, plan, images);
 }
 
 /**
@@ -149,26 +151,122 @@ export async function installImage(
  *
  * @throws {HoldfastError} if it is not what its digest says
  */
-export async function openImage(config: Config, plan: Plan, images: string): Promise<Code> {
-  await requireWhole(join(images, plan.digest), imageFolders(config), plan.digest);
-  return codeOf(config, plan, images);
+export async function openImage(
+  config: Config,
+  plan: Plan,
+  images: string,
+  cache?: string,
+): Promise<Code> {
+  const names = imageFolders(config);
+  const folder = join(images, plan.digest);
+  const files = await readWhole(folder, names, plan.digest);
+  const used = await keepSettings(plan, names, images, files, cache);
+  const [place, text] = [
+    join(folder, USED_SETTINGS_FILE),
+    readOwn(join(folder, USED_SETTINGS_FILE)),
+  ];
+  if (text !== undefined && text !== used.join("\n")) Deno.removeSync(place);
+  if (text !== used.join("\n")) tellUsed(folder, used);
+  return await codeOf(config, plan, images, files);
+}
+
+/** Without it everything runs as well, and starts slower. */
+function copyIfThere(from: string, to: string, file: string): void {
+  try {
+    Deno.copyFileSync(join(from, file), join(to, file));
+    Deno.chmodSync(join(to, file), 0o644);
+  } catch {
+    // Nobody keeps it where DENO_DIR is read-only.
+  }
+}
+
+/** Says which settings an image uses; what lies in that place is a planner's, and no good. */
+function tellUsed(folder: string, used: readonly string[]): void {
+  Deno.writeTextFileSync(join(folder, USED_SETTINGS_FILE), used.join("\n"), { createNew: true });
+}
+
+/** The settings of one process. */
+async function settingsOf(
+  { packages, layout }: PlannedProcess,
+  name: string,
+  files: ReadonlyMap<string, string>,
+): Promise<{ id: string; texts: string[] }> {
+  const texts = SETTINGS.map((file) => files.get(join(name, file))!);
+  // Of another Deno what is compiled is of no use.
+  const id = await sha256(JSON.stringify([Deno.version.deno, packages, layout, ...texts]));
+  return { id, texts };
+}
+
+/**
+ * Keeps the settings of an image's processes in folders by what is in them: a process of the next image
+ * with the same ones can be started before that image is there.
+ *
+ * @returns the names of the folders
+ */
+async function keepSettings(
+  { processes }: Plan,
+  names: readonly string[],
+  images: string,
+  files: ReadonlyMap<string, string>,
+  cache: string | undefined,
+): Promise<string[]> {
+  const used = new Set<string>();
+  for (const [index, name] of names.entries()) {
+    const { packages, layout } = processes[index]!;
+    const { id, texts } = await settingsOf(processes[index]!, name, files);
+    const place = join(images, "settings", id);
+    used.add(id);
+    if (isFolder(place)) {
+      const same = SETTINGS.every((file, which) => readOwn(join(place, file)) === texts[which]);
+      if (!same) throw changed(place);
+      continue;
+    }
+    makeFolder(join(images, "settings"), 0o755);
+    const fresh = Deno.makeTempDirSync({ dir: images, prefix: STAGING });
+    try {
+      for (const [which, file] of SETTINGS.entries()) {
+        Deno.writeTextFileSync(join(fresh, file), texts[which]!);
+        Deno.chmodSync(join(fresh, file), 0o644);
+      }
+      const denoDir = join(fresh, "deno_dir");
+      makeFolder(denoDir, 0o755);
+      if (cache !== undefined) CODE_CACHE.forEach((file) => copyIfThere(cache, denoDir, file));
+      if (packages !== "" && layout === "cache") {
+        makeLink(join(images, "packages", packages, "npm"), join(denoDir, "npm"));
+      }
+      Deno.chmodSync(fresh, 0o755);
+      Deno.renameSync(fresh, place);
+    } catch (error) {
+      removeTree(fresh);
+      throw error;
+    }
+  }
+  return [...used];
 }
 
 /**
  * Says what each process of an image in the store is started from. Every path in that is made here, of
  * the names of the config's processes and of digests.
+ *
+ * @param files those of the image, by their paths in it
  */
-export function codeOf(config: Config, plan: Plan, images: string): Code {
+export async function codeOf(
+  config: Config,
+  plan: Plan,
+  images: string,
+  files: ReadonlyMap<string, string>,
+): Promise<Code> {
   const { digest, processes } = plan;
   const names = imageFolders(config);
   const folder = join(images, digest);
-  const entries = names.map((name, index): [string, ProcessCode] => {
+  const entries = names.map(async (name, index): Promise<[string, ProcessCode]> => {
     const { packages, layout, project } = processes[index]!;
-    const [own, set] = [join(folder, name), join(images, "packages", packages)];
+    const { id } = await settingsOf(processes[index]!, name, files);
+    const [own, set] = [join(images, "settings", id), join(images, "packages", packages)];
     const denoDir = join(own, "deno_dir");
     const from = join(layout === "cache" ? own : join(set, project), "packages.js");
     return [index === 0 ? "worker" : `helper ${config.helpers[index - 1]!.name}`, {
-      image: join(own, "image.js"),
+      image: join(folder, name, "image.js"),
       packagesFrom: pathToFileURL(from).href,
       flags: [`--config=${join(own, "deno.json")}`, `--lock=${join(own, "deno.lock")}`, "--frozen"],
       denoDir,
@@ -177,15 +275,15 @@ export function codeOf(config: Config, plan: Plan, images: string): Code {
       reads: [own, ...packages === "" ? [] : [set]],
     }];
   });
-  return { folder, plan, processes: Object.fromEntries(entries) };
+  return { folder, plan, processes: Object.fromEntries(await Promise.all(entries)) };
 }
 
-/** Sees to it that an image is what it was when it was planned. */
-async function requireWhole(
+/** Reads the files of an image, which is to be what it was when it was planned. */
+async function readWhole(
   folder: string,
   names: readonly string[],
   digest: string,
-): Promise<void> {
+): Promise<Map<string, string>> {
   const files = new Map<string, string>();
   for (
     const path of [
@@ -196,14 +294,29 @@ async function requireWhole(
   ) {
     const place = join(folder, path);
     // A link leads to what may change.
-    if (![dirname(place), place].some(isLink)) files.set(path, Deno.readTextFileSync(place));
+    if (![folder, dirname(place), place].some(isLink)) {
+      files.set(path, Deno.readTextFileSync(place));
+    }
   }
-  if (await digestOf(files) === digest) return;
-  throw new HoldfastError(`The image ${folder} is not what was planned`, {
+  if (await digestOf(files) !== digest) throw changed(folder);
+  return files;
+}
+
+function changed(folder: string): HoldfastError {
+  return new HoldfastError(`The image ${folder} is not what was planned`, {
     kind: "environment",
     code: "image_changed",
     hint: "Somebody changed it: remove that folder, and find out who",
   });
+}
+
+/** The text of a file; nothing for a link, which leads to what may change, or where there is none. */
+function readOwn(path: string): string | undefined {
+  try {
+    return isLink(path) ? undefined : Deno.readTextFileSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 function isLink(path: string): boolean {
@@ -235,14 +348,15 @@ export function pruneImages(images: string, kept: ReadonlySet<string>): void {
   for (const { name } of Deno.readDirSync(images)) {
     const folder = join(images, name);
     if (OTHERS.includes(name)) continue;
-    if (kept.has(folder)) { for (const set of packagesOf(folder)) used.add(set); }
+    if (kept.has(folder)) { for (const each of usedBy(folder)) used.add(each); }
     // What is being made is its maker's.
     else if (!name.startsWith(STAGING)) removeTree(folder);
   }
-  const packages = join(images, "packages");
-  if (!isFolder(packages)) return;
-  for (const { name } of Deno.readDirSync(packages)) {
-    if (!used.has(name)) removeTree(join(packages, name));
+  for (const shared of ["packages", "settings"].map((name) => join(images, name))) {
+    if (!isFolder(shared)) continue;
+    for (const { name } of Deno.readDirSync(shared)) {
+      if (!used.has(name)) removeTree(join(shared, name));
+    }
   }
   // After a start that failed nothing is left, nor of a release whose generation has ended.
   if (![...Deno.readDirSync(images)].some(({ name }) => !OTHERS.includes(name))) removeTree(images);
@@ -254,13 +368,11 @@ function removeTree(path: string): void {
   });
 }
 
-/** The names of the packages' folders that an image says it uses. */
-function packagesOf(folder: string): string[] {
-  try {
-    return Deno.readTextFileSync(join(folder, PACKAGES_FILE)).split("\n");
-  } catch {
-    return [];
-  }
+/** The names of the folders of packages and settings that an image says it uses. */
+function usedBy(folder: string): string[] {
+  return [PACKAGES_FILE, USED_SETTINGS_FILE].flatMap((file) =>
+    readOwn(join(folder, file))?.split("\n") ?? []
+  );
 }
 
 let known: Promise<string> | undefined;

@@ -6,11 +6,13 @@ import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
 import {
   type Command,
   type Commanded,
-  imageProgram,
+  imageInput,
   workerEnvironment,
   workerGrants,
 } from "../sandbox/worker_command.ts";
 import { AccountTable } from "./accounts.ts";
+import { takesImageLater } from "./child_ends.ts";
+import type { EarlyStart } from "./early_spawner.ts";
 import { envFileValues, readEnvFile } from "./env_file.ts";
 import type { GenerationCode } from "./generation_code.ts";
 import { imagesIn } from "./image_store.ts";
@@ -88,16 +90,21 @@ export class Launches {
    * Plans what a config means, and what its processes run.
    *
    * @param folder the runtime folder in which that is kept
+   * @param begun called when it is under way
    */
-  async plan(read: ReadConfig, folder: string): Promise<PlannedConfig> {
-    const { planner, spawner, holdfast } = await this.programsOf();
+  async plan(
+    read: ReadConfig,
+    folder: string,
+    begun: () => void = () => {},
+  ): Promise<PlannedConfig> {
+    const { planner, spawner, cache, holdfast } = await this.programsOf();
     const { folder: runtime, lockFile } = this.#runtime;
     const images = imagesIn(folder);
     const planned = await this.#system.planCode(read, (packed) =>
       runPlanner({
-        ...{ system: this.#system, read, packed, holdfast, spawner, program: planner! },
+        ...{ system: this.#system, read, packed, holdfast, spawner, cache, program: planner! },
         ...{ images, runtime, lockFile, environment: this.#environment },
-        signal: this.#signal,
+        ...{ signal: this.#signal, begun },
       }));
     const { config, code } = planned;
     if (code.judgement) this.accounts.learn(code.judgement, config);
@@ -122,21 +129,21 @@ export class Launches {
 
   /** What a program of Holdfast's own is spawned with. */
   async prepareOwn(config: Config, planned: Planned, spawner: Spawner, generation: number) {
+    const { request, next } = await this.prepareSpawning(config, planned, generation);
     return {
-      ...await this.prepareSpawning(config, planned, spawner, generation),
+      ...{ first: { spawner, request }, next },
       grants: workerGrants(planned.compartment),
       nextWorker: this.nextWorker,
     };
   }
 
-  /** Builds the wall of a process around a spawner, and around each that comes after it. */
+  /** Builds the wall of a process, and that of each that comes after it. */
   async prepareSpawning(
     config: Config,
     planned: Planned,
-    spawner: Spawner,
     generation: number,
     own?: GenerationCode,
-  ): Promise<SlotSpawning> {
+  ): Promise<Pick<SlotSpawning, "next"> & { readonly request: SpawnRequest }> {
     const { spawner: program } = await this.programsOf(config);
     const owned = this.#withAccount(config, planned);
     await readEnvFile(config);
@@ -145,12 +152,32 @@ export class Launches {
       return this.#requestOf(config, owned, code, generation);
     };
     return {
-      first: { spawner, request: await request() },
+      request: await request(),
       next: async () => {
         const again = await request();
         return { spawner: this.#system.startSpawner(program), request: again };
       },
     };
+  }
+
+  /**
+   * What is known of a process before it is planned, if it is to be what it is of another config. It is
+   * given no modules. Nothing where a process must have them when it starts.
+   */
+  startEarly(
+    config: Config,
+    planned: Planned,
+    generation: number,
+    own: Pick<GenerationCode, "current">,
+    spawnerProgram: string | undefined,
+  ): EarlyStart[] {
+    const { who, bundle } = planned;
+    const code = own.current.processes[who];
+    if (!takesImageLater(bundle) || code === undefined) return [];
+    const known = { ...code, image: undefined };
+    const asked = this.#requestOf(config, this.#withAccount(config, planned), known, generation);
+    const request = { ...asked, image: "" };
+    return [{ who, request, startSpawner: () => this.#system.startSpawner(spawnerProgram) }];
   }
 
   /** What lies at a name is asked each time: the deno program above all may be another one by then. */
@@ -196,20 +223,19 @@ export class Launches {
     const { log } = config;
     const { account, app }: Compartment = compartment;
     const environment = { ...this.#environment, ...envFileValues(config) };
-    // What is Holdfast's own runs no image.
-    const source = image === undefined || packagesFrom === undefined
-      ? bundle
-      : imageProgram(bundle, Deno.readTextFileSync(image), packagesFrom);
     return {
       ...{ program, args },
       env: {
         ...workerEnvironment(compartment, environment, denoDir, generation),
         // The project's own is in the image, as far as it counts.
-        ...image !== undefined && { DENO_NO_PACKAGE_JSON: "1" },
+        ...packagesFrom !== undefined && { DENO_NO_PACKAGE_JSON: "1" },
         ...env,
       },
-      cwd: app.project,
-      source,
+      ...{ cwd: app.project, source: bundle },
+      // What is Holdfast's own runs no image.
+      image: image === undefined || packagesFrom === undefined
+        ? undefined
+        : imageInput(Deno.readTextFileSync(image), packagesFrom),
       output: {
         lineBytes: log.outputLineBytes,
         bytesPerSecond: log.outputBytesPerSecond,

@@ -87,8 +87,10 @@ export class ListenerTable {
     const held = change.has(address.text) ? undefined : this.#find(address);
     if (held) requireSameKind(held.address, address);
     const listener = held?.listener ?? await this.#bind(address);
-    // One of a socket unit that was not passed is never bound.
-    const bound = { address: address as BoundAddress, listener, user };
+    // What is served there is the config's to say, each time. One of a socket unit that was not passed
+    // is never bound.
+    const { tls: _, redirect: __, ...place } = address;
+    const bound = { address: place as BoundAddress, listener, user };
     change.set(address.text, held ? { ...held, ...bound } : { ...bound, origin: "bound" });
     return listener;
   }

@@ -165,6 +165,7 @@ function requireGranted(config: Config, override: string): void {
     });
   };
   for (const address of [...config.listen, ...config.metrics ? [config.metrics.listen] : []]) {
+    if (address.tls) refuse("serve HTTPS", "Build it with --portable, or let a proxy end TLS");
     if (address.kind === "systemd") continue;
     const host = address.kind === "unix"
       ? `unix:${address.path}`

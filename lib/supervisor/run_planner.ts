@@ -6,7 +6,7 @@ import { log } from "../base/log.ts";
 import { DEFAULT_LIMITS } from "../config/bounds.ts";
 import { warnOfOldName } from "../config/old_name.ts";
 import { runProgram } from "../planner/deno.ts";
-import { HOLDFAST_FOLDER } from "../planner/programs.ts";
+import { HOLDFAST_FOLDER, PLANNER_CWD } from "../planner/programs.ts";
 import type { Planning, PlanRequest } from "../planner/request.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
 import {
@@ -16,9 +16,8 @@ import {
   isFull,
   MAX_ANSWER_BYTES,
   NO_ROOM,
-  PLAN_KEY,
+  REQUEST_FILE,
 } from "../protocol/plan.ts";
-import { programData } from "../protocol/program_data.ts";
 import { plannerWall } from "../sandbox/wall.ts";
 import { canSeparate } from "./accounts.ts";
 import { acceptConfig } from "./accept_config.ts";
@@ -67,8 +66,12 @@ export interface PlannerOptions {
   /** The planner's program, and that of a spawner's thread. */
   readonly program: string;
   readonly spawner: string | undefined;
+  /** A DENO_DIR with what was compiled beforehand. */
+  readonly cache: string | undefined;
   readonly environment: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
+  /** Called when a planner is there; more than once if another one is needed. What it throws is ignored. */
+  readonly begun: () => void;
 }
 
 /**
@@ -94,7 +97,7 @@ export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig
   const config = "config" in read ? read.config : await acceptConfig(answer.config, read);
   for (const each of answer.renamed) warnOfOldName(each);
   for (const { event, ...each } of answer.warnings) log.warn(event, each);
-  const code = await installImage(config, answer.plan, folders);
+  const code = await installImage(config, answer.plan, folders, options.cache);
   return { config, code: { ...code, judgement: answer.judgement } };
 }
 
@@ -119,13 +122,14 @@ export async function refusedConfig(file: string, signal: AbortSignal): Promise<
 }
 
 async function ask(
-  { system, read, packed, holdfast, runtime, lockFile, program, spawner, environment, signal }:
+  { system, read, packed, holdfast, runtime, lockFile, program, spawner, cache, ...more }:
     PlannerOptions,
   folders: ImageFolders,
   denoDir: string | undefined,
   network: "none" | "names",
   variables: readonly string[],
 ): Promise<Answer> {
+  const { environment, signal, begun } = more;
   const { images, compiled, staging } = folders;
   const deno = denoProgram();
   const request: PlanRequest = {
@@ -147,6 +151,11 @@ async function ask(
       writes,
     })
     : undefined;
+  try {
+    Deno.writeTextFileSync(join(staging, REQUEST_FILE), JSON.stringify(request));
+  } catch (error) {
+    throw noRoom(folders, (error as Error).message);
+  }
   const thread = system.startSpawner(spawner);
   const close = () => bestEffort("close the spawner", () => thread.close());
   let process: WorkerProcess;
@@ -155,18 +164,19 @@ async function ask(
       { id: 0, role: { kind: "planner" }, generation: 0, onViolation: "log" },
       thread,
       {
-        ...{ program: command.program, args: command.args },
+        ...{ program: command.program, args: [...command.args, staging] },
         env: {
           ...Object.fromEntries(
             Object.entries(environment).filter(([name]) =>
               VARIABLES.test(name) || variables.includes(name)
             ),
           ),
-          ...{ DENO_DIR: compiled, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
+          // Its own runtime has a cache that no planner writes; the programs that it runs have `compiled`.
+          ...{ DENO_DIR: cache ?? compiled, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
           ...command.env,
         },
-        cwd: staging,
-        source: programData(PLAN_KEY, request) + program,
+        cwd: PLANNER_CWD,
+        ...{ source: program, image: undefined },
         output: DEFAULT_OUTPUT_LIMITS,
         account: undefined,
         wall,
@@ -177,6 +187,7 @@ async function ask(
     throw error;
   }
   void process.exited.then(close);
+  process.spawned.then(() => process.alive && begun()).catch(() => {});
   const death = await untilEnded(process, wall !== undefined, signal);
   if (death.status.code === NO_ROOM) throw noRoom(folders, "No space left on device");
   // Whatever it has started has ended with it: nothing changes the files from here on.

@@ -18,6 +18,15 @@ export interface ChildHandle {
   command(command: ToWorker): void;
   /** Hands descriptors over, which are not the caller's from here on. */
   handOver(items: readonly HandOverItem[]): void;
+  /** Gives it the modules of its app, once it runs. */
+  giveImage(image: string): void;
+  /**
+   * Lends listeners, which are not the caller's from here on: each time that the process listens it gets
+   * one, in their order, and those before these no more.
+   *
+   * @returns how many of those before it has not taken
+   */
+  lend(descriptors: readonly number[]): number;
   signal(signal: WorkerSignal): void;
 }
 
@@ -134,7 +143,7 @@ class SpawnerThread implements Spawner {
     try {
       if (this.#failure !== undefined) throw new Error(this.#failure);
       const { program, args, env, cwd, account, wall } = request;
-      this.#spawning = { request, killed: false, ...openEnds(request.source) };
+      this.#spawning = { request, killed: false, ...openEnds(request.source, request.image) };
       const descriptors = this.#spawning.theirs;
       const variables = { ...env, NODE_CHANNEL_FD: String(HAND_OVER) };
       const what = { program, args, env: variables, cwd, descriptors, account };
@@ -148,6 +157,12 @@ class SpawnerThread implements Spawner {
       handOver: (items) => {
         if (this.#child) this.#child.handOver(items);
         else items.forEach(({ descriptor }) => closeDescriptor(descriptor));
+      },
+      giveImage: (image) => this.#child?.giveImage(image),
+      lend: (descriptors) => {
+        if (this.#guard) return this.#guard.lend(descriptors);
+        descriptors.forEach(closeDescriptor);
+        return 0;
       },
       signal: () => {
         if (this.#spawning) this.#spawning.killed = true;
@@ -191,10 +206,10 @@ class SpawnerThread implements Spawner {
     }
   }
 
-  #spawned({ request, ends, theirs, killed }: Spawning, pid: number): void {
+  #spawned({ request, ends, theirs, input, killed }: Spawning, pid: number): void {
     this.#spawning = undefined;
     theirs.forEach(closeDescriptor);
-    const child = new Child(pid, ends, request.output, (event) => {
+    const child = new Child(pid, { ...ends, input }, request.output, (event) => {
       if (event.type === "exited") this.#guard?.endChild();
       this.#tell(event);
     });
@@ -221,7 +236,8 @@ class SpawnerThread implements Spawner {
     const left = this.#guard?.child;
     this.#guard?.endChild();
     if (left !== undefined && childState(left) !== "none") watchExit(left, () => {});
-    const { theirs, ends } = spawning;
+    const { theirs, ends, input } = spawning;
+    input.close();
     [...theirs, ends.channel!, ends.handOver!, ...ends.outputs].forEach(closeDescriptor);
     this.#tell(neverWas(error, failure));
   }

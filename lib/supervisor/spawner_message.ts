@@ -7,8 +7,10 @@ import type { Wall } from "../sandbox/wall.ts";
 export interface SpawnRequest extends Omit<Program, "descriptors"> {
   /** Held by the kernel; nothing leaves it to Deno's permissions. */
   readonly wall: Wall | undefined;
-  /** What the process runs; it comes on its standard input. */
+  /** What the process runs; it comes on its standard input. Empty where it has that in itself. */
   readonly source: string;
+  /** The modules of the app, in statements: it is given them when it runs. Empty while nobody knows them. */
+  readonly image: string | undefined;
   /** How much of what it prints is logged. */
   readonly output: OutputLimits;
 }

@@ -25,6 +25,7 @@ export function describeSupervisor(parts: Parts): Status {
     named: file,
     ageMs: Math.round(performance.now() - startedMs),
     listeners: listeners.app.map(({ text }) => text),
+    https: incumbent?.config.listen.flatMap(({ tls, text }) => tls ? [text] : []) ?? [],
     waiting: parts.waiting,
     accepting: !incumbent?.stalled,
     ...services.describe(),

@@ -73,10 +73,14 @@ export class WorkerProcess implements ChildRecord {
   readonly startedMs = performance.now();
   /** Of 0 to 1: what is to happen to each of several need not happen to all at once. */
   readonly jitter = Math.random();
+  /** Settles when it runs, or never will. */
+  readonly spawned: Promise<void>;
   readonly exited: Promise<Death>;
   /** Settles when it has said that it accepts no more, or has ended. */
   readonly stopped: Promise<void>;
   readonly #child: ChildHandle;
+  #image: string | undefined;
+  readonly #spawn = Promise.withResolvers<void>();
   readonly #exit = Promise.withResolvers<Death>();
   readonly #stop = Promise.withResolvers<void>();
   readonly onViolation: "replace" | "log";
@@ -119,7 +123,9 @@ export class WorkerProcess implements ChildRecord {
     this.generation = identity.generation;
     this.onViolation = identity.onViolation;
     this.account = request.account;
+    this.#image = request.image;
     this.dials = request.wall?.dials ?? [];
+    this.spawned = this.#spawn.promise;
     this.exited = this.#exit.promise;
     this.stopped = this.#stop.promise;
     this.#child = spawner.spawn(request, (event) => this.#receive(event));
@@ -214,6 +220,17 @@ export class WorkerProcess implements ChildRecord {
     this.#child.handOver(items);
   }
 
+  /** Gives it the modules of its app, which it asks for when it is told to load. */
+  giveImage(): void {
+    if (this.#image !== undefined) this.#child.giveImage(this.#image);
+    this.#image = undefined;
+  }
+
+  /** As {@link ChildHandle.lend}. */
+  lend(descriptors: readonly number[]): number {
+    return this.#child.lend(descriptors);
+  }
+
   signal(signal: WorkerSignal): void {
     if (this.alive) this.#child.signal(signal);
   }
@@ -281,6 +298,7 @@ export class WorkerProcess implements ChildRecord {
         this.#ends = event.ends;
         raiseOomScore(event.pid, OOM_SCORES[this.role.kind]);
         addChild(event.pid, this);
+        this.#spawn.resolve();
         break;
       case "message":
         this.#hear(event.message);
@@ -323,6 +341,7 @@ export class WorkerProcess implements ChildRecord {
           failure: event.failure,
         };
         this.#exit.resolve(this.#death);
+        this.#spawn.resolve();
         this.#stop.resolve();
     }
   }

@@ -22,7 +22,7 @@ export const BATCH_INTERVAL_MS = 100;
 export const MAX_WAITING_FRAMES = 64;
 
 /** The most bytes of a record in JSON besides its texts, and of one UTF-16 code unit. */
-const BYTES_BESIDES = 320;
+const BYTES_BESIDES = 340;
 const BYTES_PER_UNIT = 6;
 
 /**
@@ -50,6 +50,7 @@ export class OpenRecord implements AccessRecord {
   readonly remote: string | null;
   readonly method: string;
   readonly path: string;
+  readonly secure?: true;
   readonly protocol: string | null;
   status: number | null = null;
   bytes: number | null = null;
@@ -66,6 +67,7 @@ export class OpenRecord implements AccessRecord {
     this.remote = request.remote;
     this.method = cut(request.method, MAX_ACCESS_METHOD);
     this.path = cut(toPath(request.target), MAX_ACCESS_PATH);
+    if (request.target.startsWith("https:")) this.secure = true;
     this.protocol = request.protocol;
     this.referer = request.referer && cut(request.referer, MAX_ACCESS_REFERER);
     this.userAgent = request.userAgent && cut(request.userAgent, MAX_ACCESS_USER_AGENT);

@@ -22,9 +22,13 @@ export interface DrainLimits {
 }
 
 /** Stops accepting, and tells endless streams that the drain begins. */
-export function stopAccepting(acceptors: readonly Acceptor[], traffic: Traffic): void {
-  for (const acceptor of acceptors) acceptor.stop();
+export async function stopAccepting(
+  acceptors: readonly Acceptor[],
+  traffic: Traffic,
+): Promise<void> {
+  const stopping = acceptors.map((acceptor) => acceptor.stop());
   traffic.startDrain();
+  await Promise.all(stopping);
 }
 
 /**
@@ -52,5 +56,8 @@ export async function drain(
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL_MS));
   }
-  return { answered: traffic.answered - answeredBefore, cut: traffic.connections.size };
+  const cut = traffic.connections.size;
+  const lastMs = Math.min(traffic.lastBytesMs, startMs + drainDeadlineMs) - performance.now();
+  if (lastMs > 0) await new Promise((resolve) => setTimeout(resolve, lastMs));
+  return { answered: traffic.answered - answeredBefore, cut };
 }

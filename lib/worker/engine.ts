@@ -7,13 +7,17 @@ import type { UpgradeHooks } from "./web_socket.ts";
 
 /** Accepts connections of one listener until told to stop. */
 export interface Acceptor {
-  /** Stops accepting; connections that wait in the kernel's queue stay there for another worker. */
-  stop(): void;
+  /**
+   * Stops accepting; connections that wait in the kernel's queue stay there for another worker.
+   *
+   * @returns settles when none can come any more, where that is not at once
+   */
+  stop(): void | Promise<void>;
 }
 
 /** What an engine needs to serve a listener. */
 export interface ServeOptions {
-  /** The handle that came over the runtime's IPC. */
+  /** The handle that came over the runtime's IPC, or a listener of the runtime's own that ends TLS. */
   readonly handle: unknown;
   /** The listener's address, for `info.remoteAddr` of Unix sockets and for messages. */
   readonly address: string;

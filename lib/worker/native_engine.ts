@@ -16,6 +16,8 @@ import { type ClientAddress, ProxiedInfo, withScheme } from "./client_address.ts
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
 import { keepAccepting } from "../base/keep_accepting.ts";
 import type { Connection, Traffic } from "./traffic.ts";
+import { acceptTls, isTlsListener } from "./accept_tls.ts";
+import { UpgradeGate } from "./upgrade_gate.ts";
 import { copyResponse, findSlot, innerOf, isWhole, lengthOfBody } from "./response_body.ts";
 import { watchBody } from "./watched_body.ts";
 
@@ -42,6 +44,7 @@ interface Internals {
   core: {
     internalRidSymbol: symbol;
     tryClose(rid: number): void;
+    createCancelHandle(): number;
     resources(): Record<string, string>;
   };
   serveHttpOnConnection(
@@ -58,6 +61,12 @@ const BACKLOG = 511;
 
 /** Methods whose requests have no body that a close could break. */
 const BODILESS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
+
+/**
+ * How long what was answered over TLS may be on its way still when its connection has ended: the runtime
+ * sends the rest by itself, and says nothing of it.
+ */
+const LAST_BYTES_MS = 1_000;
 
 /** Returned for a request that gets no answer: its connection ends. */
 const NEVER = new Promise<Response>(() => {});
@@ -76,6 +85,7 @@ export function detectNative(): Internals | undefined {
   const complete = typeof internals?.serveHttpOnConnection === "function" &&
     typeof internals.core?.internalRidSymbol === "symbol" &&
     typeof internals.core.tryClose === "function" &&
+    typeof internals.core.createCancelHandle === "function" &&
     typeof internals.core.resources === "function";
   return complete ? internals as Internals : undefined;
 }
@@ -167,6 +177,12 @@ function scriptStream(response: Response): ReadableStream<Uint8Array<ArrayBuffer
   return (body as unknown as Record<symbol, unknown>)[BACKING_SLOT] ? undefined : body;
 }
 
+/** What all connections of an engine use. */
+interface Runtime {
+  readonly core: Internals["core"];
+  readonly gate: UpgradeGate;
+}
+
 class NativeConnection implements Connection {
   inFlight = 0;
   idleSinceMs = 0;
@@ -176,22 +192,31 @@ class NativeConnection implements Connection {
   /** Requests in flight that may have a body. */
   #uploads = 0;
   closeAnnounced = false;
+  /** Whether any request has come. */
+  #asked = false;
+  /** Whether an answer may be on its way still when it is said to be out: it is encrypted after that. */
+  readonly #secure: boolean;
   /** The resource of this connection's HTTP server. */
   readonly #rid: number;
-  readonly #core: Internals["core"];
+  readonly #runtime: Runtime;
 
-  constructor(fetcher: Fetcher, traffic: Traffic, core: Internals["core"], rid: number) {
+  constructor(fetcher: Fetcher, traffic: Traffic, runtime: Runtime, rid: number, secure: boolean) {
     this.#fetcher = fetcher;
     this.#traffic = traffic;
-    this.#core = core;
+    this.#runtime = runtime;
     this.#rid = rid;
+    this.#secure = secure;
   }
 
   readonly handle: Handler = (request, info) => {
     if (this.closeAnnounced && this.#mustEnd(request)) return NEVER;
     (request as TrackedRequest)[CONNECTION] = this;
+    this.#asked = true;
     const traffic = this.#traffic;
-    const answer = ask(this.#fetcher, request, info);
+    const { gate } = this.#runtime;
+    const answer = gate.used && request.headers.has("upgrade")
+      ? gate.answer(request, async () => requireResponse(await ask(this.#fetcher, request, info)))
+      : ask(this.#fetcher, request, info);
     // The common answer comes at once and leaves whole: it is never in flight, and there is
     // nothing to wait for and nothing to change.
     if (answer instanceof Response && !traffic.draining && isWhole(answer)) {
@@ -213,6 +238,7 @@ class NativeConnection implements Connection {
 
   readonly end = () => {
     this.#traffic.connections.delete(this);
+    if (this.#secure && this.#asked) this.#traffic.lastBytesMs = performance.now() + LAST_BYTES_MS;
   };
 
   /**
@@ -220,10 +246,13 @@ class NativeConnection implements Connection {
    * on the connection, and a WebSocket on it stays.
    */
   letGo(): void {
-    if (this.#core.resources()[this.#rid] === "http") this.#core.tryClose(this.#rid);
+    const { core } = this.#runtime;
+    if (core.resources()[this.#rid] === "http") core.tryClose(this.#rid);
   }
 
   close(): void {
+    // One whose client has said nothing yet would wait for what it says.
+    if (this.#secure && !this.#asked) return this.letGo();
     // `finished` resolves when it is over; a failure here means that it already is.
     this.server?.shutdown().catch(() => {});
   }
@@ -235,7 +264,8 @@ class NativeConnection implements Connection {
    */
   #mustEnd(request: Request): boolean {
     if (this.inFlight > 0 || !request.headers.has("host")) return false;
-    this.letGo();
+    if (this.#secure) setTimeout(() => this.letGo(), LAST_BYTES_MS);
+    else this.letGo();
     return true;
   }
 
@@ -270,51 +300,91 @@ class NativeConnection implements Connection {
 /** The native engine over `internals`. */
 export function createNativeEngine(internals: Internals): Engine {
   const { core, serveHttpOnConnection } = internals;
-  const localAddr = { transport: "tcp", hostname: "", port: 0 };
+  const runtime = { core, gate: new UpgradeGate() };
+  const noAddr = { transport: "tcp", hostname: "", port: 0 };
   const onListen = () => {};
 
-  // The end of an HTTP connection closes what was upgraded on it, and on a one-connection server
-  // that end comes with the upgrade. Closing the server's resource first leaves nothing to close.
-  const onOpen = (request: Request) => (request as TrackedRequest)[CONNECTION]?.letGo();
+  /** Serves a connection by its stream; `rid` is the number that the server's resource is to have. */
+  function serveStream(
+    stream: number,
+    rid: number,
+    { fetcher, traffic, access, proxies }: ServeOptions,
+    localAddr?: Deno.Addr,
+  ): void {
+    const connection = new NativeConnection(
+      fetcher,
+      traffic,
+      runtime,
+      rid,
+      localAddr !== undefined,
+    );
+    const recorded = access === undefined
+      ? connection.handle
+      : recording(connection.handle, access, proxies !== undefined);
+    connection.server = serveHttpOnConnection(
+      { [core.internalRidSymbol]: stream, localAddr: localAddr ?? noAddr },
+      undefined,
+      proxies === undefined ? recorded : proxied(recorded, proxies),
+      answerForError,
+      onListen,
+    );
+    traffic.accepted++;
+    traffic.connections.add(connection);
+    connection.server.finished.then(connection.end, connection.end);
+  }
+
+  function serveTcp(listener: TcpHandle, options: ServeOptions): Acceptor {
+    const TcpWrap = (listener as { constructor: unknown }).constructor as {
+      new (type: 0): TcpHandle;
+    };
+    // One wrap serves all: it is empty again when its stream has been taken.
+    const client = new TcpWrap(0);
+    listener.onconnection = () => {
+      if (listener.accept(client) !== 0) return;
+      const stream = client.takeStream();
+      // The server takes the stream's resource, so that its own is the next number.
+      serveStream(stream, stream + 1, options);
+    };
+    const status = listener.listen(BACKLOG);
+    if (status !== 0) throw new Error(`Cannot accept: listen returned ${status}`);
+    const rest = keepAccepting(listener);
+    return {
+      stop: () => {
+        rest();
+        listener.close();
+      },
+    };
+  }
+
+  function serveTls(listener: Deno.TlsListener, options: ServeOptions): Acceptor {
+    return acceptTls(listener, (connection) => {
+      const stream = (connection as unknown as Record<symbol, number>)[core.internalRidSymbol]!;
+      // Others have taken numbers since it was accepted: the one after a new one is the next.
+      const newest = core.createCancelHandle();
+      core.tryClose(newest);
+      serveStream(stream, newest + 1, options, connection.localAddr);
+    });
+  }
 
   return {
     name: "native",
-    upgrade: { options: () => ({}), onOpen },
-    serve({ handle, fetcher, traffic, access, proxies }: ServeOptions): Acceptor {
-      const listener = handle as TcpHandle;
-      const TcpWrap = (listener as { constructor: unknown }).constructor as {
-        new (type: 0): TcpHandle;
-      };
-      // One wrap serves all: it is empty again when its stream has been taken.
-      const client = new TcpWrap(0);
-      listener.onconnection = () => {
-        if (listener.accept(client) !== 0) return;
-        const stream = client.takeStream();
-        // The server takes the stream's resource, so that its own is the next number.
-        const connection = new NativeConnection(fetcher, traffic, core, stream + 1);
-        const recorded = access === undefined
-          ? connection.handle
-          : recording(connection.handle, access, proxies !== undefined);
-        connection.server = serveHttpOnConnection(
-          { [core.internalRidSymbol]: stream, localAddr },
-          undefined,
-          proxies === undefined ? recorded : proxied(recorded, proxies),
-          answerForError,
-          onListen,
-        );
-        traffic.accepted++;
-        traffic.connections.add(connection);
-        connection.server.finished.then(connection.end, connection.end);
-      };
-      const status = listener.listen(BACKLOG);
-      if (status !== 0) throw new Error(`Cannot accept: listen returned ${status}`);
-      const rest = keepAccepting(listener);
-      return {
-        stop: () => {
-          rest();
-          listener.close();
-        },
-      };
+    upgrade: {
+      options: (request) => {
+        runtime.gate.begin(request);
+        return {};
+      },
+      // The end of an HTTP connection closes what was upgraded on it, and on a one-connection server
+      // that end comes with the upgrade. Closing the server's resource first leaves nothing to close.
+      onOpen: (request) => {
+        runtime.gate.opened(request);
+        (request as TrackedRequest)[CONNECTION]?.letGo();
+      },
+    },
+    serve: (options) => {
+      const { handle } = options;
+      return isTlsListener(handle)
+        ? serveTls(handle, options)
+        : serveTcp(handle as TcpHandle, options);
     },
   };
 }

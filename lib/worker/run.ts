@@ -1,7 +1,7 @@
 /** The worker process: serves HTTP with an app. */
 import { type Equipment, type LifeOptions, runLife, type Service } from "../child/life.ts";
 import { report } from "../child/report.ts";
-import type { App } from "./app.ts";
+import type { App, Fetcher } from "./app.ts";
 import { AppServers } from "./app_servers.ts";
 import { ClientAddress } from "./client_address.ts";
 import { drain, stopAccepting } from "./drain.ts";
@@ -14,7 +14,10 @@ import { createNativeEngine, detectNative, isNativeHandle } from "./native_engin
 import { NodeApp } from "./node_app.ts";
 import { createNodeEngine } from "./node_engine.ts";
 import { Readiness } from "./readiness.ts";
+import { redirectTo } from "./redirect.ts";
 import { beginSpan } from "./span.ts";
+import { isTlsListener } from "./accept_tls.ts";
+import { withLent } from "./tls_listeners.ts";
 import { Traffic } from "./traffic.ts";
 import { trackWebSockets } from "./web_socket.ts";
 
@@ -26,7 +29,9 @@ export interface WorkerOptions extends Omit<LifeOptions, "equip"> {
 
 /** Runs a worker until it has drained, and exits. */
 export async function runWorker({ load, ...options }: WorkerOptions): Promise<never> {
-  return await runLife({ ...options, equip: (equipment) => serveApp(equipment, load) });
+  const equip = async (equipment: Equipment) =>
+    serveApp({ ...equipment, listeners: await withLent(equipment) }, load);
+  return await runLife({ ...options, equip });
 }
 
 function serveApp(
@@ -66,17 +71,25 @@ function serveApp(
       const addressed = listeners.map((handle, index) => ({
         ...{ handle, address: roleConfig.listeners[index]! },
       }));
+      const serveBy = (fetcher: Fetcher, listener: (typeof addressed)[number]) =>
+        engineFor(listener.handle, engines).serve({ ...common, ...listener, fetcher });
+      const { redirects = [], lent = [] } = roleConfig;
+      let serve: (listener: (typeof addressed)[number]) => Acceptor;
       if (handler.kind === "node") {
         const { server } = handler;
         const nodeApp = new NodeApp({ ...common, server, readiness, latency });
-        acceptors = addressed.map((listener) => nodeApp.serve(listener));
+        if (lent.length > 0) throw new TypeError(NODE_OVER_TLS);
+        serve = (listener) => nodeApp.serve(listener);
       } else {
         const answering = readiness ? readiness.wrap(handler.fetcher) : handler.fetcher;
         const fetcher = latency ? latency.wrap(answering) : answering;
-        acceptors = addressed.map((listener) =>
-          engineFor(listener.handle, engines).serve({ ...common, ...listener, fetcher })
-        );
+        serve = (listener) => serveBy(fetcher, listener);
       }
+      acceptors = addressed.map((listener, index) => {
+        if (!redirects.includes(index)) return serve(listener);
+        const redirecting = redirectTo(roleConfig.listeners[lent[0]!]!);
+        return serveBy(readiness ? readiness.wrap(redirecting) : redirecting, listener);
+      });
       const engine = handler.kind === "node" ? "node" : engines[0]!.name;
       endStart({ engine });
       return engine;
@@ -88,7 +101,7 @@ function serveApp(
     stop: async (reason) => {
       endDrain = begin("drain", { reason });
       await readiness?.announce(reason);
-      stopAccepting(acceptors, traffic);
+      await stopAccepting(acceptors, traffic);
     },
     drain: async () => {
       const drained = await drain(traffic, configure);
@@ -102,6 +115,10 @@ function serveApp(
     },
   };
 }
+
+const NODE_OVER_TLS =
+  "A server of node:http cannot serve HTTPS here yet: export { fetch }, or let a " +
+  "proxy in front end TLS";
 
 /** The engines in the order of preference; the last one serves every listener. */
 function chooseEngines(wanted: Engine["name"]): Engine[] {
@@ -117,5 +134,11 @@ function chooseEngines(wanted: Engine["name"]): Engine[] {
 }
 
 function engineFor(handle: unknown, engines: readonly Engine[]): Engine {
-  return engines.find((engine) => engine.name === "node" || isNativeHandle(handle))!;
+  const native = isNativeHandle(handle) || isTlsListener(handle);
+  const found = engines.find(({ name }) => name === (native ? "native" : "node")) ??
+    engines.find(() => !isTlsListener(handle));
+  if (found === undefined) {
+    throw new Error("HTTPS needs the native engine, which cannot serve here");
+  }
+  return found;
 }

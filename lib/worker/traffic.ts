@@ -23,6 +23,8 @@ export class Traffic {
   inFlight = 0;
   answered = 0;
   draining = false;
+  /** Until when the last bytes of connections that have ended may be on their way, by `performance.now()`. */
+  lastBytesMs = 0;
 
   /** Aborts when the drain begins: endless streams end then. */
   get drainSignal(): AbortSignal {

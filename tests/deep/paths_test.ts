@@ -188,10 +188,11 @@ testWith(
       assert(Array.isArray(ok), message);
       const locked: string[] = ok;
       // Its own image, and the program: nothing that anybody writes or locks later.
-      assert(locked.some((path) => path.endsWith("/image.js")), locked.join("\n"));
+      assert(locked.some((path) => path.endsWith("/deno.json")), locked.join("\n"));
       assertEquals(
         locked.filter((path) =>
-          path !== Deno.execPath() && !/\/images\/[0-9a-f]{64}\/worker\/[\w.]+$/.test(path)
+          path !== Deno.execPath() &&
+          !/\/images\/settings\/[0-9a-f]{64}\/(deno_dir\/)?[\w.-]+$/.test(path)
         ),
         [],
       );

@@ -6,7 +6,7 @@ const spawner = startSpawner();
 const heard = Promise.withResolvers<void>();
 spawner.spawn({
   ...{ program: "/bin/true", args: undefined as never, env: {}, cwd: "/", account: undefined },
-  ...{ wall: undefined, source: "", output: DEFAULT_OUTPUT_LIMITS },
+  ...{ wall: undefined, source: "", image: undefined, output: DEFAULT_OUTPUT_LIMITS },
 }, (event) => {
   // deno-lint-ignore no-console
   console.log(JSON.stringify(event));

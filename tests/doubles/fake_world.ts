@@ -58,6 +58,8 @@ export class FakeProcess implements ChildHandle {
   readonly pid: number;
   readonly started: number;
   readonly commands: ToWorker[] = [];
+  /** What it was given to run. */
+  readonly images: string[] = [];
   roleConfig: Configure | undefined;
   alive = true;
   /** Whether its event loop stands still. */
@@ -124,9 +126,17 @@ export class FakeProcess implements ChildHandle {
     this.#end({ code, signal: undefined });
   }
 
+  giveImage(image: string): void {
+    this.images.push(image);
+  }
+
   signal(signal: WorkerSignal): void {
     this.killedAtMs ??= performance.now();
     this.#end({ code: undefined, signal });
+  }
+
+  lend(): number {
+    return 0;
   }
 
   handOver(items: readonly HandOverItem[]): void {

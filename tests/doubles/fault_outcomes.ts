@@ -39,7 +39,12 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   startSpawner: BRINGS_UP,
   "spawner spawn": BRINGS_UP,
   "child handOver": BRINGS_UP,
+  // What its processes run has no image.
+  "child giveImage": { start: "unused", reload: "unused", stop: "unused" },
+  "child lend": BRINGS_UP,
   "child configure": BRINGS_UP,
+  // Only where HTTPS is served.
+  "child certificates": { start: "unused", reload: "unused", stop: "unused" },
   "child load": BRINGS_UP,
   "child accept": BRINGS_UP,
   "child drain": { start: "unused", reload: "done", stop: "ends" },

@@ -26,6 +26,14 @@ export function faultySystem(system: System, strike: Strike): System {
       strike("child handOver");
       child.handOver(items);
     },
+    giveImage(image) {
+      strike("child giveImage");
+      child.giveImage(image);
+    },
+    lend(descriptors) {
+      strike("child lend");
+      return child.lend(descriptors);
+    },
     signal(signal) {
       strike("child signal");
       child.signal(signal);

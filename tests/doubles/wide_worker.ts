@@ -3,9 +3,9 @@ import { installImage } from "../../lib/child/module_image.ts";
 import { PROTOCOL_VERSION } from "../../lib/protocol/version.ts";
 import { runWorker } from "../../lib/worker/run.ts";
 
-installImage();
 await runWorker({
   version: PROTOCOL_VERSION,
+  prepare: () => installImage(),
   load: () => import("holdfast:app"),
   judge: () => [],
 });

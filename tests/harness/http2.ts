@@ -34,7 +34,7 @@ export class BusyHttp2Client {
   readonly lost: string[] = [];
   /** When the server has ended the connection. */
   readonly ended: Promise<void>;
-  readonly #connection: Deno.TcpConn;
+  readonly #connection: Deno.TcpConn | Deno.TlsConn;
   readonly #text: string;
   /** What came of each answer so far, by its stream. */
   readonly #open = new Map<number, string>();
@@ -42,7 +42,7 @@ export class BusyHttp2Client {
   #lastTaken = Infinity;
   #writing: Promise<unknown> = Promise.resolve();
 
-  private constructor(connection: Deno.TcpConn, text: string, streams: number) {
+  private constructor(connection: Deno.TcpConn | Deno.TlsConn, text: string, streams: number) {
     this.#connection = connection;
     this.#text = text;
     this.#send(PREFACE, frame(TYPE.settings, 0, 0, new Uint8Array()));
@@ -50,9 +50,21 @@ export class BusyHttp2Client {
     this.ended = this.#run();
   }
 
-  /** Asks for `/`, so many times at once, over and over; each answer is to be 200 and this text. */
-  static async open(port: number, text: string, streams: number): Promise<BusyHttp2Client> {
-    const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+  /**
+   * Asks for `/`, so many times at once, over and over; each answer is to be 200 and this text.
+   *
+   * @param ca trusted, in PEM, where it is to be asked over TLS
+   */
+  static async open(
+    port: number,
+    text: string,
+    streams: number,
+    ca?: string,
+  ): Promise<BusyHttp2Client> {
+    const place = { hostname: "127.0.0.1", port };
+    const connection = ca === undefined
+      ? await Deno.connect(place)
+      : await Deno.connectTls({ ...place, caCerts: [ca], alpnProtocols: ["h2"] });
     return new BusyHttp2Client(connection, text, streams);
   }
 

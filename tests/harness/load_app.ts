@@ -7,12 +7,16 @@ const { imports } = JSON.parse(Deno.readTextFileSync(`${REPOSITORY}/deno.json`))
 
 /** Serves the load app. */
 export async function startLoadApp(config: Readonly<Record<string, unknown>>): Promise<Server> {
-  const files = {
+  return await Server.startOn(await Project.create({ files: await loadAppFiles(), config }));
+}
+
+/** What a project with the load app has. */
+export async function loadAppFiles(): Promise<Record<string, string>> {
+  return {
     "app.ts": await Deno.readTextFile(`${REPOSITORY}/tests/load/app.ts`),
     "version.ts": versionFile("1"),
     "deno.json": JSON.stringify({ imports: { hono: imports.hono } }),
   };
-  return await Server.startOn(await Project.create({ files, config }));
 }
 
 /** The code of a generation, by its name. */
@@ -20,11 +24,20 @@ export function versionFile(name: string): string {
   return `export const GENERATION = ${JSON.stringify(name)};\n`;
 }
 
-/** Runs every mode of load for as long as `work` takes, and gives the account. */
-export async function loadDuring(server: Server, work: () => Promise<void>): Promise<LoadReport> {
+/**
+ * Runs every mode of load for as long as `work` takes, and gives the account.
+ *
+ * @param tls where the load goes by HTTPS, and whom it trusts
+ */
+export async function loadDuring(
+  server: Server,
+  work: () => Promise<void>,
+  tls?: { readonly port: number; readonly ca: string },
+): Promise<LoadReport> {
   const enough = new AbortController();
   const load = runLoad({
-    target: `127.0.0.1:${server.project.port}`,
+    target: `127.0.0.1:${tls?.port ?? server.project.port}`,
+    ca: tls?.ca,
     durationMs: 600_000,
     clients: 2,
     requestDeadlineMs: 30_000,

@@ -86,6 +86,18 @@ export function processesIn(folder: string): number[] {
   return found;
 }
 
+/** The planners of a runtime folder below a folder, which they are told. */
+export function plannersOf(folder: string): number[] {
+  return [...Deno.readDirSync("/proc")].map(({ name }) => Number(name)).filter((pid) => {
+    try {
+      const words = readArguments(pid);
+      return words.at(-2) === "-" && words.at(-1)!.startsWith(`${folder}/`);
+    } catch {
+      return false; // It is no process, or is gone.
+    }
+  });
+}
+
 /** How much processor time a process has used, in clock ticks (proc_pid_stat(5)). */
 export function ticksOf(pid: number): number {
   const text = Deno.readTextFileSync(`/proc/${pid}/stat`);

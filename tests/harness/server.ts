@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { askSupervisor } from "../../lib/cli/control_client.ts";
 import type { ReloadResult, Status } from "../../lib/protocol/control.ts";
-import { isAlive, processesIn } from "./process.ts";
+import { isAlive, plannersOf, processesIn } from "./process.ts";
 import {
   eventsOf,
   hangUp,
@@ -226,7 +226,8 @@ export class Server implements AsyncDisposable {
   /** Stops, and fails if anything is left: a process, a socket, a lock. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
-    const left = processesIn(this.project.folder).filter(isAlive);
+    const { folder } = this.project;
+    const left = [...processesIn(folder), ...plannersOf(folder)].filter(isAlive);
     const files = leftIn(this.project.path(".holdfast"));
     const listens = await connects(this.project.port);
     this.#killAll();

@@ -16,7 +16,7 @@ import {
 } from "./modes.ts";
 import { type Shape, USUAL_SHAPE } from "./shape.ts";
 import { type ModeReport, type Outcome, OUTCOMES, type Sample, Tally } from "./tally.ts";
-import { hostOf, parseTarget, type Target } from "./target.ts";
+import { hostOf, parseTarget, type Target, withTrust } from "./target.ts";
 import { sleep } from "./wait.ts";
 
 export { MODE_NAMES, type ModeName } from "./modes.ts";
@@ -27,6 +27,8 @@ export { type ModeReport, type Outcome, OUTCOMES, type Sample } from "./tally.ts
 export interface LoadOptions {
   /** `host:port`, `[::1]:port` or `unix:/path`. */
   target: string;
+  /** The authority that is trusted, in PEM, where it is to be asked over TLS. */
+  ca?: string | undefined;
   /** New requests are sent for so long; those in flight then are finished. */
   durationMs: number;
   /** @default every mode */
@@ -68,7 +70,7 @@ const REFUSED_PAUSE_MS = 20;
  * ```
  */
 export async function runLoad(options: LoadOptions): Promise<LoadReport> {
-  const target = parseTarget(options.target);
+  const target = withTrust(parseTarget(options.target), options.ca);
   const modes = options.modes ?? MODE_NAMES;
   const tallies = new Map(modes.map((name) => [name, new Tally(name)]));
   const startedAtMs = performance.now();

@@ -35,9 +35,11 @@ export class Connection implements Disposable {
 
   /** Connects, or throws `ConnectFailed` when refused or when the deadline passes. */
   static async open(target: Target, deadlineMs: number): Promise<Connection> {
-    const connecting = target.kind === "tcp"
+    const connecting = target.kind === "unix"
+      ? Deno.connect({ transport: "unix", path: target.path })
+      : target.ca === undefined
       ? Deno.connect({ hostname: target.hostname, port: target.port })
-      : Deno.connect({ transport: "unix", path: target.path });
+      : connectTls(target.hostname, target.port, target.ca);
     const late = Promise.withResolvers<"late">();
     const timer = setTimeout(() => late.resolve("late"), deadlineMs);
     try {
@@ -175,6 +177,14 @@ export class Connection implements Disposable {
     this.#endReason = reason;
     this.#conn.close();
   }
+}
+
+/** There is a connection when there is one to send requests on. */
+async function connectTls(hostname: string, port: number, ca: string): Promise<Deno.Conn> {
+  const options = { hostname, port, caCerts: [ca], alpnProtocols: ["http/1.1"] };
+  const connection = await Deno.connectTls(options);
+  await connection.handshake();
+  return connection;
 }
 
 const LATIN1 = new TextDecoder("latin1");

@@ -1,6 +1,12 @@
 /** Where the load goes to. */
 export type Target =
-  | { kind: "tcp"; hostname: string; port: number }
+  | {
+    kind: "tcp";
+    hostname: string;
+    port: number;
+    /** The authority that is trusted, in PEM: the load goes over TLS then. */
+    ca?: string | undefined;
+  }
   | { kind: "unix"; path: string };
 
 /** Reads `host:port`, `[::1]:port` or `unix:/path`. */
@@ -15,6 +21,11 @@ export function parseTarget(text: string): Target {
     );
   }
   return { kind: "tcp", hostname, port };
+}
+
+/** The same over TLS, where an authority is given. */
+export function withTrust(target: Target, ca: string | undefined): Target {
+  return target.kind === "unix" ? target : { ...target, ca };
 }
 
 /** The target as the Host header names it. */

@@ -279,7 +279,8 @@ const DESCRIPTORS: readonly Attempt[] = [
 
 /** Whether a file is in the user's DENO_DIR, or in that of an image. */
 function isCache(path: string, denoDir: string): boolean {
-  return path.startsWith(`${denoDir}/`) || /\/images\/[0-9a-f]{64}\/[^/]+\/deno_dir\//.test(path);
+  return path.startsWith(`${denoDir}/`) ||
+    /\/images\/settings\/[0-9a-f]{64}\/deno_dir\//.test(path);
 }
 
 function kindByNode(fd: number): string | undefined {

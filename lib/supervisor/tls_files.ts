@@ -1,0 +1,42 @@
+/** Certificates and their keys: they are read at each start and reload, and never kept in a file. */
+import { HoldfastError } from "../base/error.ts";
+import type { Config, TlsFiles } from "../config/config.ts";
+import { readConfig } from "../config/read.ts";
+
+/** What all of them may have: a worker is sent them at once. */
+const MAX_CHARS = 128 * 1024;
+
+/** By the config that names them: a worker that is replaced gets what its generation got. */
+const read = new WeakMap<Config, readonly TlsFiles[]>();
+
+/**
+ * Reads them, as text in the order of the listeners. Whether they fit is the planner's to say before, and
+ * each worker's.
+ *
+ * @throws {HoldfastError} if one cannot be read, or they are too long
+ */
+export async function readTlsFiles(config: Config): Promise<void> {
+  const texts = new Map<string, string>();
+  const pairs: TlsFiles[] = [];
+  for (const { tls, kind, text } of config.listen) {
+    if (tls === undefined) continue;
+    if (kind === "unix") throw unfit(`Cannot serve HTTPS on ${text}: it is a Unix socket`);
+    for (const file of [tls.cert, tls.key]) texts.set(file, (await readConfig(file)).text);
+    pairs.push({ cert: texts.get(tls.cert)!, key: texts.get(tls.key)! });
+  }
+  const chars = pairs.reduce((sum, { cert, key }) => sum + cert.length + key.length, 0);
+  if (chars > MAX_CHARS) {
+    throw unfit(`The certificates and keys have ${chars} characters, at most ${MAX_CHARS} fit`);
+  }
+  read.set(config, pairs);
+}
+
+/** What {@link readTlsFiles} has read. */
+export function tlsPairs(config: Config): readonly TlsFiles[] {
+  return read.get(config) ?? [];
+}
+
+function unfit(message: string): HoldfastError {
+  const hint = "Name the files of a certificate with its chain, and a TCP address";
+  return new HoldfastError(message, { kind: "config", code: "tls_unfit", hint });
+}

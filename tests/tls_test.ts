@@ -1,0 +1,126 @@
+/** HTTPS in the worker, on a listener that the supervisor lends it. */
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { Authority } from "./harness/certificates.ts";
+import { concat, formatRequest, Wire } from "./harness/http.ts";
+import { testWith } from "./harness/needs.ts";
+import { Server } from "./harness/server.ts";
+import { createTlsProject, getOver, writePair } from "./harness/tls.ts";
+import { PATIENCE_MS } from "./harness/wait.ts";
+import { Connection } from "./load/connection.ts";
+
+const NEEDS = { programs: ["openssl"] } as const;
+
+/** Says what it is told of a request, and what it may listen on and dial. */
+const APP = `
+const tries = {
+  listen: () => Deno.listen({ hostname: "127.0.0.1", port: 1 }),
+  listenAnywhere: () => Deno.listen({ port: 0 }),
+  dial: () => Deno.connect({ hostname: "127.0.0.1", port: 1 }),
+  ask: async () => {
+    const { state } = await Deno.permissions.request({ name: "net", host: "127.0.0.1:1" });
+    if (state !== "granted") throw new Deno.errors.NotCapable(state);
+  },
+};
+export default {
+  async fetch(request, info) {
+    const { pathname, protocol } = new URL(request.url);
+    if (pathname === "/echo") return new Response(request.body);
+    if (pathname !== "/tries") return new Response(protocol + " " + info.remoteAddr.hostname);
+    const results = {};
+    for (const [name, attempt] of Object.entries(tries)) {
+      results[name] = await Promise.resolve().then(attempt).then(() => "done", ({ name }) => name);
+    }
+    return Response.json(results);
+  },
+};
+`;
+
+testWith(
+  NEEDS,
+  "HTTPS is served by HTTP/1.1 and HTTP/2, and the app may not listen or dial",
+  async () => {
+    await using authority = await Authority.create();
+    const { project, port, plainPort } = await createTlsProject(await authority.issue(), {
+      files: { "app.ts": APP },
+    });
+    await using server = await Server.startOn(project);
+    const origin = `https://localhost:${port}`;
+    for (const version of ["http1", "http2"] as const) {
+      const only = { http1: version === "http1", http2: version === "http2" };
+      const { text } = await getOver(authority.cert, `${origin}/`, only);
+      assertEquals(text, "https: 127.0.0.1", version);
+    }
+    for (const offered of ["h2", "http/1.1"]) {
+      const caCerts = [authority.cert];
+      const options = { hostname: "localhost", port, caCerts, alpnProtocols: [offered] };
+      using connection = await Deno.connectTls(options);
+      assertEquals((await connection.handshake()).alpnProtocol, offered);
+    }
+    const { text } = await getOver(authority.cert, `${origin}/tries`);
+    const { listen, listenAnywhere, dial, ask } = JSON.parse(text);
+    assertEquals([listen, listenAnywhere, dial, ask], Array(4).fill("NotCapable"));
+    assertEquals(server.eventsOf("call_denied"), []);
+    const sent = await getOver(authority.cert, `http://localhost:${plainPort}/a%20b?c=1`);
+    assertEquals([sent.status, sent.location], [308, `${origin}/a%20b?c=1`]);
+  },
+);
+
+testWith(
+  NEEDS,
+  "a reload takes a new certificate, and leaves open connections as they are",
+  async () => {
+    await using before = await Authority.create("before");
+    await using after = await Authority.create("after");
+    const { project, port } = await createTlsProject(await before.issue(), {
+      files: { "app.ts": APP },
+    });
+    await using server = await Server.startOn(project);
+    const origin = `https://localhost:${port}`;
+    const target = { kind: "tcp", hostname: "localhost", port, ca: before.cert } as const;
+    using wire = new Wire(await Connection.open(target, PATIENCE_MS));
+    await wire.write(
+      formatRequest("/echo", { method: "POST", headers: { "content-length": "2" } }),
+    );
+    await wire.write("a");
+    const body = wire.body(await wire.head());
+    const first = await body.next();
+    await writePair(project, await after.issue("rsa"));
+    assertEquals((await server.reload()).outcome, "done");
+    assertEquals((await getOver(after.cert, `${origin}/`)).status, 200);
+    await assertRejects(() => getOver(before.cert, `${origin}/`), TypeError);
+    await wire.write("b");
+    const rest = await Array.fromAsync(body);
+    assertEquals(new TextDecoder().decode(concat([first.value!, ...rest])), "ab");
+    assertEquals((await server.waitFor("generation_ended")).outcome, "drained");
+  },
+);
+
+testWith(
+  NEEDS,
+  "a pair that does not fit, and a key within reach, are refused; the old one serves on",
+  async () => {
+    await using authority = await Authority.create();
+    const pair = await authority.issue();
+    const { project, port } = await createTlsProject(pair, { files: { "app.ts": APP } });
+    await using server = await Server.startOn(project);
+    const refused = async (why: RegExp) => {
+      const { outcome, reason } = await server.reload();
+      assertEquals(outcome, "refused");
+      assertMatch(reason!, why);
+      assertEquals((await getOver(authority.cert, `https://localhost:${port}/`)).status, 200);
+    };
+    await project.write("tls/key.pem", (await authority.issue()).key);
+    await Deno.chmod(project.path("tls/key.pem"), 0o600);
+    await refused(/listen\[0\]\.key: ".*key\.pem" is not the private key of the certificate/);
+    await project.write("tls/cert.pem", "nothing");
+    await refused(/listen\[0\]\.cert: ".*cert\.pem" is no certificate in PEM/);
+    await writePair(project, pair);
+    await project.configure({ unveil: { "./tls": "r" } });
+    await refused(/"\.?.*tls" with "r" reaches a file of a certificate or its key/);
+    await project.configure({ unveil: {} });
+    await Deno.chmod(project.path("tls/key.pem"), 0o604);
+    await refused(/a private key, may be read by everybody .*chmod o-r/);
+    await Deno.chmod(project.path("tls/key.pem"), 0o600);
+    assertEquals((await server.reload()).outcome, "done");
+  },
+);

@@ -45,6 +45,16 @@ Deno.test("a worker that is granted nothing is denied every kind of permission b
   ]);
 });
 
+Deno.test("native code is loaded from packages alone, by a helper that may", () => {
+  const ffi = (native: boolean, packages: string[]) =>
+    workerArguments({ ...CONFIG, native }, { flags: [], packages })
+      .filter((each) => each.includes("-ffi"));
+  const packages = ["/srv/packages/1"];
+  assertEquals(ffi(false, packages), ["--deny-ffi"]);
+  assertEquals(ffi(true, packages), ["--allow-ffi=/srv/packages/1"]);
+  assertEquals(ffi(true, []), ["--deny-ffi"]);
+});
+
 Deno.test("a worker that is granted all there is still has no run, ffi, sys and import", () => {
   const config: Config = {
     ...unveiled({ "/srv/data": "rwc", "/srv/public": "r", "/srv/inbox": "c", "/srv/log": "w" }),

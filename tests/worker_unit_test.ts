@@ -85,6 +85,13 @@ Deno.test("every fault is told, not only the first", () => {
   );
 });
 
+Deno.test("a helper with native code has it of its packages alone", () => {
+  const native = { ...GRANTS, native: true };
+  assertEquals(findGrantFaults(native, stateWith({ ffi: "prompt" })), []);
+  assertEquals(findGrantFaults(native, stateWith({ ffi: "granted" })), ["ffi is not denied"]);
+  assertEquals(findGrantFaults(GRANTS, stateWith({ ffi: "prompt" })), ["ffi is not denied"]);
+});
+
 /** Runs the look at the grants in a `deno` of its own, spawned as a worker is. */
 async function faultsInChild(flags: string[]): Promise<string[]> {
   const grants = new URL("../lib/child/grants.ts", import.meta.url);
@@ -364,6 +371,10 @@ class FakeConnection implements Connection {
     this.#traffic = traffic;
     this.inFlight = inFlight;
     traffic.connections.add(this);
+  }
+
+  cut() {
+    this.close();
   }
 
   close(): void {

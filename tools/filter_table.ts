@@ -14,8 +14,8 @@ export const ARCHES: readonly Arch[] = ["x86_64", "aarch64"];
 export const POLICIES: readonly SeccompPolicy[] = (["none", "tcp", "names"] as const).flatMap(
   (network) =>
     [false, true].flatMap((listens) =>
-      [false, true].flatMap((runs) =>
-        [false, true].map((lends): SeccompPolicy => ({ network, listens, runs, lends }))
+      [{ runs: false }, { runs: false, unix: true }, { runs: true }].flatMap((more) =>
+        [false, true].map((lends): SeccompPolicy => ({ network, listens, lends, ...more }))
       )
     ),
 );
@@ -23,6 +23,7 @@ export const POLICIES: readonly SeccompPolicy[] = (["none", "tcp", "names"] as c
 /** The policies that are in use, in words. */
 export const COLUMNS: Readonly<Record<string, SeccompPolicy>> = {
   "no `net`": { network: "none", listens: false, runs: false },
+  "Unix sockets": { network: "none", unix: true, listens: false, runs: false },
   "HTTPS": { network: "none", listens: false, runs: false, lends: true },
   "addresses": { network: "tcp", listens: false, runs: false },
   "names": { network: "names", listens: false, runs: false },

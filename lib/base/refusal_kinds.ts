@@ -63,9 +63,9 @@ const ADVICE: Record<Kind, Adviser> = {
   run: () => ({
     instead: "no process of Holdfast's may start a program; have another service do that",
   }),
-  ffi: () => ({
-    instead:
-      "native addons do not load; node:sqlite, scrypt of node:crypto and WebAssembly builds do",
+  ffi: ({ what }) => ({
+    instead: `${packageOf(what)} is native code, which no worker loads: use it in a helper with ` +
+      '"native": true, or take node:sqlite, scrypt of node:crypto or a WebAssembly build instead',
   }),
   import: () => ({
     instead:
@@ -77,6 +77,14 @@ const ADVICE: Record<Kind, Adviser> = {
       `owner of ${what || "the file"} forbid it`,
   }),
 };
+
+/** The package that a file of its own is of, in a folder of packages or in the cache. */
+function packageOf(path: string): string {
+  const name = "((?:@[^/]+/)?[^/@]+)";
+  const [, found] = new RegExp(`.*/node_modules/${name}/`).exec(path) ??
+    new RegExp(`/npm/[^/]+/${name}/\\d`).exec(path) ?? [];
+  return found ?? (path || "this");
+}
 
 /** What is to be said of a refusal. */
 export function adviceOn(refused: Refused): Advice {

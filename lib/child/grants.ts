@@ -5,7 +5,7 @@
  */
 import type { Grants } from "../protocol/to_worker.ts";
 
-/** Kinds that no worker ever has; `sys` only for facts that are granted. */
+/** Kinds that no worker ever has; `sys` only for facts that are granted, `ffi` only for packages. */
 const NEVER = ["run", "ffi", "sys", "import"] as const;
 
 /** Kinds that a worker may have for a list of names, never as a whole. */
@@ -33,6 +33,7 @@ export function findGrantFaults(grants: Grants, state: State = queryState): stri
   const { sys = [] } = grants;
   for (const name of NEVER) {
     if (name === "sys" && sys.length > 0) continue;
+    if (name === "ffi" && grants.native && state({ name }) !== "granted") continue;
     if (state({ name }) !== "denied") faults.push(`${name} is not denied`);
   }
   return [...faults, ...findListFaults(grants, state)];

@@ -53,7 +53,8 @@ export const REPLACED_READERS = {
 
 /** What the runtime says of a path that it hides. */
 const HIDDEN = "No such file or directory (os error 2)";
-const HIDDEN_HINT = '. Holdfast: the path is not unveiled; add it to "unveil" in the config';
+const HIDDEN_HINT = '. Holdfast: the path is not unveiled; add it to "unveil" in the config, ' +
+  'a Unix socket that is dialled to "net"';
 
 /** Those of this process. */
 let installed: Refusals | undefined;

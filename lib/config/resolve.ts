@@ -12,6 +12,7 @@ import { ConfigError, type Problem, quote, Refusal } from "./problem.ts";
 import { freezeConfig } from "./freeze.ts";
 import { findProject } from "./project_files.ts";
 import type { ConfigFile } from "./schema.ts";
+import { TEMPORARY_VARIABLE } from "./temporary.ts";
 
 // sockaddr_un has 108 bytes for the path and its NUL.
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -92,10 +93,15 @@ export async function resolveConfig(
   }
   const metrics = values.metrics && { listen: placeListen(values.metrics.listen, folder) };
   if (metrics) accept(["metrics", "listen"], refuseMetrics(metrics.listen, listen));
+  /** The entries of a `net`; a path is absolute from here on. */
+  const placeNet = (key: readonly string[], entries: readonly string[]) =>
+    entries.flatMap((entry, index) => accept([...key, index], placeDialled(entry, folder)) ?? []);
+  const net = placeNet(["net"], values.net);
   const unveil = await placeUnveils(["unveil"], values.unveil);
   const found = await findUser(values);
   const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
   const account = accept([blamed], found);
+  accept(["tmp"], refuseTemporary(values));
   const helpers: HelperConfig[] = [];
   for (
     const [name, { module, memoryBytes, unveil, env, ...facts }] of Object.entries(values.helpers)
@@ -103,14 +109,26 @@ export async function resolveConfig(
     const key = ["helpers", name];
     const place = accept([...key, "module"], await placeApp(resolve(folder, module)));
     const placed = await placeUnveils([...key, "unveil"], unveil);
+    const net = placeNet([...key, "net"], facts.net);
+    accept([...key, "tmp"], refuseTemporary({ ...facts, env }));
+    accept([...key, "native"], refuseNative(name, facts.native, values.wall));
     if (place === undefined) continue;
     const limits = { ...values.limits, ...memoryBytes !== undefined && { memoryBytes } };
     const variables = { env: env.names, envValues: env.values };
-    helpers.push({ name, ...facts, ...variables, app: place, unveil: placed, limits, account });
+    helpers.push({
+      name,
+      ...facts,
+      ...variables,
+      net,
+      app: place,
+      unveil: placed,
+      limits,
+      account,
+    });
   }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, inOrder(problems));
 
-  const { sys, net, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
+  const { sys, tmp, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
   const { names: env, values: envValues } = values.env;
   const runtime = resolve(folder, values.runtime);
   const log = {
@@ -125,12 +143,13 @@ export async function resolveConfig(
     user: positionOf(["user"]),
   };
   return freezeConfig({
-    ...{ file: real, named, folder, app, listen, unveil, helpers, env, envValues, sys },
+    ...{ file: real, named, folder, app, listen, unveil, helpers, env, envValues, sys, tmp },
     ...{ net, engine, wall },
     trustedProxies: values.trustedProxies,
     clientAddressHeader: values.clientAddressHeader,
     ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
     spare: values.spare,
+    http: values.http,
     ...values.readiness !== undefined && { readiness: values.readiness },
     ...values.envFile !== undefined && { envFile: resolve(folder, values.envFile) },
     ...metrics && { metrics },
@@ -143,6 +162,25 @@ export async function resolveConfig(
 function inOrder(problems: readonly Problem[]): Problem[] {
   const place = ({ at }: Problem) => at === undefined ? 0 : at.line * 10_000 + at.column;
   return [...problems].sort((a, b) => place(a) - place(b));
+}
+
+/** One value alone can say where temporary files go. */
+function refuseTemporary({ tmp, env }: Pick<ConfigFile, "tmp" | "env">): Refusal | undefined {
+  if (!tmp || !env.names.includes(TEMPORARY_VARIABLE)) return undefined;
+  return new Refusal(
+    "tmp_and_variable",
+    `"tmp" sets ${TEMPORARY_VARIABLE}, and "env" lists it`,
+    `leave ${TEMPORARY_VARIABLE} out of "env", or leave "tmp" out and unveil the folder that it names`,
+  );
+}
+
+function refuseNative(name: string, native: boolean, wall: Config["wall"]): Refusal | undefined {
+  if (!native || wall === "kernel") return undefined;
+  return new Refusal(
+    "native_without_wall",
+    `native code of the helper ${name} would be held by nothing with "wall": "deno"`,
+    'set "wall": "kernel", or leave "native" out',
+  );
 }
 
 /** Finds the app's module and its project, the folder whose settings Deno will use for it. */
@@ -196,7 +234,9 @@ function placeListen(spelled: ListenText, folder: string): ListenAddress {
     return { ...place, tls: { cert: resolve(folder, tls.cert), key: resolve(folder, tls.key) } };
   }
   const path = resolve(folder, spelled.path);
-  return { kind: "unix", text: `unix:${path}`, path, mode: spelled.mode };
+  const { mode, proxyProtocol } = spelled;
+  const address = { kind: "unix", text: `unix:${path}`, path, mode } as const;
+  return proxyProtocol ? { ...address, proxyProtocol } : address;
 }
 
 function isIpv4({ host }: { readonly host: string }): boolean {
@@ -241,15 +281,24 @@ function refuseListen(listen: readonly ListenAddress[], index: number): Refusal 
       "write one of them",
     );
   }
-  if (address.kind !== "unix") return undefined;
-  const bytes = new TextEncoder().encode(address.path).length;
+  return address.kind === "unix" ? refuseLong("listen_path_long", address.path) : undefined;
+}
+
+function refuseLong(code: string, path: string): Refusal | undefined {
+  const bytes = new TextEncoder().encode(path).length;
   if (bytes <= MAX_SOCKET_PATH_BYTES) return undefined;
   return new Refusal(
-    "listen_path_long",
-    `${quote(address.path)} is ${bytes} bytes long; the path of a socket may have ` +
-      `${MAX_SOCKET_PATH_BYTES}`,
+    code,
+    `${quote(path)} is ${bytes} bytes long; the path of a socket may have ${MAX_SOCKET_PATH_BYTES}`,
     "choose a shorter path, such as one in /run",
   );
+}
+
+/** An entry of `net`, with its path where it is a Unix socket. */
+function placeDialled(entry: string, folder: string): string | Refusal {
+  if (!entry.startsWith("unix:")) return entry;
+  const path = resolve(folder, entry.slice("unix:".length));
+  return refusePath(path) ?? refuseLong("net_path_long", path) ?? `unix:${path}`;
 }
 
 /** What is served at an address takes other keys too. */

@@ -1,6 +1,7 @@
 /** The kernel's layer for a worker, from the config and what the machine has. Pure. */
 import type { Account, Compartment, Config } from "../config/config.ts";
 import type { OwnAccount } from "./accounts.ts";
+import { isUnix } from "./dialling.ts";
 import type { FsRight, LandlockPolicy, PathRule } from "./landlock.ts";
 import { unveilRights } from "./landlock.ts";
 import { type Limit, workerLimits } from "./limits.ts";
@@ -88,6 +89,8 @@ const NAME_FILES = ["/etc/resolv.conf", "/etc/hosts"];
 export type Walled = Compartment & Partial<Pick<Config, "listen" | "traces">> & {
   /** Whether it looks the names of `net` up, and dials nobody but name servers. */
   readonly resolves?: boolean;
+  /** Whether it runs code of Holdfast's own that changes modes: it empties a folder. */
+  readonly empties?: boolean;
 };
 
 /** The wall of a worker, or of a helper. */
@@ -113,6 +116,8 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     listens: config.listen?.some(({ kind }) => kind !== "tcp") === true,
     lends: config.listen?.some(({ tls }) => tls !== undefined) === true,
     runs: false,
+    ...dialled.some(isUnix) && { unix: true },
+    ...config.empties && { setsModes: true },
   };
   return {
     abi: facts.abi,
@@ -183,13 +188,16 @@ function connectPorts(
   net: readonly string[],
   network: SeccompPolicy["network"],
 ): LandlockPolicy["connect"] {
-  const ports = net.map((entry) => entry.replace(/^\[[^\]]*\]/, "").match(/:(\d+)$/)?.[1]);
+  const ports = net.filter((entry) => !isUnix(entry)).map((entry) =>
+    entry.replace(/^\[[^\]]*\]/, "").match(/:(\d+)$/)?.[1]
+  );
   if (ports.includes(undefined)) return "all";
   return [...new Set([...ports.map(Number), ...network === "names" ? [NAME_SERVER_PORT] : []])];
 }
 
-/** An app that dials addresses alone needs no names. */
+/** An app that dials addresses alone needs no names, and Unix sockets are no part of a network. */
 export function networkOf(net: readonly string[]): SeccompPolicy["network"] {
-  if (net.length === 0) return "none";
-  return net.every((entry) => /^(\[[^\]]*\]|[\d.]+)(:\d+)?$/.test(entry)) ? "tcp" : "names";
+  const remote = net.filter((entry) => !isUnix(entry));
+  if (remote.length === 0) return "none";
+  return remote.every((entry) => /^(\[[^\]]*\]|[\d.]+)(:\d+)?$/.test(entry)) ? "tcp" : "names";
 }

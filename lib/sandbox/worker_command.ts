@@ -9,12 +9,17 @@ import { PACKAGES_KEY } from "../protocol/module_image.ts";
 import { programData } from "../protocol/program_data.ts";
 import type { Grants } from "../protocol/to_worker.ts";
 import type { ProcessCode } from "./process_code.ts";
+import { socketsOf } from "./dialling.ts";
 import { networkOf, type Walled } from "./wall.ts";
 
 /** What a worker is granted, as lists for Deno's flags. */
 export function workerGrants(config: Compartment): Grants & { sys: string[] } {
-  const paths = (rights: RegExp) =>
-    config.unveil.filter((unveil) => rights.test(unveil.rights)).map((unveil) => unveil.path);
+  // Deno has no right for dialling alone: it asks for these two beside that of `net`.
+  const sockets = socketsOf(config.net);
+  const paths = (rights: RegExp) => [
+    ...config.unveil.filter((unveil) => rights.test(unveil.rights)).map((unveil) => unveil.path),
+    ...sockets,
+  ];
   return {
     read: paths(/r/),
     // Deno has one right for changing a file and for making one; it cannot tell `w` from `c`.
@@ -22,6 +27,7 @@ export function workerGrants(config: Compartment): Grants & { sys: string[] } {
     net: [...config.net],
     env: [...config.env],
     sys: [...config.sys ?? []],
+    ...config.native && { native: true },
   };
 }
 
@@ -39,10 +45,11 @@ export function workerArguments(
   config: Walled,
   { flags, packages = [] }: Started,
 ): string[] {
-  const { read, write, net, env, sys } = workerGrants(config);
+  const { read, write, net, env, sys, native } = workerGrants(config);
   const lent = config.listen?.some(({ tls }) => tls !== undefined) && !namesLent(net);
   // A comma is two paths to Deno; one in the name of the runtime folder leaves packages unread.
-  const readable = [...read, ...packages.filter((path) => !path.includes(","))];
+  const own = packages.filter((path) => !path.includes(","));
+  const readable = [...read, ...own];
   const grant = (kind: string, values: string[]) =>
     values.length > 0 ? `--allow-${kind}=${joined(values)}` : `--deny-${kind}`;
   return [
@@ -61,7 +68,7 @@ export function workerArguments(
     ...env.length > 0 ? [`--allow-env=${env.join(",")}`] : [],
     "--ignore-env",
     "--deny-run",
-    "--deny-ffi",
+    grant("ffi", native ? own : []),
     grant("sys", sys),
     "--deny-import",
     "-",

@@ -63,8 +63,12 @@ interface Grants {
 /** By a config. */
 function grantsOf(config: Config): Grants {
   const { file, named, folder, runtime, account } = config;
-  const own = ({ app, unveil, env, envValues = {}, sys = [], net, limits }: Compartment) => ({
-    ...{ module: app.module, env, envValues: sorted(envValues), sys, net, limits: sorted(limits) },
+  const own = (
+    { app, unveil, env, envValues = {}, sys = [], tmp = false, native = false, net, limits }:
+      Compartment,
+  ) => ({
+    ...{ module: app.module, env, envValues: sorted(envValues), sys, tmp, native, net },
+    limits: sorted(limits),
     unveil: unveil.map(({ path, rights }) => [path, rights]),
   });
   const address = (each: ListenAddress) => [
@@ -93,9 +97,17 @@ function grantsOf(config: Config): Grants {
 async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Promise<Grants> {
   const place = (path: unknown) => resolve(folder, String(path));
   const limits = { ...DEFAULT_LIMITS, ...values(raw.limits) };
-  const own = ({ unveil, env, sys = [], net }: Values, module: unknown, memory: object) => ({
-    ...{ module: place(module), ...variablesSaid(env), sys },
-    net: list(net).map((each) => canonicalAddress(String(each))),
+  const own = (
+    { unveil, env, sys = [], tmp = false, native = false, net }: Values,
+    module: unknown,
+    memory: object,
+  ) => ({
+    ...{ module: place(module), ...variablesSaid(env), sys, tmp, native },
+    net: list(net).map((each) => {
+      const text = String(each);
+      const path = text.match(/^unix:(.*)$/is)?.[1];
+      return path === undefined ? canonicalAddress(text) : `unix:${place(path)}`;
+    }),
     limits: sorted({ ...limits, ...memory }),
     unveil: entries(unveil).map(([path, rights]) => [
       place(path),
@@ -103,14 +115,14 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
     ]),
   });
   const address = (each: unknown): (string | number)[] => {
-    const { unix, mode = "0600", https, cert, key, http } = values(each);
+    const { unix, mode = "0600", https, cert, key, http, redirect } = values(each);
     if (unix !== undefined) return [`unix:${place(unix)}`, Number.parseInt(String(mode), 8)];
     const text = String(https ?? http ?? each);
     if (text.startsWith("unix:")) return [`unix:${place(text.slice("unix:".length))}`, 0o600];
     return [
       /^systemd(:|$)/.test(text) ? text : canonicalAddress(text),
       ...https === undefined ? [] : [place(cert), place(key)],
-      ...http === undefined ? [] : ["redirect"],
+      ...redirect === undefined ? [] : ["redirect"],
     ];
   };
   const { wall = "kernel", on_violation, onViolation = on_violation ?? "replace" } = raw;

@@ -9,12 +9,15 @@ import type { ChildEnds } from "./child_ends.ts";
 import { addChild, type ChildRecord, removeChild } from "./child_table.ts";
 import { HINT_MARK } from "../protocol/limits.ts";
 import { type Role, roleText } from "../protocol/role.ts";
+import { socketsOf } from "../sandbox/dialling.ts";
 import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { type DiallingMode, NOT_IN_NET } from "./dialling.ts";
 import type { Denial } from "./guard.ts";
 import { Heartbeat } from "./health.ts";
 import { tellOutput, uncaughtIn } from "./process_output.ts";
+import { diallingUnguarded } from "./require_wall.ts";
+import { LimitedLog } from "./process_log.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { ChildHandle, Spawner } from "./spawner.ts";
 
@@ -87,6 +90,7 @@ export class WorkerProcess implements ChildRecord {
   readonly dials: readonly string[];
   /** Whose it is, where it is not the supervisor's. */
   readonly account: SpawnRequest["account"];
+  readonly temporary: SpawnRequest["temporary"];
   endsAtMs: number | undefined;
   #ends: () => ChildEnds = () => ({ outputs: [] });
   #pid: number | undefined;
@@ -98,11 +102,13 @@ export class WorkerProcess implements ChildRecord {
   #hint: string | undefined;
   #figures: WorkerStats = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
+  readonly #limited = new LimitedLog();
   readonly #heartbeat = new Heartbeat(performance.now());
   #drained: MessageOf<"drained"> | undefined;
   #acceptingMs: number | undefined;
   #engine: MessageOf<"accepting">["engine"] | undefined;
   #reason: string | undefined;
+  #failure: HoldfastError | undefined;
   #death: Death | undefined;
   #waiting: { type: string; resolve(message: ToSupervisor): void } | undefined;
   #unread: ToSupervisor[] = [];
@@ -123,6 +129,7 @@ export class WorkerProcess implements ChildRecord {
     this.generation = identity.generation;
     this.onViolation = identity.onViolation;
     this.account = request.account;
+    this.temporary = request.temporary;
     this.#image = request.image;
     this.dials = request.wall?.dials ?? [];
     this.spawned = this.#spawn.promise;
@@ -287,7 +294,10 @@ export class WorkerProcess implements ChildRecord {
         this.#pid = event.pid;
         this.#confined = event.confined;
         this.#dialling = event.dialling;
-        if (event.dialling === "ports") {
+        if (event.dialling === "ports" && socketsOf(this.dials).length > 0) {
+          this.#failure = diallingUnguarded(this.displayName);
+          this.killFor(this.#failure.message);
+        } else if (event.dialling === "ports") {
           log.warn("dialling_by_port", {
             ...{ ...this.logFields, missing: "the right to read its memory" },
             hint:
@@ -338,7 +348,7 @@ export class WorkerProcess implements ChildRecord {
         this.#reason ??= event.error ?? (this.#drained ? undefined : this.#uncaught);
         this.#death = {
           ...{ status: event.status, reason: this.#reason, livedMs: this.ageMs },
-          failure: event.failure,
+          failure: event.failure ?? this.#failure,
         };
         this.#exit.resolve(this.#death);
         this.#spawn.resolve();
@@ -352,6 +362,7 @@ export class WorkerProcess implements ChildRecord {
       this.#figures = figures;
       this.#pulses++;
       this.#heartbeat.received();
+      if (figures.limited) this.#limited.look(figures.limited, this.logFields);
       return;
     }
     if (message.type === "failed") {
@@ -384,10 +395,11 @@ export function isAlarm({ dial }: Denied): boolean {
 export function tellDenial({ call, path, dial }: Denied, who: object): void {
   if (dial !== undefined) {
     const { host, port, reason } = dial;
-    const place = JSON.stringify(`${host.includes(":") ? `[${host}]` : host}:${port}`);
+    const address = escapeUntrusted(host, 256);
+    const place = JSON.stringify(`${host.includes(":") ? `[${address}]` : address}:${port}`);
     return log.warn("dial_denied", {
-      ...{ ...who, call, address: host, port, reason },
-      ...reason === NOT_IN_NET && { allow: `"net": [${place}]` },
+      ...{ ...who, call, address, ...port !== undefined && { port }, reason },
+      ...reason === NOT_IN_NET && port !== undefined && { allow: `"net": [${place}]` },
     });
   }
   log.error(call.startsWith("exec") ? "exec_denied" : "call_denied", {

@@ -72,7 +72,7 @@ const MAY_USE: Record<string, string[]> = {
   compile: ["zod", "jsonc-parser"],
   native: [],
   init: ["zod/mini", "jsonc-parser", "hono", "hono/deno"],
-  cli: ["zod/mini", "markdown-table"],
+  cli: ["zod/mini", "leven", "markdown-table"],
 };
 
 /** What an auditor must read. */

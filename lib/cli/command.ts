@@ -26,6 +26,12 @@ export interface CommandOptions {
    * folder is not given.
    */
   readonly rehearse: string | undefined;
+  /** `why`: what is asked; nothing for a list of what was refused. */
+  readonly question: string | undefined;
+  /** `why`: the helper whose policy is asked. */
+  readonly helper: string | undefined;
+  /** `why`: the log file that is read, if not the config's. */
+  readonly log: string | undefined;
   /** `rollback`: which release; the one before, where none is named. */
   readonly release: number | undefined;
   /** What the command calls. */

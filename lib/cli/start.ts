@@ -6,12 +6,13 @@ import { sendAtOnce } from "../os/notify_socket.ts";
 import { supervise } from "../../supervisor.ts";
 import { CONFIG_UNCLEAR } from "../supervisor/parts.ts";
 import type { CliCommand } from "./command.ts";
+import { journal, TERMINAL } from "./log_formats.ts";
 
 /** Serves in the foreground. */
 export const start: CliCommand = async ({ config, system, rehearse: rehearsal }) => {
-  if (Deno.stderr.isTerminal()) configureLog("pretty");
+  if (Deno.stderr.isTerminal()) configureLog(TERMINAL);
   else if (isJournal(Deno.env.get("JOURNAL_STREAM"))) {
-    configureLog("journal", (entry) => sendAtOnce(JOURNAL_SOCKET, entry));
+    configureLog(journal((entry) => sendAtOnce(JOURNAL_SOCKET, entry)));
   } else configureLog("json");
   try {
     if (rehearsal === undefined) await supervise(config, system);

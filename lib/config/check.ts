@@ -5,7 +5,8 @@ import type { Config, Unveil } from "./config.ts";
 import { refusePath } from "./path_text.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
 import { SETTINGS_FILES } from "./project_files.ts";
-import { formatKey, type Position, type Problem, quote, Refusal } from "./problem.ts";
+import { formatKey } from "./format_key.ts";
+import { type Position, type Problem, quote, Refusal } from "./problem.ts";
 import { temporaryIn } from "./temporary.ts";
 import { type Extent, systemPaths } from "./system_paths.ts";
 

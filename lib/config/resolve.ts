@@ -1,12 +1,14 @@
 /** What a config means on this machine: every path, account and default. */
-import { resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
+import { closestMatch } from "leven";
 import { resolveAccount } from "./account.ts";
 import type { ListenText } from "./address.ts";
 import { BOUNDS } from "./bounds.ts";
 import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } from "./config.ts";
-import { type Override, parseConfig, type RenamedKey } from "./parse.ts";
+import { type Override, parsePartly, type RenamedKey } from "./parse.ts";
 import { refusePath } from "./path_text.ts";
-import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
+import { formatKey } from "./format_key.ts";
+import { ConfigError, type Problem, quote, Refusal } from "./problem.ts";
 import { freezeConfig } from "./freeze.ts";
 import { findProject } from "./project_files.ts";
 import type { ConfigFile } from "./schema.ts";
@@ -18,8 +20,8 @@ const MAX_SOCKET_PATH_BYTES = 107;
 /**
  * Validates a config's text, and resolves every path and account on this machine.
  *
- * @throws {ConfigError} with every problem of the syntax; if none, of the schema; if none, of the files
- * and accounts that the config names
+ * @throws {ConfigError} with every problem of the syntax; if none, of the schema, and of the files and
+ * accounts that the config names
  */
 export async function resolveText(
   source: Omit<ConfigSource, "placeApp">,
@@ -56,12 +58,17 @@ export async function resolveConfig(
   override?: Override,
 ): Promise<Config> {
   const { file: real, named = real, folder, text, placeApp, unveilFrom = () => folder } = source;
-  const { values, positionOf, fileOf, warnings } = parseConfig(text, real, override);
+  const { values, positionOf, fileOf, warnings, isOwn, ...parsed } = parsePartly(
+    text,
+    real,
+    override,
+  );
   for (const warning of warnings) source.warn(warning);
-  const problems: Problem[] = [];
+  const problems: Problem[] = [...parsed.problems];
   /** Returns a value; a refusal becomes a problem of the key at `path`. */
   function accept<T>(path: readonly PropertyKey[], found: T | Refusal): T | undefined {
     if (!(found instanceof Refusal)) return found;
+    if (!isOwn(String(path[0]))) return undefined;
     const file = fileOf(path);
     const at = positionOf(path);
     problems.push({ ...found, key: formatKey(path), at, ...file !== undefined && { file } });
@@ -119,7 +126,7 @@ export async function resolveConfig(
       account,
     });
   }
-  if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
+  if (app === undefined || problems.length > 0) throw new ConfigError(real, inOrder(problems));
 
   const { sys, tmp, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
   const { names: env, values: envValues } = values.env;
@@ -151,6 +158,12 @@ export async function resolveConfig(
   });
 }
 
+/** As they come in the file. */
+function inOrder(problems: readonly Problem[]): Problem[] {
+  const place = ({ at }: Problem) => at === undefined ? 0 : at.line * 10_000 + at.column;
+  return [...problems].sort((a, b) => place(a) - place(b));
+}
+
 /** One value alone can say where temporary files go. */
 function refuseTemporary({ tmp, env }: Pick<ConfigFile, "tmp" | "env">): Refusal | undefined {
   if (!tmp || !env.names.includes(TEMPORARY_VARIABLE)) return undefined;
@@ -172,15 +185,46 @@ function refuseNative(name: string, native: boolean, wall: Config["wall"]): Refu
 
 /** Finds the app's module and its project, the folder whose settings Deno will use for it. */
 async function placeApp(module: string): Promise<AppPlace | Refusal> {
-  if (await kindOf(module) !== "file") {
-    const message = `${quote(module)} is not a file, or does not exist`;
-    return new Refusal(
-      "app_missing",
-      message,
-      "write the module's path, relative to the config's folder",
-    );
-  }
+  const kind = await kindOf(module);
+  if (kind === "folder") return folderRefusal(module);
+  if (kind !== "file") return missingRefusal(module);
   return { module, project: findProject(module) };
+}
+
+/** What apps are called, the likeliest first. */
+const APP_NAMES = ["main", "app", "index", "server", "mod"]
+  .flatMap((name) => ["ts", "tsx", "js", "mjs"].map((end) => `${name}.${end}`));
+
+function namesIn(folder: string): string[] {
+  try {
+    return [...Deno.readDirSync(folder)].filter(({ isFile }) => isFile).map(({ name }) => name);
+  } catch {
+    return [];
+  }
+}
+
+function folderRefusal(folder: string): Refusal {
+  const found = ["", "src"].flatMap((inner) => {
+    const names = namesIn(join(folder, inner));
+    return APP_NAMES.filter((name) => names.includes(name)).map((name) =>
+      join(folder, inner, name)
+    );
+  });
+  const hint = found.length === 0
+    ? "write the path of the module in it that is the app"
+    : `write the module in it, such as ${quote(found[0]!)}`;
+  return new Refusal("app_folder", `${quote(folder)} is a folder`, hint);
+}
+
+function missingRefusal(module: string): Refusal {
+  const names = namesIn(dirname(module));
+  const stem = (name: string) => name.replace(/\.[^.]*$/, "");
+  const near = names.find((name) => stem(name) === stem(basename(module))) ??
+    closestMatch(basename(module), names, { maxDistance: 2 });
+  const hint = near === undefined
+    ? "write the module's path, relative to the config's folder"
+    : `did you mean ${quote(join(dirname(module), near))}?`;
+  return new Refusal("app_missing", `${quote(module)} is not a file, or does not exist`, hint);
 }
 
 function placeListen(spelled: ListenText, folder: string): ListenAddress {

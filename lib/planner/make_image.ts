@@ -109,9 +109,9 @@ export async function makeImage(
       ...{ denoDir, settings, modules: files },
       packages: [...new Set(packages.flatMap(({ copied }) => copied.map(({ from }) => from)))],
     };
-    requireGoodConfig(config, known, machine.check);
     const modes = checkModes(config, known, machine.modes);
-    if (modes.problems.length > 0) throw new ConfigError(config.file, modes.problems);
+    const problems = [...checkConfig(config, known, machine.check), ...modes.problems];
+    if (problems.length > 0) throw new ConfigError(config.file, problems);
     // Those of a build are where it is to run.
     const tls = request.unimported === "named" ? [] : await checkTls(config);
     for (const [index, graph] of graphs.entries()) {

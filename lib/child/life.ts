@@ -5,8 +5,9 @@ import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { Certificates, Configure, Grants, ToWorker } from "../protocol/to_worker.ts";
 import { type AppSignals, keepAppSignals } from "./app_signals.ts";
 import { Channel, ChannelClosed } from "./channel.ts";
-import { findGrantFaults } from "./grants.ts";
+import { dropPaths, findGrantFaults } from "./grants.ts";
 import { HandOvers } from "./hand_over.ts";
+import { giveNativeCodeUp, installLaterFilter } from "./later_filter.ts";
 import { describeError, report } from "./report.ts";
 
 /** Exit status of a process that gave up; its reason went over the channel. */
@@ -64,6 +65,8 @@ export interface LifeOptions {
   equip(equipment: Equipment): Service | Promise<Service>;
   /** Judges what the process was given; the default is {@link findGrantFaults}. */
   readonly judge?: (grants: Grants) => string[];
+  /** Gives up what was granted for the start alone; the default is {@link giveNativeCodeUp}. */
+  readonly giveUp?: () => void;
   /** Called before anything of the app is loaded. */
   readonly prepare?: (grants: Grants) => void;
 }
@@ -75,6 +78,9 @@ export async function runLife(options: LifeOptions): Promise<never> {
   const channel = new Channel();
   const handOvers = new HandOvers();
   try {
+    // The runtime has what it needs by now, and nothing was loaded that is not Holdfast's.
+    installLaterFilter();
+    (options.giveUp ?? giveNativeCodeUp)();
     channel.send({ type: "hello", version: options.version, deno: Deno.version.deno });
     await live(channel, handOvers, signals, options);
     await channel.finish();
@@ -111,6 +117,7 @@ async function live(
   await channel.next("load");
   prepare?.(configure.grants);
   await service.load();
+  dropPaths(configure.grants);
   channel.send({ type: "ready" });
 
   await channel.next("accept");

@@ -113,6 +113,10 @@ export interface Compartment {
   readonly envValues?: Readonly<Record<string, string>> | undefined;
   /** Kinds of facts of the machine that it may know. */
   readonly sys?: readonly string[] | undefined;
+  /** Paths of {@link Compartment.unveil} that it gives up when it has opened. */
+  readonly dropAfterOpen?: readonly string[] | undefined;
+  /** Whether V8 interprets alone, so that no memory ever becomes code. */
+  readonly jitless?: boolean | undefined;
   /** Hosts that it may dial: `host`, `host:port`, `[v6]` or `[v6]:port`. */
   readonly net: readonly string[];
   readonly limits: {

@@ -12,6 +12,8 @@ const Grants = z.strictObject({
   net: Names,
   env: Names,
   sys: z.optional(Names),
+  /** Paths that it gives up when it has opened what it runs. */
+  drop: z.optional(Names),
 });
 
 /** The role of a process, and its settings. */

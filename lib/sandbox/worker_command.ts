@@ -22,6 +22,7 @@ export function workerGrants(config: Compartment): Grants & { sys: string[] } {
     net: [...config.net],
     env: [...config.env],
     sys: [...config.sys ?? []],
+    ...config.dropAfterOpen?.length && { drop: [...config.dropAfterOpen] },
   };
 }
 
@@ -38,6 +39,7 @@ type Started = Pick<ProcessCode, "flags"> & Partial<Pick<ProcessCode, "packages"
 export function workerArguments(
   config: Walled,
   { flags, packages = [] }: Started,
+  wall: Config["wall"] = "deno",
 ): string[] {
   const { read, write, net, env, sys } = workerGrants(config);
   const lent = config.listen?.some(({ tls }) => tls !== undefined) && !namesLent(net);
@@ -61,7 +63,8 @@ export function workerArguments(
     ...env.length > 0 ? [`--allow-env=${env.join(",")}`] : [],
     "--ignore-env",
     "--deny-run",
-    "--deny-ffi",
+    // For its first lines alone, which give it up again: lib/child/later_filter.ts.
+    wall === "kernel" ? "--allow-ffi" : "--deny-ffi",
     grant("sys", sys),
     "--deny-import",
     "-",
@@ -81,6 +84,14 @@ export interface Command {
   readonly files: readonly string[];
 }
 
+/** What has V8 interpret, and make no code. */
+const JITLESS = "--jitless";
+
+/** Whether V8 makes no code in what a command starts: an executable of `deno compile` cannot be told so. */
+export function interpretsAlone({ env }: Command): boolean {
+  return env.DENO_V8_FLAGS === JITLESS;
+}
+
 /**
  * The command of a process that `deno run` runs.
  *
@@ -90,11 +101,12 @@ export function denoCommand(
   denoProgram: string,
   config: Walled,
   code: Started,
+  wall: Config["wall"],
 ): Command {
   return {
     program: denoProgram,
-    args: workerArguments(config, code),
-    env: {},
+    args: workerArguments(config, code, wall),
+    env: config.jitless ? { DENO_V8_FLAGS: JITLESS } : {},
     files: [],
   };
 }

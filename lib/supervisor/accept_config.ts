@@ -63,7 +63,10 @@ interface Grants {
 /** By a config. */
 function grantsOf(config: Config): Grants {
   const { file, named, folder, runtime, account } = config;
-  const own = ({ app, unveil, env, envValues = {}, sys = [], net, limits }: Compartment) => ({
+  const own = (
+    { app, unveil, env, envValues = {}, sys = [], net, limits, ...more }: Compartment,
+  ) => ({
+    ...{ jitless: more.jitless ?? false, dropAfterOpen: [...more.dropAfterOpen ?? []].sort() },
     ...{ module: app.module, env, envValues: sorted(envValues), sys, net, limits: sorted(limits) },
     unveil: unveil.map(({ path, rights }) => [path, rights]),
   });
@@ -93,7 +96,15 @@ function grantsOf(config: Config): Grants {
 async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Promise<Grants> {
   const place = (path: unknown) => resolve(folder, String(path));
   const limits = { ...DEFAULT_LIMITS, ...values(raw.limits) };
-  const own = ({ unveil, env, sys = [], net }: Values, module: unknown, memory: object) => ({
+  const own = (
+    { unveil, env, sys = [], net, ...more }: Values,
+    module: unknown,
+    memory: object,
+  ) => ({
+    ...{
+      jitless: more.jitless ?? false,
+      dropAfterOpen: [...new Set(list(more.dropAfterOpen).map(place))].sort(),
+    },
     ...{ module: place(module), ...variablesSaid(env), sys },
     net: list(net).map((each) => canonicalAddress(String(each))),
     limits: sorted({ ...limits, ...memory }),

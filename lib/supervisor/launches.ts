@@ -1,12 +1,14 @@
 /** How the processes of a config are launched: program, wall, environment, in a confined spawner. */
 import type { Compartment, Config } from "../config/config.ts";
 import type { OwnPrograms } from "../planner/programs.ts";
+import { CODE_KEY, programData } from "../protocol/program_data.ts";
 import { ownCode, type ProcessCode } from "../sandbox/process_code.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
 import {
   type Command,
   type Commanded,
   imageInput,
+  interpretsAlone,
   workerEnvironment,
   workerGrants,
 } from "../sandbox/worker_command.ts";
@@ -189,13 +191,18 @@ export class Launches {
   ): SpawnRequest {
     const command = this.#system.commandOf(config, planned.who, planned.compartment, code);
     const wall = this.#wallOf(config, command, planned, code);
-    return { ...this.#spawnRequest(config, command, planned, code, generation), wall };
+    const request = this.#spawnRequest(config, command, planned, code, generation);
+    const data = wall ? programData(CODE_KEY, wall.code) : "";
+    // Where the process has its program in itself, it reads nothing but data.
+    return request.source === ""
+      ? { ...request, image: data + (request.image ?? ""), wall }
+      : { ...request, source: data + request.source, wall };
   }
 
   /** The kernel's layer for a process of this config; an error where the machine has none. */
   #wallOf(
     config: Config,
-    { program: denoProgram, files }: Command,
+    command: Command,
     { compartment }: Planned,
     code: ProcessCode,
   ): Wall | undefined {
@@ -206,8 +213,9 @@ export class Launches {
     return workerWall(compartment, {
       arch: Deno.build.arch,
       abi,
-      denoProgram,
-      files,
+      denoProgram: command.program,
+      files: command.files,
+      interpretsAlone: interpretsAlone(command),
       code,
       forbidden,
     });

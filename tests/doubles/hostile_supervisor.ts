@@ -7,16 +7,29 @@
 import { fileURLToPath } from "node:url";
 import { configureLog, flushLog } from "../../lib/base/log.ts";
 import { runAsCommand } from "./command.ts";
+import { laterProgram } from "../../lib/child/later_program.ts";
+import { programData } from "../../lib/protocol/program_data.ts";
+import { type Arch, encodeProgram } from "../../lib/sandbox/seccomp.ts";
+import type { Wall } from "../../lib/sandbox/wall.ts";
+import { PROGRAM_KEY } from "./hostile_programs.ts";
 import type { SpawnRequest } from "../../lib/supervisor/spawner_message.ts";
 import { startSpawner } from "../../lib/supervisor/spawner.ts";
 import { realSystem } from "../../lib/supervisor/system.ts";
 import { supervise } from "../../supervisor.ts";
 
+/** Its second seccomp program, which nobody else has there. */
+function encoded({ code }: Wall): string {
+  return encodeProgram(laterProgram(Deno.build.arch as Arch, code)).toBase64();
+}
+
 function withProgram(request: SpawnRequest): SpawnRequest {
   const module = /"(file:[^"]*\/program_\w+\.js)"/.exec(request.source)?.[1];
   if (module === undefined) return request;
   const source = Deno.readTextFileSync(fileURLToPath(module));
-  return { ...request, source };
+  return {
+    ...request,
+    source: (request.wall ? programData(PROGRAM_KEY, encoded(request.wall)) : "") + source,
+  };
 }
 
 await runAsCommand(async () => {

@@ -7,6 +7,8 @@ export const DEFAULTS = {
   env: [] as string[],
   envValues: {},
   sys: [],
+  jitless: false,
+  dropAfterOpen: [] as string[],
   net: [] as string[],
   engine: "native" as const,
   wall: "kernel" as const,

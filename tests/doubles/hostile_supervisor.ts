@@ -23,11 +23,12 @@ function encoded({ code }: Wall): string {
 }
 
 function withProgram(request: SpawnRequest): SpawnRequest {
-  const module = /"(file:[^"]*\/program_\w+\.js)"/.exec(request.source)?.[1];
+  const module = /"(file:[^"]*\/program_\w+\.js)"/.exec(request.image ?? "")?.[1];
   if (module === undefined) return request;
   const source = Deno.readTextFileSync(fileURLToPath(module));
   return {
     ...request,
+    image: undefined,
     source: (request.wall ? programData(PROGRAM_KEY, encoded(request.wall)) : "") + source,
   };
 }
@@ -37,6 +38,11 @@ await runAsCommand(async () => {
   try {
     await supervise(Deno.args[0]!, {
       ...realSystem,
+      // None is started early for another app, by which it is known what is to run.
+      commandOf: (config, ...rest) => {
+        const command = realSystem.commandOf(config, ...rest);
+        return { ...command, env: { ...command.env, HOSTILE_APP: config.app.module } };
+      },
       startSpawner: (program) => {
         const spawner = startSpawner(program);
         return {

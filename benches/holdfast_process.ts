@@ -20,6 +20,8 @@ export interface HoldfastOptions {
   engine?: "native" | "node";
   /** The generation that the load app names at first. @default "1" */
   generation?: string;
+  /** Further addresses on which it listens. */
+  beside?: readonly string[];
   /** More keys of the config file, or other values. */
   config?: Record<string, unknown>;
 }
@@ -232,7 +234,7 @@ async function writeProject(folder: string, port: number, options: HoldfastOptio
   const { imports } = JSON.parse(await Deno.readTextFile(ROOT_CONFIG));
   const config = {
     app: "./app.ts",
-    listen: [`127.0.0.1:${port}`],
+    listen: [`127.0.0.1:${port}`, ...options.beside ?? []],
     engine: options.engine ?? "native",
     unveil: { "./data": "rwc" },
     reload: {

@@ -34,13 +34,14 @@ export function wrk(name: string, options: readonly string[]): Kind {
   return { name, command, parse: parseWrk };
 }
 
-/** Sends requests of a kind to `host:port`. */
+/** Sends requests of a kind to `host:port`, or to a URL. */
 export async function measure(
   kind: Kind,
   target: string,
   seconds: number,
+  url = `http://${target}/`,
 ): Promise<Measured> {
-  const [tool, ...toolArgs] = kind.command(`http://${target}/`, seconds);
+  const [tool, ...toolArgs] = kind.command(url, seconds);
   const child = new Deno.Command(tool, {
     args: toolArgs,
     stdin: "null",

@@ -43,6 +43,7 @@ const FACTS = `
     hostname(), cpus(), homedir(), userInfo(), required.cpus(), required.hostname(),
     process.getuid(), process.geteuid(), process.getgid(), process.getegid(), process.getgroups(),
     process.umask(), getegid(), umask(), process.availableMemory(), process.constrainedMemory(),
+    process.report.getReport(),
   ];`;
 
 const FACTS_HEAD = `

@@ -335,6 +335,8 @@ Deno.test("net takes single hosts and gives each one spelling", () => {
     ["[0::1]:22", "[::1]:22"],
     ["[::1]", "[::1]"],
     ["localhost:6379", "localhost:6379"],
+    ["unix:/run/a.sock", "unix:/run/a.sock"],
+    ["UNIX:./a.sock", "unix:./a.sock"],
   ] as const;
   for (const [spelled, meant] of cases) {
     const { values } = parseConfig(JSON.stringify({ ...MINIMAL, net: [spelled] }), "f");
@@ -342,7 +344,7 @@ Deno.test("net takes single hosts and gives each one spelling", () => {
   }
 });
 
-Deno.test("net refuses wildcards, ranges, sockets and every spelling of all hosts", () => {
+Deno.test("net refuses wildcards, ranges, paths that are none and every spelling of all hosts", () => {
   const cases = [
     ["*", "net_wildcard"],
     ["*.example.com", "net_wildcard"],
@@ -364,8 +366,10 @@ Deno.test("net refuses wildcards, ranges, sockets and every spelling of all host
     ["user@example.com", "net_host"],
     ["exämple.com", "net_host"],
     ["example.com.", "net_host"],
-    ["unix:/run/docker.sock", "net_unix"],
-    ["UNIX:/run/docker.sock", "net_unix"],
+    ["unix:", "path_empty"],
+    ["unix:/run/a,b", "path_unfit"],
+    ["unix:/run/\u0000a", "path_unfit"],
+    ["unix:~/a", "path_tilde"],
     ["::1", "address_unclear"],
     ["example.com:0", "port_zero"],
     ["example.com:https", "port_invalid"],
@@ -583,6 +587,19 @@ Deno.test("loadConfig reports what is missing or double on this machine at once"
     "user user_unknown",
   ]);
   assert(problems.every(({ at }) => at?.line === 1 && at.column > 1));
+});
+
+Deno.test("the path of a Unix socket in net starts at the config's folder, and has an end", async () => {
+  const job = { module: "./app.ts", net: ["unix:b/../c.sock"] };
+  await using project = new Project({ ...MINIMAL, net: ["unix:./a.sock"], helpers: { job } });
+  await project.write("app.ts", "");
+  const { folder, net, helpers } = await loadConfig(project.config);
+  assertEquals(net, [`unix:${folder}/a.sock`]);
+  assertEquals(helpers[0]!.net, [`unix:${folder}/c.sock`]);
+  await using long = new Project({ ...MINIMAL, net: ["a.test", `unix:/${"a".repeat(107)}`] });
+  await long.write("app.ts", "");
+  const { problems } = await assertRejects(() => loadConfig(long.config), ConfigError);
+  assertEquals(problems.map(({ code, key }) => `${key} ${code}`), ["net[1] net_path_long"]);
 });
 
 Deno.test("what a wildcard covers is refused, and [::] beside IPv4 takes IPv6 alone", async () => {

@@ -20,7 +20,7 @@ const NATIVE = { "app.ts": `export { default } from "file://${DOUBLES}/native_ap
 
 const native = { missing: Deno.build.arch === "x86_64" ? undefined : "not x86_64" };
 
-const [EPERM, EACCES, EINPROGRESS, EPIPE] = [1, 13, 115, 32];
+const [EPERM, EACCES, EINPROGRESS, EPIPE, EAFNOSUPPORT] = [1, 13, 115, 32, 97];
 
 /** For code of the app: calls, and struct sockaddr of IPv4. */
 const PRELUDE = `
@@ -170,6 +170,13 @@ testWith(
       assertEquals(counts["127.0.0.2"], undefined);
     });
 
+    await t.step("there is no Unix socket", async () => {
+      const code = `
+      const to = Uint8Array.of(1, 0, ...new TextEncoder().encode("/run/a.sock"), 0);
+      return [native.call(SOCKET, 1, 1, 0), native.call(CONNECT, socket(TCP), to, to.length)];`;
+      assertEquals(await result(server, code), [-EPERM, -EAFNOSUPPORT]);
+    });
+
     await t.step("an address that another thread changes meanwhile has no effect", async () => {
       const code = `
       const shared = address("127.0.0.1", ${port});
@@ -229,6 +236,19 @@ testWith(
     return found;`;
     const [sent, message, connected, , routed, after] = await result(server, code) as number[];
     assertEquals([sent, message, connected, routed, after], [-EACCES, -EPERM, -EACCES, 0, -EPIPE]);
+    // The name resolver binds a port; nothing else gets a name, not even an abstract one.
+    const binding = `
+    const pair = new Int32Array(2);
+    native.call(53, 1, 1, 0, new Uint8Array(pair.buffer));
+    const named = Uint8Array.of(1, 0, 0, ...new TextEncoder().encode("taken"));
+    const bind = (fd, to, length = to.length) => native.call(BIND, fd, to, length);
+    return [
+      bind(socket(UDP), address("127.0.0.1", 0)), bind(socket(UDP), address("127.0.0.1", 53)),
+      bind(socket(TCP), address("127.0.0.1", 0)), bind(pair[0], named), bind(pair[1], named, 2),
+      bind(0, named),
+    ];`;
+    const [bound, ...refused] = await result(server, binding) as number[];
+    assertEquals([bound, refused.map((came) => came < 0)], [0, Array(5).fill(true)]);
     // What a name resolves to is dialled, and nothing else on its port.
     assertEquals(await result(server, `return dial(TCP, "127.0.0.1", ${listed.port})`), 0);
     await server.waitFor("dial_denied", 2);
@@ -268,6 +288,11 @@ export async function open() {
   const found = [];
   for (let round = 0; round < 6; round++) found.push(await dial("changing.test", 9));
   for (const host of ["small.test", "large.test"]) found.push(await dial(host, 10));
+  // One of several on a port changes, or several of them do.
+  for (let round = 0; round < 4; round++) {
+    for (const host of ["changing.test", "small.test"]) found.push(await dial(host, 11));
+    for (const host of ["first.test", "second.test"]) found.push(await dial(host, 12));
+  }
   console.log(JSON.stringify(found));
 }
 export default { fetch: () => new Response("ok") };
@@ -279,11 +304,16 @@ testWith(
   async () => {
     const project = await Project.create({
       files: { "app.ts": DIALLING_APP },
-      config: { net: ["changing.test:9", "small.test:10", "large.test:10"] },
+      config: {
+        net: [
+          ...["changing.test:9", "small.test:10", "large.test:10"],
+          ...["changing.test:11", "small.test:11", "first.test:12", "second.test:12"],
+        ],
+      },
     });
     await using server = await Server.startOn(project, { prefix: await withNames(project.folder) });
     const { text } = await server.waitFor("worker_output");
-    assertEquals(JSON.parse(`${text}`), Array(8).fill("ConnectionRefused"));
+    assertEquals(JSON.parse(`${text}`), Array(24).fill("ConnectionRefused"));
     assertEquals(server.eventsOf("dial_denied"), []);
   },
 );

@@ -12,7 +12,7 @@ async function explain(project: Project): Promise<Explanation> {
 Deno.test("explain says what a worker may do, by which layers, and in which flags", async () => {
   await using project = await Project.create({
     files: { "data/file.txt": "" },
-    config: { unveil: { "./data": "rw" }, net: ["10.0.0.1:5432"] },
+    config: { unveil: { "./data": "rw" }, net: ["10.0.0.1:5432", "unix:./db.sock"] },
   });
   const { commands, rules, kernel } = await explain(project);
   const command = commands.find(({ process }) => process === "worker")!.command;
@@ -27,12 +27,21 @@ Deno.test("explain says what a worker may do, by which layers, and in which flag
   });
   assertEquals(worker("create")?.what, ["nothing"]);
   assertEquals(worker("run")?.what, ["nothing"]);
-  assertEquals(worker("dial")?.what, ["10.0.0.1:5432"]);
-  const images = project.path(".holdfast/images");
-  assert(
-    worker("load")?.what.some((each) => each.startsWith(images) && each.endsWith("/worker r")),
+  const socket = project.path("db.sock");
+  assertEquals(
+    rules.filter((rule) => rule.process === "worker" && rule.may === "dial")
+      .map(({ what, by }) => [what, by]),
+    [
+      [["10.0.0.1:5432"], "Deno, seccomp asks the supervisor, Landlock by port"],
+      [[`unix:${socket}`], "Deno, seccomp asks the supervisor, by path"],
+    ],
   );
-  assert(command.includes(`--allow-write=${data}`) && command.includes("--deny-run"));
+  assert(
+    command.some((each) => each.startsWith("--allow-net=") && each.includes(`unix:${socket}`)),
+  );
+  const settings = project.path(".holdfast/images/settings/");
+  assertEquals(worker("load")?.what.filter((each) => each.startsWith(settings)).length, 1);
+  assert(command.includes(`--allow-write=${data},${socket}`) && command.includes("--deny-run"));
   assertStringIncludes(kernel.join("\n"), "The kernel's wall: no_new_privs, Landlock ABI");
   const { stdout } = await runCommand(project, "explain");
   for (const text of ["PROCESS", "supervisor", data, "--deny-run"]) {
@@ -85,10 +94,13 @@ Deno.test("explain gives each helper its own rules and flags, and the worker non
   for (const verb of ["be", "create", "load", "run", "signal", "see", "use up"]) {
     assert(may("helper pure", verb), verb);
   }
-  const loads = (who: string, folder: string) =>
-    may(who, "load")!.some((each) => each.endsWith(`/${folder} r`));
-  assert(loads("helper mail", "helper_mail"));
-  assert(!loads("helper pure", "helper_mail"));
+  const images = project.path(".holdfast/images/");
+  for (const who of ["worker", "helper mail", "helper pure"]) {
+    const [loaded, ...more] = may(who, "load")!.filter((each) => each.startsWith(images));
+    // Its settings and the packages that it uses; its modules come with its program.
+    assert(loaded!.startsWith(`${images}settings/`), loaded);
+    assertEquals(more, []);
+  }
   assertStringIncludes(may("helper mail", "answer")!.join("\n"), "2 processes");
   assertStringIncludes(may("helper pure", "answer")!.join("\n"), "not replaced when it dies");
   assertEquals(

@@ -15,8 +15,10 @@ import { REPOSITORY } from "./harness/project.ts";
 const NUMBERS = Array.from({ length: 601 }, (_, number) => number);
 
 /** What a judged call may be answered, by its arguments; the first one where the policy decides. */
-function answersTo(call: AnyCall, { network, listens, lends, runs }: SeccompPolicy): string[] {
-  const when = (condition: boolean) => [condition ? "allow" : "EPERM"];
+function answersTo(
+  call: AnyCall,
+  { network, unix, listens, lends, runs }: SeccompPolicy,
+): string[] {
   switch (call) {
     case "execve":
     case "execveat":
@@ -37,16 +39,17 @@ function answersTo(call: AnyCall, { network, listens, lends, runs }: SeccompPoli
     case "openat2":
       return ["ENOSYS"];
     case "socket":
-      return network === "none" && !lends ? ["EPERM"] : ["EPERM", "allow"];
+      return network === "none" && !unix && !lends ? ["EPERM"] : ["EPERM", "allow"];
     case "sendto":
       return ["EPERM", "allow", ...network === "names" && !runs ? ["ask"] : []];
     case "sendmsg":
     case "sendmmsg":
       return network === "names" && !runs ? ["EPERM"] : ["EPERM", "allow"];
     case "connect":
-      return network === "none" ? ["EPERM"] : [runs ? "allow" : "ask"];
+      return network === "none" && !unix ? ["EPERM"] : [runs ? "allow" : "ask"];
     case "bind":
-      return lends ? ["success"] : when(network === "names");
+      if (lends) return ["success"];
+      return network !== "names" ? ["EPERM"] : [runs ? "allow" : "ask"];
     case "listen":
       return [lends ? "ask" : listens ? "success" : "EPERM"];
     case "fchmod":

@@ -638,7 +638,7 @@ Deno.test("a process adds a program to all of its threads alone", () => {
 });
 
 Deno.test("libraries are loaded later where names are looked up, and nothing is compiled where V8 interprets", () => {
-  const codeOf = (config: Config, facts = FACTS) => workerWall(config, facts).code;
+  const codeOf = (config: Config, facts = FACTS) => workerWall(config, facts).code!;
   assertEquals(codeOf(CONFIG), { compiled: true, libraries: false });
   assertEquals(codeOf({ ...CONFIG, net: ["127.0.0.1:5432"] }).libraries, false);
   assertEquals(codeOf({ ...CONFIG, net: ["db.internal:5432"] }).libraries, true);
@@ -692,8 +692,44 @@ Deno.test("sockets are TCP where something may be dialled, also UDP where names 
   }
 });
 
+Deno.test("who dials Unix sockets has streams of them, and is asked about each", () => {
+  for (const net of [[], ["10.0.0.1:80"], ["db.test:80"]]) {
+    const { seccomp, landlock, dials } = workerWall(
+      { ...CONFIG, net: [...net, "unix:/run/a"] },
+      FACTS,
+    );
+    const without = workerWall({ ...CONFIG, net }, FACTS);
+    // Landlock knows nothing of it, and of the rest as much as ever.
+    assertEquals(landlock, without.landlock);
+    assertEquals([seccomp.network, seccomp.unix], [without.seccomp.network, true]);
+    assertEquals(dials, [...net, "unix:/run/a"]);
+    for (const arch of ARCHES) {
+      const answers = (program: Uint8Array<ArrayBuffer>, call: SystemCall, ...args: number[]) =>
+        describeAnswer(
+          runProgram(program, { arch: AUDIT_ARCH[arch], number: numberOf(call, arch)!, args }),
+        );
+      const program = encodeProgram(seccompProgram(arch, seccomp));
+      const other = encodeProgram(seccompProgram(arch, without.seccomp));
+      assertEquals(findProgramFaults(program), []);
+      for (const [family, domain] of Object.entries(AF)) {
+        for (const [name, type] of Object.entries(TYPES)) {
+          for (const flags of TYPE_FLAGS) {
+            const asked = ["socket", domain, type | flags, 0] as const;
+            const before = answers(other, ...asked);
+            const expected = domain === AF.unix && type === TYPES.stream ? "allow" : before;
+            assertEquals(answers(program, ...asked), expected, `${net} ${family} ${name} ${flags}`);
+          }
+        }
+      }
+      assertEquals(answers(program, "connect", 7, 1, 16), "ask");
+      assertEquals(answers(program, "bind", 7, 1, 16), answers(other, "bind", 7, 1, 16));
+      assertEquals(answers(program, "listen", 7, 1), "EPERM");
+    }
+  }
+});
+
 Deno.test("connect and bind go as far as the network of the policy", () => {
-  const expected = { none: ["EPERM", "EPERM"], tcp: ["ask", "EPERM"], names: ["ask", "allow"] };
+  const expected = { none: ["EPERM", "EPERM"], tcp: ["ask", "EPERM"], names: ["ask", "ask"] };
   for (const network of NETWORKS) {
     assertEquals(
       [answerToCall("connect", [7, 1, 16], network), answerToCall("bind", [7, 1, 16], network)],
@@ -703,6 +739,7 @@ Deno.test("connect and bind go as far as the network of the policy", () => {
   }
   // A planner fetches from anywhere.
   assertEquals(answerToCall("connect", [7, 1, 16], "names", true), "allow");
+  assertEquals(answerToCall("bind", [7, 1, 16], "names", true), "allow");
 });
 
 Deno.test("listen is never done; workers with a Unix socket, on which the runtime calls it again, are told that it was", () => {

@@ -52,6 +52,16 @@ Deno.test("behind the kernel's wall native code is granted, for the first lines 
   assert(walled!.includes("--allow-ffi"));
 });
 
+Deno.test("native code is loaded from packages alone, by a helper that may", () => {
+  const ffi = (native: boolean, packages: string[]) =>
+    workerArguments({ ...CONFIG, native }, { flags: [], packages })
+      .filter((each) => each.includes("-ffi"));
+  const packages = ["/srv/packages/1"];
+  assertEquals(ffi(false, packages), ["--deny-ffi"]);
+  assertEquals(ffi(true, packages), ["--allow-ffi=/srv/packages/1"]);
+  assertEquals(ffi(true, []), ["--deny-ffi"]);
+});
+
 Deno.test("a worker that is granted all there is still has no run, ffi, sys and import", () => {
   const config: Config = {
     ...unveiled({ "/srv/data": "rwc", "/srv/public": "r", "/srv/inbox": "c", "/srv/log": "w" }),

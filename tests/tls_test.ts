@@ -1,5 +1,8 @@
 /** HTTPS in the worker, on a listener that the supervisor lends it. */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { Config, ListenAddress } from "../lib/config/config.ts";
+import { resolveActivated } from "../lib/supervisor/activated_socket.ts";
+import { readTlsFiles, tlsPairs } from "../lib/supervisor/tls_files.ts";
 import { Authority } from "./harness/certificates.ts";
 import { concat, formatRequest, Wire } from "./harness/http.ts";
 import { testWith } from "./harness/needs.ts";
@@ -7,6 +10,44 @@ import { Server } from "./harness/server.ts";
 import { createTlsProject, getOver, writePair } from "./harness/tls.ts";
 import { PATIENCE_MS } from "./harness/wait.ts";
 import { Connection } from "./load/connection.ts";
+
+Deno.test("sockets that systemd passes are served as the entry of listen says that names them", () => {
+  const tls = { cert: "/srv/tls/cert.pem", key: "/srv/tls/key.pem" };
+  const web = { kind: "tcp", text: "0.0.0.0:443", host: "0.0.0.0", port: 443 } as const;
+  const plain = { kind: "tcp", text: "0.0.0.0:80", host: "0.0.0.0", port: 80 } as const;
+  const rows = [
+    { address: web, passed: { fd: 3, name: "web" } },
+    { address: plain, passed: { fd: 4, name: "plain" } },
+  ];
+  const listen: ListenAddress[] = [
+    { kind: "systemd", text: "systemd:web", name: "web", tls },
+    { kind: "systemd", text: "systemd:plain", name: "plain", redirect: true },
+  ];
+  const resolved = JSON.parse(JSON.stringify(resolveActivated(listen, rows)));
+  assertEquals(resolved, [{ ...web, tls }, { ...plain, redirect: true }]);
+});
+
+Deno.test("HTTPS is refused on a Unix socket, whoever has passed it, and for more than a worker takes at once", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "holdfast_tls_" });
+  const [cert, key] = [`${folder}/cert.pem`, `${folder}/key.pem`];
+  await Deno.writeTextFile(cert, "cert");
+  await Deno.writeTextFile(key, "key");
+  const tcp = { kind: "tcp", text: "0.0.0.0:443", host: "0.0.0.0", port: 443, tls: { cert, key } };
+  const unix = { kind: "unix", text: "unix:/run/a", path: "/run/a", mode: 0, tls: { cert, key } };
+  const configOf = (...listen: object[]) => ({ listen }) as unknown as Config;
+  try {
+    const good = configOf(tcp, { ...tcp, tls: undefined });
+    await readTlsFiles(good);
+    assertEquals(tlsPairs(good), [{ cert: "cert", key: "key" }]);
+    await assertRejects(() => readTlsFiles(configOf(unix)), Error, "it is a Unix socket");
+    await Deno.writeTextFile(cert, "c".repeat(140_000));
+    await assertRejects(() => readTlsFiles(configOf(tcp)), Error, "at most 131072 fit");
+    await Deno.remove(key);
+    await assertRejects(() => readTlsFiles(configOf(tcp)), Error, "cannot read it");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
 
 const NEEDS = { programs: ["openssl"] } as const;
 

@@ -316,6 +316,63 @@ Deno.test("a package that a link has led to is out of reach with all that is in 
   assertEquals(check({ "/srv/app/data": "rwc" }, { packages: ["/srv/app"] }), []);
 });
 
+Deno.test("no Unix socket is dialled that leads to more than itself", () => {
+  const net = (
+    path: string,
+    more: Partial<Config & CheckFacts> & Parameters<typeof check>[1] = {},
+  ) => check(more.unveil ? { "/srv/data": "rwc" } : {}, { ...more, net: [`unix:${path}`] });
+  // Controls: what an operator means.
+  for (
+    const path of [
+      "/run/postgresql/.s.PGSQL.5432",
+      "/var/run/postgresql/.s.PGSQL.5432",
+      "/run/mysqld/mysqld.sock",
+      "/run/redis/redis-server.sock",
+      "/srv/app/db.sock",
+      "/run/user/1000/app/db.sock",
+    ]
+  ) assertEquals(net(path), [], path);
+  const refused: [path: string, code: string][] = [
+    ["/run/holdfast/control.sock", "net_unix_runtime"],
+    ["/run/holdfast", "net_unix_runtime"],
+    ["/srv/other/.holdfast/control.sock", "net_unix_runtime"],
+    ["/run/web/http.sock", "net_unix_own"],
+    ["/proc/1/root/run/a.sock", "net_unix_system"],
+    ["/run/docker.sock", "net_unix_system"],
+    ["/home/user/.docker/run/docker.sock", "net_unix_system"],
+    ["/run/user/1000/podman/podman.sock", "net_unix_system"],
+    ["/run/user/1000/bus", "net_unix_system"],
+    ["/run/dbus/system_bus_socket", "net_unix_system"],
+    ["/run/systemd/private", "net_unix_system"],
+    ["/run/containerd/containerd.sock", "net_unix_system"],
+    ["/run/libvirt/libvirt-sock", "net_unix_system"],
+    ["/run/snapd.socket", "net_unix_system"],
+    ["/home/user/.gnupg/S.gpg-agent", "net_unix_system"],
+    ["/tmp/ssh-Xq3kfa/agent.1234", "net_unix_system"],
+  ];
+  for (const [path, code] of refused) {
+    assertEquals(net(path), [code], path);
+    assertEquals(net("/srv/link", { links: { "/srv/link": path } }), [code], `a link to ${path}`);
+  }
+  assertEquals(net("/var/run/docker.sock", { links: { "/var/run": "/run" } }), ["net_unix_system"]);
+  assertEquals(net("/run/a.sock", { wall: "deno" }), ["net_unix_unguarded"]);
+});
+
+Deno.test("no Unix socket is dialled whose place a process could give to another one", () => {
+  const data = { "/srv/data": "rwc" };
+  const net = ["unix:/srv/data/db.sock"];
+  assertEquals(check(data, { net }), ["net_unix_replaceable"]);
+  assertEquals(check({ "/srv/data": "rw" }, { net }), []); // control
+  assertEquals(check(data, { net: ["unix:/run/db.sock"] }), []); // control
+  const links = { "/srv/data/db.sock": "/run/db.sock" };
+  assertEquals(check(data, { net, links }), ["net_unix_replaceable"]);
+  const [folder, helpers] = [[{ path: "/srv/data", rights: "c", folder: true, exists: true }], []];
+  const helper = { ...CONFIG, name: "job", unveil: folder } as unknown as Config["helpers"][number];
+  assertEquals(check({}, { net, helpers: [{ ...helper, net: helpers }] }), [
+    "net_unix_replaceable",
+  ]);
+});
+
 Deno.test("unveiled secrets are known by their paths and by links", () => {
   const secrets = (path: string, rights: string, links: Record<string, string> = {}) =>
     unveiledSecrets({ unveil: [{ path, rights, folder: false, exists: true }], helpers: [] }, {

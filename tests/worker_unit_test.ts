@@ -88,6 +88,13 @@ Deno.test("every fault is told, not only the first", () => {
   );
 });
 
+Deno.test("a helper with native code has it of its packages alone", () => {
+  const native = { ...GRANTS, native: true };
+  assertEquals(findGrantFaults(native, stateWith({ ffi: "prompt" })), []);
+  assertEquals(findGrantFaults(native, stateWith({ ffi: "granted" })), ["ffi is not denied"]);
+  assertEquals(findGrantFaults(GRANTS, stateWith({ ffi: "prompt" })), ["ffi is not denied"]);
+});
+
 /** Runs the look at the grants in a `deno` of its own, spawned as a worker is. */
 async function faultsInChild(flags: string[]): Promise<string[]> {
   const grants = new URL("../lib/child/grants.ts", import.meta.url);

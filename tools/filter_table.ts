@@ -22,8 +22,8 @@ export const ARCHES: readonly Arch[] = ["x86_64", "aarch64"];
 export const POLICIES: readonly SeccompPolicy[] = (["none", "tcp", "names"] as const).flatMap(
   (network) =>
     [false, true].flatMap((listens) =>
-      [false, true].flatMap((runs) =>
-        [false, true].map((lends): SeccompPolicy => ({ network, listens, runs, lends }))
+      [{ runs: false }, { runs: false, unix: true }, { runs: true }].flatMap((more) =>
+        [false, true].map((lends): SeccompPolicy => ({ network, listens, lends, ...more }))
       )
     ),
 );
@@ -38,6 +38,10 @@ const COMPILED: CodePolicy = { compiled: true, libraries: false };
 /** The policies that are in use, in words, and those of the later program; a planner has none. */
 export const COLUMNS: Readonly<Record<string, readonly [SeccompPolicy, CodePolicy?]>> = {
   "no `net`": [{ network: "none", listens: false, runs: false }, COMPILED],
+  "Unix sockets": [
+    { network: "none", unix: true, listens: false, runs: false },
+    COMPILED,
+  ],
   "HTTPS": [{ network: "none", listens: false, runs: false, lends: true }, COMPILED],
   "addresses": [{ network: "tcp", listens: false, runs: false }, COMPILED],
   "names": [

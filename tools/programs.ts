@@ -21,6 +21,7 @@ export const PROGRAMS = {
   openssl: "openssl",
   promtool: "prometheus",
   ps: "procps",
+  psql: "postgresql",
   python3: "python3",
   script: "bsdutils",
   setpriv: "util-linux",

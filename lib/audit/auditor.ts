@@ -260,7 +260,7 @@ export class Auditor implements AsyncDisposable {
     const { config } = setup;
     const request = requestOf(spec);
     const wall = mode.kernel ? wallOf(spec) : undefined;
-    const source = (wall ? programData(CODE_KEY, wall.code) : "") + request.source;
+    const source = (wall?.code ? programData(CODE_KEY, wall.code) : "") + request.source;
     names.setSource(async (name) => {
       const found = await lookup(name, { all: true });
       return found.map(({ address }) => address);

@@ -70,8 +70,8 @@ export function expectedOutcome(attempt: Attempt, mode: Mode, dialling?: Diallin
 /** Whether the kernel leaves it open since the app itself may dial. */
 function isGranted({ openWith }: Attempt, dialling: Dialling | undefined): boolean {
   if (openWith === undefined || dialling === undefined) return false;
-  const { network } = dialling.seccomp;
-  return openWith === "anybody" ? network !== "none" : network === "names";
+  const { network, unix } = dialling.seccomp;
+  return openWith === "anybody" ? network !== "none" || unix === true : network === "names";
 }
 
 /** Whether an attempt that both layers let through is a known, bounded limit. */

@@ -5,7 +5,7 @@
  */
 import type { Grants } from "../protocol/to_worker.ts";
 
-/** Kinds that no worker ever has; `sys` only for facts that are granted. */
+/** Kinds that no worker ever has; `sys` only for facts that are granted, `ffi` only for packages. */
 const NEVER = ["run", "ffi", "sys", "import"] as const;
 
 /** What was granted for the start alone reads as a question when it was given up: none is asked. */

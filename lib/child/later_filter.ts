@@ -41,5 +41,7 @@ export function installLaterFilter(): void {
 
 /** Gives the right to call native code up. Where it was granted it reads as a question then: none is asked. */
 export function giveNativeCodeUp(): void {
-  Deno.permissions.revokeSync({ name: "ffi" });
+  // What a helper may load from its packages alone is its own.
+  const ffi = { name: "ffi" } as const;
+  if (Deno.permissions.querySync(ffi).state === "granted") Deno.permissions.revokeSync(ffi);
 }

@@ -23,7 +23,8 @@ export const REPLACED_READERS = {
 
 /** What the runtime says of a path that it hides. */
 const HIDDEN = "No such file or directory (os error 2)";
-const HIDDEN_HINT = '. Holdfast: the path is not unveiled; add it to "unveil" in the config';
+const HIDDEN_HINT = '. Holdfast: the path is not unveiled; add it to "unveil" in the config, ' +
+  'a Unix socket that is dialled to "net"';
 
 type Method = (this: unknown, ...all: unknown[]) => unknown;
 
@@ -43,9 +44,18 @@ export function lineFor(message: string): string | undefined {
     case "run":
       return "no process of Holdfast's may start a program; have another service do that";
     case "ffi":
-      return "native addons do not load; node:sqlite, scrypt of node:crypto and WebAssembly builds do";
+      return `${packageOf(what)} is native code, which no worker loads: use it in a helper with ` +
+        '"native": true, or take node:sqlite, scrypt of node:crypto or a WebAssembly build instead';
   }
   return undefined;
+}
+
+/** The package that a file of its own is of, in a folder of packages or in the cache. */
+function packageOf(path: string): string {
+  const name = "((?:@[^/]+/)?[^/@]+)";
+  const [, found] = new RegExp(`.*/node_modules/${name}/`).exec(path) ??
+    new RegExp(`/npm/[^/]+/${name}/\\d`).exec(path) ?? [];
+  return found ?? (path || "this");
 }
 
 export class Refusals {

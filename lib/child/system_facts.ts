@@ -13,6 +13,8 @@ const NOBODY = 65_534;
 const MEMORY_BYTES = 2 ** 30;
 const RELEASE = "6.2.0";
 const UMASK = 0o022;
+/** The oldest that Deno is made for. */
+const GLIBC = "2.27";
 
 const LOOPBACK = {
   address: "127.0.0.1",
@@ -78,6 +80,16 @@ const PROCESS_FACTS: Record<string, Functions> = {
   },
 };
 
+/** What `process.report` says: packages look there for the C library that an addon of theirs needs. */
+const REPORT_FACTS: Record<string, Functions> = {
+  cpus: {
+    getReport: () => ({
+      header: { glibcVersionRuntime: GLIBC, platform: "linux", arch: process.arch },
+      ...{ sharedObjects: [], libuv: [], workers: [], environmentVariables: {}, userLimits: {} },
+    }),
+  },
+};
+
 /** The names of the functions that are replaced in a module of Node's, for who imports them by name. */
 export const REPLACED_FACTS: Readonly<Record<"os" | "process", readonly string[]>> = {
   os: namesIn(OS_FACTS),
@@ -94,6 +106,7 @@ export function installFacts(granted: readonly string[]): void {
     [Deno, DENO_FACTS],
     [os, OS_FACTS],
     [process, PROCESS_FACTS],
+    [process.report, REPORT_FACTS],
   ];
   for (const [place, facts] of places) {
     for (const [kind, functions] of Object.entries(facts)) {

@@ -1,4 +1,5 @@
 /** The policy of a config: what each process may do, and which layer enforces it. Pure. */
+import { join } from "node:path";
 import type { Compartment, Config, HelperConfig, ListenAddress } from "../config/config.ts";
 import { LEAST_ABI, type PathRule } from "../sandbox/landlock.ts";
 import { missingIn } from "../sandbox/landlock_gaps.ts";
@@ -11,7 +12,10 @@ import {
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
 import { namesOf, resolverCompartment } from "../sandbox/resolver_compartment.ts";
+import { isUnix } from "../sandbox/dialling.ts";
 import type { ProcessCode } from "../sandbox/process_code.ts";
+import { temporaryIn } from "../config/temporary.ts";
+import { withTemporary } from "../sandbox/temporary.ts";
 import { type Wall, type Walled, type WallFacts, workerWall } from "../sandbox/wall.ts";
 
 /** A process: `supervisor`, `worker`, `logger`, `metrics`, `resolver`, or `helper NAME`. */
@@ -49,7 +53,8 @@ export interface ExplainFacts extends Omit<WallFacts, "files" | "code" | "interp
 }
 
 /** Explains a config on a machine. */
-export function explainPolicy(config: Config, facts: ExplainFacts): Explanation {
+export function explainPolicy(given: Config, facts: ExplainFacts): Explanation {
+  const config = withTemporaries(given);
   const command = (who: Commanded, compartment: Compartment) => {
     const { program, args, env } = facts.commandOf(who, compartment);
     return [...Object.entries(env).map(([name, value]) => `${name}=${value}`), program, ...args];
@@ -83,6 +88,15 @@ export function explainPolicy(config: Config, facts: ExplainFacts): Explanation 
     ],
     kernel: kernelLines(config, facts.abi),
   };
+}
+
+/** With the private folders that processes are given when they start; their names are made up then. */
+function withTemporaries(config: Config): Config {
+  const show = <Kind extends Compartment>(compartment: Kind): Kind => {
+    const path = compartment.tmp ? join(temporaryIn(config.runtime), "NAME") : undefined;
+    return withTemporary(compartment, path);
+  };
+  return { ...show(config), helpers: config.helpers.map(show) };
 }
 
 function supervisorRules(config: Config, { denoProgram }: ExplainFacts): Permission[] {
@@ -220,7 +234,10 @@ function compartmentRules(
     rule("write", paths("w"), both("Landlock")),
     rule("create", paths("c"), both("Landlock")),
     ...wall ? [rule("load", machinePaths(compartment, wall), "Landlock")] : [],
-    rule("dial", compartment.net, both("seccomp asks the supervisor, Landlock by port")),
+    ...dialRules(compartment.net, both).map(([what, by]) => rule("dial", what, by)),
+    ...compartment.native
+      ? [rule("load natively", ["addons of its packages"], both("Landlock"))]
+      : [],
     ...own.map(({ may, what, by }) => rule(may, what, by)),
     ...compartment.dropAfterOpen?.length
       ? [rule("drop", compartment.dropAfterOpen, "Deno, once it has opened")]
@@ -237,9 +254,25 @@ function compartmentRules(
 
 /** What may become code in it, once it has started. */
 function codeOf({ code }: Wall): string[] {
+  if (code === undefined) return ["whatever its packages bring, and what V8 compiles"];
   return [
     ...code.compiled ? ["what V8 compiles"] : [],
     ...code.libraries ? ["libraries of the system, for names"] : [],
+  ];
+}
+
+/** Unix sockets apart: nothing but the supervisor judges them. */
+function dialRules(
+  net: readonly string[],
+  both: (layer: string) => string,
+): [what: readonly string[], by: string][] {
+  const [sockets, others] = [net.filter(isUnix), net.filter((entry) => !isUnix(entry))];
+  const asked = "seccomp asks the supervisor";
+  return [
+    ...others.length > 0 || sockets.length === 0
+      ? [[others, both(`${asked}, Landlock by port`)] as [string[], string]]
+      : [],
+    ...sockets.length > 0 ? [[sockets, both(`${asked}, by path`)] as [string[], string]] : [],
   ];
 }
 

@@ -60,6 +60,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
   requireOneProject(source);
   refuseTraces(source);
   refuseJitless(source);
+  refuseUnbuildable(source);
   refuseTls(source);
   await using image = await BuildImage.make(source);
   const made = await Deno.makeTempDir({ prefix: "holdfast_compile_" });
@@ -161,6 +162,30 @@ function refuseTraces({ traces }: Config): void {
     kind: "config",
     code: "compile_traces",
     hint: 'Leave "traces" out, or build with --portable',
+  });
+}
+
+/**
+ * Deno's permissions are compiled in: folders for temporary files have no name before, and native code would
+ * be granted to every process.
+ */
+function refuseUnbuildable(config: Config): void {
+  const addon = config.helpers.find(({ native }) => native);
+  if (addon !== undefined) {
+    throw new HoldfastError(
+      `Cannot build native code of the helper ${addon.name} into this program`,
+      {
+        kind: "config",
+        code: "compile_addon",
+        hint: 'Leave "native" out, or build with --portable',
+      },
+    );
+  }
+  if (![config, ...config.helpers].some(({ tmp }) => tmp)) return;
+  throw new HoldfastError('Cannot build "tmp" into this program', {
+    kind: "config",
+    code: "compile_tmp",
+    hint: 'Unveil a folder with "rwc" and set TMPDIR in "env", or build with --portable',
   });
 }
 

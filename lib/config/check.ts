@@ -1,10 +1,12 @@
 import { dirname, join, relative } from "node:path";
 import { type CheckSystem, thisMachine } from "./check_system.ts";
+import { DEFAULT_RUNTIME, refuseDialled } from "./check_dialled.ts";
 import type { Config, Unveil } from "./config.ts";
 import { refusePath } from "./path_text.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
 import { SETTINGS_FILES } from "./project_files.ts";
 import { formatKey, type Position, type Problem, quote, Refusal } from "./problem.ts";
+import { temporaryIn } from "./temporary.ts";
 import { type Extent, systemPaths } from "./system_paths.ts";
 
 /** What the check knows besides the config; every path is absolute and normalised. */
@@ -48,9 +50,8 @@ type PlacedPath = ProtectedPath & Trail;
 /** A path with its links followed, and whether it is a folder. */
 type Reaching = Pick<Trail, "real"> & Pick<Unveil, "folder">;
 
-/** What a runtime folder is called where the config does not say. */
-const DEFAULT_RUNTIME = ".holdfast";
 const LOG_FOLDER_CODE = "unveil_over_log";
+const RUNTIME_CODE = "unveil_over_runtime";
 const COMES_BACK = "the next reload would run what is written there";
 const LAY_OUT = "keep data in a separate folder without code, settings or sockets, such as " +
   "/srv/app/data beside /srv/app/src, and unveil only that folder";
@@ -95,7 +96,30 @@ export function checkConfig(
     })),
   ].map(place);
   const places = compartments.flatMap(({ app }) => [app.module, app.project]);
+  const placed = (path: string) => place({ path });
+  const addresses = [...config.listen, ...config.metrics ? [config.metrics.listen] : []];
+  const dialledFacts = {
+    wall: config.wall,
+    runtimes: [config.runtime, facts.runtime ?? []].flat().map(placed),
+    listeners: addresses.flatMap((each) => each.kind === "unix" ? placed(each.path) : []),
+    changed: all.filter(({ rights }) => rights.includes("c")),
+  };
+  const nets = [
+    { key: ["net"], net: config.net },
+    ...config.helpers.map(({ name, net }) => ({ key: ["helpers", name, "net"], net })),
+  ];
   return [
+    ...nets.flatMap(({ key, net }) =>
+      net.flatMap((entry, index) =>
+        entry.startsWith("unix:")
+          ? asProblem(
+            [...key, index],
+            undefined,
+            refuseDialled(placed(entry.slice("unix:".length)), dialledFacts),
+          )
+          : []
+      )
+    ),
     ...asProblem(["user"], config.at?.user, refuseUser(config, system.uid)),
     ...asProblem(["app"], config.at?.app, refusePaths([...places, ...facts.modules])),
     ...asProblem(["runtime"], config.at?.runtime, refusePaths([config.runtime])),
@@ -103,6 +127,13 @@ export function checkConfig(
       ["log", "folder"],
       config.at?.log,
       refuseLog(config, protectedPaths, place, system),
+    ),
+    ...[config, ...config.helpers].flatMap((each) =>
+      asProblem(
+        "name" in each ? ["helpers", each.name, "tmp"] : ["tmp"],
+        undefined,
+        each.tmp ? refuseTemporary(config, protectedPaths, place) : undefined,
+      )
     ),
     ...asProblem([], undefined, refusePaths([facts.denoDir, facts.denoProgram, facts.holdfast])),
     ...compartments.flatMap(({ key, unveils }) =>
@@ -164,7 +195,7 @@ function listProtected(
   const except = covers(own, inside) && own !== inside ? { except: inside } : {};
   return [
     ...[config.runtime, ...facts.runtime === undefined ? [] : [facts.runtime]].map((path) => ({
-      code: "unveil_over_runtime",
+      code: RUNTIME_CODE,
       what: "the control socket's folder",
       path,
       extent: "tree" as const,
@@ -311,6 +342,23 @@ function refuseLog(
   );
 }
 
+/** What a process writes into its private folder must be nothing that the next reload would run. */
+function refuseTemporary(
+  { runtime }: Config,
+  protectedPaths: readonly PlacedPath[],
+  place: (item: { path: string }) => { path: string } & Trail,
+): Refusal | undefined {
+  const { path, real } = place({ path: temporaryIn(runtime) });
+  const others = protectedPaths.filter(({ code }) => code !== RUNTIME_CODE);
+  const found = findReach({ real, folder: true }, "rwc", others);
+  if (found === undefined) return undefined;
+  return new Refusal(
+    "tmp_misplaced",
+    `${quote(path)} contains ${found.entry.what}, or is inside it: ${quote(found.reached)}`,
+    'leave "tmp" out, or set "runtime" to a folder of its own, such as /run/holdfast',
+  );
+}
+
 function refuseReach(
   unveil: PlacedUnveil,
   protectedPaths: readonly PlacedPath[],
@@ -326,7 +374,7 @@ function refuseReach(
   const found = findReach(unveil, rights, protectedPaths);
   if (found === undefined && real.split("/").includes(DEFAULT_RUNTIME)) {
     return new Refusal(
-      "unveil_over_runtime",
+      RUNTIME_CODE,
       `${quote(path)} is in the runtime folder of a Holdfast, ${quote(real)}`,
       "unveil a folder that is in none",
     );

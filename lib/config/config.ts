@@ -117,6 +117,10 @@ export interface Compartment {
   readonly dropAfterOpen?: readonly string[] | undefined;
   /** Whether V8 interprets alone, so that no memory ever becomes code. */
   readonly jitless?: boolean | undefined;
+  /** Whether it has a private folder for temporary files, which is removed when it ends. */
+  readonly tmp?: boolean | undefined;
+  /** Whether it may load native code of its packages: a helper behind the kernel's wall alone. */
+  readonly native?: boolean | undefined;
   /** Hosts that it may dial: `host`, `host:port`, `[v6]` or `[v6]:port`. */
   readonly net: readonly string[];
   readonly limits: {

@@ -87,6 +87,8 @@ const Compartment = {
   sys: z.optional(z.array(z.enum(SYS_KINDS)).check(z.maxLength(SYS_KINDS.length))),
   dropAfterOpen: z.optional(z.array(Path).check(z.maxLength(MOST.unveil))),
   jitless: z.optional(z.boolean()),
+  tmp: z.optional(z.boolean()),
+  native: z.optional(z.boolean()),
   net: z.array(Name).check(z.maxLength(MOST.names)),
   limits: z.object({ ...limits, memoryBytes: z.optional(limits.memoryBytes) }),
   account: z.optional(z.object({ user: Name, uid: Id, gid: Id })),

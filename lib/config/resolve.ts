@@ -10,6 +10,7 @@ import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.
 import { freezeConfig } from "./freeze.ts";
 import { findProject } from "./project_files.ts";
 import type { ConfigFile } from "./schema.ts";
+import { TEMPORARY_VARIABLE } from "./temporary.ts";
 
 // sockaddr_un has 108 bytes for the path and its NUL.
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -85,6 +86,10 @@ export async function resolveConfig(
   }
   const metrics = values.metrics && { listen: placeListen(values.metrics.listen, folder) };
   if (metrics) accept(["metrics", "listen"], refuseMetrics(metrics.listen, listen));
+  /** The entries of a `net`; a path is absolute from here on. */
+  const placeNet = (key: readonly string[], entries: readonly string[]) =>
+    entries.flatMap((entry, index) => accept([...key, index], placeDialled(entry, folder)) ?? []);
+  const net = placeNet(["net"], values.net);
   const unveil = await placeUnveils(["unveil"], values.unveil);
   /** The unveils that are given up again, by the paths that these were placed at. */
   function placeDrops(
@@ -116,6 +121,7 @@ export async function resolveConfig(
   const found = await findUser(values);
   const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
   const account = accept([blamed], found);
+  accept(["tmp"], refuseTemporary(values));
   const helpers: HelperConfig[] = [];
   for (
     const [name, { module, memoryBytes, unveil, env, dropAfterOpen, ...facts }] of Object.entries(
@@ -126,17 +132,20 @@ export async function resolveConfig(
     const place = accept([...key, "module"], await placeApp(resolve(folder, module)));
     const placed = await placeUnveils([...key, "unveil"], unveil);
     const drop = placeDrops([...key, "dropAfterOpen"], dropAfterOpen, unveil, placed);
+    const net = placeNet([...key, "net"], facts.net);
+    accept([...key, "tmp"], refuseTemporary({ ...facts, env }));
+    accept([...key, "native"], refuseNative(name, facts.native, values.wall));
     if (place === undefined) continue;
     const limits = { ...values.limits, ...memoryBytes !== undefined && { memoryBytes } };
     const variables = { env: env.names, envValues: env.values };
     helpers.push({
-      ...{ name, ...facts, ...variables, app: place, unveil: placed, dropAfterOpen: drop },
+      ...{ name, ...facts, ...variables, net, app: place, unveil: placed, dropAfterOpen: drop },
       ...{ limits, account },
     });
   }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
 
-  const { sys, net, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
+  const { sys, tmp, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
   const { names: env, values: envValues } = values.env;
   const runtime = resolve(folder, values.runtime);
   const log = {
@@ -151,7 +160,7 @@ export async function resolveConfig(
     user: positionOf(["user"]),
   };
   return freezeConfig({
-    ...{ file: real, named, folder, app, listen, unveil, helpers, env, envValues, sys },
+    ...{ file: real, named, folder, app, listen, unveil, helpers, env, envValues, sys, tmp },
     ...{ net, engine, wall, jitless: values.jitless, dropAfterOpen },
     trustedProxies: values.trustedProxies,
     clientAddressHeader: values.clientAddressHeader,
@@ -163,6 +172,25 @@ export async function resolveConfig(
     ...values.traces && { traces: values.traces },
     ...{ log, account, runtime, at },
   });
+}
+
+/** One value alone can say where temporary files go. */
+function refuseTemporary({ tmp, env }: Pick<ConfigFile, "tmp" | "env">): Refusal | undefined {
+  if (!tmp || !env.names.includes(TEMPORARY_VARIABLE)) return undefined;
+  return new Refusal(
+    "tmp_and_variable",
+    `"tmp" sets ${TEMPORARY_VARIABLE}, and "env" lists it`,
+    `leave ${TEMPORARY_VARIABLE} out of "env", or leave "tmp" out and unveil the folder that it names`,
+  );
+}
+
+function refuseNative(name: string, native: boolean, wall: Config["wall"]): Refusal | undefined {
+  if (!native || wall === "kernel") return undefined;
+  return new Refusal(
+    "native_without_wall",
+    `native code of the helper ${name} would be held by nothing with "wall": "deno"`,
+    'set "wall": "kernel", or leave "native" out',
+  );
 }
 
 /** Finds the app's module and its project, the folder whose settings Deno will use for it. */
@@ -230,15 +258,24 @@ function refuseListen(listen: readonly ListenAddress[], index: number): Refusal 
       "write one of them",
     );
   }
-  if (address.kind !== "unix") return undefined;
-  const bytes = new TextEncoder().encode(address.path).length;
+  return address.kind === "unix" ? refuseLong("listen_path_long", address.path) : undefined;
+}
+
+function refuseLong(code: string, path: string): Refusal | undefined {
+  const bytes = new TextEncoder().encode(path).length;
   if (bytes <= MAX_SOCKET_PATH_BYTES) return undefined;
   return new Refusal(
-    "listen_path_long",
-    `${quote(address.path)} is ${bytes} bytes long; the path of a socket may have ` +
-      `${MAX_SOCKET_PATH_BYTES}`,
+    code,
+    `${quote(path)} is ${bytes} bytes long; the path of a socket may have ${MAX_SOCKET_PATH_BYTES}`,
     "choose a shorter path, such as one in /run",
   );
+}
+
+/** An entry of `net`, with its path where it is a Unix socket. */
+function placeDialled(entry: string, folder: string): string | Refusal {
+  if (!entry.startsWith("unix:")) return entry;
+  const path = resolve(folder, entry.slice("unix:".length));
+  return refusePath(path) ?? refuseLong("net_path_long", path) ?? `unix:${path}`;
 }
 
 /** What is served at an address takes other keys too. */

@@ -50,10 +50,16 @@ const GRANTS = {
       "which the kernel's wall enforces: an attacker who has found a fault in V8 cannot bring code of his own. " +
       "JavaScript that computes runs several times slower, and there is no `WebAssembly`. Not available " +
       "in an executable that `deno compile` makes.",
+    tmp:
+      "Whether each worker has a private folder for temporary files. `TMPDIR` names it, so that " +
+      "`os.tmpdir()` and `Deno.makeTempDir()` use it. It lies in the folder of `runtime`, belongs to the " +
+      "worker's user alone, and is removed with all that is in it when the worker ends.",
     net:
       'Hosts the app may connect to: "api.example.com", "api.example.com:443", "10.0.0.5:5432" ' +
-      'or "[::1]:5432". None by default, so that an app that was taken over cannot send anything out. ' +
-      "No wildcards, and no Unix sockets. Listening needs no entry.",
+      'or "[::1]:5432"; and Unix sockets such as "unix:/run/postgresql/.s.PGSQL.5432", by a path that ' +
+      "starts at the folder of the config file, and as the app spells it. The server sees the app's user " +
+      "there. None by default, so that an app that was taken over cannot send anything out. No " +
+      "wildcards. Listening needs no entry. docs/wall.md has the limits.",
   },
   helper: {
     unveil: "Files and folders the helper may use, like the app's `unveil`. None by default.",
@@ -63,6 +69,7 @@ const GRANTS = {
     dropAfterOpen:
       "Paths that the helper may use only until its module has loaded, like the app's `dropAfterOpen`.",
     jitless: "Whether the helper runs without V8's compilers, like the app's `jitless`.",
+    tmp: "Whether each instance has a private folder for temporary files, like the app's `tmp`.",
     net: "Hosts the helper may connect to, like the app's `net`. None by default.",
   },
 } as const;
@@ -253,6 +260,7 @@ function grantKeys(whose: "app" | "helper") {
     dropAfterOpen: z.array(PathText).max(MOST.unveil).check(refuseRepeats).prefault([])
       .describe(GRANTS[whose].dropAfterOpen),
     jitless: z.boolean().default(false).describe(GRANTS[whose].jitless),
+    tmp: z.boolean().default(false).describe(GRANTS[whose].tmp),
     net: z.array(parsedText(MAX_NAME_CHARS, parseNet)).max(MOST.names)
       .check(refuseRepeats).prefault([]).describe(GRANTS[whose].net),
   };
@@ -264,6 +272,11 @@ const HelperSchema = z.strictObject({
       "`defineHelper` returns.",
   ),
   ...grantKeys("helper"),
+  native: z.boolean().default(false).describe(
+    "Whether the helper may load native addons of its packages, such as those of sharp or libSQL. Deno's " +
+      "permissions do not hold native code: the kernel's wall alone does, so that this is an error with " +
+      '`"wall": "deno"`. A worker never may.',
+  ),
   instances: bounded(BOUNDS.helper.instances).default(1).describe(
     "How many processes run the helper. Raise it for work that keeps a processor busy, and so that " +
       "one can answer while another has died or hangs.",

@@ -2,7 +2,7 @@
  * Places of the machine that no process may write, as data: whoever can change one of them decides what
  * root, the system or a login runs, and so leaves the wall.
  */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Config } from "./config.ts";
 import { covers, followPath } from "./paths.ts";
 
@@ -216,6 +216,35 @@ function ownHome(): string[] {
   } catch {
     return [];
   }
+}
+
+/** Folders of sockets whose servers act for whoever connects. */
+const SOCKET_FOLDERS = [
+  ...below("/run", "systemd dbus udev docker containerd crio podman buildkit libvirt lxd incus"),
+  ...below("/var/lib", "lxd incus kubelet docker containerd"),
+  "/var/snap/lxd",
+];
+
+/** Their names, wherever they lie: each user may have such servers too, and an agent with keys. */
+const SOCKET_NAMES = [
+  /^(docker|podman|containerd|crio|cri-dockerd|buildkitd|snapd|snapd-snap)\.sock(et)?$/,
+  /^(system_bus_socket|bus|S\.gpg-agent.*|agent\.\d+)$/,
+  /^(libvirt|virt[a-z]+d)-(sock|admin-sock)(-ro)?$/,
+];
+
+/**
+ * Whether who may talk to a Unix socket may do what the system or a login does.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(isSystemSocket("/run/user/1000/docker.sock"), true);
+ * assertEquals(isSystemSocket("/run/postgresql/.s.PGSQL.5432"), false);
+ * ```
+ */
+export function isSystemSocket(real: string): boolean {
+  return SOCKET_FOLDERS.some((folder) => covers(folder, real)) ||
+    SOCKET_NAMES.some((name) => name.test(basename(real)));
 }
 
 /** What is nobody's to read but its owner's, whoever unveils it with `r`. */

@@ -3,7 +3,7 @@
  * never had, and then put in the place of its own.
  */
 import { closeDescriptor } from "./descriptor.ts";
-import { EPERM, errno } from "./errno.ts";
+import { EACCES, EPERM, errno } from "./errno.ts";
 import { readProc } from "./file.ts";
 import { loadLibc } from "./libc.ts";
 import { copyDescriptor, openPid, type Owner } from "./process.ts";
@@ -18,6 +18,9 @@ const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 const SOL_SOCKET = 1;
 const SO_TYPE = 3;
+const SO_DOMAIN = 39;
+/** Below it, a port takes a right, unless the machine's administrator says otherwise. */
+const FIRST_PORT = 1024;
 const IP_RECVERR = [0, 11] as const;
 const IPV6_RECVERR = [41, 25] as const;
 const SHUT_WR = 1;
@@ -35,6 +38,7 @@ export const EINPROGRESS = 115;
 const libc = loadLibc({
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   fchown: { parameters: ["i32", "u32", "u32"], result: "i32" },
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
@@ -45,17 +49,23 @@ const libc = loadLibc({
 });
 
 /** What a descriptor of another process is. */
-export interface AskersSocket {
-  readonly transport: "tcp" | "udp";
-  readonly family: 4 | 6;
-  readonly blocking: boolean;
-}
+export type AskersSocket = Kind & { readonly blocking: boolean };
 
-const KINDS: Readonly<Record<string, Pick<AskersSocket, "transport" | "family">>> = {
+/** One of a network. */
+export type InetSocket = Extract<AskersSocket, { family: number }>;
+
+type Kind =
+  | { readonly transport: "tcp" | "udp"; readonly family: 4 | 6 }
+  | { readonly transport: "unix" };
+
+const KINDS: Readonly<Record<string, Kind>> = {
   TCP: { transport: "tcp", family: 4 },
   TCPv6: { transport: "tcp", family: 6 },
   UDP: { transport: "udp", family: 4 },
   UDPv6: { transport: "udp", family: 6 },
+  "UNIX-STREAM": { transport: "unix" },
+  // Before Linux 5.15. No process behind a wall has one of another type.
+  UNIX: { transport: "unix" },
 };
 
 /**
@@ -96,7 +106,7 @@ export interface Outcome {
  * @param owner whose it is for a packet filter, which may tell users apart
  */
 export function dial(
-  { transport, family, blocking }: AskersSocket,
+  { transport, family, blocking }: InetSocket,
   address: Uint8Array<ArrayBuffer> | undefined,
   sends: boolean,
   owner?: Owner,
@@ -116,8 +126,13 @@ export function dial(
   if (!sends) libc.symbols.shutdown(fd, SHUT_WR);
   // Who waits in connect(2) is let on at once: what it does next with the socket waits in its place,
   // and gets the error that there may be.
-  if (blocking) libc.symbols.fcntl(fd, F_SETFL, 0);
+  if (blocking) letBlock(fd);
   return { fd, errno: blocking ? 0 : code };
+}
+
+/** Has a socket block that was made not to. */
+export function letBlock(fd: number): void {
+  libc.symbols.fcntl(fd, F_SETFL, 0);
 }
 
 function turnOn(fd: number, [level, name]: readonly [number, number]): void {
@@ -135,25 +150,48 @@ export function sendFor(
   data: Uint8Array<ArrayBuffer>,
   address: Uint8Array<ArrayBuffer>,
 ): number {
-  const pidfd = openPid(pid);
-  const copy = pidfd < 0 ? -1 : copyDescriptor(pidfd, fd);
-  if (pidfd >= 0) closeDescriptor(pidfd);
-  if (copy < 0) return -EPERM;
-  try {
-    const type = new Uint8Array(4);
-    const size = Uint8Array.of(4, 0, 0, 0);
-    const isSocket = libc.symbols.getsockopt(copy, SOL_SOCKET, SO_TYPE, type, size) === 0;
-    if (!isSocket || type[0] !== SOCK_DGRAM) return -ENOTSOCK;
-    const sent = Number(libc.symbols.sendto(
+  return withDatagrams(pid, fd, (copy) =>
+    Number(libc.symbols.sendto(
       copy,
       data,
       BigInt(data.length),
       MSG_DONTWAIT_NOSIGNAL,
       address,
       address.length,
-    ));
-    return sent < 0 ? -errno() : sent;
+    )));
+}
+
+/**
+ * Gives a socket of another process a local address: one for datagrams of a network, and no port that
+ * takes a right which this process may have.
+ *
+ * @returns 0, or an error's number, negative
+ */
+export function bindFor(pid: number, fd: number, address: Uint8Array<ArrayBuffer>): number {
+  const port = address.length < 4 ? 0 : address[2]! << 8 | address[3]!;
+  if (port > 0 && port < FIRST_PORT) return -EACCES;
+  return withDatagrams(pid, fd, (copy) => libc.symbols.bind(copy, address, address.length));
+}
+
+/** Does something with what another process has open, if that is a socket for datagrams of a network. */
+function withDatagrams(pid: number, fd: number, act: (copy: number) => number): number {
+  const pidfd = openPid(pid);
+  const copy = pidfd < 0 ? -1 : copyDescriptor(pidfd, fd);
+  if (pidfd >= 0) closeDescriptor(pidfd);
+  if (copy < 0) return -EPERM;
+  try {
+    const [type, domain] = [SO_TYPE, SO_DOMAIN].map((name) => option(copy, name));
+    if (type === undefined) return -ENOTSOCK;
+    if (type !== SOCK_DGRAM || domain !== AF_INET && domain !== AF_INET6) return -EPERM;
+    const result = act(copy);
+    return result < 0 ? -errno() : result;
   } finally {
     closeDescriptor(copy);
   }
+}
+
+function option(fd: number, name: number): number | undefined {
+  const value = new Uint8Array(4);
+  const size = Uint8Array.of(4, 0, 0, 0);
+  return libc.symbols.getsockopt(fd, SOL_SOCKET, name, value, size) === 0 ? value[0] : undefined;
 }

@@ -131,6 +131,35 @@ export function takeRealIds(owner: Owner): void {
   setIds(owner, owner);
 }
 
+/**
+ * Has this thread alone, which is root's, act as another user for good, with that user's rights and no
+ * more. The real and the saved ids stay: so that user's processes can neither signal nor trace it.
+ *
+ * @throws {Error} if the kernel refuses
+ */
+export function takeEffectiveIds({ uid, gid }: Owner): void {
+  const keep = -1n;
+  if (
+    libc.symbols.setres(SET_GROUPS, 0n, 0n, 0n) !== 0n ||
+    libc.symbols.setres(SET_RES.gid, keep, BigInt(gid), keep) !== 0n ||
+    libc.symbols.setres(SET_RES.uid, keep, BigInt(uid), keep) !== 0n
+  ) fail(`act as the ids ${uid} and ${gid}`);
+}
+
+/**
+ * Whose a thread is (proc_pid_status(5)).
+ *
+ * @returns nothing if it is gone, or is several users' at once, as none behind a wall is
+ */
+export function ownerOf(tid: number): Owner | undefined {
+  const text = readProcess(tid, "status");
+  const [uid, gid] = ["Uid", "Gid"].map((name) => {
+    const ids = text?.match(new RegExp(`^${name}:\\s+(.*)$`, "m"))?.[1]?.split("\t") ?? [];
+    return new Set(ids).size === 1 ? Number(ids[0]) : undefined;
+  });
+  return uid === undefined || gid === undefined ? undefined : { uid, gid };
+}
+
 /** Ends {@link takeRealIds}; the groups are gone. */
 export function giveRealIdsBack(): void {
   setIds(ROOT, ROOT);

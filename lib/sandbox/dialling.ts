@@ -16,6 +16,7 @@ export interface Dialled {
 export const MAX_ADDRESS_BYTES = 128;
 
 const AF_UNSPEC = 0;
+const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const NAME_SERVER_PORT = 53;
@@ -30,14 +31,26 @@ const PORTS_OF_ORDER = [0, 65_535];
 export type Asked =
   /** Undoes a connect. */
   | { readonly kind: "none" }
+  /** `path` as it is spelled; of one that is no file, its name after an `@`, as tools show it. */
+  | { readonly kind: "unix"; readonly path: string; readonly isFile: boolean }
   | { readonly kind: "inet"; readonly host: string; readonly port: number };
 
-/** Reads struct sockaddr (ip(7), ipv6(7)); nothing if it is of no family that may be dialled. */
+/** What an entry of `net` begins with that is the path of a Unix socket. */
+const UNIX = "unix:";
+
+/** Reads struct sockaddr (ip(7), ipv6(7), unix(7)); nothing if it is of no family that may be dialled. */
 export function readAddress(bytes: Uint8Array): Asked | undefined {
   if (bytes.length < 2) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const family = view.getUint16(0, true);
   if (family === AF_UNSPEC) return { kind: "none" };
+  if (family === AF_UNIX) {
+    const isFile = bytes.length > 2 && bytes[2] !== 0;
+    const name = bytes.subarray(isFile ? 2 : 3);
+    const end = name.indexOf(0);
+    const text = new TextDecoder().decode(end < 0 ? name : name.subarray(0, end));
+    return { kind: "unix", path: isFile ? text : `@${text}`, isFile };
+  }
   if (family === AF_INET && bytes.length >= 16) {
     return { kind: "inet", host: bytes.subarray(4, 8).join("."), port: view.getUint16(2) };
   }
@@ -90,9 +103,34 @@ export function withHost(
   return changed;
 }
 
-/** What entries of `net` come to. */
+/** The paths of Unix sockets in `net`. */
+export function socketsOf(net: readonly string[]): string[] {
+  return net.filter(isUnix).map((entry) => entry.slice(UNIX.length));
+}
+
+/**
+ * Where the C library looks for services of the machine by itself, to find users, hosts and contexts: nscd,
+ * systemd, SSSD, Avahi, mcstrans, Winbind. It can do without each.
+ */
+const OF_C_LIBRARY = [
+  ...["/run/nscd/", "/run/systemd/", "/run/avahi-daemon/", "/run/setrans/", "/run/samba/"],
+  "/var/lib/sss/pipes/",
+];
+
+/** Whether a path may be asked for though the app asks for none. */
+export function isOfCLibrary(path: string): boolean {
+  const place = path.replace(/^\/var\/run\//, "/run/");
+  return OF_C_LIBRARY.some((folder) => place.startsWith(folder));
+}
+
+/** Whether an entry of `net` is the path of a Unix socket. */
+export function isUnix(entry: string): boolean {
+  return entry.startsWith(UNIX);
+}
+
+/** What entries of `net` come to that are no Unix sockets. */
 export function dialledOf(net: readonly string[]): Dialled[] {
-  return net.map((entry) => {
+  return net.filter((entry) => !isUnix(entry)).map((entry) => {
     const [, host, port] = entry.match(/^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/)!;
     const address = addressText(host!);
     return {

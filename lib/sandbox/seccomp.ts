@@ -94,10 +94,16 @@ export const ASKED: readonly SystemCall[] = [
 ];
 
 /**
- * Calls that dial, of a process that may dial at all: the supervisor is asked about each that has an
- * address, and dials in its place (`lib/supervisor/dialling.ts`).
+ * Calls that dial, or get ready to, of a process that may: the supervisor is asked about each that has an
+ * address, and dials or binds in its place (`lib/supervisor/dialling.ts`).
  */
-export const DIALLING: readonly SystemCall[] = ["connect", "sendto"];
+export const DIALLING = ["connect", "sendto", "bind"] as const;
+export type DiallingCall = (typeof DIALLING)[number];
+
+/** Whether a call is one of {@link DIALLING}. */
+export function isDialling(call: SystemCall): call is DiallingCall {
+  return (DIALLING as readonly SystemCall[]).includes(call);
+}
 
 /** One instruction of classic BPF: code, jump if true, jump if false, operand. */
 export type Instruction = readonly [code: number, jt: number, jf: number, k: number];
@@ -142,6 +148,8 @@ export interface SeccompPolicy {
    * it was done. Every listener is handed over listening, and no other socket may become one.
    */
   readonly listens: boolean;
+  /** Whether it dials Unix sockets too: streams alone. */
+  readonly unix?: boolean;
   /**
    * Whether the runtime itself ends TLS: it makes a socket, what it binds is not bound, and the
    * supervisor puts a listener of its own in the place of what is to listen.
@@ -149,10 +157,12 @@ export interface SeccompPolicy {
   readonly lends?: boolean;
   /** Whether it may run programs, those that Landlock lets it: the supervisor says yes to each. */
   readonly runs: boolean;
+  /** Whether it changes modes of files; with {@link SeccompPolicy.runs} it does. */
+  readonly setsModes?: boolean;
 }
 
-/** What a process needs besides that runs programs and writes files for others. */
-const OF_RUNNING = ["chmod", "fchmodat", "fchmodat2", "utimensat"] as const;
+/** What a process needs besides that writes files for others, or empties a folder. */
+const SETTING_MODES = ["chmod", "fchmodat", "fchmodat2", "utimensat"] as const;
 
 /**
  * The program for an architecture. What it does not name is not there; a program of another
@@ -208,7 +218,10 @@ function decide(arch: Arch, call: SystemCall, body: Body): Section[] {
 }
 
 /** Calls that depend on their arguments, or on the policy, or are answered in a way of their own. */
-function judged(arch: Arch, { network, listens, lends, runs }: SeccompPolicy): Section[] {
+function judged(
+  arch: Arch,
+  { network, unix, listens, lends, runs, ...more }: SeccompPolicy,
+): Section[] {
   const on = (call: SystemCall, body: Body) => decide(arch, call, body);
   const ifOneOf = (values: readonly number[], then: Instruction): Instruction[] =>
     values.flatMap((value): Instruction[] => [[JUMP_EQUAL, 0, 1, value], then]);
@@ -228,12 +241,22 @@ function judged(arch: Arch, { network, listens, lends, runs }: SeccompPolicy): S
     ALLOW,
   ];
   const dial = network !== "none";
+  const setsModes = runs || more.setsModes === true;
   // A planner fetches from anywhere, and runs nobody's code.
   const asked = runs ? ALLOW : ASK;
   // Their address is behind a pointer, where a program cannot look, and another thread may change it
   // while somebody does. Only a datagram needs one.
   const message = network === "names" && !runs ? REFUSE : ALLOW;
   const types = network === "names" ? [SOCK_STREAM, SOCK_DGRAM] : [SOCK_STREAM];
+  // A datagram socket could send to any Unix socket that has a name.
+  const ofUnix: readonly Instruction[] = [
+    [JUMP_EQUAL, 0, 5, AF_UNIX],
+    load(atArgument(1)),
+    [AND, 0, 0, SOCK_TYPE_MASK],
+    [JUMP_EQUAL, 0, 1, SOCK_STREAM],
+    ALLOW,
+    REFUSE,
+  ];
   return [
     ...on("sendto", [
       load(atArgument(3)),
@@ -260,11 +283,11 @@ function judged(arch: Arch, { network, listens, lends, runs }: SeccompPolicy): S
     ...on("execveat", [ASK]),
     // Deno kills the programs that it has run when it forgets them: that is no news of anybody.
     ...on("kill", [load(atArgument(1)), ...runs ? [] : ifOneOf([SIGKILL], ASK), REFUSE]),
-    ...on(
-      "socket",
-      dial || lends
+    ...on("socket", [
+      ...dial || lends || unix ? [load(atArgument(0))] : [],
+      ...unix ? ofUnix : [],
+      ...dial || lends
         ? [
-          load(atArgument(0)),
           [JUMP_EQUAL, 2, 0, AF_INET],
           [JUMP_EQUAL, 1, 0, AF_INET6],
           REFUSE,
@@ -276,10 +299,10 @@ function judged(arch: Arch, { network, listens, lends, runs }: SeccompPolicy): S
           // Landlock rules the ports of TCP alone: MPTCP would dial any.
           load(atArgument(2)),
           ...ifOneOf(PROTOCOLS, ALLOW),
-          REFUSE,
-        ]
-        : [REFUSE],
-    ),
+        ] as Instruction[]
+        : [],
+      REFUSE,
+    ]),
     // A datagram socket of a pair could send to any Unix socket that has a name.
     ...on("socketpair", [
       load(atArgument(0)),
@@ -291,10 +314,10 @@ function judged(arch: Arch, { network, listens, lends, runs }: SeccompPolicy): S
       ...ifOneOf(runs ? [SOCK_STREAM, SOCK_SEQPACKET] : [SOCK_STREAM], ALLOW),
       REFUSE,
     ]),
-    ...on("connect", [dial ? asked : REFUSE]),
-    // The name resolver binds a port for its questions; TCP is Landlock's to refuse. A question goes
-    // out from an unbound socket too.
-    ...on("bind", [lends ? answer(0) : network === "names" ? ALLOW : REFUSE]),
+    ...on("connect", [dial || unix ? asked : REFUSE]),
+    // The name resolver binds a port for its questions; one goes out from an unbound socket too. One end of
+    // a pair could take an abstract name.
+    ...on("bind", [lends ? answer(0) : network === "names" ? asked : REFUSE]),
     // Never done: without a bind it would open a TCP port, and on a shared listener change its queue.
     ...on("listen", [lends ? ASK : listens ? answer(0) : REFUSE]),
     ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_REFUSED, REFUSE), message]),
@@ -361,8 +384,8 @@ function judged(arch: Arch, { network, listens, lends, runs }: SeccompPolicy): S
     ...on("mkdirat", withMode(2)),
     // Deno.copyFile ends with it, and has the mode right by then. Said to be done and not done: a
     // file that may only be read would be changed for everybody else.
-    ...on("fchmod", [runs ? ALLOW : answer(0)]),
-    ...runs ? OF_RUNNING.flatMap((call) => on(call, [ALLOW])) : [],
+    ...on("fchmod", [setsModes ? ALLOW : answer(0)]),
+    ...setsModes ? SETTING_MODES.flatMap((call) => on(call, [ALLOW])) : [],
   ];
 }
 

@@ -2,6 +2,7 @@
 import type { Account, Compartment, Config } from "../config/config.ts";
 import type { OwnAccount } from "./accounts.ts";
 import type { CodePolicy } from "../protocol/program_data.ts";
+import { isUnix } from "./dialling.ts";
 import type { FsRight, LandlockPolicy, PathRule } from "./landlock.ts";
 import { unveilRights } from "./landlock.ts";
 import { type Limit, workerLimits } from "./limits.ts";
@@ -15,8 +16,11 @@ export interface Wall {
   readonly seccomp: SeccompPolicy;
   /** What {@link Wall.seccomp} comes to on this machine. */
   readonly program: readonly Instruction[];
-  /** What the process itself takes away by its first lines: all but this becomes no code any more. */
-  readonly code: CodePolicy;
+  /**
+   * What the process itself takes away by its first lines: all but this becomes no code any more. One that
+   * loads native code of its packages takes nothing away.
+   */
+  readonly code?: CodePolicy | undefined;
   readonly limits: readonly Limit[];
   /** Whom it may dial, as `net` says it: each address is asked about. */
   readonly dials: readonly string[];
@@ -93,6 +97,8 @@ const NAME_FILES = ["/etc/resolv.conf", "/etc/hosts"];
 export type Walled = Compartment & Partial<Pick<Config, "listen" | "traces">> & {
   /** Whether it looks the names of `net` up, and dials nobody but name servers. */
   readonly resolves?: boolean;
+  /** Whether it runs code of Holdfast's own that changes modes: it empties a folder. */
+  readonly empties?: boolean;
 };
 
 /** The wall of a worker, or of a helper. */
@@ -118,8 +124,10 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     listens: config.listen?.some(({ kind }) => kind !== "tcp") === true,
     lends: config.listen?.some(({ tls }) => tls !== undefined) === true,
     runs: false,
+    ...dialled.some(isUnix) && { unix: true },
+    ...config.empties && { setsModes: true },
   };
-  const code = {
+  const code = config.native ? undefined : {
     compiled: !facts.interpretsAlone,
     // The C library looks names of hosts and of users up by others, as nsswitch.conf(5) says.
     libraries: network === "names" || (config.sys ?? []).length > 0,
@@ -172,7 +180,6 @@ export function plannerWall(
   return {
     ...{ abi, seccomp, forbidden, owner: undefined, dials: [] },
     program: seccompProgram(arch, seccomp),
-    code: { compiled: true, libraries: true },
     limits: workerLimits({ limits }),
     landlock: {
       connect: network === "none" ? [] : "all",
@@ -195,13 +202,16 @@ function connectPorts(
   net: readonly string[],
   network: SeccompPolicy["network"],
 ): LandlockPolicy["connect"] {
-  const ports = net.map((entry) => entry.replace(/^\[[^\]]*\]/, "").match(/:(\d+)$/)?.[1]);
+  const ports = net.filter((entry) => !isUnix(entry)).map((entry) =>
+    entry.replace(/^\[[^\]]*\]/, "").match(/:(\d+)$/)?.[1]
+  );
   if (ports.includes(undefined)) return "all";
   return [...new Set([...ports.map(Number), ...network === "names" ? [NAME_SERVER_PORT] : []])];
 }
 
-/** An app that dials addresses alone needs no names. */
+/** An app that dials addresses alone needs no names, and Unix sockets are no part of a network. */
 export function networkOf(net: readonly string[]): SeccompPolicy["network"] {
-  if (net.length === 0) return "none";
-  return net.every((entry) => /^(\[[^\]]*\]|[\d.]+)(:\d+)?$/.test(entry)) ? "tcp" : "names";
+  const remote = net.filter((entry) => !isUnix(entry));
+  if (remote.length === 0) return "none";
+  return remote.every((entry) => /^(\[[^\]]*\]|[\d.]+)(:\d+)?$/.test(entry)) ? "tcp" : "names";
 }

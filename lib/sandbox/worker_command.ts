@@ -9,12 +9,17 @@ import { PACKAGES_KEY } from "../protocol/module_image.ts";
 import { programData } from "../protocol/program_data.ts";
 import type { Grants } from "../protocol/to_worker.ts";
 import type { ProcessCode } from "./process_code.ts";
+import { socketsOf } from "./dialling.ts";
 import { networkOf, type Walled } from "./wall.ts";
 
 /** What a worker is granted, as lists for Deno's flags. */
 export function workerGrants(config: Compartment): Grants & { sys: string[] } {
-  const paths = (rights: RegExp) =>
-    config.unveil.filter((unveil) => rights.test(unveil.rights)).map((unveil) => unveil.path);
+  // Deno has no right for dialling alone: it asks for these two beside that of `net`.
+  const sockets = socketsOf(config.net);
+  const paths = (rights: RegExp) => [
+    ...config.unveil.filter((unveil) => rights.test(unveil.rights)).map((unveil) => unveil.path),
+    ...sockets,
+  ];
   return {
     read: paths(/r/),
     // Deno has one right for changing a file and for making one; it cannot tell `w` from `c`.
@@ -23,6 +28,7 @@ export function workerGrants(config: Compartment): Grants & { sys: string[] } {
     env: [...config.env],
     sys: [...config.sys ?? []],
     ...config.dropAfterOpen?.length && { drop: [...config.dropAfterOpen] },
+    ...config.native && { native: true },
   };
 }
 
@@ -41,10 +47,11 @@ export function workerArguments(
   { flags, packages = [] }: Started,
   wall: Config["wall"] = "deno",
 ): string[] {
-  const { read, write, net, env, sys } = workerGrants(config);
+  const { read, write, net, env, sys, native } = workerGrants(config);
   const lent = config.listen?.some(({ tls }) => tls !== undefined) && !namesLent(net);
   // A comma is two paths to Deno; one in the name of the runtime folder leaves packages unread.
-  const readable = [...read, ...packages.filter((path) => !path.includes(","))];
+  const own = packages.filter((path) => !path.includes(","));
+  const readable = [...read, ...own];
   const grant = (kind: string, values: string[]) =>
     values.length > 0 ? `--allow-${kind}=${joined(values)}` : `--deny-${kind}`;
   return [
@@ -64,7 +71,7 @@ export function workerArguments(
     "--ignore-env",
     "--deny-run",
     // For its first lines alone, which give it up again: lib/child/later_filter.ts.
-    wall === "kernel" ? "--allow-ffi" : "--deny-ffi",
+    wall === "kernel" && !native ? "--allow-ffi" : grant("ffi", native ? own : []),
     grant("sys", sys),
     "--deny-import",
     "-",

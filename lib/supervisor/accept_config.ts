@@ -67,6 +67,7 @@ function grantsOf(config: Config): Grants {
     { app, unveil, env, envValues = {}, sys = [], net, limits, ...more }: Compartment,
   ) => ({
     ...{ jitless: more.jitless ?? false, dropAfterOpen: [...more.dropAfterOpen ?? []].sort() },
+    ...{ tmp: more.tmp ?? false, native: more.native ?? false },
     ...{ module: app.module, env, envValues: sorted(envValues), sys, net, limits: sorted(limits) },
     unveil: unveil.map(({ path, rights }) => [path, rights]),
   });
@@ -104,9 +105,14 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
     ...{
       jitless: more.jitless ?? false,
       dropAfterOpen: [...new Set(list(more.dropAfterOpen).map(place))].sort(),
+      ...{ tmp: more.tmp ?? false, native: more.native ?? false },
     },
     ...{ module: place(module), ...variablesSaid(env), sys },
-    net: list(net).map((each) => canonicalAddress(String(each))),
+    net: list(net).map((each) => {
+      const text = String(each);
+      const path = text.match(/^unix:(.*)$/is)?.[1];
+      return path === undefined ? canonicalAddress(text) : `unix:${place(path)}`;
+    }),
     limits: sorted({ ...limits, ...memory }),
     unveil: entries(unveil).map(([path, rights]) => [
       place(path),

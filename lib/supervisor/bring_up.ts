@@ -57,7 +57,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
     const { lent = [] } = roleConfig.role === "worker" ? roleConfig : {};
     handOver(worker, listeners.filter((_, index) => !lent.includes(index)));
     if (lent.length > 0) {
-      worker.lend(duplicates(lent.map((index) => listeners[index]!)));
+      giveEach(lent.map((index) => listeners[index]!), (descriptors) => worker.lend(descriptors));
       worker.command({ type: "certificates", pairs: [...tlsPairs(config)] });
     }
     await worker.expect("received", either);
@@ -130,26 +130,29 @@ function notTaken({ displayName }: WorkerProcess): HoldfastError {
   return new HoldfastError(message, { kind: "bug", code: "listener_not_taken" });
 }
 
-/** Gives a worker a descriptor of each listener. */
+/** Hands a descriptor of each listener over to a worker. */
 function handOver(worker: WorkerProcess, listeners: BringUpOptions["listeners"]): void {
-  worker.handOver(
-    duplicates(listeners).map((descriptor, index) => ({
+  giveEach(listeners, (descriptors) => {
+    worker.handOver(descriptors.map((descriptor, index) => ({
       descriptor,
       kind: {
         family: listeners[index]!.text.startsWith("unix:") ? "unix" : "tcp",
         use: "listener",
       },
       message: { type: "listener" },
-    })),
-  );
+    })));
+  });
 }
 
-/** A descriptor of each; none is left behind if that fails. */
-function duplicates(listeners: BringUpOptions["listeners"]): number[] {
+/** Gives a descriptor of each to whoever takes them; none is left behind if that fails. */
+function giveEach(
+  listeners: BringUpOptions["listeners"],
+  take: (descriptors: number[]) => void,
+): void {
   const descriptors: number[] = [];
   try {
     for (const listener of listeners) descriptors.push(listener.duplicate());
-    return descriptors;
+    take(descriptors);
   } catch (error) {
     descriptors.forEach(closeDescriptor);
     throw error;

@@ -144,11 +144,12 @@ export class Candidates {
       const prepared = await Promise.all(
         planned.map((each) => launches.prepareSpawning(config, each, number, code)),
       );
-      const spawnings = prepared.map(({ request, next }, index) => {
-        const spawner = early.take(planned[index]!.who, request) ?? idle.shift() ??
-          system.startSpawner(bundles.spawner);
+      const spawnings = prepared.map(({ request, lend, next }, index) => {
+        // What is lent to a process is not there before it.
+        const begun = lend ? undefined : early.take(planned[index]!.who, request);
+        const spawner = begun ?? idle.shift() ?? system.startSpawner(bundles.spawner);
         spawners.push(spawner);
-        return { first: { spawner, request }, next };
+        return { first: { spawner, request, lend }, next };
       });
       const left = early.endLeft();
       closeAll(idle.splice(0));

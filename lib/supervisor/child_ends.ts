@@ -1,4 +1,5 @@
 /** What this process and a child have in common: pipes, sockets, and the child's program. */
+import type { Question } from "../os/seccomp.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { ADDS_INPUT, type Input, makeInput, makePipe } from "../os/pipe.ts";
 import { socketPair } from "../os/socket.ts";
@@ -10,6 +11,8 @@ export interface ChildEnds {
   readonly handOver?: number | undefined;
   /** By which the kernel asks about its calls. */
   readonly guard?: number | undefined;
+  /** What came by that and has no answer yet. */
+  readonly asked?: readonly Question[] | undefined;
   /** What it prints comes by these. */
   readonly outputs: readonly number[];
 }
@@ -29,7 +32,7 @@ export function takesImageLater(source: string): boolean {
 
 /** Both ends, before there is a child. */
 export interface OpenEnds {
-  readonly ends: Required<Omit<ChildEnds, "guard">>;
+  readonly ends: Required<Omit<ChildEnds, "guard" | "asked">>;
   /** The child's, in the order of the numbers that they have there. */
   readonly theirs: readonly number[];
   /** What the child finds on its standard input. */

@@ -1,5 +1,6 @@
 /** The slots of a generation: with what its workers and helpers are brought up. */
 import type { Config, HelperConfig } from "../config/config.ts";
+import { withTemporary } from "../sandbox/temporary.ts";
 import { workerGrants } from "../sandbox/worker_command.ts";
 import { bringUp } from "./bring_up.ts";
 import type { GenerationCode } from "./generation_code.ts";
@@ -51,7 +52,7 @@ export function helperSlot(
     ...{ generation: number, config, nextWorker, restart, ...spawning },
     role: { kind: "helper", name, index: instance },
     bringUp: async (process, signal) => {
-      const grants = workerGrants(helper);
+      const grants = workerGrants(withTemporary(helper, process.temporary));
       const roleConfig = { role: "helper", name, timeoutMs, concurrency } as const;
       await bringUp(process, { config, listeners: [], grants, roleConfig, signal });
       lanes.connectHelper(process, { helper: name, instance });
@@ -105,7 +106,8 @@ function bringUpBy(
 ): SpareOptions["bringUp"] {
   return (process, signal, acceptBarrier) =>
     bringUp(process, {
-      ...{ config, listeners, grants: workerGrants(config), signal, acceptBarrier },
+      ...{ config, listeners, signal, acceptBarrier },
+      grants: workerGrants(withTemporary(config, process.temporary)),
       beforeLoad: () => beforeLoad(process),
     });
 }

@@ -24,7 +24,14 @@ import {
 } from "../os/seccomp.ts";
 import type { Limit } from "../sandbox/limits.ts";
 import type { Wall } from "../sandbox/wall.ts";
-import { type Arch, ASKED, DIALLING, numberOf, type SystemCall } from "../sandbox/seccomp.ts";
+import {
+  type Arch,
+  ASKED,
+  DIALLING,
+  isDialling,
+  numberOf,
+  type SystemCall,
+} from "../sandbox/seccomp.ts";
 import { ALARMS } from "../sandbox/system_calls.ts";
 import { Dialling, type DiallingMode, type RefusedDial } from "./dialling.ts";
 import { watch } from "./watch.ts";
@@ -74,12 +81,14 @@ export class Guard {
    * @param fd where questions come by; the guard's own from here on
    * @param wall its limits hold the child from before its first instruction
    * @param child the one that was let through already, before an upgrade
+   * @param asked what it asked before that, and nobody has answered
    */
   constructor(
     fd: number,
     { limits, owner, seccomp, dials }: GuardedWall,
     onDenial: (denial: Denial) => void,
     child?: number,
+    asked: readonly Question[] = [],
   ) {
     this.#fd = fd;
     this.#limits = limits;
@@ -107,6 +116,7 @@ export class Guard {
       if (question === "closed") this.#endWatch();
       else if (question !== undefined) this.#answer(fd, question);
     });
+    for (const question of asked) if (stillWaits(fd, question.id)) this.#answer(fd, question);
   }
 
   /**
@@ -120,6 +130,11 @@ export class Guard {
   /** Where questions come by, while any can. */
   get fd(): number | undefined {
     return this.#fd;
+  }
+
+  /** What was asked and has no answer yet. */
+  get pending(): readonly Question[] {
+    return this.#dialling.pending;
   }
 
   /** How far its dialling is judged. To be asked when its exec is over, before it has run anything. */
@@ -160,7 +175,7 @@ export class Guard {
     const call = ASKED_BY_NUMBER.get(question.number)!;
     const { id, tid } = question;
     if (call === "listen") return this.#listen(fd, question);
-    const dials = call === "connect" || call === "sendto";
+    const dials = isDialling(call);
     let reason: string | undefined;
     try {
       reason = dials ? this.#judgeDialler(tid) : this.#judge(call, question);

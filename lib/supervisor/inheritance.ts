@@ -1,6 +1,7 @@
 /** What a supervisor leaves to the one that takes its place in the same process. */
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
+import type { Question } from "../os/seccomp.ts";
 import { Role } from "../protocol/role.ts";
 
 /** The environment variable that names it; no worker sees it. */
@@ -9,6 +10,30 @@ export const INHERITANCE_VARIABLE = "HOLDFAST_INHERITANCE";
 const Count = z.int().check(z.minimum(0));
 /** One above the standard ones. */
 const Descriptor = z.int().check(z.minimum(3), z.maximum(1_000_000));
+
+const Word = z.string().check(z.regex(/^\d{1,20}$/));
+
+/** A call that waits for an answer; of JSON are no numbers of 64 bits. */
+const Asked = z.strictObject({
+  ...{ id: Word, tid: Count, number: Count },
+  args: z.array(Word).check(z.length(6)),
+});
+
+/** How many of each process outlive an exec, in whose environment they must have room. */
+const MAX_ASKED = 4;
+
+/** As it is left to the next one; nothing where nobody waits. */
+export function leaveAsked(asked: readonly Question[] = []): { asked?: z.infer<typeof Asked>[] } {
+  const kept = asked.slice(0, MAX_ASKED).map(({ id, args, ...question }) => ({
+    ...{ ...question, id: String(id), args: args.map(String) },
+  }));
+  return kept.length === 0 ? {} : { asked: kept };
+}
+
+/** As it was asked. */
+export function questionOf({ id, args, ...question }: z.infer<typeof Asked>): Question {
+  return { ...question, id: BigInt(id), args: args.map(BigInt) };
+}
 
 const Address = z.discriminatedUnion("kind", [
   z.strictObject({
@@ -48,6 +73,8 @@ export const Inheritance = z.strictObject({
     ends: z.array(Descriptor).check(z.maxLength(8)),
     /** By which the kernel asks about its calls. */
     guard: z.optional(Descriptor),
+    /** What came by that and has no answer yet. */
+    asked: z.optional(z.array(Asked).check(z.maxLength(MAX_ASKED))),
     onViolation: z._default(z.enum(["replace", "log"]), "replace"),
     /** Whom it may dial: one of {@link Inheritance.dials}. */
     dials: z.optional(Count),

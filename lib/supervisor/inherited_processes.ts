@@ -14,7 +14,7 @@ import { bestEffort } from "./best_effort.ts";
 import { addChild, type ChildRecord, removeChild, watchExit } from "./child_table.ts";
 import { DRAIN_MARGIN_MS } from "./drain.ts";
 import { type Denial, Guard } from "./guard.ts";
-import type { Inheritance } from "./inheritance.ts";
+import { type Inheritance, questionOf } from "./inheritance.ts";
 import { OutputLines, readLines } from "./output.ts";
 import { residentBytes } from "./process_facts.ts";
 import { isAlarm, MAX_DENIED, tellDenial } from "./worker_process.ts";
@@ -102,14 +102,15 @@ export class InheritedProcesses {
   }
 
   #add(
-    { pid, role, ends, guard, onViolation, endsAtMs }: Inheritance["residents"][number],
+    { pid, role, ends, guard, onViolation, endsAtMs, asked }: Inheritance["residents"][number],
     dials: readonly string[],
   ): void {
+    const deny = (denial: Denial) => this.#deny(pid, inherited, denial);
     const inherited: Inherited = {
       ...{ role, ends, onViolation, dials, endsAtMs, denied: 0 },
       guard: guard === undefined
         ? undefined
-        : new Guard(guard, { ...WALL, dials }, (denial) => this.#deny(pid, inherited, denial), pid),
+        : new Guard(guard, { ...WALL, dials }, deny, pid, asked?.map(questionOf)),
     };
     this.#processes.set(pid, inherited);
     // Which pipe is whose was not told: all of them are in the record of the first.
@@ -121,7 +122,8 @@ export class InheritedProcesses {
       },
       get ends() {
         const [channel, handOver] = ends;
-        return { channel, handOver, guard: inherited.guard?.fd, outputs: outputs() };
+        const { fd, pending } = inherited.guard ?? {};
+        return { channel, handOver, guard: fd, asked: pending, outputs: outputs() };
       },
     });
     this.#endInTime(pid, inherited);

@@ -3,6 +3,7 @@ import type { Compartment, Config } from "../config/config.ts";
 import type { OwnPrograms } from "../planner/programs.ts";
 import { CODE_KEY, programData } from "../protocol/program_data.ts";
 import { ownCode, type ProcessCode } from "../sandbox/process_code.ts";
+import { emptyingCompartment, emptyingProgram, withTemporary } from "../sandbox/temporary.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
 import {
   type Command,
@@ -23,10 +24,12 @@ import type { PlannedConfig, ReadConfig } from "./read_config.ts";
 import { requireReadable } from "./require_readable.ts";
 import { requireWall } from "./require_wall.ts";
 import { runPlanner } from "./run_planner.ts";
+import type { ConfinedSpawner } from "./process_starter.ts";
 import type { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { Spawner } from "./spawner.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { System } from "./system.ts";
+import { type Empty, runToEnd, TemporaryFolders } from "./temporary_folders.ts";
 
 /** What Holdfast brings for the processes of a config. */
 export interface Programs extends OwnPrograms {
@@ -49,6 +52,7 @@ export class Launches {
   /** By the folder of the Holdfast that brings them: it is another one in a newer executable. */
   readonly #programs = new Map<string, Programs>();
   readonly accounts = new AccountTable();
+  readonly temporary = new TemporaryFolders((...all) => this.#empty(...all));
   /** The number of the newest process, over all generations. */
   lastWorker = 0;
 
@@ -145,22 +149,48 @@ export class Launches {
     planned: Planned,
     generation: number,
     own?: GenerationCode,
-  ): Promise<Pick<SlotSpawning, "next"> & { readonly request: SpawnRequest }> {
+  ): Promise<Pick<SlotSpawning, "next"> & Omit<ConfinedSpawner, "spawner">> {
     const { spawner: program } = await this.programsOf(config);
     const owned = this.#withAccount(config, planned);
     await readEnvFile(config);
-    const request = async (): Promise<SpawnRequest> => {
+    const prepare = async () => {
       const code = (await own?.get())?.processes[planned.who] ?? ownCode();
-      return this.#requestOf(config, owned, code, generation);
+      return {
+        request: this.#requestOf(config, owned, code, generation),
+        ...owned.compartment.tmp && { lend: () => this.#lend(config, owned, code, generation) },
+      };
     };
     return {
-      request: await request(),
+      ...await prepare(),
       next: async () => {
-        const again = await request();
-        return { spawner: this.#system.startSpawner(program), request: again };
+        const again = await prepare();
+        return { spawner: this.#system.startSpawner(program), ...again };
       },
     };
   }
+
+  /** A folder for temporary files, and the process that it is for. */
+  async #lend(config: Config, planned: Planned, code: ProcessCode, generation: number) {
+    const { account } = planned.compartment;
+    const { path, end } = await this.temporary.make(this.#runtime.folder, account, config);
+    try {
+      const compartment = withTemporary(planned.compartment, path);
+      const request = this.#requestOf(config, { ...planned, compartment }, code, generation);
+      return { request: { ...request, temporary: path }, end };
+    } catch (error) {
+      end();
+      throw error;
+    }
+  }
+
+  readonly #empty: Empty = async (path, account, config) => {
+    const { spawner } = await this.programsOf(config);
+    // It installs no second program, and so is granted no native code for it.
+    const compartment = { ...emptyingCompartment(path, account, config), native: true };
+    const planned = { who: "worker", compartment, bundle: emptyingProgram(path) } as const;
+    const request = this.#requestOf(config, planned, ownCode(), 0);
+    await runToEnd(this.#system.startSpawner(spawner), { ...request, cwd: "/" });
+  };
 
   /**
    * What is known of a process before it is planned, if it is to be what it is of another config. It is
@@ -173,9 +203,10 @@ export class Launches {
     own: Pick<GenerationCode, "current">,
     spawnerProgram: string | undefined,
   ): EarlyStart[] {
-    const { who, bundle } = planned;
+    const { who, bundle, compartment } = planned;
     const code = own.current.processes[who];
-    if (!takesImageLater(bundle) || code === undefined) return [];
+    // A folder for temporary files is of one process, and made with it.
+    if (!takesImageLater(bundle) || code === undefined || compartment.tmp) return [];
     const known = { ...code, image: undefined };
     const asked = this.#requestOf(config, this.#withAccount(config, planned), known, generation);
     const request = { ...asked, image: "" };
@@ -192,7 +223,7 @@ export class Launches {
     const command = this.#system.commandOf(config, planned.who, planned.compartment, code);
     const wall = this.#wallOf(config, command, planned, code);
     const request = this.#spawnRequest(config, command, planned, code, generation);
-    const data = wall ? programData(CODE_KEY, wall.code) : "";
+    const data = wall?.code ? programData(CODE_KEY, wall.code) : "";
     // Where the process has its program in itself, it reads nothing but data.
     return request.source === ""
       ? { ...request, image: data + (request.image ?? ""), wall }
@@ -206,7 +237,10 @@ export class Launches {
     { compartment }: Planned,
     code: ProcessCode,
   ): Wall | undefined {
-    if (config.wall === "deno") return undefined;
+    if (config.wall === "deno") {
+      if (!compartment.native) return undefined;
+      throw new Error("Native code is held by the kernel's wall alone, and the config has none");
+    }
     const abi = this.#system.landlockAbi();
     requireWall(abi);
     const forbidden = this.#runtime.lockFile;

@@ -13,6 +13,9 @@ const KEPT_MS = 600_000;
 /** A name that was looked up before is looked up again while it is used, in milliseconds. */
 const FRESH_MS = 5_000;
 
+/** The same of one of which the addresses change: the more of them are known, the fewer are missed. */
+const RESTLESS_MS = 1_000;
+
 /** How many addresses are known of one name; the oldest make room. */
 const MAX_ADDRESSES = 1_024;
 
@@ -21,6 +24,17 @@ const MAX_ADDRESSES = 1_024;
  * others each time.
  */
 const LOOKS_AFTER_MS = [0, 20, 60, 120, 200];
+
+/** After so many looks that said the same, an address that is not known is of another name. */
+const STEADY_LOOKS = LOOKS_AFTER_MS.length;
+
+/**
+ * Where several names change and any of them may be meant: how often all are looked up once more, by how
+ * many questions at once, and how long after the round before, in milliseconds.
+ */
+const MORE_ROUNDS = 15;
+const AT_ONCE = 4;
+const ROUND_MS = 50;
 
 /**
  * How long that may take, in milliseconds: whoever dials waits. After an upgrade somebody who looks names
@@ -37,6 +51,12 @@ interface Entry {
   readonly seenMs: Map<string, number>;
   askedMs: number;
   pending: Promise<void> | undefined;
+  /** Several questions at once, for all who wait. */
+  burst: Promise<unknown> | undefined;
+  /** The last answer, how many looks in a row gave it, and when it was another one than before. */
+  last: string | undefined;
+  alike: number;
+  changedMs: number;
 }
 
 export class NameTable {
@@ -80,7 +100,8 @@ export class NameTable {
     for (const [address, seenMs] of entry.seenMs) {
       if (nowMs - seenMs > KEPT_MS) entry.seenMs.delete(address);
     }
-    if (this.#hasSource && nowMs - entry.askedMs > FRESH_MS) {
+    const freshMs = isRestless(entry) ? RESTLESS_MS : FRESH_MS;
+    if (this.#hasSource && nowMs - entry.askedMs > freshMs) {
       void this.#look(name, entry).catch(() => {});
     }
     return new Set(entry.seenMs.keys());
@@ -106,12 +127,35 @@ export class NameTable {
       }
       if (this.#has(address, names)) return true;
     }
+    const restless = names.filter((name) => isRestless(this.#entryOf(name)));
+    if (this.#meant(names) !== undefined) return false;
+    for (let round = 0; round < MORE_ROUNDS && restless.length > 0; round++) {
+      await new Promise((resolve) => setTimeout(resolve, ROUND_MS));
+      const asked = restless.map((name) => this.#lookMore(name, this.#entryOf(name)));
+      await within(Promise.allSettled(asked), endMs - performance.now());
+      if (this.#has(address, names)) return true;
+    }
     return false;
   }
 
-  /** The addresses of a name, the one that was seen last first. */
-  newest(name: string): string[] {
-    return [...this.#entryOf(name).seenMs.keys()].reverse();
+  /**
+   * The addresses that may be dialled for one that is none of these names', the one that was seen last
+   * first: a name server may give others to each who asks, and what was granted is the name. None where it
+   * is not clear which name was meant.
+   */
+  instead(names: readonly string[]): string[] {
+    const name = this.#meant(names);
+    return name === undefined ? [] : [...this.#entryOf(name).seenMs.keys()].reverse();
+  }
+
+  /** Of which name an address is that none is known to have: the one whose addresses change, if one does. */
+  #meant(names: readonly string[]): string | undefined {
+    if (names.length === 1) return names[0];
+    const entries = names.map((name) => ({ name, entry: this.#entryOf(name) }));
+    const [restless, ...more] = entries.filter(({ entry }) => isRestless(entry));
+    const others = entries.filter((each) => each !== restless);
+    const isSteady = others.every(({ entry }) => entry.alike >= STEADY_LOOKS);
+    return more.length === 0 && isSteady ? restless?.name : undefined;
   }
 
   /** Looks them up, so that they are known when they are dialled. */
@@ -125,19 +169,29 @@ export class NameTable {
 
   #entryOf(name: string): Entry {
     const entry = this.#entries.get(name) ??
-      { seenMs: new Map(), askedMs: -Infinity, pending: undefined };
+      {
+        ...{ seenMs: new Map(), askedMs: -Infinity, pending: undefined, burst: undefined },
+        ...{ last: undefined, alike: 0, changedMs: -Infinity },
+      };
     this.#entries.set(name, entry);
     return entry;
   }
 
   #look(name: string, entry: Entry): Promise<void> {
-    return entry.pending ??= this.#ask(name, entry).finally(() => entry.pending = undefined);
+    return entry.pending ??= this.#ask(entry, name).finally(() => entry.pending = undefined);
   }
 
-  async #ask(name: string, entry: Entry): Promise<void> {
+  /** However many wait, so many questions are under way. */
+  #lookMore(name: string, entry: Entry): Promise<unknown> {
+    const asked = () => Array.from({ length: AT_ONCE }, () => this.#ask(entry, name));
+    return entry.burst ??= Promise.allSettled(asked()).finally(() => entry.burst = undefined);
+  }
+
+  async #ask(entry: Entry, name: string): Promise<void> {
     const source = await this.#source.promise;
     entry.askedMs = performance.now();
     const found = await source(name);
+    noteChange(entry, found);
     for (const each of found) {
       const address = addressText(each);
       if (address === undefined) continue;
@@ -149,6 +203,19 @@ export class NameTable {
       entry.seenMs.delete(address);
     }
   }
+}
+
+/** A failed look says nothing of this. */
+function noteChange(entry: Entry, found: readonly string[]): void {
+  if (found.length === 0) return;
+  const answer = [...found].sort().join();
+  if (entry.last !== undefined && entry.last !== answer) entry.changedMs = performance.now();
+  entry.alike = entry.last === answer ? entry.alike + 1 : 1;
+  entry.last = answer;
+}
+
+function isRestless({ changedMs }: Entry): boolean {
+  return performance.now() - changedMs < KEPT_MS;
 }
 
 async function within<Value>(promise: Promise<Value>, ms: number): Promise<Value> {

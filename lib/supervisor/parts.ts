@@ -1,4 +1,5 @@
 /** The parts of a supervisor: put together, opened and closed. What happens between is in supervisor.ts. */
+import type { Config } from "../config/config.ts";
 import type { Status } from "../protocol/control.ts";
 import { Candidates } from "./candidate.ts";
 import type { ControlHandlers } from "./control_server.ts";
@@ -113,6 +114,17 @@ export class Parts {
     return read;
   }
 
+  /**
+   * Removes temporary folders that nobody uses, with the wall of a config. Which are those of processes
+   * that another supervisor has started is not known.
+   */
+  sweep(config: Config): void {
+    const { orphans } = this.runtime.record;
+    const others = (this.former?.pids.length ?? 0) + orphans.living.length;
+    if (!this.#system.ownsImages || others > 0) return;
+    this.launches.temporary.sweep(this.runtime.folder, config);
+  }
+
   #takeOver(inheritance: Inheritance): void {
     this.runtime.adopt(inheritance);
     names.adopt(inheritance.names);
@@ -151,6 +163,7 @@ export class Parts {
   /** Lets go of everything that is no process. */
   async close(): Promise<void> {
     await this.runtime.settled;
+    if (this.#system.ownsImages) await this.launches.temporary.close(this.runtime.folder);
     this.images.close();
     this.listeners.close();
     this.runtime.close();

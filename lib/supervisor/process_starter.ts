@@ -13,6 +13,8 @@ import { type Death, WorkerProcess } from "./worker_process.ts";
 export interface ConfinedSpawner {
   readonly spawner: Spawner;
   readonly request: SpawnRequest;
+  /** Makes what lasts as long as the process, and what it is to be spawned with then. */
+  readonly lend?: (() => Promise<{ readonly request: SpawnRequest; end(): void }>) | undefined;
 }
 
 export interface StartOptions {
@@ -52,14 +54,20 @@ export class ProcessStarter {
     if (spare !== undefined) return await spare;
     // A wall is made of what was there when it was built: a file that was put in the place of
     // another since then is behind it. So each process has a spawner of its own, as long as it lives.
-    const { spawner, request } = this.#nextSpawner ?? await next();
+    const { spawner, request, lend } = this.#nextSpawner ?? await next();
     this.#nextSpawner = undefined;
-    const close = () => bestEffort("close the spawner", () => spawner.close());
+    let lent: { readonly request: SpawnRequest; end(): void } | undefined;
+    const close = () => {
+      bestEffort("close the spawner", () => spawner.close());
+      lent?.end();
+    };
     let process: WorkerProcess;
     try {
       signal.throwIfAborted();
       const identity = { id: nextWorker(), role, generation, onViolation: config.onViolation };
-      process = new WorkerProcess(identity, spawner, request);
+      if (lend) lent = await lend();
+      signal.throwIfAborted();
+      process = new WorkerProcess(identity, spawner, lent?.request ?? request);
     } catch (error) {
       close();
       throw error;

@@ -59,6 +59,26 @@ let starting = 0;
  * @throws {HoldfastError} if there is not enough of either for it
  */
 export function startSpawner(program?: string): Spawner {
+  lastProgram = program;
+  return new SpawnerThread(openThread(program));
+}
+
+/** What the last spawner runs: so do other threads of this kind. */
+let lastProgram: string | undefined;
+
+/** A thread of a spawner's program. */
+interface OpenThread {
+  readonly thread: Worker;
+  /** To be called when it has come up, or is given up. */
+  started(): void;
+}
+
+/**
+ * Starts one.
+ *
+ * @throws {HoldfastError} as {@link startSpawner} does
+ */
+export function openThread(program = lastProgram): OpenThread {
   if (!mayOpen(DESCRIPTORS_EACH * (starting + 1))) {
     throw new HoldfastError("Cannot start another process: too many open files", {
       kind: "environment",
@@ -76,7 +96,16 @@ export function startSpawner(program?: string): Spawner {
       },
     );
   }
-  return new SpawnerThread(program);
+  const thread = startThread(
+    program === undefined ? new URL("./spawner_thread.ts", import.meta.url) : addressOf(program),
+  );
+  starting++;
+  let isStarting = true;
+  const started = () => {
+    if (isStarting) starting--;
+    isStarting = false;
+  };
+  return { thread, started };
 }
 
 /** One for each program: what has an address is kept for good. */
@@ -111,6 +140,7 @@ interface Spawning extends OpenEnds {
 
 class SpawnerThread implements Spawner {
   readonly #thread: Worker;
+  readonly #started: () => void;
   #spawning: Spawning | undefined;
   #tell: (event: SpawnerEvent) => void = () => {};
   #child: Child | undefined;
@@ -119,14 +149,10 @@ class SpawnerThread implements Spawner {
   #failure: string | undefined;
   /** Why the exec of the process that was just forked was refused. */
   #refusal: string | undefined;
-  #starting = true;
 
-  constructor(program?: string) {
-    const url = program === undefined
-      ? new URL("./spawner_thread.ts", import.meta.url)
-      : addressOf(program);
-    this.#thread = startThread(url);
-    starting++;
+  constructor({ thread, started }: OpenThread) {
+    this.#thread = thread;
+    this.#started = started;
     this.#thread.onmessage = ({ data }: MessageEvent<FromSpawner>) => this.#receive(data);
     this.#thread.onerror = (event) => {
       event.preventDefault();
@@ -181,11 +207,6 @@ class SpawnerThread implements Spawner {
     this.#thread.terminate();
   }
 
-  #started(): void {
-    if (this.#starting) starting--;
-    this.#starting = false;
-  }
-
   #receive(message: FromSpawner): void {
     this.#started();
     const spawning = this.#spawning;
@@ -222,7 +243,7 @@ class SpawnerThread implements Spawner {
       pid,
       confined,
       dialling: confined && request.wall!.dials.length > 0 ? this.#guard!.dialling : undefined,
-      ends: () => ({ ...child.ends, guard: this.#guard?.fd }),
+      ends: () => ({ ...child.ends, guard: this.#guard?.fd, asked: this.#guard?.pending }),
     });
     if (killed) child.kill();
   }

@@ -1,5 +1,7 @@
 /** What a spawner is asked for, and what the supervisor's main thread and its thread say to each other. */
 import type { OutputLimits } from "../base/output_limits.ts";
+import type { UnixOutcome } from "../os/dial_unix.ts";
+import type { Owner } from "../os/process.ts";
 import type { Program } from "../os/spawn.ts";
 import type { Wall } from "../sandbox/wall.ts";
 
@@ -7,6 +9,8 @@ import type { Wall } from "../sandbox/wall.ts";
 export interface SpawnRequest extends Omit<Program, "descriptors"> {
   /** Held by the kernel; nothing leaves it to Deno's permissions. */
   readonly wall: Wall | undefined;
+  /** Its private folder for temporary files, if it has one. */
+  readonly temporary?: string | undefined;
   /** What the process runs; it comes on its standard input. Empty where it has that in itself. */
   readonly source: string;
   /** The modules of the app, in statements: it is given them when it runs. Empty while nobody knows them. */
@@ -27,3 +31,13 @@ export type FromSpawner =
   | { readonly type: "not_confined"; readonly error: string; readonly hint: string }
   | { readonly type: "spawned"; readonly pid: number }
   | { readonly type: "not_spawned"; readonly error: string };
+
+/** What a thread is asked for that dials and never spawns: always for the same owner. */
+export interface Dial {
+  readonly id: number;
+  readonly owner: Owner;
+  readonly path: string;
+}
+
+/** `failure` is why it could not even try. */
+export type Dialled = { readonly id: number } & (UnixOutcome | { readonly failure: string });

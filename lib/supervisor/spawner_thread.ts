@@ -4,23 +4,38 @@
  * It is a thread of its own because what confines a process on Linux (no_new_privs, Landlock,
  * seccomp) is an attribute of the thread that forks it: this one can be confined for good, and its
  * child with it, while the rest of the supervisor is not. It ends when the child is there: descriptors
- * and children belong to all threads of a process.
+ * and children belong to all threads of a process. For the same reason another such thread connects to
+ * Unix sockets, as the user of who asks for it.
  */
 import { dropCapabilities } from "../os/capabilities.ts";
+import { becomeDialler, connectUnix } from "../os/dial_unix.ts";
 import { isForbidden } from "../os/file.ts";
 import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
 import { enterAlone } from "../os/process.ts";
 import { installProgram } from "../os/seccomp.ts";
 import { spawnProgram } from "../os/spawn.ts";
 import type { Wall } from "../sandbox/wall.ts";
-import type { FromSpawner, Spawn } from "./spawner_message.ts";
+import type { Dial, Dialled, FromSpawner, Spawn } from "./spawner_message.ts";
 
 const BECOME = ["setGid", "setUid"] as const;
 
 const thread = self as unknown as {
-  postMessage(message: FromSpawner): void;
-  onmessage: ((event: MessageEvent<Spawn>) => void) | null;
+  postMessage(message: FromSpawner | Dialled): void;
+  onmessage: ((event: MessageEvent<Spawn | Dial>) => void) | null;
 };
+
+/** Whether this thread has become one that dials, as who it dials for. */
+let dials = false;
+
+function dialFor({ id, owner, path }: Dial): Dialled {
+  try {
+    if (!dials) becomeDialler(owner);
+    dials = true;
+    return { id, ...connectUnix(path) };
+  } catch (error) {
+    return { id, failure: (error as Error).message };
+  }
+}
 
 // Order matters. Both layers bind the calling thread alone, and what it forks inherits them: so
 // every call of this function must be made here, synchronously, before anything is spawned. The
@@ -51,7 +66,9 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
   }
 }
 
-thread.onmessage = ({ data: { wall, program } }) => {
+thread.onmessage = ({ data }) => {
+  if ("path" in data) return thread.postMessage(dialFor(data));
+  const { wall, program } = data;
   try {
     // Before the wall, which refuses that. Root without capabilities may not enter what the account may.
     const { account, cwd } = program;

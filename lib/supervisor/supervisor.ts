@@ -115,6 +115,7 @@ export class Supervisor {
     );
     const old = generations.promote(generation);
     images.begin(generation);
+    this.#parts.sweep(generation.config);
     launches.forgetPrograms(brought);
     services.keep(logs, metrics);
     listeners.commit(change);

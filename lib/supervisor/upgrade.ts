@@ -8,7 +8,12 @@ import { encodeFrame } from "../protocol/frame.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import { children } from "./child_table.ts";
 import type { ControlServer } from "./control_server.ts";
-import { type Inheritance, INHERITANCE_VARIABLE, type ServiceBequest } from "./inheritance.ts";
+import {
+  type Inheritance,
+  INHERITANCE_VARIABLE,
+  leaveAsked,
+  type ServiceBequest,
+} from "./inheritance.ts";
 import type { Listener } from "./listener.ts";
 import { names } from "./names.ts";
 import type { RuntimeFolder } from "./runtime_folder.ts";
@@ -77,6 +82,7 @@ export function handToNext(own: ReturnType<System["ownProgram"]>, estate: Estate
       residents: [...children].map(([pid, { role, onViolation, endsAtMs, ends, ...record }]) => ({
         ...{ pid, role, onViolation, endsAtMs, dials: dials.indexOf(JSON.stringify(record.dials)) },
         guard: ends.guard === undefined ? undefined : keep(ends.guard),
+        ...leaveAsked(ends.asked),
         // One of which the channel is closed has broken a rule, and ends.
         ends: [ends.channel, ends.handOver].flatMap((fd) => fd === undefined ? [] : [keep(fd)]),
       })),

@@ -8,11 +8,13 @@ import type { HandOverItem, SpawnerEvent, WorkerSignal } from "./child_event.ts"
 import type { ChildEnds } from "./child_ends.ts";
 import { addChild, type ChildRecord, removeChild } from "./child_table.ts";
 import { type Role, roleText } from "../protocol/role.ts";
+import { socketsOf } from "../sandbox/dialling.ts";
 import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
 import type { DiallingMode } from "./dialling.ts";
 import type { Denial } from "./guard.ts";
 import { Heartbeat } from "./health.ts";
+import { diallingUnguarded } from "./require_wall.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { ChildHandle, Spawner } from "./spawner.ts";
 
@@ -77,6 +79,9 @@ export class WorkerProcess implements ChildRecord {
   readonly dials: readonly string[];
   /** Whose it is, where it is not the supervisor's. */
   readonly account: SpawnRequest["account"];
+  /** How many seccomp programs of its own it has when it says hello. */
+  readonly programs: number;
+  readonly temporary: SpawnRequest["temporary"];
   endsAtMs: number | undefined;
   #ends: () => ChildEnds = () => ({ outputs: [] });
   #pid: number | undefined;
@@ -91,6 +96,7 @@ export class WorkerProcess implements ChildRecord {
   #acceptingMs: number | undefined;
   #engine: MessageOf<"accepting">["engine"] | undefined;
   #reason: string | undefined;
+  #failure: HoldfastError | undefined;
   #death: Death | undefined;
   #waiting: { type: string; resolve(message: ToSupervisor): void } | undefined;
   #unread: ToSupervisor[] = [];
@@ -111,6 +117,8 @@ export class WorkerProcess implements ChildRecord {
     this.generation = identity.generation;
     this.onViolation = identity.onViolation;
     this.account = request.account;
+    this.programs = request.wall?.code ? 2 : 1;
+    this.temporary = request.temporary;
     this.#image = request.image;
     this.dials = request.wall?.dials ?? [];
     this.spawned = this.#spawn.promise;
@@ -277,7 +285,10 @@ export class WorkerProcess implements ChildRecord {
         this.#pid = event.pid;
         this.#confined = event.confined;
         this.#dialling = event.dialling;
-        if (event.dialling === "ports") {
+        if (event.dialling === "ports" && socketsOf(this.dials).length > 0) {
+          this.#failure = diallingUnguarded(this.displayName);
+          this.killFor(this.#failure.message);
+        } else if (event.dialling === "ports") {
           log.warn("dialling_by_port", {
             ...{ ...this.logFields, missing: "the right to read its memory" },
             hint:
@@ -328,7 +339,7 @@ export class WorkerProcess implements ChildRecord {
         this.#reason ??= event.error;
         this.#death = {
           ...{ status: event.status, reason: this.#reason, livedMs: this.ageMs },
-          failure: event.failure,
+          failure: event.failure ?? this.#failure,
         };
         this.#exit.resolve(this.#death);
         this.#spawn.resolve();
@@ -370,7 +381,8 @@ export function isAlarm({ dial }: Denied): boolean {
 export function tellDenial({ call, path, dial }: Denied, who: object): void {
   if (dial !== undefined) {
     const { host, port, reason } = dial;
-    log.warn("dial_denied", { ...who, call, address: host, port, reason });
+    const address = escapeUntrusted(host, 256);
+    log.warn("dial_denied", { ...who, call, address, ...port !== undefined && { port }, reason });
     return;
   }
   log.error(call.startsWith("exec") ? "exec_denied" : "call_denied", {

@@ -20,6 +20,7 @@ import { openRecord, senderOf } from "./node_request.ts";
 import { keepServing } from "../base/keep_accepting.ts";
 import { headersOf, lengthOfBody } from "./response_body.ts";
 import type { Connection, Traffic } from "./traffic.ts";
+import { upgradable } from "./upgradable.ts";
 
 /** The realm's own: an app may put other classes in their place. */
 const { Headers, Request } = globalThis;
@@ -90,6 +91,8 @@ class NodeConnection implements Connection {
 interface Upgrade {
   readonly socket: net.Socket;
   readonly head: Uint8Array;
+  /** The socket as the runtime takes it; nothing where it does not. */
+  readonly taken: ReturnType<typeof upgradable>;
 }
 
 /** The engine over `node:http`. */
@@ -100,7 +103,10 @@ export function createNodeEngine(): Engine {
     name: "node",
     upgrade: {
       // Deno.upgradeWebSocket takes the socket of node:http's "upgrade" event by these options.
-      options: (request) => upgrades.get(request) ?? {},
+      options: (request) => {
+        const { taken: socket, head } = upgrades.get(request) ?? {};
+        return { socket, head };
+      },
       // The runtime has taken the socket's stream, so no event will report its end.
       onOpen: (request) => {
         const socket = upgrades.get(request)?.socket;
@@ -130,8 +136,10 @@ function serve(
     const sent = { bytes: 0 };
     let upgraded = false;
     const askApp = async () => {
-      if (upgrade && !isUpgradable(upgrade.socket)) {
-        return refuseUpgrade("a Unix socket cannot be upgraded; use host:port for WebSockets");
+      if (upgrade && upgrade.taken === undefined) {
+        return refuseUpgrade(
+          "this Deno cannot upgrade a Unix socket; use host:port for WebSockets",
+        );
       }
       const request = toRequest(incoming, outgoing);
       if (request === undefined) return refuseRequest();
@@ -217,7 +225,7 @@ function serve(
   server.on("upgrade", (incoming: http.IncomingMessage, socket: net.Socket, head: Uint8Array) => {
     // Data read from here on is lost: the WebSocket takes only the stream and the head.
     stopReading(socket);
-    inTurn(incoming, letGo(incoming, socket), { socket, head });
+    inTurn(incoming, letGo(incoming, socket), { socket, head, taken: upgradable(socket) });
   });
   server.on("connect", (incoming: http.IncomingMessage, socket: net.Socket) => {
     const outgoing = letGo(incoming, socket);
@@ -265,11 +273,6 @@ function begin(traffic: Traffic, connection: NodeConnection) {
       resolve();
     },
   });
-}
-
-function isUpgradable(socket: net.Socket): boolean {
-  const { _handle } = socket as unknown as { _handle?: { takeStream?: unknown } };
-  return typeof _handle?.takeStream === "function";
 }
 
 function stopReading(socket: net.Socket): void {

@@ -19,7 +19,7 @@ import { supervise } from "../../supervisor.ts";
 
 /** Its second seccomp program, which nobody else has there. */
 function encoded({ code }: Wall): string {
-  return encodeProgram(laterProgram(Deno.build.arch as Arch, code)).toBase64();
+  return encodeProgram(laterProgram(Deno.build.arch as Arch, code!)).toBase64();
 }
 
 function withProgram(request: SpawnRequest): SpawnRequest {
@@ -29,7 +29,7 @@ function withProgram(request: SpawnRequest): SpawnRequest {
   return {
     ...request,
     image: undefined,
-    source: (request.wall ? programData(PROGRAM_KEY, encoded(request.wall)) : "") + source,
+    source: (request.wall?.code ? programData(PROGRAM_KEY, encoded(request.wall)) : "") + source,
   };
 }
 

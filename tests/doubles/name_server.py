@@ -1,10 +1,12 @@
 """name_server.py: a name server on port 53 of 127.0.0.1 and ::1, by UDP and by TCP, for names that end in .test.
 
-small.test is 127.0.0.1 and ::1, changing.test is another address each time that it is asked for, large.test has so many addresses that UDP has no room for them: there
+small.test is 127.0.0.1 and ::1, changing.test is another address each time that it is asked for, first.test and
+second.test are one of eight each time, large.test has so many addresses that UDP has no room for them: there
 the answer is cut short, and a client asks again by TCP. Every other name does not exist.
 """
 
 import itertools
+import random
 import socket
 import struct
 import threading
@@ -23,6 +25,8 @@ def answer(query, limit):
     kind = struct.unpack("!H", query[end + 1 : end + 3])[0]
     known = {
         ("changing.test", A): [bytes([127, 0, 2, 1 + next(TIMES) % 250])],
+        ("first.test", A): [bytes([127, 0, 3, 1 + random.randrange(8)])],
+        ("second.test", A): [bytes([127, 0, 4, 1 + random.randrange(8)])],
         ("small.test", A): [bytes([127, 0, 0, 1])],
         ("small.test", AAAA): [bytes(15) + b"\1"],
         ("large.test", A): [bytes([127, 0, 1, index]) for index in range(1, 101)],

@@ -9,6 +9,7 @@ export const DEFAULTS = {
   sys: [],
   jitless: false,
   dropAfterOpen: [] as string[],
+  tmp: false,
   net: [] as string[],
   engine: "native" as const,
   wall: "kernel" as const,

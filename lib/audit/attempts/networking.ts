@@ -170,6 +170,7 @@ const AF_VSOCK = 40;
 const STREAM = 1;
 const DATAGRAM = 2;
 const RAW = 3;
+const PACKETS = 5;
 const SOL_SOCKET = 1;
 const IPPROTO_IP = 0;
 const IPPROTO_TCP = 6;
@@ -247,6 +248,19 @@ function sendAstray(path: string): string {
   } finally {
     must("close", one);
     must("close", other);
+  }
+}
+
+/** Gives a socket that there may be an abstract name, which nobody else can take then. */
+function takeName(name: string): string {
+  const pair = new Uint8Array(8);
+  must("socketpair", AF_UNIX, STREAM, 0, pair);
+  const ends = new Int32Array(pair.buffer);
+  const address = addressUnix(`\0${name}`);
+  try {
+    return `named: ${must("bind", ends[0]!, address, address.length)}`;
+  } finally {
+    ends.forEach((end) => must("close", end));
   }
 }
 
@@ -741,6 +755,17 @@ const NATIVE: readonly Attempt[] = [
     "NW9.native",
     "an abstract Unix socket by system calls",
     ({ abstractSocket }) => dialNatively(AF_UNIX, addressUnix(`\0${abstractSocket}`)),
+  ),
+  claim(
+    "NW8.native_datagrams",
+    "a Unix socket for datagrams, which could send to any that has a name",
+    () => opensSocket(AF_UNIX, DATAGRAM),
+  ),
+  claim("NW8.native_packets", "one for packets", () => opensSocket(AF_UNIX, PACKETS)),
+  claim(
+    "NW9.native_name",
+    "taking an abstract name by one end of a pair",
+    ({ nonce }) => takeName(nonce),
   ),
   claim(
     "NW8.native_pair",

@@ -196,6 +196,7 @@ const CONFIG: Config = {
   clientAddressHeader: DEFAULTS.clientAddressHeader,
   recycle: DEFAULTS.recycle,
   watchdog: DEFAULTS.watchdog,
+  http: DEFAULTS.http,
   reload: DEFAULTS.reload,
   log: DEFAULTS.log,
   account: undefined,

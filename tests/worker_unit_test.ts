@@ -376,6 +376,10 @@ class FakeConnection implements Connection {
     traffic.connections.add(this);
   }
 
+  cut() {
+    this.close();
+  }
+
   close(): void {
     this.closed++;
     this.inFlightAtClose.push(this.inFlight);

@@ -2,7 +2,7 @@
 import type net from "node:net";
 
 /** The kernel's queue of connections to be accepted; `net.core.somaxconn` caps it. */
-const BACKLOG = 511;
+export const BACKLOG = 511;
 
 /** How often accepting is started again. */
 const INTERVAL_MS = 1_000;

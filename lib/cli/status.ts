@@ -49,6 +49,18 @@ const HEAD = [
 
 const BLANK = HEAD.slice(6).map(() => "");
 
+/** How often each limit has acted on the clients of all workers. */
+function formatLimited({ generations }: Status): string[] {
+  const counts = new Map<string, number>();
+  for (const { process } of generations.flatMap(({ workers }) => workers)) {
+    for (const [limit, count] of Object.entries(process?.limited ?? {})) {
+      counts.set(limit, (counts.get(limit) ?? 0) + count);
+    }
+  }
+  if (counts.size === 0) return [];
+  return [`limited: ${[...counts].map(([limit, count]) => `${limit} ${count}`).join(", ")}`];
+}
+
 /** The status as text. */
 export function formatStatus(status: Status): string {
   const rows: unknown[][] = [
@@ -110,6 +122,7 @@ export function formatStatus(status: Status): string {
     ...status.accepting ? [] : [
       `NOT ACCEPTING: ${formatWaiting(status)} wait, and no worker accepts them; see the log`,
     ],
+    ...formatLimited(status),
     ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
     ...dialsByPort(status)
       ? [

@@ -16,6 +16,7 @@ export const BOUNDS = {
     drainDeadlineMs: [0, HOUR_MS],
     shutdownDelayMs: [0, 600_000],
     maxDraining: [1, 64],
+    spreadMs: [0, HOUR_MS],
     keep: [0, 100],
   },
   recycle: {

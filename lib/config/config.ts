@@ -1,3 +1,4 @@
+import type { HttpLimits } from "../base/http_limits.ts";
 import type { Position } from "./problem.ts";
 
 /** Where a socket is bound. `text` is its canonical spelling: a listener's identity over reloads. */
@@ -37,6 +38,10 @@ export interface Served {
   readonly tls?: TlsFiles | undefined;
   /** Plain HTTP, and each request is sent on to the first listener with HTTPS. */
   readonly redirect?: true | undefined;
+  /** Each connection begins with a PROXY header. */
+  readonly proxyProtocol?: true | undefined;
+  /** How long a client may take nothing (TCP_USER_TIMEOUT); a supervisor adds it where it listens. */
+  readonly sendTimeoutMs?: number | undefined;
 }
 
 /** Where the server listens: bound by itself, or passed by the service manager. */
@@ -175,6 +180,8 @@ export interface Config extends Compartment {
     readonly drainDeadlineMs: number;
     /** How long {@link Config.readiness} says 503 before a stop. */
     readonly shutdownDelayMs: number;
+    /** Over what time WebSockets and event streams are closed by a reload. */
+    readonly spreadMs?: number | undefined;
     /** How many generations drain at a time, at the most. */
     readonly maxDraining: number;
     /** How many earlier versions are kept. */
@@ -186,6 +193,8 @@ export interface Config extends Compartment {
     readonly maxAgeMs?: number | undefined;
     readonly maxMemoryBytes?: number | undefined;
   };
+  /** What workers allow their clients; 0 is no limit. */
+  readonly http: HttpLimits;
   readonly watchdog: {
     /** 0 for never. */
     readonly pulseDeadlineMs: number;

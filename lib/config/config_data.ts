@@ -4,6 +4,7 @@
  */
 import { normalize } from "node:path";
 import * as z from "zod/mini";
+import { DEFAULT_HTTP_LIMITS, HTTP_BOUNDS } from "../base/http_limits.ts";
 import { BOUNDS, HELPER_NAME, MAX_VALUE_CHARS, MOST, SYS_KINDS } from "./bounds.ts";
 import type { Config } from "./config.ts";
 import { foldersAbove } from "./paths.ts";
@@ -42,6 +43,7 @@ function numbers<Keys extends string>(bounds: Readonly<Record<Keys, readonly [nu
 const Served = {
   tls: z.optional(z.object({ cert: AnyPath, key: AnyPath })),
   redirect: z.optional(z.literal(true)),
+  proxyProtocol: z.optional(z.literal(true)),
 };
 
 const TcpAddress = z.object({
@@ -55,6 +57,7 @@ const TcpAddress = z.object({
   z.refine(({ text, host, port }) => text === `${host.includes(":") ? `[${host}]` : host}:${port}`),
 );
 const UnixAddress = z.object({
+  proxyProtocol: Served.proxyProtocol,
   kind: z.literal("unix"),
   text: z.string().check(z.maxLength(MAX_TEXT)),
   path: AnyPath,
@@ -114,7 +117,10 @@ const shape = {
   engine: z.enum(["native", "node"]),
   wall: z.enum(["kernel", "deno"]),
   onViolation: z.enum(["replace", "log"]),
-  reload: z.object(numbers(BOUNDS.reload)),
+  reload: z.object({
+    ...numbers(BOUNDS.reload),
+    spreadMs: z._default(bounded(BOUNDS.reload.spreadMs), 0),
+  }),
   recycle: z.object({
     maxRequests: z.optional(recycle.maxRequests),
     maxAgeMs: z.optional(recycle.maxAgeMs),
@@ -126,6 +132,7 @@ const shape = {
   workers: bounded(BOUNDS.workers),
   // Keys with a default are not in releases that an earlier version has written.
   spare: z._default(bounded(BOUNDS.spare), 0),
+  http: z._default(z.object(numbers(HTTP_BOUNDS)), DEFAULT_HTTP_LIMITS),
   // A planner that lies about them lies to the app: nothing is granted by it.
   trustedProxies: z._default(
     z.array(z.string().check(z.maxLength(64))).check(z.maxLength(MOST.proxies)),

@@ -70,12 +70,19 @@ function listSections(prefix: string, schema: JsonSchema): string[] {
       wrap(inner.description ?? ""),
       ["```jsonc", EXAMPLES[key], "```"].join("\n"),
     ].join("\n\n");
-    const entries = (inner.items as JsonSchema | undefined)?.anyOf
-      ?.filter((one) => one.properties) ?? [];
+    const entries = (inner.items as JsonSchema | undefined)?.anyOf ?? [];
+    // A key that several of them have is told of once.
+    const properties = Object.assign(
+      {},
+      ...entries.toReversed().map((one) => one.properties ?? {}),
+    );
+    const required = Object.keys(properties).filter((name) =>
+      entries.every((one) => !one.properties?.[name] || one.required?.includes(name))
+    );
     return [
       section,
       ...listSections(`${key}.`, inner),
-      ...entries.flatMap((entry) => listSections(`${key}[].`, entry)),
+      ...listSections(`${key}[].`, { properties, required }),
       ...listSections(`${key}.NAME.`, entriesOf(inner) ?? {}),
     ];
   });

@@ -166,6 +166,7 @@ export async function resolveConfig(
     clientAddressHeader: values.clientAddressHeader,
     ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
     spare: values.spare,
+    http: values.http,
     ...values.readiness !== undefined && { readiness: values.readiness },
     ...values.envFile !== undefined && { envFile: resolve(folder, values.envFile) },
     ...metrics && { metrics },
@@ -213,7 +214,9 @@ function placeListen(spelled: ListenText, folder: string): ListenAddress {
     return { ...place, tls: { cert: resolve(folder, tls.cert), key: resolve(folder, tls.key) } };
   }
   const path = resolve(folder, spelled.path);
-  return { kind: "unix", text: `unix:${path}`, path, mode: spelled.mode };
+  const { mode, proxyProtocol } = spelled;
+  const address = { kind: "unix", text: `unix:${path}`, path, mode } as const;
+  return proxyProtocol ? { ...address, proxyProtocol } : address;
 }
 
 function isIpv4({ host }: { readonly host: string }): boolean {

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { DEFAULT_HTTP_LIMITS, HTTP_BOUNDS } from "../base/http_limits.ts";
 import {
   type ListenText,
   parseCollector,
@@ -102,6 +103,9 @@ const UnixListenSchema = z.strictObject({
     ),
 });
 
+const toUnixText = ({ unix, mode }: { unix: string; mode: string }) =>
+  unixText(unix, Number.parseInt(mode, 8));
+
 const HttpsListenSchema = z.strictObject({
   https: parsedText(MAX_PATH_CHARS, parseListenPort).describe(
     'Where HTTPS is served: "0.0.0.0:443", "[::]:443", or a socket that systemd passes. TLS 1.2 and ' +
@@ -119,28 +123,54 @@ const HttpsListenSchema = z.strictObject({
   ),
 });
 
+const PlainListenSchema = z.union([
+  parsedText(MAX_PATH_CHARS, parseListen),
+  UnixListenSchema.transform(toUnixText),
+]);
+
+const PROXY_PROTOCOL =
+  "Whether each connection begins with a PROXY header, version 1 or 2, as HAProxy's `send-proxy` and " +
+  "`send-proxy-v2`, Caddy, nginx and load balancers of clouds write it. Its address is then the " +
+  "client's everywhere: in `info.remoteAddr`, the access log and the limits of `http`. A connection " +
+  "without the header is closed. Set it only where nobody but the proxy can connect: whoever can, " +
+  "says who he is.";
+const ProxyProtocol = z.boolean().default(false).describe(PROXY_PROTOCOL);
+
+const HTTP_PLACE =
+  'Where plain HTTP is served, such as "0.0.0.0:80"; beside it stands `redirect`, `proxyProtocol` or both.';
+
+const HttpListenSchema = z.strictObject({
+  http: parsedText(MAX_PATH_CHARS, parseListen).describe(
+    HTTP_PLACE,
+  ),
+  proxyProtocol: z.literal(true).describe(PROXY_PROTOCOL),
+});
+
 const RedirectListenSchema = z.strictObject({
   http: parsedText(MAX_PATH_CHARS, parseListenPort).describe(
-    'Where plain HTTP is answered with a redirect, such as "0.0.0.0:80".',
+    HTTP_PLACE,
   ),
   redirect: z.literal("https").describe(
     "Sends each request on, with 308, to the same host and path on the port of the first listener with " +
       "`https`. The app sees none of them.",
   ),
+  proxyProtocol: ProxyProtocol,
 });
 
-const PlainListenSchema = z.union([
-  parsedText(MAX_PATH_CHARS, parseListen),
-  UnixListenSchema.transform(({ unix, mode }) => unixText(unix, Number.parseInt(mode, 8))),
-]);
-
 const ListenSchema = z.union([
-  ...PlainListenSchema.options,
+  PlainListenSchema.options[0],
+  UnixListenSchema.extend({ proxyProtocol: ProxyProtocol })
+    .transform((each): ListenText => ({ ...toUnixText(each), ...proxied(each) })),
   HttpsListenSchema.transform(({ https, cert, key }): ListenText => ({
     ...https,
     tls: { cert, key },
   })),
-  RedirectListenSchema.transform(({ http }): ListenText => ({ ...http, redirect: true })),
+  RedirectListenSchema.transform((each): ListenText => ({
+    ...each.http,
+    redirect: true,
+    ...proxied(each),
+  })),
+  HttpListenSchema.transform((each): ListenText => ({ ...each.http, ...proxied(each) })),
 ]);
 
 const ReloadSchema = z.strictObject({
@@ -168,6 +198,12 @@ const ReloadSchema = z.strictObject({
       "the service manager the sum of both for a stop. A reload has no such delay, since the new " +
       "workers accept on the same listeners at once. The former name `announceMs` is still accepted.",
   ),
+  spreadMs: bounded(BOUNDS.reload.spreadMs).default(0).describe(
+    "Over what time a reload closes WebSockets, with 1012 (service restart), and ends event streams, in " +
+      "milliseconds: each at a random moment, so that their clients do not all come back at once. At most " +
+      "drainDeadlineMs. By default they are closed at once, with 1001. Set it for thousands of such " +
+      "clients. A stop does not wait for it.",
+  ),
   maxDraining: bounded(BOUNDS.reload.maxDraining).default(4)
     .describe(
       "How many old generations may drain at the same time. A reload that would exceed it waits until " +
@@ -178,6 +214,18 @@ const ReloadSchema = z.strictObject({
     "How many versions that have served are kept besides the one that serves, for `holdfast rollback`. " +
       "Each is a copy of the app's modules; packages that several use are kept once.",
   ),
+}).check(({ value, issues }) => {
+  if (value.spreadMs <= value.drainDeadlineMs) return;
+  issues.push(asIssue(
+    value.spreadMs,
+    new Refusal(
+      "spread_after_drain",
+      `${value.spreadMs} is more than drainDeadlineMs (${value.drainDeadlineMs}): what is still open ` +
+        "then is cut",
+      `set it to ${value.drainDeadlineMs} or less, or raise drainDeadlineMs`,
+    ),
+    ["spreadMs"],
+  ));
 }).check(({ value, issues }) => {
   if (value.drainDeadlineMs >= value.idleGraceMs) return;
   issues.push(asIssue(
@@ -215,6 +263,68 @@ const WatchdogSchema = z.strictObject({
         "without an `await` that waits. Time in which the supervisor itself could not run does not " +
         "count. Raise it for an app with long computations, or better, move them to a helper.",
     ),
+});
+
+/** A limit on clients; 0 is none. */
+function limit(key: keyof typeof HTTP_BOUNDS) {
+  return bounded(HTTP_BOUNDS[key]).default(DEFAULT_HTTP_LIMITS[key]);
+}
+
+const HttpSchema = z.strictObject({
+  headerTimeoutMs: limit("headerTimeoutMs").describe(
+    "How long a new connection may take until its first request's head is complete, in milliseconds, a " +
+      "PROXY header included (client_header_timeout in nginx, timeout http-request in HAProxy). Heads of " +
+      "later requests fall under keepAliveTimeoutMs.",
+  ),
+  bodyTimeoutMs: limit("bodyTimeoutMs").describe(
+    "How long the app may wait for the next piece of a request's body, in milliseconds " +
+      "(client_body_timeout). Then the connection is cut. Time in which the app does not read does not " +
+      "count. Raise it for clients that pause amid an upload.",
+  ),
+  sendTimeoutMs: limit("sendTimeoutMs").describe(
+    "How long a client may take nothing of what is sent to it, in milliseconds (send_timeout). Then the " +
+      "connection is cut. On TCP listeners it is also the kernel's TCP_USER_TIMEOUT, which counts time " +
+      "without an acknowledgement from a host that is gone. Raise it for players that pause a download.",
+  ),
+  minBytesPerSecond: limit("minBytesPerSecond").describe(
+    "How much of a body, or of an answer longer than 64 KiB, must pass at the least while the client is " +
+      "waited for, as bytes a second (MinRequestBodyDataRate in Kestrel). It counts beyond " +
+      "bodyTimeoutMs and sendTimeoutMs: a client that is slower uses these times up. 0 for any rate.",
+  ),
+  keepAliveTimeoutMs: limit("keepAliveTimeoutMs").describe(
+    "How long a connection without a request is kept, in milliseconds (keepalive_timeout). The end is " +
+      "announced where the protocol can. Behind a proxy that keeps connections, set it above the " +
+      "proxy's own time.",
+  ),
+  webSocketIdleTimeoutMs: limit("webSocketIdleTimeoutMs").describe(
+    "How long a WebSocket may pass no message either way, in milliseconds, until it is closed with 1001 " +
+      "(timeout tunnel in HAProxy). No limit by default: a client that is gone is found by the " +
+      "runtime's own pings on the sockets of `Deno.upgradeWebSocket`.",
+  ),
+  maxBodyBytes: limit("maxBodyBytes").describe(
+    "The largest body of a request, in bytes (client_max_body_size). One whose Content-Length is larger " +
+      "is answered with 413 at once, and the app does not see it. One that turns out larger fails where " +
+      "the app reads it, and is answered with 413 if the app does not catch that. The default stops only " +
+      "what has no end: set it to what the app takes.",
+  ),
+  maxRequestsPerConnection: limit("maxRequestsPerConnection").describe(
+    "After how many requests a connection ends (keepalive_requests). Its last answer says so.",
+  ),
+  maxConnections: limit("maxConnections").describe(
+    "How many connections a worker has open at most (worker_connections). Others wait in the kernel for " +
+      "a worker that has room; on a Unix socket they are answered with 503. 0 for what " +
+      "limits.descriptors allows.",
+  ),
+  maxConnectionsPerAddress: limit("maxConnectionsPerAddress").describe(
+    "How many connections of one client a worker has open at most (limit_conn). An IPv6 client is its " +
+      "/64. Others are closed at once. Addresses of `trustedProxies` and clients on Unix sockets are not " +
+      "counted; with `proxyProtocol` the client's own address is. Many may share an address: set it in " +
+      "the hundreds.",
+  ),
+  maxRequests: limit("maxRequests").describe(
+    "How many requests a worker has in flight at most (maxconn of a server in HAProxy). Others are " +
+      "answered with 503 and Retry-After at once. Set it for an app that is slower the more it does.",
+  ),
 });
 
 const LimitsSchema = z.strictObject({
@@ -394,7 +504,8 @@ export const ConfigSchema = z.strictObject({
       '"unix:/run/app.sock", { "unix": "/run/app.sock", "mode": "0660" }, or sockets that systemd ' +
       'passes: "systemd" for all, "systemd:NAME" for one by its FileDescriptorName. HTTPS is an object ' +
       'with "https", "cert" and "key", and { "http": "0.0.0.0:80", "redirect": "https" } beside it ' +
-      "sends clients on. Other host " +
+      'sends clients on. { "http": "127.0.0.1:8000", "proxyProtocol": true } is for a balancer in front ' +
+      "that speaks the PROXY protocol. Other host " +
       'names are errors, since they may stand for several addresses. "0.0.0.0:8000" is every IPv4 ' +
       'address of the machine. "[::]:8000" alone is every IPv6 and IPv4 address; next to an IPv4 ' +
       "address with the same port it is IPv6 only. The socket stays open over reloads.",
@@ -449,6 +560,11 @@ export const ConfigSchema = z.strictObject({
   limits: LimitsSchema.prefault({}).describe(
     "Resource limits of a worker; only with the kernel's wall. A limit above that of Holdfast itself " +
       "is cut to it. A worker's memory is never written to a core file.",
+  ),
+  http: HttpSchema.prefault({}).describe(
+    "What a worker allows its clients, so that slow and greedy ones harm nobody; docs/limits.md has the " +
+      "whole. 0 turns a limit off. Times are looked at once a second. What has acted is in " +
+      "`status`, the metrics, and the event `clients_limited`.",
   ),
   reload: ReloadSchema.prefault({}).describe(
     "Timeouts for starting new workers and draining old ones.",
@@ -550,13 +666,23 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   log: Object.keys(LogSchema.shape),
   metrics: Object.keys(MetricsSchema.shape),
   traces: Object.keys(TracesSchema.shape),
-  listen: [UnixListenSchema, HttpsListenSchema, RedirectListenSchema]
-    .flatMap(({ shape }) => Object.keys(shape)),
+  http: Object.keys(HttpSchema.shape),
+  listen: [
+    ...new Set(
+      [UnixListenSchema, HttpsListenSchema, RedirectListenSchema].flatMap(({ shape }) =>
+        Object.keys(shape)
+      ),
+    ),
+  ],
   helpers: Object.keys(HelperSchema.shape),
 };
 
 function bounded([least, greatest]: readonly [number, number]) {
   return z.int().min(least).max(greatest);
+}
+
+function proxied({ proxyProtocol }: { proxyProtocol: boolean }): { proxyProtocol?: true } {
+  return proxyProtocol ? { proxyProtocol } : {};
 }
 
 /** A text that `parse` turns into what it means, or refuses. */

@@ -1,5 +1,6 @@
 /** Metrics for Prometheus, made from what `holdfast status` shows. No process, no socket. */
 import { Counter, Gauge, Registry } from "prom-client";
+import type { LimitKind } from "../base/http_limits.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { DurationHistogram } from "./duration_histogram.ts";
 
@@ -45,6 +46,7 @@ export class Stats {
     }
     const role = ["role"];
     this.#counter("holdfast_accepted_total", "Connections accepted", role);
+    this.#counter("holdfast_limited_total", "How often each limit of http has acted", ["limit"]);
     this.#counter("holdfast_answered_total", "Requests, or calls of helpers, answered", role);
     this.#durations.register(this.#registry);
     const each = ["role", "generation", "worker"];
@@ -122,6 +124,10 @@ export class Stats {
       const before = this.#last.get(process.worker);
       if (role === "worker" && process.latency) {
         this.#durations.add(process.latency, before?.latency);
+      }
+      for (const [limit, count] of Object.entries(process.limited ?? {})) {
+        const more = count - (before?.limited?.[limit as LimitKind] ?? 0);
+        this.#counters.get("holdfast_limited_total")!.inc({ limit }, Math.max(0, more));
       }
       for (const counter of COUNTED) {
         const more = process[counter] - (before?.[counter] ?? 0);

@@ -1,6 +1,7 @@
 /** Requests over the control socket, and the supervisor's answers. */
 import * as z from "zod/mini";
 import { Latency } from "./latency.ts";
+import { Limited } from "./to_supervisor.ts";
 
 /** The longest question, in bytes of payload. */
 export const MAX_ASK_BYTES = 1024;
@@ -56,6 +57,8 @@ const Process = z.strictObject({
   uid: z.optional(Count),
   /** How long the app took, of a worker whose config has metrics. */
   latency: z.optional(Latency),
+  /** How often each limit of `http` has acted, of a worker where one has. */
+  limited: z.optional(Limited),
 });
 
 const Generation = z.strictObject({

@@ -3,10 +3,14 @@
  * an answer.
  */
 import * as z from "zod/mini";
+import { LIMIT_KINDS } from "../base/http_limits.ts";
 import { Latency } from "./latency.ts";
 import { MAX_REASON_LENGTH } from "./limits.ts";
 
 const Count = z.int().check(z.minimum(0));
+
+/** How often each limit of `http` has acted. */
+export const Limited = z.partialRecord(z.enum(LIMIT_KINDS), Count);
 
 /** The figures of a worker since it started; for a helper, workers are connections and calls requests. */
 const Stats = {
@@ -24,6 +28,7 @@ const Stats = {
   unwritten: z.optional(z.enum(["failing", "gone"])),
   /** How long the app took, if the worker measures it. */
   latency: z.optional(Latency),
+  limited: z.optional(Limited),
 };
 
 export const ToSupervisor = z.discriminatedUnion("type", [

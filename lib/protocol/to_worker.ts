@@ -1,5 +1,6 @@
 /** What a supervisor sends to its children: workers, helpers, the logger, the metrics process. */
 import * as z from "zod/mini";
+import { HTTP_LIMITS } from "../base/http_limits.ts";
 
 const Milliseconds = z.int().check(z.minimum(0));
 const Names = z.array(z.string());
@@ -31,6 +32,12 @@ const RoleConfig = z.discriminatedUnion("role", [
     redirects: z.optional(Indexes),
     /** The helpers that it gets lanes to, and the timeouts of their calls. */
     helpers: z.array(z.strictObject({ name: z.string(), timeoutMs: Milliseconds })),
+    /** What it allows its clients; 0 is no limit. */
+    http: z.optional(z.record(z.enum(HTTP_LIMITS), Milliseconds)),
+    /** Listeners whose connections begin with a PROXY header, by their addresses. */
+    proxyProtocol: z.optional(Names),
+    /** Over what time WebSockets and event streams are closed when it is replaced. */
+    spreadMs: z.optional(Milliseconds),
     /** How much the access log records of each request; `off` for no log. */
     access: z.enum(["off", "short", "long"]),
     /** Whether to measure how long the app takes. */

@@ -120,14 +120,14 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
     ]),
   });
   const address = (each: unknown): (string | number)[] => {
-    const { unix, mode = "0600", https, cert, key, http } = values(each);
+    const { unix, mode = "0600", https, cert, key, http, redirect } = values(each);
     if (unix !== undefined) return [`unix:${place(unix)}`, Number.parseInt(String(mode), 8)];
     const text = String(https ?? http ?? each);
     if (text.startsWith("unix:")) return [`unix:${place(text.slice("unix:".length))}`, 0o600];
     return [
       /^systemd(:|$)/.test(text) ? text : canonicalAddress(text),
       ...https === undefined ? [] : [place(cert), place(key)],
-      ...http === undefined ? [] : ["redirect"],
+      ...redirect === undefined ? [] : ["redirect"],
     ];
   };
   const { wall = "kernel", on_violation, onViolation = on_violation ?? "replace" } = raw;

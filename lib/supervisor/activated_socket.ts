@@ -3,7 +3,7 @@ import { HoldfastError } from "../base/error.ts";
 import type { BoundAddress, ListenAddress } from "../config/config.ts";
 import { duplicateDescriptor } from "../os/descriptor.ts";
 import { listeningName } from "../os/socket_name.ts";
-import { holding, type Listener, optionsOf } from "./listener.ts";
+import { holding, type Listener, optionsOf, tcpListener } from "./listener.ts";
 import type { Passed } from "./service_environment.ts";
 
 /**
@@ -18,8 +18,10 @@ export function activatedSocket(
   const address = passedAddress(fd, name);
   const handle = { fdForIpc: () => duplicateDescriptor(fd), close: () => {} };
   // What the manager has set, by KeepAlive= or NoDelay= of its unit, is to stay.
-  const options = address.kind === "tcp" ? optionsOf(handle) : [];
-  return { address, listener: { ...holding(address.text, handle, options), update: () => {} } };
+  if (address.kind === "tcp") {
+    return { address, listener: tcpListener(address, handle, optionsOf(handle)) };
+  }
+  return { address, listener: { ...holding(address.text, handle), update: () => {} } };
 }
 
 function passedAddress(fd: number, name: string): BoundAddress {
@@ -44,10 +46,10 @@ export function resolveActivated(
 ): ListenAddress[] {
   const resolved = listen.flatMap((address): ListenAddress[] => {
     if (address.kind !== "systemd") return [address];
-    const { name, tls, redirect } = address;
+    const { name, tls, redirect, proxyProtocol } = address;
     const found = rows.filter(({ passed }) => passed && (name ?? passed.name) === passed.name);
     return found.length > 0
-      ? found.map(({ address }) => ({ ...address, tls, redirect }))
+      ? found.map(({ address }) => ({ ...address, tls, redirect, proxyProtocol }))
       : [address];
   });
   const texts = resolved.map(({ text }) => text);

@@ -4,7 +4,7 @@ import type { BoundAddress } from "../config/config.ts";
 import { closeDescriptor, duplicateDescriptor, setCloseOnExec } from "../os/descriptor.ts";
 import { freshOptions } from "../os/socket_options.ts";
 import { canonicalHost, listeningName } from "../os/socket_name.ts";
-import { holding, identityOf, type Listener, updateMode } from "./listener.ts";
+import { holding, identityOf, type Listener, tcpListener, updateMode } from "./listener.ts";
 
 /**
  * Makes a listener from a descriptor that listens already. Linux only.
@@ -17,9 +17,8 @@ export function adoptListener(fd: number, address: BoundAddress): Listener {
   setCloseOnExec(fd, true);
   const handle = { fdForIpc: () => duplicateDescriptor(fd), close: () => closeDescriptor(fd) };
   // It was bound by a Holdfast, and what its workers have done to it is undone.
-  const options = address.kind === "tcp" ? freshOptions(address.host) : [];
-  const held = holding(address.text, handle, options);
-  if (address.kind === "tcp") return { ...held, update: () => {} };
+  if (address.kind === "tcp") return tcpListener(address, handle, freshOptions(address.host));
+  const held = holding(address.text, handle);
   const made = identityOf(address.path);
   return {
     ...held,

@@ -5,6 +5,7 @@ import { closeDescriptor } from "../os/descriptor.ts";
 import type { Grants, RoleConfig } from "../protocol/to_worker.ts";
 import { bestEffort } from "./best_effort.ts";
 import type { Listener } from "./listener.ts";
+import { connectionLimit } from "./process_facts.ts";
 import { requireConfined } from "./require_confined.ts";
 import { settlesWithin } from "./timeouts.ts";
 import { tlsPairs } from "./tls_files.ts";
@@ -37,7 +38,8 @@ export interface BringUpOptions {
  * @throws the signal's reason when it aborts; it is gone then, too
  */
 export async function bringUp(worker: WorkerProcess, options: BringUpOptions): Promise<void> {
-  const { config, listeners, grants, roleConfig = workerRoleConfig(options), signal } = options;
+  const { config, listeners, grants, signal } = options;
+  const { roleConfig = workerRoleConfig(worker, options) } = options;
   const { readyDeadlineMs, idleGraceMs, drainDeadlineMs } = config.reload;
   let deadline = AbortSignal.timeout(readyDeadlineMs);
   let either = AbortSignal.any([signal, deadline]);
@@ -94,14 +96,21 @@ export async function killWorker(worker: WorkerProcess): Promise<void> {
 }
 
 /** The role config of a worker with these listeners. */
-function workerRoleConfig({ config, listeners }: BringUpOptions): RoleConfig {
-  const { readiness: path, reload: { shutdownDelayMs }, trustedProxies: trusted } = config;
+function workerRoleConfig(
+  { pid = 0 }: WorkerProcess,
+  { config, listeners }: BringUpOptions,
+): RoleConfig {
+  const { readiness: path, reload: { shutdownDelayMs, spreadMs }, trustedProxies: trusted } =
+    config;
   return {
     role: "worker",
     engine: config.engine,
     listeners: listeners.map(({ text }) => text),
     ...servedOf(config.listen),
     helpers: config.helpers.map(({ name, timeoutMs }) => ({ name, timeoutMs })),
+    http: { ...config.http, maxConnections: connectionLimit(config, pid) },
+    proxyProtocol: config.listen.flatMap(({ text, proxyProtocol }) => proxyProtocol ? text : []),
+    spreadMs,
     access: accessOf(config.log),
     latency: config.metrics !== undefined,
     traces: config.traces !== undefined,

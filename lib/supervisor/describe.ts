@@ -34,7 +34,7 @@ export function describeGeneration(generation: Generation): GenerationStatus {
 /** Describes a process; nothing if it is gone. */
 export function describeProcess(process: WorkerProcess | undefined): ProcessStatus | null {
   if (!process?.alive || process.pid === undefined) return null;
-  const { accepted, connections, inFlight, answered, latency } = process.figures;
+  const { accepted, connections, inFlight, answered, latency, limited } = process.figures;
   return {
     worker: process.id,
     pid: process.pid,
@@ -47,5 +47,6 @@ export function describeProcess(process: WorkerProcess | undefined): ProcessStat
     ...process.dialling && { dialling: process.dialling },
     uid: process.account?.uid ?? ownUid() ?? 0,
     ...latency && { latency },
+    ...limited && { limited },
   };
 }

@@ -13,7 +13,7 @@ import {
 import { type HealthAction, workerHealth } from "./health.ts";
 import { HelperLanes } from "./lanes.ts";
 import type { LogService } from "./log_service.ts";
-import { descriptorLimit, residentBytes } from "./process_facts.ts";
+import { connectionLimit, residentBytes } from "./process_facts.ts";
 import { tellAcceptance, tellUnseenMemory } from "./process_log.ts";
 import type { ProcessSlot } from "./process_slot.ts";
 import type { SpareWorkers } from "./spare_workers.ts";
@@ -168,11 +168,10 @@ export class Generation {
   lookAtAcceptance(waiting: number): void {
     const living = this.#living;
     const workers = living.map(({ id, pulses, figures }) => ({ id, pulses, ...figures }));
-    const { limits } = this.config;
     const change = this.#acceptHealth.look(
       waiting,
       workers,
-      () => living.map(({ pid = 0 }) => descriptorLimit(pid) ?? limits.descriptors),
+      () => living.map(({ pid = 0 }) => connectionLimit(this.config, pid)),
     );
     if (change) tellAcceptance({ generation: this.number, waiting }, change);
   }

@@ -15,6 +15,8 @@ import { bindError, removeStaleSocket } from "./stale_socket.ts";
 /** What the kernel keeps while no worker accepts; `net.core.somaxconn` caps it. */
 const BACKLOG = 511;
 
+const TCP_USER_TIMEOUT = 18;
+
 /** A bound, listening socket. */
 export interface Listener {
   /** The canonical spelling of its address: its identity over reloads. */
@@ -85,7 +87,29 @@ function bindTcpListener(address: Extract<ListenAddress, { kind: "tcp" }>): List
         "CAP_NET_BIND_SERVICE",
     );
   }
-  return { ...holding(address.text, handle, optionsOf(handle)), update: () => {} };
+  return tcpListener(address, handle, optionsOf(handle));
+}
+
+/**
+ * A TCP listener whose connections end where a client takes nothing for `sendTimeoutMs`: the runtime
+ * does not say how much of an answer has been taken, and the kernel knows.
+ *
+ * @param options those that it is to have otherwise
+ */
+export function tcpListener(
+  address: ListenAddress,
+  handle: Pick<ListenerHandle, "fdForIpc" | "close">,
+  options: SocketOption[],
+): Listener {
+  const held = holding(address.text, handle, options);
+  const update = ({ sendTimeoutMs }: ListenAddress) => {
+    const index = options.findIndex(({ level, name }) => level === 6 && name === TCP_USER_TIMEOUT);
+    if (sendTimeoutMs === undefined || index < 0) return;
+    options[index] = { ...options[index]!, value: sendTimeoutMs };
+    held.setBack();
+  };
+  update(address);
+  return { ...held, update };
 }
 
 /** The options that a TCP listener has now. */

@@ -71,7 +71,9 @@ export class ListenerTable {
 
   /** Puts the sockets that were passed in the place of `systemd` and `systemd:NAME`. */
   resolve(config: Config): Config {
-    return { ...config, listen: resolveActivated(config.listen, [...this.#rows.values()]) };
+    const { sendTimeoutMs } = config.http;
+    const listen = resolveActivated(config.listen, [...this.#rows.values()]);
+    return { ...config, listen: listen.map((address) => ({ ...address, sendTimeoutMs })) };
   }
 
   /**

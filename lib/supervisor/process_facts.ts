@@ -1,4 +1,5 @@
 /** What the kernel tells of a process that says nothing itself, or is not to be believed. */
+import type { Config } from "../config/config.ts";
 import { readProcess } from "../os/file.ts";
 
 /** What of a process is in memory; 0 where the kernel does not say. */
@@ -11,6 +12,16 @@ export function residentBytes(pid: number): number {
 export function descriptorLimit(pid: number): number | undefined {
   const [, soft] = readProcess(pid, "limits")?.match(/^Max open files\s+(\d+)/m) ?? [];
   return soft === undefined ? undefined : Number(soft);
+}
+
+/** What is left to a worker besides connections, and for those that the kernel hands over at once. */
+const SPARED_DESCRIPTORS = 768;
+
+/** How many connections a worker takes: with few descriptors, as many as it has, for good or ill. */
+export function connectionLimit({ http, limits }: Config, pid: number): number {
+  const descriptors = descriptorLimit(pid) ?? limits.descriptors;
+  const most = descriptors - (descriptors < 2 * SPARED_DESCRIPTORS ? 0 : SPARED_DESCRIPTORS);
+  return http.maxConnections === 0 ? most : Math.min(http.maxConnections, most);
 }
 
 /** How much of a stack is told, its innermost part. */

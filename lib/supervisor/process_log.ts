@@ -5,6 +5,7 @@ import type { AcceptChange } from "./accept_health.ts";
 import type { DrainOutcome } from "./drain.ts";
 import type { Recycle } from "./health.ts";
 import { diagnoseHang } from "./process_facts.ts";
+import type { WorkerStats } from "../protocol/to_supervisor.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** Another one is to take its place: what is wrong with it, if something is. */
@@ -52,6 +53,34 @@ export function tellUnseenMemory({ logFields }: WorkerProcess): void {
     setting: "recycle.maxMemoryBytes",
     hint: "/proc hides the worker: take hidepid= off it, or ProtectProc= out of the unit",
   });
+}
+
+/** How often it is said that limits have acted on a worker's clients. */
+const LIMITED_EVERY_MS = 10_000;
+
+/** What happens to the connections of honest clients too. */
+const USUAL: ReadonlySet<string> = new Set(["keepAliveTimeoutMs", "maxRequestsPerConnection"]);
+
+/** Says which limits of `http` have acted on the clients of a worker, and how often since it last said so. */
+export class LimitedLog {
+  #told: NonNullable<WorkerStats["limited"]> = {};
+  #atMs = -Infinity;
+
+  look(limited: NonNullable<WorkerStats["limited"]>, logFields: object): void {
+    if (performance.now() - this.#atMs < LIMITED_EVERY_MS) return;
+    const acted = Object.entries(limited).flatMap(([kind, count]) => {
+      const more = count - (this.#told[kind as keyof typeof limited] ?? 0);
+      return more > 0 && !USUAL.has(kind) ? [[kind, more]] : [];
+    });
+    if (acted.length === 0) return;
+    this.#told = limited;
+    this.#atMs = performance.now();
+    log.warn("clients_limited", {
+      ...logFields,
+      ...Object.fromEntries(acted),
+      hint: "See docs/limits.md: each is a key of http in the config",
+    });
+  }
 }
 
 /** Connections wait and no worker accepts them, or that is over. */

@@ -15,6 +15,7 @@ import type { DiallingMode } from "./dialling.ts";
 import type { Denial } from "./guard.ts";
 import { Heartbeat } from "./health.ts";
 import { diallingUnguarded } from "./require_wall.ts";
+import { LimitedLog } from "./process_log.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
 import type { ChildHandle, Spawner } from "./spawner.ts";
 
@@ -91,6 +92,7 @@ export class WorkerProcess implements ChildRecord {
   #printed = false;
   #figures: WorkerStats = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
+  readonly #limited = new LimitedLog();
   readonly #heartbeat = new Heartbeat(performance.now());
   #drained: MessageOf<"drained"> | undefined;
   #acceptingMs: number | undefined;
@@ -353,6 +355,7 @@ export class WorkerProcess implements ChildRecord {
       this.#figures = figures;
       this.#pulses++;
       this.#heartbeat.received();
+      if (figures.limited) this.#limited.look(figures.limited, this.logFields);
       return;
     }
     if (message.type === "failed") this.#reason ??= escapeUntrusted(message.reason, 1000);

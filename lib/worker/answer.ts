@@ -1,9 +1,13 @@
 /** What the worker changes in an app's answer, on either engine. */
 import type { Fetcher, ServeInfo } from "./app.ts";
+import { BodyTooLarge } from "./limits.ts";
 import { HelperError } from "../helper/mod.ts";
 import { describeError, report } from "../child/report.ts";
 import { copyResponse } from "./response_body.ts";
 import type { Traffic } from "./traffic.ts";
+
+/** About when an EventSource comes back that a reload has ended: browsers take three seconds, too. */
+const RETRY_MS = 3_000;
 
 /** The realm's own: an app may put another class in its place. */
 const { Response } = globalThis;
@@ -16,6 +20,7 @@ const { Response } = globalThis;
 export function answerForError(error: unknown, request?: Request): Response {
   // An error that passes by itself: the client should try again.
   if (error instanceof HelperError && error.passing) return error.getResponse();
+  if (error instanceof BodyTooLarge) return error.getResponse();
   // The runtime takes any Host, also one with which no app can read the URL.
   if (request && !URL.canParse(request.url)) return refuseRequest();
   report(`The app threw while it answered a request: ${describeError(error)}`);
@@ -93,12 +98,36 @@ export function endEventsAtDrain(response: Response, traffic: Traffic): Response
   // The body last: asking for it makes the runtime build a stream around what it has whole.
   if (!isEventStream(response) || response.body === null) return response;
   const { body } = response;
-  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>();
+  let last: Uint8Array = new Uint8Array(0);
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>({
+    transform(chunk, controller) {
+      last = chunk;
+      controller.enqueue(chunk as Uint8Array<ArrayBuffer>);
+    },
+  });
+  const ending = new AbortController();
+  const forget = traffic.endAtDrain(() => ending.abort());
   // preventAbort leaves it to us how the answer ends: whole at a drain, broken if the app's stream broke.
-  body.pipeTo(writable, { signal: traffic.drainSignal, preventAbort: true })
-    .catch((error) => traffic.draining ? writable.close() : writable.abort(error))
-    .catch(() => {});
+  body.pipeTo(writable, { signal: ending.signal, preventAbort: true })
+    .catch(async (error) => {
+      if (!ending.signal.aborted) return await writable.abort(error);
+      const writer = writable.getWriter();
+      if (traffic.spreading && isBetweenEvents(last)) await writer.write(retryLater());
+      await writer.close();
+    })
+    .catch(() => {})
+    .finally(forget);
   return copyResponse(response, readable);
+}
+
+/** Whether a chunk ends an event, with an empty line. */
+function isBetweenEvents(chunk: Uint8Array): boolean {
+  return /(\n\n|\r\n\r\n|\r\r)$/.test(new TextDecoder("latin1").decode(chunk.subarray(-4)));
+}
+
+/** Tells an EventSource when to come back; each another time. */
+function retryLater(): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(`retry: ${Math.round(RETRY_MS * (0.5 + Math.random()))}\n\n`);
 }
 
 function isEventStream(response: Response): boolean {

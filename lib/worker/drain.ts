@@ -21,13 +21,18 @@ export interface DrainLimits {
   readonly drainDeadlineMs: number;
 }
 
-/** Stops accepting, and tells endless streams that the drain begins. */
+/**
+ * Stops accepting, and tells endless streams that the drain begins.
+ *
+ * @param spreadMs over what time they end
+ */
 export async function stopAccepting(
   acceptors: readonly Acceptor[],
   traffic: Traffic,
+  spreadMs = 0,
 ): Promise<void> {
   const stopping = acceptors.map((acceptor) => acceptor.stop());
-  traffic.startDrain();
+  traffic.startDrain(spreadMs);
   await Promise.all(stopping);
 }
 

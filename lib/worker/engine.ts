@@ -2,6 +2,7 @@
 import type { AccessLog } from "./access_log.ts";
 import type { Fetcher } from "./app.ts";
 import type { ClientAddress } from "./client_address.ts";
+import type { Limits } from "./limits.ts";
 import type { Traffic } from "./traffic.ts";
 import type { UpgradeHooks } from "./web_socket.ts";
 
@@ -23,6 +24,10 @@ export interface ServeOptions {
   readonly address: string;
   readonly fetcher: Fetcher;
   readonly traffic: Traffic;
+  /** Those of the config; the default is to have none that acts. */
+  readonly limits?: Limits | undefined;
+  /** Whether each connection begins with a PROXY header. */
+  readonly proxyProtocol?: boolean | undefined;
   /** Reads who the client is, if there are proxies in front. */
   readonly proxies?: ClientAddress | undefined;
   /** Gets a record of every answer, if there is an access log. */

@@ -14,11 +14,15 @@ import {
 } from "./answer.ts";
 import { type ClientAddress, ProxiedInfo, withScheme } from "./client_address.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
-import { keepAccepting } from "../base/keep_accepting.ts";
+import { BACKLOG, keepAccepting } from "../base/keep_accepting.ts";
+import { Gate } from "./gate.ts";
+import { ConnectionWatch, Limits } from "./limits.ts";
+import { scriptStream, watchAnswer, watchUpload } from "./native_limits.ts";
+import { ProxiedConnection } from "./native_proxy.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 import { acceptTls, isTlsListener } from "./accept_tls.ts";
 import { UpgradeGate } from "./upgrade_gate.ts";
-import { copyResponse, findSlot, innerOf, isWhole, lengthOfBody } from "./response_body.ts";
+import { copyResponse, isWhole, lengthOfBody, wholeLength } from "./response_body.ts";
 import { watchBody } from "./watched_body.ts";
 
 /** The realm's own: an app may put another class in its place. */
@@ -29,6 +33,7 @@ interface TcpHandle {
   onconnection: (status: number) => void;
   accept(client: TcpHandle): number;
   takeStream(): number;
+  getpeername(out: { address?: string; port?: number }): number;
   listen(backlog: number): number;
   close(): void;
 }
@@ -44,6 +49,7 @@ interface Internals {
   core: {
     internalRidSymbol: symbol;
     tryClose(rid: number): void;
+    read(rid: number, into: Uint8Array): Promise<number>;
     createCancelHandle(): number;
     resources(): Record<string, string>;
   };
@@ -56,11 +62,11 @@ interface Internals {
   ): HttpServer;
 }
 
-/** The kernel's queue of connections to be accepted; `net.core.somaxconn` caps it. */
-const BACKLOG = 511;
-
 /** Methods whose requests have no body that a close could break. */
 const BODILESS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
+
+/** An answer that is not longer is in the system's buffers at once, or soon. */
+const AT_ONCE = 65_536;
 
 /**
  * How long what was answered over TLS may be on its way still when its connection has ended: the runtime
@@ -85,6 +91,7 @@ export function detectNative(): Internals | undefined {
   const complete = typeof internals?.serveHttpOnConnection === "function" &&
     typeof internals.core?.internalRidSymbol === "symbol" &&
     typeof internals.core.tryClose === "function" &&
+    typeof internals.core.read === "function" &&
     typeof internals.core.createCancelHandle === "function" &&
     typeof internals.core.resources === "function";
   return complete ? internals as Internals : undefined;
@@ -95,8 +102,6 @@ export function isNativeHandle(handle: unknown): handle is TcpHandle {
   const candidate = handle as Partial<TcpHandle> | null;
   return typeof candidate?.takeStream === "function" && typeof candidate.accept === "function";
 }
-
-const BACKING_SLOT = findSlot("[[resourceBacking]]", new ReadableStream());
 
 /**
  * Serves like `handle` and records each answer. For an answer that is sent whole at once, it reads nothing
@@ -128,14 +133,23 @@ function recording(handle: Handler, access: AccessLog, proxied: boolean): Handle
   };
 }
 
-/** Serves like `handle`, which is told who the client is where the peer is a trusted proxy. */
-function proxied(handle: Handler, proxies: ClientAddress): Handler {
-  let peer: Deno.Addr | undefined;
-  let trusted = false;
+/**
+ * Serves like `handle`, which is told who the client is, where a proxy says it.
+ *
+ * @param named by the header at the connection's beginning
+ */
+function proxied(
+  handle: Handler,
+  proxies: ClientAddress | undefined,
+  named: Deno.NetAddr | undefined,
+): Handler {
+  let peer: Deno.Addr | undefined = named;
+  let trusted: boolean | undefined;
   return (request, info) => {
-    if (peer === undefined) trusted = proxies.trusts(peer = info.remoteAddr);
-    if (!trusted) return handle(request, info);
-    const { client, scheme } = proxies.factsOf(peer, (name) => request.headers.get(name));
+    peer ??= info.remoteAddr;
+    trusted ??= proxies?.trusts(peer) ?? false;
+    if (!trusted) return handle(request, named === undefined ? info : new ProxiedInfo(info, named));
+    const { client, scheme } = proxies!.factsOf(peer, (name) => request.headers.get(name));
     return handle(withScheme(request, scheme), new ProxiedInfo(info, client));
   };
 }
@@ -165,67 +179,79 @@ function recordAnswer(
   return copyResponse(response, watchBody(stream, (how, taken) => record.end(how, taken)));
 }
 
-/**
- * The stream that JavaScript makes the body of. Another one, such as a file's, the runtime reads by
- * itself, and faster than code that watched it could be.
- */
-function scriptStream(response: Response): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
-  const inner = innerOf(response);
-  if (inner?.body === null || (inner?.body?.source ?? null) !== null) return undefined;
-  const { body } = response;
-  if (body === null || body.locked || response.bodyUsed) return undefined;
-  return (body as unknown as Record<symbol, unknown>)[BACKING_SLOT] ? undefined : body;
+/** What all connections of an engine have in common. */
+interface Common {
+  readonly fetcher: Fetcher;
+  readonly traffic: Traffic;
+  readonly limits: Limits;
+  readonly core: Internals["core"];
+  readonly upgrades: UpgradeGate;
 }
 
-/** What all connections of an engine use. */
-interface Runtime {
-  readonly core: Internals["core"];
-  readonly gate: UpgradeGate;
+/** What a connection is served by, besides its stream. */
+interface Origin {
+  /** The number that the server's resource is to have. */
+  readonly rid: number;
+  /** Called when its client has one connection less. */
+  readonly leave: () => void;
+  /** Who the client is by a PROXY header. */
+  readonly named?: Deno.NetAddr | undefined;
+  /** Of a connection with TLS. */
+  readonly localAddr?: Deno.Addr | undefined;
 }
 
 class NativeConnection implements Connection {
   inFlight = 0;
   idleSinceMs = 0;
   server: HttpServer | undefined;
-  readonly #fetcher: Fetcher;
+  readonly watch = new ConnectionWatch();
+  readonly #common: Common;
   readonly #traffic: Traffic;
   /** Requests in flight that may have a body. */
   #uploads = 0;
   closeAnnounced = false;
-  /** Whether any request has come. */
-  #asked = false;
-  /** Whether an answer may be on its way still when it is said to be out: it is encrypted after that. */
-  readonly #secure: boolean;
+  /** Whether the latest request is to be the last one. */
+  #last = false;
+  #ended = false;
   /** The resource of this connection's HTTP server. */
   readonly #rid: number;
-  readonly #runtime: Runtime;
+  /** Whether an answer may be on its way still when it is said to be out: it is encrypted after that. */
+  readonly #secure: boolean;
+  /** Called when the client has one connection less. */
+  #leave: () => void;
 
-  constructor(fetcher: Fetcher, traffic: Traffic, runtime: Runtime, rid: number, secure: boolean) {
-    this.#fetcher = fetcher;
-    this.#traffic = traffic;
-    this.#runtime = runtime;
+  constructor(common: Common, { rid, leave, localAddr }: Origin) {
+    this.#common = common;
+    this.#traffic = common.traffic;
     this.#rid = rid;
-    this.#secure = secure;
+    this.#leave = leave;
+    this.#secure = localAddr !== undefined;
   }
 
   readonly handle: Handler = (request, info) => {
     if (this.closeAnnounced && this.#mustEnd(request)) return NEVER;
     (request as TrackedRequest)[CONNECTION] = this;
-    this.#asked = true;
     const traffic = this.#traffic;
-    const { gate } = this.#runtime;
-    const answer = gate.used && request.headers.has("upgrade")
-      ? gate.answer(request, async () => requireResponse(await ask(this.#fetcher, request, info)))
-      : ask(this.#fetcher, request, info);
+    const { limits, fetcher, upgrades } = this.#common;
+    this.watch.asked++;
+    this.#last = limits.isLast(this.watch.asked);
+    const bodiless = BODILESS.has(request.method);
+    const refusal = limits.refuse(bodiless ? null : request.headers.get("content-length"));
+    if (!bodiless && refusal === undefined) watchUpload(request, limits, this.watch);
+    const answer = refusal ??
+      (upgrades.used && request.headers.has("upgrade")
+        ? upgrades.answer(request, async () => requireResponse(await ask(fetcher, request, info)))
+        : ask(fetcher, request, info));
     // The common answer comes at once and leaves whole: it is never in flight, and there is
     // nothing to wait for and nothing to change.
-    if (answer instanceof Response && !traffic.draining && isWhole(answer)) {
+    if (answer instanceof Response && !traffic.draining && !this.#last && isWhole(answer)) {
+      this.#expectLong(answer);
       traffic.answered++;
       return answer;
     }
     this.inFlight++;
     traffic.inFlight++;
-    const done = BODILESS.has(request.method) ? this.#done : this.#startUpload();
+    const done = bodiless ? this.#done : this.#startUpload();
     return answer instanceof Response ? this.#send(answer, info, done) : answer.then(
       (response) => this.#send(requireResponse(response), info, done),
       (error) => this.#send(answerForError(error, request), info, done),
@@ -237,8 +263,12 @@ class NativeConnection implements Connection {
   }
 
   readonly end = () => {
-    this.#traffic.connections.delete(this);
-    if (this.#secure && this.#asked) this.#traffic.lastBytesMs = performance.now() + LAST_BYTES_MS;
+    this.#ended = true;
+    if (this.#secure && this.watch.asked > 0) {
+      this.#traffic.lastBytesMs = performance.now() + LAST_BYTES_MS;
+    }
+    this.#traffic.remove(this);
+    this.#leave();
   };
 
   /**
@@ -246,13 +276,26 @@ class NativeConnection implements Connection {
    * on the connection, and a WebSocket on it stays.
    */
   letGo(): void {
-    const { core } = this.#runtime;
+    const { core } = this.#common;
     if (core.resources()[this.#rid] === "http") core.tryClose(this.#rid);
+  }
+
+  /** Lets its WebSocket stand for it: what is to be done when that has ended. */
+  becomeSocket(): () => void {
+    const leave = this.#leave;
+    this.#leave = () => {};
+    this.letGo();
+    return leave;
+  }
+
+  cut(): void {
+    // Numbers are not used again soon: while it has not ended, this is its own.
+    if (!this.#ended) this.#common.core.tryClose(this.#rid);
   }
 
   close(): void {
     // One whose client has said nothing yet would wait for what it says.
-    if (this.#secure && !this.#asked) return this.letGo();
+    if (this.#secure && this.watch.asked === 0) return this.letGo();
     // `finished` resolves when it is over; a failure here means that it already is.
     this.server?.shutdown().catch(() => {});
   }
@@ -270,15 +313,29 @@ class NativeConnection implements Connection {
   }
 
   #send(response: Response, info: ServeInfo, done: () => void): Response {
-    if (!this.#traffic.draining && isWhole(response)) {
+    const ending = this.#traffic.draining || this.#last;
+    this.#expectLong(response);
+    if (!ending && isWhole(response)) {
       done();
       return response;
     }
     info.completed.then(done, done);
-    const answer = endEventsAtDrain(response, this.#traffic);
-    if (!this.#traffic.draining) return answer;
+    const { limits } = this.#common;
+    const answer = watchAnswer(
+      endEventsAtDrain(response, this.#traffic),
+      info.completed,
+      limits,
+      this.watch,
+    );
+    if (!ending) return answer;
     this.closeAnnounced = true;
     return withConnectionClose(answer);
+  }
+
+  /** The runtime does not tell how much of an answer that it has whole is out. */
+  #expectLong(response: Response): void {
+    const bytes = wholeLength(response);
+    if (bytes > AT_ONCE) this.watch.expect(bytes, this.#common.limits.settings);
   }
 
   #startUpload(): () => void {
@@ -300,69 +357,110 @@ class NativeConnection implements Connection {
 /** The native engine over `internals`. */
 export function createNativeEngine(internals: Internals): Engine {
   const { core, serveHttpOnConnection } = internals;
-  const runtime = { core, gate: new UpgradeGate() };
   const noAddr = { transport: "tcp", hostname: "", port: 0 };
   const onListen = () => {};
+  const upgrades = new UpgradeGate();
 
-  /** Serves a connection by its stream; `rid` is the number that the server's resource is to have. */
-  function serveStream(
+  /** Counts the connection of a client; it is closed if that has too many. */
+  function enter(
+    address: string,
     stream: number,
-    rid: number,
-    { fetcher, traffic, access, proxies }: ServeOptions,
-    localAddr?: Deno.Addr,
-  ): void {
-    const connection = new NativeConnection(
-      fetcher,
-      traffic,
-      runtime,
-      rid,
-      localAddr !== undefined,
-    );
+    { limits, proxies }: Serving,
+  ): (() => void) | undefined {
+    const known: Deno.NetAddr = { transport: "tcp", hostname: address, port: 0 };
+    const leave = proxies?.trusts(known) ? () => {} : limits.addresses.enter(address);
+    if (leave !== undefined) return leave;
+    limits.count("maxConnectionsPerAddress");
+    core.tryClose(stream);
+    return undefined;
+  }
+
+  function serveStream(stream: number, options: Serving, origin: Origin): void {
+    const { fetcher, traffic, limits, access, proxies } = options;
+    const { named, localAddr = noAddr } = origin;
+    const connection = new NativeConnection({ fetcher, traffic, limits, core, upgrades }, origin);
     const recorded = access === undefined
       ? connection.handle
       : recording(connection.handle, access, proxies !== undefined);
     connection.server = serveHttpOnConnection(
-      { [core.internalRidSymbol]: stream, localAddr: localAddr ?? noAddr },
+      { [core.internalRidSymbol]: stream, localAddr },
       undefined,
-      proxies === undefined ? recorded : proxied(recorded, proxies),
+      proxies === undefined && named === undefined ? recorded : proxied(recorded, proxies, named),
       answerForError,
       onListen,
     );
-    traffic.accepted++;
     traffic.connections.add(connection);
     connection.server.finished.then(connection.end, connection.end);
   }
 
-  function serveTcp(listener: TcpHandle, options: ServeOptions): Acceptor {
+  /** Others may have made resources meanwhile: after one of ours, the next number is the server's. */
+  function nextRid(): number {
+    const newest = core.createCancelHandle();
+    core.tryClose(newest);
+    return newest + 1;
+  }
+
+  async function serveProxied(stream: number, options: Serving): Promise<void> {
+    const { traffic, limits } = options;
+    const pending = new ProxiedConnection(core, stream);
+    traffic.connections.add(pending);
+    const header = await pending.readHeader().catch(() => undefined);
+    if (header?.kind === "whole") {
+      const { client: named } = header;
+      const leave = named === undefined ? () => {} : enter(named.hostname, stream, options);
+      if (leave !== undefined) serveStream(stream, options, { rid: nextRid(), leave, named });
+    } else {
+      if (header !== undefined) limits.count("proxyProtocol");
+      core.tryClose(stream);
+    }
+    traffic.remove(pending);
+  }
+
+  function serveTcp(listener: TcpHandle, options: Serving): Acceptor {
+    const { traffic, limits, proxyProtocol } = options;
     const TcpWrap = (listener as { constructor: unknown }).constructor as {
       new (type: 0): TcpHandle;
     };
     // One wrap serves all: it is empty again when its stream has been taken.
     const client = new TcpWrap(0);
-    listener.onconnection = () => {
-      if (listener.accept(client) !== 0) return;
+    const take = (): boolean => {
+      if (listener.accept(client) !== 0) return false;
+      traffic.accepted++;
+      const peer: { address?: string } = {};
+      if (limits.addresses.counts && !proxyProtocol) client.getpeername(peer);
       const stream = client.takeStream();
+      if (proxyProtocol) {
+        void serveProxied(stream, options);
+        return true;
+      }
+      const leave = peer.address === undefined ? () => {} : enter(peer.address, stream, options);
       // The server takes the stream's resource, so that its own is the next number.
-      serveStream(stream, stream + 1, options);
+      if (leave !== undefined) serveStream(stream, options, { rid: stream + 1, leave });
+      return true;
     };
+    const gate = new Gate(limits, traffic, listener, take);
+    listener.onconnection = gate.come;
     const status = listener.listen(BACKLOG);
     if (status !== 0) throw new Error(`Cannot accept: listen returned ${status}`);
     const rest = keepAccepting(listener);
     return {
       stop: () => {
         rest();
+        gate.close();
         listener.close();
       },
     };
   }
 
-  function serveTls(listener: Deno.TlsListener, options: ServeOptions): Acceptor {
+  function serveTls(listener: Deno.TlsListener, options: Serving): Acceptor {
+    const { traffic, limits } = options;
     return acceptTls(listener, (connection) => {
+      traffic.accepted++;
       const stream = (connection as unknown as Record<symbol, number>)[core.internalRidSymbol]!;
-      // Others have taken numbers since it was accepted: the one after a new one is the next.
-      const newest = core.createCancelHandle();
-      core.tryClose(newest);
-      serveStream(stream, newest + 1, options, connection.localAddr);
+      const { hostname } = connection.remoteAddr as Deno.NetAddr;
+      const leave = limits.addresses.counts ? enter(hostname, stream, options) : () => {};
+      if (leave === undefined) return;
+      serveStream(stream, options, { rid: nextRid(), leave, localAddr: connection.localAddr });
     });
   }
 
@@ -370,21 +468,25 @@ export function createNativeEngine(internals: Internals): Engine {
     name: "native",
     upgrade: {
       options: (request) => {
-        runtime.gate.begin(request);
+        upgrades.begin(request);
         return {};
       },
       // The end of an HTTP connection closes what was upgraded on it, and on a one-connection server
       // that end comes with the upgrade. Closing the server's resource first leaves nothing to close.
       onOpen: (request) => {
-        runtime.gate.opened(request);
-        (request as TrackedRequest)[CONNECTION]?.letGo();
+        upgrades.opened(request);
+        return (request as TrackedRequest)[CONNECTION]?.becomeSocket();
       },
     },
-    serve: (options) => {
-      const { handle } = options;
+    serve: (given) => {
+      const { handle, traffic } = given;
+      const options = { ...given, limits: given.limits ?? new Limits(traffic) };
       return isTlsListener(handle)
         ? serveTls(handle, options)
         : serveTcp(handle as TcpHandle, options);
     },
   };
 }
+
+/** With limits, whatever was given. */
+type Serving = ServeOptions & { readonly limits: Limits };

@@ -5,11 +5,13 @@
 import { Buffer } from "node:buffer";
 import http from "node:http";
 import net from "node:net";
-import { keepServing } from "../base/keep_accepting.ts";
 import type { AccessLog } from "./access_log.ts";
 import type { ClientAddress } from "./client_address.ts";
 import type { Acceptor, ServeOptions } from "./engine.ts";
 import type { LatencyHistogram } from "./latency.ts";
+import type { ConnectionWatch, Limits } from "./limits.ts";
+import { acceptSockets } from "./node_accept.ts";
+import { limitIncoming, SocketMeter } from "./node_limits.ts";
 import { openRecord, senderOf } from "./node_request.ts";
 import type { Readiness } from "./readiness.ts";
 import type { Connection, Traffic } from "./traffic.ts";
@@ -17,11 +19,15 @@ import type { Connection, Traffic } from "./traffic.ts";
 /** RFC 6455, 5.5.1 and 7.4.1: a close frame that says that the server is going away (1001). */
 const GOING_AWAY = new Uint8Array([0x88, 2, 0x03, 0xe9]);
 
+/** The same, that it restarts (1012). */
+const SERVICE_RESTART = new Uint8Array([0x88, 2, 0x03, 0xf4]);
+
 type Listening = Omit<ServeOptions, "fetcher">;
 
 export interface NodeAppOptions {
   readonly server: http.Server;
   readonly traffic: Traffic;
+  readonly limits: Limits;
   readonly access?: AccessLog | undefined;
   readonly readiness?: Readiness | undefined;
   readonly latency?: LatencyHistogram | undefined;
@@ -39,22 +45,40 @@ class AppConnection implements Connection {
   /** Whether an answer says that it is the last one: what comes after it is not given to the app. */
   ending = false;
   readonly address: string;
+  readonly meter: SocketMeter;
   readonly #socket: net.Socket;
 
-  constructor(socket: net.Socket, address: string) {
+  constructor(socket: net.Socket, address: string, limits: Limits) {
     this.#socket = socket;
+    this.meter = new SocketMeter(socket, limits);
     this.address = address;
+  }
+
+  get watch(): ConnectionWatch {
+    return this.meter.watch;
+  }
+
+  get idleLimit(): "webSocketIdleTimeoutMs" | undefined {
+    return this.meter.upgraded ? "webSocketIdleTimeoutMs" : undefined;
+  }
+
+  measure(): void {
+    this.meter.measure();
   }
 
   close(): void {
     this.#socket.destroySoon();
   }
 
+  cut(): void {
+    this.#socket.destroy();
+  }
+
   /** Lets the last answer say that the connection ends with it, and event streams end. */
-  drain(): void {
+  drain(traffic: Traffic): void {
     const [last] = [...this.open].reverse();
     if (last !== undefined && !last.headersSent) this.announce(last);
-    for (const response of this.open) endEvents(response);
+    for (const response of this.open) traffic.endAtDrain(() => endEvents(response));
   }
 
   announce(response: http.ServerResponse): void {
@@ -79,34 +103,21 @@ export class NodeApp {
     };
     traffic.drainSignal.addEventListener("abort", () => {
       for (const connection of traffic.connections) {
-        if (connection instanceof AppConnection) connection.drain();
+        if (connection instanceof AppConnection) connection.drain(traffic);
       }
     });
   }
 
   /** Accepts on one listener. */
-  serve({ handle, address }: Pick<Listening, "handle" | "address">): Acceptor {
-    const { server, traffic } = this.#options;
-    const makeAcceptor = () =>
-      net.createServer({ allowHalfOpen: true }, (socket) => {
-        socket.setNoDelay(true);
-        const connection = new AppConnection(socket, address);
-        this.#connections.set(socket, connection);
-        traffic.accepted++;
-        traffic.connections.add(connection);
-        socket.on("close", () => traffic.connections.delete(connection));
-        socket.on("error", () => {});
-        server.emit("connection", socket);
-      });
-    const acceptor = makeAcceptor();
-    acceptor.listen(handle as net.Server);
-    const rest = keepServing(acceptor, makeAcceptor);
-    return {
-      stop: () => {
-        rest();
-        acceptor.close();
-      },
-    };
+  serve(listener: Pick<Listening, "handle" | "address" | "proxyProtocol">): Acceptor {
+    const { server, traffic, limits, proxies } = this.#options;
+    return acceptSockets({ ...listener, traffic, limits, proxies }, (socket) => {
+      const connection = new AppConnection(socket, listener.address, limits);
+      this.#connections.set(socket, connection);
+      traffic.connections.add(connection);
+      socket.on("close", () => traffic.remove(connection));
+      server.emit("connection", socket);
+    });
   }
 
   /** @returns whether the app is to hear of an event of its server */
@@ -128,8 +139,14 @@ export class NodeApp {
     // An app may pass on what it was told already, or what is none of these connections'.
     if (connection === undefined || this.#begun.has(outgoing)) return true;
     if (connection.ending) return false;
-    const { traffic, access, latency, readiness, proxies } = this.#options;
+    const { traffic, limits, access, latency, readiness, proxies } = this.#options;
     this.#begun.add(outgoing);
+    const { watch } = connection;
+    const mayHaveBody = incoming.method !== "GET" && incoming.method !== "HEAD";
+    const refusal = limits.refuse(mayHaveBody ? incoming.headers["content-length"] : undefined);
+    const last = limits.isLast(++watch.asked);
+    connection.meter.current = incoming;
+    if (mayHaveBody) limitIncoming(incoming, limits);
     connection.inFlight++;
     traffic.inFlight++;
     connection.open.add(outgoing);
@@ -154,7 +171,14 @@ export class NodeApp {
     };
     outgoing.once("finish", end);
     outgoing.once("close", end);
-    if (traffic.draining) connection.announce(outgoing);
+    if (traffic.draining || last || refusal?.status === 413) {
+      connection.announce(outgoing);
+    }
+    if (refusal !== undefined) {
+      outgoing.writeHead(refusal.status, [...refusal.headers].flat());
+      outgoing.end();
+      return false;
+    }
     if (readiness === undefined || !readiness.isFor(incoming.url ?? "")) return true;
     readiness.answerNode(outgoing);
     return false;
@@ -165,17 +189,18 @@ export class NodeApp {
     const { traffic, access, proxies } = this.#options;
     const connection = this.#connections.get(socket);
     if (connection === undefined) return;
+    connection.meter.upgraded = true;
     connection.inFlight++;
     traffic.inFlight++;
     const record = access &&
       openRecord(access, incoming, senderOf(incoming, connection.address, proxies).client);
     record?.answer(101);
     const close = () => {
-      if (isWebSocket(incoming)) socket.write(GOING_AWAY);
+      if (isWebSocket(incoming)) socket.write(traffic.spreading ? SERVICE_RESTART : GOING_AWAY);
     };
-    traffic.drainSignal.addEventListener("abort", close);
+    const forget = traffic.endAtDrain(close);
     socket.once("close", () => {
-      traffic.drainSignal.removeEventListener("abort", close);
+      forget();
       connection.inFlight--;
       traffic.inFlight--;
       traffic.answered++;

@@ -16,8 +16,11 @@ import {
 import type { ServeInfo } from "./app.ts";
 import { withScheme } from "./client_address.ts";
 import type { Acceptor, Engine, ServeOptions } from "./engine.ts";
+import { limitedBody } from "./limited_body.ts";
+import { type ConnectionWatch, Limits } from "./limits.ts";
+import { acceptSockets } from "./node_accept.ts";
+import { SocketMeter } from "./node_limits.ts";
 import { openRecord, senderOf } from "./node_request.ts";
-import { keepServing } from "../base/keep_accepting.ts";
 import { headersOf, lengthOfBody } from "./response_body.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 import { upgradable } from "./upgradable.ts";
@@ -38,9 +41,6 @@ const BAD_REQUEST = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection
 /** Answers that never have a body. */
 const NO_LENGTH: ReadonlySet<number> = new Set([101, 204, 304]);
 
-/** How long an idle connection is kept, as in nginx; browsers close earlier. */
-const KEEP_ALIVE_MS = 75_000;
-
 class NodeConnection implements Connection {
   inFlight = 0;
   idleSinceMs = performance.now();
@@ -51,14 +51,18 @@ class NodeConnection implements Connection {
   readonly uploading = false;
   /** The latest request. */
   last: http.IncomingMessage | undefined;
+  /** How many have had their turn. */
+  turns = 0;
+  readonly #meter: SocketMeter;
   readonly #socket: net.Socket;
   readonly #traffic: Traffic;
   #turn: Promise<void> = Promise.resolve();
   /** Requests that arrived before an earlier one was answered. */
   #waiting = 0;
 
-  constructor(socket: net.Socket, traffic: Traffic) {
+  constructor(socket: net.Socket, traffic: Traffic, limits: Limits) {
     this.#socket = socket;
+    this.#meter = new SocketMeter(socket, limits);
     this.#traffic = traffic;
   }
 
@@ -79,7 +83,19 @@ class NodeConnection implements Connection {
 
   /** Removes the connection: it has ended, or was upgraded. */
   release(): void {
-    this.#traffic.connections.delete(this);
+    this.#traffic.remove(this);
+  }
+
+  get watch(): ConnectionWatch {
+    return this.#meter.watch;
+  }
+
+  measure(): void {
+    this.#meter.measure();
+  }
+
+  cut(): void {
+    this.#socket.destroy();
   }
 
   close(): void {
@@ -111,6 +127,7 @@ export function createNodeEngine(): Engine {
       onOpen: (request) => {
         const socket = upgrades.get(request)?.socket;
         if (socket) connections.get(socket)?.release();
+        return undefined;
       },
     },
     serve: (options) => serve(options, upgrades, connections),
@@ -122,7 +139,7 @@ function serve(
   upgrades: WeakMap<Request, Upgrade>,
   connections: WeakMap<net.Socket, NodeConnection>,
 ): Acceptor {
-  const { fetcher, traffic, access, proxies } = options;
+  const { fetcher, traffic, limits = new Limits(traffic), access, proxies } = options;
 
   const answer = async (
     incoming: http.IncomingMessage,
@@ -130,18 +147,22 @@ function serve(
     upgrade?: Upgrade,
   ) => {
     const connection = connections.get(incoming.socket)!;
+    const length = mayHaveBody(incoming) ? incoming.headers["content-length"] : undefined;
+    const refusal = limits.refuse(length);
+    const last = limits.isLast(++connection.turns);
     const completed = begin(traffic, connection);
     const { client: remoteAddr, scheme } = senderOf(incoming, options.address, proxies);
     const record = access && openRecord(access, incoming, remoteAddr);
     const sent = { bytes: 0 };
     let upgraded = false;
     const askApp = async () => {
+      if (refusal !== undefined) return refusal;
       if (upgrade && upgrade.taken === undefined) {
         return refuseUpgrade(
           "this Deno cannot upgrade a Unix socket; use host:port for WebSockets",
         );
       }
-      const request = toRequest(incoming, outgoing);
+      const request = toRequest(incoming, outgoing, limits, connection.watch);
       if (request === undefined) return refuseRequest();
       if (upgrade) upgrades.set(request, upgrade);
       withScheme(request, scheme);
@@ -157,7 +178,9 @@ function serve(
         return;
       }
       response = endEventsAtDrain(response, traffic);
-      if (traffic.draining || upgrade) response = withConnectionClose(response);
+      if (traffic.draining || upgrade || last || refusal?.status === 413) {
+        response = withConnectionClose(response);
+      }
       if (!outgoing.shouldKeepAlive || response.headers.get("connection") === "close") {
         connection.ending = true;
       }
@@ -184,12 +207,14 @@ function serve(
   ) => {
     const connection = connections.get(incoming.socket)!;
     connection.last = incoming;
+    connection.watch.asked++;
     connection.inTurn(() => answer(incoming, outgoing, upgrade));
   };
 
   const server = http.createServer(
     {
-      keepAliveTimeout: KEEP_ALIVE_MS,
+      // The limits see to it.
+      keepAliveTimeout: 0,
       requestTimeout: 0,
       maxHeaderSize: MAX_HEAD_BYTES,
       requireHostHeader: false,
@@ -202,7 +227,8 @@ function serve(
   // One more than the limit, to detect too many; node:http would drop the others silently.
   server.maxHeadersCount = MAX_HEADER_LINES + 1;
   server.on("checkContinue", (incoming: http.IncomingMessage, outgoing: http.ServerResponse) => {
-    if (mayHaveBody(incoming)) outgoing.writeContinue();
+    const length = Number(incoming.headers["content-length"] ?? 0);
+    if (mayHaveBody(incoming) && !limits.isTooLarge(length)) outgoing.writeContinue();
     inTurn(incoming, outgoing);
   });
   server.on("checkExpectation", inTurn);
@@ -233,30 +259,16 @@ function serve(
     inTurn(incoming, outgoing);
   });
 
-  // One server accepts and the other parses, so that a drain can stop accepting alone.
-  const makeAcceptor = () =>
-    net.createServer({ allowHalfOpen: true }, (socket) => {
-      // Header and body are two writes: Nagle's algorithm would hold the second one back.
-      socket.setNoDelay(true);
-      const connection = new NodeConnection(socket, traffic);
-      connections.set(socket, connection);
-      traffic.accepted++;
-      traffic.connections.add(connection);
-      socket.on("close", () => connection.release());
-      socket.on("error", () => {});
-      // Each request that waits for its turn listens too.
-      socket.setMaxListeners(0);
-      server.emit("connection", socket);
-    });
-  const acceptor = makeAcceptor();
-  acceptor.listen(options.handle as net.Server);
-  const rest = keepServing(acceptor, makeAcceptor);
-  return {
-    stop: () => {
-      rest();
-      acceptor.close();
-    },
-  };
+  // Another server accepts, so that a drain can stop that alone.
+  return acceptSockets({ ...options, limits }, (socket) => {
+    const connection = new NodeConnection(socket, traffic, limits);
+    connections.set(socket, connection);
+    traffic.connections.add(connection);
+    socket.on("close", () => connection.release());
+    // Each request that waits for its turn listens too.
+    socket.setMaxListeners(0);
+    server.emit("connection", socket);
+  });
 }
 
 /** Counts a request as in flight until `done`. */
@@ -292,6 +304,8 @@ function mayHaveBody({ method, headers }: http.IncomingMessage): boolean {
 function toRequest(
   incoming: http.IncomingMessage,
   outgoing: http.ServerResponse,
+  limits: Limits,
+  watch: ConnectionWatch,
 ): Request | undefined {
   const { rawHeaders: raw, httpVersionMajor, httpVersionMinor, method = "GET" } = incoming;
   if (raw.length > 2 * MAX_HEADER_LINES) return undefined;
@@ -308,7 +322,7 @@ function toRequest(
   });
   const { signal } = controller;
   const known = !FORBIDDEN_METHODS.has(method);
-  const body = method === "GET" || method === "HEAD" ? null : toBody(incoming);
+  const body = method === "GET" || method === "HEAD" ? null : toBody(incoming, limits, watch);
   const request = new Request(url, { method: known ? method : "POST", headers, body, signal });
   // The app sees what the client sent, as on the native engine; the standard's class changes both.
   if (request.url !== url) Object.defineProperty(request, "url", { value: url });
@@ -365,19 +379,17 @@ function parsable(url: string): string | null {
 }
 
 /** The body of a request, read at the app's pace, and not at all if the app does not read it. */
-function toBody(incoming: http.IncomingMessage): ReadableStream<Uint8Array<ArrayBuffer>> {
+function toBody(
+  incoming: http.IncomingMessage,
+  limits: Limits,
+  watch: ConnectionWatch,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
   let pieces: AsyncIterator<Uint8Array<ArrayBuffer>> | undefined;
-  return new ReadableStream({
-    async pull(controller) {
-      pieces ??= incoming.iterator({ destroyOnReturn: false });
-      const { done, value } = await pieces!.next();
-      if (done) controller.close();
-      else controller.enqueue(value);
-    },
-    async cancel() {
-      await pieces?.return?.();
-    },
-  }, { highWaterMark: 0 });
+  const source = {
+    read: () => (pieces ??= incoming.iterator({ destroyOnReturn: false })).next(),
+    cancel: () => pieces?.return?.() ?? Promise.resolve(),
+  };
+  return limitedBody(source, limits, watch);
 }
 
 /**

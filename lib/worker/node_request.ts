@@ -3,6 +3,7 @@ import type http from "node:http";
 import { type AccessLog, type OpenRecord, remoteName } from "./access_log.ts";
 import { addressOf } from "./app_servers.ts";
 import type { ClientAddress, ProxiedFacts } from "./client_address.ts";
+import { namedClient } from "./node_accept.ts";
 
 /**
  * Who sent it: a trusted proxy's word counts.
@@ -14,11 +15,12 @@ export function senderOf(
   address: string,
   proxies: ClientAddress | undefined,
 ): ProxiedFacts {
-  const peer: Deno.Addr = address.startsWith("unix:") ? addressOf(address) : {
-    transport: "tcp",
-    hostname: socket.remoteAddress ?? "",
-    port: socket.remotePort ?? 0,
-  };
+  const peer: Deno.Addr = namedClient(socket) ??
+    (address.startsWith("unix:") ? addressOf(address) : {
+      transport: "tcp",
+      hostname: socket.remoteAddress ?? "",
+      port: socket.remotePort ?? 0,
+    });
   return proxies?.trusts(peer)
     ? proxies.factsOf(peer, (name) => headers[name]?.toString() ?? null)
     : { client: peer, scheme: undefined };

@@ -20,6 +20,12 @@ export function isWhole(response: Response): boolean {
   return (slots[TEXT_SLOT] ?? slots[BYTES_SLOT] ?? null) !== null;
 }
 
+/** About how long an answer is that the runtime has whole: a string's characters count as bytes. */
+export function wholeLength(response: Response): number {
+  const slots = response as unknown as Record<symbol, { length?: number } | null | undefined>;
+  return slots[TEXT_SLOT]?.length ?? 0;
+}
+
 export function innerOf(
   response: Response,
 ): { body?: { source?: unknown } | null } | null | undefined {

@@ -13,6 +13,7 @@ import { loadApp } from "./load_app.ts";
 import { createNativeEngine, detectNative, isNativeHandle } from "./native_engine.ts";
 import { NodeApp } from "./node_app.ts";
 import { createNodeEngine } from "./node_engine.ts";
+import { Limits } from "./limits.ts";
 import { Readiness } from "./readiness.ts";
 import { redirectTo } from "./redirect.ts";
 import { beginSpan } from "./span.ts";
@@ -47,6 +48,7 @@ function serveApp(
     else helpers.take(handed);
   });
   const traffic = new Traffic();
+  const limits = new Limits(traffic, roleConfig.http);
   const latency = roleConfig.latency ? new LatencyHistogram() : undefined;
   const readiness = roleConfig.readiness && new Readiness(roleConfig.readiness);
   const proxies = roleConfig.proxies && new ClientAddress(roleConfig.proxies);
@@ -59,17 +61,20 @@ function serveApp(
   let endDrain: ReturnType<typeof begin> = () => {};
   return {
     load: async () => {
-      trackWebSockets(traffic, engines.map((engine) => engine.upgrade));
+      trackWebSockets(traffic, engines.map((engine) => engine.upgrade), limits);
       helpers.install();
       servers.install();
       app = await loadApp({ load, servers, whenIdle });
       await app.open();
     },
     start: () => {
-      const common = { traffic, access: access?.log, proxies };
+      limits.start();
+      const common = { traffic, limits, access: access?.log, proxies };
       const { handler } = app;
       const addressed = listeners.map((handle, index) => ({
-        ...{ handle, address: roleConfig.listeners[index]! },
+        handle,
+        address: roleConfig.listeners[index]!,
+        proxyProtocol: roleConfig.proxyProtocol?.includes(roleConfig.listeners[index]!) ?? false,
       }));
       const serveBy = (fetcher: Fetcher, listener: (typeof addressed)[number]) =>
         engineFor(listener.handle, engines).serve({ ...common, ...listener, fetcher });
@@ -96,12 +101,13 @@ function serveApp(
     },
     figures: () => ({
       ...traffic.figures(),
+      ...limits.figures(),
       ...latency && { latency: latency.figures() },
     }),
     stop: async (reason) => {
       endDrain = begin("drain", { reason });
       await readiness?.announce(reason);
-      await stopAccepting(acceptors, traffic);
+      await stopAccepting(acceptors, traffic, reason === "replaced" ? roleConfig.spreadMs : 0);
     },
     drain: async () => {
       const drained = await drain(traffic, configure);

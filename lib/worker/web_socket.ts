@@ -2,51 +2,96 @@
  * WebSockets: the app calls `Deno.upgradeWebSocket`, directly or through Hono; the worker layer
  * wraps it to track every open socket and close it properly at a drain.
  */
+import { ConnectionWatch, Limits } from "./limits.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 
 /** RFC 6455, 7.4.1: an endpoint is going away, such as a server going down. */
 const GOING_AWAY = 1001;
 
+/** Of IANA's registry: the service restarts, and the client may come back. */
+const SERVICE_RESTART = 1012;
+
 /** What an engine adds to an upgrade of one of its requests. */
 export interface UpgradeHooks {
   /** Further options for the runtime; an error here reaches the app. */
   options(request: Request): object;
-  /** Called when the connection has become a WebSocket, before the app hears of it. */
-  onOpen(request: Request): void;
+  /**
+   * Called when the connection has become a WebSocket, before the app hears of it.
+   *
+   * @returns what is to be done when that has ended
+   */
+  onOpen(request: Request): (() => void) | undefined;
 }
 
 /** Replaces `Deno.upgradeWebSocket`; to be called once, before the app is loaded. */
-export function trackWebSockets(traffic: Traffic, engines: readonly UpgradeHooks[]): void {
+export function trackWebSockets(
+  traffic: Traffic,
+  engines: readonly UpgradeHooks[],
+  limits: Limits = new Limits(traffic),
+): void {
   const upgrade = Deno.upgradeWebSocket;
   Deno.upgradeWebSocket = (request, options) => {
     const extra = engines.map((engine) => engine.options(request));
     const upgraded = upgrade(request, Object.assign({}, options, ...extra));
-    track(upgraded.socket, traffic, () => engines.forEach((engine) => engine.onOpen(request)));
+    track(upgraded.socket, traffic, limits, () => {
+      const ends = engines.map((engine) => engine.onOpen(request));
+      return () => ends.forEach((end) => end?.());
+    });
     return upgraded;
   };
 }
 
 /** An open WebSocket counts as one request in flight on one connection. */
-function track(socket: WebSocket, traffic: Traffic, onOpen: () => void): void {
-  const close = () => socket.close(GOING_AWAY, "The server is going away");
+function track(
+  socket: WebSocket,
+  traffic: Traffic,
+  limits: Limits,
+  onOpen: () => () => void,
+): void {
+  const watch = limits.settings.webSocketIdleTimeoutMs === 0 ? undefined : watchMessages(socket);
+  let onEnd: (() => void) | undefined;
+  let forget: (() => void) | undefined;
+  const close = () => {
+    if (traffic.spreading) socket.close(SERVICE_RESTART, "The server is restarting");
+    else socket.close(GOING_AWAY, "The server is going away");
+  };
   const connection: Connection = {
     inFlight: 1,
     idleSinceMs: 0,
     closeAnnounced: false,
     uploading: false,
+    watch,
+    idleLimit: "webSocketIdleTimeoutMs",
     close,
+    cut: close,
   };
   socket.addEventListener("open", () => {
-    onOpen();
+    onEnd = onOpen();
     traffic.connections.add(connection);
     traffic.inFlight++;
-    if (traffic.draining) close();
-    traffic.drainSignal.addEventListener("abort", close);
+    forget = traffic.endAtDrain(close);
   });
   socket.addEventListener("close", () => {
-    traffic.drainSignal.removeEventListener("abort", close);
-    if (!traffic.connections.delete(connection)) return;
+    forget?.();
+    if (!traffic.remove(connection)) return;
+    onEnd?.();
     traffic.inFlight--;
     traffic.answered++;
   });
+}
+
+/** Counts the messages of both sides. */
+function watchMessages(socket: WebSocket): ConnectionWatch {
+  const watch = new ConnectionWatch();
+  const { send } = socket;
+  Object.defineProperty(socket, "send", {
+    value: (data: string | ArrayBuffer) => {
+      watch.asked++;
+      send.call(socket, data);
+    },
+    writable: true,
+    configurable: true,
+  });
+  socket.addEventListener("message", () => watch.asked++);
+  return watch;
 }

@@ -1,4 +1,5 @@
 /** A config for tests of what is computed from one. */
+import { DEFAULT_HTTP_LIMITS } from "../../lib/base/http_limits.ts";
 import { DEFAULT_OUTPUT_LIMITS } from "../../lib/base/output_limits.ts";
 import type { Config } from "../../lib/config/config.ts";
 
@@ -32,12 +33,14 @@ export const DEFAULTS = {
   clientAddressHeader: "x-forwarded-for",
   recycle: {},
   watchdog: { pulseDeadlineMs: 10_000 },
+  http: DEFAULT_HTTP_LIMITS,
   reload: {
     readyDeadlineMs: 10_000,
     idleGraceMs: 5_000,
     drainDeadlineMs: 30_000,
     shutdownDelayMs: 0,
     maxDraining: 4,
+    spreadMs: 0,
     keep: 5,
   },
 } satisfies Partial<Config>;

@@ -1,0 +1,42 @@
+/** What a worker allows its clients: the keys of the config's `http`. */
+
+const HOUR_MS = 3_600_000;
+const GIB = 2 ** 30;
+
+interface Limit {
+  readonly greatest: number;
+  readonly default: number;
+}
+
+/** By the key of the config; 0 is no limit. */
+const LIMITS = {
+  headerTimeoutMs: { greatest: HOUR_MS, default: 60_000 },
+  bodyTimeoutMs: { greatest: HOUR_MS, default: 60_000 },
+  sendTimeoutMs: { greatest: HOUR_MS, default: 60_000 },
+  minBytesPerSecond: { greatest: GIB, default: 100 },
+  keepAliveTimeoutMs: { greatest: 24 * HOUR_MS, default: 75_000 },
+  webSocketIdleTimeoutMs: { greatest: 24 * HOUR_MS, default: 0 },
+  maxBodyBytes: { greatest: Number.MAX_SAFE_INTEGER, default: GIB },
+  maxRequestsPerConnection: { greatest: Number.MAX_SAFE_INTEGER, default: 0 },
+  maxConnections: { greatest: 1_048_576, default: 0 },
+  maxConnectionsPerAddress: { greatest: 1_048_576, default: 0 },
+  maxRequests: { greatest: 1_048_576, default: 0 },
+} as const satisfies Record<string, Limit>;
+
+type HttpLimit = keyof typeof LIMITS;
+
+/** The limits of a config, or of a worker. */
+export type HttpLimits = Readonly<Record<HttpLimit, number>>;
+
+/** What is counted when it acts: each limit, and a connection without a PROXY header where one is due. */
+export type LimitKind = HttpLimit | "proxyProtocol";
+
+export const HTTP_LIMITS = Object.keys(LIMITS) as [HttpLimit, ...HttpLimit[]];
+export const LIMIT_KINDS: readonly LimitKind[] = [...HTTP_LIMITS, "proxyProtocol"];
+
+function ofEach<T>(read: (limit: Limit) => T): Record<HttpLimit, T> {
+  return Object.fromEntries(HTTP_LIMITS.map((key) => [key, read(LIMITS[key])])) as never;
+}
+
+export const HTTP_BOUNDS = ofEach((limit): readonly [number, number] => [0, limit.greatest]);
+export const DEFAULT_HTTP_LIMITS: HttpLimits = ofEach((limit) => limit.default);

@@ -74,6 +74,26 @@ Deno.test("a config of two keys gets every default", () => {
   });
 });
 
+Deno.test("only what is unveiled can be dropped, and not from a folder that stays", async () => {
+  await using project = new Project();
+  Deno.mkdirSync(`${project.folder}/keys/in`, { recursive: true });
+  const load = async (config: object) => {
+    project.write("holdfast.jsonc", JSON.stringify({ ...MINIMAL, ...config }));
+    try {
+      const { dropAfterOpen } = await loadConfig(project.config);
+      return dropAfterOpen!.map((path) => path.replace(`${project.folder}/`, ""));
+    } catch {
+      return await loadCodes(project.config);
+    }
+  };
+  const unveil = { "./keys": "r", "./keys/in": "r", "./data/": "rwc" };
+  assertEquals(await load({ unveil, dropAfterOpen: ["keys/in/", "./keys"] }), ["keys", "keys/in"]);
+  assertEquals(await load({ unveil, dropAfterOpen: ["./keys"] }), ["keys"]);
+  assertEquals(await load({ unveil, dropAfterOpen: ["./keys/in"] }), ["drop_inside"]);
+  assertEquals(await load({ unveil, dropAfterOpen: ["./other"] }), ["drop_not_unveiled"]);
+  assertEquals(await load({ dropAfterOpen: ["./data"] }), ["drop_not_unveiled"]);
+});
+
 Deno.test("a key by its old name is accepted, with a warning that names the new one", () => {
   const text = JSON.stringify({
     ...MINIMAL,

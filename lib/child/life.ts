@@ -5,9 +5,10 @@ import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { Certificates, Configure, Grants, ToWorker } from "../protocol/to_worker.ts";
 import { type AppSignals, keepAppSignals } from "./app_signals.ts";
 import { Channel, ChannelClosed } from "./channel.ts";
-import { findGrantFaults } from "./grants.ts";
+import { dropPaths, findGrantFaults } from "./grants.ts";
 import { HandOvers } from "./hand_over.ts";
 import { hintOn } from "./failure_hint.ts";
+import { giveNativeCodeUp, installLaterFilter } from "./later_filter.ts";
 import { describeError, placesIn, report } from "./report.ts";
 
 /** Exit status of a process that gave up; its reason went over the channel. */
@@ -67,6 +68,8 @@ export interface LifeOptions {
   readonly judge?: (grants: Grants) => string[];
   /** Called before anything of the app is loaded; what it gives is called at the end. */
   readonly prepare?: (configure: Configure) => (() => void) | void;
+  /** Gives up what was granted for the start alone; the default is {@link giveNativeCodeUp}. */
+  readonly giveUp?: () => void;
 }
 
 /** Runs until it has drained, and exits. */
@@ -76,6 +79,9 @@ export async function runLife(options: LifeOptions): Promise<never> {
   const channel = new Channel();
   const handOvers = new HandOvers();
   try {
+    // The runtime has what it needs by now, and nothing was loaded that is not Holdfast's.
+    installLaterFilter();
+    (options.giveUp ?? giveNativeCodeUp)();
     channel.send({ type: "hello", version: options.version, deno: Deno.version.deno });
     await live(channel, handOvers, signals, options);
     await channel.finish();
@@ -115,6 +121,7 @@ async function live(
   const restoreExit = tellExit();
   await service.load();
   restoreExit();
+  dropPaths(configure.grants);
   channel.send({ type: "ready" });
 
   await channel.next("accept");

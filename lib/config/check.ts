@@ -26,6 +26,8 @@ export interface CheckFacts {
   readonly packages?: readonly string[];
   /** The folder of Holdfast's own code. */
   readonly holdfast: string;
+  /** An executable that brings all of it, and what is laid over its config. */
+  readonly executable?: readonly string[];
   /** The runtime folder that is in use, while the config's own lies elsewhere. */
   readonly runtime?: string;
 }

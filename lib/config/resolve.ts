@@ -98,17 +98,47 @@ export async function resolveConfig(
     entries.flatMap((entry, index) => accept([...key, index], placeDialled(entry, folder)) ?? []);
   const net = placeNet(["net"], values.net);
   const unveil = await placeUnveils(["unveil"], values.unveil);
+  /** The unveils that are given up again, by the paths that these were placed at. */
+  function placeDrops(
+    key: readonly string[],
+    drops: readonly string[],
+    spelled: Readonly<Record<string, string>>,
+    placed: readonly Unveil[],
+  ): string[] {
+    const same = (one: string) => (other: string) =>
+      resolve(folder, one) === resolve(folder, other);
+    const dropped = Object.keys(spelled).flatMap((path) => {
+      const index = drops.findIndex(same(path));
+      const from = index < 0 ? undefined : unveilFrom(path, spelled[path]!);
+      return from === undefined ? [] : [{ index, path: resolve(from, path) }];
+    });
+    for (const [index, drop] of drops.entries()) {
+      const named = Object.keys(spelled).some(same(drop));
+      accept([...key, index], named ? undefined : refuseDrop(drop));
+    }
+    for (const { index, path } of dropped) {
+      const outer = placed.find((each) =>
+        isInside(path, each.path) && !dropped.some((other) => other.path === each.path)
+      );
+      accept([...key, index], outer && refuseKept(drops[index]!, outer.path));
+    }
+    return dropped.map(({ path }) => path);
+  }
+  const dropAfterOpen = placeDrops(["dropAfterOpen"], values.dropAfterOpen, values.unveil, unveil);
   const found = await findUser(values);
   const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
   const account = accept([blamed], found);
   accept(["tmp"], refuseTemporary(values));
   const helpers: HelperConfig[] = [];
   for (
-    const [name, { module, memoryBytes, unveil, env, ...facts }] of Object.entries(values.helpers)
+    const [name, { module, memoryBytes, unveil, env, dropAfterOpen, ...facts }] of Object.entries(
+      values.helpers,
+    )
   ) {
     const key = ["helpers", name];
     const place = accept([...key, "module"], await placeApp(resolve(folder, module)));
     const placed = await placeUnveils([...key, "unveil"], unveil);
+    const drop = placeDrops([...key, "dropAfterOpen"], dropAfterOpen, unveil, placed);
     const net = placeNet([...key, "net"], facts.net);
     accept([...key, "tmp"], refuseTemporary({ ...facts, env }));
     accept([...key, "native"], refuseNative(name, facts.native, values.wall));
@@ -116,14 +146,8 @@ export async function resolveConfig(
     const limits = { ...values.limits, ...memoryBytes !== undefined && { memoryBytes } };
     const variables = { env: env.names, envValues: env.values };
     helpers.push({
-      name,
-      ...facts,
-      ...variables,
-      net,
-      app: place,
-      unveil: placed,
-      limits,
-      account,
+      ...{ name, ...facts, ...variables, net, app: place, unveil: placed, dropAfterOpen: drop },
+      ...{ limits, account },
     });
   }
   if (app === undefined || problems.length > 0) throw new ConfigError(real, inOrder(problems));
@@ -144,7 +168,7 @@ export async function resolveConfig(
   };
   return freezeConfig({
     ...{ file: real, named, folder, app, listen, unveil, helpers, env, envValues, sys, tmp },
-    ...{ net, engine, wall },
+    ...{ net, engine, wall, jitless: values.jitless, dropAfterOpen },
     trustedProxies: values.trustedProxies,
     clientAddressHeader: values.clientAddressHeader,
     ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
@@ -361,6 +385,26 @@ async function placeUnveil(
   }
   const message = `this user has no access to ${quote(path)}`;
   return new Refusal("unveil_unreadable", message, "start Holdfast as a user that has");
+}
+
+function refuseDrop(path: string): Refusal {
+  return new Refusal(
+    "drop_not_unveiled",
+    `${quote(path)} is not in "unveil"`,
+    "write a path of it, as it is written there",
+  );
+}
+
+function refuseKept(path: string, outer: string): Refusal {
+  return new Refusal(
+    "drop_inside",
+    `${quote(path)} is inside ${quote(outer)}, which stays unveiled, and so would this`,
+    "put the two side by side, or drop both",
+  );
+}
+
+function isInside(path: string, folder: string): boolean {
+  return path !== folder && path.startsWith(folder.replace(/\/?$/, "/"));
 }
 
 async function findUser({ user, group }: ConfigFile): Promise<Account | Refusal | undefined> {

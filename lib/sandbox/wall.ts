@@ -1,6 +1,7 @@
 /** The kernel's layer for a worker, from the config and what the machine has. Pure. */
 import type { Account, Compartment, Config } from "../config/config.ts";
 import type { OwnAccount } from "./accounts.ts";
+import type { CodePolicy } from "../protocol/program_data.ts";
 import { isUnix } from "./dialling.ts";
 import type { FsRight, LandlockPolicy, PathRule } from "./landlock.ts";
 import { unveilRights } from "./landlock.ts";
@@ -15,6 +16,11 @@ export interface Wall {
   readonly seccomp: SeccompPolicy;
   /** What {@link Wall.seccomp} comes to on this machine. */
   readonly program: readonly Instruction[];
+  /**
+   * What the process itself takes away by its first lines: all but this becomes no code any more. One that
+   * loads native code of its packages takes nothing away.
+   */
+  readonly code?: CodePolicy | undefined;
   readonly limits: readonly Limit[];
   /** Whom it may dial, as `net` says it: each address is asked about. */
   readonly dials: readonly string[];
@@ -37,6 +43,8 @@ export interface WallFacts {
   readonly files: readonly string[];
   readonly code: Pick<ProcessCode, "reads">;
   readonly forbidden: string;
+  /** Whether V8 makes no code in it. */
+  readonly interpretsAlone: boolean;
 }
 
 const READ: readonly FsRight[] = ["readFile", "readDir"];
@@ -119,10 +127,16 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     ...dialled.some(isUnix) && { unix: true },
     ...config.empties && { setsModes: true },
   };
+  const code = config.native ? undefined : {
+    compiled: !facts.interpretsAlone,
+    // The C library looks names of hosts and of users up by others, as nsswitch.conf(5) says.
+    libraries: network === "names" || (config.sys ?? []).length > 0,
+  };
   return {
     abi: facts.abi,
     seccomp,
     program: seccompProgram(facts.arch, seccomp),
+    code,
     limits: workerLimits(config),
     dials: dialled,
     owner: config.account,

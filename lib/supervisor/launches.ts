@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import type { Compartment, Config, Unveil } from "../config/config.ts";
 import { unlessAbsent } from "../config/real_place.ts";
 import type { OwnPrograms } from "../planner/programs.ts";
+import { CODE_KEY, programData } from "../protocol/program_data.ts";
 import { ownCode, type ProcessCode } from "../sandbox/process_code.ts";
 import { emptyingCompartment, emptyingProgram, withTemporary } from "../sandbox/temporary.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
@@ -10,6 +11,7 @@ import {
   type Command,
   type Commanded,
   imageInput,
+  interpretsAlone,
   workerEnvironment,
   workerGrants,
 } from "../sandbox/worker_command.ts";
@@ -200,7 +202,8 @@ export class Launches {
 
   readonly #empty: Empty = async (path, account, config) => {
     const { spawner } = await this.programsOf(config);
-    const compartment = emptyingCompartment(path, account, config);
+    // It installs no second program, and so is granted no native code for it.
+    const compartment = { ...emptyingCompartment(path, account, config), native: true };
     const planned = { who: "worker", compartment, bundle: emptyingProgram(path) } as const;
     const request = this.#requestOf(config, planned, ownCode(), 0);
     await runToEnd(this.#system.startSpawner(spawner), { ...request, cwd: "/" });
@@ -236,13 +239,18 @@ export class Launches {
   ): SpawnRequest {
     const command = this.#system.commandOf(config, planned.who, planned.compartment, code);
     const wall = this.#wallOf(config, command, planned, code);
-    return { ...this.#spawnRequest(config, command, planned, code, generation), wall };
+    const request = this.#spawnRequest(config, command, planned, code, generation);
+    const data = wall?.code ? programData(CODE_KEY, wall.code) : "";
+    // Where the process has its program in itself, it reads nothing but data.
+    return request.source === ""
+      ? { ...request, image: data + (request.image ?? ""), wall }
+      : { ...request, source: data + request.source, wall };
   }
 
   /** The kernel's layer for a process of this config; an error where the machine has none. */
   #wallOf(
     config: Config,
-    { program: denoProgram, files }: Command,
+    command: Command,
     { compartment }: Planned,
     code: ProcessCode,
   ): Wall | undefined {
@@ -256,8 +264,9 @@ export class Launches {
     return workerWall(compartment, {
       arch: Deno.build.arch,
       abi,
-      denoProgram,
-      files,
+      denoProgram: command.program,
+      files: command.files,
+      interpretsAlone: interpretsAlone(command),
       code,
       forbidden,
     });

@@ -139,7 +139,8 @@ export const realSystem: System = {
   planCode: (_, plan) => plan(),
   ownsImages: true,
   makeFolders,
-  commandOf: (_, _who, compartment, code) => denoCommand(denoProgram(), compartment, code),
+  commandOf: ({ wall }, _who, compartment, code) =>
+    denoCommand(denoProgram(), compartment, code, wall),
   plannerCommand: (writes) => plannerCommand(denoProgram(), writes),
   landlockAbi,
   bindListener,

@@ -90,6 +90,8 @@ export class WorkerProcess implements ChildRecord {
   readonly dials: readonly string[];
   /** Whose it is, where it is not the supervisor's. */
   readonly account: SpawnRequest["account"];
+  /** How many seccomp programs of its own it has when it says hello. */
+  readonly programs: number;
   readonly temporary: SpawnRequest["temporary"];
   endsAtMs: number | undefined;
   #ends: () => ChildEnds = () => ({ outputs: [] });
@@ -129,6 +131,7 @@ export class WorkerProcess implements ChildRecord {
     this.generation = identity.generation;
     this.onViolation = identity.onViolation;
     this.account = request.account;
+    this.programs = request.wall?.code ? 2 : 1;
     this.temporary = request.temporary;
     this.#image = request.image;
     this.dials = request.wall?.dials ?? [];

@@ -4,11 +4,9 @@
  */
 // First, since the others cannot be loaded without it.
 import "./lib/cli/require_proc.ts";
-import { toHoldfastError } from "./lib/base/error.ts";
-import { EXIT } from "./lib/base/exit_code.ts";
 import { holdSignals } from "./lib/base/control_signals.ts";
 import { loadFailed, requireDeno } from "./lib/base/runtime.ts";
-import { printError } from "./lib/cli/terminal.ts";
+import { printFailure } from "./lib/cli/failure.ts";
 
 const compile = async () => (await import("./lib/cli/compile.ts")).compile;
 
@@ -19,9 +17,7 @@ async function run(): Promise<number> {
     const { runCli } = await import("./lib/cli/cli.ts");
     return await runCli(Deno.args, { more: { compile } });
   } catch (error) {
-    const failure = toHoldfastError(loadFailed(error));
-    printError(failure);
-    return EXIT[failure.kind];
+    return printFailure(loadFailed(error));
   }
 }
 

@@ -4,7 +4,6 @@ import { type ControlSignal, handleSignals, holdSignals } from "./lib/base/contr
 import { ignoreInspectorSignal, resetSignals } from "./lib/os/signals.ts";
 import { takeInheritance } from "./lib/supervisor/inheritance.ts";
 import { reapOrphans } from "./lib/supervisor/reap_orphans.ts";
-import { rehearsalSystem } from "./lib/supervisor/rehearsal.ts";
 import { StopOrders } from "./lib/supervisor/stop_orders.ts";
 import { Supervisor } from "./lib/supervisor/supervisor.ts";
 import { realSystem, type System } from "./lib/supervisor/system.ts";
@@ -42,27 +41,6 @@ export async function supervise(file: string, system: System = realSystem): Prom
     await supervisor.stopped;
   } finally {
     endReaping();
-    endOrders();
-  }
-}
-
-/**
- * Brings up a generation that nobody can reach, beside a supervisor that runs, and ends it.
- *
- * @param used the runtime folder of that supervisor; empty if it does not say
- * @throws {HoldfastError} if it does not come up
- */
-export async function rehearse(file: string, used: string, system: System): Promise<void> {
-  const supervisor = new Supervisor(file, rehearsalSystem(system, used));
-  // The supervisor that asked for it gives it up: what it has started goes with it.
-  const endOrders = handleSignals((order) => {
-    if (order === "SIGTERM") void supervisor.stop();
-  });
-  resetSignals();
-  try {
-    await supervisor.start();
-    await supervisor.stop();
-  } finally {
     endOrders();
   }
 }

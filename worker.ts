@@ -11,9 +11,9 @@ import { runWorker } from "./lib/worker/run.ts";
 // Not awaited: the runtime tells when nothing goes on only after its first module has ended.
 void runWorker({
   version: PROTOCOL_VERSION,
-  prepare: (grants) => {
+  prepare: (configure) => {
     installImage();
-    prepareRuntime(grants);
+    return prepareRuntime(configure);
   },
   load: () => import("holdfast:app"),
 });

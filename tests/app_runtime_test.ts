@@ -206,56 +206,138 @@ Deno.test("what is not unveiled is not there, and a read of it names the line of
   }
   const { message } = await ask<Thrown>(server, "own");
   assertStringIncludes(message, server.project.path("app.ts"));
-  const toldOfReads = () =>
-    server.eventsOf("worker_output").map(({ text }) => String(text))
-      .filter((text) => text.startsWith("Refused: A read of /etc/hosts"));
+  const toldOfReads = () => server.eventsOf("refused").filter(({ what }) => what === "/etc/hosts");
   await until("the line of the log", () => toldOfReads().length > 0);
   const told = toldOfReads();
   assertEquals(told.length, 1);
-  assertMatch(told[0]!, /\(.*app\.ts:\d+:\d+\)/);
+  assertMatch(String(told[0]!.from), /^\/.*app\.ts:\d+:\d+$/);
   await server.project.configure({ unveil: { "/etc/hosts": "r" } });
   assertEquals((await server.reload()).outcome, "done");
   assertEquals(await ask(server, "namedExistsSync"), true);
   assertEquals(await ask(server, "named"), await Deno.readTextFile("/etc/hosts"));
 });
 
-const REFUSALS: Record<string, { body: string; says: string }> = {
-  write: { body: `Deno.writeTextFileSync("/srv/x", "")`, says: `"unveil": { "/srv/x": "rwc" }` },
-  nodeWrite: { body: `fs.writeFileSync("/srv/x", "")`, says: `"unveil": { "/srv/x": "rwc" }` },
-  fetch: { body: `await fetch("http://127.0.0.1:5432/")`, says: `"net": ["127.0.0.1:5432"]` },
+/** What is tried, what the error says, and the event: `of` is its kind, what was tried, and the line. */
+const REFUSALS: Record<string, { body: string; says: string; of: [string, string, string?] }> = {
+  write: {
+    body: `Deno.writeTextFileSync("/srv/x", "")`,
+    says: `"unveil": { "/srv/x": "rwc" }`,
+    of: ["write", "/srv/x", `"unveil": { "/srv/x": "rwc" }`],
+  },
+  nodeWrite: {
+    body: `fs.writeFileSync("/srv/y", "")`,
+    says: `"unveil": { "/srv/y": "rwc" }`,
+    of: ["write", "/srv/y", `"unveil": { "/srv/y": "rwc" }`],
+  },
+  read: {
+    body: `await fs.promises.readFile("/etc/hosts")`,
+    says: `"unveil": { "/etc/hosts": "r" }`,
+    of: ["read", "/etc/hosts", `"unveil": { "/etc/hosts": "r" }`],
+  },
+  fetch: {
+    body: `await fetch("http://127.0.0.1:5433/")`,
+    says: `"net": ["127.0.0.1:5433"]`,
+    of: ["net", "127.0.0.1:5433", `"net": ["127.0.0.1:5433"]`],
+  },
   connect: {
     body: `await new Promise((_, reject) => net.connect(5432, "127.0.0.1").on("error", reject))`,
     says: `"net": ["127.0.0.1:5432"]`,
+    of: ["net", "127.0.0.1:5432", `"net": ["127.0.0.1:5432"]`],
   },
-  run: { body: `new Deno.Command("/bin/ls").outputSync()`, says: "may start a program" },
-  addon: { body: `process.dlopen({ exports: {} }, "/x.node")`, says: "node:sqlite" },
+  listen: {
+    body: `Deno.listen({ port: 5434 })`,
+    says: "does not listen by itself",
+    of: ["listen", "0.0.0.0:5434"],
+  },
+  run: {
+    body: `new Deno.Command("/bin/ls").outputSync()`,
+    says: "may start a program",
+    of: ["run", "/bin/ls"],
+  },
+  runByName: {
+    body: `await new Deno.Command("cat").output()`,
+    says: "may start a program",
+    of: ["run", "cat"],
+  },
+  exec: { body: `execSync("true")`, says: "", of: ["run", "true"] },
+  addon: {
+    body: `process.dlopen({ exports: {} }, "/x.node")`,
+    says: "node:sqlite",
+    of: ["ffi", "/x.node"],
+  },
+  import: {
+    body: `await import(["https:/", "example.com", "x.ts"].join("/"))`,
+    says: "import",
+    of: ["import", "https://example.com/x.ts"],
+  },
+  chmod: {
+    body: `await Deno.chmod("data", 0o700)`,
+    says: "os error 1",
+    of: ["kernel", "data"],
+  },
   sys: {
     body: `Deno.permissions.querySync({ name: "sys" }); os.setPriority(1)`,
     says: "setPriority",
+    of: ["sys", "setPriority", `"sys": ["setPriority"]`],
   },
 };
 
-Deno.test("a refusal says which line of the config would allow it, and is told once with its place", async () => {
+Deno.test("a refusal says which line of the config would allow it, and is one event with its place", async () => {
   const functions = Object.fromEntries(
     Object.entries(REFUSALS).map(([name, { body }]) => [name, body]),
   );
-  const head = `import fs from "node:fs"; import net from "node:net"; import os from "node:os";`;
-  await using server = await Server.start({ files: { "app.ts": app(functions, head) } });
+  const head = `import fs from "node:fs"; import net from "node:net"; import os from "node:os";
+    import { execSync } from "node:child_process";`;
+  await using server = await Server.start({
+    files: { "app.ts": app(functions, head), "data/.keep": "" },
+    config: { unveil: { "./data/": "rwc" } },
+  });
   for (const [name, { says }] of Object.entries(REFUSALS)) {
     const { message } = await ask<Thrown>(server, name);
     assertStringIncludes(message, says, `${name}: ${message}`);
-    assert(!message.includes("run again with"), message);
+    if (name !== "import") assert(!message.includes("run again with"), message);
     assertEquals((await ask<Thrown>(server, name)).message, message);
   }
-  await until("the refusals to be told", () => {
-    return server.eventsOf("worker_output").some(({ text }) =>
-      String(text).includes("setPriority")
-    );
+  await until(
+    "the last one to be told",
+    () => server.eventsOf("refused").some(({ what }) => what === "setPriority"),
+  );
+  const told = server.eventsOf("refused");
+  for (const { level, role, worker, from, text, allow, instead, risk } of told) {
+    assertEquals([level, role, worker], ["warn", "worker", 1]);
+    assertMatch(`${text}: ${from}`, /^Refused.*: \/.*app\.ts:\d+:\d+$/);
+    assert((allow === undefined) === (risk === undefined), `${text}`);
+    assert(allow !== undefined || instead !== undefined, `${text}`);
+  }
+  for (const [name, { of: [kind, what, allow] }] of Object.entries(REFUSALS)) {
+    const found = told.filter((each) => each.kind === kind && each.what === what);
+    assertEquals(found.length, 1, `${name}: ${JSON.stringify(told)}`);
+    assertEquals(found[0]!.allow, allow, name);
+  }
+  assertEquals((await server.reload()).outcome, "done");
+  const again = await server.waitFor("refused_again");
+  assertEquals(again.times, told.length);
+  assertStringIncludes(String(again.refusals), "1 × sys setPriority");
+});
+
+Deno.test("what a helper is refused names the line of its own entry", async () => {
+  await using server = await Server.start({
+    files: {
+      "app.ts": `import { helper } from "./helper_client.ts";
+export default { fetch: async () => new Response(await helper().look({}).catch(String)) };`,
+      "helper_client.ts":
+        `export const helper = () => (globalThis as any)[Symbol.for("holdfast.helpers")]("h");`,
+      "h.ts":
+        `const any = { "~standard": { version: 1, vendor: "x", validate: (value) => ({ value }) } };
+try { Deno.readTextFileSync("/etc/hosts"); } catch { /* told */ }
+export default { look: { input: any, output: any, handle: () => "" } };`,
+    },
+    config: { helpers: { h: { module: "./h.ts" } } },
   });
-  const told = server.eventsOf("worker_output").map(({ text }) => String(text))
-    .filter((text) => text.startsWith("Refused: "));
-  for (const text of told) assertMatch(text, /app\.ts:\d+:\d+/);
-  assertEquals(new Set(told).size, told.length);
+  const { role, allow, from } = await server.waitFor("refused");
+  assertEquals(role, "helper h.0");
+  assertEquals(allow, `"helpers": { "h": { "unveil": { "/etc/hosts": "r" } } }`);
+  assertMatch(String(from), /h\.ts:2:\d+$/);
 });
 
 Deno.test("an app that fails at its start is told with its error, and where that came from", async () => {

@@ -166,7 +166,7 @@ Deno.test("--help names every command, option and exit status, and exits 0", asy
     assertStringIncludes(stdout, word);
   }
   for (const status of ["64", "69", "70", "71", "75", "78"]) assertStringIncludes(stdout, status);
-  assertEquals(await runMany([{ args: ["-h"] }, { args: ["status", "--help"] }]), [
+  assertEquals(await runMany([{ args: ["-h"] }, { args: ["help"] }]), [
     { code, stdout, stderr },
     { code, stdout, stderr },
   ]);
@@ -184,6 +184,12 @@ Deno.test("--version names Holdfast's version and Deno's, and exits 0", async ()
 const WRONG_USAGE: [string, string[], string][] = [
   ["no command", [], "No command given"],
   ["an unknown command", ["begin"], "Unknown command begin"],
+  ["a mistyped command", ["relaod"], "Did you mean reload?"],
+  ["a mistyped command of two words", ["logs", "reopn"], "Did you mean logs reopen?"],
+  ["a command that is cut short", ["rel"], "Did you mean reload?"],
+  ["a mistyped option", ["status", "--jsno"], "Did you mean --json?"],
+  ["a mistyped option with a value", ["check", "--confg=x"], "Did you mean --config?"],
+  ["help of an unknown command", ["help", "statsu"], "Did you mean status?"],
   ["the name of an object's own method as a command", ["toString"], "Unknown command toString"],
   ["an unknown option", ["status", "--colour"], "Unknown option --colour"],
   ["an unknown short option", ["status", "-x"], "Unknown option -x"],

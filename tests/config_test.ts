@@ -74,6 +74,26 @@ Deno.test("a config of two keys gets every default", () => {
   });
 });
 
+Deno.test("only what is unveiled can be dropped, and not from a folder that stays", async () => {
+  await using project = new Project();
+  Deno.mkdirSync(`${project.folder}/keys/in`, { recursive: true });
+  const load = async (config: object) => {
+    project.write("holdfast.jsonc", JSON.stringify({ ...MINIMAL, ...config }));
+    try {
+      const { dropAfterOpen } = await loadConfig(project.config);
+      return dropAfterOpen!.map((path) => path.replace(`${project.folder}/`, ""));
+    } catch {
+      return await loadCodes(project.config);
+    }
+  };
+  const unveil = { "./keys": "r", "./keys/in": "r", "./data/": "rwc" };
+  assertEquals(await load({ unveil, dropAfterOpen: ["keys/in/", "./keys"] }), ["keys", "keys/in"]);
+  assertEquals(await load({ unveil, dropAfterOpen: ["./keys"] }), ["keys"]);
+  assertEquals(await load({ unveil, dropAfterOpen: ["./keys/in"] }), ["drop_inside"]);
+  assertEquals(await load({ unveil, dropAfterOpen: ["./other"] }), ["drop_not_unveiled"]);
+  assertEquals(await load({ dropAfterOpen: ["./data"] }), ["drop_not_unveiled"]);
+});
+
 Deno.test("a key by its old name is accepted, with a warning that names the new one", () => {
   const text = JSON.stringify({
     ...MINIMAL,
@@ -116,10 +136,11 @@ Deno.test("every problem of a file is reported at once with line, column, key an
   const error = assertThrows(() => parseConfig(text, "/srv/holdfast.jsonc"), ConfigError);
   assertEquals([error.kind, error.code], ["config", "config_invalid"]);
   assertEquals(error.message.split("\n").toSorted(), [
-    "/srv/holdfast.jsonc:1:1: app: this key is missing; add it: string",
+    '/srv/holdfast.jsonc:1:1: app: this key is missing; add it: "app": "./main.ts"',
     '/srv/holdfast.jsonc:2:3: listn: unknown key "listn"; did you mean "listen"?',
     '/srv/holdfast.jsonc:3:32: listen[1]: "*:8080" does not say which addresses; ' +
-    'write "0.0.0.0:8080" for every IPv4 address or "[::]:8080" for IPv6',
+    'write "127.0.0.1:8080" for this machine alone, "0.0.0.0:8080" for every IPv4 address or ' +
+    '"[::]:8080" for IPv6',
     '/srv/holdfast.jsonc:4:25: unveil["./data"]: rights "rz"; ' +
     "write any of r (read), w (write), c (create and remove), each at most once",
     "/srv/holdfast.jsonc:5:30: reload.idleGraceMs: found -1; at least 0",
@@ -267,7 +288,7 @@ Deno.test("listen refuses what does not say exactly where to bind", () => {
     [{}, "key_missing"],
     [8080, "value_type"],
     [{ https: "0.0.0.0:443", cert: "c.pem" }, "key_missing"],
-    [{ https: "443", cert: "c.pem", key: "k.pem" }, "listen_host_name"],
+    [{ https: "443", cert: "c.pem", key: "k.pem" }, "listen_host_any"],
     [{ https: "unix:/a", cert: "c.pem", key: "k.pem" }, "listen_https_unix"],
     [{ https: "0.0.0.0:443", cert: "c.pem", key: "k,.pem" }, "path_unfit"],
     [{ https: "0.0.0.0:443", cert: "c.pem", key: "k.pem", redirect: "https" }, "key_unknown"],
@@ -567,6 +588,91 @@ Deno.test("loadConfig reports what is missing or double on this machine at once"
     "user user_unknown",
   ]);
   assert(problems.every(({ at }) => at?.line === 1 && at.column > 1));
+});
+
+Deno.test("what the schema refuses and what is not there are told at once, in the file's order", async () => {
+  await using project = new Project({
+    app: "./gone.ts",
+    wurkers: 2,
+    listen: [8080, "127.0.0.1:1"],
+    unveil: { "./data": "rz" },
+    helpers: {
+      one: { module: "./none.ts", timeoutMs: "soon" },
+      two: { modul: "./two.ts" },
+    },
+    reload: { keep: -1, spare: 1 },
+    user: "nobody_of_that_name",
+  });
+  const { problems } = await assertRejects(() => loadConfig(project.config), ConfigError);
+  assertEquals(problems.map(({ code, key }) => `${key} ${code}`), [
+    "app app_missing",
+    "wurkers key_unknown",
+    "listen[0] value_type",
+    'unveil["./data"] unveil_rights',
+    "helpers.one.module app_missing",
+    "helpers.one.timeoutMs value_type",
+    "helpers.two.module key_missing",
+    "helpers.two.modul key_unknown",
+    "reload.keep value_small",
+    "reload.spare key_unknown",
+    "user user_unknown",
+  ]);
+  // Nothing is said of what only stands for a wrong value.
+  for (const wrong of [{}, { listen: true }, { app: 1 }, { app: [], listen: {} }, []]) {
+    await using broken = new Project(wrong as Record<string, unknown>);
+    const error = await assertRejects(() => loadConfig(broken.config), ConfigError);
+    assert(!/127\.0\.0\.1:1\b|is a folder/.test(error.message), error.message);
+  }
+});
+
+Deno.test("an app that is a folder, or that is called otherwise, is answered with what was meant", async () => {
+  await using project = new Project({ app: ".", listen: ["[::1]:80"] });
+  await project.write("server.js", "");
+  await project.write("main.ts", "");
+  const folder = project.config.replace(/\/[^/]*$/, "");
+  const [found] = (await assertRejects(() => loadConfig(project.config), ConfigError)).problems;
+  assertEquals([found!.code, found!.key], ["app_folder", "app"]);
+  assertEquals(found!.hint, `write the module in it, such as "${folder}/main.ts"`);
+  for (const app of ["./server", "./server.ts", "./servr.js"]) {
+    await Deno.writeTextFile(project.config, JSON.stringify({ app, listen: ["[::1]:80"] }));
+    const [missing] = (await assertRejects(() => loadConfig(project.config), ConfigError)).problems;
+    assertEquals([missing!.code, missing!.hint], [
+      "app_missing",
+      `did you mean "${folder}/server.js"?`,
+    ]);
+  }
+});
+
+/** Wrong values of `listen`, and the form that is answered. */
+const LISTEN_FORMS: [unknown, string][] = [
+  [8080, `["127.0.0.1:8080"]`],
+  ["8080", `["127.0.0.1:8080"]`],
+  [":8080", `["127.0.0.1:8080"]`],
+  ["*:8080", `["127.0.0.1:8080"]`],
+  ["0.0.0.0:80", `["0.0.0.0:80"]`],
+  ["localhost", `["localhost:8080"]`],
+  ["http://127.0.0.1:3000/", `["127.0.0.1:3000"]`],
+  ["/run/app.sock", `["unix:/run/app.sock"]`],
+  [{ port: 3000 }, `["127.0.0.1:3000"]`],
+  [{ hostname: "0.0.0.0", port: 3000 }, `["0.0.0.0:3000"]`],
+  [true, `["127.0.0.1:8080"]`],
+  [[8080], `"127.0.0.1:8080"`],
+  [["8080"], `"127.0.0.1:8080"`],
+  [[":8080"], `"127.0.0.1:8080"`],
+  [["http://127.0.0.1:3000"], `"127.0.0.1:3000"`],
+  [["/run/app.sock"], `"unix:/run/app.sock"`],
+  [[{ port: 3000 }], `"127.0.0.1:3000"`],
+];
+
+Deno.test("a listen in another form is answered with the right one", () => {
+  for (const [listen, form] of LISTEN_FORMS) {
+    const problems = problemsOf({ ...MINIMAL, listen });
+    assertEquals(problems.length, 1, JSON.stringify(listen));
+    const { hint } = problems[0]!;
+    assert(hint.includes(form), `${JSON.stringify(listen)}: ${hint}`);
+    if (Array.isArray(listen)) continue;
+    assertEquals(problemsOf({ ...MINIMAL, listen: JSON.parse(form) }), [], form);
+  }
 });
 
 Deno.test("the path of a Unix socket in net starts at the config's folder, and has an end", async () => {

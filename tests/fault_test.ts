@@ -100,7 +100,7 @@ for (const fault of faultsThat("reload", "done")) {
     await world.waitFor("generation_ended", 2);
     assertEquals(fuse.armed, undefined);
     assertStringIncludes(
-      world.eventsOf("effect_failed").map(({ reason }) => reason).join(),
+      world.eventsOf("best_effort_failed").map(({ reason }) => reason).join(),
       `Fault: ${fault}`,
     );
     const { generations, listeners } = world.supervisor.status();
@@ -119,7 +119,7 @@ for (const fault of faultsThat("stop", "ends")) {
     fuse.armed = fault;
     await world.stop();
     assertEquals([fuse.armed, world.left()], [undefined, []]);
-    assertEquals(world.eventsOf("effect_failed").length, 1);
+    assertEquals(world.eventsOf("best_effort_failed").length, 1);
   });
 }
 

@@ -6,7 +6,8 @@ import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { ANY_CALLS, type AnyCall, anyNumberOf } from "../lib/sandbox/absent_calls.ts";
 import type { SeccompPolicy } from "../lib/sandbox/seccomp.ts";
-import { ARCHES, groupOf, makeAsker, POLICIES } from "../tools/filter_table.ts";
+import { OF_THE_START } from "../lib/child/later_program.ts";
+import { ARCHES, CODE_POLICIES, groupOf, makeAsker, POLICIES } from "../tools/filter_table.ts";
 import { AUDIT_ARCH } from "./harness/bpf.ts";
 import { REPOSITORY } from "./harness/project.ts";
 
@@ -26,6 +27,10 @@ function answersTo(
       return ["allow", "ask"];
     case "vfork":
       return [runs ? "allow" : "ask"];
+    case "mmap":
+    case "mprotect":
+    case "pkey_mprotect":
+      return ["allow"];
     case "fork":
       return [runs ? "EPERM" : "ask"];
     case "kill":
@@ -105,6 +110,29 @@ for (const arch of ARCHES) {
         answersBy((call) => expectedAnswers(call, policy)),
         JSON.stringify(policy),
       );
+    }
+  });
+
+  Deno.test(`on ${arch} the later program takes away what a start needs and what becomes code, and no question`, () => {
+    for (const policy of POLICIES.filter(({ runs }) => !runs)) {
+      const before = makeAsker(arch, policy);
+      for (const code of CODE_POLICIES) {
+        const ask = makeAsker(arch, policy, AUDIT_ARCH[arch], code);
+        for (const call of ANY_CALLS) {
+          const number = anyNumberOf(call, arch);
+          if (number === undefined) continue;
+          const { compiled, libraries } = code;
+          const [was, is] = [before(number, call), ask(number, call)];
+          const said = `${call} ${JSON.stringify({ ...policy, ...code })}`;
+          if (OF_THE_START.some((each) => each === call)) {
+            assertEquals(is, ["EPERM"], said);
+          } else if (call === "mmap") {
+            assertEquals(is, compiled && libraries ? ["allow"] : ["EPERM", "allow"], said);
+          } else if (call.endsWith("mprotect")) {
+            assertEquals(is, compiled ? ["allow"] : ["EPERM", "allow"], said);
+          } else assertEquals(is, was, said);
+        }
+      }
     }
   });
 

@@ -60,6 +60,11 @@ Deno.test("each flag of a start that is missing is named, and --help takes none"
     assertStringIncludes(stderr, name);
     assert(!stderr.includes("    at "), stderr);
   }
+  // A command that only asks says so too, and not that nobody runs.
+  const unwriting = flags.filter((flag) => !flag.startsWith("--allow-write"));
+  const asked = await run(unwriting, "status", "--config", project.configFile);
+  assertEquals(asked.code, 71, asked.stderr);
+  assertStringIncludes(asked.stderr, "--allow-write=");
   // Another config of deno's own takes the names of packages away.
   const without = await run(["-A", "--no-config"], "--help");
   assertEquals(without.code, 71, without.stderr);

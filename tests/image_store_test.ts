@@ -1,7 +1,11 @@
 /** The folders that planners work in. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
+import { canOpen } from "../lib/os/file.ts";
 import { openImages } from "../lib/supervisor/image_store.ts";
+
+// The C library is loaded by the first call and stays, which is no leak of a test.
+canOpen("/");
 
 Deno.test("a start from source takes the place that an executable has used, and back", async () => {
   const root = await Deno.makeTempDir({ prefix: "holdfast_test_" });

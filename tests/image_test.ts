@@ -141,7 +141,7 @@ Deno.test("an app's error names its line and ends no worker: after reloads, a re
     await assertThrows(server, "upgraded", ONE_LINE);
     const line = new RegExp(`^held changed .*price\\.ts:${NEWER_LINE}:\\d+`, "s");
     assertMatch(await held.release(), line);
-    await server.waitFor("former_process_ended");
+    await server.waitFor("old_process_exited");
   });
 });
 

@@ -4,7 +4,7 @@ import type { LogRecord } from "@std/log";
 import { join } from "node:path";
 import { encodeEntry, fieldName } from "../lib/base/journal.ts";
 import { JOURNAL_SOCKET } from "../lib/cli/journal_stream.ts";
-import { journalFields } from "../lib/base/log.ts";
+import { journalFields } from "../lib/cli/log_formats.ts";
 import { sendAtOnce, sendNotification } from "../lib/os/notify_socket.ts";
 import { type Field, JournalDouble, withJournal } from "./harness/journal.ts";
 import { PLAIN_APP, REPOSITORY } from "./harness/project.ts";
@@ -133,8 +133,9 @@ testWith(
 async function logTo(socket: string, ...lines: string[]): Promise<string[]> {
   const program = [
     `import { configureLog, flushLog, log } from "${join(REPOSITORY, "lib/base/log.ts")}";`,
+    `import { journal } from "${join(REPOSITORY, "lib/cli/log_formats.ts")}";`,
     `import { sendAtOnce } from "${join(REPOSITORY, "lib/os/notify_socket.ts")}";`,
-    `configureLog("journal", (entry) => sendAtOnce(${JSON.stringify(socket)}, entry));`,
+    `configureLog(journal((entry) => sendAtOnce(${JSON.stringify(socket)}, entry)));`,
     ...lines,
     "await flushLog();",
   ];

@@ -3,8 +3,9 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { ANY_CALLS, type AnyCall, anyNumberOf } from "../lib/sandbox/absent_calls.ts";
 import { encodeProgram, seccompProgram } from "../lib/sandbox/seccomp.ts";
+import { laterProgram } from "../lib/child/later_program.ts";
 import { ALARMS, type Arch, numberOf, type SystemCall } from "../lib/sandbox/system_calls.ts";
-import { AUDIT_ARCH, describeAnswer, runProgram } from "./harness/bpf.ts";
+import { AUDIT_ARCH, describeAnswer, runProgram, stricterOf } from "./harness/bpf.ts";
 import { LATE_DESCRIPTORS } from "./harness/besieged.ts";
 import { countDescriptors, isAlive, readStatus } from "./harness/process.ts";
 import { denial, OBEYING_APP, tell } from "./harness/obeying_app.ts";
@@ -219,8 +220,8 @@ plainCase(
       for (const thread of threads) {
         const status = readStatus(thread);
         assertEquals([status?.NoNewPrivs, status?.Seccomp], ["1", "2"], `thread ${thread}`);
-        // The supervisor's own one, and the worker's.
-        assertEquals(Number(status?.Seccomp_filters), filters + 1);
+        // The supervisor's own one, and the worker's two.
+        assertEquals(Number(status?.Seccomp_filters), filters + 2, `thread ${thread}`);
       }
       return pid;
     };
@@ -322,6 +323,121 @@ Deno.test("a worker has the limits of its config, cut to what the supervisor was
   Deno.kill(before, "SIGKILL");
   await nextWorker(server, before);
   await assertNone();
+});
+
+// ---- what only a start needs ----
+
+/** Tries each call that is for a start alone; gives the errors by name. */
+function startingCalls(): string {
+  const calls: [name: SystemCall, ...args: string[]][] = [
+    ["socketpair", "1, 1, 0", "new Uint8Array(8)"],
+    ["setresuid", "-1, -1, -1"],
+    ["setresgid", "-1, -1, -1"],
+    ["setgroups", "0, 0"],
+    ["pkey_alloc", "0, 0"],
+    ["close_range", "4000000000, 4000000000, 0"],
+    // ARCH_GET_FS
+    ["arch_prctl", "0x1003", "new Uint8Array(8)"],
+    // One that allows everything, on all threads, and one whose questions would be the worker's.
+    ["seccomp", "1, 1, filter"],
+    ["seccomp", "1, 8, filter"],
+  ];
+  return `const program = new Uint8Array([6, 0, 0, 0, 0, 0, 0xff, 0x7f]);
+    const filter = new Uint8Array(16);
+    new DataView(filter.buffer).setUint16(0, 1, true);
+    new DataView(filter.buffer).setBigUint64(8, native.addressOf(program), true);
+    return [${calls.map(([call, ...args]) => callCode(call, ...args)).join(", ")}];`;
+}
+
+/** Maps memory, makes it code, and maps a library as code; gives the errors, or 0. */
+const MAKE_CODE = `
+  const O_RDONLY = 0, PRIVATE = 2, ANONYMOUS = 0x20, READ = 1, WRITE = 2, EXEC = 4;
+  const failed = (result) => result < 0 && result > -4096 ? result : 0;
+  const map = (protection, flags, fd) => native.call(MMAP, 0, 4096, protection, flags, fd, 0);
+  const data = map(READ | WRITE, PRIVATE | ANONYMOUS, -1);
+  const file = native.call(OPENAT, -100, "/lib/x86_64-linux-gnu/libm.so.6", O_RDONLY);
+  return {
+    data: failed(data),
+    library: failed(map(READ | EXEC, PRIVATE, file)),
+    made: failed(native.call(MPROTECT, data, 4096, READ | EXEC)),
+    // With no key.
+    keyed: failed(native.call(PKEY_MPROTECT, data, 4096, READ | EXEC, -1)),
+    code: failed(map(READ | EXEC, PRIVATE | ANONYMOUS, -1)),
+    both: failed(map(READ | WRITE | EXEC, PRIVATE | ANONYMOUS, -1)),
+    read: failed(map(READ, PRIVATE, file)),
+  };`.replace(
+  /\b(MMAP|OPENAT|MPROTECT|PKEY_MPROTECT)\b/g,
+  (name) => String(numberOf(name.toLowerCase() as SystemCall, "x86_64")),
+);
+
+wideCase(
+  "what only a start needs is refused to an app, and forks and execs are asked about",
+  async (server) => {
+    const log = following(server);
+    assertEquals(await result(server, startingCalls()), Array(9).fill(-EPERM));
+    assertEquals(log.of("call_denied"), []);
+    // An error of the later program would outrank the question, and nobody would hear of it.
+    await result(server, `return ${callCode("vfork")}`);
+    await log.wait("call_denied");
+    assertEquals(await result(server, execTouch(server.project.path("data/mark"))), EPERM);
+    await log.wait("exec_denied");
+  },
+);
+
+wideCase(
+  "native code may be compiled where V8 compiles, and comes from no file",
+  async (server) => {
+    assertEquals(await result(server, MAKE_CODE), {
+      ...{ data: 0, library: -EPERM, made: 0, keyed: 0, code: 0, both: 0, read: 0 },
+    });
+  },
+);
+
+nativeTest(
+  "where V8 interprets alone no memory becomes code, in a Worker of the app neither",
+  async () => {
+    await using server = await startWide({ config: { jitless: true } });
+    assertEquals(await result(server, MAKE_CODE), {
+      ...{ data: 0, library: -EPERM, made: -EPERM, keyed: -EPERM, code: -EPERM, both: -EPERM },
+      read: 0,
+    });
+    assertEquals(await result(server, "return typeof WebAssembly"), "undefined");
+    const maps = () => Deno.readTextFileSync(`/proc/${pid}/maps`).split("\n");
+    const pid = await workerPid(server);
+    const run = `const url = "data:text/javascript,postMessage(/a+b/.test('aab'))";
+    const worker = new Worker(url, { type: "module" });
+    return await new Promise((resolve) => worker.onmessage = ({ data }) => resolve(data));`;
+    assertEquals(await result(server, run), true);
+    assertEquals(maps().filter((line) => /^\S+ .wx/.test(line)), []);
+  },
+);
+
+plainCase("native code was given up before the app, and no thread of it has it", async (server) => {
+  const attempt = (code: string) =>
+    `try { ${code}; return "done" } catch (error) { return error.name }`;
+  for (
+    const code of [
+      `Deno.dlopen("libc.so.6", {})`,
+      `Deno.dlopen("/lib/x86_64-linux-gnu/libc.so.6", {})`,
+      `Deno.UnsafePointer.of(new Uint8Array(1))`,
+      `Deno.UnsafePointer.create(1n)`,
+      `new Deno.UnsafeCallback({ parameters: [], result: "void" }, () => {})`,
+      `process.dlopen({ exports: {} }, "/lib/x86_64-linux-gnu/libm.so.6")`,
+    ]
+  ) {
+    assertEquals(await result(server, attempt(code)), "NotCapable", code);
+    const inWorker = `const source = ${
+      JSON.stringify(`postMessage((() => { ${attempt(code)} })())`)
+    };
+      const url = "data:text/javascript," + encodeURIComponent(source);
+      const worker = new Worker(url, { type: "module" });
+      const data = await new Promise((resolve) => worker.onmessage = ({ data }) => resolve(data));
+      worker.terminate();
+      return data;`;
+    assertEquals(await result(server, inWorker), "NotCapable", code);
+  }
+  const request = `return (await Deno.permissions.request({ name: "ffi" })).state`;
+  assertEquals(await result(server, request), "denied");
 });
 
 // ---- programs and signals ----
@@ -1092,6 +1208,7 @@ wideCase("each call number is answered in a worker as the program says", async (
   const arch = Deno.build.arch as Arch;
   const policy = { network: "none", listens: false, runs: false } as const;
   const program = encodeProgram(seccompProgram(arch, policy));
+  const later = encodeProgram(laterProgram(arch, { compiled: true, libraries: false }));
   const names = new Map(ANY_CALLS.map((call) => [anyNumberOf(call, arch), call]));
   const numbers = Array.from({ length: 601 }, (_, number) => number)
     .filter((number) => !NOT_MADE.includes(names.get(number)!));
@@ -1103,7 +1220,8 @@ wideCase("each call number is answered in a worker as the program says", async (
   const args = [-1, -1, -1, -1, -1, -1];
   let asked = 0;
   const wrong = numbers.flatMap((number, index) => {
-    const answer = describeAnswer(runProgram(program, { arch: AUDIT_ARCH[arch], number, args }));
+    const call = { arch: AUDIT_ARCH[arch], number, args };
+    const answer = describeAnswer(stricterOf(runProgram(program, call), runProgram(later, call)));
     if (answer === "ask") asked++;
     const error = errors[index]!;
     // A kernel that is older than the newest of them has not all that are allowed.
@@ -1212,6 +1330,52 @@ nativeTest("what a worker has forked, if its filter has a hole, ends with it", a
     env: { FORKING: "1" },
   });
   await runCases(t, FORKING_CASES, server, listed);
+});
+
+// ---- what is given up after the start ----
+
+Deno.test("what is dropped can be used while the app opens, and not by its requests nor its Workers", async () => {
+  const read = (path: string) => `Deno.readTextFileSync(${JSON.stringify(path)})`;
+  await using server = await start({
+    files: {
+      "app.ts": `import app from "./obeying.ts";
+        const key = ${read("keys/key.pem")} + ${read("cert.pem")};
+        Deno.writeTextFileSync("keys/used", key);
+        globalThis.key = key;
+        export default app;
+        export function open() { globalThis.opened = ${read("keys/used")}; }`,
+      "obeying.ts": OBEYING_APP,
+      "keys/key.pem": "key",
+      "cert.pem": "cert",
+    },
+    config: {
+      unveil: { "./data": "rwc", "./keys/": "rwc", "./cert.pem": "r" },
+      dropAfterOpen: ["./keys", "./cert.pem"],
+    },
+  });
+  assertEquals(await result(server, "return [globalThis.key, globalThis.opened]"), [
+    "keycert",
+    "keycert",
+  ]);
+  for (const path of ["keys/key.pem", "keys/used", "cert.pem"]) {
+    assertEquals(await denial(server, read(path)), "NotFound", path);
+  }
+  assertEquals(await denial(server, `Deno.writeTextFileSync("keys/used", "")`), "NotCapable");
+  const inWorker = `const source = 'let found; try { ${
+    read("keys/key.pem").replaceAll('"', '\\"')
+  }; found = "there" } ' +
+      'catch (error) { found = error.name } postMessage(found)';
+    const worker = new Worker("data:text/javascript," + encodeURIComponent(source), { type: "module" });
+    const found = await new Promise((resolve) => worker.onmessage = ({ data }) => resolve(data));
+    worker.terminate();
+    return found;`;
+  assertEquals(await result(server, inWorker), "NotFound");
+  assertEquals(await result(server, read("data/file.txt").replace(/^/, "return ")), "data");
+  // A worker that comes later has it for its own start.
+  const before = await workerPid(server);
+  Deno.kill(before, "SIGKILL");
+  await nextWorker(server, before);
+  assertEquals(await result(server, "return globalThis.key"), "keycert");
 });
 
 // ---- without a wall ----

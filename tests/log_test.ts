@@ -204,6 +204,63 @@ for (let n = 0; n < 100; n++) console.log("z".repeat(500));`,
     assertEquals(server.eventsOf("forged"), []);
   });
 
+  await t.step(
+    "a line of JSON becomes fields, with its level, and cannot speak for others",
+    async () => {
+      const pino = {
+        level: 50,
+        time: 1,
+        pid: 7,
+        hostname: "h",
+        reqId: 3,
+        msg: "no \u001b[31m answer",
+      };
+      const named = {
+        severity: "WARNING",
+        message: "slow",
+        event: "worker_lost",
+        worker: 9,
+        role: "x",
+      };
+      const deep = `{"a":${"[".repeat(30_000)}}`;
+      const [first, second, third, fourth] = await printed(
+        4,
+        [JSON.stringify(pino), JSON.stringify(named), deep, `{"holdfast":"serving","level":"info"}`]
+          .map((line) => `console.log(${JSON.stringify(line)});`).join("\n"),
+      );
+      const { level, text, reqId, pid, hostname, app_pid } = first!;
+      assertEquals([level, text, reqId], ["error", String.raw`no \x1b[31m answer`, 3]);
+      assertEquals([hostname, app_pid], ["h", 7]);
+      assertEquals([pid], await server.workers());
+      const { event, worker, role } = second!;
+      assertEquals([second!.level, second!.text, event], ["warn", "slow", "worker_output"]);
+      assertEquals([worker === 9, role], [false, "worker"]);
+      assertEquals([second!.app_event, second!.app_worker, second!.app_role], [
+        "worker_lost",
+        9,
+        "x",
+      ]);
+      assertEquals(third!.text, deep);
+      assertEquals(fourth!.event, "worker_output");
+    },
+  );
+
+  await t.step("a stack trace, or an object that was printed, is one event", async () => {
+    const [trace, object, after] = await texts(
+      3,
+      `const cause = new RangeError("the cause");
+       console.error(new TypeError("no \\u001b[2J", { cause }));
+       console.error({ of: "x".repeat(60), more: "y".repeat(60) });
+       console.error("after");`,
+    );
+    assertMatch(
+      trace!,
+      /^TypeError: no \\x1b\[2J\n {4}at .*\n[^]*\[cause\]: RangeError: the cause\n[^]*\n\}$/,
+    );
+    assertMatch(object!, /^\{\n {2}of: "x+",\n {2}more: "y+",?\n\}$/);
+    assertEquals(after, "after");
+  });
+
   await t.step("a reason that a worker gives for its failure is escaped and cut", async () => {
     await server.project.write(
       "app.ts",
@@ -224,7 +281,12 @@ for (let n = 0; n < 100; n++) console.log("z".repeat(500));`,
       const app = `Deno.stdout.writeSync(new TextEncoder().encode("last words")); Deno.exit(3);`;
       await server.project.write("app.ts", app);
       assertEquals((await server.hangUp()).event, "reload_refused");
-      assertEquals(outputs(server).slice(before), ["last words"]);
+      const printed = outputs(server).slice(before);
+      // The exit itself is told beside them.
+      assertEquals(printed.filter((text) => !text.startsWith("error: Uncaught exit:")), [
+        "last words",
+      ]);
+      assertEquals(printed.length, 2);
       const index = (event: string) => server.events.findLastIndex((each) => each.event === event);
       assert(index("worker_output") < index("reload_refused"));
     },
@@ -306,7 +368,7 @@ for (let n = 0; n < 100; n++) console.log("z".repeat(500));`,
         current,
       ]);
       assertStringIncludes(String(refused.reason), "app.ts");
-      assertStringIncludes(String(refused.hint), "deno cache");
+      assertStringIncludes(String(refused.hint), "fault of syntax");
       const ended = events.find(({ event, generation }) =>
         event === "generation_ended" && generation === before
       );
@@ -337,7 +399,7 @@ testWith(
     assertEquals(await exitCode(process), 0, text);
     const serving = text.split("\n").find((line) => line.includes("serving"));
     // deno-lint-ignore no-control-regex
-    assertMatch(serving ?? text, /^\u001b\[2m\d\d:\d\d:\d\d\.\d{3}\u001b\[0m \u001b\[32mINFO /);
+    assertMatch(serving ?? text, /^\u001b\[2m\d\d:\d\d:\d\d\u001b\[0m \u001b\[32mINFO /);
     assertStringIncludes(serving!, "127.0.0.1:");
     assert(!text.includes('{"'), text);
   },

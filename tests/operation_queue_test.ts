@@ -53,6 +53,7 @@ class Asked {
   readonly clock = new FakeClock();
   /** In the order in which they began. */
   readonly runs: { name: OperationName; beganMs: number; run: PromiseWithResolvers<void> }[] = [];
+  readonly releases: (number | undefined)[] = [];
   readonly outcomes: string[] = [];
   readonly merged: string[] = [];
   health: "starting" | "serving" | "failing" | "upgrading" = "serving";
@@ -60,7 +61,8 @@ class Asked {
 
   constructor(mayRun?: (signal: AbortSignal) => Promise<void>) {
     const operation = (name: OperationName) => ({
-      run: () => {
+      run: (release?: number) => {
+        if (name === "rollback") this.releases.push(release);
         const run = Promise.withResolvers<void>();
         this.runs.push({ name, beganMs: this.clock.nowMs(), run });
         return run.promise;
@@ -337,4 +339,16 @@ Deno.test("reloads that come while one waits until it may begin count as that on
   assertEquals([world.runs.length, world.queue.reload], [1, "running"]);
   await world.end();
   assertEquals(new Set(await Promise.all(asked)), new Set(["reload done"]));
+});
+
+Deno.test("rollbacks that wait bring back each its own release, and those to the same one are one", async () => {
+  const asked = new Asked();
+  const all = [1, 2, 3, 2, undefined].map((release) => asked.queue.ask("rollback", release));
+  for (let count = 1; count <= 4; count++) {
+    await settle();
+    assertEquals(asked.runs.length, count);
+    asked.runs[count - 1]!.run.resolve();
+  }
+  await Promise.all(all);
+  assertEquals(asked.releases, [1, 2, 3, undefined]);
 });

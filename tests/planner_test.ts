@@ -3,7 +3,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { readConfigText } from "../lib/config/runtime_place.ts";
 import { closeAllOnExec } from "../lib/os/descriptor.ts";
-import { loadPrograms } from "../lib/planner/programs.ts";
+import { loadPrograms } from "../lib/supervisor/load_programs.ts";
 import { findDenoDir } from "../lib/supervisor/image_store.ts";
 import type { PlannedConfig } from "../lib/supervisor/read_config.ts";
 import { runPlanner } from "../lib/supervisor/run_planner.ts";
@@ -157,7 +157,7 @@ Deno.test("a planner that fails says so, and its lines are in the log", async ()
 /** Runs the real planner, which a program spoils that comes after it. */
 async function spoiled(project: Project, spoil: string) {
   const { signal } = new AbortController();
-  const { planner } = await loadPrograms(project.folder, await findDenoDir(), signal);
+  const { planner } = await loadPrograms(project.folder, findDenoDir(), signal);
   const found = await planWith(
     project,
     `globalThis.staging = Deno.args.at(-1);

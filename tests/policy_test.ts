@@ -23,6 +23,7 @@ import {
   type SeccompPolicy,
   seccompProgram,
 } from "../lib/sandbox/seccomp.ts";
+import { laterProgram } from "../lib/child/later_program.ts";
 import {
   ALARMS,
   type Arch,
@@ -209,6 +210,7 @@ const FACTS: WallFacts = {
   files: ["/opt/site/program.js"],
   code: { reads: ["/var/lib/site/images/1/worker", "/var/lib/site/images/packages/2"] },
   forbidden: "/srv/site/.holdfast/lock",
+  interpretsAlone: false,
 };
 
 const UNVEILED: Config = {
@@ -470,7 +472,7 @@ const NEVER: readonly AnyCall[] = [
   ...["mount", "umount2", "pivot_root", "chroot", "unshare", "setns", "open_tree"] as const,
   ...["move_mount", "fsopen", "fsmount", "mount_setattr", "open_by_handle_at"] as const,
   ...["add_key", "keyctl", "request_key", "init_module", "finit_module", "kexec_load"] as const,
-  ...["reboot", "swapon", "acct", "syslog", "personality", "seccomp"] as const,
+  ...["reboot", "swapon", "acct", "syslog", "personality"] as const,
   ...["memfd_create", "mknod", "mknodat", "chown", "fchown", "fchownat", "lchown"] as const,
   ...["setxattr", "fsetxattr", "removexattr", "chmod", "fchmodat", "fchmodat2"] as const,
   ...["utimensat", "shmget", "msgget", "semget", "mq_open", "inotify_init1"] as const,
@@ -625,6 +627,51 @@ const AF = { unix: 1, inet: 2, inet6: 10, netlink: 16, packet: 17, alg: 38, vsoc
 const TYPES = { stream: 1, dgram: 2, raw: 3, seqpacket: 5 } as const;
 /** SOCK_NONBLOCK, SOCK_CLOEXEC, both, and neither. */
 const TYPE_FLAGS = [0, 0o4000, 0o2000000, 0o2004000];
+
+Deno.test("a process adds a program to all of its threads alone", () => {
+  assertEquals(answerToCall("seccomp", [1, 1]), "allow");
+  // SECCOMP_SET_MODE_STRICT, GET_ACTION_AVAIL, GET_NOTIF_SIZES; other flags, a listener's among them.
+  const others: Arguments[] = [[0, 0], [0, 1], [2, 1], [3, 1], [1, 0], [1, 8], [1, 9], [1, 17], [
+    1,
+    5,
+  ]];
+  for (const args of others) assertEquals(answerToCall("seccomp", args), "EPERM", `${args}`);
+});
+
+Deno.test("libraries are loaded later where names are looked up, and nothing is compiled where V8 interprets", () => {
+  const codeOf = (config: Config, facts = FACTS) => workerWall(config, facts).code!;
+  assertEquals(codeOf(CONFIG), { compiled: true, libraries: false });
+  assertEquals(codeOf({ ...CONFIG, net: ["127.0.0.1:5432"] }).libraries, false);
+  assertEquals(codeOf({ ...CONFIG, net: ["db.internal:5432"] }).libraries, true);
+  assertEquals(codeOf({ ...CONFIG, sys: ["hostname"] }).libraries, true);
+  const alone = codeOf(CONFIG, { ...FACTS, interpretsAlone: true });
+  assertEquals(alone, { compiled: false, libraries: false });
+});
+
+Deno.test("the later program is one that the kernel takes, on both architectures", () => {
+  for (const arch of ARCHES) {
+    for (const compiled of [false, true]) {
+      for (const libraries of [false, true]) {
+        const program = laterProgram(arch, { compiled, libraries });
+        assertEquals(findProgramFaults(encodeProgram(program)), []);
+        assert(program.every(([, jt, jf]) => jt <= 255 && jf <= 255));
+      }
+    }
+  }
+});
+
+Deno.test("no message is out of band: Unix sockets have been broken into by those", () => {
+  for (const [call, at] of [["sendto", 3], ["sendmsg", 2], ["sendmmsg", 3]] as const) {
+    for (const flags of [1, 0x4001, 0x20000000, 0x20000001]) {
+      const args = Array.from({ length: 6 }, (_, index) => index === at ? flags : 0);
+      assertEquals(answerToCall(call, args), "EPERM", `${call} ${flags}`);
+    }
+    assertEquals(
+      answerToCall(call, Array.from({ length: 6 }, (_, i) => i === at ? 0x4000 : 0)),
+      "allow",
+    );
+  }
+});
 
 Deno.test("sockets are TCP where something may be dialled, also UDP where names are looked up, else none", () => {
   const allowed: Record<SeccompPolicy["network"], number[]> = {

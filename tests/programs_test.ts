@@ -1,7 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { HoldfastError } from "../lib/base/error.ts";
-import { digestSources, loadPrograms } from "../lib/planner/programs.ts";
+import { digestSources } from "../lib/planner/programs.ts";
+import { canOpen } from "../lib/os/file.ts";
+import { findDenoDir } from "../lib/supervisor/image_store.ts";
+import { loadPrograms } from "../lib/supervisor/load_programs.ts";
+import { runOwn } from "../lib/supervisor/run_own.ts";
 import { REPOSITORY } from "./harness/project.ts";
 import { until } from "./harness/wait.ts";
 
@@ -15,6 +19,11 @@ class Place implements Disposable {
   constructor() {
     Deno.mkdirSync(this.holdfast);
     Deno.mkdirSync(this.runtime);
+    Deno.mkdirSync(this.denoDir);
+    // What is fetched is there.
+    for (const name of ["npm", "dl", "remote"]) {
+      Deno.symlinkSync(join(findDenoDir(), name), join(this.denoDir, name));
+    }
     for (const name of ["lib", "worker.ts", "deno.json", "deno.lock"]) {
       const { success } = new Deno.Command("cp", {
         args: ["-r", join(REPOSITORY, name), join(this.holdfast, name)],
@@ -23,8 +32,8 @@ class Place implements Disposable {
     }
   }
 
-  load(signal = new AbortController().signal) {
-    return loadPrograms(this.runtime, this.denoDir, signal, this.holdfast);
+  load(signal = new AbortController().signal, wall: "kernel" | "deno" = "kernel") {
+    return loadPrograms(this.runtime, this.denoDir, signal, wall, this.holdfast);
   }
 
   /** The programs that are kept. */
@@ -42,6 +51,13 @@ class Place implements Disposable {
   [Symbol.dispose](): void {
     Deno.removeSync(this.folder, { recursive: true });
   }
+}
+
+// Libraries that are loaded when they are first used would look like leaks of a test.
+canOpen("/");
+for (const signal of [new AbortController().signal, AbortSignal.abort()]) {
+  const may = { network: "none" as const, writes: [] };
+  await runOwn({ args: ["--version"], denoDir: "/", may, signal }).catch(() => {});
 }
 
 Deno.test("Holdfast's own programs are bundled once for each state of the sources", async (t) => {
@@ -100,11 +116,13 @@ Deno.test("Holdfast's own programs are bundled once for each state of the source
   });
 });
 
-Deno.test("programs are bundled at each start where DENO_DIR takes nothing", async () => {
+Deno.test("programs are bundled at each start where DENO_DIR takes nothing, without the kernel's wall too", async () => {
   using place = new Place();
-  Deno.mkdirSync(place.denoDir);
   Deno.writeTextFileSync(join(place.denoDir, "holdfast"), "a file in the way");
-  assertStringIncludes((await place.load()).worker, "holdfast:app");
+  for (const wall of ["kernel", "deno"] as const) {
+    assertStringIncludes((await place.load(undefined, wall)).worker, "holdfast:app");
+  }
+  assertEquals([...Deno.readDirSync(place.runtime)], []);
   assertEquals(Deno.readTextFileSync(join(place.denoDir, "holdfast")), "a file in the way");
 });
 
@@ -116,5 +134,5 @@ Deno.test("a stop ends the bundling, and leaves nothing", async () => {
   stop.abort();
   await assertRejects(() => loading, HoldfastError);
   await until("an empty folder", () => [...Deno.readDirSync(place.runtime)].length === 0);
-  assertEquals([...Deno.readDirSync(place.folder)].some(({ name }) => name === "deno"), false);
+  assertEquals([...Deno.readDirSync(place.denoDir)].some(({ name }) => name === "holdfast"), false);
 });

@@ -245,9 +245,9 @@ export default { fetch: () => new Response(found.join()) };
       ),
     });
     await serve(server, `${folder}/main.ts`, "odd folder");
-    await write(server.project.path(folder), { "main.ts": `import "./missing.ts";` });
+    await write(server.project.path(folder), { "main.ts": `import "absent";` });
     const { hint } = await server.reload();
-    assertStringIncludes(hint!, `cd '${server.project.path(folder)}' && deno cache 'file:///`);
+    assertStringIncludes(hint!, `cd '${server.project.path(folder)}' && deno add npm:absent`);
   },
 };
 

@@ -215,13 +215,23 @@ Deno.test("an image that somebody has changed is not brought back", async () => 
   const { project } = server;
   const [first] = imagesOf(project);
   await bringIn(server, "two");
-  const image = project.path(`.holdfast/images/${first}/worker/image.js`);
-  const text = await Deno.readTextFile(image);
-  await Deno.writeTextFile(image, text.replace("one", "bad"));
-  const { code, stderr } = await runCommand(project, "rollback");
-  assertEquals(code, 1);
-  assertStringIncludes(stderr, "is not what was planned");
-  assertEquals(await server.text("/"), "two /");
+  const images = project.path(".holdfast/images");
+  const [settings] = namesIn(`${images}/settings`);
+  for (
+    const [path, from, to] of [
+      [`${first}/worker/image.js`, "one", "bad"],
+      [`settings/${settings}/deno.json`, "[]", '["../evil"]'],
+    ] as const
+  ) {
+    const text = await Deno.readTextFile(`${images}/${path}`);
+    await Deno.writeTextFile(`${images}/${path}`, text.replace(from, to));
+    const { code, stderr } = await runCommand(project, "rollback");
+    assertEquals(code, 1, path);
+    assertStringIncludes(stderr, "is not what was planned");
+    assertEquals(await server.text("/"), "two /");
+    await Deno.writeTextFile(`${images}/${path}`, text);
+  }
+  assertEquals((await runCommand(project, "rollback")).code, 0);
 });
 
 Deno.test("nothing is removed while an image is being made, and what nobody uses after it", async () => {

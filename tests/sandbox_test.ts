@@ -45,6 +45,13 @@ Deno.test("a worker that is granted nothing is denied every kind of permission b
   ]);
 });
 
+Deno.test("behind the kernel's wall native code is granted, for the first lines to give it up", () => {
+  const [walled, open] = (["kernel", "deno"] as const)
+    .map((wall) => workerArguments(CONFIG, { flags: [] }, wall));
+  assertEquals(open, walled!.map((flag) => flag === "--allow-ffi" ? "--deny-ffi" : flag));
+  assert(walled!.includes("--allow-ffi"));
+});
+
 Deno.test("native code is loaded from packages alone, by a helper that may", () => {
   const ffi = (native: boolean, packages: string[]) =>
     workerArguments({ ...CONFIG, native }, { flags: [], packages })

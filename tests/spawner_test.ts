@@ -208,7 +208,7 @@ Deno.test(
         denoProgram: "/bin/sleep",
         forbidden,
       },
-      ...{ files: [], code: { reads: [] } },
+      ...{ files: [], code: { reads: [] }, interpretsAlone: false },
     });
     const spawner = startSpawner(`import "file://${REPOSITORY}/tests/doubles/dying_spawner.ts";`);
     const ended = Promise.withResolvers<SpawnerEvent>();

@@ -327,21 +327,27 @@ Deno.test("decision: two workers that die make status fail when neither is there
   from(world, { before: "ready", does: { exits: 7 } });
   one!.exit();
   await world.waitFor("worker_start_failed", 6);
-  assertEquals([world.supervisor.status().state, world.eventsOf("failing")], ["serving", []]);
+  assertEquals([world.supervisor.status().state, world.eventsOf("crash_loop_started")], [
+    "serving",
+    [],
+  ]);
   other!.exit();
-  assertEquals((await world.waitFor("failing")).generation, 1);
+  assertEquals((await world.waitFor("crash_loop_started")).generation, 1);
   assertEquals(world.supervisor.status().state, "failing");
   world.behave = () => ({});
   await world.waitFor("worker_ready", 3);
   // One that has only just come may be about to die like those before it.
   const readyMs = world.time.nowMs;
-  const { atMs } = await world.waitFor("serving_again");
+  const { atMs } = await world.waitFor("crash_loop_ended");
   assert(
     atMs >= readyMs + MIN_HEALTHY_MS && atMs <= readyMs + MIN_HEALTHY_MS + LOOK_INTERVAL_MS,
     `${atMs}`,
   );
   await world.time.pass(60_000);
-  assertEquals([world.eventsOf("failing").length, world.eventsOf("serving_again").length], [1, 1]);
+  assertEquals([
+    world.eventsOf("crash_loop_started").length,
+    world.eventsOf("crash_loop_ended").length,
+  ], [1, 1]);
 });
 
 for (const then of ["exits", "hangs"] as const) {
@@ -354,16 +360,16 @@ for (const then of ["exits", "hangs"] as const) {
     if (then === "exits") world.living()[0]!.exit();
     else world.living()[0]!.hang();
     await world.waitFor(ended, 2);
-    assertEquals(world.eventsOf("failing"), []);
-    await world.waitFor("failing");
+    assertEquals(world.eventsOf("crash_loop_started"), []);
+    await world.waitFor("crash_loop_started");
     const lost = world.eventsOf(ended).length;
     assert(lost >= 3, `${lost}`);
     await world.waitFor(ended, lost + 4);
-    assertEquals(world.eventsOf("serving_again"), []);
+    assertEquals(world.eventsOf("crash_loop_ended"), []);
     world.behave = () => ({});
     assertEquals((await world.reload()).outcome, "done");
-    assertEquals((await world.waitFor("serving_again", 1, 1_000)).generation, 2);
-    assertEquals(world.eventsOf("failing").length, 1);
+    assertEquals((await world.waitFor("crash_loop_ended", 1, 1_000)).generation, 2);
+    assertEquals(world.eventsOf("crash_loop_started").length, 1);
   });
 }
 
@@ -376,7 +382,7 @@ Deno.test("decision: workers that served for long before they died are replaced 
     const next = await world.waitFor("worker_ready", death + 1);
     assert(next.atMs - atMs <= 100, `${next.atMs - atMs} ms`);
   }
-  assertEquals(world.eventsOf("failing"), []);
+  assertEquals(world.eventsOf("crash_loop_started"), []);
 });
 
 // ---- recycling ----
@@ -398,11 +404,11 @@ Deno.test("decision: worn-out workers are replaced one at a time: the next one's
   await world.waitFor("worker_recycled", 2);
   for (const worker of old) if (worker.inFlight > 0) worker.release();
   await world.waitFor("worker_recycled", 3);
-  await world.waitFor("worker_left", 3);
+  await world.waitFor("worker_drained", 3);
   const turns = world.events.filter(({ event }) =>
-    event === "worker_recycled" || event === "worker_left"
+    event === "worker_recycled" || event === "worker_drained"
   ).map(({ event }) => event).slice(0, 6);
-  assertEquals(turns, [1, 2, 3].flatMap(() => ["worker_recycled", "worker_left"]));
+  assertEquals(turns, [1, 2, 3].flatMap(() => ["worker_recycled", "worker_drained"]));
   for (const { reason, found, limit } of world.eventsOf("worker_recycled").slice(0, 3)) {
     assertEquals(reason, "maxAgeMs");
     assert(Number(limit) >= 54_000 && Number(limit) <= 66_000 && Number(found) >= Number(limit));
@@ -473,7 +479,7 @@ Deno.test("decision: a worker that dies while its successor comes up is told as 
   await world.time.pass(1_000);
   old!.exit();
   const lost = await world.waitFor("worker_lost");
-  const { end, cut, atMs } = await world.waitFor("worker_left");
+  const { end, cut, atMs } = await world.waitFor("worker_drained");
   assertEquals([lost.pid, end, cut, atMs - lost.atMs], [old!.pid, "ended", null, 2_000]);
   await world.time.pass(10_000);
   assertEquals([world.processes.length, world.eventsOf("worker_lost").length], [2, 1]);
@@ -535,7 +541,7 @@ Deno.test("decision: a stuck worker is replaced, another one first, and is kille
   assert(atMs <= 10_000 + WATCHDOG.pulseDeadlineMs + 2 * LOOK_INTERVAL_MS, `${atMs}`);
   const replaced = await world.waitFor("worker_replaced");
   assertEquals([replaced.atMs, stuck!.alive], [atMs + 3_000, true]);
-  const left = await world.waitFor("worker_left");
+  const left = await world.waitFor("worker_drained");
   assertEquals([left.pid, left.end, left.cut], [stuck!.pid, "killed", null]);
   assertEquals(stuck!.killedAtMs, replaced.atMs + STUCK_GRACE_MS);
   assertEquals(other!.drainReason, undefined);
@@ -554,7 +560,7 @@ Deno.test("decision: a worker that comes to itself while it is replaced drains, 
   await world.time.pass(20_000);
   assertEquals(worker!.alive, true);
   worker!.release();
-  const { end, answered } = await world.waitFor("worker_left");
+  const { end, answered } = await world.waitFor("worker_drained");
   assertEquals([end, answered], ["ended", 1]);
 });
 
@@ -596,7 +602,7 @@ Deno.test("decision: a stuck worker whose successor does not start is replaced w
   await world.waitFor("worker_start_failed", 4);
   assertEquals(worker!.alive, true);
   world.behave = () => ({});
-  const { pid, end } = await world.waitFor("worker_left");
+  const { pid, end } = await world.waitFor("worker_drained");
   assertEquals([pid, end], [worker!.pid, "killed"]);
 });
 

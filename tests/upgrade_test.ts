@@ -203,7 +203,7 @@ Deno.test("an old process that does not leave after an upgrade is shown, and kil
   await server.waitFor("former_process_killed", 2);
   await until("their ends", () => old.every((pid) => !readStatus(pid)));
   assertEquals((await server.status()).former, []);
-  assertEquals(server.eventsOf("former_process_ended").length, 2);
+  assertEquals(server.eventsOf("old_process_exited").length, 2);
 });
 
 Deno.test("a stop does not wait beyond the deadline for what an upgrade has left", async () => {

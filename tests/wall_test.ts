@@ -460,8 +460,12 @@ shared(
       `--allow-write=${folders("writable", "creatable", "data")}`,
       `--allow-net=127.0.0.1:${listed.port}`,
       "--allow-env=GREETING,TOKEN,NOT_SET",
+      // Given up by its first lines.
+      "--allow-ffi",
     ]);
-    for (const flag of ["--no-prompt", "--cached-only", "--deny-run", "--deny-ffi", "--deny-sys"]) {
+    for (
+      const flag of ["--no-prompt", "--cached-only", "--deny-run", "--allow-ffi", "--deny-sys"]
+    ) {
       assert(given.includes(flag), flag);
     }
   },
@@ -471,10 +475,11 @@ Deno.test("an app with no entry at all in its config is granted nothing, and dia
   await using listed = serveText();
   await using server = await Server.start({ files: { "app.ts": OBEYING_APP } });
   const given = readArguments(await workerPid(server));
-  assertEquals(given.filter((argument) => /^(-A|--allow)/.test(argument)), []);
+  assertEquals(given.filter((argument) => /^(-A|--allow)/.test(argument)), ["--allow-ffi"]);
   for (const name of ["read", "write", "net", "env", "run", "ffi", "sys", "import"]) {
     const code = `return (await Deno.permissions.query({ name: "${name}" })).state`;
-    assertEquals((await tell(server, code)).ok, "denied", name);
+    // What was given up is a question that nobody is asked.
+    assertEquals((await tell(server, code)).ok, name === "ffi" ? "prompt" : "denied", name);
   }
   assertEquals((await tell(server, "return Deno.env.toObject()")).ok, { NODE_ENV: "production" });
   const dials = Object.values(DIALS).map((dial) => dial(listed.port));

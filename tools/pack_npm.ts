@@ -12,7 +12,8 @@ import { NATIVE_PROGRAMS } from "../lib/compile/native.ts";
 import { bundleAll } from "../lib/planner/bundle.ts";
 import { runProgram } from "../lib/planner/deno.ts";
 import { NEW_APP_FILES, NEW_APP_FOLDER } from "../lib/init/templates.ts";
-import { ENTRIES, HOLDFAST_FOLDER, prebuiltPath } from "../lib/planner/programs.ts";
+import { prebuiltPath } from "../lib/planner/prebuilt.ts";
+import { ENTRIES, HOLDFAST_FOLDER } from "../lib/planner/programs.ts";
 
 /** Programs that others start or pack, besides Holdfast's own. */
 const MORE = [

@@ -85,7 +85,7 @@ export async function audit(options: AuditOptions): Promise<Result[]> {
   closeAllOnExec();
   const read = await system.readConfig(options.configFile);
   const real = "config" in read ? read.config : await resolveText({ ...read, warn: warnOfOldName });
-  const denoDir = await findDenoDir();
+  const denoDir = findDenoDir();
   const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_audit_" }));
   // Subjects with an account are to read what they run.
   await Deno.chmod(folder, 0o711);

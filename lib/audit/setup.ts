@@ -146,9 +146,10 @@ function helperSpec(helper: HelperConfig, code: ProcessCode): ProcessSpec {
 /** The kernel's wall around a process. */
 export function wallOf(
   { compartment, code }: ProcessSpec,
-  facts: Omit<WallFacts, "files" | "code">,
+  facts: Omit<WallFacts, "files" | "code" | "interpretsAlone">,
 ): Wall {
-  return workerWall(compartment, { ...facts, files: [], code });
+  const interpretsAlone = compartment.jitless === true;
+  return workerWall(compartment, { ...facts, files: [], code, interpretsAlone });
 }
 
 /** How a process is spawned: as the supervisor would, or with every permission. */
@@ -158,11 +159,12 @@ export function requestOf(
   sources: Readonly<Record<Kind, string>>,
 ): Omit<SpawnRequest, "wall"> {
   const { app, account } = compartment;
-  const { program, args } = denoCommand(Deno.execPath(), compartment, code);
+  const wall = mode.kernel ? "kernel" : "deno";
+  const { program, args, env } = denoCommand(Deno.execPath(), compartment, code, wall);
   return {
     program,
     args: mode.deno ? args : wide(args),
-    env: workerEnvironment(compartment, Deno.env.toObject(), code.denoDir),
+    env: { ...workerEnvironment(compartment, Deno.env.toObject(), code.denoDir), ...env },
     cwd: app.project,
     ...{ source: sources[kind], image: undefined },
     output: DEFAULT_OUTPUT_LIMITS,

@@ -9,5 +9,5 @@ import { app } from "./subject.ts";
 await runWorker({
   version: PROTOCOL_VERSION,
   load: () => Promise.resolve({ default: app }),
-  ...Deno.args.includes("wide") && { judge: () => [] },
+  ...Deno.args.includes("wide") && { judge: () => [], giveUp: () => {} },
 });

@@ -32,15 +32,6 @@ export class HoldfastError extends Error {
 /** Turns anything thrown into a {@link HoldfastError}; an unexpected error is a bug. */
 export function toHoldfastError(error: unknown): HoldfastError {
   if (error instanceof HoldfastError) return error;
-  if (error instanceof Deno.errors.NotCapable) {
-    return new HoldfastError(error.message, {
-      kind: "environment",
-      code: "not_permitted",
-      hint: "Start Holdfast with all of --allow-read --allow-write=RUNTIME_FOLDER --allow-net " +
-        "--allow-run=DENO_PROGRAM --allow-env --allow-ffi --allow-sys=uid; see its README",
-      cause: error,
-    });
-  }
   const message = error instanceof Error ? error.message : String(error);
   return new HoldfastError(message, { kind: "bug", code: "unexpected", cause: error });
 }

@@ -1,18 +1,8 @@
 /** The log of the supervisor: one event a line on stderr, or an entry of the journal; fields are facts. */
 import { getLogger, type LogRecord, setup } from "@std/log";
-import { escapeUntrusted } from "./escape.ts";
-import { encodeEntry, fieldName } from "./journal.ts";
 
 /** The fields of a log line. */
 export type Fields = Record<string, string | number | boolean | undefined | null | string[]>;
-
-const COLOURS = {
-  DEBUG: "\x1b[2m",
-  INFO: "\x1b[32m",
-  WARN: "\x1b[33m",
-  ERROR: "\x1b[31m",
-  CRITICAL: "\x1b[31;1m",
-} as const;
 
 /** One JSON object, with a line end. */
 export function formatJson(record: LogRecord): string {
@@ -25,48 +15,6 @@ export function formatJson(record: LogRecord): string {
       ...fields,
     })
   }\n`;
-}
-
-/** sd-daemon(3): the priority that systemd's journal takes off the front of a line. */
-const PRIORITIES = { DEBUG: 7, INFO: 6, WARN: 4, ERROR: 3, CRITICAL: 2 } as const;
-
-/** One JSON object as systemd's journal wants it, with a line end. */
-export function formatJournal(record: LogRecord): string {
-  return `<${PRIORITIES[record.levelName]}>${formatJson(record)}`;
-}
-
-/**
- * The fields of systemd's journal (systemd.journal-fields(7)): a line to read, and each fact by itself.
- */
-export function journalFields(record: LogRecord): [name: string, value: string][] {
-  const facts = factsOf(record);
-  const line = [record.msg, ...facts.map(([name, text]) => `${name}=${quoted(text)}`)].join(" ");
-  return [
-    ["MESSAGE", escapeUntrusted(line, Infinity)],
-    ["PRIORITY", String(PRIORITIES[record.levelName])],
-    ["SYSLOG_IDENTIFIER", "holdfast"],
-    [fieldName("event"), record.msg],
-    ...facts.map(([name, text]): [string, string] => [fieldName(name), text]),
-  ];
-}
-
-/** A line for a person at a terminal, with its colours and a line end. */
-export function formatPretty(record: LogRecord): string {
-  const fields = factsOf(record).map(([name, text]) => `\x1b[2m${name}=\x1b[0m${quoted(text)}`);
-  const time = record.datetime.toISOString().slice(11, 23);
-  const level = `${COLOURS[record.levelName]}${record.levelName.padEnd(5)}\x1b[0m`;
-  return `\x1b[2m${time}\x1b[0m ${level} \x1b[1m${record.msg}\x1b[0m ${fields.join(" ")}\n`;
-}
-
-/** The fields that are set, as text; other values as JSON. */
-function factsOf(record: LogRecord): [name: string, text: string][] {
-  return Object.entries(record.args[0] as Fields)
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]);
-}
-
-function quoted(text: string): string {
-  return /[\s"]/.test(text) ? JSON.stringify(text) : text;
 }
 
 function formatDropped(lines: number): string {
@@ -162,40 +110,50 @@ export function countEvents(): Record<string, number> {
 
 let writeToFiles: ((line: string) => void) | undefined;
 
+/** How many lines are kept for log files that are still to come; what processes print is limited. */
+const MAX_EARLY = 1_000;
+
+/** What was logged before it was known whether there are log files. */
+let early: string[] | undefined = [];
+
 /**
- * Sends every event to the log files too.
+ * Sends every event to the log files too, with those from before the first call.
  *
  * @param write takes a line of JSON without its end; nothing ends it
  */
 export function logToFiles(write: ((line: string) => void) | undefined): void {
   writeToFiles = write;
+  if (write) early?.forEach((line) => write(line));
+  early = undefined;
 }
 
-/**
- * Starts the log on stderr; `pretty` is for a terminal, `journal` for systemd's journal.
- *
- * @param sendEntry sends a datagram to the journal without waiting, and throws if it is not taken:
- *   what the journal does not take goes to stderr
- */
-export function configureLog(
-  format: "json" | "journal" | "pretty" | "none",
-  sendEntry?: (entry: Uint8Array<ArrayBuffer>) => void,
-): void {
+/** How the log is written to stderr. */
+export interface LogFormat {
+  /** A line, with its end. */
+  toLine(record: LogRecord): string;
+  /** A prefix of the line with the count of dropped lines. */
+  readonly droppedPrefix?: string;
+  /** Takes a record in place of stderr; where it throws, the record goes to stderr. */
+  send?(record: LogRecord): void;
+}
+
+/** Starts the log on stderr. */
+export function configureLog(format: "json" | "none" | LogFormat): void {
   if (format === "none") return setup({ level: "INFO", handler: { handle: () => {} } });
-  const toLine = { json: formatJson, journal: formatJournal, pretty: formatPretty }[format];
-  writer.droppedPrefix = format === "journal" ? `<${PRIORITIES.WARN}>` : "";
+  const how: LogFormat = format === "json" ? { toLine: formatJson } : format;
+  writer.droppedPrefix = how.droppedPrefix ?? "";
   const handle = (record: LogRecord) => {
     counts.set(record.msg, (counts.get(record.msg) ?? 0) + 1);
     if (writeToFiles) {
       writeToFiles(formatJson(record).trimEnd());
       if (OUTPUT_EVENTS.includes(record.msg)) return;
-    }
+    } else if (early && early.length < MAX_EARLY) early.push(formatJson(record).trimEnd());
     try {
-      if (sendEntry) return sendEntry(encodeEntry(journalFields(record)));
+      if (how.send) return how.send(record);
     } catch {
-      // No journal, one that is slow, or an entry that is too long for it.
+      // What does not take it leaves it to stderr.
     }
-    writer.write(toLine(record));
+    writer.write(how.toLine(record));
   };
   setup({ level: "INFO", handler: { handle } });
 }

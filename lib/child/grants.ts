@@ -8,6 +8,9 @@ import type { Grants } from "../protocol/to_worker.ts";
 /** Kinds that no worker ever has; `sys` only for facts that are granted, `ffi` only for packages. */
 const NEVER = ["run", "ffi", "sys", "import"] as const;
 
+/** What was granted for the start alone reads as a question when it was given up: none is asked. */
+const GIVEN_UP: readonly Deno.PermissionState[] = ["denied", "prompt"];
+
 /** Kinds that a worker may have for a list of names, never as a whole. */
 const LISTED = ["read", "write", "net", "env"] as const;
 
@@ -33,10 +36,31 @@ export function findGrantFaults(grants: Grants, state: State = queryState): stri
   const { sys = [] } = grants;
   for (const name of NEVER) {
     if (name === "sys" && sys.length > 0) continue;
-    if (name === "ffi" && grants.native && state({ name }) !== "granted") continue;
-    if (state({ name }) !== "denied") faults.push(`${name} is not denied`);
+    const fine: readonly Deno.PermissionState[] = name === "ffi" ? GIVEN_UP : ["denied"];
+    if (!fine.includes(state({ name }))) faults.push(`${name} is not denied`);
   }
   return [...faults, ...findListFaults(grants, state)];
+}
+
+/**
+ * Gives paths up for good.
+ *
+ * @throws {Error} if one stays granted, or another goes with it
+ */
+export function dropPaths({ drop = [], ...grants }: Grants): void {
+  if (drop.length === 0) return;
+  for (const path of drop) {
+    for (const name of ["read", "write"] as const) Deno.permissions.revokeSync({ name, path });
+  }
+  const kept = (paths: readonly string[]) => paths.filter((path) => !drop.includes(path));
+  const faults = [
+    ...findListFaults({ ...grants, read: kept(grants.read), write: kept(grants.write) }),
+    ...drop.flatMap((path) =>
+      (["read", "write"] as const).filter((name) => queryState({ name, path }) === "granted")
+        .map((name) => `${name} of ${path} is granted still`)
+    ),
+  ];
+  if (faults.length > 0) throw new Error(`Cannot give up what is dropped: ${faults.join("; ")}`);
 }
 
 /** The same for the kinds that are lists of names. */

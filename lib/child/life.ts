@@ -1,13 +1,15 @@
 /** The life of every process that the supervisor spawns, from its first message to its last. */
 import process from "node:process";
-import { MAX_REASON_LENGTH, PULSE_INTERVAL_MS } from "../protocol/limits.ts";
+import { HINT_MARK, MAX_REASON_LENGTH, PULSE_INTERVAL_MS } from "../protocol/limits.ts";
 import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { Certificates, Configure, Grants, ToWorker } from "../protocol/to_worker.ts";
 import { type AppSignals, keepAppSignals } from "./app_signals.ts";
 import { Channel, ChannelClosed } from "./channel.ts";
-import { findGrantFaults } from "./grants.ts";
+import { dropPaths, findGrantFaults } from "./grants.ts";
 import { HandOvers } from "./hand_over.ts";
-import { describeError, report } from "./report.ts";
+import { hintOn } from "./failure_hint.ts";
+import { giveNativeCodeUp, installLaterFilter } from "./later_filter.ts";
+import { describeError, placesIn, report } from "./report.ts";
 
 /** Exit status of a process that gave up; its reason went over the channel. */
 const FAILED = 1;
@@ -64,8 +66,10 @@ export interface LifeOptions {
   equip(equipment: Equipment): Service | Promise<Service>;
   /** Judges what the process was given; the default is {@link findGrantFaults}. */
   readonly judge?: (grants: Grants) => string[];
-  /** Called before anything of the app is loaded. */
-  readonly prepare?: (grants: Grants) => void;
+  /** Called before anything of the app is loaded; what it gives is called at the end. */
+  readonly prepare?: (configure: Configure) => (() => void) | void;
+  /** Gives up what was granted for the start alone; the default is {@link giveNativeCodeUp}. */
+  readonly giveUp?: () => void;
 }
 
 /** Runs until it has drained, and exits. */
@@ -75,13 +79,17 @@ export async function runLife(options: LifeOptions): Promise<never> {
   const channel = new Channel();
   const handOvers = new HandOvers();
   try {
+    // The runtime has what it needs by now, and nothing was loaded that is not Holdfast's.
+    installLaterFilter();
+    (options.giveUp ?? giveNativeCodeUp)();
     channel.send({ type: "hello", version: options.version, deno: Deno.version.deno });
     await live(channel, handOvers, signals, options);
     await channel.finish();
     return exit(0);
   } catch (error) {
     if (error instanceof ChannelClosed) return exit(0);
-    const reason = describeError(error).slice(0, MAX_REASON_LENGTH);
+    const hint = HINT_MARK + hintOn(error);
+    const reason = describeError(error).slice(0, MAX_REASON_LENGTH - hint.length) + hint;
     channel.send({ type: "failed", reason });
     await channel.finish();
     return exit(FAILED);
@@ -109,8 +117,11 @@ async function live(
   channel.send({ type: "received", listeners: listeners.length });
 
   await channel.next("load");
-  prepare?.(configure.grants);
+  const finish = prepare?.(configure);
+  const restoreExit = tellExit();
   await service.load();
+  restoreExit();
+  dropPaths(configure.grants);
   channel.send({ type: "ready" });
 
   await channel.next("accept");
@@ -130,7 +141,27 @@ async function live(
   } catch (error) {
     report(`close() threw: ${describeError(error)}`);
   }
+  if (finish) finish();
   channel.send({ type: "drained", ...drained });
+}
+
+/** An exit before the app is ready says so, as the runtime says an error that nothing catches. */
+function tellExit(): () => void {
+  const { exit: exitAtOnce } = Deno;
+  const told = (code?: number): never => {
+    const [place] = placesIn(new Error().stack, 1);
+    const where = place === undefined ? "" : ` (${place})`;
+    report(
+      `error: Uncaught exit: the app called exit(${
+        code ?? 0
+      }) before it was ready, which a server must not${where}`,
+    );
+    return exitAtOnce(code);
+  };
+  Deno.exit = told;
+  return () => {
+    if (Deno.exit === told) Deno.exit = exitAtOnce;
+  };
 }
 
 /** The runtime says that it would end, were it not for the supervisor's word. */

@@ -15,6 +15,7 @@ import {
 } from "../protocol/module_image.ts";
 import { moveImage, OPEN_PLACE } from "../protocol/move_image.ts";
 import { facadeSource, facadeUrl } from "./builtin_facades.ts";
+import { refusals } from "./refusals.ts";
 import { readProgramData, takeProgramData } from "./program_data.ts";
 
 /** What an import of a CommonJS module gets in its place; no file may be called so. */
@@ -119,6 +120,7 @@ function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): v
     const found = wanted === undefined ? undefined : modules.get(wanted);
     if (found !== undefined) return ownModule(wanted!, found, required);
     if (parent === undefined) return next(specifier, context);
+    if (wanted?.startsWith("http")) refusals()?.tellImport(wanted, parentURL);
     if (wanted?.startsWith("npm:")) return next(wanted, context);
     if (wanted !== undefined || api.isBuiltin(specifier)) return next(specifier, context);
     // A package: it is found from the image, and never from the project.

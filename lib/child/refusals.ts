@@ -1,24 +1,54 @@
 /**
  * Refusals in the app's words: what was tried, where in its code, and which line of the config would allow
- * it. Each is reported once. What decides is the runtime; here it is only explained.
+ * it. The first of a kind is told, and the others are counted. What decides is the runtime, or the kernel;
+ * here it is only explained.
  */
+import childProcess from "node:child_process";
 import fs from "node:fs";
 import { isAbsolute, join, normalize } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { placesIn, report } from "./report.ts";
+import { dialler, rememberDials } from "./dials.ts";
+import { whereIn, withDeepStack } from "./frames.ts";
+import {
+  type Advice,
+  adviceOn,
+  placedIn,
+  type Refused,
+  refusedByKernel,
+  requiredIn,
+} from "../base/refusal_kinds.ts";
+import { reportFields } from "./report.ts";
 
-/** How many refusals are reported; what is refused in a loop must not fill the log. */
-const MAX_REPORTED = 100;
+/** How many refusals are told apart; what is refused in a loop must not fill the log. */
+const MAX_KINDS = 100;
+
+/** How many of those that came again are named at a time. */
+const MAX_NAMED = 20;
+
+/** How often those that came again are told. */
+const SUMMARY_MS = 3_600_000;
 
 /** Functions whose first argument is a path that they read. */
 const DENO_READERS = ["open", "readFile", "readTextFile", "readDir"] as const;
 const NODE_READERS = ["open", "readFile", "readdir", "opendir"] as const;
 
-/** The names of `node:fs` that are replaced, for who imports them by name. */
+/** Functions whose first argument is a program that they start. */
+const STARTERS = [
+  "exec",
+  "execFile",
+  "execFileSync",
+  "execSync",
+  "fork",
+  "spawn",
+  "spawnSync",
+] as const;
+
+/** The names in modules of Node's that are replaced, for who imports them by name. */
 export const REPLACED_READERS = {
   fs: [...NODE_READERS, ...NODE_READERS.map((name) => `${name}Sync`), "createReadStream"],
   "fs/promises": [...NODE_READERS],
+  child_process: [...STARTERS],
 } as const;
 
 /** What the runtime says of a path that it hides. */
@@ -26,50 +56,37 @@ const HIDDEN = "No such file or directory (os error 2)";
 const HIDDEN_HINT = '. Holdfast: the path is not unveiled; add it to "unveil" in the config, ' +
   'a Unix socket that is dialled to "net"';
 
+/** Those of this process. */
+let installed: Refusals | undefined;
+
+/** Those of this process, once they are explained. */
+export function refusals(): Refusals | undefined {
+  return installed;
+}
+
 type Method = (this: unknown, ...all: unknown[]) => unknown;
-
-/** The config's line for what the runtime says that it requires. */
-export function lineFor(message: string): string | undefined {
-  const [, kind, what = ""] = /Requires (\w+) access(?: to "(.*?)"(?:,|$))?/.exec(message) ?? [];
-  const quoted = JSON.stringify(what);
-  switch (kind) {
-    case "read":
-      return `add "unveil": { ${quoted}: "r" }`;
-    case "write":
-      return `add "unveil": { ${quoted}: "rwc" }, best of the folder with data that it lies in`;
-    case "net":
-      return `add "net": [${quoted}]`;
-    case "sys":
-      return `add "sys": [${quoted}]`;
-    case "run":
-      return "no process of Holdfast's may start a program; have another service do that";
-    case "ffi":
-      return `${packageOf(what)} is native code, which no worker loads: use it in a helper with ` +
-        '"native": true, or take node:sqlite, scrypt of node:crypto or a WebAssembly build instead';
-  }
-  return undefined;
-}
-
-/** The package that a file of its own is of, in a folder of packages or in the cache. */
-function packageOf(path: string): string {
-  const name = "((?:@[^/]+/)?[^/@]+)";
-  const [, found] = new RegExp(`.*/node_modules/${name}/`).exec(path) ??
-    new RegExp(`/npm/[^/]+/${name}/\\d`).exec(path) ?? [];
-  return found ?? (path || "this");
-}
 
 export class Refusals {
   readonly #readable: readonly string[];
-  readonly #reported = new Set<string>();
+  readonly #helper: string | undefined;
+  /** How often each came, and how often that was told. */
+  readonly #counts = new Map<string, { times: number; told: number }>();
+  /** How many were too many to be told apart. */
+  #others = 0;
 
-  /** @param readable the paths that the process may read, with everything below them */
-  constructor(readable: readonly string[]) {
+  /**
+   * @param readable the paths that the process may read, with everything below them
+   * @param helper its name, if it is one
+   */
+  constructor(readable: readonly string[], helper?: string) {
     this.#readable = readable;
+    this.#helper = helper;
   }
 
   /** Explains them from here on. */
   install(): void {
-    this.#explainNotCapable();
+    installed = this;
+    this.#explainErrors();
     explainNotFound();
     for (const name of DENO_READERS) {
       this.#wrap(Deno, name);
@@ -81,27 +98,101 @@ export class Refusals {
       this.#wrap(fs.promises, name);
     }
     this.#wrap(fs, "createReadStream");
+    this.#explainStarts();
+    rememberDials();
+    Deno.unrefTimer(setInterval(() => this.summarize(), SUMMARY_MS));
   }
 
-  /** The runtime's own errors of permissions get what would allow it, wherever they come from. */
-  #explainNotCapable(): void {
-    const told = (error: Error) => this.#tell(error.message, error.stack);
-    Object.defineProperty(Deno.errors.NotCapable.prototype, "name", {
-      configurable: true,
-      get: () => "NotCapable",
-      // Its constructor sets it last, when the message is there.
-      set(this: Error, value: string) {
-        Object.defineProperty(this, "name", { value, writable: true, configurable: true });
-        const line = lineFor(this.message);
-        if (line === undefined) return;
-        const plain = this.message.replace(/, run again with the --[\w-]+ flag$/, "");
-        this.message = `${plain}. Holdfast: ${line}${
-          line.startsWith("add") ? " to the config" : ""
-        }`;
-        Error.captureStackTrace(this);
-        told(this);
-      },
+  /** Tells of an import that the runtime refuses, since no error of it comes by here. */
+  tellImport(url: string, parent: string): void {
+    const { stack } = withDeepStack(new Error());
+    this.#tell({ kind: "import", what: url }, `${stack}\n    at ${parent}:1:1`);
+  }
+
+  /** Tells which came again since this was asked last. */
+  summarize(): void {
+    const again = [...this.#counts].filter(([, { times, told }]) => times > told)
+      .sort(([, a], [, b]) => (b.times - b.told) - (a.times - a.told));
+    if (again.length === 0 && this.#others === 0) return;
+    const named = again.slice(0, MAX_NAMED)
+      .map(([what, { times, told }]) => `${times - told} × ${what}`);
+    const times = again.reduce((sum, [, each]) => sum + each.times - each.told, this.#others);
+    const left = again.length - named.length;
+    const more = left > 0 && { kinds: again.length };
+    reportFields({
+      holdfast: "refused_again",
+      level: "warn",
+      msg: `Refused ${times} times more`,
+      times,
+      refusals: named.join("; "),
+      ...more,
     });
+    for (const [, each] of again) each.told = each.times;
+    this.#others = 0;
+  }
+
+  /** The runtime's own errors get what would allow it, wherever they come from. */
+  #explainErrors(): void {
+    onNaming(Deno.errors.NotCapable, (error) => {
+      const required = requiredIn(error.message);
+      if (required === undefined) return;
+      withDeepStack(error);
+      const refused = isListening(error.stack)
+        ? { ...required, kind: "listen" as const }
+        : required;
+      const plain = error.message.replace(/, run again with the --[\w-]+ flag$/, "");
+      error.message = `${plain}. Holdfast: ${this.#advise(refused)}`;
+      this.#tell(refused, withDeepStack(error).stack);
+    });
+    onNaming(Deno.errors.PermissionDenied, (error) => {
+      const refused = refusedByKernel(error.message);
+      if (refused === undefined) return;
+      withDeepStack(error);
+      // What Holdfast itself tries is not the app's.
+      if (whereIn(error.stack).from !== undefined) this.#tell(refused, error.stack);
+    });
+  }
+
+  /** Programs: Node's functions fail in several ways, and Deno's as if the program were not there. */
+  #explainStarts(): void {
+    // One function calls another one.
+    let depth = 0;
+    const told = (program: unknown) => {
+      if (depth > 0) return;
+      this.#tell({ kind: "run", what: String(program) }, withDeepStack(new Error()).stack);
+    };
+    for (const name of STARTERS) {
+      const original = (childProcess as unknown as Record<string, Method>)[name]!;
+      replace(childProcess, name, function (program, ...rest) {
+        told(program);
+        depth++;
+        try {
+          return Reflect.apply(original, this, [program, ...rest]);
+        } finally {
+          depth--;
+        }
+      });
+    }
+    const { prototype } = Deno.Command;
+    for (const name of ["spawn", "output", "outputSync"]) {
+      const original = (prototype as unknown as Record<string, Method>)[name]!;
+      const explain = (error: unknown) => {
+        const [, program] = /^Failed to spawn '(.*?)'/.exec((error as Error)?.message) ?? [];
+        if (program !== undefined) {
+          told(program);
+          (error as Error).message += `. Holdfast: ${this.#advise({ kind: "run", what: program })}`;
+        }
+        return error;
+      };
+      replace(prototype, name, function (...all) {
+        try {
+          const result = Reflect.apply(original, this, all);
+          return result instanceof Promise ? explained(result, explain) : result;
+        } catch (error) {
+          throw explain(error);
+        }
+      });
+    }
   }
 
   #wrap(place: object, name: string): void {
@@ -118,23 +209,13 @@ export class Refusals {
       }
       try {
         const result = Reflect.apply(original, this, [path, ...all]);
-        if (result instanceof Promise) {
-          return result.catch((error) => {
-            throw explain(error);
-          });
-        }
+        if (result instanceof Promise) return explained(result, explain);
         return name === "createReadStream" ? explainEvents(result as never, explain) : result;
       } catch (error) {
         throw explain(error);
       }
     };
-    Object.defineProperty(wrapped, "name", { value: name });
-    Object.defineProperty(holder, name, {
-      value: wrapped,
-      writable: true,
-      configurable: true,
-      enumerable: true,
-    });
+    replace(holder, name, wrapped);
   }
 
   /** What is not unveiled is answered as if it were not there. */
@@ -146,13 +227,11 @@ export class Refusals {
     const failure = error as Error;
     if (failure.message.includes("Holdfast: /")) return error;
     failure.message = failure.message.replace(HIDDEN_HINT, "");
-    const line = `add "unveil": { ${JSON.stringify(place)}: "r" } to the config`;
-    failure.message +=
-      `. Holdfast: ${place} is not unveiled, so it is not there for the app; ${line}`;
-    this.#tell(
-      `A read of ${place} found nothing, since it is not unveiled; if it is to be there, ${line}`,
-      new Error().stack,
-    );
+    const refused = { kind: "read", what: place } as const;
+    failure.message += `. Holdfast: ${place} is not unveiled, so it is not there for the app; ${
+      this.#advise(refused)
+    }`;
+    this.#tell(refused, withDeepStack(new Error()).stack);
     return failure;
   }
 
@@ -170,12 +249,70 @@ export class Refusals {
     return readable ? undefined : place;
   }
 
-  #tell(text: string, stack: string | undefined): void {
-    if (this.#reported.size >= MAX_REPORTED || this.#reported.has(text)) return;
-    this.#reported.add(text);
-    const [place] = placesIn(stack, 1);
-    report(`Refused: ${text}${place === undefined ? "" : ` (${place})`}`);
+  /** What to do about it, in the message of an error. */
+  #advise(refused: Refused): string {
+    const { allow, instead } = adviceOn(refused);
+    if (allow === undefined) return instead ?? "";
+    const line = `add ${placedIn(allow, this.#helper)} to the config`;
+    return instead === undefined ? line : `${line}, ${instead}`;
   }
+
+  #tell(refused: Refused, stack: string | undefined): void {
+    const { kind, what, call } = refused;
+    const key = [call ?? kind, what].join(" ").trim().slice(0, 300);
+    const known = this.#counts.get(key);
+    if (known !== undefined) known.times++;
+    else if (this.#counts.size >= MAX_KINDS) this.#others++;
+    else {
+      this.#counts.set(key, { times: 1, told: 1 });
+      const advice: Advice = adviceOn(refused);
+      reportFields({
+        ...{ holdfast: "refused", level: "warn", msg: describe(refused), kind, what, call },
+        ...{ ...whereIn(kind === "net" ? dialler(what) : undefined), ...whereIn(stack), ...advice },
+        ...advice.allow !== undefined && { allow: placedIn(advice.allow, this.#helper) },
+      });
+    }
+  }
+}
+
+/** Whether it was a listener that was asked for, which is the same permission as to dial. */
+function isListening(stack: string | undefined): boolean {
+  return /\bat (\w+\.)*listen\w* \(ext:/.test(stack ?? "");
+}
+
+function describe({ kind, what, call }: Refused): string {
+  return call === undefined ? `Refused: ${kind} ${what}` : `Refused by the kernel: ${call} ${what}`;
+}
+
+/** In an async function, where the stack has the callers that wait. */
+async function explained(
+  result: Promise<unknown>,
+  explain: (error: unknown) => unknown,
+): Promise<unknown> {
+  try {
+    return await result;
+  } catch (error) {
+    throw explain(error);
+  }
+}
+
+/** Puts a function in the place of another one. */
+function replace(holder: object, name: string, value: Method): void {
+  Object.defineProperty(value, "name", { value: name });
+  const facts = { value, writable: true, configurable: true, enumerable: true };
+  Object.defineProperty(holder, name, facts);
+}
+
+/** Calls a function for each error of a kind: its constructor sets the name last, with the message there. */
+function onNaming(kind: { prototype: Error; name: string }, explain: (error: Error) => void): void {
+  Object.defineProperty(kind.prototype, "name", {
+    configurable: true,
+    get: () => kind.name,
+    set(this: Error, value: string) {
+      Object.defineProperty(this, "name", { value, writable: true, configurable: true });
+      explain(this);
+    },
+  });
 }
 
 /**
@@ -183,15 +320,10 @@ export class Refusals {
  * way than by the functions above is told so.
  */
 function explainNotFound(): void {
-  Object.defineProperty(Deno.errors.NotFound.prototype, "name", {
-    configurable: true,
-    get: () => "NotFound",
-    set(this: Error, value: string) {
-      Object.defineProperty(this, "name", { value, writable: true, configurable: true });
-      if (this.message !== HIDDEN) return;
-      this.message += HIDDEN_HINT;
-      Error.captureStackTrace(this);
-    },
+  onNaming(Deno.errors.NotFound, (error) => {
+    if (error.message !== HIDDEN) return;
+    error.message += HIDDEN_HINT;
+    Error.captureStackTrace(error);
   });
 }
 

@@ -7,6 +7,11 @@ export function report(text: string): void {
   }
 }
 
+/** The same, as an event of its own with fields: the supervisor knows some by their `holdfast`. */
+export function reportFields(fields: Readonly<Record<string, unknown>>): void {
+  report(JSON.stringify(fields));
+}
+
 /** What an error says; anything may have been thrown. */
 export function messageOf(error: unknown): string {
   const text: unknown = error instanceof Error ? error.message : error;
@@ -30,9 +35,6 @@ export function placesIn(stack: unknown, most: number = MAX_PLACES): string[] {
 /** What an error says on one line of a message: its name, its text, and where it was thrown. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return messageOf(error);
-  const [first] = messageOf(error.stack).split("\n").map((line) => line.trim())
-    .filter((line) => line.startsWith("at "));
-  const places = placesIn(error.stack);
-  const where = places.length > 0 ? places.join(", ") : first;
-  return `${messageOf(error.name)}: ${messageOf(error)}${where ? ` (${where})` : ""}`;
+  const where = placesIn(error.stack).join(", ");
+  return `${messageOf(error.name)}: ${messageOf(error)}${where === "" ? "" : ` (${where})`}`;
 }

@@ -15,6 +15,7 @@ import { envFileValues, readEnvFile } from "../supervisor/env_file.ts";
 import type { CliCommand } from "./command.ts";
 import { judgeNow } from "./judged_accounts.ts";
 import { loadConfig } from "./load_config.ts";
+import { TERMINAL } from "./log_formats.ts";
 import { printLine } from "./terminal.ts";
 
 /** Variables that are granted, and that nothing sets here. */
@@ -47,7 +48,7 @@ const CAP_SYS_PTRACE = 19n;
 
 /** Validates without starting: it binds no address and spawns no worker. Warnings go to stderr. */
 export const check: CliCommand = async ({ config: file, system }) => {
-  configureLog(Deno.stderr.isTerminal() ? "pretty" : "json");
+  configureLog(Deno.stderr.isTerminal() ? TERMINAL : "json");
   try {
     const config = await loadConfig(file, system);
     const warn = ({ event, ...each }: Warning) => log.warn(event, each);

@@ -15,6 +15,8 @@ export interface CommandOptions {
   /** `compile`: the app's name in it. */
   readonly name: string | undefined;
   readonly portable: boolean;
+  /** `releases`: read their images as a whole. */
+  readonly verify: boolean;
   /** `init`: ask nothing. */
   readonly yes: boolean;
   /** `compile`: the folder of the executable and its data. */
@@ -24,6 +26,12 @@ export interface CommandOptions {
    * folder is not given.
    */
   readonly rehearse: string | undefined;
+  /** `why`: what is asked; nothing for a list of what was refused. */
+  readonly question: string | undefined;
+  /** `why`: the helper whose policy is asked. */
+  readonly helper: string | undefined;
+  /** `why`: the log file that is read, if not the config's. */
+  readonly log: string | undefined;
   /** `rollback`: which release; the one before, where none is named. */
   readonly release: number | undefined;
   /** What the command calls. */

@@ -36,6 +36,8 @@ async function connect(path: string): Promise<Deno.UnixConn> {
   try {
     return await Deno.connect({ transport: "unix", path });
   } catch (error) {
+    // A missing permission flag says nothing of the supervisor.
+    if (error instanceof Deno.errors.NotCapable) throw error;
     throw notRunning(path, (error as Error).message);
   }
 }

@@ -3,7 +3,12 @@ import { join } from "node:path";
 import type { Compartment, Config, HelperConfig, ListenAddress } from "../config/config.ts";
 import { LEAST_ABI, type PathRule } from "../sandbox/landlock.ts";
 import { missingIn } from "../sandbox/landlock_gaps.ts";
-import { type Command, type Commanded, workerEnvironment } from "../sandbox/worker_command.ts";
+import {
+  type Command,
+  type Commanded,
+  interpretsAlone,
+  workerEnvironment,
+} from "../sandbox/worker_command.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
 import { namesOf, resolverCompartment } from "../sandbox/resolver_compartment.ts";
@@ -34,7 +39,7 @@ export interface Explanation {
 }
 
 /** What an explanation depends on besides the config. */
-export interface ExplainFacts extends Omit<WallFacts, "files" | "code"> {
+export interface ExplainFacts extends Omit<WallFacts, "files" | "code" | "interpretsAlone"> {
   readonly environment: Readonly<Record<string, string>>;
   readonly commandOf: (who: Commanded, compartment: Compartment) => Command;
   /** The logger's program, that of the metrics process, and the resolver's. */
@@ -193,11 +198,11 @@ function wallOf(
   who: Commanded,
   compartment: Walled,
   { wall }: Config,
-  { arch, abi, denoProgram, forbidden, codeOf }: ExplainFacts,
+  { arch, abi, denoProgram, forbidden, codeOf, commandOf }: ExplainFacts,
 ): Wall | undefined {
-  return wall === "kernel"
-    ? workerWall(compartment, { arch, abi, denoProgram, forbidden, files: [], code: codeOf(who) })
-    : undefined;
+  if (wall !== "kernel") return undefined;
+  const own = { code: codeOf(who), interpretsAlone: interpretsAlone(commandOf(who, compartment)) };
+  return workerWall(compartment, { arch, abi, denoProgram, forbidden, files: [], ...own });
 }
 
 /** The rules of a process behind a wall; `own` are those of its kind. */
@@ -234,12 +239,25 @@ function compartmentRules(
       ? [rule("load natively", ["addons of its packages"], both("Landlock"))]
       : [],
     ...own.map(({ may, what, by }) => rule(may, what, by)),
+    ...compartment.dropAfterOpen?.length
+      ? [rule("drop", compartment.dropAfterOpen, "Deno, once it has opened")]
+      : [],
     rule("run", [], both("seccomp asks the supervisor")),
+    ...wall ? [rule("add code", codeOf(wall), "seccomp, from its second program on")] : [],
     rule("signal", [], both("seccomp, Landlock")),
     rule("see", names, "the environment starts empty"),
     ...wall
       ? [rule("use up", wall.limits.map(({ name, value }) => `${name}: ${value}`), "rlimits")]
       : [],
+  ];
+}
+
+/** What may become code in it, once it has started. */
+function codeOf({ code }: Wall): string[] {
+  if (code === undefined) return ["whatever its packages bring, and what V8 compiles"];
+  return [
+    ...code.compiled ? ["what V8 compiles"] : [],
+    ...code.libraries ? ["libraries of the system, for names"] : [],
   ];
 }
 
@@ -280,6 +298,8 @@ function kernelLines({ wall }: Config, abi: number): string[] {
   }
   return [
     `The kernel's wall: no_new_privs, Landlock ABI ${abi}, seccomp, limits, a separate process group.`,
+    "A second seccomp program, which each process installs by its first lines: nothing that only a start " +
+    "needs. The supervisor sees that it is there before it gives anything.",
     "Dialling: the supervisor is asked about each address, and dials itself. Where it may not read a " +
     'process\'s memory, only the ports are ruled: `holdfast status --json` says "dialling": "ports".',
     ...missingIn(abi).map((missing) => `Not ruled by this kernel's Landlock: ${missing}`),

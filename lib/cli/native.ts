@@ -1,14 +1,13 @@
 /** The command line of an executable that `deno compile` made. */
 import { basename, dirname, join, resolve } from "node:path";
-import { HoldfastError, toHoldfastError } from "../base/error.ts";
-import { EXIT } from "../base/exit_code.ts";
+import { HoldfastError } from "../base/error.ts";
 import { realPlace } from "../config/real_place.ts";
 import { OVERRIDABLE } from "../config/override.ts";
 import { DESCRIBE, type NativeFacts, STEERING_VARIABLES } from "../protocol/native.ts";
 import { nativeSystem } from "../supervisor/native_system.ts";
 import { runCli } from "./cli.ts";
 import { describeVersions, say, takeOptions } from "./program.ts";
-import { printError } from "./terminal.ts";
+import { printFailure } from "./failure.ts";
 
 function describeUse({ name, versions, state, executable }: NativeFacts): string {
   return `${name} ${versions.app ?? "(no version)"}: an app in one file, made by Holdfast
@@ -60,9 +59,7 @@ export async function runNative(facts: NativeFacts, args: readonly string[]): Pr
     );
     return await runCli([...rest, "--config", executable], { system });
   } catch (error) {
-    const failure = toHoldfastError(error);
-    printError(failure);
-    return EXIT[failure.kind];
+    return printFailure(error);
   }
 }
 

@@ -1,13 +1,11 @@
 /** The command line of a portable executable. */
 import { basename, dirname, join, resolve } from "node:path";
-import { toHoldfastError } from "../base/error.ts";
-import { EXIT } from "../base/exit_code.ts";
 import { OVERRIDABLE } from "../config/override.ts";
 import { packedSystem } from "../supervisor/packed_system.ts";
 import { readUnpacked, type UnpackedFacts } from "../supervisor/unpacked.ts";
 import { runCli } from "./cli.ts";
 import { describeVersions, say, takeOptions } from "./program.ts";
-import { printError } from "./terminal.ts";
+import { printFailure } from "./failure.ts";
 
 /** The help text. */
 function describeUse({ name, versions }: UnpackedFacts, file: string): string {
@@ -65,8 +63,6 @@ export async function runPacked([unpacked, executable, state, ...args]: string[]
     });
     return await runCli([...rest, "--config", join(unpacked, facts.config)], { system });
   } catch (error) {
-    const failure = toHoldfastError(error);
-    printError(failure);
-    return EXIT[failure.kind];
+    return printFailure(error);
   }
 }

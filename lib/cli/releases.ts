@@ -11,10 +11,19 @@ import { printLine } from "./terminal.ts";
 const NAMES = 3;
 
 /** Lists the versions that served last; each of them can be brought back. */
-export const releases: CliCommand = async ({ config, json, system }) => {
-  const answer = await askSupervisor(await findSupervisor(config, system), "releases", "releases");
-  printLine(json ? JSON.stringify(answer.releases) : format(answer.releases));
-  return EXIT.ok;
+export const releases: CliCommand = async ({ config, json, verify, system }) => {
+  const runtime = await findSupervisor(config, system);
+  const { releases } = await askSupervisor(runtime, "releases", "releases");
+  const faults = verify ? await (await import("./verify_releases.ts")).verifyReleases(runtime) : {};
+  if (json) {
+    printLine(JSON.stringify(releases.map((each) => ({ ...each, ...faults[each.release] }))));
+  } else {
+    printLine(format(releases));
+    for (const { release, fault } of Object.values(faults)) {
+      printLine(`Release ${release}: ${fault ?? "all of it is what was put there"}`);
+    }
+  }
+  return Object.values(faults).some(({ fault }) => fault) ? EXIT.refused : EXIT.ok;
 };
 
 function format(list: readonly Release[]): string {

@@ -19,6 +19,8 @@ MODE=@MODE@ # of the cache folder, and what it holds: 755 if workers run as anot
 RUNTIME='@RUNTIME@' # relative to the state folder, or absolute
 SOCKETS='@SOCKETS@' # Unix sockets, a line each
 
+# Under root each process has an account of its own, which passes to what it knows the hash of.
+if [ $MODE = 700 ] && [ "$(id -u)" = 0 ]; then MODE=711; fi
 # What is unpacked is for this user alone, unless workers run as another.
 if [ $MODE = 700 ]; then umask 077; else umask 022; fi
 
@@ -57,6 +59,10 @@ STATE=$found
 
 # Whether $1 is a folder, no link to one, of this user, and nobody else may write there.
 is_ours() {
+  # As an earlier version made it.
+  if [ $MODE = 711 ] && [ -d "$1" ] && [ ! -L "$1" ] && [ "$(stat -c '%u %a' "$1")" = '0 700' ]; then
+    chmod 711 "$1"
+  fi
   [ -d "$1" ] && [ ! -L "$1" ] && [ "$(stat -c '%u %a' "$1")" = "$(id -u) $MODE" ]
 }
 

@@ -59,6 +59,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
   const name = await nameOf(source, options.name);
   requireOneProject(source);
   refuseTraces(source);
+  refuseJitless(source);
   refuseUnbuildable(source);
   refuseTls(source);
   await using image = await BuildImage.make(source);
@@ -145,6 +146,16 @@ function requireOneProject({ app, helpers }: Config): void {
 }
 
 /** Deno reads how to trace when it compiles, for every process of the program alike. */
+/** Whether V8 compiles is the same for all processes of such a program. */
+function refuseJitless(config: Config): void {
+  if (![config, ...config.helpers].some(({ jitless }) => jitless)) return;
+  throw new HoldfastError("Cannot build a process without V8's compilers into this program", {
+    kind: "config",
+    code: "compile_jitless",
+    hint: 'Leave "jitless" out, or build with --portable',
+  });
+}
+
 function refuseTraces({ traces }: Config): void {
   if (traces === undefined) return;
   throw new HoldfastError(`Cannot build the traces to ${traces.collector} into this program`, {
@@ -273,7 +284,6 @@ const OWN_PROGRAMS: Readonly<Record<string, string>> = {
   "lib/native/logger.ts": "logger.js",
   "lib/native/metrics.ts": "metrics.js",
   "lib/native/resolver.ts": "resolver.js",
-  "lib/native/folder.ts": "folder.js",
 };
 
 /** What of Holdfast is bundled into an executable. */

@@ -46,7 +46,7 @@ export class BuildImage implements AsyncDisposable {
     const made = await Deno.makeTempDir({ prefix: "holdfast_compile_" });
     const folder = await Deno.realPath(made);
     try {
-      const denoDir = await findDenoDir();
+      const denoDir = findDenoDir();
       const folders: ImageFolders = openImages(folder, denoDir);
       const { plan } = await makeImage({
         ...{ config, images: folder, denoDir, network: "names", unimported: "named" },

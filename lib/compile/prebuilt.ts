@@ -1,5 +1,6 @@
 /** Holdfast's own programs where they were bundled before they came here. */
-import { ENTRIES, type OwnPrograms, prebuiltPath, readPrebuilt } from "../planner/programs.ts";
+import { prebuiltPath, readPrebuilt } from "../planner/prebuilt.ts";
+import { ENTRIES, type OwnPrograms } from "../planner/programs.ts";
 
 /** Reads them from the folder of a Holdfast. */
 export async function readPrograms(holdfast: string): Promise<OwnPrograms> {

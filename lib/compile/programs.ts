@@ -1,7 +1,8 @@
 /** Holdfast's own programs as texts that need nothing else: no import map, no packages, no cache. */
 import { dirname, join } from "node:path";
 import { bundleAll } from "../planner/bundle.ts";
-import { ENTRIES, prebuiltPath } from "../planner/programs.ts";
+import { prebuiltPath } from "../planner/prebuilt.ts";
+import { ENTRIES } from "../planner/programs.ts";
 
 /**
  * Where the command line lies, in Holdfast's folder. It finds its folder two levels up, and the

@@ -45,7 +45,17 @@ export function parseListen(text: string): TcpText | UnixText | SystemdText | Re
     const path = text.slice("unix:".length);
     return refusePath(path) ?? unixText(path, DEFAULT_MODE);
   }
-  const split = splitHostPort(text);
+  const url = /^https?:\/\/([^/?#]+)/i.exec(text)?.[1];
+  if (url !== undefined) {
+    const message = `${quote(text)} is a URL`;
+    const place = url.includes(":") ? url : `${url}:8080`;
+    return new Refusal("listen_url", message, `write ${quote(place)}`);
+  }
+  if (/^\.{0,2}\//.test(text)) {
+    const message = `${quote(text)} is a path`;
+    return new Refusal("listen_path", message, `for a Unix socket write ${quote(`unix:${text}`)}`);
+  }
+  const split = splitHostPort(/^\d+$/.test(text) ? `:${text}` : text);
   if (split === undefined) return unclear(text);
   const port = split.port ?? "";
   if (split.host === "" || split.host === "*") {
@@ -53,7 +63,8 @@ export function parseListen(text: string): TcpText | UnixText | SystemdText | Re
     return new Refusal(
       "listen_host_any",
       `${quote(text)} does not say which addresses`,
-      `write "0.0.0.0:${wanted}" for every IPv4 address or "[::]:${wanted}" for IPv6`,
+      `write "127.0.0.1:${wanted}" for this machine alone, "0.0.0.0:${wanted}" for every IPv4 ` +
+        `address or "[::]:${wanted}" for IPv6`,
     );
   }
   const host = canonicalIp(split.host) ?? (split.host === "localhost" ? "localhost" : undefined);

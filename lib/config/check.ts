@@ -5,7 +5,8 @@ import type { Config, Unveil } from "./config.ts";
 import { refusePath } from "./path_text.ts";
 import { covers, foldersAbove, followPath, type Trail } from "./paths.ts";
 import { SETTINGS_FILES } from "./project_files.ts";
-import { formatKey, type Position, type Problem, quote, Refusal } from "./problem.ts";
+import { formatKey } from "./format_key.ts";
+import { type Position, type Problem, quote, Refusal } from "./problem.ts";
 import { temporaryIn } from "./temporary.ts";
 import { type Extent, systemPaths } from "./system_paths.ts";
 
@@ -25,6 +26,8 @@ export interface CheckFacts {
   readonly packages?: readonly string[];
   /** The folder of Holdfast's own code. */
   readonly holdfast: string;
+  /** An executable that brings all of it, and what is laid over its config. */
+  readonly executable?: readonly string[];
   /** The runtime folder that is in use, while the config's own lies elsewhere. */
   readonly runtime?: string;
 }

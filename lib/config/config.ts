@@ -118,6 +118,10 @@ export interface Compartment {
   readonly envValues?: Readonly<Record<string, string>> | undefined;
   /** Kinds of facts of the machine that it may know. */
   readonly sys?: readonly string[] | undefined;
+  /** Paths of {@link Compartment.unveil} that it gives up when it has opened. */
+  readonly dropAfterOpen?: readonly string[] | undefined;
+  /** Whether V8 interprets alone, so that no memory ever becomes code. */
+  readonly jitless?: boolean | undefined;
   /** Whether it has a private folder for temporary files, which is removed when it ends. */
   readonly tmp?: boolean | undefined;
   /** Whether it may load native code of its packages: a helper behind the kernel's wall alone. */

@@ -88,6 +88,8 @@ const Compartment = {
   env: z.array(Name).check(z.maxLength(MOST.names)),
   envValues: z.optional(z.record(Name, z.string().check(z.maxLength(MAX_VALUE_CHARS)))),
   sys: z.optional(z.array(z.enum(SYS_KINDS)).check(z.maxLength(SYS_KINDS.length))),
+  dropAfterOpen: z.optional(z.array(Path).check(z.maxLength(MOST.unveil))),
+  jitless: z.optional(z.boolean()),
   tmp: z.optional(z.boolean()),
   native: z.optional(z.boolean()),
   net: z.array(Name).check(z.maxLength(MOST.names)),

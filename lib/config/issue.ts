@@ -1,5 +1,6 @@
 import { closestMatch } from "leven";
 import type * as z from "zod";
+import { listenEntry, listenHint } from "./listen_form.ts";
 import { quote } from "./problem.ts";
 import { KNOWN_KEYS } from "./schema.ts";
 
@@ -15,6 +16,28 @@ export interface IssueText {
   readonly hint: string;
 }
 
+/** What zod calls a type, in words. */
+const NAMES: Readonly<Record<string, string>> = {
+  array: "a list, in [ ]",
+  object: "an object, in { }",
+  record: "an object, in { }",
+  string: 'a text, in " "',
+  number: "a number",
+  int: "a whole number",
+  boolean: "true or false",
+};
+
+function entryHint(value: unknown): string {
+  return `write ${listenEntry(value)}`;
+}
+
+/** How a key is written that has to be there. */
+function exampleOf(path: readonly PropertyKey[], expected: string): string {
+  if (path.length === 1 && path[0] === "app") return '"app": "./main.ts"';
+  if (path.length === 1 && path[0] === "listen") return '"listen": ["127.0.0.1:8080"]';
+  return NAMES[expected] ?? expected;
+}
+
 /** Describes zod's issues for operators; `valueAt` gives the file's value at a path. */
 export function describeIssue(
   issue: Issue,
@@ -22,6 +45,8 @@ export function describeIssue(
   about: "key" | "value" = "value",
 ): IssueText[] {
   const { path } = issue;
+  const isListen = path.at(-1) === "listen" || path.at(-2) === "listen";
+  const listenForm = path.at(-1) === "listen" && path.length === 1 ? listenHint : entryHint;
   const found = describeFound(about === "key" ? path.at(-1) : valueAt(path));
   function say(code: string, message: string, hint: string): IssueText[] {
     return [{ code, path, about, message, hint }];
@@ -49,8 +74,11 @@ export function describeIssue(
           return isMissing ? sum + 1 : sum;
         }, 0);
       const meant = fitting.toSorted((a, b) => misfits(a) - misfits(b))[0];
-      if (meant === undefined) {
-        return say("value_type", `found ${found}`, "write a string or an object");
+      const isStrange = isListen && typeof value === "object" && value !== null &&
+        ["port", "host", "hostname", "path"].some((name) => name in value);
+      if (meant === undefined || isStrange) {
+        const hint = isListen ? listenForm(value) : "write a string or an object";
+        return say("value_type", `found ${found}`, hint);
       }
       return meant.flatMap((inner) =>
         describeIssue({ ...inner, path: [...path, ...inner.path] }, valueAt, about)
@@ -58,9 +86,17 @@ export function describeIssue(
     }
     case "invalid_type":
       if (found === "nothing") {
-        return say("key_missing", "this key is missing", `add it: ${issue.expected}`);
+        return say(
+          "key_missing",
+          "this key is missing",
+          `add it: ${exampleOf(path, issue.expected)}`,
+        );
       }
-      return say("value_type", `found ${found}`, `write a value of type ${issue.expected}`);
+      return say(
+        "value_type",
+        `found ${found}`,
+        isListen ? listenForm(valueAt(path)) : `write ${NAMES[issue.expected] ?? issue.expected}`,
+      );
     case "invalid_value": {
       const known = issue.values.map((value) => quote(String(value))).join(" or ");
       return say("value_unknown", `found ${found}`, `write ${known}`);

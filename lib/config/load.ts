@@ -14,8 +14,8 @@ export { parseConfig } from "./parse.ts";
  * config would make possible.
  *
  * @param override a file whose keys replace those of the config
- * @throws {ConfigError} with every problem of the syntax; if none, of the schema; if none, of the files
- * and accounts that the config names
+ * @throws {ConfigError} with every problem of the syntax; if none, of the schema, and of the files and
+ * accounts that the config names
  */
 export async function loadConfig(file: string, override?: Override): Promise<Config> {
   const { real, text } = await readConfig(file);

@@ -8,14 +8,8 @@ import {
   printParseErrorCode,
 } from "jsonc-parser";
 import { describeIssue } from "./issue.ts";
-import {
-  ConfigError,
-  formatKey,
-  type Position,
-  type Problem,
-  quote,
-  type Refusal,
-} from "./problem.ts";
+import { formatKey } from "./format_key.ts";
+import { ConfigError, type Position, type Problem, quote, type Refusal } from "./problem.ts";
 import { renameOldKeys } from "./renamed.ts";
 import { type ConfigFile, ConfigSchema } from "./schema.ts";
 
@@ -58,6 +52,14 @@ export interface ParsedConfig {
   readonly warnings: readonly RenamedKey[];
 }
 
+/** A config file of which some keys may be wrong. */
+export interface PartlyParsed extends ParsedConfig {
+  /** What is wrong with them. {@link ParsedConfig.values} has defaults in their place. */
+  readonly problems: readonly Problem[];
+  /** Whether the value of a key is the file's own. */
+  readonly isOwn: (key: string) => boolean;
+}
+
 /**
  * Parses the text of a config file; `file` is only for the messages.
  *
@@ -65,6 +67,17 @@ export interface ParsedConfig {
  * @throws {ConfigError} with every problem that the syntax, or else the schema, finds
  */
 export function parseConfig(text: string, file: string, override?: Override): ParsedConfig {
+  const parsed = parsePartly(text, file, override);
+  if (parsed.problems.length > 0) throw new ConfigError(file, parsed.problems);
+  return parsed;
+}
+
+/**
+ * Parses as much as is right, so that the rest of a config can be judged too.
+ *
+ * @throws {ConfigError} if nothing can be told of the rest
+ */
+export function parsePartly(text: string, file: string, override?: Override): PartlyParsed {
   const base = readSource(text, file);
   const over = override && readSource(override.text, override.file);
   const problems = [base, over].flatMap((source) => source ? source.problems : []);
@@ -86,7 +99,14 @@ export function parseConfig(text: string, file: string, override?: Override): Pa
       : base;
   const fileOf = (path: readonly PropertyKey[]) => sourceOf(path) === over ? over?.file : undefined;
   const { data, error } = ConfigSchema.safeParse(values);
-  const issues = error?.issues.flatMap((issue) =>
+  // Of a value of another type its length says nothing.
+  const mistyped = new Set(
+    error?.issues.flatMap(({ code, path }) => code === "invalid_type" ? [path.join()] : []),
+  );
+  const telling = error?.issues.filter(({ code, path }) =>
+    code === "invalid_type" || !mistyped.has(path.join())
+  );
+  const issues = telling?.flatMap((issue) =>
     describeIssue(issue, (path) => valueAt(sourceOf(path).tree, path))
   );
   for (const { path, about, ...said } of issues ?? []) {
@@ -95,9 +115,12 @@ export function parseConfig(text: string, file: string, override?: Override): Pa
     const file = fileOf(path);
     problems.push({ ...said, key: formatKey(path), at, ...file !== undefined && { file } });
   }
-  if (problems.length > 0 || data === undefined) throw new ConfigError(file, problems);
+  const partly = data === undefined ? withoutWrong(values, error.issues) : { data, replaced: [] };
+  if (partly === undefined) throw new ConfigError(file, problems);
   return {
-    values: data,
+    values: partly.data,
+    problems,
+    isOwn: (key) => !partly.replaced.includes(key),
     positionOf: (path) => {
       const { tree, positionAt } = sourceOf(path);
       return positionAt(nearestNode(tree, path, "value").offset);
@@ -105,6 +128,57 @@ export function parseConfig(text: string, file: string, override?: Override): Pa
     fileOf,
     warnings: [base, over].flatMap((source) => source ? source.warnings : []),
   };
+}
+
+/** What stands for the keys that a config must have. */
+const STAND_INS: Readonly<Record<string, unknown>> = { app: "./", listen: ["127.0.0.1:1"] };
+
+/** How often wrong keys are taken out: what is in them first, and then themselves. */
+const MAX_ROUNDS = 4;
+
+/** A config without the keys that are wrong, and which of its own keys were replaced as a whole. */
+function withoutWrong(
+  written: unknown,
+  first: readonly { readonly path: readonly PropertyKey[] }[],
+): { data: ConfigFile; replaced: string[] } | undefined {
+  const values = structuredClone({ ...written as object }) as Record<string, unknown>;
+  const replaced = new Set<string>();
+  let issues: readonly { path: readonly PropertyKey[]; code?: string; keys?: string[] }[] = first;
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    for (const { path, code, keys } of issues) {
+      const wrong = code === "unrecognized_keys" ? keys!.map((key) => [...path, key]) : [path];
+      for (const each of wrong) takeOut(values, each.slice(0, each.length - round), replaced);
+    }
+    const { data, error } = ConfigSchema.safeParse(values);
+    if (data !== undefined) return { data, replaced: [...replaced] };
+    issues = error.issues;
+  }
+  return undefined;
+}
+
+/** Takes a key out; of a list, the whole list. */
+function takeOut(
+  values: Record<string, unknown>,
+  path: readonly PropertyKey[],
+  replaced: Set<string>,
+): void {
+  const inList = path.findIndex((part) => typeof part === "number");
+  const keys = (inList < 0 ? path : path.slice(0, inList)).map(String);
+  const [top, last] = [keys[0], keys.at(-1)];
+  if (top === undefined || last === undefined) return;
+  if (keys.length === 1 || Object.hasOwn(STAND_INS, top)) {
+    replaced.add(top);
+    if (Object.hasOwn(STAND_INS, top)) values[top] = STAND_INS[top];
+    else delete values[top];
+    return;
+  }
+  let holder: unknown = values;
+  for (const key of keys.slice(0, -1)) {
+    holder = (holder as Record<string, unknown> | undefined)?.[key];
+  }
+  if (typeof holder === "object" && holder !== null) {
+    delete (holder as Record<string, unknown>)[last];
+  }
 }
 
 /** A parsed text, with the problems that need no schema. */

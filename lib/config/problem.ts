@@ -29,7 +29,7 @@ export class Refusal {
 
 // A file that is not a config may have a problem in every line.
 const MAX_LINES = 50;
-const MAX_ECHO = 80;
+export const MAX_ECHO = 80;
 
 /** All problems of a config file; `message` has one line for each problem. */
 export class ConfigError extends HoldfastError {
@@ -57,14 +57,4 @@ export function formatProblem(
 /** Text of the config as it may appear in a message: quoted, escaped and capped. */
 export function quote(text: string): string {
   return `"${escapeUntrusted(text, MAX_ECHO)}"`;
-}
-
-/** The spelling of a key path: `reload.idleGraceMs`, `listen[0]`, `unveil["./data"]`. */
-export function formatKey(path: readonly PropertyKey[]): string {
-  return path.map((part, index) => {
-    if (typeof part === "number") return `[${part}]`;
-    const name = String(part);
-    if (!/^[\w$]+$/.test(name)) return `[${quote(name)}]`;
-    return index === 0 ? escapeUntrusted(name, MAX_ECHO) : `.${escapeUntrusted(name, MAX_ECHO)}`;
-  }).join("");
 }

@@ -30,7 +30,7 @@ export async function readConfig(file: string): Promise<{ real: string; text: st
     const why = error instanceof Error ? error.message : String(error);
     refuse(
       `cannot read it: ${quote(why)}`,
-      "check the path, and that this user may read it",
+      "check the path, and that this user may read it; holdfast init writes a config",
       error,
     );
   }

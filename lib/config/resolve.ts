@@ -1,12 +1,14 @@
 /** What a config means on this machine: every path, account and default. */
-import { resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
+import { closestMatch } from "leven";
 import { resolveAccount } from "./account.ts";
 import type { ListenText } from "./address.ts";
 import { BOUNDS } from "./bounds.ts";
 import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } from "./config.ts";
-import { type Override, parseConfig, type RenamedKey } from "./parse.ts";
+import { type Override, parsePartly, type RenamedKey } from "./parse.ts";
 import { refusePath } from "./path_text.ts";
-import { ConfigError, formatKey, type Problem, quote, Refusal } from "./problem.ts";
+import { formatKey } from "./format_key.ts";
+import { ConfigError, type Problem, quote, Refusal } from "./problem.ts";
 import { freezeConfig } from "./freeze.ts";
 import { findProject } from "./project_files.ts";
 import type { ConfigFile } from "./schema.ts";
@@ -18,8 +20,8 @@ const MAX_SOCKET_PATH_BYTES = 107;
 /**
  * Validates a config's text, and resolves every path and account on this machine.
  *
- * @throws {ConfigError} with every problem of the syntax; if none, of the schema; if none, of the files
- * and accounts that the config names
+ * @throws {ConfigError} with every problem of the syntax; if none, of the schema, and of the files and
+ * accounts that the config names
  */
 export async function resolveText(
   source: Omit<ConfigSource, "placeApp">,
@@ -56,12 +58,17 @@ export async function resolveConfig(
   override?: Override,
 ): Promise<Config> {
   const { file: real, named = real, folder, text, placeApp, unveilFrom = () => folder } = source;
-  const { values, positionOf, fileOf, warnings } = parseConfig(text, real, override);
+  const { values, positionOf, fileOf, warnings, isOwn, ...parsed } = parsePartly(
+    text,
+    real,
+    override,
+  );
   for (const warning of warnings) source.warn(warning);
-  const problems: Problem[] = [];
+  const problems: Problem[] = [...parsed.problems];
   /** Returns a value; a refusal becomes a problem of the key at `path`. */
   function accept<T>(path: readonly PropertyKey[], found: T | Refusal): T | undefined {
     if (!(found instanceof Refusal)) return found;
+    if (!isOwn(String(path[0]))) return undefined;
     const file = fileOf(path);
     const at = positionOf(path);
     problems.push({ ...found, key: formatKey(path), at, ...file !== undefined && { file } });
@@ -91,17 +98,47 @@ export async function resolveConfig(
     entries.flatMap((entry, index) => accept([...key, index], placeDialled(entry, folder)) ?? []);
   const net = placeNet(["net"], values.net);
   const unveil = await placeUnveils(["unveil"], values.unveil);
+  /** The unveils that are given up again, by the paths that these were placed at. */
+  function placeDrops(
+    key: readonly string[],
+    drops: readonly string[],
+    spelled: Readonly<Record<string, string>>,
+    placed: readonly Unveil[],
+  ): string[] {
+    const same = (one: string) => (other: string) =>
+      resolve(folder, one) === resolve(folder, other);
+    const dropped = Object.keys(spelled).flatMap((path) => {
+      const index = drops.findIndex(same(path));
+      const from = index < 0 ? undefined : unveilFrom(path, spelled[path]!);
+      return from === undefined ? [] : [{ index, path: resolve(from, path) }];
+    });
+    for (const [index, drop] of drops.entries()) {
+      const named = Object.keys(spelled).some(same(drop));
+      accept([...key, index], named ? undefined : refuseDrop(drop));
+    }
+    for (const { index, path } of dropped) {
+      const outer = placed.find((each) =>
+        isInside(path, each.path) && !dropped.some((other) => other.path === each.path)
+      );
+      accept([...key, index], outer && refuseKept(drops[index]!, outer.path));
+    }
+    return dropped.map(({ path }) => path);
+  }
+  const dropAfterOpen = placeDrops(["dropAfterOpen"], values.dropAfterOpen, values.unveil, unveil);
   const found = await findUser(values);
   const blamed = found instanceof Refusal && found.code === "group_unknown" ? "group" : "user";
   const account = accept([blamed], found);
   accept(["tmp"], refuseTemporary(values));
   const helpers: HelperConfig[] = [];
   for (
-    const [name, { module, memoryBytes, unveil, env, ...facts }] of Object.entries(values.helpers)
+    const [name, { module, memoryBytes, unveil, env, dropAfterOpen, ...facts }] of Object.entries(
+      values.helpers,
+    )
   ) {
     const key = ["helpers", name];
     const place = accept([...key, "module"], await placeApp(resolve(folder, module)));
     const placed = await placeUnveils([...key, "unveil"], unveil);
+    const drop = placeDrops([...key, "dropAfterOpen"], dropAfterOpen, unveil, placed);
     const net = placeNet([...key, "net"], facts.net);
     accept([...key, "tmp"], refuseTemporary({ ...facts, env }));
     accept([...key, "native"], refuseNative(name, facts.native, values.wall));
@@ -109,17 +146,11 @@ export async function resolveConfig(
     const limits = { ...values.limits, ...memoryBytes !== undefined && { memoryBytes } };
     const variables = { env: env.names, envValues: env.values };
     helpers.push({
-      name,
-      ...facts,
-      ...variables,
-      net,
-      app: place,
-      unveil: placed,
-      limits,
-      account,
+      ...{ name, ...facts, ...variables, net, app: place, unveil: placed, dropAfterOpen: drop },
+      ...{ limits, account },
     });
   }
-  if (app === undefined || problems.length > 0) throw new ConfigError(real, problems);
+  if (app === undefined || problems.length > 0) throw new ConfigError(real, inOrder(problems));
 
   const { sys, tmp, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
   const { names: env, values: envValues } = values.env;
@@ -137,7 +168,7 @@ export async function resolveConfig(
   };
   return freezeConfig({
     ...{ file: real, named, folder, app, listen, unveil, helpers, env, envValues, sys, tmp },
-    ...{ net, engine, wall },
+    ...{ net, engine, wall, jitless: values.jitless, dropAfterOpen },
     trustedProxies: values.trustedProxies,
     clientAddressHeader: values.clientAddressHeader,
     ...{ onViolation, limits, reload, recycle, watchdog, workers: countWorkers(values.workers) },
@@ -149,6 +180,12 @@ export async function resolveConfig(
     ...values.traces && { traces: values.traces },
     ...{ log, account, runtime, at },
   });
+}
+
+/** As they come in the file. */
+function inOrder(problems: readonly Problem[]): Problem[] {
+  const place = ({ at }: Problem) => at === undefined ? 0 : at.line * 10_000 + at.column;
+  return [...problems].sort((a, b) => place(a) - place(b));
 }
 
 /** One value alone can say where temporary files go. */
@@ -172,15 +209,46 @@ function refuseNative(name: string, native: boolean, wall: Config["wall"]): Refu
 
 /** Finds the app's module and its project, the folder whose settings Deno will use for it. */
 async function placeApp(module: string): Promise<AppPlace | Refusal> {
-  if (await kindOf(module) !== "file") {
-    const message = `${quote(module)} is not a file, or does not exist`;
-    return new Refusal(
-      "app_missing",
-      message,
-      "write the module's path, relative to the config's folder",
-    );
-  }
+  const kind = await kindOf(module);
+  if (kind === "folder") return folderRefusal(module);
+  if (kind !== "file") return missingRefusal(module);
   return { module, project: findProject(module) };
+}
+
+/** What apps are called, the likeliest first. */
+const APP_NAMES = ["main", "app", "index", "server", "mod"]
+  .flatMap((name) => ["ts", "tsx", "js", "mjs"].map((end) => `${name}.${end}`));
+
+function namesIn(folder: string): string[] {
+  try {
+    return [...Deno.readDirSync(folder)].filter(({ isFile }) => isFile).map(({ name }) => name);
+  } catch {
+    return [];
+  }
+}
+
+function folderRefusal(folder: string): Refusal {
+  const found = ["", "src"].flatMap((inner) => {
+    const names = namesIn(join(folder, inner));
+    return APP_NAMES.filter((name) => names.includes(name)).map((name) =>
+      join(folder, inner, name)
+    );
+  });
+  const hint = found.length === 0
+    ? "write the path of the module in it that is the app"
+    : `write the module in it, such as ${quote(found[0]!)}`;
+  return new Refusal("app_folder", `${quote(folder)} is a folder`, hint);
+}
+
+function missingRefusal(module: string): Refusal {
+  const names = namesIn(dirname(module));
+  const stem = (name: string) => name.replace(/\.[^.]*$/, "");
+  const near = names.find((name) => stem(name) === stem(basename(module))) ??
+    closestMatch(basename(module), names, { maxDistance: 2 });
+  const hint = near === undefined
+    ? "write the module's path, relative to the config's folder"
+    : `did you mean ${quote(join(dirname(module), near))}?`;
+  return new Refusal("app_missing", `${quote(module)} is not a file, or does not exist`, hint);
 }
 
 function placeListen(spelled: ListenText, folder: string): ListenAddress {
@@ -317,6 +385,26 @@ async function placeUnveil(
   }
   const message = `this user has no access to ${quote(path)}`;
   return new Refusal("unveil_unreadable", message, "start Holdfast as a user that has");
+}
+
+function refuseDrop(path: string): Refusal {
+  return new Refusal(
+    "drop_not_unveiled",
+    `${quote(path)} is not in "unveil"`,
+    "write a path of it, as it is written there",
+  );
+}
+
+function refuseKept(path: string, outer: string): Refusal {
+  return new Refusal(
+    "drop_inside",
+    `${quote(path)} is inside ${quote(outer)}, which stays unveiled, and so would this`,
+    "put the two side by side, or drop both",
+  );
+}
+
+function isInside(path: string, folder: string): boolean {
+  return path !== folder && path.startsWith(folder.replace(/\/?$/, "/"));
 }
 
 async function findUser({ user, group }: ConfigFile): Promise<Account | Refusal | undefined> {

@@ -41,6 +41,16 @@ const GRANTS = {
       "Facts of the machine the app may know. All others are answered with the same harmless values in " +
       'every process: `os.hostname()` is "localhost", `process.getuid()` is that of nobody, and so on. ' +
       "List one if the app needs the true value, such as `hostname` for its log lines.",
+    dropAfterOpen:
+      "Paths of `unveil`, written as there, that the app may use until it has loaded and its `open()` has " +
+      "ended, and not when it answers requests: a key file, for example. Then they are not there for it, " +
+      "nor for any `Worker` that it starts later. This is Deno's layer: native code, and a `Worker` that " +
+      "was started before, can use them still.",
+    jitless:
+      "Whether the app runs without V8's compilers (`--jitless`). Then no memory becomes code any more, " +
+      "which the kernel's wall enforces: an attacker who has found a fault in V8 cannot bring code of his own. " +
+      "JavaScript that computes runs several times slower, and there is no `WebAssembly`. Not available " +
+      "in an executable that `deno compile` makes.",
     tmp:
       "Whether each worker has a private folder for temporary files. `TMPDIR` names it, so that " +
       "`os.tmpdir()` and `Deno.makeTempDir()` use it. It lies in the folder of `runtime`, belongs to the " +
@@ -57,6 +67,9 @@ const GRANTS = {
     env:
       "Names of environment variables the helper may see, like the app's `env`. None by default.",
     sys: "Facts of the machine the helper may know, like the app's `sys`. None by default.",
+    dropAfterOpen:
+      "Paths that the helper may use only until its module has loaded, like the app's `dropAfterOpen`.",
+    jitless: "Whether the helper runs without V8's compilers, like the app's `jitless`.",
     tmp: "Whether each instance has a private folder for temporary files, like the app's `tmp`.",
     net: "Hosts the helper may connect to, like the app's `net`. None by default.",
   },
@@ -354,6 +367,9 @@ function grantKeys(whose: "app" | "helper") {
     ]).transform(toEnv).prefault([]).describe(GRANTS[whose].env),
     sys: z.array(z.enum(SYS_KINDS)).max(SYS_KINDS.length).check(refuseRepeats).prefault([])
       .describe(GRANTS[whose].sys),
+    dropAfterOpen: z.array(PathText).max(MOST.unveil).check(refuseRepeats).prefault([])
+      .describe(GRANTS[whose].dropAfterOpen),
+    jitless: z.boolean().default(false).describe(GRANTS[whose].jitless),
     tmp: z.boolean().default(false).describe(GRANTS[whose].tmp),
     net: z.array(parsedText(MAX_NAME_CHARS, parseNet)).max(MOST.names)
       .check(refuseRepeats).prefault([]).describe(GRANTS[whose].net),

@@ -9,9 +9,9 @@ import { runHelper } from "./run.ts";
 
 await runHelper({
   version: PROTOCOL_VERSION,
-  prepare: (grants) => {
+  prepare: (configure) => {
     installImage();
-    prepareRuntime(grants);
+    return prepareRuntime(configure);
   },
   load: () => import("holdfast:app"),
 });

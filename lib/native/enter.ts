@@ -22,6 +22,9 @@ export type Programs = Readonly<
   Record<string, () => Promise<{ run(context: NativeContext): Promise<unknown> }>>
 >;
 
+/** Roles that run behind a wall of their own, and say hello to a supervisor. */
+const CHILDREN = /^(worker|logger|metrics|resolver|helper .*)$/;
+
 /** Exit status of a process that is not what it should be (EX_SOFTWARE). */
 const FAULT = 70;
 
@@ -41,8 +44,10 @@ export async function enter(
         `${ROLE_VARIABLE} says ${JSON.stringify(role)}, and there is no such process`,
       );
     }
-    narrow(union, kept);
-    const faults = findLeftovers(union, kept);
+    // Native code goes when it has served its one purpose: lib/child/later_filter.ts.
+    const first = CHILDREN.test(role) ? { ...kept, ffi: union.ffi } : kept;
+    narrow(union, first);
+    const faults = findLeftovers(union, first);
     if (faults.length > 0) throw new Error(`Cannot narrow the ${role}: ${faults.join("; ")}`);
     const { run } = await load();
     await run({ role, facts, union, kept });

@@ -1,5 +1,6 @@
 /** The logger's program in an executable. */
 import { runLife } from "../child/life.ts";
+import { installImage } from "../child/module_image.ts";
 import { createLogger } from "../logger/run.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import type { NativeContext } from "./enter.ts";
@@ -7,6 +8,7 @@ import { nativeJudge } from "./narrow.ts";
 
 /** Runs it. */
 export async function run({ union, kept }: NativeContext): Promise<void> {
+  installImage();
   await runLife({
     version: PROTOCOL_VERSION,
     judge: nativeJudge(union, kept),

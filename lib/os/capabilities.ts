@@ -13,7 +13,9 @@ const PR_CAP_AMBIENT_CLEAR_ALL = 4n;
 /** SECBIT_NOROOT and NO_CAP_AMBIENT_RAISE set, NO_SETUID_FIXUP and KEEP_CAPS not, and all locked. */
 const SECUREBITS = 0xebn;
 
-const CAPABILITIES = { override: 1, readSearch: 2, setGid: 6, setUid: 7, setPcap: 8 } as const;
+const CAPABILITIES = {
+  ...{ chown: 0, override: 1, readSearch: 2, setGid: 6, setUid: 7, setPcap: 8 },
+} as const;
 type Capability = keyof typeof CAPABILITIES;
 
 const libc = loadLibc({

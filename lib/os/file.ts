@@ -2,7 +2,7 @@
  * Opens files without Deno's permissions: with the rights of the calling thread, which may be confined;
  * and files of proc(5), for which Deno requires all permissions.
  */
-import { EACCES, errno, fail } from "./errno.ts";
+import { describeErrno, EACCES, errno, fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 
 const libc = loadLibc({
@@ -12,6 +12,9 @@ const libc = loadLibc({
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   symlink: { parameters: ["buffer", "buffer"], result: "i32" },
+  mkdir: { parameters: ["buffer", "u32"], result: "i32" },
+  fchmod: { parameters: ["i32", "u32"], result: "i32" },
+  fchown: { parameters: ["i32", "u32", "u32"], result: "i32" },
   statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
 });
 
@@ -19,6 +22,7 @@ const O_RDONLY_CLOEXEC = 0o2000000;
 const O_WRONLY_CLOEXEC = 0o2000001;
 export const O_PATH_CLOEXEC = 0o12000000;
 const O_NOFOLLOW = Deno.build.arch === "aarch64" ? 0o100000 : 0o400000;
+const O_DIRECTORY = Deno.build.arch === "aarch64" ? 0o40000 : 0o200000;
 const AT_EMPTY_PATH = 0x1000;
 
 /** More than the files of proc(5) that are read here. */
@@ -30,7 +34,7 @@ const STX_SIZE_AT = 40;
 const STATX_SIZE = 0x200;
 const STX_MODE_AT = 28;
 const STATX_TYPE = 1;
-const [S_IFMT, S_IFSOCK] = [0o170000, 0o140000];
+const [S_IFMT, S_IFSOCK, S_IFDIR] = [0o170000, 0o140000, 0o040000];
 
 function open(path: string, flags = O_RDONLY_CLOEXEC): number {
   return libc.symbols.open(asText(path), flags);
@@ -91,17 +95,79 @@ export function setSocketMode(path: string, mode: number): void {
   const fd = open(path, O_PATH_CLOEXEC | O_NOFOLLOW);
   if (fd < 0) fail(`open ${path}`);
   try {
-    const facts = new Uint8Array(STATX_BYTES);
-    if (libc.symbols.statx(fd, asText(""), AT_EMPTY_PATH, STATX_TYPE, facts) !== 0) {
-      fail(`look at ${path}`);
-    }
-    const type = new DataView(facts.buffer).getUint16(STX_MODE_AT, true) & S_IFMT;
-    if (type !== S_IFSOCK) throw new Error("another file is in its place");
+    if (typeOf(fd) !== S_IFSOCK) throw new Error("another file is in its place");
     // fchmod(2) takes no descriptor of this kind.
     if (libc.symbols.chmod(asText(`/proc/self/fd/${fd}`), mode) !== 0) fail(`chmod ${path}`);
   } finally {
     libc.symbols.close(fd);
   }
+}
+
+function typeOf(fd: number): number {
+  const facts = new Uint8Array(STATX_BYTES);
+  if (libc.symbols.statx(fd, asText(""), AT_EMPTY_PATH, STATX_TYPE, facts) !== 0) {
+    fail("look at an open file");
+  }
+  return new DataView(facts.buffer).getUint16(STX_MODE_AT, true) & S_IFMT;
+}
+
+/** Whether what is open is a folder. */
+export function isOpenFolder(fd: number): boolean {
+  return typeOf(fd) === S_IFDIR;
+}
+
+/** What of a `struct statx` changes with a file: owner, mode, number and size; the times of changes. */
+const [STX_UID_AT, STX_BLOCKS_AT, STX_CTIME_AT, STX_END_AT] = [20, 48, 96, 128];
+const STATX_BASIC = 0x7ff;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+
+/** Bytes that are others when a file was changed or replaced; nothing where there is none. */
+export function stampOf(path: string): Uint8Array | undefined {
+  const facts = new Uint8Array(STATX_BYTES);
+  const text = asText(path);
+  if (libc.symbols.statx(0, text, AT_SYMLINK_NOFOLLOW, STATX_BASIC, facts) !== 0) return undefined;
+  const parts = [
+    facts.subarray(STX_UID_AT, STX_BLOCKS_AT),
+    facts.subarray(STX_CTIME_AT, STX_END_AT),
+  ];
+  return Uint8Array.from(parts.flatMap((part) => [...part]));
+}
+
+/** Whom a folder is to belong to, and its mode. */
+export interface FolderOwner {
+  readonly uid: number;
+  readonly gid: number;
+  readonly mode: number;
+}
+
+/**
+ * Makes a folder that nobody else may enter, or hands it over at once. What is handed over is what is
+ * open: what lies at its name may be another one a moment later.
+ *
+ * @throws {Error} with the kernel's reason
+ */
+export function makePrivateFolder(path: string, owner: FolderOwner | undefined): void {
+  const must = (status: number) => {
+    if (status < 0) throw new Error(describeErrno(errno()));
+    return status;
+  };
+  must(libc.symbols.mkdir(asText(path), 0o700));
+  if (owner === undefined) return;
+  const fd = must(open(path, O_RDONLY_CLOEXEC | O_DIRECTORY | O_NOFOLLOW));
+  try {
+    must(libc.symbols.fchmod(fd, owner.mode));
+    must(libc.symbols.fchown(fd, owner.uid, owner.gid));
+  } finally {
+    libc.symbols.close(fd);
+  }
+}
+
+/** Whether the calling thread may enter a folder; what is no question of rights counts as yes. */
+export function mayEnter(folder: string): boolean {
+  const fd = open(`${folder}/.`, O_PATH_CLOEXEC);
+  if (fd < 0) return errno() !== EACCES;
+  libc.symbols.close(fd);
+  return true;
 }
 
 /** More than the kernel takes for arguments and environment, whatever the limit of the stack is. */

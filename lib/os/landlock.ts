@@ -10,6 +10,7 @@ import {
   rulesetAttributes,
 } from "../sandbox/landlock.ts";
 import { fail } from "./errno.ts";
+import { isOpenFolder } from "./file.ts";
 import { loadLibc } from "./libc.ts";
 
 // The same numbers on every architecture.
@@ -81,7 +82,7 @@ function addPath(ruleset: number, { path, rights, presence }: PathRule, abi: num
     fail(`open ${path} for its Landlock rule`);
   }
   try {
-    const kind = Deno.statSync(path).isDirectory ? "folder" : "file";
+    const kind = isOpenFolder(fd) ? "folder" : "file";
     const mask = fsMask(rights, abi, kind);
     if (mask === 0n) return;
     // struct landlock_path_beneath_attr is packed: 8 bytes of rights, 4 of descriptor.

@@ -107,6 +107,7 @@ export interface Owner {
 }
 
 const SET_RES = Deno.build.arch === "aarch64" ? { uid: 147n, gid: 149n } : { uid: 117n, gid: 119n };
+const SET_FS = Deno.build.arch === "aarch64" ? { uid: 151n, gid: 152n } : { uid: 122n, gid: 123n };
 const SET_GROUPS = Deno.build.arch === "aarch64" ? 159n : 116n;
 const KEEP: Owner = { uid: -1, gid: -1 };
 const ROOT: Owner = { uid: 0, gid: 0 };
@@ -129,6 +130,24 @@ function setIds(real: Owner, saved: Owner): void {
 export function takeRealIds(owner: Owner): void {
   if (libc.symbols.setres(SET_GROUPS, 0n, 0n, 0n) !== 0n) fail("leave the groups");
   setIds(owner, owner);
+}
+
+/**
+ * Has the calling thread, which is root's, come to files as another user does, for good (setfsuid(2)):
+ * with none of root's rights and groups. To signals and to tracing it stays root's.
+ *
+ * @throws {Error} if the kernel refuses
+ */
+export function takeFileIds({ uid, gid }: Owner): void {
+  const setres = libc.symbols.setres;
+  if (setres(SET_GROUPS, 0n, 0n, 0n) !== 0n) fail("leave the groups");
+  // Each returns what was set before, and says nothing of a failure.
+  for (const [call, id] of [[SET_FS.gid, gid], [SET_FS.uid, uid]] as const) {
+    setres(call, BigInt(id), 0n, 0n);
+    if (Number(setres(call, -1n, 0n, 0n)) !== id) throw new Error(`Cannot take the id ${id}`);
+  }
+  // The change may have undone that.
+  becomeUndumpable();
 }
 
 /**

@@ -5,7 +5,8 @@ import { HoldfastError } from "../base/error.ts";
 import { covers, foldersAbove } from "../config/paths.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import { runProgram } from "./deno.ts";
-import { BUNDLE_FAILED, HOLDFAST_FOLDER, prebuiltPath, readPrebuilt } from "./programs.ts";
+import { prebuiltPath, readPrebuilt } from "./prebuilt.ts";
+import { BUNDLE_FAILED, HOLDFAST_FOLDER } from "./programs.ts";
 
 /**
  * Bundles a program of Holdfast's own into one text, so that it needs no import map: in a worker the
@@ -22,7 +23,7 @@ export async function bundle(folder: string, entry: string): Promise<string> {
 export async function bundleAll(
   folder: string,
   entries: readonly string[],
-  { holdfast = HOLDFAST_FOLDER, signal }: { holdfast?: string; signal?: AbortSignal } = {},
+  { holdfast = HOLDFAST_FOLDER }: { holdfast?: string } = {},
 ): Promise<string[]> {
   const prebuilt = await Promise.all(entries.map((entry) => readPrebuilt(entry, holdfast)));
   if (prebuilt.every((text) => text !== undefined)) return prebuilt as string[];
@@ -35,7 +36,7 @@ export async function bundleAll(
     );
     const flags = ["--quiet", "--platform=deno", "--external=holdfast:app", `--outdir=${place}`];
     const urls = entries.map((each) => pathToFileURL(join(holdfast, each)).href);
-    await runProgram(denoProgram(), ["bundle", ...flags, ...urls], { cwd: holdfast, signal });
+    await runProgram(denoProgram(), ["bundle", ...flags, ...urls], { cwd: holdfast });
     const texts = entries.map((entry) =>
       prebuiltPath(join(place, relative(root, dirname(entry))), basename(entry))
     );

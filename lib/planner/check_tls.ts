@@ -3,7 +3,8 @@
  * key is kept, or told. The supervisor reads the files again by itself.
  */
 import type { Config, TlsFiles } from "../config/config.ts";
-import { ConfigError, formatKey, type Problem, quote, Refusal } from "../config/problem.ts";
+import { formatKey } from "../config/format_key.ts";
+import { ConfigError, type Problem, quote, Refusal } from "../config/problem.ts";
 
 /** Far longer than any chain. */
 const MAX_BYTES = 128 * 1024;

@@ -4,6 +4,7 @@ import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import type { AppPlace } from "../config/config.ts";
 import { runProgram } from "./deno.ts";
+import { hintOn, withoutAdvice } from "./module_errors.ts";
 
 /** Where an import is, counted from 0. */
 const Span = z.object({ start: z.object({ line: z.number(), character: z.number() }) });
@@ -101,13 +102,11 @@ async function runOnGraph(
   } catch (error) {
     signal?.throwIfAborted();
     const plain = new URL(url).pathname === module ? module : url;
-    const again = `cd ${quoteWord(project)} && deno cache ${quoteWord(plain)}`;
-    throw new HoldfastError(`Cannot load ${what}: ${(error as Error).message}`, {
+    const said = (error as Error).message;
+    throw new HoldfastError(`Cannot load ${what}: ${withoutAdvice(said)}`, {
       kind: "config",
       code: "modules_failed",
-      hint: lockfile === undefined
-        ? `Try: ${again}`
-        : `Try: ${again} --frozen=false; it brings ${lockfile} up to date`,
+      hint: hintOn(said, { folder: quoteWord(project), module: quoteWord(plain), lockfile }),
       cause: error,
     });
   }

@@ -109,9 +109,9 @@ export async function makeImage(
       ...{ denoDir, settings, modules: files },
       packages: [...new Set(packages.flatMap(({ copied }) => copied.map(({ from }) => from)))],
     };
-    requireGoodConfig(config, known, machine.check);
     const modes = checkModes(config, known, machine.modes);
-    if (modes.problems.length > 0) throw new ConfigError(config.file, modes.problems);
+    const problems = [...checkConfig(config, known, machine.check), ...modes.problems];
+    if (problems.length > 0) throw new ConfigError(config.file, problems);
     // Those of a build are where it is to run.
     const tls = request.unimported === "named" ? [] : await checkTls(config);
     for (const [index, graph] of graphs.entries()) {
@@ -134,7 +134,8 @@ export async function makeImage(
   }
 }
 
-async function lookAtMachine(facts: Pick<CheckFacts, "holdfast">) {
+/** What is asked of the machine. */
+export async function lookAtMachine(facts: Pick<CheckFacts, "holdfast">) {
   // After what was begun before.
   await Deno.stat(facts.holdfast);
   return { check: thisMachine(), modes: lookAhead(facts) };
@@ -173,7 +174,7 @@ interface Part extends Entry {
 
 async function writeImage(
   parts: readonly Part[],
-  { staging, compiled, denoDir, images }: ImageRequest,
+  { staging, compiled, denoDir, images, remake = [] }: ImageRequest,
 ): Promise<Plan> {
   const remote = join(denoDir, "remote");
   const files = new Map<string, string>();
@@ -181,7 +182,8 @@ async function writeImage(
   const processes: PlannedProcess[] = [];
   for (const { name, place, graph, lock, found } of parts) {
     const { id: packages, layout, project } = found;
-    if (packages !== "" && !isThere(join(images, "packages", packages))) {
+    const isKept = isThere(join(images, "packages", packages)) && !remake.includes(packages);
+    if (packages !== "" && !isKept) {
       const folder = join(staging, "packages", packages);
       if (!isThere(folder)) copyPackages(found, folder);
     }

@@ -5,6 +5,7 @@
 import { basename, dirname } from "node:path";
 import { bundleAll } from "./bundle.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
+import { printAnswer } from "./print_answer.ts";
 import { digestSources, ENTRIES, PLANNER_CWD } from "./programs.ts";
 
 /** How long programs are kept that were made of other sources, in ms. */
@@ -45,7 +46,7 @@ async function compile(texts: readonly string[], place: string): Promise<string>
     const child = new Deno.Command(denoProgram(), {
       args: ["run", "--quiet", "--ext=js", "--no-prompt", "--no-config", "--no-lock", "-"],
       ...{ cwd: PLANNER_CWD, env: { DENO_DIR: folder, DENO_NO_UPDATE_CHECK: "1" }, clearEnv: true },
-      ...{ stdin: "piped", stdout: "null", stderr: "null", signal },
+      ...{ stdin: "piped", stdout: "null", stderr: "null" },
     }).spawn();
     await new Blob([text]).stream().pipeTo(child.stdin).catch(() => {});
     await child.status;
@@ -60,14 +61,10 @@ async function compile(texts: readonly string[], place: string): Promise<string>
 }
 
 const [holdfast, folder, kept] = Deno.args as [string, string, string];
-const stop = new AbortController();
-const { signal } = stop;
-// What it has begun is ended and removed too.
-Deno.addSignalListener("SIGTERM", () => stop.abort());
 const names = Object.keys(ENTRIES);
 const programs: Record<string, string> = {};
 try {
-  const texts = await bundleAll(folder, Object.values(ENTRIES), { holdfast, signal });
+  const texts = await bundleAll(folder, Object.values(ENTRIES), { holdfast });
   for (const [index, name] of names.entries()) programs[name] = texts[index]!;
 } catch (error) {
   Deno.stderr.writeSync(new TextEncoder().encode((error as Error).message));
@@ -85,4 +82,4 @@ try {
 } catch {
   // DENO_DIR may be another user's, read-only or full: the next start bundles again.
 }
-await new Blob([JSON.stringify(programs)]).stream().pipeTo(Deno.stdout.writable);
+printAnswer(JSON.stringify(programs));

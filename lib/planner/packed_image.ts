@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { exists, thisMachine } from "../config/check_system.ts";
 import type { Config } from "../config/config.ts";
+import { ConfigError } from "../config/problem.ts";
 import { digestOf, imageFolders } from "../protocol/image.ts";
 import { IMAGE_KEY, type ModuleImage } from "../protocol/module_image.ts";
 import { moveImage, OPEN_PLACE } from "../protocol/move_image.ts";
@@ -18,6 +19,7 @@ import {
   writeFiles,
 } from "./make_image.ts";
 import { makeFolder } from "./packages.ts";
+import { checkModes, lookAhead } from "./strict_modes.ts";
 
 /** The files of an image beside the modules of its processes. */
 const COMMON_FILES = ["packages", "modules"];
@@ -41,7 +43,12 @@ export async function readPackedImage(
 ): Promise<{ plan: Plan; warnings: Warning[]; files: Map<string, string> }> {
   const { folder, files: place, guarded } = packed;
   const machine = thisMachine();
-  requireGoodConfig(config, { ...facts, ...NOTHING, denoDir: folder, modules: guarded }, machine);
+  const known = { ...facts, ...NOTHING, denoDir: folder, modules: guarded, executable: guarded };
+  requireGoodConfig(config, known, machine);
+  // Where the app's files are in the program itself, so is Holdfast.
+  const own = place === undefined ? { ...known, holdfast: facts.denoProgram } : known;
+  const modes = checkModes(config, own, { ...lookAhead(own), exists: () => false });
+  if (modes.problems.length > 0) throw new ConfigError(config.file, modes.problems);
   const tls = await checkTls(config);
   const { processes } = Plan.parse(JSON.parse(Deno.readTextFileSync(join(folder, PACKED.plan))));
   const read = (path: string) => Deno.readTextFileSync(join(folder, PACKED.image, path));
@@ -54,7 +61,7 @@ export async function readPackedImage(
   }
   for (const file of COMMON_FILES) files.set(file, read(file));
   const plan = { digest: await digestOf(files), processes };
-  return { plan, warnings: warningsOf(config, [], machine, tls), files };
+  return { plan, warnings: warningsOf(config, modes.warnings, machine, tls), files };
 }
 
 /**
@@ -64,16 +71,17 @@ export async function readPackedImage(
  * @throws {HoldfastError} if the config is refused
  */
 export async function takeImage(
-  { config, images, staging, facts }: Pick<
+  { config, images, staging, facts, remake = [] }: Pick<
     ImageRequest,
-    "config" | "images" | "staging" | "facts"
+    "config" | "images" | "staging" | "facts" | "remake"
   >,
   packed: PackedImage,
 ): Promise<{ plan: Plan; warnings: Warning[] }> {
   const { plan, warnings, files } = await readPackedImage(config, packed, facts);
   for (const { packages } of plan.processes) {
     const [place, made] = [images, staging].map((each) => join(each, "packages", packages));
-    if (packages === "" || exists(place!) || exists(made!)) continue;
+    if (packages === "" || exists(made!)) continue;
+    if (exists(place!) && !remake.includes(packages)) continue;
     copyFolder(join(packed.folder, PACKED.packages, packages), made!);
   }
   if (!exists(join(images, plan.digest))) writeFiles(files, join(staging, "image"));

@@ -41,7 +41,7 @@ export async function planCode(
   config: Config,
   { images, packed, warn = () => {} }: PlanOptions,
 ): Promise<PlannedConfig> {
-  const denoDir = packed ? undefined : await findDenoDir();
+  const denoDir = packed ? undefined : findDenoDir();
   using folders: ImageFolders = openImages(images, denoDir);
   const { staging, compiled } = folders;
   const request = { config, images, staging, compiled, facts: facts() };
@@ -50,7 +50,7 @@ export async function planCode(
       ? takeImage(request, packed)
       : makeImage({ ...request, denoDir: denoDir!, network: "names" }));
   for (const each of warnings) warn(each);
-  await requireReadable(config, images, undefined);
+  await requireReadable(config, images);
   return { config, code: await installImage(config, plan, folders) };
 }
 

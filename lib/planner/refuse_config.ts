@@ -6,6 +6,7 @@ import { toHoldfastError } from "../base/error.ts";
 import { configureLog } from "../base/log.ts";
 import { loadConfig } from "../config/load.ts";
 import type { Failure } from "../protocol/plan.ts";
+import { printAnswer } from "./print_answer.ts";
 
 configureLog("none");
 try {
@@ -13,5 +14,5 @@ try {
 } catch (error) {
   const { message, hint, kind, code } = toHoldfastError(error);
   const failure: Failure = { message, kind, code, ...hint !== undefined && { hint } };
-  Deno.stdout.writeSync(new TextEncoder().encode(JSON.stringify(failure)));
+  printAnswer(JSON.stringify(failure));
 }

@@ -1,12 +1,13 @@
 /** What a planner is asked. */
 import type { Config } from "../config/config.ts";
 import type { ConfigText } from "../config/runtime_place.ts";
+import type { Plan } from "../protocol/plan.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
 
-/** A config that was read and not judged, or one that was planned before. */
+/** A config that was read and not judged, or one that was planned before, with what it ran if that stays. */
 export type Planning =
   | { readonly text: Pick<ConfigText, "file" | "named" | "folder" | "text"> }
-  | { readonly config: Config };
+  | { readonly config: Config; readonly kept?: Plan };
 
 /** Where an image comes from and goes to. */
 export interface PlanPlaces {
@@ -18,6 +19,8 @@ export interface PlanPlaces {
   readonly denoDir: string;
   /** A DENO_DIR that leads to that one for packages, and has what it compiles for itself. */
   readonly compiled: string;
+  /** The packages there that are to be made all the same: they are not what they were. */
+  readonly remake?: readonly string[];
   /** Whether what is missing can be fetched. */
   readonly network: "none" | "names";
   /** What the check of the config is to know. */

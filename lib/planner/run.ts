@@ -8,6 +8,7 @@ import { type Answer, ANSWER_FILE, isFull, NO_ROOM, REQUEST_FILE } from "../prot
 import { ownAccounts } from "../sandbox/accounts.ts";
 import { judgePaths } from "./judge_paths.ts";
 import { makeImage } from "./make_image.ts";
+import { judgeKept } from "./judge_kept.ts";
 import { findVariables, isMissing } from "./missing.ts";
 import { takeImage } from "./packed_image.ts";
 import type { PlanRequest } from "./request.ts";
@@ -24,7 +25,9 @@ async function answerTo(request: PlanRequest): Promise<Answer> {
       ...{ isRoot: Deno.uid() === 0, code, program: facts.denoProgram },
     });
     const own = { ...request, config };
-    const made = await (packed ? takeImage(own, packed) : makeImage(own));
+    const made = "kept" in planning && planning.kept
+      ? await judgeKept(own, planning.kept)
+      : await (packed ? takeImage(own, packed) : makeImage(own));
     return { config, renamed, ...made, judgement };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);

@@ -146,6 +146,7 @@ function listTrusted(
   const pairs = config.listen.flatMap(({ tls }) => tls ?? []);
   const runtimes = [config.runtime, ...facts.runtime === undefined ? [] : [facts.runtime]];
   return [
+    ...strict("the executable", ...facts.executable ?? []),
     ...strict("the config", config.file, config.named),
     ...strict("the deno program", facts.denoProgram),
     ...strict("Holdfast's own code", facts.holdfast, ...ownFiles),

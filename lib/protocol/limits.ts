@@ -20,3 +20,6 @@ export const PULSE_INTERVAL_MS = 1_000;
 
 /** The longest reason for a failed start that a worker may give, in UTF-16 code units. */
 export const MAX_REASON_LENGTH = 1_000;
+
+/** Between a reason and what to do about it. */
+export const HINT_MARK = "\nhint: ";

@@ -27,9 +27,6 @@ export const DESCRIBE = "--describe";
 /** The variable by which a supervisor gives a child its role. */
 export const ROLE_VARIABLE = "HOLDFAST_ROLE";
 
-/** The variable that names the folder to create. */
-export const FOLDER_VARIABLE = "HOLDFAST_FOLDER";
-
 /** Variables that would change what the runtime runs. */
 export const STEERING_VARIABLES = [
   "NODE_OPTIONS",
@@ -48,7 +45,7 @@ export const NativeFacts = z.strictObject({
   state: z.string(),
   /** The text of the config. */
   config: z.string(),
-  /** What each process keeps, by `supervisor`, `planner`, `worker`, `logger`, `folder`, `helper NAME`. */
+  /** What each process keeps, by `supervisor`, `planner`, `worker`, `logger`, `helper NAME`. */
   roles: z.record(z.string(), Permissions),
   /** From where a role finds its packages, if they are in folders called node_modules: in the program. */
   packages: z.record(z.string(), z.string()),

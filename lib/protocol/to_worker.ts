@@ -13,6 +13,8 @@ const Grants = z.strictObject({
   net: Names,
   env: Names,
   sys: z.optional(Names),
+  /** Paths that it gives up when it has opened what it runs. */
+  drop: z.optional(Names),
   /** Whether it may load native code of its packages. */
   native: z.optional(z.boolean()),
 });

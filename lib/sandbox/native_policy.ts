@@ -4,7 +4,6 @@
  */
 import type { Compartment, Config } from "../config/config.ts";
 import {
-  FOLDER_VARIABLE,
   LISTED_KINDS,
   type NativeFacts,
   type Permissions,
@@ -19,7 +18,7 @@ const HOSTS = ["127.0.0.1", "0.0.0.0", "[::1]", "[::]"];
 
 /** Variables by which a service manager and its own processes speak to a program. */
 const OWN_VARIABLES = [
-  ...[ROLE_VARIABLE, FOLDER_VARIABLE, "NO_COLOR", "TERM", "JOURNAL_STREAM", "NOTIFY_SOCKET"],
+  ...[ROLE_VARIABLE, "NO_COLOR", "TERM", "JOURNAL_STREAM", "NOTIFY_SOCKET"],
   ...[
     "HOLDFAST_INHERITANCE",
     "WATCHDOG_USEC",
@@ -42,9 +41,6 @@ export function rolePermissions(
   const addresses = [...config.listen, ...config.metrics ? [config.metrics.listen] : []];
   const sockets = addresses.flatMap((address) => address.kind === "unix" ? address.path : []);
   const compartments = [config, ...config.helpers];
-  const made = compartments.flatMap(({ unveil }) =>
-    unveil.filter(({ rights }) => /[wc]/.test(rights)).map(({ path }) => path)
-  );
   const { folder } = config.log;
   const logFolders = folder === undefined ? [] : [folder];
   return {
@@ -76,13 +72,6 @@ export function rolePermissions(
     logger: { ...NOTHING, read: logFolders, write: logFolders },
     metrics: NOTHING,
     resolver: { ...NOTHING, net: namesOf(config) },
-    // Makes one folder, and ends.
-    folder: {
-      ...NOTHING,
-      read: unique([...made, ...logFolders]),
-      write: unique([...made, ...logFolders]),
-      env: [FOLDER_VARIABLE],
-    },
   };
 }
 

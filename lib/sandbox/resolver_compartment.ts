@@ -27,5 +27,6 @@ export function resolverCompartment(
   module: string,
 ): Walled {
   const place = { module, project: app.project };
-  return { app: place, unveil: [], env: [], net: names, limits, account, resolves: true };
+  const own = { resolves: true, jitless: true };
+  return { app: place, unveil: [], env: [], net: names, limits, account, ...own };
 }

@@ -7,7 +7,7 @@ import { ALARMS, ALLOWED, type Arch, numberOf, REFUSED, type SystemCall } from "
 export { type Arch, numberOf, type SystemCall };
 
 /** AUDIT_ARCH_* of linux/audit.h. */
-const AUDIT_ARCH: Record<Arch, number> = { x86_64: 0xc000003e, aarch64: 0xc00000b7 };
+export const AUDIT_ARCH: Record<Arch, number> = { x86_64: 0xc000003e, aarch64: 0xc00000b7 };
 
 /** Calls above this on x86_64 are the x32 ABI, which has numbers of its own. */
 const X32_BIT = 0x40000000;
@@ -43,7 +43,10 @@ const PROTOCOLS = [0, 6, 17];
 /** The others are a group and a user: 0 would be the supervisor's own. */
 const PRIO_PROCESS = 0;
 const SHUT_WR = 1;
-const MSG_FASTOPEN = 0x20000000;
+/** MSG_FASTOPEN dials; MSG_OOB nobody uses, and Unix sockets have been broken into by it. */
+const MSG_REFUSED = 0x20000001;
+/** SECCOMP_SET_MODE_FILTER, and SECCOMP_FILTER_FLAG_TSYNC: a program more, for all threads. */
+const [SET_MODE_FILTER, FLAG_TSYNC] = [1, 1];
 const SOL_SOCKET = 1;
 const IPPROTO_IP = 0;
 const IPPROTO_TCP = 6;
@@ -257,7 +260,7 @@ function judged(
   return [
     ...on("sendto", [
       load(atArgument(3)),
-      ...ifSet(MSG_FASTOPEN, REFUSE),
+      ...ifSet(MSG_REFUSED, REFUSE),
       load(atArgument(4)),
       [JUMP_EQUAL, 0, 2, 0],
       load(atHighHalf(4)),
@@ -317,8 +320,8 @@ function judged(
     ...on("bind", [lends ? answer(0) : network === "names" ? asked : REFUSE]),
     // Never done: without a bind it would open a TCP port, and on a shared listener change its queue.
     ...on("listen", [lends ? ASK : listens ? answer(0) : REFUSE]),
-    ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_FASTOPEN, REFUSE), message]),
-    ...on("sendmmsg", [load(atArgument(3)), ...ifSet(MSG_FASTOPEN, REFUSE), message]),
+    ...on("sendmsg", [load(atArgument(2)), ...ifSet(MSG_REFUSED, REFUSE), message]),
+    ...on("sendmmsg", [load(atArgument(3)), ...ifSet(MSG_REFUSED, REFUSE), message]),
     // Half of a connection, yes. Shutting down the other half of a listener ends it for everybody.
     ...on("shutdown", only(1, [SHUT_WR])),
     ...on("setsockopt", [
@@ -361,6 +364,13 @@ function judged(
         ALLOW,
       ])
     ),
+    // Programs add up, so that one more only takes away; none that could answer questions.
+    ...on("seccomp", [
+      load(atArgument(0)),
+      [JUMP_EQUAL, 1, 0, SET_MODE_FILTER],
+      REFUSE,
+      ...only(1, [FLAG_TSYNC]),
+    ]),
     ...on("ioctl", only(1, IOCTL_ALLOWED)),
     ...on("prctl", only(0, PRCTL_ALLOWED)),
     ...on("fcntl", [load(atArgument(1)), ...ifOneOf(FCNTL_REFUSED, REFUSE), ALLOW]),

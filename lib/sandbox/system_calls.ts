@@ -63,6 +63,7 @@ export const JUDGED = {
   sched_getaffinity: [204, 123], sched_getattr: [315, 275], sched_getparam: [143, 121],
   sched_getscheduler: [145, 120], getpgid: [121, 155], getsid: [124, 156],
   clock_gettime: [228, 113], clock_getres: [229, 114], clock_nanosleep: [230, 115],
+  seccomp: [317, 277],
 } as const satisfies Calls;
 
 /** Those that apps and libraries meet, and take a no of EPERM best for. */
@@ -75,7 +76,7 @@ export const REFUSED = {
   tkill: [200, 130], tgkill: [234, 131], rt_sigqueueinfo: [129, 138], rt_tgsigqueueinfo: [297, 240],
   pidfd_open: [434, 434], pidfd_send_signal: [424, 424], setpgid: [109, 154], setsid: [112, 157],
   setrlimit: [160, 164], sched_setscheduler: [144, 119], sched_setparam: [142, 118],
-  personality: [135, 92], seccomp: [317, 277], landlock_create_ruleset: [444, 444],
+  personality: [135, 92], landlock_create_ruleset: [444, 444],
   process_madvise: [440, 440], process_mrelease: [448, 448], kcmp: [312, 272],
   memfd_secret: [447, 447], quotactl: [179, 60], quotactl_fd: [443, 443], syslog: [103, 116],
   clock_adjtime: [305, 266], adjtimex: [159, 171], lookup_dcookie: [212, 18], nfsservctl: [180, 42],

@@ -1,6 +1,7 @@
 /** The kernel's layer for a worker, from the config and what the machine has. Pure. */
 import type { Account, Compartment, Config } from "../config/config.ts";
 import type { OwnAccount } from "./accounts.ts";
+import type { CodePolicy } from "../protocol/program_data.ts";
 import { isUnix } from "./dialling.ts";
 import type { FsRight, LandlockPolicy, PathRule } from "./landlock.ts";
 import { unveilRights } from "./landlock.ts";
@@ -15,6 +16,11 @@ export interface Wall {
   readonly seccomp: SeccompPolicy;
   /** What {@link Wall.seccomp} comes to on this machine. */
   readonly program: readonly Instruction[];
+  /**
+   * What the process itself takes away by its first lines: all but this becomes no code any more. One that
+   * loads native code of its packages takes nothing away.
+   */
+  readonly code?: CodePolicy | undefined;
   readonly limits: readonly Limit[];
   /** Whom it may dial, as `net` says it: each address is asked about. */
   readonly dials: readonly string[];
@@ -37,6 +43,8 @@ export interface WallFacts {
   readonly files: readonly string[];
   readonly code: Pick<ProcessCode, "reads">;
   readonly forbidden: string;
+  /** Whether V8 makes no code in it. */
+  readonly interpretsAlone: boolean;
 }
 
 const READ: readonly FsRight[] = ["readFile", "readDir"];
@@ -119,10 +127,16 @@ export function workerWall(config: Walled, facts: WallFacts): Wall {
     ...dialled.some(isUnix) && { unix: true },
     ...config.empties && { setsModes: true },
   };
+  const code = config.native ? undefined : {
+    compiled: !facts.interpretsAlone,
+    // The C library looks names of hosts and of users up by others, as nsswitch.conf(5) says.
+    libraries: network === "names" || (config.sys ?? []).length > 0,
+  };
   return {
     abi: facts.abi,
     seccomp,
     program: seccompProgram(facts.arch, seccomp),
+    code,
     limits: workerLimits(config),
     dials: dialled,
     owner: config.account,
@@ -149,20 +163,27 @@ export interface PlannerFacts
   readonly limits: Compartment["limits"];
   /** Whether it may fetch what is missing. */
   readonly network: "none" | "names";
+  /** What it reads; the default is what its user may read. */
+  readonly reads?: readonly string[];
   /** The folders that it writes. */
   readonly writes: readonly string[];
+  /** Where programs lie that it runs besides Deno. */
+  readonly programs?: readonly string[];
 }
 
 /**
- * The wall of a planner. It reads what its user may read, since a project may import from anywhere, and
- * writes its own folders and the caches of Deno. The one program that it can run is Deno, behind the
- * same wall. It reaches no Unix socket, no other process, and the network only to fetch.
+ * The wall of a planner, and of what bundles Holdfast's own programs. A planner reads what its user may
+ * read, since a project may import from anywhere, and writes its own folders and the caches of Deno. The
+ * one program that it can run is Deno, behind the same wall. It reaches no Unix socket, no other process,
+ * and the network only to fetch.
  */
 export function plannerWall(
-  { arch, abi, denoProgram, forbidden, limits, network, writes }: PlannerFacts,
+  { arch, abi, denoProgram, forbidden, limits, network, reads = ["/"], writes, programs = [] }:
+    PlannerFacts,
 ): Wall {
   const seccomp: SeccompPolicy = { network, listens: false, runs: true };
   const written = [...READ, ...unveilRights("wc"), "makeSym" as const];
+  const named = (path: string): PathRule => ({ path, rights: READ, presence: "optional" });
   return {
     ...{ abi, seccomp, forbidden, owner: undefined, dials: [] },
     program: seccompProgram(arch, seccomp),
@@ -173,8 +194,10 @@ export function plannerWall(
       paths: [
         { path: denoProgram, rights: RUN, presence: "required" },
         ...MACHINE.map(([path, rights]): PathRule => ({ path, rights, presence: "optional" })),
-        { path: "/", rights: READ, presence: "required" },
+        ...network === "none" ? [] : [...TRUST, ...NAME_FOLDERS, ...NAME_FILES].map(named),
+        ...reads.map((path): PathRule => ({ path, rights: READ, presence: "optional" })),
         ...writes.map((path): PathRule => ({ path, rights: written, presence: "optional" })),
+        ...programs.map((path): PathRule => ({ path, rights: RUN, presence: "optional" })),
       ],
     },
   };

@@ -27,6 +27,7 @@ export function workerGrants(config: Compartment): Grants & { sys: string[] } {
     net: [...config.net],
     env: [...config.env],
     sys: [...config.sys ?? []],
+    ...config.dropAfterOpen?.length && { drop: [...config.dropAfterOpen] },
     ...config.native && { native: true },
   };
 }
@@ -44,6 +45,7 @@ type Started = Pick<ProcessCode, "flags"> & Partial<Pick<ProcessCode, "packages"
 export function workerArguments(
   config: Walled,
   { flags, packages = [] }: Started,
+  wall: Config["wall"] = "deno",
 ): string[] {
   const { read, write, net, env, sys, native } = workerGrants(config);
   const lent = config.listen?.some(({ tls }) => tls !== undefined) && !namesLent(net);
@@ -68,7 +70,8 @@ export function workerArguments(
     ...env.length > 0 ? [`--allow-env=${env.join(",")}`] : [],
     "--ignore-env",
     "--deny-run",
-    grant("ffi", native ? own : []),
+    // For its first lines alone, which give it up again: lib/child/later_filter.ts.
+    wall === "kernel" && !native ? "--allow-ffi" : grant("ffi", native ? own : []),
     grant("sys", sys),
     "--deny-import",
     "-",
@@ -88,6 +91,14 @@ export interface Command {
   readonly files: readonly string[];
 }
 
+/** What has V8 interpret, and make no code. */
+const JITLESS = "--jitless";
+
+/** Whether V8 makes no code in what a command starts: an executable of `deno compile` cannot be told so. */
+export function interpretsAlone({ env }: Command): boolean {
+  return env.DENO_V8_FLAGS === JITLESS;
+}
+
 /**
  * The command of a process that `deno run` runs.
  *
@@ -97,11 +108,12 @@ export function denoCommand(
   denoProgram: string,
   config: Walled,
   code: Started,
+  wall: Config["wall"],
 ): Command {
   return {
     program: denoProgram,
-    args: workerArguments(config, code),
-    env: {},
+    args: workerArguments(config, code, wall),
+    env: config.jitless ? { DENO_V8_FLAGS: JITLESS } : {},
     files: [],
   };
 }

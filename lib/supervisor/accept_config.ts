@@ -64,11 +64,11 @@ interface Grants {
 function grantsOf(config: Config): Grants {
   const { file, named, folder, runtime, account } = config;
   const own = (
-    { app, unveil, env, envValues = {}, sys = [], tmp = false, native = false, net, limits }:
-      Compartment,
+    { app, unveil, env, envValues = {}, sys = [], net, limits, ...more }: Compartment,
   ) => ({
-    ...{ module: app.module, env, envValues: sorted(envValues), sys, tmp, native, net },
-    limits: sorted(limits),
+    ...{ jitless: more.jitless ?? false, dropAfterOpen: [...more.dropAfterOpen ?? []].sort() },
+    ...{ tmp: more.tmp ?? false, native: more.native ?? false },
+    ...{ module: app.module, env, envValues: sorted(envValues), sys, net, limits: sorted(limits) },
     unveil: unveil.map(({ path, rights }) => [path, rights]),
   });
   const address = (each: ListenAddress) => [
@@ -98,11 +98,16 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
   const place = (path: unknown) => resolve(folder, String(path));
   const limits = { ...DEFAULT_LIMITS, ...values(raw.limits) };
   const own = (
-    { unveil, env, sys = [], tmp = false, native = false, net }: Values,
+    { unveil, env, sys = [], net, ...more }: Values,
     module: unknown,
     memory: object,
   ) => ({
-    ...{ module: place(module), ...variablesSaid(env), sys, tmp, native },
+    ...{
+      jitless: more.jitless ?? false,
+      dropAfterOpen: [...new Set(list(more.dropAfterOpen).map(place))].sort(),
+      ...{ tmp: more.tmp ?? false, native: more.native ?? false },
+    },
+    ...{ module: place(module), ...variablesSaid(env), sys },
     net: list(net).map((each) => {
       const text = String(each);
       const path = text.match(/^unix:(.*)$/is)?.[1];

@@ -11,7 +11,8 @@ export function bestEffort(what: string, effect: () => void): boolean {
     effect();
     return true;
   } catch (error) {
-    log.error("effect_failed", { effect: what, reason: (error as Error).message });
+    const reason = (error as Error).message;
+    log.error("best_effort_failed", { effect: what, reason, formerly: "effect_failed" });
     return false;
   }
 }

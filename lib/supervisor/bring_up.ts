@@ -83,7 +83,9 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
     throw new HoldfastError(`${worker.displayName} did not ${step} within ${readyDeadlineMs} ms`, {
       kind: "app",
       code: "worker_not_ready",
-      hint: "See what the app waits for at start, or raise reload.readyDeadlineMs",
+      hint:
+        "It waits for what does not come, at its top or in open(), or the machine is busy: raise " +
+        "reload.readyDeadlineMs if it only takes long",
     });
   }
 }

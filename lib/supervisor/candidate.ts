@@ -136,7 +136,7 @@ export class Candidates {
         return (await launches.plan(known, await runtime.codeFolder(known))).code;
       };
       const code = new GenerationCode(made, again);
-      await system.makeFolders(config, launches.accounts);
+      await system.makeFolders(config, launches.accounts, spawner);
       logs = await services.logsFor(config, number, signal);
       metrics = await services.metricsFor(config, change, number, signal);
       this.#warnOfMissingWall(config);

@@ -44,6 +44,9 @@ const MAX_DATA_BYTES = 65_535;
 /** More than any resolv.conf(5) that makes sense. */
 const RESOLV_CONF = "/etc/resolv.conf";
 
+/** Why most addresses are refused. */
+export const NOT_IN_NET = "it is not in net";
+
 /** How long a blocking connect(2) waits for a server whose queue is full, in milliseconds. */
 const QUEUE_MS = 5_000;
 
@@ -287,7 +290,7 @@ export class Dialling {
   #refuse(
     question: Question,
     { host, port }: Pick<RefusedDial, "host" | "port">,
-    reason = "it is not in net",
+    reason = NOT_IN_NET,
     alarming = true,
   ): void {
     answerQuestion(this.#fd()!, question.id, -EACCES);

@@ -77,7 +77,7 @@ export class Generations {
       this.drains.outcomes[record.outcome]++;
       this.drains.ms += record.drainMs;
       this.drains.cut += record.cut ?? 0;
-      log.info("generation_ended", { ...record });
+      log.info("generation_ended", { ...record, answeredInDrain: record.answered });
       await this.#onEnd();
     });
     this.#draining.add(work);

@@ -3,20 +3,30 @@
  * `settings/ID/` that they use, and `compiled/`, the DENO_DIR of planners. What a planner made is checked and moved here
  * by the supervisor; no other process can write it afterwards.
  */
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { HoldfastError } from "../base/error.ts";
+import { ownUid } from "../base/own_uid.ts";
 import type { Config } from "../config/config.ts";
+import { readLink } from "../config/real_place.ts";
+import { workingFolder } from "../config/spelled_path.ts";
 import { makeLink } from "../os/file.ts";
-import { runProgram } from "../planner/deno.ts";
 import { digestOf, imageFolders, sha256 } from "../protocol/image.ts";
 import type { Plan, PlannedProcess } from "../protocol/plan.ts";
 import type { Code, ProcessCode } from "../sandbox/process_code.ts";
 import { bestEffort } from "./best_effort.ts";
-import { denoProgram } from "./deno_program.ts";
+import {
+  isUntouched,
+  packagesChanged,
+  packagesIn,
+  recordPackages,
+  SETS_FILE,
+} from "./package_sets.ts";
 
 /** What in it is no image. */
-const OTHERS = ["packages", "settings", "compiled", "releases.json", "releases.json.new"];
+const OTHERS = ["packages", "settings", "compiled"].concat(
+  ["releases.json", SETS_FILE].flatMap((name) => [name, `${name}.new`]),
+);
 
 /** What a folder that is being written is called. */
 const STAGING = "new_";
@@ -115,6 +125,7 @@ export function isFolder(path: string): boolean {
  * Takes what a planner made into the store.
  *
  * @param cache a DENO_DIR with what was compiled beforehand
+ * @param remade the packages of the store that it has made anew
  * @throws {HoldfastError} if the image is not what its digest says, or if there is no room
  */
 export async function installImage(
@@ -122,6 +133,7 @@ export async function installImage(
   plan: Plan,
   { images, staging }: ImageFolders,
   cache?: string,
+  remade: readonly string[] = [],
 ): Promise<Code> {
   const { digest, processes } = plan;
   const names = imageFolders(config);
@@ -130,10 +142,13 @@ export async function installImage(
   const isNew = isFolder(made) && !isFolder(folder);
   try {
     for (const { packages } of processes) {
-      const place = join(images, "packages", packages);
-      if (packages !== "" && !isFolder(place)) {
-        Deno.renameSync(join(staging, "packages", packages), place);
-      }
+      const [place, fresh] = [packagesIn(images, packages), join(staging, "packages", packages)];
+      const isThere = packages === "" || isFolder(place);
+      if (isThere && !(remade.includes(packages) && isFolder(fresh))) continue;
+      // Who runs them has others in their place at once.
+      if (isThere) Deno.renameSync(place, join(staging, `changed_${packages}`));
+      Deno.renameSync(fresh, place);
+      await recordPackages(images, packages);
     }
     if (!isNew) return await openImage(config, plan, images, cache);
     const files = await readWhole(made, names, digest);
@@ -146,10 +161,20 @@ export async function installImage(
   }
 }
 
+/** The packages of a plan that are not what they were when they were put there. */
+export async function changedPackages({ processes }: Plan, images: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const set of new Set(processes.map(({ packages }) => packages))) {
+    const isThere = set !== "" && isFolder(packagesIn(images, set));
+    if (isThere && !await isUntouched(images, set)) found.push(set);
+  }
+  return found;
+}
+
 /**
  * Opens an image of the store.
  *
- * @throws {HoldfastError} if it is not what its digest says
+ * @throws {HoldfastError} if it is not what its digest says, or its packages are not what they were
  */
 export async function openImage(
   config: Config,
@@ -160,6 +185,8 @@ export async function openImage(
   const names = imageFolders(config);
   const folder = join(images, plan.digest);
   const files = await readWhole(folder, names, plan.digest);
+  const [touched] = await changedPackages(plan, images);
+  if (touched !== undefined) throw packagesChanged(packagesIn(images, touched));
   const used = await keepSettings(plan, names, images, files, cache);
   const [place, text] = [
     join(folder, USED_SETTINGS_FILE),
@@ -216,8 +243,13 @@ async function keepSettings(
     const { id, texts } = await settingsOf(processes[index]!, name, files);
     const place = join(images, "settings", id);
     used.add(id);
+    const npm = packages !== "" && layout === "cache"
+      ? join(packagesIn(images, packages), "npm")
+      : undefined;
     if (isFolder(place)) {
-      const same = SETTINGS.every((file, which) => readOwn(join(place, file)) === texts[which]);
+      const same = SETTINGS.every((file, which) => readOwn(join(place, file)) === texts[which]) &&
+        [place, join(place, "deno_dir")].every((each) => readLink(each) === undefined) &&
+        readLink(join(place, "deno_dir/npm")) === npm;
       if (!same) throw changed(place);
       continue;
     }
@@ -231,9 +263,7 @@ async function keepSettings(
       const denoDir = join(fresh, "deno_dir");
       makeFolder(denoDir, 0o755);
       if (cache !== undefined) CODE_CACHE.forEach((file) => copyIfThere(cache, denoDir, file));
-      if (packages !== "" && layout === "cache") {
-        makeLink(join(images, "packages", packages, "npm"), join(denoDir, "npm"));
-      }
+      if (npm !== undefined) makeLink(npm, join(denoDir, "npm"));
       Deno.chmodSync(fresh, 0o755);
       Deno.renameSync(fresh, place);
     } catch (error) {
@@ -262,7 +292,7 @@ export async function codeOf(
   const entries = names.map(async (name, index): Promise<[string, ProcessCode]> => {
     const { packages, layout, project } = processes[index]!;
     const { id } = await settingsOf(processes[index]!, name, files);
-    const [own, set] = [join(images, "settings", id), join(images, "packages", packages)];
+    const [own, set] = [join(images, "settings", id), packagesIn(images, packages)];
     const denoDir = join(own, "deno_dir");
     const from = join(layout === "cache" ? own : join(set, project), "packages.js");
     return [index === 0 ? "worker" : `helper ${config.helpers[index - 1]!.name}`, {
@@ -375,16 +405,26 @@ function usedBy(folder: string): string[] {
   );
 }
 
-let known: Promise<string> | undefined;
-
-/** Where Deno keeps its caches (https://docs.deno.com/runtime/reference/env_variables/). */
-export function findDenoDir(): Promise<string> {
+/**
+ * Where Deno keeps its caches (https://docs.deno.com/runtime/reference/env_variables/).
+ *
+ * @throws {HoldfastError} if the user has no home
+ */
+export function findDenoDir(): string {
   const environment = (name: string) => Deno.env.get(name) || undefined;
   const [own, cache, home] = ["DENO_DIR", "XDG_CACHE_HOME", "HOME"].map(environment);
-  if (own?.startsWith("/")) return Promise.resolve(own);
-  if (own === undefined && cache?.startsWith("/")) return Promise.resolve(join(cache, "deno"));
-  if (own === undefined && home?.startsWith("/")) return Promise.resolve(join(home, ".cache/deno"));
-  const args = ["info", "--json", "--no-config"];
-  return known ??= runProgram(denoProgram(), args, { cwd: "/" })
-    .then((text) => String(JSON.parse(text).denoDir));
+  if (own !== undefined) return resolve(workingFolder(), own);
+  if (cache?.startsWith("/")) return join(cache, "deno");
+  const found = home ?? homeOf(String(ownUid()), Deno.readTextFileSync("/etc/passwd"));
+  if (found !== undefined) return resolve(workingFolder(), found, ".cache/deno");
+  throw new HoldfastError("Cannot find Deno's caches: this user has no home", {
+    kind: "environment",
+    code: "deno_dir_unknown",
+    hint: "Set DENO_DIR or HOME",
+  });
+}
+
+/** The home of a user, by passwd(5). */
+function homeOf(uid: string, passwd: string): string | undefined {
+  return passwd.split("\n").map((line) => line.split(":")).find((entry) => entry[2] === uid)?.[5];
 }

@@ -17,6 +17,7 @@ import { type Denial, Guard } from "./guard.ts";
 import { type Inheritance, questionOf } from "./inheritance.ts";
 import { OutputLines, readLines } from "./output.ts";
 import { residentBytes } from "./process_facts.ts";
+import { tellOutput } from "./process_output.ts";
 import { isAlarm, MAX_DENIED, tellDenial } from "./worker_process.ts";
 
 /** What a guard holds them to: they run nothing, and their limits are set. */
@@ -134,7 +135,10 @@ export class InheritedProcesses {
       inherited.guard?.endChild();
       inherited.guard?.close();
       letGo(ends);
-      log.info("former_process_ended", { pid, role: roleText(role) });
+      log.info("old_process_exited", {
+        ...{ pid, role: roleText(role) },
+        formerly: "former_process_ended",
+      });
       this.#lookAround();
     });
   }
@@ -166,8 +170,8 @@ export class InheritedProcesses {
   }
 
   /**
-   * A worker that only sees its supervisor gone tells load balancers that nobody serves here; this
-   * one is told that another has taken its place.
+   * A process that only sees its supervisor gone says so, and a worker tells load balancers that nobody
+   * serves here; this one is told that another has taken its place.
    */
   #dismiss({ ends }: Inherited): void {
     const [channel] = ends;
@@ -180,7 +184,7 @@ export class InheritedProcesses {
   #lookAround(): void {
     const left = [...this.#processes.values()];
     if (this.#retired && !left.some(({ role }) => role.kind === "worker")) {
-      for (const { ends } of left) letGo(ends);
+      left.forEach((each) => this.#dismiss(each));
     }
     if (left.length > 0) return;
     for (const close of this.#outputs.values()) close();
@@ -191,7 +195,7 @@ export class InheritedProcesses {
   /** A pipe that nobody reads would stop whoever writes to it. */
   #read(fd: number): void {
     const lines = new OutputLines(DEFAULT_OUTPUT_LIMITS);
-    const receive = (text: string) => log.info("worker_output", { role: "former", text });
+    const receive = (text: string) => tellOutput({ role: "former" }, text);
     this.#outputs.set(fd, readLines(fd, lines, receive, () => this.#outputs.delete(fd)));
   }
 }

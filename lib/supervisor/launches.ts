@@ -1,6 +1,9 @@
 /** How the processes of a config are launched: program, wall, environment, in a confined spawner. */
-import type { Compartment, Config } from "../config/config.ts";
+import { dirname } from "node:path";
+import type { Compartment, Config, Unveil } from "../config/config.ts";
+import { unlessAbsent } from "../config/real_place.ts";
 import type { OwnPrograms } from "../planner/programs.ts";
+import { CODE_KEY, programData } from "../protocol/program_data.ts";
 import { ownCode, type ProcessCode } from "../sandbox/process_code.ts";
 import { emptyingCompartment, emptyingProgram, withTemporary } from "../sandbox/temporary.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
@@ -8,6 +11,7 @@ import {
   type Command,
   type Commanded,
   imageInput,
+  interpretsAlone,
   workerEnvironment,
   workerGrants,
 } from "../sandbox/worker_command.ts";
@@ -18,7 +22,7 @@ import { envFileValues, readEnvFile } from "./env_file.ts";
 import type { GenerationCode } from "./generation_code.ts";
 import { imagesIn } from "./image_store.ts";
 import type { SlotSpawning } from "./generation_slots.ts";
-import type { PlannedConfig, ReadConfig } from "./read_config.ts";
+import { knownConfig, type PlannedConfig, type ReadConfig } from "./read_config.ts";
 import { requireReadable } from "./require_readable.ts";
 import { requireWall } from "./require_wall.ts";
 import { runPlanner } from "./run_planner.ts";
@@ -70,14 +74,15 @@ export class Launches {
    * What every config needs, made once.
    *
    * @param config the default is the one that was read last
+   * @param wall what holds whatever is started to make it
    */
-  async programsOf(config?: Config): Promise<Programs> {
+  async programsOf(config?: Config, wall?: Config["wall"]): Promise<Programs> {
     const holdfast = this.#system.holdfastOf(config);
     const known = this.#programs.get(holdfast);
     if (known !== undefined) return known;
     const programs = {
       holdfast,
-      ...await this.#system.loadPrograms(holdfast, this.#runtime.folder, this.#signal),
+      ...await this.#system.loadPrograms(holdfast, this.#runtime.folder, this.#signal, wall),
     };
     this.#programs.set(holdfast, programs);
     return programs;
@@ -113,8 +118,22 @@ export class Launches {
     const { config, code } = planned;
     if (code.judgement) this.accounts.learn(code.judgement, config);
     await this.#runtime.openTo(folder, this.accounts.groupOf(config));
-    await requireReadable(config, images, this.#signal);
+    await requireReadable(config, images, spawner);
     return planned;
+  }
+
+  /**
+   * Judges a config that is brought back as a new one: what its paths lead to may be something else by
+   * now. Its image stays what it was.
+   */
+  async judgeAgain(
+    { config, code: { folder, plan: kept } }: PlannedConfig,
+  ): Promise<PlannedConfig> {
+    const isThere = (path: string) => unlessAbsent(() => Deno.statSync(path)).size !== undefined;
+    const now = (each: Unveil) => ({ ...each, exists: isThere(each.path) });
+    const helpers = config.helpers.map((each) => ({ ...each, unveil: each.unveil.map(now) }));
+    const known = knownConfig({ ...config, unveil: config.unveil.map(now), helpers });
+    return await this.plan({ ...known, kept }, dirname(dirname(folder!)));
   }
 
   /** With the account that it is to have from now on. */
@@ -183,7 +202,8 @@ export class Launches {
 
   readonly #empty: Empty = async (path, account, config) => {
     const { spawner } = await this.programsOf(config);
-    const compartment = emptyingCompartment(path, account, config);
+    // It installs no second program, and so is granted no native code for it.
+    const compartment = { ...emptyingCompartment(path, account, config), native: true };
     const planned = { who: "worker", compartment, bundle: emptyingProgram(path) } as const;
     const request = this.#requestOf(config, planned, ownCode(), 0);
     await runToEnd(this.#system.startSpawner(spawner), { ...request, cwd: "/" });
@@ -219,13 +239,18 @@ export class Launches {
   ): SpawnRequest {
     const command = this.#system.commandOf(config, planned.who, planned.compartment, code);
     const wall = this.#wallOf(config, command, planned, code);
-    return { ...this.#spawnRequest(config, command, planned, code, generation), wall };
+    const request = this.#spawnRequest(config, command, planned, code, generation);
+    const data = wall?.code ? programData(CODE_KEY, wall.code) : "";
+    // Where the process has its program in itself, it reads nothing but data.
+    return request.source === ""
+      ? { ...request, image: data + (request.image ?? ""), wall }
+      : { ...request, source: data + request.source, wall };
   }
 
   /** The kernel's layer for a process of this config; an error where the machine has none. */
   #wallOf(
     config: Config,
-    { program: denoProgram, files }: Command,
+    command: Command,
     { compartment }: Planned,
     code: ProcessCode,
   ): Wall | undefined {
@@ -239,8 +264,9 @@ export class Launches {
     return workerWall(compartment, {
       arch: Deno.build.arch,
       abi,
-      denoProgram,
-      files,
+      denoProgram: command.program,
+      files: command.files,
+      interpretsAlone: interpretsAlone(command),
       code,
       forbidden,
     });

@@ -14,7 +14,6 @@ import { readConfig } from "../config/read.ts";
 import { resolveConfig } from "../config/resolve.ts";
 import {
   DESCRIBE,
-  FOLDER_VARIABLE,
   LISTED_KINDS,
   NativeFacts,
   type Permissions,
@@ -26,7 +25,6 @@ import { runProgram } from "../planner/deno.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import { isFolder } from "./image_store.ts";
 import { keepProgram, keptProgram, stampOf } from "./kept_program.ts";
-import { makeFolders } from "./make_folders.ts";
 import { configOf, knownConfig } from "./read_config.ts";
 import { realSystem, type System } from "./system.ts";
 import { UNPACKED_FOLDERS } from "./unpacked.ts";
@@ -82,14 +80,6 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
       if (isFolder(folder)) keepProgram(folder, facts, known);
       return planned;
     },
-    makeFolders: (config, accounts) =>
-      makeFolders(config, accounts, async (path, { owner, ...options }) => {
-        const { program, args, env } = nativeCommand(of(config), "folder");
-        await runProgram(program, args, {
-          ...options,
-          env: { ...env, [FOLDER_VARIABLE]: JSON.stringify({ path, owner }) },
-        });
-      }),
     commandOf: (config, who, _, { image }) => {
       const kept = image === undefined ? undefined : keptProgram(dirname(dirname(image)));
       return nativeCommand(kept ?? of(config), who);

@@ -50,8 +50,12 @@ export interface QueueClock {
 }
 
 export interface Operation<Result> {
-  /** Does it. */
-  run(): Promise<void>;
+  /**
+   * Does it.
+   *
+   * @param release which one, of a rollback
+   */
+  run(release?: number): Promise<void>;
   /**
    * Tells how it ended, once for each run and each refusal.
    *
@@ -65,10 +69,13 @@ export interface Operation<Result> {
   merged?(into: OperationName): void;
 }
 
-interface Entry {
-  readonly promise: Promise<unknown>;
-  resolve(result: unknown): void;
-  reject(error: unknown): void;
+type Entry = PromiseWithResolvers<unknown>;
+
+/** What was asked for and has not begun. */
+interface Waiting {
+  readonly name: OperationName;
+  readonly release: number | undefined;
+  readonly entry: Entry;
 }
 
 export class OperationQueue<Results extends Record<OperationName, unknown>> {
@@ -77,7 +84,8 @@ export class OperationQueue<Results extends Record<OperationName, unknown>> {
   readonly #clock: QueueClock;
   readonly #stopping = new AbortController();
   readonly #stop: Entry = Promise.withResolvers();
-  readonly #waiting = new Map<OperationName, Entry>();
+  /** The oldest first. */
+  #waiting: Waiting[] = [];
   #underWay: OperationName | undefined;
   #working = false;
   #reloadBeganMs = -Infinity;
@@ -110,11 +118,15 @@ export class OperationQueue<Results extends Record<OperationName, unknown>> {
   /** Whether a reload is under way, or waits until it may be. */
   get reload(): Status["reload"] {
     if (this.#underWay === "reload" || this.#underWay === "rollback") return "running";
-    return this.#waiting.has("reload") ? "waiting" : "idle";
+    return this.#has("reload") ? "waiting" : "idle";
   }
 
-  /** Asks for an operation; the result is that of one that began after this call. */
-  ask<Name extends OperationName>(name: Name): Promise<Results[Name]> {
+  /**
+   * Asks for an operation; the result is that of one that began after this call.
+   *
+   * @param release which one, of a rollback: only those to the same one are one
+   */
+  ask<Name extends OperationName>(name: Name, release?: number): Promise<Results[Name]> {
     const row = this.#next();
     const rule = row === undefined ? "waits" : AT_THE_SAME_TIME[row][name];
     if (rule === "refused") {
@@ -122,9 +134,10 @@ export class OperationQueue<Results extends Record<OperationName, unknown>> {
       this.#settle(name, refused, new Error(REASONS[row!]), 0);
       return refused.promise as Promise<Results[Name]>;
     }
-    const entry = name === "stop" ? this.#stop : this.#waiting.get(name) ?? Promise.withResolvers();
+    const same = this.#waiting.find((each) => each.name === name && each.release === release);
+    const entry = name === "stop" ? this.#stop : same?.entry ?? Promise.withResolvers();
     if (rule !== "joins it") {
-      this.#waiting.set(name, entry);
+      if (same === undefined) this.#waiting.push({ name, release, entry });
       if (name === "stop") this.#beginStop();
       if (name !== "reload") this.#preferred.abort();
       if (!this.#working) void this.#work();
@@ -134,26 +147,33 @@ export class OperationQueue<Results extends Record<OperationName, unknown>> {
 
   /** Has it said of what waits that it is part of an upgrade; it runs all the same if that fails. */
   mergeWaiting(): void {
-    for (const name of this.#waiting.keys()) this.#operations[name].merged?.("upgrade");
+    for (const { name } of this.#waiting) this.#operations[name].merged?.("upgrade");
   }
 
   /** The row of the table that counts. */
   #next(): OperationName | undefined {
     if (this.signal.aborted) return "stop";
-    return this.#waiting.has("upgrade") ? "upgrade" : this.#underWay;
+    return this.#has("upgrade") ? "upgrade" : this.#underWay;
+  }
+
+  #has(name: OperationName): boolean {
+    return this.#waiting.some((each) => each.name === name);
   }
 
   async #work(): Promise<void> {
     this.#working = true;
     let name: OperationName | undefined;
-    while ((name = ORDER.find((each) => this.#waiting.has(each))) !== undefined) {
+    while ((name = ORDER.find((each) => this.#has(each))) !== undefined) {
       if ((name === "reload" || name === "rollback") && !await this.#mayRun(name)) continue;
-      const entry = this.#waiting.get(name)!;
-      this.#waiting.delete(name);
+      const at = this.#waiting.findIndex((each) => each.name === name);
+      const [{ entry, release }] = this.#waiting.splice(at, 1) as [Waiting];
       this.#underWay = name;
       const startMs = this.#clock.nowMs();
       if (name === "reload") this.#reloadBeganMs = startMs;
-      const error = await this.#operations[name].run().then(() => undefined, (error) => error);
+      const error = await this.#operations[name].run(release).then(
+        () => undefined,
+        (error) => error,
+      );
       this.#underWay = undefined;
       this.#settle(name, entry, error, this.#clock.nowMs() - startMs);
       // Nothing of it is left then.
@@ -177,11 +197,11 @@ export class OperationQueue<Results extends Record<OperationName, unknown>> {
   #beginStop(): void {
     const error = new Error(REASONS.stop);
     this.#stopping.abort(error);
-    for (const [name, entry] of [...this.#waiting]) {
-      if (name === "stop") continue;
-      this.#waiting.delete(name);
-      this.#settle(name, entry, error, 0);
-    }
+    const [stops, others] = [true, false].map((stop) =>
+      this.#waiting.filter(({ name }) => (name === "stop") === stop)
+    );
+    this.#waiting = stops!;
+    for (const { name, entry } of others!) this.#settle(name, entry, error, 0);
   }
 
   #settle(name: OperationName, entry: Entry, error: Error | undefined, ms: number): void {

@@ -134,8 +134,25 @@ export function readLines(
       ended();
     }
     const texts = length > 0 ? lines.push(buffer.subarray(0, length)) : lines.end();
-    for (const text of texts) receive(text);
+    for (const text of joinTraces(texts)) receive(text);
     return length;
   }, readRate(lines.limits));
   return close;
+}
+
+// Indented, as the places of a stack trace are; or the end of an object that was printed.
+const GOES_ON = /^( |\\x09|[)\]}]+[,;]?$|Caused by:)/;
+
+/** Puts lines that go on with the one before to it: one stack trace is one text. */
+export function* joinTraces(texts: Iterable<string>): Generator<string, void> {
+  let held: string | undefined;
+  for (const text of texts) {
+    if (held === undefined) held = text;
+    else if (GOES_ON.test(text)) held += `\n${text}`;
+    else {
+      yield held;
+      held = text;
+    }
+  }
+  if (held !== undefined) yield held;
 }

@@ -14,7 +14,8 @@ import { covers } from "../config/paths.ts";
 import { realPlace } from "../config/real_place.ts";
 import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
-import { ENTRIES, prebuiltPath, readPrebuilt } from "../planner/programs.ts";
+import { prebuiltPath, readPrebuilt } from "../planner/prebuilt.ts";
+import { ENTRIES } from "../planner/programs.ts";
 import { configOf, knownConfig } from "./read_config.ts";
 import { realSystem, type System } from "./system.ts";
 import { packedImageOf, readUnpacked, type Unpacked, UNPACKED_FOLDERS } from "./unpacked.ts";
@@ -85,7 +86,8 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
     }),
     planCode: (read, plan) => {
       const config = configOf(read);
-      const found = unpackedOf(config);
+      // One that is brought back has its image.
+      const found = unpackedOf(config) ?? ("kept" in read && read.kept ? first : undefined);
       if (!found) throw new Error(`${config.file} is of no executable that is known here`);
       return plan(packedImageOf(found, [place.executable, place.override]));
     },

@@ -1,4 +1,5 @@
 /** The parts of a supervisor: put together, opened and closed. What happens between is in supervisor.ts. */
+import { HoldfastError } from "../base/error.ts";
 import type { Config } from "../config/config.ts";
 import type { Status } from "../protocol/control.ts";
 import { Candidates } from "./candidate.ts";
@@ -12,14 +13,24 @@ import type { Inheritance } from "./inheritance.ts";
 import { ListenerTable } from "./listener_table.ts";
 import type { OperationQueue } from "./operation_queue.ts";
 import { names } from "./names.ts";
-import type { ReadConfig } from "./read_config.ts";
-import { refusedConfig } from "./run_planner.ts";
+import { isWalled, type ReadConfig } from "./read_config.ts";
 import { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { ServiceManager } from "./service_manager.ts";
 import { Services } from "./services.ts";
 import type { System } from "./system.ts";
 import { Troubles } from "./troubles.ts";
 import type { Estate } from "./upgrade.ts";
+
+/** Of a config in which no runtime folder can be found: a process that may only read says why. */
+export const CONFIG_UNCLEAR = "config_unclear";
+
+function unclear(file: string): HoldfastError {
+  return new HoldfastError(`No runtime folder can be found in ${file}`, {
+    kind: "config",
+    code: CONFIG_UNCLEAR,
+    hint: `holdfast check --config ${file}`,
+  });
+}
 
 export interface PartsOptions {
   /** The config's path, as it was given. */
@@ -102,12 +113,10 @@ export class Parts {
     this.manager = this.#system.openServiceManager(inheritance?.service);
     this.listeners.open(this.manager, inheritance?.listeners);
     const read = await this.#system.readConfig(this.file);
-    if (!inheritance && read.certain === false) {
-      throw await refusedConfig(this.file, this.operations.signal);
-    }
+    if (!inheritance && read.certain === false) throw unclear(this.file);
     // The lock first: a second supervisor must learn that it is one before it does anything else.
     await this.runtime.open(read);
-    await this.launches.programsOf();
+    await this.launches.programsOf(undefined, isWalled(read) ? "kernel" : "deno");
     await this.runtime.openControl(inheritance?.control);
     this.#system.giveUpPermissions();
     this.images.open();

@@ -111,9 +111,9 @@ export class PeriodicChecks {
   #lookAtIncumbent(): void {
     const { generations, troubles } = this.#parts;
     const { failing = false, number: generation } = generations.incumbent ?? {};
-    const tell = () =>
-      log.error("failing", { generation, hint: "See why its workers die, and reload" });
-    const over = () => log.info("serving_again", { generation });
+    const hint = "See why its workers die, and reload";
+    const tell = () => log.error("crash_loop_started", { generation, hint, formerly: "failing" });
+    const over = () => log.info("crash_loop_ended", { generation, formerly: "serving_again" });
     troubles.look("incumbent", failing ? "its workers die" : undefined, tell, over);
   }
 }

@@ -43,7 +43,8 @@ export function tellReplaced(old: WorkerProcess, next: WorkerProcess, recycle: R
 /** One that was replaced is gone. */
 export function tellDrained({ logFields }: WorkerProcess, { end, drained }: DrainOutcome): void {
   const { answered = 0, cut = null } = drained ?? {};
-  log.info("worker_left", { ...logFields, end, answered, cut });
+  const facts = { ...logFields, end, answered, answeredInDrain: answered, cut };
+  log.info("worker_drained", { ...facts, formerly: "worker_left" });
 }
 
 /** The limit of its memory is never reached, since /proc hides it. */

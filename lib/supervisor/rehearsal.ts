@@ -1,17 +1,8 @@
-/**
- * The rehearsal of an upgrade: the new program, run beside the old one, brings up a whole generation
- * that nobody can reach, and ends. What it cannot try is what is the old one's: the lock, the control
- * socket, the addresses, the log folder.
- */
-import { join } from "node:path";
+/** The rehearsal of an upgrade: the new program, run beside the old one; see rehearsing.ts. */
 import { HoldfastError } from "../base/error.ts";
 import { escapeUntrusted } from "../base/escape.ts";
-import type { ListenAddress } from "../config/config.ts";
-import { closeAllOnExec, startListening } from "../os/descriptor.ts";
-import { covers } from "../config/paths.ts";
+import { closeAllOnExec } from "../os/descriptor.ts";
 import { workingFolder } from "../config/spelled_path.ts";
-import { identityOf, type Listener } from "./listener.ts";
-import { bindTcp, bindUnix } from "./listener_handle.ts";
 import type { System } from "./system.ts";
 
 /** What is added to the arguments of the new program. */
@@ -26,54 +17,6 @@ const END_MS = 5_000;
 /** How much of what it says is told. */
 const MAX_REASON = 1_000;
 
-/**
- * The effects of a supervisor that rehearses.
- *
- * @param used the runtime folder that is in use; empty where the old supervisor does not say
- */
-export function rehearsalSystem(system: System, used: string): System {
-  let folder = used;
-  let beside = "";
-  return {
-    ...system,
-    readConfig: async (file) => {
-      const read = await system.readConfig(file);
-      beside = read.folder;
-      return read;
-    },
-    planCode: async (...all) => {
-      const { config, code } = await system.planCode(...all);
-      // The logger that is there writes these files.
-      return { config: { ...config, log: { ...config.log, folder: undefined } }, code };
-    },
-    // It may be open to the workers of the one that runs.
-    makePrivateFolder: (path, gid = "unknown") => system.makePrivateFolder(path, gid),
-    openRuntimeFolder: (path) => {
-      // One beside a config that a link leads to elsewhere is followed later.
-      if (path !== used && !(used !== "" && covers(beside, path))) requireSameRuntime(path);
-      folder ||= path;
-      const [controlSocket, lockFile] = [join(folder, "control.sock"), join(folder, "lock")];
-      return Promise.resolve({
-        ...{ controlSocket, lockFile, made: identityOf(lockFile) },
-        close: () => {},
-      });
-    },
-    // That of the supervisor which runs says what would be left of it.
-    openProcessRecord: () => ({ left: () => [], write: () => {}, close: () => {} }),
-    openControl: (path) =>
-      Promise.resolve({ duplicate: () => -1, made: identityOf(path), close: () => {} }),
-    bindListener: (address) => Promise.resolve(bindElsewhere(address, folder)),
-    // Those of the one that runs lie in the same folder.
-    ownsImages: false,
-  };
-}
-
-/** A folder without a lock is no running supervisor's. */
-function requireSameRuntime(path: string): void {
-  if (identityOf(join(path, "lock")) !== undefined) return;
-  throw movedRuntime(`An upgrade cannot move the runtime folder to ${path}`);
-}
-
 /** What is said of a config that names another runtime folder. */
 export function movedRuntime(found: string): HoldfastError {
   return new HoldfastError(found, {
@@ -81,22 +24,6 @@ export function movedRuntime(found: string): HoldfastError {
     code: "restart_needed",
     hint: "Restart Holdfast to move it, or leave runtime in the config as it was",
   });
-}
-
-/** A listener of the same kind at a place that nobody knows. */
-function bindElsewhere(address: ListenAddress, folder: string): Listener {
-  const path = join(folder, `rehearsal-${Deno.pid}-${crypto.randomUUID().slice(0, 8)}.sock`);
-  const handle = address.kind === "tcp" ? bindTcp("127.0.0.1", 0) : bindUnix(path);
-  startListening(handle.fdForIpc(), 1);
-  return {
-    text: address.text,
-    duplicate: () => handle.fdForIpc(),
-    listenAgain: () => false,
-    setBack: () => [],
-    waiting: () => 0,
-    update: () => {},
-    close: () => handle.close(),
-  };
 }
 
 /**

@@ -11,16 +11,19 @@ const HELD = {
 
 /**
  * To be asked before a process is given a listener, or anything else. Where the kernel does not show the
- * process, as under `hidepid=`, it has asked about its exec through this wall's filter still.
+ * process, as under `hidepid=`, it has asked about its exec through this wall's filter still. A
+ * second program is on all threads, since the first lets none be on fewer.
  *
  * @throws {HoldfastError} if it is not
  */
 export function requireConfined(worker: WorkerProcess): void {
-  const { account, confined, displayName } = worker;
+  const { account, confined, displayName, programs } = worker;
   const text = readProcess(worker.pid!, "status");
+  const inherited = readProcess(Deno.pid, "status")?.match(/^Seccomp_filters:\s*(\d+)/m)?.[1] ?? 0;
+  const filters = { Seccomp_filters: String(Number(inherited) + programs) };
   const four = (id: number) => Array(4).fill(id).join("\t");
   const own = account && { Uid: four(account.uid), Gid: four(account.gid), Groups: "" };
-  const meant = text === undefined ? {} : { ...HELD, ...own };
+  const meant = text === undefined ? {} : { ...HELD, ...filters, ...own };
   const found = Object.entries(meant).flatMap(([name, value]) => {
     const [, is] = text!.match(new RegExp(`^${name}:[ \\t]*(.*?) *$`, "m")) ?? [];
     return is === value ? [] : [`${name} is ${is}`];

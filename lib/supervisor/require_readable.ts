@@ -3,34 +3,28 @@ import { HoldfastError } from "../base/error.ts";
 import type { Config } from "../config/config.ts";
 import { covers, foldersAbove } from "../config/paths.ts";
 import { unlessAbsent } from "../config/real_place.ts";
+import { runErrand } from "./errand.ts";
 import { imagesIn } from "./image_store.ts";
-import { runInline } from "./run_inline.ts";
 
 /**
  * Sees to it that the workers' account can read the image, by asking as that account.
  *
+ * @param program of a spawner's thread, where it comes from no file
  * @throws {HoldfastError} that says what to set
  */
 export async function requireReadable(
   { account, file, runtime }: Config,
   images: string,
-  signal: AbortSignal | undefined,
+  program?: string,
 ): Promise<void> {
   if (account === undefined) return;
   // What is there of where they are to lie.
   const path = [images, imagesIn(runtime)].find((each) => covers(runtime, each))!;
-  const [folder] = [path, ...foldersAbove(path)].filter((each) =>
+  const [folder = runtime] = [path, ...foldersAbove(path)].filter((each) =>
     unlessAbsent(() => Deno.statSync(each)).isDirectory
   );
-  const program = `try {
-    Deno.statSync(${JSON.stringify(`${folder}/.`)});
-  } catch (error) {
-    if (error instanceof Deno.errors.PermissionDenied) Deno.stdout.writeSync(new TextEncoder().encode("no"));
-  }`;
-  // An account that cannot run Deno is told so when the worker is spawned.
-  const answer = await runInline(program, ["--allow-read"], { cwd: "/", account, signal })
-    .catch(() => "");
-  if (answer === "") return;
+  const errand = { errand: "enter" as const, folder, account };
+  if (await runErrand(errand, program) === "done") return;
   throw new HoldfastError(
     `The user ${account.user} (uid ${account.uid}) cannot enter ${folder}, where its code is kept`,
     {

@@ -5,8 +5,7 @@ import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
 import { log } from "../base/log.ts";
 import { DEFAULT_LIMITS } from "../config/bounds.ts";
 import { warnOfOldName } from "../config/old_name.ts";
-import { runProgram } from "../planner/deno.ts";
-import { HOLDFAST_FOLDER, PLANNER_CWD } from "../planner/programs.ts";
+import { PLANNER_CWD } from "../planner/programs.ts";
 import type { Planning, PlanRequest } from "../planner/request.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
 import {
@@ -26,6 +25,7 @@ import { killWorker } from "./bring_up.ts";
 import { denoProgram } from "./deno_program.ts";
 import {
   cannotKeep,
+  changedPackages,
   clearCompiled,
   findDenoDir,
   type ImageFolders,
@@ -33,23 +33,15 @@ import {
   isFolder,
   openImages,
 } from "./image_store.ts";
-import type { PlannedConfig, ReadConfig } from "./read_config.ts";
+import { isWalled, type PlannedConfig, type ReadConfig } from "./read_config.ts";
+import { fetchEnvironment } from "./run_own.ts";
 import { requireWall } from "./require_wall.ts";
+import { packagesChanged, packagesIn } from "./package_sets.ts";
 import type { System } from "./system.ts";
 import { type Death, describeDeath, WorkerProcess } from "./worker_process.ts";
 
 /** How long a planner may take: it may have to fetch packages. */
 export const PLAN_DEADLINE_MS = 120_000;
-
-/**
- * What a planner is told of the environment: how registries are reached, and how the user's settings
- * are found (https://docs.deno.com/runtime/reference/env_variables/).
- */
-const VARIABLES = new RegExp(
-  "^(HOME|XDG_CONFIG_HOME|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|JSR_URL|" +
-    "DENO_(AUTH_TOKENS|CERT|TLS_CA_STORE)|NPM_CONFIG_\\w+)$",
-  "i",
-);
 
 export interface PlannerOptions {
   readonly system: Pick<System, "startSpawner" | "landlockAbi" | "plannerCommand">;
@@ -83,10 +75,21 @@ export interface PlannerOptions {
 export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig> {
   const { read, packed, images } = options;
   // An executable has no use for a cache, and no program that knows where it is.
-  const denoDir = packed ? undefined : await findDenoDir();
+  const denoDir = packed ? undefined : findDenoDir();
   using folders = openImages(images, denoDir);
-  let answer = await ask(options, folders, denoDir, "none", []);
-  if ("missing" in answer) answer = await ask(options, folders, denoDir, "names", answer.variables);
+  const plan = async (remake: readonly string[]) => {
+    const answer = await ask(options, folders, denoDir, "none", [], remake);
+    if (!("missing" in answer)) return answer;
+    return await ask(options, folders, denoDir, "names", answer.variables, remake);
+  };
+  let answer = await plan([]);
+  const kept = "config" in read && read.kept !== undefined;
+  const changed = !kept && "plan" in answer ? await changedPackages(answer.plan, images) : [];
+  if (changed.length > 0) {
+    const { message: reason, hint } = packagesChanged(packagesIn(images, changed[0]!));
+    log.warn("packages_changed", { folder: packagesIn(images, changed[0]!), reason, hint });
+    answer = await plan(changed);
+  }
   if ("error" in answer) {
     const { message, code } = answer.error;
     if (code === "image_failed") clearCompiled(folders);
@@ -97,28 +100,13 @@ export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig
   const config = "config" in read ? read.config : await acceptConfig(answer.config, read);
   for (const each of answer.renamed) warnOfOldName(each);
   for (const { event, ...each } of answer.warnings) log.warn(event, each);
-  const code = await installImage(config, answer.plan, folders, options.cache);
+  const code = await installImage(config, answer.plan, folders, options.cache, changed);
   return { config, code: { ...code, judgement: answer.judgement } };
 }
 
-function asError({ message, hint, kind, code }: Failure): HoldfastError {
+/** What a process that only looks has found. */
+export function asError({ message, hint, kind, code }: Failure): HoldfastError {
   return new HoldfastError(message, { kind, code, ...hint !== undefined && { hint } });
-}
-
-/**
- * Why a config is refused in which no runtime folder can be found: without that there is no lock, and no
- * place for a planner. A process that may only read says it.
- */
-export async function refusedConfig(file: string, signal: AbortSignal): Promise<HoldfastError> {
-  const entry = join(HOLDFAST_FOLDER, "lib/planner/refuse_config.ts");
-  const args = ["run", "--quiet", "--no-prompt", "--allow-read", "--allow-sys=uid", entry, file];
-  const text = await runProgram(denoProgram(), args, { cwd: "/", signal });
-  if (text !== "") return asError(Failure.parse(JSON.parse(text)));
-  return new HoldfastError(`${file} was changed while it was read`, {
-    kind: "config",
-    code: "config_changed",
-    hint: "Start again",
-  });
 }
 
 async function ask(
@@ -128,6 +116,7 @@ async function ask(
   denoDir: string | undefined,
   network: "none" | "names",
   variables: readonly string[],
+  remake: readonly string[],
 ): Promise<Answer> {
   const { environment, signal, begun } = more;
   const { images, compiled, staging } = folders;
@@ -136,10 +125,10 @@ async function ask(
     planning: planningOf(read),
     separates: canSeparate(),
     ...packed && { packed },
-    ...{ images, compiled, staging, denoDir: denoDir ?? compiled, network },
+    ...{ images, compiled, staging, denoDir: denoDir ?? compiled, network, remake },
     facts: { denoProgram: deno, holdfast, runtime },
   };
-  const walled = ("config" in read ? read.config : read.raw).wall !== "deno";
+  const walled = isWalled(read);
   if (walled) requireWall(system.landlockAbi());
   const caches = network === "none" || denoDir === undefined ? [] : cachesOf(denoDir);
   const writes = [staging, compiled, ...caches];
@@ -166,13 +155,8 @@ async function ask(
       {
         ...{ program: command.program, args: [...command.args, staging] },
         env: {
-          ...Object.fromEntries(
-            Object.entries(environment).filter(([name]) =>
-              VARIABLES.test(name) || variables.includes(name)
-            ),
-          ),
           // Its own runtime has a cache that no planner writes; the programs that it runs have `compiled`.
-          ...{ DENO_DIR: cache ?? compiled, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
+          ...fetchEnvironment(environment, cache ?? compiled, variables),
           ...command.env,
         },
         cwd: PLANNER_CWD,
@@ -195,7 +179,7 @@ async function ask(
 }
 
 function planningOf(read: ReadConfig): Planning {
-  if ("config" in read) return { config: read.config };
+  if ("config" in read) return { config: read.config, ...read.kept && { kept: read.kept } };
   const { file, named, folder, text } = read;
   return { text: { file, named, folder, text } };
 }

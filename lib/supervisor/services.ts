@@ -168,7 +168,8 @@ export class Services {
     if (!logs || !config) return { type: "refused", reason: "the config has no log.folder" };
     if (logs.fits) logs.reopen();
     else {
-      await system.makeFolders({ ...config, unveil: [], helpers: [] }, launches.accounts);
+      const { spawner } = await launches.programsOf();
+      await system.makeFolders({ ...config, unveil: [], helpers: [] }, launches.accounts, spawner);
       await logs.renew();
     }
     return { type: "reopened" };

@@ -170,8 +170,9 @@ class SpawnerThread implements Spawner {
       if (this.#failure !== undefined) throw new Error(this.#failure);
       const { program, args, env, cwd, account, wall } = request;
       this.#spawning = { request, killed: false, ...openEnds(request.source, request.image) };
-      const descriptors = this.#spawning.theirs;
-      const variables = { ...env, NODE_CHANNEL_FD: String(HAND_OVER) };
+      const { theirs } = this.#spawning;
+      const descriptors = request.alone ? theirs.slice(0, HAND_OVER) : theirs;
+      const variables = request.alone ? env : { ...env, NODE_CHANNEL_FD: String(HAND_OVER) };
       const what = { program, args, env: variables, cwd, descriptors, account };
       this.#thread.postMessage({ wall, program: what } satisfies Spawn);
     } catch (error) {

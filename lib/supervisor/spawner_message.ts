@@ -1,5 +1,6 @@
 /** What a spawner is asked for, and what the supervisor's main thread and its thread say to each other. */
 import type { OutputLimits } from "../base/output_limits.ts";
+import type { FolderOwner } from "../os/file.ts";
 import type { UnixOutcome } from "../os/dial_unix.ts";
 import type { Owner } from "../os/process.ts";
 import type { Program } from "../os/spawn.ts";
@@ -15,9 +16,32 @@ export interface SpawnRequest extends Omit<Program, "descriptors"> {
   readonly source: string;
   /** The modules of the app, in statements: it is given them when it runs. Empty while nobody knows them. */
   readonly image: string | undefined;
+  /** Whether it has no channel: what it starts in turn would have that too. */
+  readonly alone?: boolean;
   /** How much of what it prints is logged. */
   readonly output: OutputLimits;
 }
+
+/**
+ * Something small that a thread does itself, confined to it, in place of a process: it makes a folder,
+ * or finds out whether a folder can be entered.
+ */
+export interface Errand {
+  readonly errand: "make" | "enter";
+  readonly folder: string;
+  /** The kernel's Landlock ABI; without one the thread has nothing but what it was told. */
+  readonly abi: number;
+  /** As whom; nothing for who runs the supervisor. */
+  readonly account: Owner | undefined;
+  /** Whose the folder is then. */
+  readonly owner?: FolderOwner | undefined;
+}
+
+/** What became of it: the kernel's reason where it failed. */
+export type ErrandResult =
+  | { readonly type: "done" }
+  | { readonly type: "refused" }
+  | { readonly type: "failed"; readonly error: string };
 
 /** The one message to the thread: confine yourself for good, and start this. */
 export interface Spawn {

@@ -4,24 +4,24 @@
  * It is a thread of its own because what confines a process on Linux (no_new_privs, Landlock,
  * seccomp) is an attribute of the thread that forks it: this one can be confined for good, and its
  * child with it, while the rest of the supervisor is not. It ends when the child is there: descriptors
- * and children belong to all threads of a process. For the same reason another such thread connects to
- * Unix sockets, as the user of who asks for it.
+ * and children belong to all threads of a process. For the same reason such threads run errands, for
+ * which no process is needed, and connect to Unix sockets as the user of who asks for it.
  */
 import { dropCapabilities } from "../os/capabilities.ts";
 import { becomeDialler, connectUnix } from "../os/dial_unix.ts";
-import { isForbidden } from "../os/file.ts";
+import { isForbidden, makePrivateFolder, mayEnter } from "../os/file.ts";
 import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
-import { enterAlone } from "../os/process.ts";
+import { enterAlone, takeFileIds } from "../os/process.ts";
 import { installProgram } from "../os/seccomp.ts";
 import { spawnProgram } from "../os/spawn.ts";
 import type { Wall } from "../sandbox/wall.ts";
-import type { Dial, Dialled, FromSpawner, Spawn } from "./spawner_message.ts";
+import type { Dial, Dialled, Errand, ErrandResult, FromSpawner, Spawn } from "./spawner_message.ts";
 
 const BECOME = ["setGid", "setUid"] as const;
 
 const thread = self as unknown as {
-  postMessage(message: FromSpawner | Dialled): void;
-  onmessage: ((event: MessageEvent<Spawn | Dial>) => void) | null;
+  postMessage(message: FromSpawner | ErrandResult | Dialled): void;
+  onmessage: ((event: MessageEvent<Spawn | Errand | Dial>) => void) | null;
 };
 
 /** Whether this thread has become one that dials, as who it dials for. */
@@ -66,8 +66,32 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
   }
 }
 
+/** Before anything is done, the thread loses every right that it does not take. */
+function run({ errand, folder, abi, account, owner }: Errand): ErrandResult {
+  const above = folder.slice(0, folder.lastIndexOf("/")) || "/";
+  const rights = errand === "make" ? ["makeDir", "readDir"] as const : [];
+  setNoNewPrivileges();
+  if (abi > 0) {
+    const paths = [{ path: above, rights, presence: "required" as const }];
+    restrictSelf({ paths, connect: [], names: false }, abi);
+  }
+  if (account) takeFileIds(account);
+  // Root makes a folder where nobody else may.
+  dropCapabilities(account ? [] : ["chown", "override", "readSearch"], false);
+  if (errand === "make") makePrivateFolder(folder, owner);
+  else if (!mayEnter(folder)) return { type: "refused" };
+  return { type: "done" };
+}
+
 thread.onmessage = ({ data }) => {
   if ("path" in data) return thread.postMessage(dialFor(data));
+  if ("errand" in data) {
+    try {
+      return thread.postMessage(run(data));
+    } catch (error) {
+      return thread.postMessage({ type: "failed", error: (error as Error).message });
+    }
+  }
   const { wall, program } = data;
   try {
     // Before the wall, which refuses that. Root without capabilities may not enter what the account may.

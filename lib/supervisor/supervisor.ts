@@ -35,8 +35,6 @@ export class Supervisor {
   readonly #operations: OperationQueue<Results>;
   readonly #parts: Parts;
   readonly #checks: PeriodicChecks;
-  /** Which release the last rollback was to bring back. */
-  #wanted: number | undefined;
   /** Whether it was told to stop; a start that fails ends in the same way. */
   #ordered = false;
 
@@ -62,7 +60,7 @@ export class Supervisor {
         merged: (into) => log.info("reload_merged", { into }),
       },
       rollback: {
-        run: () => this.#rollback(),
+        run: (release) => this.#rollback(release),
         outcome: (error, ms) => this.#tellReload(error, ms),
         mayRun: (signal) => this.#parts.generations.roomToDrain(signal),
       },
@@ -146,17 +144,16 @@ export class Supervisor {
    * @param release its number; without one, what served before
    */
   rollback(release?: number): Promise<ReloadResult> {
-    this.#wanted = release;
-    return this.#operations.ask("rollback");
+    return this.#operations.ask("rollback", release);
   }
 
-  async #rollback(): Promise<void> {
-    const { history, images, manager, runtime } = this.#parts;
+  async #rollback(release: number | undefined): Promise<void> {
+    const { history, images, launches, manager, runtime } = this.#parts;
     history.reloads++;
     manager?.reloading();
-    const earlier = await images.find(this.#wanted);
+    const earlier = await images.find(release);
     runtime.requireSame(earlier.config);
-    await this.#switchTo(earlier);
+    await this.#switchTo(await images.during(() => launches.judgeAgain(earlier)));
   }
 
   #tellReload(error: Error | undefined, ms: number): ReloadResult {

@@ -8,7 +8,7 @@ import { spelledPath } from "../config/spelled_path.ts";
 import { readArguments } from "../os/file.ts";
 import { landlockAbi } from "../os/landlock.ts";
 import type { AccountTable } from "./accounts.ts";
-import { HOLDFAST_FOLDER, loadPrograms, type OwnPrograms } from "../planner/programs.ts";
+import { HOLDFAST_FOLDER, type OwnPrograms } from "../planner/programs.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
 import type { ProcessCode } from "../sandbox/process_code.ts";
 import {
@@ -23,6 +23,7 @@ import { closeIn, giveUpPermissions } from "./narrow.ts";
 import type { ServiceBequest } from "./inheritance.ts";
 import { bindListener, type Listener } from "./listener.ts";
 import { findDenoDir } from "./image_store.ts";
+import { loadPrograms } from "./load_programs.ts";
 import { makeFolders } from "./make_folders.ts";
 import { openProcessRecord, type ProcessRecord } from "./process_record.ts";
 import type { PlannedConfig, ReadConfig } from "./read_config.ts";
@@ -55,8 +56,14 @@ export interface System {
   /**
    * @param holdfast the folder of the Holdfast that brings them
    * @param folder where they may lie while they are made
+   * @param wall what holds the process that makes them
    */
-  loadPrograms(holdfast: string, folder: string, signal: AbortSignal): Promise<OwnPrograms>;
+  loadPrograms(
+    holdfast: string,
+    folder: string,
+    signal: AbortSignal,
+    wall?: Config["wall"],
+  ): Promise<OwnPrograms>;
   openProcessRecord(folder: string): ProcessRecord;
   openControl(path: string, handlers: ControlHandlers, fd?: number): Promise<ControlServer>;
   /**
@@ -70,7 +77,8 @@ export interface System {
   ): Promise<PlannedConfig>;
   /** Whether the images of the runtime folder are this supervisor's to remove. */
   readonly ownsImages: boolean;
-  makeFolders(config: Config, accounts: AccountTable): Promise<void>;
+  /** @param program of the threads that make them, where it comes from no file */
+  makeFolders(config: Config, accounts: AccountTable, program?: string): Promise<void>;
   /** How a process of a config is started. */
   commandOf(config: Config, who: Commanded, compartment: Compartment, code: ProcessCode): Command;
   /**
@@ -125,13 +133,14 @@ export const realSystem: System = {
   holdfastOf: () => HOLDFAST_FOLDER,
   openRuntimeFolder,
   makePrivateFolder,
-  loadPrograms: async (_, folder, signal) => loadPrograms(folder, await findDenoDir(), signal),
+  loadPrograms: (_, folder, signal, wall) => loadPrograms(folder, findDenoDir(), signal, wall),
   openProcessRecord,
   openControl,
   planCode: (_, plan) => plan(),
   ownsImages: true,
   makeFolders,
-  commandOf: (_, _who, compartment, code) => denoCommand(denoProgram(), compartment, code),
+  commandOf: ({ wall }, _who, compartment, code) =>
+    denoCommand(denoProgram(), compartment, code, wall),
   plannerCommand: (writes) => plannerCommand(denoProgram(), writes),
   landlockAbi,
   bindListener,

@@ -7,13 +7,15 @@ import { raiseOomScore } from "../os/file.ts";
 import type { HandOverItem, SpawnerEvent, WorkerSignal } from "./child_event.ts";
 import type { ChildEnds } from "./child_ends.ts";
 import { addChild, type ChildRecord, removeChild } from "./child_table.ts";
+import { HINT_MARK } from "../protocol/limits.ts";
 import { type Role, roleText } from "../protocol/role.ts";
 import { socketsOf } from "../sandbox/dialling.ts";
 import type { ToSupervisor, WorkerStats } from "../protocol/to_supervisor.ts";
 import type { ToWorker } from "../protocol/to_worker.ts";
-import type { DiallingMode } from "./dialling.ts";
+import { type DiallingMode, NOT_IN_NET } from "./dialling.ts";
 import type { Denial } from "./guard.ts";
 import { Heartbeat } from "./health.ts";
+import { tellOutput, uncaughtIn } from "./process_output.ts";
 import { diallingUnguarded } from "./require_wall.ts";
 import { LimitedLog } from "./process_log.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
@@ -58,6 +60,14 @@ export function describeDeath({ status, reason }: Death): string {
   return reason === undefined ? end : `${reason} (${end})`;
 }
 
+/** What to do about a death of which the process itself said nothing. */
+function hintOf({ status: { signal }, reason = "" }: Death): string {
+  if (reason.startsWith("(in promise)")) return "Nothing awaits that promise, or catches its error";
+  return ["SIGKILL", "SIGABRT", "SIGTRAP", "SIGILL"].includes(signal ?? "")
+    ? "Most likely memory ran out: raise limits.memoryBytes, or load less at the start"
+    : "What it printed is in the log as worker_output";
+}
+
 export class WorkerProcess implements ChildRecord {
   readonly id: number;
   /** A spare one gets its index when it is taken. */
@@ -80,6 +90,8 @@ export class WorkerProcess implements ChildRecord {
   readonly dials: readonly string[];
   /** Whose it is, where it is not the supervisor's. */
   readonly account: SpawnRequest["account"];
+  /** How many seccomp programs of its own it has when it says hello. */
+  readonly programs: number;
   readonly temporary: SpawnRequest["temporary"];
   endsAtMs: number | undefined;
   #ends: () => ChildEnds = () => ({ outputs: [] });
@@ -87,7 +99,9 @@ export class WorkerProcess implements ChildRecord {
   #confined = false;
   #dialling: DiallingMode | undefined;
   #denied = 0;
-  #printed = false;
+  /** The last error that its runtime printed. */
+  #uncaught: string | undefined;
+  #hint: string | undefined;
   #figures: WorkerStats = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
   readonly #limited = new LimitedLog();
@@ -117,6 +131,7 @@ export class WorkerProcess implements ChildRecord {
     this.generation = identity.generation;
     this.onViolation = identity.onViolation;
     this.account = request.account;
+    this.programs = request.wall?.code ? 2 : 1;
     this.temporary = request.temporary;
     this.#image = request.image;
     this.dials = request.wall?.dials ?? [];
@@ -263,9 +278,7 @@ export class WorkerProcess implements ChildRecord {
         new HoldfastError(`${this.displayName} ended before ${step}: ${describeDeath(death)}`, {
           kind: "app",
           code: "worker_died",
-          hint: this.#printed
-            ? "Its own lines are in the log just above"
-            : "It printed nothing; what it says here is all",
+          hint: this.#hint ?? hintOf(death),
         });
     });
     return Promise.race([died, aborted(signal)]);
@@ -322,8 +335,8 @@ export class WorkerProcess implements ChildRecord {
         }
         break;
       case "output":
-        this.#printed = true;
-        log.info("worker_output", { ...who, stream: event.stream, text: event.text });
+        this.#uncaught = uncaughtIn(event.text) ?? this.#uncaught;
+        tellOutput({ ...who, stream: event.stream }, event.text);
         break;
       case "output_dropped":
         log.warn("worker_output_dropped", {
@@ -335,7 +348,7 @@ export class WorkerProcess implements ChildRecord {
         break;
       case "exited":
         if (this.#pid !== undefined) removeChild(this.#pid);
-        this.#reason ??= event.error;
+        this.#reason ??= event.error ?? (this.#drained ? undefined : this.#uncaught);
         this.#death = {
           ...{ status: event.status, reason: this.#reason, livedMs: this.ageMs },
           failure: event.failure ?? this.#failure,
@@ -355,7 +368,11 @@ export class WorkerProcess implements ChildRecord {
       if (figures.limited) this.#limited.look(figures.limited, this.logFields);
       return;
     }
-    if (message.type === "failed") this.#reason ??= escapeUntrusted(message.reason, 1000);
+    if (message.type === "failed") {
+      const [reason = "", hint] = message.reason.split(HINT_MARK);
+      this.#reason ??= escapeUntrusted(reason, 1000);
+      this.#hint = hint && escapeUntrusted(hint, 1000);
+    }
     if (message.type === "drained") this.#drained = message;
     if (message.type === "stopped") this.#stop.resolve();
     if (message.type === "accepting") {
@@ -382,8 +399,11 @@ export function tellDenial({ call, path, dial }: Denied, who: object): void {
   if (dial !== undefined) {
     const { host, port, reason } = dial;
     const address = escapeUntrusted(host, 256);
-    log.warn("dial_denied", { ...who, call, address, ...port !== undefined && { port }, reason });
-    return;
+    const place = JSON.stringify(`${host.includes(":") ? `[${address}]` : address}:${port}`);
+    return log.warn("dial_denied", {
+      ...{ ...who, call, address, ...port !== undefined && { port }, reason },
+      ...reason === NOT_IN_NET && port !== undefined && { allow: `"net": [${place}]` },
+    });
   }
   log.error(call.startsWith("exec") ? "exec_denied" : "call_denied", {
     ...{ ...who, call },

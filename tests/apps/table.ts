@@ -12,6 +12,11 @@ export interface AppCase {
   readonly path?: string;
   /** The answer; `hello` by default. */
   readonly answer?: RegExp;
+  /**
+   * What the first refusal says where nothing is granted: the line of the config. `PROJECT` stands for the
+   * folder.
+   */
+  readonly refusal?: string;
 }
 
 const HONO = { hono: "4.13.19" };
@@ -179,6 +184,7 @@ export default {
   "better-auth on node:sqlite": {
     packages: { ...HONO, "better-auth": "1.7.25" },
     config: { unveil: { "./data/": "rwc" } },
+    refusal: 'add it to "unveil" in the config',
     app: `import { DatabaseSync } from "node:sqlite";
 import { betterAuth } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
@@ -210,5 +216,212 @@ const users = pgTable("users", { id: serial("id").primaryKey(), name: text("name
 const db = drizzle(postgres(process.env.DATABASE_URL));
 export default { fetch: () => new Response("hello " + db.select().from(users).toSQL().sql) };`,
     answer: /^hello select/,
+  },
+  "Hono's starter for Workers": {
+    packages: HONO,
+    app: `import { Hono } from "hono";
+const app = new Hono();
+app.get("/", (c) => c.text("hello " + typeof c.env));
+export default app;`,
+  },
+  "Hono with its JSX, streamed": {
+    packages: HONO,
+    files: {
+      "deno.json": JSON.stringify({
+        imports: { "hono": "npm:hono@4.13.19", "hono/": "npm:/hono@4.13.19/" },
+        compilerOptions: { jsx: "react-jsx", jsxImportSource: "hono/jsx" },
+      }),
+      "page.tsx": `import { Suspense } from "hono/jsx/streaming";
+const Late = async () => <p>{await Promise.resolve("hello")}</p>;
+export const Page = () => <main><Suspense fallback={<p>wait</p>}><Late /></Suspense></main>;`,
+    },
+    app: `import { Hono } from "hono";
+import { renderToReadableStream } from "hono/jsx/streaming";
+import { Page } from "./page.tsx";
+const app = new Hono();
+app.get("/", (c) => c.body(renderToReadableStream(Page()), 200, { "content-type": "text/html" }));
+export default app;`,
+    answer: /hello/,
+  },
+  "Hono with zod": {
+    packages: { ...HONO, zod: "4.6.7", "@hono/zod-validator": "0.9.1" },
+    app: `import { zValidator } from "@hono/zod-validator";
+import { Hono } from "hono";
+import * as z from "zod";
+const app = new Hono();
+app.get("/", zValidator("query", z.object({ name: z.string() })), (c) =>
+  c.text("hello " + c.req.valid("query").name));
+export default app;`,
+    path: "/?name=world",
+    answer: /^hello world$/,
+  },
+  "Hono with static files": {
+    packages: HONO,
+    config: { unveil: { "./static": "r" } },
+    files: { "static/hello.txt": "hello from a file" },
+    app: `import { Hono } from "hono";
+import { serveStatic } from "hono/deno";
+const app = new Hono();
+app.use("/static/*", serveStatic({ root: "./" }));
+export default app;`,
+    path: "/static/hello.txt",
+    refusal: '"unveil": { "PROJECT/static/hello.txt": "r" }',
+  },
+  "React Router's handler on Hono": {
+    packages: { ...HONO, react: "19.3.1", "react-dom": "19.3.1", "react-router": "7.10.1" },
+    app: `import { Hono } from "hono";
+import { createElement } from "react";
+import { renderToString } from "react-dom/server";
+import { createStaticHandler, createStaticRouter, StaticRouterProvider } from "react-router";
+const routes = [{ path: "/", loader: () => "hello", Component: () => createElement("p", null, "hello") }];
+const { query, dataRoutes } = createStaticHandler(routes);
+const app = new Hono();
+app.get("/", async (c) => {
+  const context = await query(c.req.raw);
+  const router = createStaticRouter(dataRoutes, context);
+  return c.html(renderToString(createElement(StaticRouterProvider, { router, context })));
+});
+export default app;`,
+    answer: /<p>hello<\/p>/,
+  },
+  "NestJS": {
+    packages: {
+      "@nestjs/common": "11.1.9",
+      "@nestjs/core": "11.1.9",
+      "@nestjs/platform-express": "11.1.9",
+      "reflect-metadata": "0.2.2",
+      rxjs: "7.8.2",
+    },
+    app: `import "reflect-metadata";
+import { Controller, Get, Module } from "@nestjs/common";
+import { NestFactory } from "@nestjs/core";
+import { ExpressAdapter } from "@nestjs/platform-express";
+class Hello { hello() { return "hello"; } }
+Get()(Hello.prototype, "hello", Object.getOwnPropertyDescriptor(Hello.prototype, "hello"));
+Controller()(Hello);
+class App {}
+Module({ controllers: [Hello] })(App);
+const app = await NestFactory.create(App, new ExpressAdapter());
+app.enableShutdownHooks(["SIGTERM"]);
+await app.listen(3000);`,
+  },
+  "Socket.IO beside Express": {
+    packages: { express: "5.3.0", "socket.io": "4.8.4" },
+    app: `import { createServer } from "node:http";
+import express from "express";
+import { Server } from "socket.io";
+const server = createServer(express());
+const io = new Server(server);
+io.on("connection", (socket) => socket.emit("hello"));
+server.listen(3000);`,
+    path: "/socket.io/?EIO=4&transport=polling",
+    answer: /"sid":/,
+  },
+  "Express with a session and compression": {
+    packages: { express: "5.3.0", "express-session": "1.19.0", compression: "1.8.2" },
+    app: `import compression from "compression";
+import express from "express";
+import session from "express-session";
+const app = express();
+app.use(compression());
+app.use(session({ secret: "secret", resave: false, saveUninitialized: true }));
+app.get("/", (request, response) => response.send("hello " + typeof request.sessionID));
+app.listen(3000);`,
+    answer: /^hello string$/,
+  },
+  "Express that takes uploads": {
+    packages: { express: "5.3.0", multer: "2.5.0" },
+    config: { tmp: true },
+    app: `import { readdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import express from "express";
+import multer from "multer";
+const upload = multer({ dest: tmpdir() });
+const app = express();
+app.post("/", upload.single("photo"), (request, response) => response.send(request.file.path));
+app.get("/", (request, response) => {
+  writeFileSync(tmpdir() + "/kept", "x");
+  response.send("hello " + readdirSync(tmpdir()).length);
+});
+app.listen(3000);`,
+    answer: /^hello 1$/,
+    refusal: '"tmp": true',
+  },
+  "hapi": {
+    packages: { "@hapi/hapi": "21.4.10" },
+    app: `import Hapi from "@hapi/hapi";
+const server = Hapi.server({ port: 3000, host: "localhost" });
+server.route({ method: "GET", path: "/", handler: () => "hello" });
+await server.start();`,
+  },
+  "Polka with sirv": {
+    packages: { polka: "0.5.2", sirv: "3.0.2" },
+    config: { unveil: { "./public": "r" } },
+    files: { "public/hello.txt": "hello from a file" },
+    app: `import polka from "polka";
+import sirv from "sirv";
+polka().use(sirv("public")).listen(3000);`,
+    path: "/hello.txt",
+    refusal: '"unveil": { "PROJECT/public": "r" }',
+  },
+  "Preact on the server": {
+    packages: { preact: "10.28.0", "preact-render-to-string": "6.6.3" },
+    app: `import { h } from "preact";
+import { render } from "preact-render-to-string";
+Deno.serve(() => new Response(render(h("p", null, "hello")), { headers: { "content-type": "text/html" } }));`,
+    answer: /^<p>hello<\/p>$/,
+  },
+  "Vue on the server": {
+    packages: { vue: "3.5.45", "@vue/server-renderer": "3.5.45" },
+    app: `import { createSSRApp, h } from "vue";
+import { renderToString } from "@vue/server-renderer";
+export default { async fetch() {
+  return new Response(await renderToString(createSSRApp({ render: () => h("p", "hello") })));
+} };`,
+    answer: /^<p>hello<\/p>$/,
+  },
+  "Sentry around Hono": {
+    packages: { ...HONO, "@sentry/deno": "10.75.2" },
+    app: `import * as Sentry from "@sentry/deno";
+import { Hono } from "hono";
+Sentry.init({ dsn: "https://key@127.0.0.1/1", transport: () => ({ send: async () => ({}), flush: async () => true }) });
+const app = new Hono();
+app.get("/", (c) => c.text("hello " + typeof Sentry.captureException(new Error("seen"))));
+export default app;`,
+    answer: /^hello string$/,
+  },
+  "jsdom, which ships files": {
+    packages: { jsdom: "26.1.0" },
+    app: `import { JSDOM } from "jsdom";
+export default { fetch: () => new Response(new JSDOM("<p>hello</p>").window.document.querySelector("p").textContent) };`,
+  },
+  "sql.js, which ships WebAssembly": {
+    packages: { "sql.js": "1.13.0" },
+    app: `import initSqlJs from "sql.js";
+const { Database } = await initSqlJs();
+const db = new Database();
+export default { fetch: () => new Response(db.exec("select 'hello'")[0].values[0][0]) };`,
+  },
+  "a notebook on node:sqlite": {
+    config: { unveil: { "./data/": "rwc" } },
+    app: `import { DatabaseSync } from "node:sqlite";
+const db = new DatabaseSync("./data/notes.sqlite");
+db.exec("create table if not exists notes (text text)");
+export default { fetch: () => new Response("hello " + db.prepare("select count(*) as n from notes").get().n) };`,
+    answer: /^hello 0$/,
+    refusal: 'add it to "unveil" in the config',
+  },
+  "a page that asks another server": {
+    config: { net: ["127.0.0.1:7999"] },
+    app: `export default { async fetch() {
+  const found = await fetch("http://127.0.0.1:7999/").catch((error) => error);
+  return new Response(found.name === "NotCapable" ? found.message : "hello");
+} };`,
+    refusal: '"net": ["127.0.0.1:7999"]',
+  },
+  "a secret in a variable": {
+    config: { env: { TOKEN: "hello" } },
+    app: `if (process.env.TOKEN === undefined) console.warn("no TOKEN");
+export default { fetch: () => new Response(process.env.TOKEN ?? "none") };`,
   },
 };

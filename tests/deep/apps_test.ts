@@ -1,9 +1,9 @@
 /** Other people's apps: each starts behind the kernel's wall, answers, and loses nothing over reloads. */
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type AppCase, APPS } from "../apps/table.ts";
 import { Wire } from "../harness/http.ts";
 import { Server } from "../harness/server.ts";
-import { sleep } from "../harness/wait.ts";
+import { sleep, until } from "../harness/wait.ts";
 
 const RELOADS = 5;
 const CLIENTS = 2;
@@ -12,7 +12,7 @@ const CLIENTS = 2;
 const THINK_MS = 20;
 
 async function tryApp(
-  { app, packages = {}, config = {}, files = {}, path = "/", answer = /^hello/ }: AppCase,
+  { app, packages = {}, config = {}, files = {}, path = "/", answer = /^hello/, refusal }: AppCase,
 ): Promise<void> {
   const imports = Object.fromEntries(
     Object.entries(packages).flatMap(([name, version]) => [
@@ -54,9 +54,27 @@ async function tryApp(
     reloading = false;
   }
   await asked;
+  if (refusal === undefined) return;
+  // With nothing granted, what is refused first names what was taken away.
+  const before = server.events.length;
+  await server.project.configure(
+    Object.fromEntries(Object.keys(config).map((key) => [key, undefined])),
+  );
+  const { outcome, reason = "" } = await server.reload();
+  if (outcome === "done") await server.text(path);
+  const said = await until(
+    "a refusal",
+    () =>
+      [
+        ...server.events.slice(before).map(({ text }) => String(text ?? "")),
+        reason,
+      ].find((text) => /Refused: |Holdfast: /.test(text)),
+  );
+  assertStringIncludes(said, refusal.replace("PROJECT", server.project.folder));
 }
 
 for (const [name, app] of Object.entries(APPS)) {
-  Deno.test(`${name}: runs behind the kernel's wall, and loses nothing over reloads`, () =>
+  const config = JSON.stringify(app.config ?? {});
+  Deno.test(`${name}: runs behind the kernel's wall with ${config}, and loses nothing over reloads`, () =>
     tryApp(app));
 }

@@ -32,9 +32,12 @@ Deno.test("workers that die one after the other make status fail, until one live
   Deno.kill(first!, "SIGKILL");
   await server.waitFor("worker_start_failed", 4);
   // As long as one of two serves, nothing fails for a client.
-  assertEquals([(await server.status()).state, server.eventsOf("failing").length], ["serving", 0]);
+  assertEquals([(await server.status()).state, server.eventsOf("crash_loop_started").length], [
+    "serving",
+    0,
+  ]);
   Deno.kill(second!, "SIGKILL");
-  assertEquals((await server.waitFor("failing")).generation, 1);
+  assertEquals((await server.waitFor("crash_loop_started")).generation, 1);
   assertEquals((await server.status()).state, "failing");
   const { code, stdout } = await runCommand(server.project, "status");
   assertEquals(code, EXIT.failing);
@@ -46,9 +49,12 @@ Deno.test("workers that die one after the other make status fail, until one live
     new Set((await Promise.all(waiting)).map((text) => text.split(" ")[0])),
     new Set(["one"]),
   );
-  assertEquals((await server.waitFor("serving_again")).generation, 1);
+  assertEquals((await server.waitFor("crash_loop_ended")).generation, 1);
   assertEquals((await runCommand(server.project, "status")).code, EXIT.ok);
-  assertEquals([server.eventsOf("failing").length, server.eventsOf("serving_again").length], [
+  assertEquals([
+    server.eventsOf("crash_loop_started").length,
+    server.eventsOf("crash_loop_ended").length,
+  ], [
     1,
     1,
   ]);

@@ -93,3 +93,47 @@ Deno.test("when memory is short a worker goes before a helper, that before logge
   ].map((process) => score(process!.pid!) - own);
   assertEquals(scores, [500, 400, 300, 300]);
 });
+
+testWith(
+  { root: true, missing: whyNoGroup() ?? whyNoNamespaces() },
+  "a worker that has filled its control group is killed for the memory that a reload needs, and not its successor",
+  async () => {
+    const group = join(GROUPS, `holdfast_test_${Deno.pid}_reload`);
+    Deno.mkdirSync(group);
+    try {
+      const project = await Project.create({ files: { "app.ts": OBEYING_APP } });
+      await using server = await Server.startOn(project, {
+        prefix: ["sh", "-c", `echo $$ > ${group}/cgroup.procs && exec "$@"`, "sh"],
+      });
+      const [worker] = await server.workers();
+      const filled = 512;
+      assertEquals(
+        await tell(
+          server,
+          `globalThis.kept = Array.from({ length: ${filled} }, () => new Uint8Array(${MIB}).fill(1));
+           return globalThis.kept.length`,
+        ),
+        { ok: filled },
+      );
+      // Less than a planner and a new worker need.
+      const used = Number(Deno.readTextFileSync(`${group}/memory.usage_in_bytes`));
+      Deno.writeTextFileSync(`${group}/memory.limit_in_bytes`, String(used + 16 * MIB));
+      await project.write("app.ts", OBEYING_APP.replace("ok: value ?? null", "ok: 'new'"));
+      assertEquals((await server.hangUp()).event, "reload_done");
+      assertEquals(await tell(server, "return 1"), { ok: "new" });
+      assert(isAlive(server.pid));
+      assert(!isAlive(worker!) || (await server.workers())[0] !== worker);
+      const lost = server.eventsOf("worker_lost");
+      assertEquals(lost.map(({ pid, how }) => [pid, how]), [[worker, "killed by SIGKILL"]]);
+    } finally {
+      await until("an empty control group", () => {
+        try {
+          Deno.removeSync(group);
+          return true;
+        } catch {
+          return undefined;
+        }
+      });
+    }
+  },
+);

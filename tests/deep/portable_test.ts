@@ -6,6 +6,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { join } from "node:path";
 import type { Summary } from "../../lib/audit/summary.ts";
 import { PROTOCOL_VERSION } from "../../lib/protocol/version.ts";
+import { IDS } from "../../lib/sandbox/accounts.ts";
 import { FACTS_FILE } from "../../lib/supervisor/unpacked.ts";
 import { ENTRIES } from "../../lib/planner/programs.ts";
 import { build, canIsolate, Executable, reloadUnderLoad } from "../harness/executable.ts";
@@ -26,6 +27,8 @@ const CONFIG = join(REPOSITORY, "examples/guestbook/holdfast.jsonc");
 const MODULES = "image/image/worker/image.json";
 /** A sample: deep/audit_test.ts makes all attempts, in processes that run from source. */
 const AUDIT = ["audit", "--json", "--only", SAMPLE.join(",")];
+/** Under root, accounts of its processes pass through. */
+const MODE = Deno.uid() === 0 ? "711" : "700";
 const isolation = canIsolate() ? "isolated" : "none";
 
 function print(line: string): void {
@@ -399,6 +402,50 @@ for (const wall of ["kernel", "deno"] as const) {
   });
 }
 
+testWith(
+  { root: true, builds: true },
+  "as root each process of an executable without a user has an account of its own",
+  async () => {
+    await using project = await Project.create({
+      files: {
+        "main.ts": 'export default { fetch: () => new Response("served") };',
+      },
+      config: {
+        app: "./main.ts",
+        log: { folder: "./log" },
+        reload: { readyDeadlineMs: 60_000 },
+      },
+    });
+    const built = await builds.make("accounts", (folder) => build(project.configFile, folder));
+    await using executable = await place(built);
+    await Deno.chmod(executable.folder, 0o755);
+    // As an earlier version left it.
+    await Deno.mkdir(executable.cache, { mode: 0o700 });
+    assertEquals((await executable.run(["--unpack"])).code, 0);
+    await using running = await executable.start();
+    assertEquals(await running.page(), "served");
+    const { stdout } = await executable.run(["status", "--json"]);
+    const { generations: [generation], logger } = JSON.parse(stdout);
+    const uids: number[] = [generation.workers[0], logger].map(({ process }) => process.uid);
+    assert(uids.every((uid) => uid >= IDS.first && uid < IDS.end), uids.join());
+    assertEquals((await Deno.stat(executable.cache)).mode! & 0o777, 0o711);
+  },
+);
+
+Deno.test("an executable that others may write, or its folder, is not started", async () => {
+  await using executable = await place(await builds.first());
+  assertEquals((await executable.run(["check"])).code, 0);
+  for (const path of [executable.path, join(executable.folder, "alone")]) {
+    const { mode } = await Deno.stat(path);
+    await Deno.chmod(path, 0o777);
+    const { code, stderr } = await executable.run(["check"]);
+    assertEquals(code, 78, stderr);
+    assertStringIncludes(stderr, "may be written by everybody");
+    await Deno.chmod(path, mode! & 0o777);
+  }
+  assertEquals((await executable.run(["check"])).code, 0);
+});
+
 // ---- the cache ----
 
 Deno.test("what was unpacked is looked at on every start", async () => {
@@ -435,7 +482,7 @@ Deno.test("what was unpacked is looked at on every start", async () => {
     await Deno.copyFile(join(program, "deno.old"), join(program, "deno"));
     await Deno.remove(join(program, "deno.old"));
   }, "is not as it was unpacked");
-  await refused("a folder open to others", () => Deno.chmod(image, 0o755), "with the mode 700");
+  await refused("a folder open to others", () => Deno.chmod(image, 0o755), `with the mode ${MODE}`);
   await refused(
     "a cache open to others",
     () => Deno.chmod(executable.cache, 0o777),

@@ -24,7 +24,7 @@ Deno.test("workers are recycled under every kind of load, one at a time, and not
     recycle: { maxRequests: 2_000, maxAgeMs: 12_000 },
   });
   const report = await loadDuring(server, async () => {
-    await until("four that left", () => server.eventsOf("worker_left").length >= 4, 90_000);
+    await until("four that left", () => server.eventsOf("worker_drained").length >= 4, 90_000);
   });
   assertNothingLost(report);
   assert(report.total.ok > 100);
@@ -38,19 +38,21 @@ Deno.test("workers are recycled under every kind of load, one at a time, and not
   }
   // Each left before the next one's place was taken.
   const turns = server.events.filter(({ event }) =>
-    event === "worker_recycled" || event === "worker_left"
+    event === "worker_recycled" || event === "worker_drained"
   );
   const names = (events: LogEvent[]) => events.map(({ event, worker }) => `${event} ${worker}`);
   assertEquals(
     names(turns),
     names(
       turns.filter(({ event }) => event === "worker_recycled").flatMap((event, index) =>
-        [event, { ...event, event: "worker_left" }].slice(0, turns.length - 2 * index)
+        [event, { ...event, event: "worker_drained" }].slice(0, turns.length - 2 * index)
       ),
     ),
   );
   assertEquals(server.eventsOf("worker_lost"), []);
-  for (const { cut, end } of server.eventsOf("worker_left")) assertEquals([cut, end], [0, "ended"]);
+  for (const { cut, end } of server.eventsOf("worker_drained")) {
+    assertEquals([cut, end], [0, "ended"]);
+  }
 });
 
 Deno.test("a worker that takes too much memory is recycled", async () => {

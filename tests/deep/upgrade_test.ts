@@ -126,7 +126,7 @@ Deno.test("with a helper, a logger and metrics an old worker stays ready for bal
     "the old ones to end",
     () =>
       roles.every((role) =>
-        server.events.some((each) => each.event === "former_process_ended" && each.role === role)
+        server.events.some((each) => each.event === "old_process_exited" && each.role === role)
       ),
   );
   await until("the metrics", async () => {

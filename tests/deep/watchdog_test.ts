@@ -40,7 +40,7 @@ Deno.test("a worker in an endless loop is replaced, another one first, and the o
   assert(before.includes(Number(stuck.pid)));
   const askedBefore = asked;
   await server.waitFor("worker_replaced");
-  const { pid, end, cut } = await server.waitFor("worker_left");
+  const { pid, end, cut } = await server.waitFor("worker_drained");
   assertEquals([pid, end, cut], [stuck.pid, "killed", null]);
   over = true;
   await asking;
@@ -48,9 +48,9 @@ Deno.test("a worker in an endless loop is replaced, another one first, and the o
   assertEquals(await hanging, "reset");
   assertEquals(isAlive(Number(stuck.pid)), false);
   const order = server.events.filter(({ event }) =>
-    ["worker_stuck", "worker_ready", "worker_replaced", "worker_left"].includes(event)
+    ["worker_stuck", "worker_ready", "worker_replaced", "worker_drained"].includes(event)
   ).map(({ event }) => event).slice(2);
-  assertEquals(order, ["worker_stuck", "worker_ready", "worker_replaced", "worker_left"]);
+  assertEquals(order, ["worker_stuck", "worker_ready", "worker_replaced", "worker_drained"]);
   const after = await server.workers();
   assertEquals(after.filter((each) => before.includes(each)).length, 1);
   assertEquals(await server.text("/y"), "one /y");
@@ -63,7 +63,7 @@ Deno.test("a worker that was stopped is stuck, too, and the log says in which st
   Deno.kill(pid!, "SIGSTOP");
   const stuck = await server.waitFor("worker_stuck");
   assertEquals([stuck.pid, stuck.state], [pid, "T (stopped)"]);
-  await server.waitFor("worker_left");
+  await server.waitFor("worker_drained");
   assertEquals(await server.text("/"), "one /");
 });
 

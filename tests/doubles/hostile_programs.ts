@@ -5,6 +5,9 @@
 
 import { PROTOCOL_VERSION } from "../../lib/protocol/version.ts";
 
+/** Under which key one finds its second seccomp program. */
+export const PROGRAM_KEY = "hostile.later_program";
+
 /** What all of them can do: the honest steps, one by one, and bytes of any kind. */
 const PRELUDE = `
 import net from "node:net";
@@ -16,6 +19,19 @@ const channel = new net.Socket({ fd: 4, readable: true, writable: true });
 const heard = [];
 const waiting = [];
 let held = Buffer.alloc(0);
+// Without it nobody gets further than hello.
+const given = globalThis[Symbol.for("${PROGRAM_KEY}")];
+if (given !== undefined) {
+  const [filter, header] = [Uint8Array.fromBase64(given), new Uint8Array(16)];
+  const at = Deno.UnsafePointer.value(Deno.UnsafePointer.of(filter));
+  new DataView(header.buffer).setUint16(0, filter.length / 8, true);
+  new DataView(header.buffer).setBigUint64(8, BigInt(at), true);
+  const libc = Deno.dlopen("libc.so.6", {
+    syscall: { parameters: ["i64", "u64", "u64", "buffer"], result: "i64" },
+  });
+  libc.symbols.syscall(Deno.build.arch === "aarch64" ? 277n : 317n, 1n, 1n, header);
+}
+Deno.permissions.revokeSync({ name: "ffi" });
 channel.on("error", () => {});
 channel.on("end", () => {});
 channel.on("data", (chunk) => {

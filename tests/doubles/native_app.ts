@@ -100,6 +100,7 @@ const EXEC_OR_EXIT = [
 const native = {
   call,
   vector,
+  addressOf,
   /** Forks a child that waits for ever, and gives its process id. */
   forkIdle: () => machineCode(new Uint8Array([...FORK, ...PAUSE_FOR_EVER]))(),
   /** Forks a child that runs a program or exits with the error, and gives its process id. */

@@ -15,7 +15,7 @@ const [folder] = Deno.args as [string];
 const arch = Deno.build.arch as Arch;
 const facts = {
   ...{ arch, abi: landlockAbi(), denoProgram: Deno.execPath(), forbidden: `${folder}/forbidden` },
-  ...{ files: [], code: { reads: [] } },
+  ...{ files: [], code: { reads: [] }, interpretsAlone: false },
 };
 Deno.writeTextFileSync(facts.forbidden, "");
 const wall: Wall = workerWall(makeConfig({ unveil: [] }), facts);

@@ -10,7 +10,8 @@ import { type Arch, seccompProgram } from "../../lib/sandbox/seccomp.ts";
 import type { Wall } from "../../lib/sandbox/wall.ts";
 import { REHEARSE } from "../../lib/supervisor/rehearsal.ts";
 import { realSystem, type System } from "../../lib/supervisor/system.ts";
-import { rehearse, supervise } from "../../supervisor.ts";
+import { runRehearsal } from "../../lib/supervisor/rehearsing.ts";
+import { supervise } from "../../supervisor.ts";
 import { runAsCommand } from "./command.ts";
 
 /** The program of a worker. */
@@ -34,8 +35,8 @@ await runAsCommand(async () => {
   try {
     const system: System = {
       ...realSystem,
-      loadPrograms: async (config, folder, signal) => ({
-        ...await realSystem.loadPrograms(config, folder, signal),
+      loadPrograms: async (holdfast, folder, ...others) => ({
+        ...await realSystem.loadPrograms(holdfast, folder, ...others),
         worker: program = await bundle(folder, "tests/doubles/wide_worker.ts"),
       }),
       startSpawner: (program) => {
@@ -49,7 +50,7 @@ await runAsCommand(async () => {
     const [config, ...args] = Deno.args;
     const used = args.find((each) => each.startsWith(`${REHEARSE}=`));
     if (used === undefined) await supervise(config!, system);
-    else await rehearse(config!, used.slice(REHEARSE.length + 1), system);
+    else await runRehearsal(config!, used.slice(REHEARSE.length + 1), system);
   } finally {
     await flushLog();
   }

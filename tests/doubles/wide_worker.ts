@@ -8,4 +8,5 @@ await runWorker({
   prepare: () => installImage(),
   load: () => import("holdfast:app"),
   judge: () => [],
+  giveUp: () => {},
 });

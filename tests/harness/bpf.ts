@@ -79,6 +79,11 @@ export function prepareProgram(program: Uint8Array<ArrayBuffer>): (call: DataVie
   return (call) => runInstructions(instructions, call);
 }
 
+/** What of two answers counts: the stricter one, and of two alike that of the newer program. */
+export function stricterOf(older: number, newer: number): number {
+  return ((older & ACTION) | 0) < ((newer & ACTION) | 0) ? older : newer;
+}
+
 function runInstructions(instructions: readonly Decoded[], data: DataView): number {
   let accumulator = 0;
   for (let at = 0; at < instructions.length; at++) {

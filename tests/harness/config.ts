@@ -8,6 +8,8 @@ export const DEFAULTS = {
   env: [] as string[],
   envValues: {},
   sys: [],
+  jitless: false,
+  dropAfterOpen: [] as string[],
   tmp: false,
   net: [] as string[],
   engine: "native" as const,

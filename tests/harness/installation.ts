@@ -5,7 +5,7 @@
  */
 import { cp } from "node:fs/promises";
 import { join } from "node:path";
-import { loadPrograms } from "../../lib/planner/programs.ts";
+import { loadPrograms } from "../../lib/supervisor/load_programs.ts";
 import { findDenoDir } from "../../lib/supervisor/image_store.ts";
 import { REPOSITORY } from "./project.ts";
 
@@ -18,5 +18,5 @@ export async function installHoldfast(folder: string): Promise<void> {
   for (const name of [...SOURCES, DOUBLES]) {
     await cp(join(REPOSITORY, name), join(folder, name), { recursive: true });
   }
-  await loadPrograms(folder, await findDenoDir(), new AbortController().signal, folder);
+  await loadPrograms(folder, findDenoDir(), new AbortController().signal, "kernel", folder);
 }

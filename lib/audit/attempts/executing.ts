@@ -361,6 +361,10 @@ const LOADING: readonly Attempt[] = [
   loads("EX8.file", "machine code from a file that the worker has written", (world) => {
     const fd = must("openat", AT_FDCWD, plant(world, "code", answerCode()), 0, 0);
     return runFromFile(fd);
+  }, {
+    kernel: "stops",
+    openWith: "names",
+    note: "where names are looked up, libraries are loaded",
   }),
   starts(
     "EX10.wasi",

@@ -611,6 +611,10 @@ const THREADS: readonly Attempt[] = [
     }).symbols;
     return unfiltered(await prctl(PR_GET_SECCOMP));
   }),
+  knock("SP14.program", "seccomp(2): one more program, on all threads", "seccomp", [1, 1, NOWHERE]),
+  knock("SP14.pair", "socketpair(2): a pair of Unix sockets, once the app runs", "socketpair", [
+    ...[1, 1, 0, NOWHERE] as const,
+  ]),
   knock("SP14.filter", "prctl(2): put another filter over the wall", "prctl", [
     ...[/* PR_SET_SECCOMP */ 22, /* SECCOMP_MODE_FILTER */ 2, NOWHERE, 0, 0] as const,
   ]),

@@ -1,0 +1,105 @@
+/** What to do about an error that ends a start, by what it is. */
+import { messageOf } from "./report.ts";
+
+/** Where `deno.json` has to name what of the runtime is not stable, by the function that is not there. */
+const UNSTABLE: Readonly<Record<string, string>> = {
+  openKv: "kv",
+  cron: "cron",
+  listenDatagram: "net",
+  createHttpClient: "http",
+};
+
+type Hint = (found: readonly string[]) => string;
+
+/** The first that fits counts. */
+const HINTS: readonly (readonly [RegExp, Hint])[] = [
+  [
+    /os error 2\)[^]*\n.*\bnode:module:/,
+    () =>
+      "It requires a package or a file that its project does not have: deno add npm:NAME, or npm install",
+  ],
+  [
+    /Loading unprepared module/,
+    () =>
+      "That is no code, or was not there when this version was brought in: a style or an image is for a " +
+      "bundler, whose output is then the app",
+  ],
+  [
+    /Holdfast: .*\badd /,
+    () => "Add that line if the app is to have it; holdfast why tells what the config allows",
+  ],
+  [/Holdfast: /, () => "See docs/apps.md for what does in its place"],
+  [
+    /^SyntaxError: .*does not provide an export named/,
+    () => "Mend the name in that import, or take a version of the package that exports it",
+  ],
+  [/^SyntaxError/, () => "It is a fault of syntax: mend it at that place"],
+  [
+    /^ReferenceError: (require|module|exports|__dirname|__filename) is not defined/,
+    () =>
+      'It is CommonJS in an ES module: name the file .cjs, set "type": "commonjs" in package.json, or ' +
+      "write import and import.meta.dirname",
+  ],
+  [
+    /^ReferenceError: (window|document|localStorage|caches) is not defined/,
+    ([, name]) =>
+      `There is no ${name} on a server: use globalThis, or leave that code to the browser`,
+  ],
+  [
+    /^ReferenceError: React is not defined/,
+    () => 'Set "jsx": "react-jsx" and "jsxImportSource" in "compilerOptions" of deno.json',
+  ],
+  [/^ReferenceError: Bun is not defined/, () => "Deno has no Bun: use what the web or node: has"],
+  [
+    /Deno\.(\w+) is not a function/,
+    ([, name]) =>
+      Object.hasOwn(UNSTABLE, name!)
+        ? `Set "unstable": ["${UNSTABLE[name!]}"] in deno.json`
+        : 'This Deno has no such function, or has it by a name of "unstable" in deno.json',
+  ],
+  [
+    /--unstable-([\w-]+)/,
+    ([, name]) => `Set "unstable": ["${name}"] in deno.json`,
+  ],
+  [
+    /Cannot find (?:module|package) ['"]([^.'"/][^'"]*)['"]|Import "([^"]+)" not found/,
+    ([, name, other]) =>
+      `Add the package to the project: deno add npm:${name ?? other}, or npm install ${
+        name ?? other
+      }`,
+  ],
+  [
+    /Cannot find module|Module not found|ERR_MODULE_NOT_FOUND/,
+    () => "There is no such file: mend the import, or add the file",
+  ],
+  [
+    /(exports no handler|default export has no|no methods|is not a function but)/,
+    () => "See docs/apps.md for what an app exports, and docs/helpers.md for a helper",
+  ],
+  [
+    /ECONNREFUSED|[Cc]onnection refused|ENOTFOUND|failed to lookup|ETIMEDOUT|timed out/,
+    () => "What it connects to does not answer: start that first, or have the app try again",
+  ],
+  [
+    /out of memory|allocation failed|Invalid (array|string) length/,
+    () => "Memory ran out: raise limits.memoryBytes, or load less at the start",
+  ],
+  [
+    /^.*\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b/,
+    ([, name]) =>
+      `If ${name} is a variable: list it in "env" of the config, with its value in "envFile" or where ` +
+      "Holdfast is started",
+  ],
+];
+
+/** What to do about it. */
+export function hintOn(error: unknown): string {
+  const said = error instanceof Error
+    ? `${messageOf(error.name)}: ${messageOf(error)}\n${messageOf(error.stack)}`
+    : messageOf(error);
+  for (const [pattern, hint] of HINTS) {
+    const found = pattern.exec(said);
+    if (found) return hint(found);
+  }
+  return "The app threw it while its module was loaded, or in its open(): mend it at that place";
+}

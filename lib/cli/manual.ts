@@ -1,0 +1,211 @@
+/** The commands and options, said once: for help, for docs/cli.md, and for who mistypes them. */
+import { VERSION } from "../base/version.ts";
+
+/** What a command does, and how it is called. */
+export interface CommandFacts {
+  /** What follows its name. */
+  readonly takes?: string;
+  readonly does: string;
+  /** What is to be known besides, in sentences. */
+  readonly more?: string;
+  readonly example: string;
+  /** Its options, besides `--config`. */
+  readonly options?: readonly string[];
+}
+
+export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
+  init: {
+    does: "Write a config for the project in this folder, or a new app into an empty one",
+    example: "holdfast init --yes",
+    options: ["yes"],
+  },
+  start: {
+    does: "Serve in the foreground; HUP reloads, USR2 upgrades, TERM and INT drain and exit",
+    example: "holdfast start --config /srv/app/holdfast.jsonc",
+  },
+  check: {
+    does: "Validate the config and the app's modules without starting",
+    example: "holdfast check && holdfast reload",
+  },
+  explain: {
+    does: "Show what each process may do under the config, and which layer enforces it",
+    example: "holdfast explain --json",
+    options: ["json"],
+  },
+  why: {
+    takes: "[QUESTION]",
+    does: "List what was refused; or say whether something is allowed, and by which line",
+    more:
+      "A question is path:PATH, net:HOST:PORT, env:NAME or sys:NAME. Without one, it lists the " +
+      "refusals in the log file of the config, the newest last, each with how often it came. Either exits 0.",
+    example: "holdfast why net:api.example.com:443 --helper mailer",
+    options: ["helper", "log", "json"],
+  },
+  audit: {
+    does: "Try every known escape from every process; exits 1 if anything gets through",
+    example: "holdfast audit --only FR1,EX4.shell",
+    options: ["json", "markdown", "only", "stress"],
+  },
+  reload: {
+    does: "Reload code and config; exits 1 if the new version is rejected",
+    example: "holdfast reload || echo 'the old version still serves'",
+  },
+  upgrade: {
+    does: "Also replace the supervisor's own program, in the same process; exits 1 if rejected",
+    example: "holdfast upgrade",
+  },
+  releases: {
+    does: "List the versions that served last",
+    example: "holdfast releases --json",
+    options: ["json", "verify"],
+  },
+  rollback: {
+    takes: "[N]",
+    does: "Bring one of them back; without N, the one that served before",
+    example: "holdfast rollback 3",
+  },
+  stop: {
+    does: "Drain and stop the running supervisor, and wait for it",
+    example: "holdfast stop",
+  },
+  status: {
+    does: "Show processes and generations",
+    more: "Exits 2 if no worker serves, and 69 if no supervisor runs.",
+    example: "holdfast status > /dev/null || alert",
+    options: ["json"],
+  },
+  top: { does: "Live view of processes; press q to quit", example: "holdfast top" },
+  "logs reopen": {
+    does: "Reopen log files (after logrotate)",
+    example: "holdfast logs reopen",
+  },
+  compile: {
+    does: "Build one executable file from the app and its config",
+    example: "holdfast compile --portable --output guestbook",
+    options: ["output", "name", "portable", "state"],
+  },
+  help: {
+    takes: "[COMMAND]",
+    does: "Print this, or what is to be known of a command",
+    example: "holdfast help why",
+  },
+};
+
+/** An option: its value, if it has one, and what it does. */
+interface OptionFacts {
+  readonly value?: string;
+  readonly does: string;
+}
+
+export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
+  config: { value: "FILE", does: "The config (default: ./holdfast.jsonc)" },
+  yes: { does: "Ask nothing" },
+  json: { does: "Print JSON" },
+  helper: { value: "NAME", does: "Ask for that helper instead of the workers" },
+  log: { value: "FILE", does: "Read that log file, or - for standard input" },
+  verify: { does: "Read all of each image, and see whether it is what was put there" },
+  markdown: { does: "Print the result as docs/audit.md" },
+  only: { value: "IDS", does: "Only these attempts, such as FR1,EX4.shell" },
+  stress: { does: "Also the attempts that exhaust the machine's resources" },
+  output: { value: "FILE", does: "The executable to write" },
+  name: { value: "NAME", does: "The app's name in it (default: of the config, or of its folder)" },
+  portable: { does: "Include the deno program in the file" },
+  state: {
+    value: "DIR",
+    does: "Folder that the file and its data will be in (default: of --output)",
+  },
+  help: { does: "Print this" },
+  version: { does: "Print the version" },
+};
+
+/** Options that are for all commands. */
+const COMMON = ["config", "help", "version"];
+const SHORT: Readonly<Record<string, string>> = { help: "-h", version: "-V" };
+
+export const EXIT_STATUSES: readonly (readonly [number, string])[] = [
+  [0, "done"],
+  [1, "reload or upgrade refused, or the audit failed"],
+  [2, "status: no worker serves, or crash loop: workers keep exiting soon after they start"],
+  [64, "wrong usage"],
+  [69, "not running"],
+  [70, "a bug in Holdfast"],
+  [71, "refused by the machine: a port is taken, a folder is not writable"],
+  [75, "the app did not start"],
+  [78, "the config is wrong"],
+];
+
+/** The help text. */
+export function helpText(): string {
+  return `holdfast ${VERSION}: a privilege-separated, zero-downtime server for Deno
+
+Usage: holdfast COMMAND [--config FILE]
+
+Commands
+${lines(Object.entries(COMMANDS).map(([name, { takes, does }]) => [callOf(name, takes), does]))}
+
+Options
+${lines(Object.entries(OPTIONS).map(([name, { does }]) => [spell(name), whose(name) + does]))}
+
+Exit status
+${lines(EXIT_STATUSES.map(([status, means]) => [String(status), means]))}
+
+holdfast help COMMAND says more of a command.`;
+}
+
+/** What is to be known of one command. */
+export function helpOf(name: string): string {
+  const { takes, does, more, example, options = [] } = COMMANDS[name]!;
+  return [
+    `${does}.`,
+    ...more === undefined ? [] : [more],
+    "",
+    `Usage: holdfast ${callOf(name, takes)}${options.map((each) => ` [${spell(each)}]`).join("")}` +
+    " [--config FILE]",
+    "",
+    "Options",
+    lines([...options, ...COMMON].map((each) => [spell(each), OPTIONS[each]!.does])),
+    "",
+    "Example",
+    `  ${example}`,
+  ].join("\n");
+}
+
+/** docs/cli.md. */
+export function cliManual(): string {
+  const commands = Object.keys(COMMANDS).map((name) =>
+    `## ${name}\n\n\`\`\`\n${helpOf(name)}\n\`\`\`\n`
+  );
+  return [
+    "# Commands",
+    "",
+    "<!-- Written by deno task schema from lib/cli/manual.ts. -->",
+    "",
+    "The exit statuses are those of [README.md](../README.md#commands).",
+    "",
+    commands.join("\n"),
+  ].join("\n");
+}
+
+function callOf(name: string, takes: string | undefined): string {
+  return takes === undefined ? name : `${name} ${takes}`;
+}
+
+function spell(option: string): string {
+  const { value } = OPTIONS[option]!;
+  const short = SHORT[option];
+  return `--${option}${value === undefined ? "" : ` ${value}`}${short ? `, ${short}` : ""}`;
+}
+
+/** The commands that an option is for, as they stand before what it does. */
+function whose(option: string): string {
+  if (COMMON.includes(option)) return "";
+  const commands = Object.keys(COMMANDS).filter((name) =>
+    COMMANDS[name]!.options?.includes(option)
+  );
+  return `${commands.join(", ")}: `;
+}
+
+function lines(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([first]) => first.length)) + 2;
+  return rows.map(([first, second]) => `  ${first.padEnd(width)}${second}`).join("\n");
+}

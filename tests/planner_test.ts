@@ -150,7 +150,10 @@ for (const [what, answer] of Object.entries(ANSWERS)) {
 Deno.test("a planner that fails says so, and its lines are in the log", async () => {
   await using project = await Project.create();
   const found = await planWith(project, "throw new Error('no plan')");
-  assertStringIncludes((found as Error).message, "The planner failed: exited with status 1");
+  assertStringIncludes(
+    (found as Error).message,
+    "The planner failed: Error: no plan (exited with status 1)",
+  );
   assertEquals([...Deno.readDirSync(join(project.folder, ".holdfast/images"))].length, 3);
 });
 

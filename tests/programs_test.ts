@@ -37,11 +37,12 @@ class Place implements Disposable {
   }
 
   /** The programs that are kept. */
+  /** The files in which programs are kept; beside each lies what Deno has compiled of it. */
   kept(): string[] {
     return Array.from(
       Deno.readDirSync(join(this.denoDir, "holdfast")),
       ({ name }) => join(this.denoDir, "holdfast", name),
-    );
+    ).filter((path) => path.endsWith(".json"));
   }
 
   append(name: string, text: string): void {

@@ -200,6 +200,7 @@ Deno.test("before it listens to signals a start loads no package, and nothing of
     "lib/base/error.ts",
     "lib/base/exit_code.ts",
     "lib/base/runtime.ts",
+    "lib/cli/failure.ts",
     "lib/cli/require_proc.ts",
     "lib/cli/terminal.ts",
     "lib/os/errno.ts",

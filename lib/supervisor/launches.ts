@@ -203,7 +203,8 @@ export class Launches {
   readonly #empty: Empty = async (path, account, config) => {
     const { spawner } = await this.programsOf(config);
     // It installs no second program, and so is granted no native code for it.
-    const compartment = { ...emptyingCompartment(path, account, config), native: true };
+    const native = config.wall === "kernel";
+    const compartment = { ...emptyingCompartment(path, account, config), native };
     const planned = { who: "worker", compartment, bundle: emptyingProgram(path) } as const;
     const request = this.#requestOf(config, planned, ownCode(), 0);
     await runToEnd(this.#system.startSpawner(spawner), { ...request, cwd: "/" });

@@ -91,7 +91,7 @@ export class ListenerTable {
     const listener = held?.listener ?? await this.#bind(address);
     // What is served there is the config's to say, each time. One of a socket unit that was not passed
     // is never bound.
-    const { tls: _, redirect: __, ...place } = address;
+    const { tls: _, redirect: __, proxyProtocol: ___, sendTimeoutMs: ____, ...place } = address;
     const bound = { address: place as BoundAddress, listener, user };
     change.set(address.text, held ? { ...held, ...bound } : { ...bound, origin: "bound" });
     return listener;

@@ -50,6 +50,9 @@ const OOM_SCORES: Record<Role["kind"], number> = {
   metrics: 300,
 };
 
+/** How the runtime begins what it says of a promise that is rejected. */
+const IN_PROMISE = /^\(in promise\) /;
+
 /** How a death reads in a message. */
 export function describeDeath({ status, reason }: Death): string {
   const end = status.signal !== undefined
@@ -57,12 +60,12 @@ export function describeDeath({ status, reason }: Death): string {
     : status.code !== undefined
     ? `exited with status ${status.code}`
     : "never started";
-  return reason === undefined ? end : `${reason} (${end})`;
+  return reason === undefined ? end : `${reason.replace(IN_PROMISE, "")} (${end})`;
 }
 
 /** What to do about a death of which the process itself said nothing. */
 function hintOf({ status: { signal }, reason = "" }: Death): string {
-  if (reason.startsWith("(in promise)")) return "Nothing awaits that promise, or catches its error";
+  if (IN_PROMISE.test(reason)) return "Nothing awaits that promise, or catches its error";
   return ["SIGKILL", "SIGABRT", "SIGTRAP", "SIGILL"].includes(signal ?? "")
     ? "Most likely memory ran out: raise limits.memoryBytes, or load less at the start"
     : "What it printed is in the log as worker_output";

@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { HoldfastError } from "../lib/base/error.ts";
-import { digestSources } from "../lib/planner/programs.ts";
-import { canOpen } from "../lib/os/file.ts";
-import { findDenoDir } from "../lib/supervisor/image_store.ts";
-import { loadPrograms } from "../lib/supervisor/load_programs.ts";
-import { runOwn } from "../lib/supervisor/run_own.ts";
-import { REPOSITORY } from "./harness/project.ts";
-import { until } from "./harness/wait.ts";
+import { HoldfastError } from "../../lib/base/error.ts";
+import { digestSources } from "../../lib/planner/programs.ts";
+import { canOpen } from "../../lib/os/file.ts";
+import { findDenoDir } from "../../lib/supervisor/image_store.ts";
+import { loadPrograms } from "../../lib/supervisor/load_programs.ts";
+import { runOwn } from "../../lib/supervisor/run_own.ts";
+import { REPOSITORY } from "../harness/project.ts";
+import { until } from "../harness/wait.ts";
 
 /** A copy of Holdfast's sources, a DENO_DIR and a runtime folder. */
 class Place implements Disposable {

@@ -4,16 +4,16 @@
  * logger. All attempts are made in deep/audit_test.ts.
  */
 import { assert, assertEquals } from "@std/assert";
-import { AREAS } from "../lib/audit/attempt.ts";
-import { ATTEMPTS } from "../lib/audit/attempts/catalogue.ts";
-import type { Target } from "../lib/audit/setup.ts";
-import { audit } from "../lib/audit/audit.ts";
-import { MODES } from "../lib/audit/mode.ts";
-import { summarize } from "../lib/audit/summary.ts";
-import { configureLog } from "../lib/base/log.ts";
-import { SAMPLE } from "./harness/audit_sample.ts";
-import { findMissing, recordSkip } from "./harness/needs.ts";
-import { Project } from "./harness/project.ts";
+import { AREAS } from "../../lib/audit/attempt.ts";
+import { ATTEMPTS } from "../../lib/audit/attempts/catalogue.ts";
+import type { Target } from "../../lib/audit/setup.ts";
+import { audit } from "../../lib/audit/audit.ts";
+import { MODES } from "../../lib/audit/mode.ts";
+import { summarize } from "../../lib/audit/summary.ts";
+import { configureLog } from "../../lib/base/log.ts";
+import { SAMPLE } from "../harness/audit_sample.ts";
+import { findMissing, recordSkip } from "../harness/needs.ts";
+import { Project } from "../harness/project.ts";
 
 /** The targets of those attempts that need their own process and are not made against the worker. */
 const ALONE: Readonly<Record<string, Target>> = {

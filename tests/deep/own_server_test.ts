@@ -1,11 +1,11 @@
 /** Apps that start a server by themselves: it is what Holdfast serves. */
 import { assertEquals } from "@std/assert";
-import { assertRefused, assertServed, REFUSED, SHAPES } from "./harness/app_shapes.ts";
-import { formatRequest, Wire } from "./harness/http.ts";
-import { assertNothingLost, loadDuring, versionFile } from "./harness/load_app.ts";
-import { REPOSITORY } from "./harness/project.ts";
-import { Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { assertRefused, assertServed, REFUSED, SHAPES } from "../harness/app_shapes.ts";
+import { formatRequest, Wire } from "../harness/http.ts";
+import { assertNothingLost, loadDuring, versionFile } from "../harness/load_app.ts";
+import { REPOSITORY } from "../harness/project.ts";
+import { Server } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 const { imports } = JSON.parse(Deno.readTextFileSync(`${REPOSITORY}/deno.json`));
 
@@ -28,7 +28,7 @@ Deno.test("an app's own server is what is served", async () => {
 const NODE_LOAD_APP = `
 import http from "node:http";
 import { Readable } from "node:stream";
-import app from "./load.ts";
+import app from "../load.ts";
 
 const server = http.createServer(async (request, response) => {
   const bodiless = request.method === "GET" || request.method === "HEAD";

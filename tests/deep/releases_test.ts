@@ -1,11 +1,11 @@
 /** Releases: what has served is listed, kept over restarts, and brought back as it was. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { Release } from "../lib/protocol/control.ts";
-import { Images } from "../lib/supervisor/images.ts";
-import { version } from "./harness/life.ts";
-import { Project } from "./harness/project.ts";
-import { runCommand, Server, type ServerOptions } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import type { Release } from "../../lib/protocol/control.ts";
+import { Images } from "../../lib/supervisor/images.ts";
+import { version } from "../harness/life.ts";
+import { Project } from "../harness/project.ts";
+import { runCommand, Server, type ServerOptions } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 const RELOAD = { idleGraceMs: 100 };
 

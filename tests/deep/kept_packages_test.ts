@@ -1,11 +1,11 @@
 /** Packages of an image are what was put there when a generation takes them, or they are not taken. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { isUntouched, recordPackages } from "../lib/supervisor/package_sets.ts";
-import { stampOf } from "../lib/os/file.ts";
+import { isUntouched, recordPackages } from "../../lib/supervisor/package_sets.ts";
+import { stampOf } from "../../lib/os/file.ts";
 
-import { Project } from "./harness/project.ts";
-import { runCommand, Server } from "./harness/server.ts";
+import { Project } from "../harness/project.ts";
+import { runCommand, Server } from "../harness/server.ts";
 
 const app = (version: string) => `
   import { Hono } from "hono";

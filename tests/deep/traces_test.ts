@@ -1,14 +1,14 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { EXIT } from "../lib/base/exit_code.ts";
-import { loadConfig } from "../lib/config/load.ts";
-import { ConfigError } from "../lib/config/problem.ts";
-import { type CollectedSpan, Collector } from "./harness/collector.ts";
-import { concat, formatRequest, Wire } from "./harness/http.ts";
-import { Project } from "./harness/project.ts";
-import { runCommand, Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
-import { freePort } from "./harness/ports.ts";
+import { EXIT } from "../../lib/base/exit_code.ts";
+import { loadConfig } from "../../lib/config/load.ts";
+import { ConfigError } from "../../lib/config/problem.ts";
+import { type CollectedSpan, Collector } from "../harness/collector.ts";
+import { concat, formatRequest, Wire } from "../harness/http.ts";
+import { Project } from "../harness/project.ts";
+import { runCommand, Server } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
+import { freePort } from "../harness/ports.ts";
 
 /** Answers, and tells whether the app itself reaches a URL that it is asked for. */
 const APP = `

@@ -2,16 +2,16 @@
 import { assertEquals } from "@std/assert";
 import dgram from "node:dgram";
 import { join } from "node:path";
-import { dialledOf, judgeDial, readAddress, withHost } from "../lib/sandbox/dialling.ts";
-import { Held, HOLDING_APP } from "./harness/held.ts";
-import { GATE, GATE_FILES, GATE_UNVEIL, untilWorkers } from "./harness/life.ts";
-import { NAMES, withNames } from "./harness/names.ts";
-import { testWith } from "./harness/needs.ts";
-import { tell } from "./harness/obeying_app.ts";
-import { freePort } from "./harness/ports.ts";
-import { Project, REPOSITORY } from "./harness/project.ts";
-import { Server, type ServerOptions } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { dialledOf, judgeDial, readAddress, withHost } from "../../lib/sandbox/dialling.ts";
+import { Held, HOLDING_APP } from "../harness/held.ts";
+import { GATE, GATE_FILES, GATE_UNVEIL, untilWorkers } from "../harness/life.ts";
+import { NAMES, withNames } from "../harness/names.ts";
+import { testWith } from "../harness/needs.ts";
+import { tell } from "../harness/obeying_app.ts";
+import { freePort } from "../harness/ports.ts";
+import { Project, REPOSITORY } from "../harness/project.ts";
+import { Server, type ServerOptions } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 const DOUBLES = join(REPOSITORY, "tests/doubles");
 

@@ -160,7 +160,7 @@ testWith(
   async () => {
     const project = await Project.create({ files: FILES, config: { runtime: "./run" } });
     await Deno.mkdir(project.runtime);
-    const disk = await mountSmall(project.runtime, 12);
+    const disk = await mountSmall(project.runtime, 8);
     await using server = await Server.startOn(project);
     // Before the server looks what it has left behind, its folder must be an ordinary one.
     await using unmounting = new AsyncDisposableStack();
@@ -169,7 +169,7 @@ testWith(
       await disk?.[Symbol.asyncDispose]();
     });
     // More than the disk has: what a planner may free meanwhile does not help.
-    await project.write("price.ts", newer("two") + "//".padEnd(24 * 2 ** 20, "x"));
+    await project.write("price.ts", newer("two") + "//".padEnd(8 * 2 ** 20, "x"));
     const { outcome, reason } = await server.reload();
     assertEquals(outcome, "refused");
     assertMatch(reason!, /Cannot keep code in .*No space left/);

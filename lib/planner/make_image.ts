@@ -123,14 +123,31 @@ export async function makeImage(
       ...{ graph: graphs[index]!, lock: locks[index]!, found: packages[index]! },
     }));
     const isLast = left === 0;
-    const plan = await writeImage(parts, request).catch((error) => {
+    const plan = await writeImage(parts, request).catch(async (error) => {
       // A file that was written while it was compiled is compiled again.
-      if (isLast || !(error instanceof StaleError)) throw error;
+      if (!(error instanceof StaleError)) throw error;
+      if (!isLast) return;
+      await requireRoom(staging, error.bytes);
+      throw error;
     });
     if (plan && (isLast || isOld && stampFiles(files) === before)) {
       return { plan, warnings: warningsOf(config, modes.warnings, machine.check, tls) };
     }
     await Deno.remove(join(staging, "image"), { recursive: true }).catch(() => {});
+  }
+}
+
+/**
+ * Writes so many bytes and removes them: Deno keeps nothing on a full disk, and does not say so.
+ *
+ * @throws {Error} with what the disk says
+ */
+async function requireRoom(folder: string, bytes: number): Promise<void> {
+  const probe = join(folder, "room");
+  try {
+    await Deno.writeFile(probe, new Uint8Array(bytes));
+  } finally {
+    await Deno.remove(probe).catch(() => {});
   }
 }
 

@@ -15,7 +15,8 @@ import type { Graph, GraphModule } from "./graph.ts";
 
 /** What the runtime keeps of a file is not of the file as it is. */
 export class StaleError extends HoldfastError {
-  constructor(local: string) {
+  /** @param bytes about what it takes to keep it */
+  constructor(local: string, readonly bytes: number) {
     super(`What Deno has compiled of ${local} is of an earlier state of it`, {
       kind: "environment",
       code: "image_failed",
@@ -124,7 +125,7 @@ function compiledCode(local: string, compiled: string): string {
   const of = sourceOf(compiled);
   // What was fetched has a trailer too.
   const is = withoutTrailer(Deno.readTextFileSync(local)).replace(/^\uFEFF/, "");
-  if (of !== undefined && withoutTrailer(of) !== is) throw new StaleError(local);
+  if (of !== undefined && withoutTrailer(of) !== is) throw new StaleError(local, is.length);
   return withoutTrailer(compiled);
 }
 

@@ -1,12 +1,12 @@
 /** Private temporary folders: whose they are, and that they end with their processes. */
 import { assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { dirname } from "node:path";
-import { tellHelper, TELLING_APP } from "./harness/helpers.ts";
-import { tell } from "./harness/obeying_app.ts";
-import { Project } from "./harness/project.ts";
-import { runCommand, Server } from "./harness/server.ts";
-import { assertLook, CONFIG, FILES, gone, LOOK, type Look } from "./harness/temporary.ts";
-import { untilTold } from "./harness/wait.ts";
+import { tellHelper, TELLING_APP } from "../harness/helpers.ts";
+import { tell } from "../harness/obeying_app.ts";
+import { Project } from "../harness/project.ts";
+import { runCommand, Server } from "../harness/server.ts";
+import { assertLook, CONFIG, FILES, gone, LOOK, type Look } from "../harness/temporary.ts";
+import { untilTold } from "../harness/wait.ts";
 
 Deno.test("each process has a temporary folder that nobody else uses, and that goes with it, behind either wall", async (t) => {
   await using server = await Server.start({ files: FILES, config: CONFIG });

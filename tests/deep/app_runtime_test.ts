@@ -1,8 +1,8 @@
 /** What an app finds of its machine, its environment and its files; and what a refusal says. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { Project } from "./harness/project.ts";
-import { runCommand, Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { Project } from "../harness/project.ts";
+import { runCommand, Server } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 /** Answers a path with what the function of that name gives, or with what it throws. */
 const app = (functions: Record<string, string>, head = "") => `
@@ -271,7 +271,7 @@ const REFUSALS: Record<string, { body: string; says: string; of: [string, string
     of: ["import", "https://example.com/x.ts"],
   },
   chmod: {
-    body: `await Deno.chmod("data", 0o700)`,
+    body: `Deno.chmodSync("data", 0o700)`,
     says: "os error 1",
     of: ["kernel", "data"],
   },
@@ -298,10 +298,12 @@ Deno.test("a refusal says which line of the config would allow it, and is one ev
     if (name !== "import") assert(!message.includes("run again with"), message);
     assertEquals((await ask<Thrown>(server, name)).message, message);
   }
-  await until(
-    "the last one to be told",
-    () => server.eventsOf("refused").some(({ what }) => what === "setPriority"),
-  );
+  await until("each to be told", () => {
+    const told = server.eventsOf("refused");
+    return Object.values(REFUSALS).every(({ of: [kind, what] }) =>
+      told.some((each) => each.kind === kind && each.what === what)
+    );
+  });
   const told = server.eventsOf("refused");
   for (const { level, role, worker, from, text, allow, instead, risk } of told) {
     assertEquals([level, role, worker], ["warn", "worker", 1]);

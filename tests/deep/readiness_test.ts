@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { loadConfig } from "../lib/config/load.ts";
-import { HOLDING_APP } from "./harness/held.ts";
-import { Wire } from "./harness/http.ts";
-import { isAlive } from "./harness/process.ts";
-import { Project } from "./harness/project.ts";
-import { Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { loadConfig } from "../../lib/config/load.ts";
+import { HOLDING_APP } from "../harness/held.ts";
+import { Wire } from "../harness/http.ts";
+import { isAlive } from "../harness/process.ts";
+import { Project } from "../harness/project.ts";
+import { Server } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 /** Asks on a connection of its own. */
 async function ask(server: Server, path: string): Promise<string> {

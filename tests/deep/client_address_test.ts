@@ -1,12 +1,12 @@
 /** Who the client is, where proxies in front say it. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { ClientAddress } from "../lib/worker/client_address.ts";
-import { parseConfig } from "../lib/config/load.ts";
-import { ConfigError } from "../lib/config/problem.ts";
-import { Wire } from "./harness/http.ts";
-import { Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { ClientAddress } from "../../lib/worker/client_address.ts";
+import { parseConfig } from "../../lib/config/load.ts";
+import { ConfigError } from "../../lib/config/problem.ts";
+import { Wire } from "../harness/http.ts";
+import { Server } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 const tcp = (hostname: string): Deno.NetAddr => ({ transport: "tcp", hostname, port: 4711 });
 

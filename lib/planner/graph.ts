@@ -103,6 +103,15 @@ async function runOnGraph(
     signal?.throwIfAborted();
     const plain = new URL(url).pathname === module ? module : url;
     const said = (error as Error).message;
+    if (/too many open files/i.test(said)) {
+      throw new HoldfastError(`Cannot look at ${what}: ${said}`, {
+        kind: "environment",
+        code: "too_many_files",
+        hint:
+          "Raise the limit of open files that Holdfast is started with (ulimit -n, LimitNOFILE=)",
+        cause: error,
+      });
+    }
     throw new HoldfastError(`Cannot load ${what}: ${withoutAdvice(said)}`, {
       kind: "config",
       code: "modules_failed",

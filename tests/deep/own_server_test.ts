@@ -28,7 +28,7 @@ Deno.test("an app's own server is what is served", async () => {
 const NODE_LOAD_APP = `
 import http from "node:http";
 import { Readable } from "node:stream";
-import app from "../load.ts";
+import app from "./load.ts";
 
 const server = http.createServer(async (request, response) => {
   const bodiless = request.method === "GET" || request.method === "HEAD";

@@ -1,11 +1,9 @@
 /** The command line of the npm package, in which every program was bundled beforehand. */
 // First, since the others cannot be loaded without it.
 import "../../lib/cli/require_proc.ts";
-import { toHoldfastError } from "../../lib/base/error.ts";
-import { EXIT } from "../../lib/base/exit_code.ts";
 import { holdSignals } from "../../lib/base/control_signals.ts";
 import { requireDeno } from "../../lib/base/runtime.ts";
-import { printError } from "../../lib/cli/terminal.ts";
+import { printFailure } from "../../lib/cli/failure.ts";
 
 const compile = async () => (await import("../../lib/cli/compile.ts")).compile;
 
@@ -15,13 +13,11 @@ async function run(): Promise<number> {
     requireDeno();
     const { runCli } = await import("../../lib/cli/cli.ts");
     const { realSystem } = await import("../../lib/supervisor/system.ts");
-    const { readPrograms } = await import("../../lib/compile/prebuilt.ts");
+    const { readPrograms } = await import("../../lib/planner/prebuilt.ts");
     const system = { ...realSystem, loadPrograms: readPrograms };
     return await runCli(Deno.args, { system, more: { compile } });
   } catch (error) {
-    const failure = toHoldfastError(error);
-    printError(failure);
-    return EXIT[failure.kind];
+    return printFailure(error);
   }
 }
 

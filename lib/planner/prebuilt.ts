@@ -1,6 +1,6 @@
 /** Programs that were bundled beforehand, as in an executable's image. */
 import { join } from "node:path";
-import { HOLDFAST_FOLDER } from "./programs.ts";
+import { ENTRIES, HOLDFAST_FOLDER, type OwnPrograms } from "./programs.ts";
 
 /** Where a program's text lies that was bundled beforehand, as in an executable's image. */
 export function prebuiltPath(holdfast: string, entry: string): string {
@@ -15,4 +15,22 @@ export async function readPrebuilt(entry: string, holdfast: string = HOLDFAST_FO
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   }
+}
+
+/** All of Holdfast's own programs, from the folder of a Holdfast that was bundled beforehand. */
+export async function readPrograms(holdfast: string): Promise<OwnPrograms> {
+  const read = async (entry: string) => {
+    const text = await readPrebuilt(entry, holdfast);
+    if (text !== undefined) return text;
+    throw new Error(`There is no ${prebuiltPath(holdfast, entry)}`);
+  };
+  return {
+    worker: await read(ENTRIES.worker),
+    helper: await read(ENTRIES.helper),
+    logger: await read(ENTRIES.logger),
+    metrics: await read(ENTRIES.metrics),
+    resolver: await read(ENTRIES.resolver),
+    spawner: await read(ENTRIES.spawner),
+    planner: await read(ENTRIES.planner),
+  };
 }

@@ -14,7 +14,7 @@ import { covers } from "../config/paths.ts";
 import { realPlace } from "../config/real_place.ts";
 import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
-import { prebuiltPath, readPrebuilt } from "../planner/prebuilt.ts";
+import { readPrebuilt, readPrograms } from "../planner/prebuilt.ts";
 import { ENTRIES } from "../planner/programs.ts";
 import { configOf, knownConfig } from "./read_config.ts";
 import { realSystem, type System } from "./system.ts";
@@ -55,11 +55,6 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
   const unpackedOf = ({ file }: Config) =>
     [...known.values()].find(({ folder }) => covers(folder, file));
   const holdfastOf = (config?: Config) => folderOf(config ? unpackedOf(config) ?? first : current);
-  const programOf = async (holdfast: string, entry: string) => {
-    const text = await readPrebuilt(entry, holdfast);
-    if (text !== undefined) return text;
-    throw new Error(`There is no ${prebuiltPath(holdfast, entry)}`);
-  };
   return {
     ...realSystem,
     readConfig: async () => {
@@ -76,12 +71,7 @@ export async function packedSystem(place: PackedPlace): Promise<System> {
     holdfastOf,
     ownProgram: () => ({ program: place.executable, args: place.args }),
     loadPrograms: async (holdfast) => ({
-      worker: await programOf(holdfast, ENTRIES.worker),
-      helper: await programOf(holdfast, ENTRIES.helper),
-      logger: await programOf(holdfast, ENTRIES.logger),
-      metrics: await programOf(holdfast, ENTRIES.metrics),
-      resolver: await programOf(holdfast, ENTRIES.resolver),
-      planner: await programOf(holdfast, ENTRIES.planner),
+      ...await readPrograms(holdfast),
       ...spawner !== undefined && { spawner },
     }),
     planCode: (read, plan) => {

@@ -12,7 +12,7 @@ import { freePort } from "../tests/harness/ports.ts";
 import { Server } from "../tests/harness/server.ts";
 import { createTlsProject } from "../tests/harness/tls.ts";
 import { until } from "../tests/harness/wait.ts";
-import { countOf, medianOf, print, printTable } from "./figures.ts";
+import { countOf, cpuSeconds, medianOf, print, printTable } from "./figures.ts";
 import { type Kind, KINDS, measure, wrk } from "./load_tool.ts";
 
 const SERVER = fileURLToPath(new URL("./tls_server.ts", import.meta.url));
@@ -89,10 +89,4 @@ try {
 } finally {
   bare.kill("SIGKILL");
   await bare.status;
-}
-
-/** What a process has used, by proc_pid_stat(5), in ticks of which Linux has a hundred a second. */
-function cpuSeconds(pid: number): number {
-  const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /s, "").split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / 100;
 }

@@ -10,6 +10,8 @@ export interface BareServerOptions {
   readonly files?: Readonly<Record<string, string>>;
   /** Serves HTTPS with it. */
   readonly pair?: Pair | undefined;
+  /** The app starts a server itself, on the port that the variable PORT names. */
+  readonly own?: boolean;
   /** Listens at `http.sock` in its folder instead. */
   readonly over?: "tcp" | "unix";
 }
@@ -27,7 +29,7 @@ export class BareServer implements AsyncDisposable {
     this.#child = child;
   }
 
-  static async start({ app, files = {}, pair, over = "tcp" }: BareServerOptions) {
+  static async start({ app, files = {}, pair, own, over = "tcp" }: BareServerOptions) {
     const project = await Project.create({ files: { "app.ts": app, ...files } });
     const port = freePort();
     const place = over === "unix"
@@ -37,7 +39,8 @@ export class BareServer implements AsyncDisposable {
 Deno.serve(${JSON.stringify({ ...place, ...pair })}, (request, info) => app.fetch(request, info));`;
     await project.write("main.ts", main);
     const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", "--no-prompt", "-A", project.path("main.ts")],
+      args: ["run", "--quiet", "--no-prompt", "-A", project.path(own ? "app.ts" : "main.ts")],
+      env: { PORT: String(port) },
       cwd: project.folder,
       stdin: "null",
       stdout: "null",

@@ -29,6 +29,8 @@ const Stats = {
   /** How long the app took, if the worker measures it. */
   latency: z.optional(Latency),
   limited: z.optional(Limited),
+  /** What its runtime keeps of names that clients have asked for, in bytes. */
+  serverNameBytes: z.optional(Count),
 };
 
 export const ToSupervisor = z.discriminatedUnion("type", [

@@ -180,7 +180,8 @@ export class Generation {
     const { silentMs, servedMs, jitter, figures, ageMs: maxAgeMs, pid = 0 } = process;
     const seesMemory = this.config.recycle.maxMemoryBytes !== undefined;
     const maxMemoryBytes = seesMemory ? residentBytes(pid) : 0;
-    const used = { maxRequests: figures.answered, maxAgeMs, maxMemoryBytes };
+    const { answered: maxRequests, serverNameBytes: maxServerNameBytes = 0 } = figures;
+    const used = { maxRequests, maxAgeMs, maxMemoryBytes, maxServerNameBytes };
     const recycling = this.workers.some(({ recycling }) => recycling);
     const { idlePulses } = this.#acceptHealth;
     return workerHealth(

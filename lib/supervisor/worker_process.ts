@@ -85,7 +85,7 @@ export class WorkerProcess implements ChildRecord {
   /** Settles when it has said that it accepts no more, or has ended. */
   readonly stopped: Promise<void>;
   readonly #child: ChildHandle;
-  #image: string | undefined;
+  #image: SpawnRequest["image"];
   readonly #spawn = Promise.withResolvers<void>();
   readonly #exit = Promise.withResolvers<Death>();
   readonly #stop = Promise.withResolvers<void>();

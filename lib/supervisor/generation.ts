@@ -183,8 +183,10 @@ export class Generation {
     const used = { maxRequests: figures.answered, maxAgeMs, maxMemoryBytes };
     const recycling = this.workers.some(({ recycling }) => recycling);
     const { idlePulses } = this.#acceptHealth;
+    const { unended: found } = process;
+    const unended = found > 0 && { found, limit: connectionLimit(this.config, pid) };
     return workerHealth(
-      { silentMs, servedMs, jitter, used },
+      { silentMs, servedMs, jitter, used, ...unended && { unended } },
       { recycling, idlePulses },
       this.config,
     );

@@ -37,7 +37,7 @@ export type Recycle = Extract<HealthAction, { act: "recycle" }>;
 
 /** Which limit a worker has reached. */
 export interface RecycleReason {
-  readonly reason: keyof Config["recycle"];
+  readonly reason: keyof Config["recycle"] | "givenUpConnections";
   /** Its own one, of its part of chance. */
   readonly limit: number;
   readonly found: number;
@@ -46,6 +46,8 @@ export interface RecycleReason {
 export interface WorkerFacts extends Readonly<Record<"silentMs" | "servedMs" | "jitter", number>> {
   /** How much it has come to of what is limited. */
   readonly used: Readonly<Record<keyof Config["recycle"], number>>;
+  /** Connections that nobody can end but its own end, and how many it may have in all. */
+  readonly unended?: Pick<RecycleReason, "limit" | "found">;
 }
 
 /**
@@ -56,7 +58,7 @@ export interface WorkerFacts extends Readonly<Record<"silentMs" | "servedMs" | "
  *   connections have waited while none is full
  */
 export function workerHealth(
-  { silentMs, servedMs, jitter, used }: WorkerFacts,
+  { silentMs, servedMs, jitter, used, unended }: WorkerFacts,
   { recycling, idlePulses }: { readonly recycling: boolean; readonly idlePulses: number },
   { recycle, watchdog: { pulseDeadlineMs } }: Pick<Config, "recycle" | "watchdog">,
 ): HealthAction | undefined {
@@ -67,7 +69,9 @@ export function workerHealth(
   if (watched && idlePulses > pulseDeadlineMs / PULSE_INTERVAL_MS) {
     return { act: "recycle", cause: "not_accepting" };
   }
-  const facts = recycleReason(recycle, used, jitter);
+  const facts = unended && unended.found > unended.limit / 2
+    ? { reason: "givenUpConnections" as const, ...unended }
+    : recycleReason(recycle, used, jitter);
   return facts && { act: "recycle", cause: "limit", facts };
 }
 

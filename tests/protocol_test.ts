@@ -50,7 +50,7 @@ const COMMANDS: { [Type in ToWorker["type"]]: Extract<ToWorker, { type: Type }> 
     idleGraceMs: 5000,
     drainDeadlineMs: 30_000,
   },
-  certificates: { type: "certificates", pairs: [{ cert: "cert", key: "key" }] },
+  certificates: { type: "certificates", pairs: [[{ cert: "cert", key: "key" }]] },
   load: { type: "load" },
   accept: { type: "accept" },
   drain: { type: "drain", reason: "replaced" },

@@ -55,6 +55,7 @@ export const BOUNDS = {
 /** The most entries of each list. */
 export const MOST = {
   listen: 16,
+  certs: 64,
   // 64 paths of 1024 characters stay below the 128 KiB that Linux allows one argument of a program.
   unveil: 64,
   names: 128,

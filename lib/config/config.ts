@@ -34,8 +34,8 @@ export interface TlsFiles {
 
 /** What is served at an address; plain HTTP to the app, unless it says otherwise. */
 export interface Served {
-  /** HTTPS. */
-  readonly tls?: TlsFiles | undefined;
+  /** HTTPS, with at least one certificate; the first one is for whoever asks for no other. */
+  readonly tls?: readonly TlsFiles[] | undefined;
   /** Plain HTTP, and each request is sent on to the first listener with HTTPS. */
   readonly redirect?: true | undefined;
   /** Each connection begins with a PROXY header. */

@@ -41,7 +41,12 @@ function numbers<Keys extends string>(bounds: Readonly<Record<Keys, readonly [nu
 
 /** What is served at one. */
 const Served = {
-  tls: z.optional(z.object({ cert: AnyPath, key: AnyPath })),
+  tls: z.optional(
+    z.array(z.object({ cert: AnyPath, key: AnyPath })).check(
+      z.minLength(1),
+      z.maxLength(MOST.certs),
+    ),
+  ),
   redirect: z.optional(z.literal(true)),
   proxyProtocol: z.optional(z.literal(true)),
 };

@@ -106,21 +106,43 @@ const UnixListenSchema = z.strictObject({
 const toUnixText = ({ unix, mode }: { unix: string; mode: string }) =>
   unixText(unix, Number.parseInt(mode, 8));
 
+const CertText = PathText.describe(
+  "File of the certificate in PEM, with those that lead from it to an authority behind it " +
+    "(`fullchain.pem`), relative to the folder of the config file. One certificate may have several " +
+    "names. It is read at each start and reload, with its key: after a renewal, reload. No unveil may " +
+    "reach either of them.",
+);
+const KeyText = PathText.describe(
+  "File of its private key in PEM, without a password. Others may not read it. The supervisor hands " +
+    "it to each worker before the app is loaded, and it is never part of an image.",
+);
+
 const HttpsListenSchema = z.strictObject({
   https: parsedText(MAX_PATH_CHARS, parseListenPort).describe(
     'Where HTTPS is served: "0.0.0.0:443", "[::]:443", or a socket that systemd passes. TLS 1.2 and ' +
       "1.3, HTTP/2 and HTTP/1.1, on the native engine and behind the kernel's wall: docs/tls.md.",
   ),
-  cert: PathText.describe(
-    "File of the certificate in PEM, with those that lead from it to an authority behind it " +
-      "(`fullchain.pem`), relative to the folder of the config file. One certificate may have several " +
-      "names. It is read at each start and reload, with its key: after a renewal, reload. No unveil may " +
-      "reach either of them.",
-  ),
-  key: PathText.describe(
-    "File of its private key in PEM, without a password. Others may not read it. The supervisor hands " +
-      "it to each worker before the app is loaded, and it is never part of an image.",
-  ),
+  cert: CertText.optional(),
+  key: KeyText.optional(),
+  certs: z.array(z.strictObject({ cert: CertText, key: KeyText })).min(1).max(MOST.certs).optional()
+    .describe(
+      "Several certificates at one address, in place of `cert` and `key`. A client gets the one with " +
+        "the name that it asks for, by its subjectAltName, wildcards included; where several have it, " +
+        "the first of them. A client that asks for none, or for another name, gets the first one. One " +
+        "certificate with all names costs less for each new connection.",
+    ),
+}).check(({ value, issues }) => {
+  for (const at of ["cert", "key"] as const) {
+    const common = { input: value[at], path: [at] };
+    if (value.certs === undefined) {
+      if (value[at] !== undefined) continue;
+      issues.push({ ...common, code: "invalid_type", expected: "string" });
+    } else if (value[at] !== undefined) {
+      const params = { code: "certs_twice", hint: `leave it out, or "certs"` };
+      const message = `stands beside "certs", which has all of them`;
+      issues.push({ ...common, code: "custom", message, params });
+    }
+  }
 });
 
 const PlainListenSchema = z.union([
@@ -161,9 +183,9 @@ const ListenSchema = z.union([
   PlainListenSchema.options[0],
   UnixListenSchema.extend({ proxyProtocol: ProxyProtocol })
     .transform((each): ListenText => ({ ...toUnixText(each), ...proxied(each) })),
-  HttpsListenSchema.transform(({ https, cert, key }): ListenText => ({
+  HttpsListenSchema.transform(({ https, cert = "", key = "", certs }): ListenText => ({
     ...https,
-    tls: { cert, key },
+    tls: certs ?? [{ cert, key }],
   })),
   RedirectListenSchema.transform((each): ListenText => ({
     ...each.http,

@@ -37,6 +37,8 @@ const Stats = {
     count: Count,
     peers: z.array(z.string().check(z.maxLength(64))).check(z.maxLength(MAX_GIVEN_UP)),
   })),
+  /** What its runtime keeps of names that clients have asked for, in bytes. */
+  serverNameBytes: z.optional(Count),
 };
 
 export const ToSupervisor = z.discriminatedUnion("type", [

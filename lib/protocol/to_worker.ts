@@ -82,10 +82,12 @@ export const ToWorker = z.discriminatedUnion("type", [
     idleGraceMs: Milliseconds,
     drainDeadlineMs: Milliseconds,
   }),
-  /** After `configure`, to a worker that ends TLS: certificates and keys in PEM, one for each that is lent. */
+  /** After `configure`, to a worker that ends TLS: certificates and keys in PEM, for each that is lent. */
   z.strictObject({
     type: z.literal("certificates"),
-    pairs: z.array(z.strictObject({ cert: z.string(), key: z.string() })),
+    pairs: z.array(
+      z.array(z.strictObject({ cert: z.string(), key: z.string() })).check(z.minLength(1)),
+    ),
   }),
   /** Answer to `received`: import the app or the helper's module, and open it. */
   z.strictObject({ type: z.literal("load") }),

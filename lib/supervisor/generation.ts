@@ -180,13 +180,17 @@ export class Generation {
     const { silentMs, servedMs, jitter, figures, ageMs: maxAgeMs, pid = 0 } = process;
     const seesMemory = this.config.recycle.maxMemoryBytes !== undefined;
     const maxMemoryBytes = seesMemory ? residentBytes(pid) : 0;
-    const used = { maxRequests: figures.answered, maxAgeMs, maxMemoryBytes };
+    const { answered: maxRequests, serverNameBytes: maxServerNameBytes = 0 } = figures;
+    const { unended } = process;
+    const maxGivenUpPercent = unended && 100 * unended / connectionLimit(this.config, pid);
+    const used = {
+      ...{ maxRequests, maxAgeMs, maxMemoryBytes },
+      ...{ maxServerNameBytes, maxGivenUpPercent },
+    };
     const recycling = this.workers.some(({ recycling }) => recycling);
     const { idlePulses } = this.#acceptHealth;
-    const { unended: found } = process;
-    const unended = found > 0 && { found, limit: connectionLimit(this.config, pid) };
     return workerHealth(
-      { silentMs, servedMs, jitter, used, ...unended && { unended } },
+      { silentMs, servedMs, jitter, used },
       { recycling, idlePulses },
       this.config,
     );

@@ -18,6 +18,7 @@ import { Readiness } from "./readiness.ts";
 import { redirectTo } from "./redirect.ts";
 import { beginSpan } from "./span.ts";
 import { isTlsListener } from "./accept_tls.ts";
+import { KeptNames } from "./server_names.ts";
 import { withLent } from "./tls_listeners.ts";
 import { Traffic } from "./traffic.ts";
 import { trackWebSockets } from "./web_socket.ts";
@@ -30,14 +31,16 @@ export interface WorkerOptions extends Omit<LifeOptions, "equip"> {
 
 /** Runs a worker until it has drained, and exits. */
 export async function runWorker({ load, ...options }: WorkerOptions): Promise<never> {
+  const kept = new KeptNames();
   const equip = async (equipment: Equipment) =>
-    serveApp({ ...equipment, listeners: await withLent(equipment) }, load);
+    serveApp({ ...equipment, listeners: await withLent(equipment, kept) }, load, kept);
   return await runLife({ ...options, equip });
 }
 
 function serveApp(
   { configure, listeners, handOvers, whenIdle }: Equipment,
   load: WorkerOptions["load"],
+  kept: KeptNames,
 ): Service {
   const { roleConfig } = configure;
   if (roleConfig.role !== "worker") throw new Error(`A worker was told to be a ${roleConfig.role}`);
@@ -102,6 +105,7 @@ function serveApp(
     figures: () => ({
       ...traffic.figures(),
       ...limits.figures(),
+      ...kept.figures(),
       ...latency && { latency: latency.figures() },
     }),
     stop: async (reason) => {

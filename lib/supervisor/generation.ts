@@ -181,7 +181,12 @@ export class Generation {
     const seesMemory = this.config.recycle.maxMemoryBytes !== undefined;
     const maxMemoryBytes = seesMemory ? residentBytes(pid) : 0;
     const { answered: maxRequests, serverNameBytes: maxServerNameBytes = 0 } = figures;
-    const used = { maxRequests, maxAgeMs, maxMemoryBytes, maxServerNameBytes };
+    const { unended } = process;
+    const maxGivenUpPercent = unended && 100 * unended / connectionLimit(this.config, pid);
+    const used = {
+      ...{ maxRequests, maxAgeMs, maxMemoryBytes },
+      ...{ maxServerNameBytes, maxGivenUpPercent },
+    };
     const recycling = this.workers.some(({ recycling }) => recycling);
     const { idlePulses } = this.#acceptHealth;
     return workerHealth(

@@ -16,6 +16,7 @@ import { type DiallingMode, NOT_IN_NET } from "./dialling.ts";
 import type { Denial } from "./guard.ts";
 import { Heartbeat } from "./health.ts";
 import { tellOutput, uncaughtIn } from "./process_output.ts";
+import { GivenUp } from "./given_up.ts";
 import { diallingUnguarded } from "./require_wall.ts";
 import { LimitedLog } from "./process_log.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
@@ -108,6 +109,7 @@ export class WorkerProcess implements ChildRecord {
   #figures: WorkerStats = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
   readonly #limited = new LimitedLog();
+  readonly #givenUp = new GivenUp();
   readonly #heartbeat = new Heartbeat(performance.now());
   #drained: MessageOf<"drained"> | undefined;
   #acceptingMs: number | undefined;
@@ -239,6 +241,11 @@ export class WorkerProcess implements ChildRecord {
     this.#image = undefined;
   }
 
+  /** How many connections there may be that nobody can end but its own end. */
+  get unended(): number {
+    return this.#givenUp.allowed ? 0 : this.#figures.givenUp?.count ?? 0;
+  }
+
   /** As {@link ChildHandle.lend}. */
   lend(descriptors: readonly number[]): number {
     return this.#child.lend(descriptors);
@@ -362,6 +369,18 @@ export class WorkerProcess implements ChildRecord {
     }
   }
 
+  #endGivenUp(peers: readonly string[]): void {
+    const { allowed } = this.#givenUp;
+    this.#givenUp.look(this.#pid ?? 0, peers);
+    if (this.#givenUp.allowed === allowed) return;
+    log.warn("connections_stay", {
+      ...{ ...this.logFields, missing: "the right to look at its descriptors" },
+      hint:
+        "Clients that never finish a TLS handshake keep descriptors until the worker is replaced: " +
+        "start Holdfast as the workers' user, or with CAP_SYS_PTRACE",
+    });
+  }
+
   #hear(message: ToSupervisor): void {
     if (message.type === "pulse") {
       const { type: _, ...figures } = message;
@@ -369,6 +388,7 @@ export class WorkerProcess implements ChildRecord {
       this.#pulses++;
       this.#heartbeat.received();
       if (figures.limited) this.#limited.look(figures.limited, this.logFields);
+      this.#endGivenUp(figures.givenUp?.peers ?? []);
       return;
     }
     if (message.type === "failed") {

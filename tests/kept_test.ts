@@ -1,14 +1,15 @@
 /** Old generations that live on for their WebSockets: what the supervisor decides, in no time. */
 import { assert, assertEquals } from "@std/assert";
+import type { Config } from "../lib/config/config.ts";
 import { type FakeProcess, FakeWorld } from "./doubles/fake_world.ts";
 
 /** How long they are kept; a real one has hours. */
 const KEEP_MS = 600_000;
-const RELOAD = {
+const RELOAD: Config["reload"] = {
   ...{ readyDeadlineMs: 10_000, idleGraceMs: 0, drainDeadlineMs: 30_000, shutdownDelayMs: 0 },
   ...{ maxDraining: 2, keep: 5, spreadMs: 0 },
   ...{ webSockets: "keep", keepDeadlineMs: KEEP_MS, maxKept: 2 },
-} as const;
+};
 
 function serving(world: FakeWorld): FakeProcess {
   return world.living().find(({ accepting }) => accepting)!;

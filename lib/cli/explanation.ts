@@ -243,6 +243,7 @@ function compartmentRules(
       ? [rule("drop", compartment.dropAfterOpen, "Deno, once it has opened")]
       : [],
     rule("run", [], both("seccomp asks the supervisor")),
+    ...wall ? [rule("be held by", stagesOf(wall), "seccomp; `status` counts them as FILTERS")] : [],
     ...wall ? [rule("add code", codeOf(wall), "seccomp, from its second program on")] : [],
     rule("signal", [], both("seccomp, Landlock")),
     rule("see", names, "the environment starts empty"),
@@ -250,6 +251,13 @@ function compartmentRules(
       ? [rule("use up", wall.limits.map(({ name, value }) => `${name}: ${value}`), "rlimits")]
       : [],
   ];
+}
+
+/** The programs that hold it, by its stage. */
+function stagesOf({ code }: Wall): string[] {
+  const first = "from its spawn: one program";
+  if (code === undefined) return [`${first}, and no second one, since it loads native code`];
+  return [first, "from its first lines on, before anything is loaded or given: a second one"];
 }
 
 /** What may become code in it, once it has started. */

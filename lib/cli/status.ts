@@ -3,6 +3,7 @@ import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { CliCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
+import { filtersBeside, type FiltersOf, statusJson } from "./process_filters.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
@@ -25,7 +26,7 @@ const STATES: Partial<Record<Status["state"], string>> = {
 /** Shows processes and generations. */
 export const status: CliCommand = async ({ config, json, system }) => {
   const { status } = await askSupervisor(await findSupervisor(config, system), "status", "status");
-  printLine(json ? JSON.stringify(status) : formatStatus(status));
+  printLine(json ? statusJson(status) : formatStatus(status, filtersBeside(status)));
   return HEALTHY.includes(status.state) ? EXIT.ok : EXIT.failing;
 };
 
@@ -38,6 +39,7 @@ const HEAD = [
   "AGE",
   "ENGINE",
   "WALL",
+  "FILTERS",
   "IN FLIGHT",
   "CONNECTIONS",
   "ACCEPTED",
@@ -71,7 +73,7 @@ function formatKept({ generations }: Status): string[] {
 }
 
 /** The status as text. */
-export function formatStatus(status: Status): string {
+export function formatStatus(status: Status, filtersOf: FiltersOf = () => undefined): string {
   const rows: unknown[][] = [
     ["supervisor", status.pid, "", "", "", formatAge(status.ageMs), ...BLANK],
   ];
@@ -85,6 +87,7 @@ export function formatStatus(status: Status): string {
       formatAge(process?.ageMs ?? generation?.ageMs ?? 0),
       process?.engine === "none" ? "" : process?.engine ?? "",
       generation?.wall ?? "",
+      (process && filtersOf(process.pid)) ?? "",
       process?.inFlight ?? "",
       process?.connections ?? "",
       process?.accepted ?? "",
@@ -99,7 +102,7 @@ export function formatStatus(status: Status): string {
   for (const { pid, role, denied, memoryBytes, descriptors, endsInMs } of status.former ?? []) {
     rows.push([
       ...[`${role} (former)`, pid, "", "", endsInMs === null ? "serving" : "draining", ""],
-      ...["", "", "", "", "", "", denied],
+      ...["", "", filtersOf(pid) ?? "", "", "", "", "", denied],
       ...[formatMemory(memoryBytes), descriptors || ""],
     ]);
   }

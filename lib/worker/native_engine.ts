@@ -232,12 +232,19 @@ class NativeConnection implements Connection {
     if (this.closeAnnounced && this.#mustEnd(request)) return NEVER;
     (request as TrackedRequest)[CONNECTION] = this;
     const traffic = this.#traffic;
-    const { limits, fetcher, upgrades } = this.#common;
+    const { limits, fetcher, upgrades, core } = this.#common;
     this.watch.asked++;
     this.#last = limits.isLast(this.watch.asked);
     const bodiless = BODILESS.has(request.method);
-    const refusal = limits.refuse(bodiless ? null : request.headers.get("content-length"));
-    if (!bodiless && refusal === undefined) watchUpload(request, limits, this.watch);
+    const length = bodiless ? null : request.headers.get("content-length");
+    const refusal = limits.refuse(length);
+    if (!bodiless && refusal === undefined) {
+      const { watch } = this;
+      watchUpload(request, {
+        ...{ core, limits, watch },
+        length: length === null ? undefined : Number(length),
+      });
+    }
     const answer = refusal ??
       (upgrades.used && request.headers.has("upgrade")
         ? upgrades.answer(request, async () => requireResponse(await ask(fetcher, request, info)))

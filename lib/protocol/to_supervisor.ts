@@ -37,7 +37,7 @@ const Stats = {
     count: Count,
     peers: z.array(z.string().check(z.maxLength(64))).check(z.maxLength(MAX_GIVEN_UP)),
   })),
-joiners  /** How many of the connections are WebSockets. */
+  /** How many of the connections are WebSockets. */
   webSockets: z.optional(Count),
   /** What its runtime keeps of names that clients have asked for, in bytes. */
   serverNameBytes: z.optional(Count),

@@ -376,7 +376,9 @@ export class WorkerProcess implements ChildRecord {
 
   #endGivenUp(peers: readonly string[]): void {
     const { allowed } = this.#givenUp;
-    this.#givenUp.look(this.#pid ?? 0, peers);
+    // The number of one that has ended may be another one's by now.
+    if (!this.alive || this.#pid === undefined) return;
+    this.#givenUp.look(this.#pid, peers);
     if (this.#givenUp.allowed === allowed) return;
     log.warn("connections_stay", {
       ...{ ...this.logFields, missing: "the right to look at its descriptors" },

@@ -191,7 +191,7 @@ async function bundleSubjects(): Promise<Record<Kind, string>> {
 function realPaths(config: Config, { app, net }: Compartment, denoDir: string): RealPaths {
   const tls = config.listen.find((each) => each.tls !== undefined)?.tls;
   return {
-    keyFile: tls?.key ?? "",
+    keyFile: tls?.[0]?.key ?? "",
     dialled: socketsOf(net)[0] ?? "",
     configFile: config.file,
     module: app.module,

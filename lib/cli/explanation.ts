@@ -123,7 +123,7 @@ function servedAt({ text, tls, redirect }: ListenAddress): string {
 function workerRules(config: Config, facts: ExplainFacts): Permission[] {
   const wall = wallOf("worker", config, config, facts);
   const lanes = config.helpers.map(({ name }) => name);
-  const keys = [...new Set(config.listen.flatMap(({ tls }) => tls?.key ?? []))];
+  const keys = [...new Set(config.listen.flatMap(({ tls = [] }) => tls.map(({ key }) => key)))];
   return compartmentRules("worker", config, facts, wall, [
     {
       may: "accept",

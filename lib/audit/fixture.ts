@@ -170,9 +170,10 @@ export class Fixture implements AsyncDisposable {
 
   /** Everything that the subject must leave alone, as a text that changes with any of it. */
   fingerprint(): string {
+    const own = [this.path("inside"), this.path("temporary/own")];
     return JSON.stringify(
-      [...walk(this.folder)].filter((entry) =>
-        entry.path !== this.path("inside") && !entry.path.startsWith(`${this.path("inside")}/`)
+      [...walk(this.folder)].filter(({ path }) =>
+        !own.some((folder) => path === folder || path.startsWith(`${folder}/`))
       ),
     );
   }

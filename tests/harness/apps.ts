@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Wire } from "./http.ts";
 import { HELPER_MODULE } from "./helpers.ts";
 import { type LogEvent, Server } from "./server.ts";
-import { Project, REPOSITORY } from "./project.ts";
+import { Project } from "./project.ts";
 import { PATIENCE_MS, sleep, until } from "./wait.ts";
 
 /** One of them. */
@@ -54,7 +54,7 @@ async function runDeno({ folder }: Project, command: string): Promise<void> {
 }
 
 /** Makes the project of an app, built. */
-export async function makeProject(
+async function makeProject(
   { app, packages, config = {}, files = {}, manifest, build = [] }: AppCase,
 ): Promise<Project> {
   const imports = Object.fromEntries([
@@ -102,8 +102,9 @@ async function keepAsking(
   return count;
 }
 
-/** Starts it, asks it, and reloads it under load. */
-export async function tryApp(project: Project, each: AppCase): Promise<void> {
+/** Starts it, asks it, reloads it under load, and takes away what it was granted. */
+export async function tryApp(each: AppCase): Promise<void> {
+  const project = await makeProject(each);
   const { path = "/", answer = /^hello/, also = {} } = each;
   await using server = await Server.startOn(project, { wait: "nothing" });
   const ended = server.ended.then(() => {
@@ -199,15 +200,17 @@ function namesIn(value: unknown): string[] {
   return typeof value === "object" && value !== null ? Object.keys(value) : [];
 }
 
-/** Defines a test for each, with its config in its name. */
+/** What a test of it is called: it has the config. */
+export function nameOf(name: string, { config = {} }: AppCase): string {
+  const { app: _, ...granted } = config;
+  const shown = JSON.stringify(granted);
+  const nothing = shown === "{}" ? ", so that there is no line to take away" : "";
+  return `${name}: loses nothing over ${RELOADS} reloads behind the kernel's wall with ${shown}${nothing}`;
+}
+
+/** Defines a test for each. */
 export function testApps(apps: Readonly<Record<string, AppCase>>): void {
   for (const [name, each] of Object.entries(apps)) {
-    const { app: _, ...granted } = each.config ?? {};
-    const shown = JSON.stringify(granted).replaceAll(REPOSITORY, "HOLDFAST");
-    const nothing = shown === "{}" ? ", so that there is no line to take away" : "";
-    Deno.test(
-      `${name}: loses nothing over 5 reloads behind the kernel's wall with ${shown}${nothing}`,
-      async () => await tryApp(await makeProject(each), each),
-    );
+    Deno.test(nameOf(name, each), () => tryApp(each));
   }
 }

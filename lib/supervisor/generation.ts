@@ -230,11 +230,13 @@ export class Generation {
     const seesMemory = this.config.recycle.maxMemoryBytes !== undefined;
     const maxMemoryBytes = seesMemory ? residentBytes(pid) : 0;
     const { answered: maxRequests, serverNameBytes: maxServerNameBytes = 0 } = figures;
+    const { unended } = process;
+    const maxGivenUpPercent = unended && 100 * unended / connectionLimit(this.config, pid);
     const serving = this.#state === "serving";
     const used = {
-      // What is kept for its WebSockets has only its memory to be judged by.
+      // What is kept for its WebSockets has only what it holds to be judged by.
       ...serving ? { maxRequests, maxAgeMs } : { maxRequests: 0, maxAgeMs: 0 },
-      ...{ maxMemoryBytes, maxServerNameBytes },
+      ...{ maxMemoryBytes, maxServerNameBytes, maxGivenUpPercent },
     };
     const recycling = this.workers.some(({ recycling }) => recycling);
     const idlePulses = serving ? this.#acceptHealth.idlePulses : 0;

@@ -26,6 +26,9 @@ const STUCK_MARGIN_MS = 2_000;
  */
 const MAX_SERVER_NAME_BYTES = 64 * 2 ** 20;
 
+/** How many connections a worker may have given up that nobody can end, of those that it may have. */
+const MAX_GIVEN_UP_PERCENT = 50;
+
 /** By which part a worker's own limits differ from those of the config, at the most. */
 const JITTER = 0.1;
 
@@ -41,7 +44,12 @@ export type HealthAction =
 
 export type Recycle = Extract<HealthAction, { act: "recycle" }>;
 
-type RecycleLimit = keyof Config["recycle"] | "maxServerNameBytes";
+/** Those of the config, and of what a runtime keeps that nobody can take away. */
+const RECYCLE_LIMITS = [
+  ...["maxRequests", "maxAgeMs", "maxMemoryBytes"] as const,
+  ...["maxServerNameBytes", "maxGivenUpPercent"] as const,
+];
+type RecycleLimit = typeof RECYCLE_LIMITS[number];
 
 /** Which limit a worker has reached. */
 export interface RecycleReason {
@@ -75,7 +83,11 @@ export function workerHealth(
   if (watched && idlePulses > pulseDeadlineMs / PULSE_INTERVAL_MS) {
     return { act: "recycle", cause: "not_accepting" };
   }
-  const limits = { ...recycle, maxServerNameBytes: MAX_SERVER_NAME_BYTES };
+  const limits = {
+    ...recycle,
+    maxServerNameBytes: MAX_SERVER_NAME_BYTES,
+    maxGivenUpPercent: MAX_GIVEN_UP_PERCENT,
+  };
   const facts = recycleReason(limits, used, jitter);
   return facts && { act: "recycle", cause: "limit", facts };
 }
@@ -90,9 +102,7 @@ export function recycleReason(
   seen: WorkerFacts["used"],
   jitter: number,
 ): RecycleReason | undefined {
-  for (
-    const reason of ["maxRequests", "maxAgeMs", "maxMemoryBytes", "maxServerNameBytes"] as const
-  ) {
+  for (const reason of RECYCLE_LIMITS) {
     const wanted = limits[reason];
     if (wanted === undefined) continue;
     const limit = Math.round(wanted * (1 - JITTER + 2 * JITTER * jitter));

@@ -16,6 +16,7 @@ import { type DiallingMode, NOT_IN_NET } from "./dialling.ts";
 import type { Denial } from "./guard.ts";
 import { Heartbeat } from "./health.ts";
 import { tellOutput, uncaughtIn } from "./process_output.ts";
+import { GivenUp } from "./given_up.ts";
 import { diallingUnguarded } from "./require_wall.ts";
 import { LimitedLog } from "./process_log.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
@@ -87,7 +88,7 @@ export class WorkerProcess implements ChildRecord {
   /** Settles when it has said that only WebSockets are left, or has ended. */
   readonly kept: Promise<void>;
   readonly #child: ChildHandle;
-  #image: string | undefined;
+  #image: SpawnRequest["image"];
   readonly #spawn = Promise.withResolvers<void>();
   readonly #exit = Promise.withResolvers<Death>();
   readonly #stop = Promise.withResolvers<void>();
@@ -111,6 +112,7 @@ export class WorkerProcess implements ChildRecord {
   #figures: WorkerStats = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
   readonly #limited = new LimitedLog();
+  readonly #givenUp = new GivenUp();
   readonly #heartbeat = new Heartbeat(performance.now());
   #drained: MessageOf<"drained"> | undefined;
   #acceptingMs: number | undefined;
@@ -243,6 +245,11 @@ export class WorkerProcess implements ChildRecord {
     this.#image = undefined;
   }
 
+  /** How many connections there may be that nobody can end but its own end. */
+  get unended(): number {
+    return this.#givenUp.allowed ? 0 : this.#figures.givenUp?.count ?? 0;
+  }
+
   /** As {@link ChildHandle.lend}. */
   lend(descriptors: readonly number[]): number {
     return this.#child.lend(descriptors);
@@ -367,6 +374,20 @@ export class WorkerProcess implements ChildRecord {
     }
   }
 
+  #endGivenUp(peers: readonly string[]): void {
+    const { allowed } = this.#givenUp;
+    // The number of one that has ended may be another one's by now.
+    if (!this.alive || this.#pid === undefined) return;
+    this.#givenUp.look(this.#pid, peers);
+    if (this.#givenUp.allowed === allowed) return;
+    log.warn("connections_stay", {
+      ...{ ...this.logFields, missing: "the right to look at its descriptors" },
+      hint:
+        "Clients that never finish a TLS handshake keep descriptors until the worker is replaced: " +
+        "start Holdfast as the workers' user, or with CAP_SYS_PTRACE",
+    });
+  }
+
   #hear(message: ToSupervisor): void {
     if (message.type === "pulse") {
       const { type: _, ...figures } = message;
@@ -374,6 +395,7 @@ export class WorkerProcess implements ChildRecord {
       this.#pulses++;
       this.#heartbeat.received();
       if (figures.limited) this.#limited.look(figures.limited, this.logFields);
+      this.#endGivenUp(figures.givenUp?.peers ?? []);
       return;
     }
     if (message.type === "failed") {

@@ -22,6 +22,8 @@ export interface Connection {
   measure?(): void;
   /** Ends the connection after what is in flight. */
   close(): void;
+  /** Ends it where nothing is in flight, and whatever its client does; where `close` may wait for that. */
+  retire?(): void;
   /** Ends it at once. */
   cut(): void;
 }
@@ -45,8 +47,13 @@ export class Traffic {
   /** Removes a connection that has ended; @returns whether it was there */
   remove(connection: Connection): boolean {
     const removed = this.connections.delete(connection);
-    for (const resume of this.onRoom) resume();
+    this.tellRoom();
     return removed;
+  }
+
+  /** There may be room for another connection. */
+  tellRoom(): void {
+    for (const resume of this.onRoom) resume();
   }
 
   /** Aborts when the drain begins. */

@@ -144,8 +144,8 @@ export class FakeProcess implements ChildHandle {
     this.#end({ code, signal: undefined });
   }
 
-  giveImage(image: string): void {
-    this.images.push(image);
+  giveImage(image: () => string): void {
+    this.images.push(image());
   }
 
   signal(signal: WorkerSignal): void {
@@ -490,6 +490,7 @@ export class FakeWorld implements AsyncDisposable {
       commandOf: () => ({ program: "deno", args: [], env: {}, files: [] }),
       plannerCommand: () => ({ program: "deno", args: [], env: {}, files: [] }),
       landlockAbi: () => 6,
+      releaseMemory: () => {},
       bindListener: (address: ListenAddress) => {
         const listener = new FakeListener(address.text);
         this.listeners.push(listener);

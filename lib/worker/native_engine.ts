@@ -137,19 +137,25 @@ function recording(handle: Handler, access: AccessLog, proxied: boolean): Handle
  * Serves like `handle`, which is told who the client is, where a proxy says it.
  *
  * @param named by the header at the connection's beginning
+ * @param secure whether that says that the client came over TLS
  */
 function proxied(
   handle: Handler,
   proxies: ClientAddress | undefined,
   named: Deno.NetAddr | undefined,
+  secure: boolean,
 ): Handler {
+  const said = secure ? "https" : undefined;
   let peer: Deno.Addr | undefined = named;
   let trusted: boolean | undefined;
   return (request, info) => {
     peer ??= info.remoteAddr;
     trusted ??= proxies?.trusts(peer) ?? false;
-    if (!trusted) return handle(request, named === undefined ? info : new ProxiedInfo(info, named));
-    const { client, scheme } = proxies!.factsOf(peer, (name) => request.headers.get(name));
+    if (!trusted) {
+      const known = named === undefined ? info : new ProxiedInfo(info, named);
+      return handle(withScheme(request, said), known);
+    }
+    const { client, scheme = said } = proxies!.factsOf(peer, (name) => request.headers.get(name));
     return handle(withScheme(request, scheme), new ProxiedInfo(info, client));
   };
 }
@@ -196,6 +202,8 @@ interface Origin {
   readonly leave: () => void;
   /** Who the client is by a PROXY header. */
   readonly named?: Deno.NetAddr | undefined;
+  /** Whether that header says that the client came over TLS. */
+  readonly overTls?: boolean | undefined;
   /** Of a connection with TLS, both ends. */
   readonly localAddr?: Deno.Addr | undefined;
   readonly peer?: Deno.NetAddr | undefined;
@@ -409,7 +417,7 @@ export function createNativeEngine(internals: Internals): Engine {
 
   function serveStream(stream: number, options: Serving, origin: Origin): void {
     const { fetcher, traffic, limits, access, proxies } = options;
-    const { named, localAddr = noAddr } = origin;
+    const { named, overTls = false, localAddr = noAddr } = origin;
     const connection = new NativeConnection({ fetcher, traffic, limits, core, upgrades }, origin);
     const recorded = access === undefined
       ? connection.handle
@@ -417,7 +425,9 @@ export function createNativeEngine(internals: Internals): Engine {
     connection.server = serveHttpOnConnection(
       { [core.internalRidSymbol]: stream, localAddr },
       undefined,
-      proxies === undefined && named === undefined ? recorded : proxied(recorded, proxies, named),
+      proxies === undefined && named === undefined && !overTls
+        ? recorded
+        : proxied(recorded, proxies, named, overTls),
       answerForError,
       onListen,
     );
@@ -438,9 +448,11 @@ export function createNativeEngine(internals: Internals): Engine {
     traffic.connections.add(pending);
     const header = await pending.readHeader().catch(() => undefined);
     if (header?.kind === "whole") {
-      const { client: named } = header;
+      const { client: named, secure: overTls } = header;
       const leave = named === undefined ? () => {} : enter(named, stream, options);
-      if (leave !== undefined) serveStream(stream, options, { rid: nextRid(), leave, named });
+      if (leave !== undefined) {
+        serveStream(stream, options, { rid: nextRid(), leave, named, overTls });
+      }
     } else {
       if (header !== undefined) limits.count("proxyProtocol");
       core.tryClose(stream);

@@ -7,7 +7,6 @@ import { bringUp, killWorker } from "../supervisor/bring_up.ts";
 import { bindListener, type Listener } from "../supervisor/listener.ts";
 import { settlesWithin } from "../supervisor/timeouts.ts";
 import { names } from "../supervisor/names.ts";
-import { CODE_KEY, programData } from "../protocol/program_data.ts";
 import { startSpawner } from "../supervisor/spawner.ts";
 import type { SpawnRequest } from "../supervisor/spawner_message.ts";
 import { HelperLanes } from "../supervisor/lanes.ts";
@@ -261,7 +260,6 @@ export class Auditor implements AsyncDisposable {
     const { config } = setup;
     const request = requestOf(spec);
     const wall = mode.kernel ? wallOf(spec) : undefined;
-    const source = (wall?.code ? programData(CODE_KEY, wall.code) : "") + request.source;
     names.setSource(async (name) => {
       const found = await lookup(name, { all: true });
       return found.map(({ address }) => address);
@@ -276,7 +274,7 @@ export class Auditor implements AsyncDisposable {
           : { kind: "worker" },
       },
       spawner,
-      { ...request, source, wall },
+      { ...request, wall },
     );
     void process.exited.then(() => spawner.close());
     await bringUp(process, {

@@ -63,6 +63,15 @@ function formatLimited({ generations }: Status): string[] {
   return [`limited: ${[...counts].map(([limit, count]) => `${limit} ${count}`).join(", ")}`];
 }
 
+/** Old generations that live on for their WebSockets. */
+function formatKept({ generations }: Status): string[] {
+  return generations.filter(({ state }) => state === "kept").map(({ workers, ...each }) => {
+    const sockets = workers.reduce((sum, { process }) => sum + (process?.webSockets ?? 0), 0);
+    const left = formatAge(each.endsInMs ?? 0);
+    return `generation ${each.generation} is kept for ${sockets} WebSockets, ${left} at the most`;
+  });
+}
+
 /** The status as text. */
 export function formatStatus(status: Status, filtersOf: FiltersOf = () => undefined): string {
   const rows: unknown[][] = [
@@ -126,6 +135,7 @@ export function formatStatus(status: Status, filtersOf: FiltersOf = () => undefi
       `NOT ACCEPTING: ${formatWaiting(status)} wait, and no worker accepts them; see the log`,
     ],
     ...formatLimited(status),
+    ...formatKept(status),
     ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
     ...dialsByPort(status)
       ? [

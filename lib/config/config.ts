@@ -182,6 +182,12 @@ export interface Config extends Compartment {
     readonly shutdownDelayMs: number;
     /** Over what time WebSockets and event streams are closed by a reload. */
     readonly spreadMs?: number | undefined;
+    /** Whether an old generation lives on for its WebSockets. */
+    readonly webSockets?: "close" | "keep" | undefined;
+    /** For how long, at the most. */
+    readonly keepDeadlineMs?: number | undefined;
+    /** How many do that at a time, at the most. */
+    readonly maxKept?: number | undefined;
     /** How many generations drain at a time, at the most. */
     readonly maxDraining: number;
     /** How many earlier versions are kept. */

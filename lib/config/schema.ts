@@ -8,7 +8,15 @@ import {
   parseNet,
   unixText,
 } from "./address.ts";
-import { BOUNDS, DEFAULT_LIMITS, HELPER_NAME, MAX_VALUE_CHARS, MOST, SYS_KINDS } from "./bounds.ts";
+import {
+  BOUNDS,
+  DEFAULT_KEEPING,
+  DEFAULT_LIMITS,
+  HELPER_NAME,
+  MAX_VALUE_CHARS,
+  MOST,
+  SYS_KINDS,
+} from "./bounds.ts";
 import { parseEnvName } from "./env_name.ts";
 import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../base/output_limits.ts";
 import { MAX_PATH_CHARS, refusePath } from "./path_text.ts";
@@ -225,6 +233,22 @@ const ReloadSchema = z.strictObject({
       "milliseconds: each at a random moment, so that their clients do not all come back at once. At most " +
       "drainDeadlineMs. By default they are closed at once, with 1001. Set it for thousands of such " +
       "clients. A stop does not wait for it.",
+  ),
+  webSockets: z.enum(["close", "keep"]).default("close").describe(
+    "What a reload does with WebSockets. `close` closes them (`spreadMs`). With `keep` the old workers " +
+      "and their helpers live on for them, until all have ended or `keepDeadlineMs` is over; everything " +
+      "else drains as usual. Each generation that is kept holds the memory of its processes, some 60 " +
+      "MiB a worker, and runs the old version of the app beside the new one. A stop and an upgrade " +
+      "close them all the same.",
+  ),
+  keepDeadlineMs: bounded(BOUNDS.reload.keepDeadlineMs).default(DEFAULT_KEEPING.keepDeadlineMs)
+    .describe(
+      'With `"webSockets": "keep"`: how long after a reload the old workers close what is still open, ' +
+        "in milliseconds, with 1012, over `spreadMs`.",
+    ),
+  maxKept: bounded(BOUNDS.reload.maxKept).default(DEFAULT_KEEPING.maxKept).describe(
+    'With `"webSockets": "keep"`: how many old generations are kept at the same time, besides ' +
+      "`maxDraining`. One more, and the oldest closes what it has. The value of the config in force counts.",
   ),
   maxDraining: bounded(BOUNDS.reload.maxDraining).default(4)
     .describe(

@@ -37,6 +37,8 @@ const Stats = {
     count: Count,
     peers: z.array(z.string().check(z.maxLength(64))).check(z.maxLength(MAX_GIVEN_UP)),
   })),
+  /** How many of the connections are WebSockets. */
+  webSockets: z.optional(Count),
   /** What its runtime keeps of names that clients have asked for, in bytes. */
   serverNameBytes: z.optional(Count),
 };
@@ -62,6 +64,8 @@ export const ToSupervisor = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("pulse"), ...Stats }),
   /** Part of a drain: it has stopped accepting; other workers accept from here on. */
   z.strictObject({ type: z.literal("stopped") }),
+  /** Part of a drain that keeps WebSockets: nothing else is left. */
+  z.strictObject({ type: z.literal("kept") }),
   /** The last message: how many requests were answered during the drain, how many connections were cut. */
   z.strictObject({ type: z.literal("drained"), answered: Count, cut: Count }),
 ]);

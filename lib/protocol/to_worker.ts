@@ -96,7 +96,12 @@ export const ToWorker = z.discriminatedUnion("type", [
   /** Answer to `ready`: take connections, or calls. */
   z.strictObject({ type: z.literal("accept") }),
   /** Stop accepting, finish requests in flight, then exit; and whether another worker takes over. */
-  z.strictObject({ type: z.literal("drain"), reason: z.enum(["replaced", "stopping"]) }),
+  z.strictObject({
+    type: z.literal("drain"),
+    reason: z.enum(["replaced", "stopping"]),
+    /** WebSockets stay until they end, or until this is said again without it. */
+    keep: z.optional(z.literal(true)),
+  }),
 ]);
 
 export type ToWorker = z.infer<typeof ToWorker>;

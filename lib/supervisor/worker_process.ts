@@ -85,11 +85,14 @@ export class WorkerProcess implements ChildRecord {
   readonly exited: Promise<Death>;
   /** Settles when it has said that it accepts no more, or has ended. */
   readonly stopped: Promise<void>;
+  /** Settles when it has said that only WebSockets are left, or has ended. */
+  readonly kept: Promise<void>;
   readonly #child: ChildHandle;
-  #image: string | undefined;
+  #image: SpawnRequest["image"];
   readonly #spawn = Promise.withResolvers<void>();
   readonly #exit = Promise.withResolvers<Death>();
   readonly #stop = Promise.withResolvers<void>();
+  readonly #keep = Promise.withResolvers<void>();
   readonly onViolation: "replace" | "log";
   readonly dials: readonly string[];
   /** Whose it is, where it is not the supervisor's. */
@@ -143,6 +146,7 @@ export class WorkerProcess implements ChildRecord {
     this.spawned = this.#spawn.promise;
     this.exited = this.#exit.promise;
     this.stopped = this.#stop.promise;
+    this.kept = this.#keep.promise;
     this.#child = spawner.spawn(request, (event) => this.#receive(event));
   }
 
@@ -366,12 +370,15 @@ export class WorkerProcess implements ChildRecord {
         this.#exit.resolve(this.#death);
         this.#spawn.resolve();
         this.#stop.resolve();
+        this.#keep.resolve();
     }
   }
 
   #endGivenUp(peers: readonly string[]): void {
     const { allowed } = this.#givenUp;
-    this.#givenUp.look(this.#pid ?? 0, peers);
+    // The number of one that has ended may be another one's by now.
+    if (!this.alive || this.#pid === undefined) return;
+    this.#givenUp.look(this.#pid, peers);
     if (this.#givenUp.allowed === allowed) return;
     log.warn("connections_stay", {
       ...{ ...this.logFields, missing: "the right to look at its descriptors" },
@@ -398,6 +405,7 @@ export class WorkerProcess implements ChildRecord {
     }
     if (message.type === "drained") this.#drained = message;
     if (message.type === "stopped") this.#stop.resolve();
+    if (message.type === "kept") this.#keep.resolve();
     if (message.type === "accepting") {
       this.#engine = message.engine;
       this.#acceptingMs = performance.now();

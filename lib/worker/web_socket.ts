@@ -61,7 +61,7 @@ function track(
   let onEnd: (() => void) | undefined;
   let forget: (() => void) | undefined;
   const close = () => {
-    if (traffic.spreading) socket.close(SERVICE_RESTART, "The server is restarting");
+    if (traffic.restarting) socket.close(SERVICE_RESTART, "The server is restarting");
     else socket.close(GOING_AWAY, "The server is going away");
   };
   const connection: Connection = {
@@ -71,6 +71,7 @@ function track(
     uploading: false,
     watch,
     idleLimit: "webSocketIdleTimeoutMs",
+    webSocket: true,
     close,
     cut: () => closeAtOnce(socket),
   };
@@ -78,7 +79,7 @@ function track(
     onEnd = onOpen();
     traffic.connections.add(connection);
     traffic.inFlight++;
-    forget = traffic.endAtDrain(close);
+    forget = traffic.endAtDrain(close, true);
   });
   socket.addEventListener("close", () => {
     forget?.();

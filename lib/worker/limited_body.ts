@@ -48,7 +48,7 @@ export function limitedBody(
     total += value.byteLength;
     if (limits.isTooLarge(total)) {
       end();
-      const error = limits.bodyTooLarge();
+      const error = limits.bodyTooLarge(watch);
       source.cancel(error)?.catch(() => {});
       throw error;
     }
@@ -96,6 +96,7 @@ export function pacedAnswer(
       // The kernel cuts it a little before the next look, or after.
       if (pace.waitedMs >= limits.settings.sendTimeoutMs && !watch.ending) {
         limits.count("sendTimeoutMs");
+        limits.penalties.add(watch.client, "sendTimeoutMs");
       }
       await reader.cancel(reason);
     },

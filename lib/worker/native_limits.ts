@@ -138,7 +138,7 @@ async function readWhole(rid: number, { core, limits, watch, length }: Upload): 
       if (bytes === 0) break;
       filled += bytes;
       total += bytes;
-      if (limits.isTooLarge(total)) throw limits.bodyTooLarge();
+      if (limits.isTooLarge(total)) throw limits.bodyTooLarge(watch);
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.BadResource)) throw error;

@@ -1,7 +1,7 @@
 /** Bodies of requests and answers, for whose pace and length there are limits. */
 import type { ConnectionWatch, Limits } from "./limits.ts";
 import { Pace } from "./pace.ts";
-import { takeTurn } from "./turns.ts";
+import { endTurn } from "./turns.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -30,8 +30,6 @@ export function limitedBody(
     pace.wait();
     let piece;
     try {
-      const turn = takeTurn();
-      if (turn !== undefined) await turn;
       piece = await source.read();
     } catch (error) {
       end();
@@ -52,6 +50,8 @@ export function limitedBody(
       source.cancel(error)?.catch(() => {});
       throw error;
     }
+    const turn = endTurn(value.byteLength);
+    if (turn !== undefined) await turn;
     controller.enqueue(value as never);
   };
   const cancel = async (reason: unknown) => {

@@ -1,7 +1,7 @@
 /** Bodies of requests and answers, for whose pace and length there are limits. */
 import type { ConnectionWatch, Limits } from "./limits.ts";
 import { Pace } from "./pace.ts";
-import { endTurn } from "./turns.ts";
+import { discard, endTurn } from "./turns.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -46,9 +46,8 @@ export function limitedBody(
     total += value.byteLength;
     if (limits.isTooLarge(total)) {
       end();
-      const error = limits.bodyTooLarge();
-      source.cancel(error)?.catch(() => {});
-      throw error;
+      void discard(async () => (await source.read()).value?.byteLength ?? 0);
+      throw limits.bodyTooLarge();
     }
     const turn = endTurn(value.byteLength);
     if (turn !== undefined) await turn;

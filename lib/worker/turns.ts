@@ -22,6 +22,18 @@ export function endTurn(bytes: number): Promise<void> | undefined {
   return next;
 }
 
+/**
+ * Takes what comes of a body that nobody wants, until its end: the runtime would take all of it in one
+ * turn when it is told to close it.
+ */
+export async function discard(read: () => Promise<number>): Promise<void> {
+  try {
+    for (let bytes; (bytes = await read()) > 0;) await endTurn(bytes);
+  } catch {
+    // The connection has ended.
+  }
+}
+
 function refill(): void {
   left = PIECES;
   next = undefined;

@@ -19,15 +19,20 @@ export const TYPE = {
   continuation: 9,
 } as const;
 const ACK = 1;
-const END_STREAM = 1;
+export const END_STREAM = 1;
 const END_STREAM_AND_HEADERS = 5;
 
+/** RFC 7541: a literal of an indexed name, such as 4 for `:path`. */
+export function literal(name: number, value: string): Uint8Array {
+  return concat([Uint8Array.of(0x40 | name, value.length), new TextEncoder().encode(value)]);
+}
+
 /** RFC 7541: `:method: GET`, `:scheme: http`, `:path: /`, and `:authority: h` as a literal. */
-const GET = Uint8Array.of(0x82, 0x86, 0x84, 0x41, 1, 0x68);
+export const GET = Uint8Array.of(0x82, 0x86, 0x84, 0x41, 1, 0x68);
 /** And `:status: 200`, as the first byte of an answer's headers. */
 const STATUS_200 = 0x88;
 
-/** One frame. */
+/** RFC 9113, 4.1. */
 export function frame(
   type: number,
   flags: number,

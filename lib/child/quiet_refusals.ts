@@ -8,7 +8,7 @@ import { isAbsolute, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import workerThreads from "node:worker_threads";
 import { adviceOn, placedIn } from "../base/refusal_kinds.ts";
-import { covers } from "../config/paths.ts";
+import { covers } from "../base/covers.ts";
 import { packageIn, type Where, whereIn, withDeepStack } from "./frames.ts";
 import { reportFields } from "./report.ts";
 

@@ -326,6 +326,21 @@ Deno.test("what is kept ends at its deadline", async () => {
   assertEquals([outcome, cut], ["drained", 0]);
 });
 
+Deno.test("a reload with a config that keeps nothing ends what was kept before", async () => {
+  await using server = await Server.start({
+    files: { "app.ts": FETCH_APP },
+    config: { reload: RELOAD },
+  });
+  const client = await Client.open(placeOf(server));
+  await reload(server, "two");
+  await untilStates(server, "1 kept", "2 serving");
+  await server.project.configure({ reload: { ...RELOAD, webSockets: "close" } });
+  const next = await Client.open(placeOf(server));
+  await reload(server, "three");
+  assertEquals([await client.ended(), await next.ended()], [1012, 1001]);
+  await untilStates(server, "3 serving");
+});
+
 Deno.test("a kept worker that hangs is killed by the watchdog, one that is killed costs its own alone, and one whose supervisor is gone leaves", async () => {
   const project = await Project.create({
     files: { "app.ts": FETCH_APP },

@@ -58,28 +58,26 @@ class ProxiedSocket implements Connection {
 /**
  * Accepts on one listener.
  *
- * @param serve called with each socket, before any of its data is read
+ * @param serve called with each socket, before any of its data is read, and with its client's address where
+ *   that is known before a request comes
  */
 export function acceptSockets(
   options: AcceptOptions,
-  serve: (socket: net.Socket) => void,
+  serve: (socket: net.Socket, client: string | undefined) => void,
 ): Acceptor {
   const { handle, address, traffic, limits, proxies, proxyProtocol } = options;
   const isUnix = address.startsWith("unix:");
 
   const enter = (socket: net.Socket) => {
     const hostname = namedClient(socket)?.hostname ?? socket.remoteAddress;
-    if (hostname === undefined || !limits.addresses.counts) return serve(socket);
+    if (hostname === undefined || !limits.byAddress) return serve(socket, undefined);
     const direct = namedClient(socket) === undefined;
-    if (direct && proxies?.trusts({ transport: "tcp", hostname, port: 0 })) return serve(socket);
-    const leave = limits.addresses.enter(hostname);
-    if (leave === undefined) {
-      limits.count("maxConnectionsPerAddress");
-      socket.destroy();
-      return;
-    }
+    const trusted = direct && proxies?.trusts({ transport: "tcp", hostname, port: 0 });
+    if (trusted) return serve(socket, undefined);
+    const leave = limits.enter(hostname);
+    if (leave === undefined) return void socket.destroy();
     socket.once("close", leave);
-    serve(socket);
+    serve(socket, hostname);
   };
 
   const serveProxied = async (socket: net.Socket) => {

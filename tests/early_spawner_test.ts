@@ -9,7 +9,7 @@ import type { SpawnRequest } from "../lib/supervisor/spawner_message.ts";
 
 const REQUEST: SpawnRequest = {
   ...{ program: "/bin/true", args: ["run", "-"], env: { A: "1", B: "2" }, cwd: "/" },
-  ...{ account: { uid: 7, gid: 7 }, source: "the program", image: "", wall: undefined },
+  ...{ account: { uid: 7, gid: 7 }, source: "the program", image: () => "", wall: undefined },
   output: DEFAULT_OUTPUT_LIMITS,
 };
 
@@ -47,7 +47,7 @@ function start(request: SpawnRequest = REQUEST) {
 Deno.test("an early process is given to who asks for the same, whatever its app is, once", async () => {
   const { early, silent } = start();
   silent.tell({ type: "message", message: { type: "hello", version: 1, deno: "2" } });
-  const wanted = { ...REQUEST, env: { B: "2", A: "1" }, image: "modules" };
+  const wanted = { ...REQUEST, env: { B: "2", A: "1" }, image: () => "modules" };
   assertEquals(early.take("helper a", wanted), undefined);
   const spawner = early.take("worker", wanted)!;
   assertEquals(early.take("worker", wanted), undefined);

@@ -109,6 +109,44 @@ Deno.test("a planner reads the project, and writes, dials, runs and signals noth
   });
 });
 
+// The planner that fetches is the second one: the first may not.
+Deno.test("a planner that fetches into a new cache writes packages and modules there, and nothing else", async () => {
+  await using project = await Project.create();
+  const cache = project.path("cache");
+  const program = `${REPORTING}
+    if (request.network === "none") {
+      const answer = { missing: "a package", variables: [] };
+      await Deno.writeTextFile(request.staging + "/answer.json", JSON.stringify(answer));
+      Deno.exit(0);
+    }
+    const own = request.denoDir;
+    for (const path of ["npm/planted", "remote/planted"]) {
+      await attempt(path, () => Deno.writeTextFile(own + "/" + path, ""));
+    }
+    for (const path of ["gen", "bin", "dl", "holdfast", "v8_code_cache_v2"]) {
+      const place = JSON.stringify(own + "/" + path);
+      await attempt(path, () => Deno.mkdir(own + "/" + path));
+      await beyond(path + " by deno", "Deno.mkdirSync(" + place + ")");
+      await beyond(path + " in its place", "Deno.renameSync(" + JSON.stringify(own + "/npm") + ", " + place + ")");
+    }
+    await report();
+  `;
+  const before = Deno.env.get("DENO_DIR");
+  Deno.env.set("DENO_DIR", cache);
+  try {
+    const results = JSON.parse((await planWith(project, program) as Error).message);
+    const others = Object.entries(results).filter(([name]) => !name.includes("planted"));
+    for (const [name, result] of others) {
+      assertEquals(result, name.includes(" ") ? "refused" : "NotCapable", name);
+    }
+    assertEquals([results["npm/planted"], results["remote/planted"]], ["done", "done"]);
+    assertEquals([...Deno.readDirSync(cache)].map(({ name }) => name).sort(), ["npm", "remote"]);
+  } finally {
+    if (before === undefined) Deno.env.delete("DENO_DIR");
+    else Deno.env.set("DENO_DIR", before);
+  }
+});
+
 Deno.test("what a planner has started ends with it", async () => {
   await using project = await Project.create();
   const program = `${REPORTING}

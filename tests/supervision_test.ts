@@ -7,6 +7,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Config } from "../lib/config/config.ts";
 
 import { LOOK_INTERVAL_MS, MIN_HEALTHY_MS } from "../lib/supervisor/health.ts";
+import { releaseMemory } from "../lib/os/release_memory.ts";
 import { type Behaviour, fakeHelper, FakeProcess, FakeWorld } from "./doubles/fake_world.ts";
 
 /** How long a reload waits for old workers to stop accepting. */
@@ -37,6 +38,30 @@ function startsOf(processes: readonly FakeProcess[]): number[] {
 }
 
 // ---- a reload ----
+
+// The C library is loaded once for the whole process.
+const LOADING = { sanitizeResources: false } as const;
+
+Deno.test(
+  "decision: the supervisor keeps nothing of generations that have ended",
+  LOADING,
+  async () => {
+    await using world = await FakeWorld.start({ config: { reload: RELOAD } });
+    const snapshots: WeakRef<Config>[] = [];
+    for (let reload = 1; reload <= 4; reload++) {
+      world.configure({});
+      snapshots.push(new WeakRef(world.config));
+      assertEquals((await world.reload()).outcome, "done");
+    }
+    world.configure({});
+    await world.time.pass(RELOAD.drainDeadlineMs);
+    // What the last steps of a drain hold counts for nobody.
+    const [ended, serving] = [snapshots.slice(0, -1), snapshots.at(-1)!];
+    releaseMemory();
+    assertEquals(ended.map((each) => each.deref() === undefined), [true, true, true]);
+    assert(serving.deref() !== undefined, "the one that serves is there");
+  },
+);
 
 const BROKEN: Record<string, [Behaviour, string]> = {
   "ends at once": [{ before: "hello", does: { exits: 3 } }, "exited with status 3"],

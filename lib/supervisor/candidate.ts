@@ -2,6 +2,7 @@
 import { log } from "../base/log.ts";
 import type { Config, HelperConfig } from "../config/config.ts";
 import type { OwnPrograms } from "../planner/programs.ts";
+import type { Code } from "../sandbox/process_code.ts";
 import { bestEffort } from "./best_effort.ts";
 import { EarlySpawners } from "./early_spawner.ts";
 import { GenerationCode } from "./generation_code.ts";
@@ -121,7 +122,7 @@ export class Candidates {
         ? what
         : await launches.plan(what, await runtime.codeFolder(what), ahead);
       const config = table.resolve(meant);
-      const keys = config.listen.flatMap(({ tls }) => tls?.key ?? []);
+      const keys = config.listen.flatMap(({ tls = [] }) => tls.map(({ key }) => key));
       requireOutOfReach(config, [runtime.folder, config.runtime, ...keys]);
       await readTlsFiles(config);
       extendTimeout(PLAN_DEADLINE_MS + config.reload.readyDeadlineMs);
@@ -131,11 +132,7 @@ export class Candidates {
       // It takes its time, and nothing of the project has a part in it.
       const resolving = services.resolveFor(config, number, signal);
       resolving.catch(() => {});
-      const again = async () => {
-        const known = knownConfig(meant);
-        return (await launches.plan(known, await runtime.codeFolder(known))).code;
-      };
-      const code = new GenerationCode(made, again);
+      const code = new GenerationCode(made, this.#planAgain(meant));
       await system.makeFolders(config, launches.accounts, spawner);
       logs = await services.logsFor(config, number, signal);
       metrics = await services.metricsFor(config, change, number, signal);
@@ -182,6 +179,15 @@ export class Candidates {
       throw error;
     }
     return { generation: candidate, change, logs, metrics, brought };
+  }
+
+  /** Kept as long as the generation, and so it must hold nothing else of what was there when it came up. */
+  #planAgain(config: Config): () => Promise<Code> {
+    const { launches, runtime } = this.#options;
+    return async () => {
+      const known = knownConfig(config);
+      return (await launches.plan(known, await runtime.codeFolder(known))).code;
+    };
   }
 
   #warnOfMissingWall({ wall }: Config): void {

@@ -91,9 +91,9 @@ export class Child {
     }
   }
 
-  giveImage(image: string): void {
+  giveImage(image: () => string): void {
     try {
-      this.#input?.add?.(image);
+      this.#input?.add?.(image());
     } catch (error) {
       this.#error ??= `Cannot give it its modules: ${(error as Error).message}`;
       this.kill();

@@ -3,6 +3,8 @@ import type { Question } from "../os/seccomp.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
 import { ADDS_INPUT, type Input, makeInput, makePipe } from "../os/pipe.ts";
 import { socketPair } from "../os/socket.ts";
+import { CODE_KEY, programData } from "../protocol/program_data.ts";
+import type { SpawnRequest } from "./spawner_message.ts";
 
 /** This process's ends of what it and a child have in common; each may be closed already. */
 export interface ChildEnds {
@@ -40,14 +42,15 @@ export interface OpenEnds {
 }
 
 /**
- * Opens them.
+ * Opens them. On its standard input the child finds its program, and the modules of its app behind that
+ * when it has run it; there is no program where the child has it in itself.
  *
- * @param source what the child runs, from its standard input
- * @param image what it is to find there behind that, when it has run it; there is no program where the
- * child has it in itself
- * @throws {Error} if there are too many descriptors
+ * @throws {Error} if there are too many descriptors, or if there is no image
  */
-export function openEnds(source: string, image: string | undefined): OpenEnds {
+export function openEnds(
+  { source, image, wall }: Pick<SpawnRequest, "source" | "image" | "wall">,
+): OpenEnds {
+  const data = wall?.code ? programData(CODE_KEY, wall.code) : "";
   const opened: number[] = [];
   const inputs: Input[] = [];
   const keep = <Ends extends number[]>(ends: Ends): Ends => {
@@ -56,7 +59,7 @@ export function openEnds(source: string, image: string | undefined): OpenEnds {
   };
   try {
     const later = takesImageLater(source) && image !== undefined;
-    const input = makeInput(later ? source : (image ?? "") + source, later);
+    const input = makeInput(data + (later ? "" : image?.() ?? "") + source, later);
     keep([input.fd]);
     inputs.push(input);
     const [stdout, stdoutTheirs] = keep(makePipe());

@@ -15,10 +15,10 @@ const KILL_AGAIN_MS = 1_000;
 
 /** Whether two requests are for the same process, whatever its app is. */
 export function isSameProcess(one: SpawnRequest, other: SpawnRequest): boolean {
-  return textOf(one) === textOf(other);
+  return one.source === other.source && textOf(one) === textOf(other);
 }
 
-function textOf({ image: _, env, ...request }: SpawnRequest): string {
+function textOf({ image: _image, source: _source, env, ...request }: SpawnRequest): string {
   const plain = (_: string, value: unknown) => typeof value === "bigint" ? `${value}` : value;
   return JSON.stringify([request, Object.entries(env).sort()], plain);
 }

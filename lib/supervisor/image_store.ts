@@ -45,6 +45,9 @@ const USED_SETTINGS_FILE = "settings";
 const PACKAGES_FILE = "packages";
 const MODULES_FILE = "modules";
 
+/** What of a DENO_DIR is fetched: packages and modules, which planners share with the user. */
+export const FETCHED = ["npm", "remote"];
+
 /** Where images are kept, in a runtime folder. */
 export function imagesIn(runtime: string): string {
   return join(runtime, "images");
@@ -70,7 +73,7 @@ export function openImages(images: string, denoDir?: string): ImageFolders {
     makeFolder(images, 0o755);
     for (const name of ["packages", "settings"]) makeFolder(join(images, name), 0o755);
     makeFolder(compiled, 0o700);
-    for (const name of denoDir === undefined ? [] : ["npm", "remote"]) {
+    for (const name of denoDir === undefined ? [] : FETCHED) {
       linkTo(join(denoDir!, name), join(compiled, name));
     }
     const staging = Deno.makeTempDirSync({ dir: images, prefix: STAGING });

@@ -3,7 +3,6 @@ import { dirname } from "node:path";
 import type { Compartment, Config, Unveil } from "../config/config.ts";
 import { unlessAbsent } from "../config/real_place.ts";
 import type { OwnPrograms } from "../planner/programs.ts";
-import { CODE_KEY, programData } from "../protocol/program_data.ts";
 import { ownCode, type ProcessCode } from "../sandbox/process_code.ts";
 import { emptyingCompartment, emptyingProgram, withTemporary } from "../sandbox/temporary.ts";
 import { type Wall, type Walled, workerWall } from "../sandbox/wall.ts";
@@ -227,7 +226,7 @@ export class Launches {
     if (!takesImageLater(bundle) || code === undefined || compartment.tmp) return [];
     const known = { ...code, image: undefined };
     const asked = this.#requestOf(config, this.#withAccount(config, planned), known, generation);
-    const request = { ...asked, image: "" };
+    const request = { ...asked, image: () => "" };
     return [{ who, request, startSpawner: () => this.#system.startSpawner(spawnerProgram) }];
   }
 
@@ -241,11 +240,7 @@ export class Launches {
     const command = this.#system.commandOf(config, planned.who, planned.compartment, code);
     const wall = this.#wallOf(config, command, planned, code);
     const request = this.#spawnRequest(config, command, planned, code, generation);
-    const data = wall?.code ? programData(CODE_KEY, wall.code) : "";
-    // Where the process has its program in itself, it reads nothing but data.
-    return request.source === ""
-      ? { ...request, image: data + (request.image ?? ""), wall }
-      : { ...request, source: data + request.source, wall };
+    return { ...request, wall };
   }
 
   /** The kernel's layer for a process of this config; an error where the machine has none. */
@@ -295,7 +290,7 @@ export class Launches {
       // What is Holdfast's own runs no image.
       image: image === undefined || packagesFrom === undefined
         ? undefined
-        : imageInput(Deno.readTextFileSync(image), packagesFrom),
+        : () => imageInput(Deno.readTextFileSync(image), packagesFrom),
       output: {
         lineBytes: log.outputLineBytes,
         bytesPerSecond: log.outputBytesPerSecond,

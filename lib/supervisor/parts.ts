@@ -45,7 +45,7 @@ export interface PartsOptions {
 export class Parts {
   readonly file: string;
   readonly operations: PartsOptions["operations"];
-  readonly #system: System;
+  readonly system: System;
   readonly startedMs = performance.now();
   readonly history = new History();
   readonly troubles = new Troubles();
@@ -86,7 +86,7 @@ export class Parts {
       ...{ system, runtime, generations },
       inherited: () => (this.former?.pids.length ?? 0) > 0,
     });
-    this.#system = system;
+    this.system = system;
     this.file = file;
     this.operations = operations;
     this.generations = generations;
@@ -108,17 +108,17 @@ export class Parts {
    * @throws {HoldfastError} if anything fails
    */
   async open(inheritance: Inheritance | undefined): Promise<ReadConfig> {
-    this.#system.closeIn();
+    this.system.closeIn();
     if (inheritance) this.#takeOver(inheritance);
-    this.manager = this.#system.openServiceManager(inheritance?.service);
+    this.manager = this.system.openServiceManager(inheritance?.service);
     this.listeners.open(this.manager, inheritance?.listeners);
-    const read = await this.#system.readConfig(this.file);
+    const read = await this.system.readConfig(this.file);
     if (!inheritance && read.certain === false) throw unclear(this.file);
     // The lock first: a second supervisor must learn that it is one before it does anything else.
     await this.runtime.open(read);
     await this.launches.programsOf(undefined, isWalled(read) ? "kernel" : "deno");
     await this.runtime.openControl(inheritance?.control);
-    this.#system.giveUpPermissions();
+    this.system.giveUpPermissions();
     this.images.open();
     return read;
   }
@@ -130,7 +130,7 @@ export class Parts {
   sweep(config: Config): void {
     const { orphans } = this.runtime.record;
     const others = (this.former?.pids.length ?? 0) + orphans.living.length;
-    if (!this.#system.ownsImages || others > 0) return;
+    if (!this.system.ownsImages || others > 0) return;
     this.launches.temporary.sweep(this.runtime.folder, config);
   }
 
@@ -172,7 +172,7 @@ export class Parts {
   /** Lets go of everything that is no process. */
   async close(): Promise<void> {
     await this.runtime.settled;
-    if (this.#system.ownsImages) await this.launches.temporary.close(this.runtime.folder);
+    if (this.system.ownsImages) await this.launches.temporary.close(this.runtime.folder);
     this.images.close();
     this.listeners.close();
     this.runtime.close();

@@ -1,4 +1,4 @@
-/** What is looked at every second: the listeners, the incumbent, the logger. */
+/** What is looked at every second: the listeners, the incumbent, the logger, and memory after a reload. */
 import { log } from "../base/log.ts";
 import { killChild } from "../os/child.ts";
 import { maySendDescriptor } from "../os/socket.ts";
@@ -15,9 +15,14 @@ import { LOOK_INTERVAL_MS } from "./health.ts";
 /** What is to be left for the supervisor itself; for that many it is tried each time. */
 const LEAST_WATCHES = 256;
 
+/** How long a generation is there when the memory that it took to bring it up is given back. */
+const QUIET_MS = 5_000;
+
 export class PeriodicChecks {
   readonly #parts: Parts;
   readonly #timer = setInterval(() => this.#look(), LOOK_INTERVAL_MS);
+  /** The generation since which memory was given back. */
+  #released = 0;
 
   /** Checks from now on. */
   constructor(parts: Parts) {
@@ -40,6 +45,16 @@ export class PeriodicChecks {
     this.#lookAtLogs();
     bestEffort("look at what its user has left", () => this.#lookAtBudgets());
     void runtime.look();
+    this.#releaseMemory();
+  }
+
+  /** Once for each generation that serves for a while: it takes its time. */
+  #releaseMemory(): void {
+    const { generations: { incumbent, last }, operations, system } = this.#parts;
+    if (incumbent === undefined || last === this.#released || operations.reload !== "idle") return;
+    if (performance.now() - incumbent.startedMs < QUIET_MS) return;
+    this.#released = last;
+    bestEffort("give memory back", system.releaseMemory);
   }
 
   /**

@@ -23,10 +23,12 @@ import { acceptConfig } from "./accept_config.ts";
 import { bestEffort } from "./best_effort.ts";
 import { killWorker } from "./bring_up.ts";
 import { denoProgram } from "./deno_program.ts";
+import { runErrand } from "./errand.ts";
 import {
   cannotKeep,
   changedPackages,
   clearCompiled,
+  FETCHED,
   findDenoDir,
   type ImageFolders,
   installImage,
@@ -130,7 +132,8 @@ async function ask(
   };
   const walled = isWalled(read);
   if (walled) requireWall(system.landlockAbi());
-  const caches = network === "none" || denoDir === undefined ? [] : cachesOf(denoDir);
+  const fetches = network !== "none" && denoDir !== undefined;
+  const caches = fetches ? await makeCaches(denoDir, spawner) : [];
   const writes = [staging, compiled, ...caches];
   const command = system.plannerCommand(writes, "config" in read ? read.config : undefined);
   const wall = walled
@@ -190,12 +193,17 @@ function noRoom(folders: ImageFolders, message: string): HoldfastError {
 }
 
 /**
- * What a planner that fetches may write of the user's cache: packages and modules, and not what other
- * programs have compiled, Holdfast among them.
+ * What a planner that fetches may write of the user's cache: packages and modules, and never what other
+ * programs have compiled or installed, Holdfast among them. In a new cache they are made before it.
  */
-function cachesOf(denoDir: string): string[] {
-  const folders = ["npm", "remote"].map((name) => join(denoDir, name));
-  return folders.every(isFolder) ? folders : [denoDir];
+async function makeCaches(denoDir: string, spawner: string | undefined): Promise<string[]> {
+  const folders = FETCHED.map((name) => join(denoDir, name));
+  for (const folder of [denoDir, ...folders]) {
+    if (isFolder(folder)) continue;
+    // Where one cannot be made nothing can be fetched either: Deno says what is missing then.
+    await runErrand({ errand: "make", folder, account: undefined }, spawner).catch(() => {});
+  }
+  return folders;
 }
 
 /** Waits until a planner has ended; one that is given up, or takes too long, is killed. */

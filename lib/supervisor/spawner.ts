@@ -19,7 +19,7 @@ export interface ChildHandle {
   /** Hands descriptors over, which are not the caller's from here on. */
   handOver(items: readonly HandOverItem[]): void;
   /** Gives it the modules of its app, once it runs. */
-  giveImage(image: string): void;
+  giveImage(image: () => string): void;
   /**
    * Lends listeners, which are not the caller's from here on: each time that the process listens it gets
    * one, in their order, and those before these no more.
@@ -169,7 +169,7 @@ class SpawnerThread implements Spawner {
     try {
       if (this.#failure !== undefined) throw new Error(this.#failure);
       const { program, args, env, cwd, account, wall } = request;
-      this.#spawning = { request, killed: false, ...openEnds(request.source, request.image) };
+      this.#spawning = { request, killed: false, ...openEnds(request) };
       const { theirs } = this.#spawning;
       const descriptors = request.alone ? theirs.slice(0, HAND_OVER) : theirs;
       const variables = request.alone ? env : { ...env, NODE_CHANNEL_FD: String(HAND_OVER) };

@@ -14,8 +14,11 @@ export interface SpawnRequest extends Omit<Program, "descriptors"> {
   readonly temporary?: string | undefined;
   /** What the process runs; it comes on its standard input. Empty where it has that in itself. */
   readonly source: string;
-  /** The modules of the app, in statements: it is given them when it runs. Empty while nobody knows them. */
-  readonly image: string | undefined;
+  /**
+   * Reads the modules of the app, in statements: it is given them when it runs. Empty while nobody knows
+   * them. They are read when they are needed, since a request is kept as long as its process.
+   */
+  readonly image: (() => string) | undefined;
   /** Whether it has no channel: what it starts in turn would have that too. */
   readonly alone?: boolean;
   /** How much of what it prints is logged. */

@@ -7,6 +7,7 @@ import { locateRuntime, readConfigText, type RuntimePlace } from "../config/runt
 import { spelledPath } from "../config/spelled_path.ts";
 import { readArguments } from "../os/file.ts";
 import { landlockAbi } from "../os/landlock.ts";
+import { releaseMemory } from "../os/release_memory.ts";
 import type { AccountTable } from "./accounts.ts";
 import { HOLDFAST_FOLDER, type OwnPrograms } from "../planner/programs.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
@@ -89,6 +90,7 @@ export interface System {
    */
   plannerCommand(writes: readonly string[], config?: Config): Command;
   landlockAbi(): number;
+  releaseMemory(): void;
   bindListener(address: ListenAddress): Promise<Listener>;
   /** @param program of its thread, where it comes from no file */
   startSpawner(program?: string): Spawner;
@@ -143,6 +145,7 @@ export const realSystem: System = {
     denoCommand(denoProgram(), compartment, code, wall),
   plannerCommand: (writes) => plannerCommand(denoProgram(), writes),
   landlockAbi,
+  releaseMemory,
   bindListener,
   startSpawner,
   ownProgram,

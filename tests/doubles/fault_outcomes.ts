@@ -35,6 +35,8 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   planCode: BRINGS_UP,
   makeFolders: BRINGS_UP,
   landlockAbi: BRINGS_UP,
+  // Only when a generation has served for a while.
+  releaseMemory: { start: "unused", reload: "unused", stop: "unused" },
   bindListener: BRINGS_UP,
   startSpawner: BRINGS_UP,
   "spawner spawn": BRINGS_UP,

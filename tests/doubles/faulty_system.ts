@@ -108,6 +108,7 @@ export function faultySystem(system: System, strike: Strike): System {
       return system.commandOf(...all);
     },
     plannerCommand: (...all) => system.plannerCommand(...all),
+    releaseMemory: () => doAndStrike("releaseMemory", () => system.releaseMemory()),
     holdfastOf(...all) {
       strike("holdfastOf");
       return system.holdfastOf(...all);

@@ -23,7 +23,7 @@ function encoded({ code }: Wall): string {
 }
 
 function withProgram(request: SpawnRequest): SpawnRequest {
-  const module = /"(file:[^"]*\/program_\w+\.js)"/.exec(request.image ?? "")?.[1];
+  const module = /"(file:[^"]*\/program_\w+\.js)"/.exec(request.image?.() ?? "")?.[1];
   if (module === undefined) return request;
   const source = Deno.readTextFileSync(fileURLToPath(module));
   return {

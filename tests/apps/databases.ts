@@ -37,7 +37,7 @@ ${roles("postgres(process.env.DATABASE_URL, { max: 2 })")}`,
         `postgres({ path: "${socket}", database: "postgres", username: "root", max: 2 })`,
       ),
       answer: /^hello app$/,
-      refusal: /unix:[^ ]*\.s\.PGSQL\.\d+/,
+      refusal: /"net": \["unix:[^"]*\.s\.PGSQL|a Unix socket that is dialled to "net"/,
     },
     "Express with a pool of node-postgres": {
       packages: { express: "5.3.0", pg: "8.16.3" },

@@ -8,6 +8,7 @@ import { isAbsolute, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import workerThreads from "node:worker_threads";
 import { adviceOn, placedIn } from "../base/refusal_kinds.ts";
+import { covers } from "../base/covers.ts";
 import { packageIn, type Where, whereIn, withDeepStack } from "./frames.ts";
 import { reportFields } from "./report.ts";
 
@@ -229,11 +230,6 @@ function pathOf(given: unknown, folder: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Whether a path is another one, or below it. */
-function covers(outer: string, inner: string): boolean {
-  return inner === outer || inner.startsWith(`${outer}/`);
 }
 
 function isAbsent(error: unknown): boolean {

@@ -238,14 +238,21 @@ Deno.test("listen takes IP literals, localhost and Unix sockets, and gives each 
         text: "[::]:443",
         host: "::",
         port: 443,
-        tls: { cert: "c.pem", key: "k.pem" },
+        tls: [{ cert: "c.pem", key: "k.pem" }],
       },
     ],
     [
       { https: "systemd:web", cert: "c.pem", key: "k.pem" },
       {
         ...{ kind: "systemd", text: "systemd:web", name: "web" },
-        tls: { cert: "c.pem", key: "k.pem" },
+        tls: [{ cert: "c.pem", key: "k.pem" }],
+      },
+    ],
+    [
+      { https: "systemd:web", certs: [{ cert: "c", key: "k" }, { cert: "d", key: "l" }] },
+      {
+        ...{ kind: "systemd", text: "systemd:web", name: "web" },
+        tls: [{ cert: "c", key: "k" }, { cert: "d", key: "l" }],
       },
     ],
     [
@@ -292,6 +299,11 @@ Deno.test("listen refuses what does not say exactly where to bind", () => {
     [{ https: "unix:/a", cert: "c.pem", key: "k.pem" }, "listen_https_unix"],
     [{ https: "0.0.0.0:443", cert: "c.pem", key: "k,.pem" }, "path_unfit"],
     [{ https: "0.0.0.0:443", cert: "c.pem", key: "k.pem", redirect: "https" }, "key_unknown"],
+    [{ https: "0.0.0.0:443", certs: [] }, "value_small"],
+    [{ https: "0.0.0.0:443", certs: {} }, "value_type"],
+    [{ https: "0.0.0.0:443", certs: [{ cert: "c.pem" }] }, "key_missing"],
+    [{ https: "0.0.0.0:443", cert: "c", certs: [{ cert: "c", key: "k" }] }, "certs_twice"],
+    [{ https: "0.0.0.0:443", cert: ["c.pem"], key: "k.pem" }, "value_type"],
     [{ http: "0.0.0.0:80" }, "value_unknown"],
     [{ http: "0.0.0.0:80", redirect: "http" }, "value_unknown"],
     [{ http: "unix:/a", redirect: "https" }, "listen_https_unix"],

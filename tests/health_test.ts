@@ -16,10 +16,16 @@ import {
 } from "../lib/supervisor/health.ts";
 
 Deno.test("a worker's limits lie within a tenth of the config's, by chance, and the first one reached counts", () => {
-  const seen = { maxRequests: 1000, maxAgeMs: 1000, maxMemoryBytes: 1000 };
+  const seen = {
+    maxRequests: 1000,
+    maxAgeMs: 1000,
+    maxMemoryBytes: 1000,
+    maxServerNameBytes: 1000,
+    maxGivenUpPercent: 1000,
+  };
   assertEquals(recycleReason({}, seen, 0), undefined);
   for (const [chance, limit] of [[0, 900], [0.5, 1000], [1, 1100]] as const) {
-    for (const reason of ["maxRequests", "maxAgeMs", "maxMemoryBytes"] as const) {
+    for (const reason of Object.keys(seen) as (keyof typeof seen)[]) {
       const found = recycleReason({ [reason]: 1000 }, { ...seen, [reason]: limit }, chance);
       assertEquals(found, { reason, limit, found: limit });
       assertEquals(
@@ -65,7 +71,13 @@ const FINE: WorkerFacts = {
   silentMs: 0,
   servedMs: MIN_HEALTHY_MS,
   jitter: 0.5,
-  used: { maxRequests: 0, maxAgeMs: 0, maxMemoryBytes: 0 },
+  used: {
+    maxRequests: 0,
+    maxAgeMs: 0,
+    maxMemoryBytes: 0,
+    maxServerNameBytes: 0,
+    maxGivenUpPercent: 0,
+  },
 };
 const ALONE = { recycling: false, idlePulses: 0 };
 const OLD = { ...FINE, used: { ...FINE.used, maxAgeMs: 2_000 } };

@@ -11,7 +11,7 @@ import { countDescriptors, isAlive, readStatus } from "./harness/process.ts";
 import { denial, OBEYING_APP, tell } from "./harness/obeying_app.ts";
 import { testWith } from "./harness/needs.ts";
 import { Project, REPOSITORY } from "./harness/project.ts";
-import { Server, type ServerOptions, supervisorPermissions } from "./harness/server.ts";
+import { runCommand, Server, type ServerOptions, supervisorPermissions } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 import { freePort } from "./harness/ports.ts";
 
@@ -226,6 +226,10 @@ plainCase(
       return pid;
     };
     const first = await assertConfined();
+    // The status says so too, which has it from the kernel.
+    const { stdout } = await runCommand(server.project, "status", "--json");
+    const [{ workers }] = JSON.parse(stdout).generations;
+    assertEquals([workers[0].process.pid, workers[0].process.filters], [first, 2]);
     Deno.kill(first, "SIGKILL");
     await nextWorker(server, first);
     await assertConfined();

@@ -763,7 +763,7 @@ Deno.test("listen is never done; workers with a Unix socket, on which the runtim
 });
 
 Deno.test("a worker that ends TLS makes sockets and asks where it listens, and dials nobody for that", () => {
-  const tls = { cert: "/srv/tls/cert.pem", key: "/srv/tls/key.pem" };
+  const tls = [{ cert: "/srv/tls/cert.pem", key: "/srv/tls/key.pem" }];
   const listen: Config["listen"] = CONFIG.listen.map((address) => ({ ...address, tls }));
   const wall = workerWall({ ...CONFIG, net: [], listen }, FACTS);
   assertEquals([wall.dials, wall.landlock.connect], [[], []]);

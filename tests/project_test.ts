@@ -148,6 +148,54 @@ const KINDS: Record<string, Kind> = {
     await serve(server, "members/packages/site/main.ts", "member");
   },
 
+  async "packages that are linked to, as Deno and pnpm lay them out, find what they need"(server) {
+    const folder = server.project.path("linking");
+    const pack = (name: string, version: string, source: string, dependencies = {}) => ({
+      [`node_modules/.store/${name}@${version}/node_modules/${name}/package.json`]: json({
+        ...{ name, version, main: "main.js", dependencies },
+      }),
+      [`node_modules/.store/${name}@${version}/node_modules/${name}/main.js`]: source,
+    });
+    const link = async (from: string, name: string, version: string) => {
+      const place = join(folder, from, "node_modules", name);
+      await Deno.mkdir(dirname(place), { recursive: true });
+      await Deno.symlink(
+        join(folder, `node_modules/.store/${name}@${version}/node_modules`, name),
+        place,
+      );
+    };
+    await write(folder, {
+      ...pack("shared", "1.0.0", "exports.tell = {};"),
+      ...pack("low", "1.0.0", `exports.is = "low1";`),
+      ...pack("low", "2.0.0", `exports.is = "low2";`),
+      ...pack(
+        "high",
+        "1.0.0",
+        `exports.low = require("low").is; exports.shared = require("shared");`,
+        { low: "2", shared: "1" },
+      ),
+      "package.json": json({
+        ...{ name: "linking", type: "module", dependencies: { high: "1", low: "1" } },
+        imports: { "#high": "high" },
+      }),
+      "main.js": answering(
+        "[high.low, low.is, inner, high.shared === shared, same === high].join()",
+        `import high from "high"; import low from "low"; import same from "#high";
+         import { inner, shared } from "./part/mod.js";`,
+      ),
+      // It has packages of its own, as a member of a workspace may.
+      "part/mod.js": `import low from "low"; import shared from "shared";
+        export const inner = low.is; export { shared };`,
+    });
+    await link("", "high", "1.0.0");
+    await link("", "low", "1.0.0");
+    await link("node_modules/.store/high@1.0.0", "low", "2.0.0");
+    await link("node_modules/.store/high@1.0.0", "shared", "1.0.0");
+    await link("part", "low", "2.0.0");
+    await link("part", "shared", "1.0.0");
+    await serve(server, "linking/main.js", "low2,low1,low2,true,true");
+  },
+
   async "JSX is compiled as a tsconfig.json says that extends another, and an error in it names its line"(
     server,
   ) {

@@ -30,6 +30,7 @@ const MESSAGES: { [Type in ToSupervisor["type"]]: Said<Type> } = {
   failed: { type: "failed", reason: "no database" },
   pulse: { type: "pulse", accepted: 3, connections: 2, inFlight: 1, answered: 7 },
   stopped: { type: "stopped" },
+  kept: { type: "kept" },
   drained: { type: "drained", answered: 4, cut: 0 },
 };
 
@@ -50,16 +51,17 @@ const COMMANDS: { [Type in ToWorker["type"]]: Extract<ToWorker, { type: Type }> 
     idleGraceMs: 5000,
     drainDeadlineMs: 30_000,
   },
-  certificates: { type: "certificates", pairs: [{ cert: "cert", key: "key" }] },
+  certificates: { type: "certificates", pairs: [[{ cert: "cert", key: "key" }]] },
   load: { type: "load" },
   accept: { type: "accept" },
-  drain: { type: "drain", reason: "replaced" },
+  drain: { type: "drain", reason: "replaced", keep: true },
 };
 
 /** A session as it goes when nothing is wrong. */
 const HAPPY: Step[] = [
   ...["hello", "configure", "received", "load", "ready", "accept", "accepting"] as const,
-  ...["pulse", "pulse", "drain", "pulse", "stopped", "pulse", "drained"] as const,
+  ...["pulse", "pulse", "drain", "pulse", "stopped", "pulse", "kept", "pulse"] as const,
+  ...["drain", "pulse", "drained"] as const,
 ];
 
 const PHASES = Object.keys(NEXT) as Phase[];
@@ -314,8 +316,9 @@ loading: ready ready, failed done
 ready: accept opening
 opening: accepting serving, failed done, drain draining
 serving: pulse serving, drain draining
-draining: accepting draining, pulse draining, stopped stopped
-stopped: pulse stopped, drained done
+draining: accepting draining, pulse draining, stopped stopped, drain draining
+stopped: pulse stopped, kept kept, drained done, drain stopped
+kept: pulse kept, drained done, drain kept
 done:
 `;
 

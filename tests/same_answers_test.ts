@@ -5,7 +5,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { createServer } from "node:http";
 import { gzipSync } from "node:zlib";
-import { formatRequest } from "./harness/http.ts";
+import { formatChunk, formatRequest, Wire } from "./harness/http.ts";
 import { freePort } from "./harness/ports.ts";
 import { Server } from "./harness/server.ts";
 import { PATIENCE_MS } from "./harness/wait.ts";
@@ -403,3 +403,86 @@ async function compareAll(t: Deno.TestContext): Promise<void> {
     });
   }
 }
+
+/** Reads a body in a way that the path names, and tells what came of it. */
+const READER = `
+const told = (promise) => promise.then((value) => value, ({ name }) => name);
+const sizeOf = async (body) => {
+  let size = 0;
+  for await (const piece of body ?? []) size += piece.length;
+  return size;
+};
+const WAYS = {
+  text: async (request) => (await request.text()).length,
+  bytes: async (request) => [(await request.bytes()).length, request.bodyUsed, request.body.locked],
+  buffer: async (request) => (await request.arrayBuffer()).byteLength,
+  blob: async (request) => (await request.blob()).size,
+  json: async (request) => (await request.json()).length,
+  pieces: (request) => sizeOf(request.body),
+  twice: async (request) => [(await request.text()).length, await told(request.text())],
+  both: async (request) => {
+    const copy = request.clone();
+    return [(await request.text()).length, (await copy.bytes()).length];
+  },
+  copied: async (request) => {
+    const copy = new Request(request);
+    return [(await copy.text()).length, request.bodyUsed, await told(request.text())];
+  },
+  handed: async (request) => (await new Response(request.body).text()).length,
+  touched: async (request) => [request.body.locked, (await request.text()).length, request.bodyUsed],
+  begun: async (request) => {
+    const reader = request.body.getReader();
+    const { value } = await reader.read();
+    reader.releaseLock();
+    return [value.length > 0, request.bodyUsed, await told(request.text())];
+  },
+  late: async (request) => {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    return (await request.text()).length;
+  },
+  never: (request) => request.bodyUsed,
+};
+export default {
+  fetch: async (request) => Response.json(await WAYS[new URL(request.url).pathname.slice(1)](request)),
+};
+export const ways = Object.keys(WAYS);
+`;
+
+Deno.test({
+  name: "an app reads a body in every way as from Deno's own server",
+  sanitizeResources: false,
+  fn: async () => {
+    const { default: app, ways } = await import(
+      `data:text/javascript,${encodeURIComponent(READER)}`
+    );
+    const bare = freePort();
+    await using _bare = Deno.serve(
+      { port: bare, hostname: "127.0.0.1", onListen() {} },
+      app.fetch,
+    );
+    await using server = await Server.start({ files: { "app.ts": READER } });
+    // The whole at once, and in pieces with a pause.
+    const bodies = [10, 70_000, 1_500_000].map((size) => JSON.stringify("x".repeat(size)));
+    for (const way of ways) {
+      for (const body of bodies) {
+        for (const chunked of [false, true]) {
+          const answers: string[] = [];
+          for (const port of [bare, server.project.port]) {
+            using wire = await Wire.open(port);
+            const length = chunked
+              ? { "transfer-encoding": "chunked" }
+              : { "content-length": String(body.length) };
+            await wire.write(formatRequest(`/${way}`, { method: "POST", headers: length }));
+            const middle = Math.ceil(body.length / 2);
+            for (const piece of [body.slice(0, middle), body.slice(middle)]) {
+              await wire.write(chunked ? formatChunk(piece) : piece);
+            }
+            if (chunked) await wire.write(formatChunk(""));
+            answers.push((await wire.answer()).text);
+          }
+          assertEquals(answers[1], answers[0], `${way}, ${body.length}, chunked: ${chunked}`);
+        }
+      }
+    }
+  },
+});

@@ -35,10 +35,12 @@ const EVENTS: { [Type in SlotEvent["type"]]: Extract<SlotEvent, { type: Type }> 
   died: { type: "died", how: "exited", livedMs: 7, servedMs: 5, spare: false },
   recycle: { type: "recycle", recycle: LIMIT },
   timer: { type: "timer" },
-  drain: { type: "drain", cause: "stopping" },
+  drain: { type: "drain", cause: "stopping", keep: false },
   cut: { type: "cut" },
   close: { type: "close" },
 };
+
+const KEEP = { type: "drain", cause: "replaced", keep: true } as const;
 
 function slotIn(state: SlotState, more: Partial<Slot> = {}): Slot {
   const recycled = state.startsWith("replacing") && { recycle: LIMIT };
@@ -143,6 +145,15 @@ const EXPECTED: Record<SlotState, Record<SlotEvent["type"], string>> = {
     recycle: "draining",
     timer: "draining",
     ...{ drain: "draining", cut: CUT, close: CLOSE },
+  },
+  keeping: {
+    start: "keeping",
+    ready: "keeping endLate",
+    startFailed: "keeping",
+    died: "keeping",
+    recycle: "draining letGo",
+    timer: "keeping",
+    ...{ drain: "draining letGo", cut: CUT, close: CLOSE },
   },
   cut: {
     start: "cut",
@@ -253,11 +264,28 @@ Deno.test("slot: a replacement that did not start is tried again after its wait,
 
 Deno.test("slot: one that comes up too late drains in a drain, and is killed after a cut and at any other time", () => {
   const causeIn = (slot: Slot) => actOf(next(slot, EVENTS.ready, NOW), "endLate")!.cause;
-  const draining = next(slotIn("replacing"), { type: "drain", cause: "replaced" }, NOW).slot;
+  const draining = next(slotIn("replacing"), { ...EVENTS.drain, cause: "replaced" }, NOW).slot;
   assertEquals(causeIn(draining), "replaced");
   assertEquals(causeIn(next(draining, EVENTS.cut, NOW).slot), undefined);
   assertEquals(causeIn(next(draining, EVENTS.close, NOW).slot), undefined);
   assertEquals(causeIn(slotIn("serving")), undefined);
+});
+
+Deno.test("slot: what is kept for its WebSockets ends when it is told again, at a limit, and by force when it hangs", () => {
+  for (const state of Object.keys(EXPECTED) as SlotState[]) {
+    if (["draining", "keeping", "cut", "closed"].includes(state)) continue;
+    const kept = next(slotIn(state), KEEP, NOW);
+    assertEquals(read(kept), "keeping abort drain", state);
+    assertEquals(actOf(kept, "drain")?.keep, true);
+    assertEquals(actOf(next(slotIn(state), EVENTS.drain, NOW), "drain")?.keep, false);
+  }
+  const { slot } = next(slotIn("serving"), KEEP, NOW);
+  assertEquals(actOf(next(slot, EVENTS.drain, NOW), "letGo")?.cause, "stopping");
+  const limited = next(slot, EVENTS.recycle, NOW);
+  assertEquals(actOf(limited, "letGo"), { act: "letGo", cause: "replaced", recycle: LIMIT });
+  const stuck = next(slot, { type: "recycle", recycle: STUCK }, NOW);
+  assertEquals(read(stuck), "draining tellUnhealthy kill");
+  assertEquals(read(next(stuck.slot, EVENTS.recycle, NOW)), "draining");
 });
 
 Deno.test("slot: deaths in a row are a crash loop until one has served for long", () => {
@@ -284,7 +312,7 @@ function possible({ slot, bringingUp, waiting, alive }: World): SlotEvent[] {
     ...bringingUp ? [EVENTS.ready, EVENTS.startFailed] : [],
     ...alive ? [EVENTS.died, EVENTS.recycle, { ...EVENTS.recycle, recycle: STUCK }] : [],
     ...waiting ? [EVENTS.timer] : [],
-    ...[EVENTS.drain, EVENTS.cut, EVENTS.close],
+    ...[EVENTS.drain, KEEP, EVENTS.cut, EVENTS.close],
   ];
 }
 
@@ -297,7 +325,7 @@ function step(world: World, event: SlotEvent, ms: number): World {
     alive: world.alive && event.type !== "died",
   };
   const where = `${event.type} in ${world.slot.state}`;
-  const ending = ["draining", "cut", "closed"].includes(slot.state);
+  const ending = ["draining", "keeping", "cut", "closed"].includes(slot.state);
   assert(!(did("bringUp") && (was.bringingUp || was.waiting)), `${where}: two at once`);
   assert(!(did("wait") && (was.bringingUp || was.waiting)), `${where}: waits beside another`);
   assert(!(ending && (did("bringUp") || did("wait"))), `${where}: begins something in an end`);

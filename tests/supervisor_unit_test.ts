@@ -339,7 +339,7 @@ const STATUS: Status = {
 };
 
 Deno.test("status shows every process with its figures, and a generation without a worker", () => {
-  const lines = formatStatus(STATUS).split("\n");
+  const lines = formatStatus(STATUS, (pid) => pid === 202 ? 2 : undefined).split("\n");
   assertEquals(lines.slice(0, 4), [
     "holdfast 0.1.0 (deno 2.9.6)  /srv/app/holdfast.jsonc",
     "listening on 127.0.0.1:8000, unix:/run/app.sock",
@@ -348,17 +348,17 @@ Deno.test("status shows every process with its figures, and a generation without
   ]);
   const rows = lines.slice(4).map((line) => line.split("|").map((cell) => cell.trim()));
   const heads =
-    "ROLE PID UID GENERATION STATE AGE ENGINE WALL IN_FLIGHT CONNECTIONS ACCEPTED ANSWERED DENIED MEMORY FDS";
+    "ROLE PID UID GENERATION STATE AGE ENGINE WALL FILTERS IN_FLIGHT CONNECTIONS ACCEPTED ANSWERED DENIED MEMORY FDS";
   const expected = [
     heads.split(" ").map((head) => head.replace("_", " ")),
     "supervisor,101,,,,3m 4s",
-    "worker,202,,1,draining,3m 3s,native,kernel,33,32,31,34,35,53 MiB,36",
+    "worker,202,,1,draining,3m 3s,native,kernel,2,33,32,31,34,35,53 MiB,36",
     "(no worker.0),,,2,serving,4s,,deno",
     "(no worker.1),,,2,serving,4s,,deno",
-    "helper thumbnails.1,303,2013265999,2,serving,3s,,deno,43,42,41,44,45,90 MiB",
+    "helper thumbnails.1,303,2013265999,2,serving,3s,,deno,,43,42,41,44,45,90 MiB",
     "(no helper notify.0),,,2,serving,4s,,deno",
   ].map((row) => typeof row === "string" ? row.split(",") : row)
-    .map((row) => [...row, ...Array(15 - row.length).fill("")]);
+    .map((row) => [...row, ...Array(16 - row.length).fill("")]);
   assertEquals(rows.toSpliced(1, 1), expected);
 });
 

@@ -2,17 +2,19 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Config, ListenAddress } from "../lib/config/config.ts";
 import { resolveActivated } from "../lib/supervisor/activated_socket.ts";
+import { dnsNames } from "../lib/base/dns_names.ts";
+import { ServerNames } from "../lib/worker/server_names.ts";
 import { readTlsFiles, tlsPairs } from "../lib/supervisor/tls_files.ts";
 import { Authority } from "./harness/certificates.ts";
 import { concat, formatRequest, Wire } from "./harness/http.ts";
 import { testWith } from "./harness/needs.ts";
 import { Server } from "./harness/server.ts";
-import { createTlsProject, getOver, writePair } from "./harness/tls.ts";
+import { createTlsProject, getOver, shownTo, writeNumbered, writePair } from "./harness/tls.ts";
 import { PATIENCE_MS } from "./harness/wait.ts";
 import { Connection } from "./load/connection.ts";
 
 Deno.test("sockets that systemd passes are served as the entry of listen says that names them", () => {
-  const tls = { cert: "/srv/tls/cert.pem", key: "/srv/tls/key.pem" };
+  const tls = [{ cert: "/srv/tls/cert.pem", key: "/srv/tls/key.pem" }];
   const web = { kind: "tcp", text: "0.0.0.0:443", host: "0.0.0.0", port: 443 } as const;
   const plain = { kind: "tcp", text: "0.0.0.0:80", host: "0.0.0.0", port: 80 } as const;
   const rows = [
@@ -32,21 +34,44 @@ Deno.test("HTTPS is refused on a Unix socket, whoever has passed it, and for mor
   const [cert, key] = [`${folder}/cert.pem`, `${folder}/key.pem`];
   await Deno.writeTextFile(cert, "cert");
   await Deno.writeTextFile(key, "key");
-  const tcp = { kind: "tcp", text: "0.0.0.0:443", host: "0.0.0.0", port: 443, tls: { cert, key } };
-  const unix = { kind: "unix", text: "unix:/run/a", path: "/run/a", mode: 0, tls: { cert, key } };
+  const tcp = {
+    kind: "tcp",
+    text: "0.0.0.0:443",
+    host: "0.0.0.0",
+    port: 443,
+    tls: [{ cert, key }],
+  };
+  const unix = { kind: "unix", text: "unix:/run/a", path: "/run/a", mode: 0, tls: [{ cert, key }] };
   const configOf = (...listen: object[]) => ({ listen }) as unknown as Config;
   try {
     const good = configOf(tcp, { ...tcp, tls: undefined });
     await readTlsFiles(good);
-    assertEquals(tlsPairs(good), [{ cert: "cert", key: "key" }]);
+    assertEquals(tlsPairs(good), [[{ cert: "cert", key: "key" }]]);
     await assertRejects(() => readTlsFiles(configOf(unix)), Error, "it is a Unix socket");
-    await Deno.writeTextFile(cert, "c".repeat(140_000));
-    await assertRejects(() => readTlsFiles(configOf(tcp)), Error, "at most 131072 fit");
+    await Deno.writeTextFile(cert, "c".repeat(540_000));
+    await assertRejects(() => readTlsFiles(configOf(tcp)), Error, "at most 524288 fit");
     await Deno.remove(key);
     await assertRejects(() => readTlsFiles(configOf(tcp)), Error, "cannot read it");
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("of several certificates a client gets the one with the name that it asks for, or the first", () => {
+  const names = new ServerNames([
+    dnsNames("DNS:a.test, IP Address:127.0.0.1, DNS:*.a.test"),
+    dnsNames("DNS:B.test, DNS:www.a.test, DNS:a.test"),
+    dnsNames(undefined),
+  ]);
+  const rows = [
+    ...[["", 0], ["a.test", 0], ["b.test", 1], ["B.TEST", 1], ["x.a.test", 0]],
+    ...[["www.a.test", 1], ["x.y.a.test", 0], [".a.test", 0], ["*.b.test", 0], ["127.0.0.1", 0]],
+  ] as [string, number][];
+  for (const [name, index] of rows) assertEquals(names.find(name), index, name);
+  const unknown = Array.from({ length: 2_000 }, (_, index) => names.find(`${index}.unknown`));
+  assertEquals(unknown.slice(0, 900).every((index) => index === 0), true);
+  assertEquals(unknown.at(-1), undefined);
+  for (const [name, index] of rows.slice(0, 6)) assertEquals(names.find(name), index, name);
 });
 
 const NEEDS = { programs: ["openssl"] } as const;
@@ -163,5 +188,48 @@ testWith(
     await refused(/a private key, may be read by everybody .*chmod o-r/);
     await Deno.chmod(project.path("tls/key.pem"), 0o600);
     assertEquals((await server.reload()).outcome, "done");
+  },
+);
+
+testWith(
+  NEEDS,
+  "several certificates are served at one address, each by its names; a reload adds and takes them",
+  async () => {
+    await using authority = await Authority.create();
+    const [first, second] = [
+      await authority.issue("ec"),
+      await authority.issue("rsa", "b.test", "*.b.test"),
+    ];
+    const { project, port } = await createTlsProject(first, { files: { "app.ts": APP } });
+    const listen = (certs: object[]) =>
+      project.configure({
+        listen: [{ https: `127.0.0.1:${port}`, certs }, `127.0.0.1:${project.port}`],
+      });
+    const places = await writeNumbered(project, [first, second]);
+    await listen(places);
+    await using server = await Server.startOn(project);
+    const shown = async (name?: string) => (await shownTo(port, name))?.includes("b.test");
+    for (const name of ["b.test", "B.test", "x.b.test"]) {
+      assertEquals(await shown(name), true, name);
+    }
+    for (const name of ["localhost", undefined, "unknown.test", "y.x.b.test"]) {
+      assertEquals(await shown(name), false, name);
+    }
+    for (const version of ["http1", "http2"] as const) {
+      const only = { http1: version === "http1", http2: version === "http2" };
+      const { text } = await getOver(authority.cert, `https://localhost:${port}/`, only);
+      assertEquals(text, "https: 127.0.0.1", version);
+    }
+    await listen(places.slice(0, 1));
+    assertEquals((await server.reload()).outcome, "done");
+    assertEquals(await shown("b.test"), false);
+    await listen(places);
+    assertEquals((await server.reload()).outcome, "done");
+    assertEquals(await shown("b.test"), true);
+    await writeNumbered(project, [first, { ...second, key: first.key }]);
+    const { outcome, reason } = await server.reload();
+    assertEquals(outcome, "refused");
+    assertMatch(reason!, /listen\[0\]\.certs\[1\]\.key: ".*1\.key\.pem" is not the private key/);
+    assertEquals(await shown("b.test"), true);
   },
 );

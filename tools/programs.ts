@@ -31,7 +31,19 @@ export const PROGRAMS = {
   unshare: "util-linux",
 } as const;
 
-export type ProgramName = keyof typeof PROGRAMS;
+/** Programs that Debian has not, and the packages that `deno task setup conformance` makes them with. */
+export const BUILT_PROGRAMS = {
+  h2spec: "golang-go",
+  sslyze: "python3-venv",
+} as const;
+
+export type ProgramName = keyof typeof PROGRAMS | keyof typeof BUILT_PROGRAMS;
+
+/** What brings a program, in words. */
+export function howToInstall(program: ProgramName): string {
+  if (program in BUILT_PROGRAMS) return "deno task setup conformance";
+  return `deno task setup installs ${PROGRAMS[program as keyof typeof PROGRAMS]}`;
+}
 
 /** Whether a program is in the PATH. */
 export function hasProgram(name: string): boolean {

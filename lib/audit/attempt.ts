@@ -11,7 +11,7 @@ import * as z from "zod/mini";
 export type Expectation = "stops" | "open" | "contained";
 
 /** The kinds of processes that a subject may run as. */
-export type Kind = "worker" | "helper" | "logger";
+export type Kind = "worker" | "helper" | "logger" | "metrics" | "resolver";
 
 /**
  * How the auditor, from outside, knows that an attempt got through.
@@ -55,15 +55,20 @@ export interface Attempt {
   /** Why a layer leaves it open or bounds it only; a Deno advisory, if it is one. */
   readonly note?: string;
   /**
-   * The kernel leaves it open for an app that may connect: to any host, or by names, which are looked up
-   * by datagrams.
+   * The kernel leaves it open for a process that may connect (to anybody, or by names, which are looked
+   * up by datagrams), that loads libraries, or that has native code of its own and no second program.
    */
-  readonly openWith?: "anybody" | "names";
-  /** The kernel refuses it to an app that may dial names, whose messages could have an address. */
-  readonly closedWith?: "names";
+  readonly openWith?: "anybody" | "names" | "libraries" | "native";
+  /**
+   * The kernel refuses it to a process that may dial names, whose messages could have an address, or
+   * whose engine interprets alone.
+   */
+  readonly closedWith?: "names" | "jitless";
   readonly proof: Proof;
   /** Makes sense in some kinds of processes alone, and why it does not in the others. */
   readonly only?: { readonly in: readonly Kind[]; readonly since: string };
+  /** Makes sense where HTTPS is served alone. */
+  readonly withTls?: true;
   /** Runs in a separate process: it may end it, or leave it changed. */
   readonly alone?: true;
   /** The subject may die of it; without the proof that counts as a refusal. */
@@ -93,7 +98,7 @@ export const World = z.strictObject({
   folder: z.string(),
   /** Not unveiled: `secret.txt`, `secret.json`, `secret.mjs`, `secret.db` (a SQLite table `secrets`), `secret.map`, `.env`, `node_modules/package/index.json`, `file.txt`, `folder/`. */
   outside: z.string(),
-  /** Unveiled `rwc`: `file.txt`; `link` and `relative_link` to `outside/secret.txt`, `folder_link` to `outside`, `proc_link` to /proc/self/environ, `write_link` to `outside/file.txt`. */
+  /** Unveiled `rwc`: `file.txt`; `link` and `relative_link` to `outside/secret.txt`, `folder_link` to `outside`, `proc_link` to /proc/self/environ, `write_link` to `outside/file.txt`, `socket_link` to {@link World.unixSocket}. */
   inside: z.string(),
   /** Unveiled `r`: `file.txt`. */
   readable: z.string(),
@@ -101,6 +106,11 @@ export const World = z.strictObject({
   writable: z.string(),
   /** Unveiled `c`: `file.txt`. */
   creatable: z.string(),
+  /** Unveiled `rw`, and given up when the app had opened: `file.txt`, `secret.txt`. */
+  dropped: z.string(),
+  /** Unveiled `rwc`, as a private temporary folder is; one of another process lies beside it: `secret.txt`. */
+  temporary: z.string(),
+  otherTemporary: z.string(),
   /** Not unveiled, and `inside` is the beginning of its name: `secret.txt`. */
   twin: z.string(),
   /** Servers on 127.0.0.1 that count who speaks to them. */
@@ -112,6 +122,8 @@ export const World = z.strictObject({
   unixSocket: z.string(),
   /** The same, in `inside`. */
   insideSocket: z.string(),
+  /** A Unix socket that the config lets it dial, if there is one. Real: never dial it. */
+  dialled: z.string(),
   /** The abstract Unix socket of a server: its name without the first NUL. */
   abstractSocket: z.string(),
   /** A process of the same user, with the secret in its environment. */
@@ -141,6 +153,8 @@ export const World = z.strictObject({
   denoDir: z.string(),
   denoProgram: z.string(),
   runtime: z.string(),
+  /** The private key of HTTPS, where that is served. */
+  keyFile: z.string(),
   /** Differs from attempt to attempt. */
   nonce: z.string(),
 });

@@ -5,6 +5,7 @@ import { warnOfOldName } from "../config/old_name.ts";
 import { resolveText } from "../config/resolve.ts";
 import { closeAllOnExec } from "../os/descriptor.ts";
 import { landlockAbi } from "../os/landlock.ts";
+import { socketsOf } from "../sandbox/dialling.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import { planCode } from "../planner/plan_code.ts";
 import { findDenoDir } from "../supervisor/image_store.ts";
@@ -100,7 +101,7 @@ export async function audit(options: AuditOptions): Promise<Result[]> {
   requireWall(abi);
   const setupFacts = {
     code,
-    logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
+    program: (process: string) => join(HOLDFAST_FOLDER, "lib", process, "main.ts"),
     hasLogFolder: real.log.folder !== undefined && await isThere(real.log.folder),
   };
   const context = { options, real, denoDir, abi, setupFacts, sources };
@@ -142,12 +143,12 @@ async function execute(
     forbidden: fixture.path("outside/secret.txt"),
   };
   const { alterWall = same, alterArguments = same, stress = false, onResult } = options;
-  const dialling = wallOf(setup.subject, facts);
-  const wall = alterWall(dialling);
+  const held = wallOf(setup.subject, facts);
+  const wall = alterWall(held);
   const request = requestOf(setup.subject, mode, sources);
   const altered = { ...request, args: alterArguments([...request.args]) };
   await using auditor = await Auditor.open({
-    ...{ target, mode, setup, fixture, dialling, stress },
+    ...{ target, mode, setup, fixture, held, stress },
     paths: realPaths(real, setup.subject.compartment, denoDir),
     wallOf: (spec) => spec === setup.subject ? wall : wallOf(spec, facts),
     requestOf: (spec) => spec === setup.subject ? altered : requestOf(spec, mode, sources),
@@ -181,14 +182,17 @@ async function bundleSubjects(): Promise<Record<Kind, string>> {
       bundle(folder, "lib/audit/subject_worker.ts"),
       bundle(folder, "lib/audit/subject_helper.ts"),
     ]);
-    return { worker, helper, logger: helper };
+    return { worker, helper, logger: helper, metrics: helper, resolver: helper };
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 }
 
-function realPaths(config: Config, { app }: Compartment, denoDir: string): RealPaths {
+function realPaths(config: Config, { app, net }: Compartment, denoDir: string): RealPaths {
+  const tls = config.listen.find((each) => each.tls !== undefined)?.tls;
   return {
+    keyFile: tls?.[0]?.key ?? "",
+    dialled: socketsOf(net)[0] ?? "",
     configFile: config.file,
     module: app.module,
     project: app.project,

@@ -18,8 +18,8 @@ import { type Fixture, FIXTURE_HELPER, type RealPaths } from "./fixture.ts";
 import {
   classify,
   describe,
-  type Dialling,
   expectedOutcome,
+  type Held,
   type Observation,
   type Result,
 } from "./verdict.ts";
@@ -43,8 +43,8 @@ export interface AuditorOptions {
   readonly wallOf: (spec: ProcessSpec) => Wall;
   /** How a process is spawned in this mode. */
   readonly requestOf: (spec: ProcessSpec) => Omit<SpawnRequest, "wall">;
-  /** What of the network the subject's policy gives. */
-  readonly dialling: Dialling;
+  /** What the subject's own policy leaves it. */
+  readonly held: Held;
   readonly stress: boolean;
 }
 
@@ -137,7 +137,7 @@ export class Auditor implements AsyncDisposable {
     if (outcome === "refused" && mode.name === "neither" && this.#mayRefuse(attempt)) {
       return result("skipped", `refused without any wall: ${describe(observation)}`, true);
     }
-    const asExpected = outcome === expectedOutcome(attempt, mode, this.#options.dialling);
+    const asExpected = outcome === expectedOutcome(attempt, mode, this.#options.held);
     return result(outcome, describe(observation), asExpected);
   }
 
@@ -155,6 +155,7 @@ export class Auditor implements AsyncDisposable {
     if (only !== undefined && !only.in.includes(this.#options.setup.subject.kind)) {
       return only.since;
     }
+    if (attempt.withTls && this.#options.paths.keyFile === "") return "no HTTPS is served";
     if (attempt.needs === "root" && !this.#isRoot()) return "only root could do it at all";
     if (!attempt.stress) return undefined;
     if (!stress) return "uses up what the machine has: run with --stress";
@@ -218,8 +219,8 @@ export class Auditor implements AsyncDisposable {
 
   /** Whether a proof from outside must still come, if all is as it should be. */
   #isDue(attempt: Attempt, report: Report | undefined): boolean {
-    const { mode, dialling } = this.#options;
-    if (expectedOutcome(attempt, mode, dialling) !== "through") return false;
+    const { mode, held } = this.#options;
+    if (expectedOutcome(attempt, mode, held) !== "through") return false;
     // Only the canary can tell whether a signal arrived, whatever the subject says.
     return attempt.proof === "canary" || classify(attempt, { report, proven: false }) !== "refused";
   }
@@ -279,7 +280,7 @@ export class Auditor implements AsyncDisposable {
     await bringUp(process, {
       config: mode.kernel ? config : { ...config, wall: "deno" },
       listeners: listener ? [listener] : [],
-      grants: workerGrants(spec.compartment),
+      grants: this.#grantsOf(spec),
       signal: new AbortController().signal,
       ...spec.roleConfig && { roleConfig: spec.roleConfig },
       ...spec.kind === "worker" && {
@@ -298,6 +299,12 @@ export class Auditor implements AsyncDisposable {
       this.#lanes.connectHelper(process, { helper, instance: 0 });
     }
     return { process, client };
+  }
+
+  /** With every permission of Deno's there is none that could be given up. */
+  #grantsOf({ compartment }: ProcessSpec) {
+    const { drop, ...grants } = workerGrants(compartment);
+    return this.#options.mode.deno && drop ? { ...grants, drop } : grants;
   }
 
   async #dismiss(): Promise<void> {

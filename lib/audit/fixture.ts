@@ -15,7 +15,14 @@ const CANARY = ["sleep", "3600"] as const;
 /** The real paths that a world names. */
 export type RealPaths = Pick<
   World,
-  "configFile" | "module" | "project" | "denoDir" | "denoProgram" | "runtime"
+  | "configFile"
+  | "module"
+  | "project"
+  | "denoDir"
+  | "denoProgram"
+  | "runtime"
+  | "keyFile"
+  | "dialled"
 >;
 
 /** The unveils that the fixture adds to the project's own. */
@@ -24,6 +31,8 @@ const FOLDERS: readonly [name: string, rights: string][] = [
   ["readable", "r"],
   ["writable", "w"],
   ["creatable", "c"],
+  ["dropped", "rw"],
+  ["temporary/own", "rwc"],
 ];
 
 /** Unveiled to another process of the same config, and not to the subject. */
@@ -80,6 +89,11 @@ export class Fixture implements AsyncDisposable {
     return FOLDERS.map(([name, rights]) => this.#unveil(name, rights));
   }
 
+  /** Of {@linkcode unveils}, what the subject gives up when it has opened. */
+  get dropped(): string {
+    return this.path("dropped");
+  }
+
   /** What a neighbour is granted in addition. */
   foreign(whose: Foreign): { unveil: Unveil; net: string } {
     return {
@@ -113,6 +127,9 @@ export class Fixture implements AsyncDisposable {
       writable: this.path("writable"),
       creatable: this.path("creatable"),
       twin: this.path("inside-twin"),
+      dropped: this.dropped,
+      temporary: this.path("temporary/own"),
+      otherTemporary: this.path("temporary/other"),
       tcpPort: this.#ports.tcp,
       udpPort: this.#ports.udp,
       freePort: this.#ports.free,
@@ -162,7 +179,7 @@ export class Fixture implements AsyncDisposable {
 
   /** Puts everything back, after an attempt that changed something. */
   restore(): void {
-    const foreign = ["of_helper", "of_worker"];
+    const foreign = ["of_helper", "of_worker", "temporary/other"];
     for (const name of ["outside", "inside-twin", ...foreign, ...FOLDERS.map(([name]) => name)]) {
       this.#empty(name);
     }
@@ -185,7 +202,7 @@ export class Fixture implements AsyncDisposable {
     const database = new DatabaseSync(this.path("outside/secret.db"));
     database.exec(`CREATE TABLE secrets (text); INSERT INTO secrets VALUES ('${this.secret}')`);
     database.close();
-    for (const name of foreign) write(`${name}/secret.txt`, this.secret);
+    for (const name of [...foreign, "dropped"]) write(`${name}/secret.txt`, this.secret);
     for (const name of [...foreign, ...FOLDERS.map(([name]) => name)]) {
       write(`${name}/file.txt`, name);
     }
@@ -196,6 +213,7 @@ export class Fixture implements AsyncDisposable {
         ["folder_link", this.path("outside")],
         ["write_link", this.path("outside/file.txt")],
         ["proc_link", "/proc/self/environ"],
+        ["socket_link", this.path("servers/canary.sock")],
       ] as const
     ) Deno.symlinkSync(target, this.path(`inside/${name}`));
     this.#listenInside();
@@ -222,7 +240,7 @@ export class Fixture implements AsyncDisposable {
     try {
       Deno.lstatSync(folder);
     } catch {
-      Deno.mkdirSync(folder);
+      Deno.mkdirSync(folder, { recursive: true });
     }
     for (const entry of Deno.readDirSync(folder)) {
       // The canary listens there.

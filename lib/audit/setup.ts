@@ -4,7 +4,9 @@ import type { Compartment, Config, HelperConfig, ListenAddress } from "../config
 import type { RoleConfig } from "../protocol/to_worker.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { type Code, ownCode, type ProcessCode } from "../sandbox/process_code.ts";
-import { type Wall, type WallFacts, workerWall } from "../sandbox/wall.ts";
+import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
+import { namesOf, resolverCompartment } from "../sandbox/resolver_compartment.ts";
+import { type Wall, type Walled, type WallFacts, workerWall } from "../sandbox/wall.ts";
 import { denoCommand, workerEnvironment } from "../sandbox/worker_command.ts";
 import type { SpawnRequest } from "../supervisor/spawner_message.ts";
 import type { Kind } from "./attempt.ts";
@@ -21,29 +23,32 @@ const READY_MS = 60_000;
 /** One process: what it is granted, and what it does. */
 export interface ProcessSpec {
   readonly kind: Kind;
-  readonly compartment: Compartment;
+  readonly compartment: Walled;
   readonly code: ProcessCode;
   /** A worker's is made from its config. */
   readonly roleConfig?: RoleConfig;
 }
 
-/** Which process of the config the subject runs as: `worker`, `helper NAME`, or `logger`. */
-export type Target = "worker" | "logger" | `helper ${string}`;
+/** Which process of the config the subject runs as. */
+export type Target = "worker" | "logger" | "metrics" | "resolver" | `helper ${string}`;
 
 /** Every target that a config has. */
-export function targetsOf({ helpers, log }: Config): Target[] {
+export function targetsOf(config: Config): Target[] {
+  const { helpers, log, metrics } = config;
   return [
     "worker",
     ...helpers.map(({ name }) => `helper ${name}` as const),
     ...log.folder === undefined ? [] : ["logger" as const],
+    ...metrics === undefined ? [] : ["metrics" as const],
+    ...namesOf(config).length === 0 ? [] : ["resolver" as const],
   ];
 }
 
 /** What a setup depends on besides the config and the fixture. */
 export interface SetupFacts {
   readonly code: Code;
-  /** The logger's program. */
-  readonly logger: string;
+  /** The program of a process of Holdfast's own. */
+  readonly program: (process: "logger" | "metrics" | "resolver") => string;
   /** Whether the log folder is there already. */
   readonly hasLogFolder: boolean;
 }
@@ -69,7 +74,7 @@ export function setupFor(
   real: Config,
   target: Target,
   fixture: Fixture,
-  { code, logger, hasLogFolder }: SetupFacts,
+  { code, program, hasLogFolder }: SetupFacts,
 ): Setup {
   const extra = fixture.unveils();
   const ofHelper = fixture.foreign("helper");
@@ -81,7 +86,6 @@ export function setupFor(
   };
   const config: Config = {
     ...real,
-    unveil: [...present(real), ...extra],
     listen: [],
     helpers: [...real.helpers, fixtureHelper],
     reload: { ...real.reload, readyDeadlineMs: READY_MS },
@@ -91,10 +95,16 @@ export function setupFor(
   const workerCode = code.processes["worker"]!;
   const nothing = ownCode(workerCode.denoDir);
   const common = { config, helperSpec: helperSpec(fixtureHelper, nothing) };
+  const withFixture = <Kind extends Compartment>(compartment: Kind): Kind => ({
+    ...compartment,
+    unveil: [...present(compartment), ...extra],
+    dropAfterOpen: [...compartment.dropAfterOpen ?? [], fixture.dropped],
+  });
   if (target === "worker") {
-    // Where HTTPS is served its wall is another one; here it is asked over plain HTTP all the same.
-    const listen = real.listen.filter(({ tls }) => tls !== undefined);
-    const compartment = { ...config, listen };
+    // Where HTTPS or a Unix socket is served its wall is another one; here it is asked by plain HTTP all
+    // the same.
+    const listen = real.listen.filter(({ kind, tls }) => kind !== "tcp" || tls !== undefined);
+    const compartment = { ...config, ...withFixture(real), listen };
     const subject: ProcessSpec = { kind: "worker", compartment, code: workerCode };
     return { ...common, helper: undefined, subject, workerSpec: undefined };
   }
@@ -105,25 +115,38 @@ export function setupFor(
     net: [...real.net, ofWorker.net],
   };
   const workerSpec: ProcessSpec = { kind: "worker", compartment: worker, code: workerCode };
-  if (target === "logger" && real.log.folder !== undefined) {
-    const compartment = logCompartment(real, real.log.folder, logger);
-    const granted = {
-      ...compartment,
-      // It starts in its folder, which may not be there yet.
-      app: { ...compartment.app, project: hasLogFolder ? compartment.app.project : real.folder },
-      unveil: [...hasLogFolder ? compartment.unveil : [], ...extra],
-    };
+  const own = ownCompartment(real, target, program, hasLogFolder);
+  if (own !== undefined) {
     const subject: ProcessSpec = {
-      ...{ kind: "logger", compartment: granted, code: nothing },
-      roleConfig: roleConfigOf("logger"),
+      ...{ kind: target as Kind, compartment: withFixture(own), code: nothing },
+      roleConfig: roleConfigOf(target),
     };
     return { ...common, helper: undefined, subject, workerSpec };
   }
   const helper = real.helpers.find(({ name }) => target === `helper ${name}`);
   if (helper === undefined) throw new Error(`The config has no ${target}`);
-  const granted = { ...helper, unveil: [...present(helper), ...extra] };
-  const subject = helperSpec(granted, code.processes[target]!);
+  const subject = helperSpec(withFixture(helper), code.processes[target]!);
   return { ...common, helper: helper.name, subject, workerSpec };
+}
+
+/** What a process of Holdfast's own is granted; nothing for others. */
+function ownCompartment(
+  real: Config,
+  target: Target,
+  program: SetupFacts["program"],
+  hasLogFolder: boolean,
+): Walled | undefined {
+  if (target === "logger" && real.log.folder !== undefined) {
+    const compartment = logCompartment(real, real.log.folder, program("logger"));
+    // It starts in its folder, which may not be there yet.
+    if (hasLogFolder) return compartment;
+    return { ...compartment, unveil: [], app: { ...compartment.app, project: real.folder } };
+  }
+  if (target === "metrics" && real.metrics !== undefined) {
+    return metricsCompartment(real, real.metrics.listen, program("metrics"));
+  }
+  if (target !== "resolver") return undefined;
+  return resolverCompartment(real, namesOf(real), program("resolver"));
 }
 
 /** A path that does not exist yet cannot be granted, and no attempt needs it. */

@@ -56,22 +56,35 @@ export function classify(attempt: Attempt, { report, proven, death }: Observatio
   return "unclear";
 }
 
-/** What of a wall decides how much of the network is the kernel's to refuse. */
-export type Dialling = Pick<Wall, "seccomp">;
+/** What of a wall decides what the kernel refuses. */
+export type Held = Pick<Wall, "seccomp" | "code">;
 
 /** The outcome that the layers of a mode should lead to. */
-export function expectedOutcome(attempt: Attempt, mode: Mode, dialling?: Dialling): Outcome {
-  const closed = attempt.closedWith !== undefined && dialling?.seccomp.network === "names";
-  const kernel = closed || attempt.kernel === "stops" && !isGranted(attempt, dialling);
+export function expectedOutcome(attempt: Attempt, mode: Mode, held?: Held): Outcome {
+  const kernel = isClosed(attempt, held) || attempt.kernel === "stops" && !isGranted(attempt, held);
   const stops = mode.deno && attempt.deno === "stops" || mode.kernel && kernel;
   return stops ? "refused" : "through";
 }
 
-/** Whether the kernel leaves it open since the app itself may dial. */
-function isGranted({ openWith }: Attempt, dialling: Dialling | undefined): boolean {
-  if (openWith === undefined || dialling === undefined) return false;
-  const { network, unix } = dialling.seccomp;
-  return openWith === "anybody" ? network !== "none" || unix === true : network === "names";
+function isClosed({ closedWith }: Attempt, held: Held | undefined): boolean {
+  if (closedWith === undefined || held === undefined) return false;
+  return closedWith === "names" ? held.seccomp.network === "names" : held.code?.compiled === false;
+}
+
+/** Whether the kernel leaves it open since the app itself needs it. */
+function isGranted({ openWith }: Attempt, held: Held | undefined): boolean {
+  if (openWith === undefined || held === undefined) return false;
+  const { seccomp: { network, unix }, code } = held;
+  switch (openWith) {
+    case "anybody":
+      return network !== "none" || unix === true;
+    case "names":
+      return network === "names";
+    case "libraries":
+      return code?.libraries !== false;
+    case "native":
+      return code === undefined;
+  }
 }
 
 /** Whether an attempt that both layers let through is a known, bounded limit. */

@@ -35,8 +35,17 @@ export interface Service {
   /** Begins to serve. */
   start(): MessageOf<"accepting">["engine"];
   figures(): WorkerStats;
-  /** Stops accepting connections, in a process that does. */
-  stop?(reason: DrainReason): Promise<void>;
+  /**
+   * Stops accepting connections, in a process that does.
+   *
+   * @param keep whether WebSockets stay
+   */
+  stop?(reason: DrainReason, keep: boolean): Promise<void>;
+  /**
+   * Finishes all but WebSockets that stay, says so, and waits until they have ended or may not stay any
+   * more.
+   */
+  keep?(ended: Promise<DrainReason>, tell: () => void): Promise<void>;
   /** Finishes what is in flight. */
   drain(): Promise<Omit<MessageOf<"drained">, "type">>;
   /** The last thing: closes what {@link Service.load} opened. */
@@ -130,9 +139,13 @@ async function live(
     () => channel.send({ type: "pulse", ...service.figures() }),
     PULSE_INTERVAL_MS,
   );
-  const reason = await endOfService(channel);
-  await service.stop?.(reason);
+  const { reason, keep = false } = await endOfService(channel);
+  await service.stop?.(reason, keep);
   channel.send({ type: "stopped" });
+  if (keep) {
+    const ended = nextOrder(channel).then(({ reason }) => reason);
+    await service.keep?.(ended, () => channel.send({ type: "kept" }));
+  }
   signals.call();
   const drained = await service.drain();
   clearInterval(pulse);
@@ -181,13 +194,25 @@ function becomesIdle(channel: Channel): Promise<void> {
   return promise;
 }
 
+interface DrainOrder {
+  readonly reason: DrainReason;
+  readonly keep?: boolean | undefined;
+}
+
 /** Waits for the word to drain. A supervisor that is gone says the same. */
-async function endOfService(channel: Channel): Promise<DrainReason> {
+async function endOfService(channel: Channel): Promise<DrainOrder> {
+  const order = await nextOrder(channel);
+  if (order.reason === "orphaned") {
+    report("The supervisor is gone; this process drains and leaves");
+  }
+  return order;
+}
+
+async function nextOrder(channel: Channel): Promise<DrainOrder> {
   try {
-    return (await channel.next("drain")).reason;
+    return await channel.next("drain");
   } catch (error) {
     if (!(error instanceof ChannelClosed)) throw error;
-    report("The supervisor is gone; this process drains and leaves");
-    return "orphaned";
+    return { reason: "orphaned" };
   }
 }

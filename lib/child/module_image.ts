@@ -11,6 +11,7 @@ import {
   type ImageModule,
   type ModuleImage,
   PACKAGES_KEY,
+  PLACED,
   textUrl,
 } from "../protocol/module_image.ts";
 import { moveImage, OPEN_PLACE } from "../protocol/move_image.ts";
@@ -120,6 +121,9 @@ function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): v
     const found = wanted === undefined ? undefined : modules.get(wanted);
     if (found !== undefined) return ownModule(wanted!, found, required);
     if (parent === undefined) return next(specifier, context);
+    if (wanted?.startsWith(PLACED)) {
+      return next(new URL(wanted.slice(PLACED.length), packagesFrom).href, context);
+    }
     if (wanted?.startsWith("http")) refusals()?.tellImport(wanted, parentURL);
     if (wanted?.startsWith("npm:")) return next(wanted, context);
     if (wanted !== undefined || api.isBuiltin(specifier)) return next(specifier, context);

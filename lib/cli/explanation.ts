@@ -123,7 +123,7 @@ function servedAt({ text, tls, redirect }: ListenAddress): string {
 function workerRules(config: Config, facts: ExplainFacts): Permission[] {
   const wall = wallOf("worker", config, config, facts);
   const lanes = config.helpers.map(({ name }) => name);
-  const keys = [...new Set(config.listen.flatMap(({ tls }) => tls?.key ?? []))];
+  const keys = [...new Set(config.listen.flatMap(({ tls = [] }) => tls.map(({ key }) => key)))];
   return compartmentRules("worker", config, facts, wall, [
     {
       may: "accept",
@@ -243,6 +243,7 @@ function compartmentRules(
       ? [rule("drop", compartment.dropAfterOpen, "Deno, once it has opened")]
       : [],
     rule("run", [], both("seccomp asks the supervisor")),
+    ...wall ? [rule("be held by", stagesOf(wall), "seccomp; `status` counts them as FILTERS")] : [],
     ...wall ? [rule("add code", codeOf(wall), "seccomp, from its second program on")] : [],
     rule("signal", [], both("seccomp, Landlock")),
     rule("see", names, "the environment starts empty"),
@@ -250,6 +251,13 @@ function compartmentRules(
       ? [rule("use up", wall.limits.map(({ name, value }) => `${name}: ${value}`), "rlimits")]
       : [],
   ];
+}
+
+/** The programs that hold it, by its stage. */
+function stagesOf({ code }: Wall): string[] {
+  const first = "from its spawn: one program";
+  if (code === undefined) return [`${first}, and no second one, since it loads native code`];
+  return [first, "from its first lines on, before anything is loaded or given: a second one"];
 }
 
 /** What may become code in it, once it has started. */

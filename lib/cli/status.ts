@@ -3,6 +3,7 @@ import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { CliCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
+import { filtersBeside, type FiltersOf, statusJson } from "./process_filters.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
@@ -25,7 +26,7 @@ const STATES: Partial<Record<Status["state"], string>> = {
 /** Shows processes and generations. */
 export const status: CliCommand = async ({ config, json, system }) => {
   const { status } = await askSupervisor(await findSupervisor(config, system), "status", "status");
-  printLine(json ? JSON.stringify(status) : formatStatus(status));
+  printLine(json ? statusJson(status) : formatStatus(status, filtersBeside(status)));
   return HEALTHY.includes(status.state) ? EXIT.ok : EXIT.failing;
 };
 
@@ -38,6 +39,7 @@ const HEAD = [
   "AGE",
   "ENGINE",
   "WALL",
+  "FILTERS",
   "IN FLIGHT",
   "CONNECTIONS",
   "ACCEPTED",
@@ -61,8 +63,17 @@ function formatLimited({ generations }: Status): string[] {
   return [`limited: ${[...counts].map(([limit, count]) => `${limit} ${count}`).join(", ")}`];
 }
 
+/** Old generations that live on for their WebSockets. */
+function formatKept({ generations }: Status): string[] {
+  return generations.filter(({ state }) => state === "kept").map(({ workers, ...each }) => {
+    const sockets = workers.reduce((sum, { process }) => sum + (process?.webSockets ?? 0), 0);
+    const left = formatAge(each.endsInMs ?? 0);
+    return `generation ${each.generation} is kept for ${sockets} WebSockets, ${left} at the most`;
+  });
+}
+
 /** The status as text. */
-export function formatStatus(status: Status): string {
+export function formatStatus(status: Status, filtersOf: FiltersOf = () => undefined): string {
   const rows: unknown[][] = [
     ["supervisor", status.pid, "", "", "", formatAge(status.ageMs), ...BLANK],
   ];
@@ -76,6 +87,7 @@ export function formatStatus(status: Status): string {
       formatAge(process?.ageMs ?? generation?.ageMs ?? 0),
       process?.engine === "none" ? "" : process?.engine ?? "",
       generation?.wall ?? "",
+      (process && filtersOf(process.pid)) ?? "",
       process?.inFlight ?? "",
       process?.connections ?? "",
       process?.accepted ?? "",
@@ -90,7 +102,7 @@ export function formatStatus(status: Status): string {
   for (const { pid, role, denied, memoryBytes, descriptors, endsInMs } of status.former ?? []) {
     rows.push([
       ...[`${role} (former)`, pid, "", "", endsInMs === null ? "serving" : "draining", ""],
-      ...["", "", "", "", "", "", denied],
+      ...["", "", filtersOf(pid) ?? "", "", "", "", "", denied],
       ...[formatMemory(memoryBytes), descriptors || ""],
     ]);
   }
@@ -123,6 +135,7 @@ export function formatStatus(status: Status): string {
       `NOT ACCEPTING: ${formatWaiting(status)} wait, and no worker accepts them; see the log`,
     ],
     ...formatLimited(status),
+    ...formatKept(status),
     ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
     ...dialsByPort(status)
       ? [

@@ -7,6 +7,7 @@ import type { Status } from "../protocol/control.ts";
 import type { CliCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { askSupervisor } from "./control_client.ts";
+import { filtersBeside } from "./process_filters.ts";
 import { formatStatus } from "./status.ts";
 
 /** How often the screen is refreshed. */
@@ -76,7 +77,7 @@ export function formatTop(now: Sample, before?: Sample): string {
   return [
     `${rates.answered} requests/s   ${rates.accepted} connections/s   ${open} open   (q quits)`,
     "",
-    formatStatus(now.status),
+    formatStatus(now.status, filtersBeside(now.status)),
   ].join("\n");
 }
 

@@ -64,7 +64,9 @@ export async function collect(options: CollectOptions): Promise<Collection> {
     ...values.log.folder === undefined ? [] : [values.log.folder],
     ...sockets,
     // A secret is in no executable, and its certificate comes and goes with it.
-    ...values.listen.flatMap(({ tls }: ListenText) => tls ? [tls.cert, tls.key] : []),
+    ...values.listen.flatMap(({ tls = [] }: ListenText) =>
+      tls.flatMap(({ cert, key }) => [cert, key])
+    ),
   ].filter((path) => !isAbsolute(path));
   const read = spelled.filter(([path, rights]) => !isWritten(rights) && !isAbsolute(path))
     .map(([path]) => path);

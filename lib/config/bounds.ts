@@ -17,6 +17,8 @@ export const BOUNDS = {
     shutdownDelayMs: [0, 600_000],
     maxDraining: [1, 64],
     spreadMs: [0, HOUR_MS],
+    keepDeadlineMs: [1_000, 7 * 24 * HOUR_MS],
+    maxKept: [1, 16],
     keep: [0, 100],
   },
   recycle: {
@@ -55,6 +57,7 @@ export const BOUNDS = {
 /** The most entries of each list. */
 export const MOST = {
   listen: 16,
+  certs: 64,
   // 64 paths of 1024 characters stay below the 128 KiB that Linux allows one argument of a program.
   unveil: 64,
   names: 128,
@@ -68,6 +71,9 @@ export const DEFAULT_LIMITS = {
   processes: 16_384,
   fileBytes: 64 * 2 ** 30,
 } as const;
+
+/** How long, and in how many generations, WebSockets are kept where they are. */
+export const DEFAULT_KEEPING = { keepDeadlineMs: 4 * HOUR_MS, maxKept: 2 } as const;
 
 /** The longest value of a variable that a config gives. */
 export const MAX_VALUE_CHARS = 32_768;

@@ -223,7 +223,9 @@ function listProtected(
       why: "it has secrets of other processes too",
       hint: "unveil a folder further down, or move the file",
     }],
-    ...config.listen.flatMap(({ tls }) => tls ? [tls.cert, tls.key] : []).map((path) => ({
+    ...config.listen.flatMap(({ tls = [] }) => tls.flatMap(({ cert, key }) => [cert, key])).map((
+      path,
+    ) => ({
       code: "unveil_over_tls",
       what: "a file of a certificate or its key",
       path,

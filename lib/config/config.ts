@@ -34,8 +34,8 @@ export interface TlsFiles {
 
 /** What is served at an address; plain HTTP to the app, unless it says otherwise. */
 export interface Served {
-  /** HTTPS. */
-  readonly tls?: TlsFiles | undefined;
+  /** HTTPS, with at least one certificate; the first one is for whoever asks for no other. */
+  readonly tls?: readonly TlsFiles[] | undefined;
   /** Plain HTTP, and each request is sent on to the first listener with HTTPS. */
   readonly redirect?: true | undefined;
   /** Each connection begins with a PROXY header. */
@@ -182,6 +182,12 @@ export interface Config extends Compartment {
     readonly shutdownDelayMs: number;
     /** Over what time WebSockets and event streams are closed by a reload. */
     readonly spreadMs?: number | undefined;
+    /** Whether an old generation lives on for its WebSockets. */
+    readonly webSockets?: "close" | "keep" | undefined;
+    /** For how long, at the most. */
+    readonly keepDeadlineMs?: number | undefined;
+    /** How many do that at a time, at the most. */
+    readonly maxKept?: number | undefined;
     /** How many generations drain at a time, at the most. */
     readonly maxDraining: number;
     /** How many earlier versions are kept. */

@@ -5,7 +5,14 @@
 import { normalize } from "node:path";
 import * as z from "zod/mini";
 import { DEFAULT_HTTP_LIMITS, HTTP_BOUNDS } from "../base/http_limits.ts";
-import { BOUNDS, HELPER_NAME, MAX_VALUE_CHARS, MOST, SYS_KINDS } from "./bounds.ts";
+import {
+  BOUNDS,
+  DEFAULT_KEEPING,
+  HELPER_NAME,
+  MAX_VALUE_CHARS,
+  MOST,
+  SYS_KINDS,
+} from "./bounds.ts";
 import type { Config } from "./config.ts";
 import { foldersAbove } from "./paths.ts";
 import { refusePath } from "./path_text.ts";
@@ -41,7 +48,12 @@ function numbers<Keys extends string>(bounds: Readonly<Record<Keys, readonly [nu
 
 /** What is served at one. */
 const Served = {
-  tls: z.optional(z.object({ cert: AnyPath, key: AnyPath })),
+  tls: z.optional(
+    z.array(z.object({ cert: AnyPath, key: AnyPath })).check(
+      z.minLength(1),
+      z.maxLength(MOST.certs),
+    ),
+  ),
   redirect: z.optional(z.literal(true)),
   proxyProtocol: z.optional(z.literal(true)),
 };
@@ -120,6 +132,12 @@ const shape = {
   reload: z.object({
     ...numbers(BOUNDS.reload),
     spreadMs: z._default(bounded(BOUNDS.reload.spreadMs), 0),
+    webSockets: z._default(z.enum(["close", "keep"]), "close"),
+    keepDeadlineMs: z._default(
+      bounded(BOUNDS.reload.keepDeadlineMs),
+      DEFAULT_KEEPING.keepDeadlineMs,
+    ),
+    maxKept: z._default(bounded(BOUNDS.reload.maxKept), DEFAULT_KEEPING.maxKept),
   }),
   recycle: z.object({
     maxRequests: z.optional(recycle.maxRequests),

@@ -12,6 +12,8 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
     '"listen": [{ "https": "systemd:https", "cert": "/etc/letsencrypt/live/example.com/fullchain.pem", "key": "/etc/letsencrypt/live/example.com/privkey.pem" }]',
   "listen[].key":
     '"listen": [{ "https": "[::]:443", "cert": "./fullchain.pem", "key": "./key.pem" }]',
+  "listen[].certs":
+    '"listen": [{ "https": "0.0.0.0:443", "certs": [{ "cert": "./a.example.pem", "key": "./a.example.key" }, { "cert": "./b.example.pem", "key": "./b.example.key" }] }]',
   "listen[].http":
     '"listen": [{ "https": "0.0.0.0:443", "cert": "./fullchain.pem", "key": "./key.pem" }, { "http": "0.0.0.0:80", "redirect": "https" }]',
   "listen[].redirect":
@@ -73,6 +75,9 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
     shutdownDelayMs: "7000",
     maxDraining: "2",
     spreadMs: "20000",
+    webSockets: '"keep"',
+    keepDeadlineMs: "3600000",
+    maxKept: "4",
     keep: "10",
   }),
   "reload.shutdownDelayMs": '"readiness": "/ready", "reload": { "shutdownDelayMs": 7000 }',

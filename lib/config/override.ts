@@ -78,16 +78,20 @@ export function laidOver(config: unknown, override: unknown, state: string): unk
 
 function placeListen(value: unknown, state: string): unknown {
   if (!Array.isArray(value)) return value;
-  return value.map((address: unknown) => {
-    if (typeof address === "string") {
-      return address.replace(/^unix:(?!\/)(.+)$/, (_, path) => `unix:${resolve(state, path)}`);
-    }
+  const place = (address: unknown) => {
     if (!isRecord(address)) return address;
     const placed = ["unix", "cert", "key"].filter((key) => typeof address[key] === "string");
     return {
       ...address,
       ...Object.fromEntries(placed.map((key) => [key, resolve(state, `${address[key]}`)])),
     };
+  };
+  return value.map((address: unknown) => {
+    if (typeof address === "string") {
+      return address.replace(/^unix:(?!\/)(.+)$/, (_, path) => `unix:${resolve(state, path)}`);
+    }
+    if (!isRecord(address) || !Array.isArray(address.certs)) return place(address);
+    return place({ ...address, certs: address.certs.map(place) });
   });
 }
 

@@ -255,7 +255,11 @@ function placeListen(spelled: ListenText, folder: string): ListenAddress {
   if (spelled.kind !== "unix") {
     const { tls, ...place } = spelled;
     if (tls === undefined) return place;
-    return { ...place, tls: { cert: resolve(folder, tls.cert), key: resolve(folder, tls.key) } };
+    const placed = tls.map(({ cert, key }) => ({
+      cert: resolve(folder, cert),
+      key: resolve(folder, key),
+    }));
+    return { ...place, tls: placed };
   }
   const path = resolve(folder, spelled.path);
   const { mode, proxyProtocol } = spelled;

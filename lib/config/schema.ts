@@ -8,7 +8,15 @@ import {
   parseNet,
   unixText,
 } from "./address.ts";
-import { BOUNDS, DEFAULT_LIMITS, HELPER_NAME, MAX_VALUE_CHARS, MOST, SYS_KINDS } from "./bounds.ts";
+import {
+  BOUNDS,
+  DEFAULT_KEEPING,
+  DEFAULT_LIMITS,
+  HELPER_NAME,
+  MAX_VALUE_CHARS,
+  MOST,
+  SYS_KINDS,
+} from "./bounds.ts";
 import { parseEnvName } from "./env_name.ts";
 import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../base/output_limits.ts";
 import { MAX_PATH_CHARS, refusePath } from "./path_text.ts";
@@ -106,21 +114,43 @@ const UnixListenSchema = z.strictObject({
 const toUnixText = ({ unix, mode }: { unix: string; mode: string }) =>
   unixText(unix, Number.parseInt(mode, 8));
 
+const CertText = PathText.describe(
+  "File of the certificate in PEM, with those that lead from it to an authority behind it " +
+    "(`fullchain.pem`), relative to the folder of the config file. One certificate may have several " +
+    "names. It is read at each start and reload, with its key: after a renewal, reload. No unveil may " +
+    "reach either of them.",
+);
+const KeyText = PathText.describe(
+  "File of its private key in PEM, without a password. Others may not read it. The supervisor hands " +
+    "it to each worker before the app is loaded, and it is never part of an image.",
+);
+
 const HttpsListenSchema = z.strictObject({
   https: parsedText(MAX_PATH_CHARS, parseListenPort).describe(
     'Where HTTPS is served: "0.0.0.0:443", "[::]:443", or a socket that systemd passes. TLS 1.2 and ' +
       "1.3, HTTP/2 and HTTP/1.1, on the native engine and behind the kernel's wall: docs/tls.md.",
   ),
-  cert: PathText.describe(
-    "File of the certificate in PEM, with those that lead from it to an authority behind it " +
-      "(`fullchain.pem`), relative to the folder of the config file. One certificate may have several " +
-      "names. It is read at each start and reload, with its key: after a renewal, reload. No unveil may " +
-      "reach either of them.",
-  ),
-  key: PathText.describe(
-    "File of its private key in PEM, without a password. Others may not read it. The supervisor hands " +
-      "it to each worker before the app is loaded, and it is never part of an image.",
-  ),
+  cert: CertText.optional(),
+  key: KeyText.optional(),
+  certs: z.array(z.strictObject({ cert: CertText, key: KeyText })).min(1).max(MOST.certs).optional()
+    .describe(
+      "Several certificates at one address, in place of `cert` and `key`. A client gets the one with " +
+        "the name that it asks for, by its subjectAltName, wildcards included; where several have it, " +
+        "the first of them. A client that asks for none, or for another name, gets the first one. One " +
+        "certificate with all names costs less for each new connection.",
+    ),
+}).check(({ value, issues }) => {
+  for (const at of ["cert", "key"] as const) {
+    const common = { input: value[at], path: [at] };
+    if (value.certs === undefined) {
+      if (value[at] !== undefined) continue;
+      issues.push({ ...common, code: "invalid_type", expected: "string" });
+    } else if (value[at] !== undefined) {
+      const params = { code: "certs_twice", hint: `leave it out, or "certs"` };
+      const message = `stands beside "certs", which has all of them`;
+      issues.push({ ...common, code: "custom", message, params });
+    }
+  }
 });
 
 const PlainListenSchema = z.union([
@@ -161,9 +191,9 @@ const ListenSchema = z.union([
   PlainListenSchema.options[0],
   UnixListenSchema.extend({ proxyProtocol: ProxyProtocol })
     .transform((each): ListenText => ({ ...toUnixText(each), ...proxied(each) })),
-  HttpsListenSchema.transform(({ https, cert, key }): ListenText => ({
+  HttpsListenSchema.transform(({ https, cert = "", key = "", certs }): ListenText => ({
     ...https,
-    tls: { cert, key },
+    tls: certs ?? [{ cert, key }],
   })),
   RedirectListenSchema.transform((each): ListenText => ({
     ...each.http,
@@ -203,6 +233,22 @@ const ReloadSchema = z.strictObject({
       "milliseconds: each at a random moment, so that their clients do not all come back at once. At most " +
       "drainDeadlineMs. By default they are closed at once, with 1001. Set it for thousands of such " +
       "clients. A stop does not wait for it.",
+  ),
+  webSockets: z.enum(["close", "keep"]).default("close").describe(
+    "What a reload does with WebSockets. `close` closes them (`spreadMs`). With `keep` the old workers " +
+      "and their helpers live on for them, until all have ended or `keepDeadlineMs` is over; everything " +
+      "else drains as usual. Each generation that is kept holds the memory of its processes, some 60 " +
+      "MiB a worker, and runs the old version of the app beside the new one. A stop and an upgrade " +
+      "close them all the same.",
+  ),
+  keepDeadlineMs: bounded(BOUNDS.reload.keepDeadlineMs).default(DEFAULT_KEEPING.keepDeadlineMs)
+    .describe(
+      'With `"webSockets": "keep"`: how long after a reload the old workers close what is still open, ' +
+        "in milliseconds, with 1012, over `spreadMs`.",
+    ),
+  maxKept: bounded(BOUNDS.reload.maxKept).default(DEFAULT_KEEPING.maxKept).describe(
+    'With `"webSockets": "keep"`: how many old generations are kept at the same time, besides ' +
+      "`maxDraining`. One more, and the oldest closes what it has. The value of the config in force counts.",
   ),
   maxDraining: bounded(BOUNDS.reload.maxDraining).default(4)
     .describe(

@@ -4,7 +4,7 @@ import type { LimitKind } from "../base/http_limits.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { DurationHistogram } from "./duration_histogram.ts";
 
-const STATES = ["starting", "serving", "draining", "gone"] as const;
+const STATES = ["starting", "serving", "draining", "kept", "gone"] as const;
 
 /** What each process counts since it started. */
 const COUNTED = ["accepted", "answered"] as const;
@@ -67,6 +67,7 @@ export class Stats {
       role,
     );
     this.#gauge("holdfast_connections", "Connections open; a helper's are workers", each);
+    this.#gauge("holdfast_web_sockets", "WebSockets among them", each);
     this.#gauge("holdfast_in_flight", "Requests in flight; a helper's are calls", each);
     this.#gauge("holdfast_process_memory_bytes", "What is in memory (VmRSS)", each);
     this.#gauge(
@@ -116,6 +117,7 @@ export class Stats {
       const labels = { role, generation, worker: String(process.worker) };
       set("holdfast_connections", process.connections, labels);
       set("holdfast_in_flight", process.inFlight, labels);
+      if (role === "worker") set("holdfast_web_sockets", process.webSockets ?? 0, labels);
       set("holdfast_process_memory_bytes", process.memoryBytes, labels);
       set("holdfast_process_descriptors", process.descriptors, labels);
       set("holdfast_process_age_seconds", process.ageMs / 1000, labels);

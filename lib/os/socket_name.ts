@@ -14,6 +14,7 @@ const MAX_NAME_BYTES = 110;
 
 const libc = loadLibc({
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  getpeername: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
 });
 
@@ -29,9 +30,18 @@ export type SocketName =
  */
 export function listeningName(fd: number): SocketName | undefined {
   if (option(fd, SO_TYPE) !== SOCK_STREAM || option(fd, SO_ACCEPTCONN) !== 1) return undefined;
+  return nameOf(fd, "getsockname");
+}
+
+/** With whom a descriptor is connected; nothing if it is with nobody, or of another family. */
+export function peerName(fd: number): SocketName | undefined {
+  return nameOf(fd, "getpeername");
+}
+
+function nameOf(fd: number, call: "getsockname" | "getpeername"): SocketName | undefined {
   const name = new Uint8Array(MAX_NAME_BYTES);
   const length = new Uint32Array([name.length]);
-  if (libc.symbols.getsockname(fd, name, new Uint8Array(length.buffer)) !== 0) return undefined;
+  if (libc.symbols[call](fd, name, new Uint8Array(length.buffer)) !== 0) return undefined;
   const view = new DataView(name.buffer);
   switch (view.getUint16(0, true)) {
     case AF_INET:

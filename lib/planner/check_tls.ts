@@ -2,6 +2,7 @@
  * Whether certificates and their keys can be used together. Whoever parses the config asks; nothing of a
  * key is kept, or told. The supervisor reads the files again by itself.
  */
+import { dnsNames } from "../base/dns_names.ts";
 import type { Config, TlsFiles } from "../config/config.ts";
 import { formatKey } from "../config/format_key.ts";
 import { ConfigError, type Problem, quote, Refusal } from "../config/problem.ts";
@@ -33,13 +34,16 @@ export async function checkTls(
   const crypto = await import("node:crypto");
   const problems: Problem[] = [];
   const facts: TlsFacts[] = [];
-  for (const [index, { tls, text }] of config.listen.entries()) {
-    if (tls === undefined) continue;
-    const found = lookAt(tls, crypto);
-    if (!("refusal" in found)) facts.push({ text, cert: tls.cert, ...found });
-    else {
-      const key = formatKey(["listen", index, found.at]);
-      problems.push({ ...found.refusal, key, at: config.at?.listen });
+  for (const [index, { tls = [], text }] of config.listen.entries()) {
+    for (const [place, pair] of tls.entries()) {
+      const looked = lookAt(pair, crypto);
+      const found = "refusal" in looked || place === 0 ? looked : refuseNameless(pair, looked);
+      if (!("refusal" in found)) facts.push({ text, cert: pair.cert, ...found });
+      else {
+        const of = tls.length > 1 ? ["certs", place, found.at] : [found.at];
+        const key = formatKey(["listen", index, ...of]);
+        problems.push({ ...found.refusal, key, at: config.at?.listen });
+      }
     }
   }
   if (problems.length > 0) throw new ConfigError(config.file, problems);
@@ -99,6 +103,17 @@ function lookAt(
   }
   const notAfter = new Date(validTo);
   return { subject, names, notAfter };
+}
+
+/** One behind the first is only found by its names. */
+function refuseNameless({ cert }: TlsFiles, found: Extract<Found, { names: string }>): Found {
+  if (dnsNames(found.names).length > 0) return found;
+  const refusal = new Refusal(
+    "tls_nameless",
+    `${quote(cert)} has no DNS name (subjectAltName): no client would ever get it`,
+    "put it first, where it is for whoever asks for no name, or leave it out",
+  );
+  return { at: "cert", refusal };
 }
 
 function readText(path: string): string {

@@ -198,7 +198,7 @@ async function writeImage(
   const sources = new Map<string, string>();
   const processes: PlannedProcess[] = [];
   for (const { name, place, graph, lock, found } of parts) {
-    const { id: packages, layout, project } = found;
+    const { id: packages, layout, project, placedFile } = found;
     const isKept = isThere(join(images, "packages", packages)) && !remake.includes(packages);
     if (packages !== "" && !isKept) {
       const folder = join(staging, "packages", packages);
@@ -207,7 +207,7 @@ async function writeImage(
     processes.push({ packages, layout, project });
     const { unstable, aliases } = readSettings(place);
     const image = makeModuleImage({
-      ...{ graph, aliases },
+      ...{ graph, aliases, placedFile },
       root: place.module,
       compiledOf: (local) => Deno.readTextFileSync(compiledPath(local, compiled, remote)),
     });

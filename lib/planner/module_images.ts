@@ -2,16 +2,17 @@
  * Makes the module images of a generation from what `deno` says of its module graphs and what it
  * compiled of them.
  */
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { initSync, parse } from "cjs-module-lexer";
 import { initSync as initLexer, parse as parseModule } from "es-module-lexer";
 import { parse as parseJson } from "jsonc-parser";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
 import { foldersAbove } from "../config/paths.ts";
-import { type ImageModule, type ModuleImage, textUrl } from "../protocol/module_image.ts";
+import { type ImageModule, type ModuleImage, PLACED, textUrl } from "../protocol/module_image.ts";
 import type { Graph, GraphModule } from "./graph.ts";
+import type { PackageSet } from "./packages.ts";
 
 /** What the runtime keeps of a file is not of the file as it is. */
 export class StaleError extends HoldfastError {
@@ -45,6 +46,7 @@ export interface ModuleImageOptions {
   readonly aliases: Readonly<Record<string, string>>;
   /** The compiled code of a local file. */
   readonly compiledOf: (local: string) => string;
+  readonly placedFile: PackageSet["placedFile"];
 }
 
 /**
@@ -94,10 +96,14 @@ export function isPackageFile(local: string): boolean {
 function makeModule(
   module: GraphModule,
   local: string,
-  { graph, compiledOf }: ModuleImageOptions,
+  { graph, compiledOf, placedFile }: ModuleImageOptions,
 ): ImageModule | undefined {
   const { kind, mediaType, specifier } = module;
-  const imports = importsOf(module, graph);
+  const imports = importsOf(
+    module,
+    graph,
+    (name, target) => placedFile(dirname(local), name, fileURLToPath(target)),
+  );
   if (kind === "wasm" || mediaType === "Wasm") {
     return { format: "module", source: wasmModule(Deno.readFileSync(local)), imports };
   }
@@ -174,12 +180,18 @@ function importBytesAsModules(source: string): string {
   return changed;
 }
 
-function importsOf({ dependencies }: GraphModule, graph: Graph): Record<string, string> {
+function importsOf(
+  { dependencies }: GraphModule,
+  graph: Graph,
+  placedFile: (specifier: string, target: string) => string | undefined,
+): Record<string, string> {
   return Object.fromEntries(dependencies.flatMap(({ specifier, code }) => {
     if (code?.specifier === undefined) return [];
     const to = redirected(graph, code.specifier);
+    if (!to.startsWith("file:") || !isPackageFile(to)) return [[specifier, to]];
     // A package that lies in a folder of the project is found by its name, in the image's copy.
-    return to.startsWith("file:") && isPackageFile(to) ? [] : [[specifier, to]];
+    const placed = placedFile(specifier, to);
+    return placed === undefined ? [] : [[specifier, PLACED + placed]];
   }));
 }
 

@@ -2,12 +2,19 @@
  * The packages of npm that a generation runs, copied into a folder that nobody changes afterwards.
  * The folder is named by what is in it: generations with the same packages share it.
  */
-import { basename, dirname, join, relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { covers, foldersAbove } from "../config/paths.ts";
 import { unlessAbsent } from "../config/real_place.ts";
 import { sha256 } from "../protocol/image.ts";
 import type { Graph, GraphPackage } from "./graph.ts";
+import {
+  aboveNodeModules,
+  commonFolder,
+  type Importer,
+  needsOf,
+  packageNameOf,
+  Placing,
+} from "./place_packages.ts";
 
 /** Where the runtime looks for packages below a DENO_DIR, whichever registry they came from. */
 const REGISTRY = "npm/registry.npmjs.org";
@@ -30,13 +37,13 @@ export interface PackageSet {
   /** Where, in the set, the project lies: packages are looked for from there upwards. */
   readonly project: string;
   readonly copied: readonly Copied[];
-}
-
-/** What names of packages a project's package.json lists. */
-interface Manifest {
-  readonly dependencies?: Record<string, string>;
-  readonly optionalDependencies?: Record<string, string>;
-  readonly peerDependencies?: Record<string, string>;
+  /**
+   * Where a file of a package lies, from the project in the set, if looking for what a module imports from
+   * the project would not lead to it.
+   *
+   * @param target the file that it leads to
+   */
+  placedFile(folder: string, specifier: string, target: string): string | undefined;
 }
 
 /**
@@ -58,7 +65,11 @@ export async function findPackages(
   );
   const roots = packageFoldersOf(graph);
   if (packages.length === 0 && roots.length > 0) {
-    return await findInFolders(project, roots, isWanted);
+    const importers = [...importersOf(graph), {
+      folder: project,
+      names: needsOf(project).filter(isWanted),
+    }];
+    return await findInFolders(project, importers, roots);
   }
   const copied = packages.flatMap(([, found]) =>
     !found.localPath ? [] : [{
@@ -75,6 +86,7 @@ export async function findPackages(
     layout: "cache",
     project: "",
     copied,
+    placedFile: () => undefined,
   };
 }
 
@@ -101,73 +113,42 @@ function packageFoldersOf({ modules }: Graph): string[] {
   return [...new Set(paths)];
 }
 
+/** The modules that are no package's, and what they import of packages. */
+function importersOf({ modules }: Graph): Importer[] {
+  return modules.flatMap(({ specifier, dependencies }) => {
+    if (!specifier.startsWith("file:") || specifier.includes("/node_modules/")) return [];
+    const names = dependencies.flatMap(({ code, specifier }) =>
+      code === undefined ? [] : packageNameOf(specifier) ?? []
+    );
+    return [{ folder: dirname(fileURLToPath(specifier)), names }];
+  });
+}
+
 /** Finds packages in node_modules folders, with all that they need. */
 async function findInFolders(
   project: string,
+  importers: readonly Importer[],
   roots: readonly string[],
-  isWanted: (name: string) => boolean,
 ): Promise<PackageSet> {
-  const folders = new Map<string, string>();
-  const add = (found: string) => {
-    if (folders.has(found)) return;
-    const real = Deno.realPathSync(found);
-    folders.set(found, real);
-    if (real !== found && real.split("/").includes("node_modules")) add(real);
-    for (const name of needsOf(real)) {
-      // Where a link leads there, a package looks from the link's place: no link is copied.
-      for (const place of new Set([real, found])) {
-        const needed = findAbove(place, name);
-        if (needed !== undefined) add(needed);
-      }
-    }
-  };
-  for (const root of roots) add(root);
-  // What is only required, or imported by a computed name, is in no graph.
-  for (const name of needsOf(project).filter(isWanted)) {
-    const needed = findAbove(join(project, "package.json"), name);
-    if (needed !== undefined) add(needed);
-  }
-  const base = commonFolder([project, ...[...folders.keys()].map(aboveNodeModules)]);
-  const copied = [...folders].map(([found, from]) => ({ from, to: relative(base, found) }));
+  const placing = new Placing(importers, roots);
+  const { placed } = placing;
+  const base = commonFolder([project, ...[...placed.keys()].map(aboveNodeModules)]);
+  const copied = [...placed].map(([place, from]) => ({ from, to: relative(base, place) }));
   const stamps = copied.map(({ from, to }) => `${to} ${stampTree(from)}`);
   return {
     id: await sha256(stamps.sort().join("\n")),
     layout: "node_modules",
     project: relative(base, project),
     copied,
+    placedFile: (folder, specifier, target) => {
+      const name = packageNameOf(specifier);
+      if (name !== undefined && placing.seen(folder, name) === placing.seen(project, name)) {
+        return undefined;
+      }
+      const place = placing.placeOf(folder, Deno.realPathSync(target));
+      return place === undefined ? undefined : relative(project, place);
+    },
   };
-}
-
-/** The packages that a package says it needs. */
-function needsOf(folder: string): string[] {
-  try {
-    const manifest: Manifest = JSON.parse(Deno.readTextFileSync(join(folder, "package.json")));
-    const { dependencies, optionalDependencies, peerDependencies } = manifest;
-    return Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies });
-  } catch {
-    return [];
-  }
-}
-
-function findAbove(path: string, name: string): string | undefined {
-  for (const folder of foldersAbove(join(path, "x"))) {
-    if (basename(folder) === "node_modules") continue;
-    const found = join(folder, "node_modules", name);
-    if (unlessAbsent(() => Deno.statSync(found)).isDirectory === true) return found;
-  }
-  return undefined;
-}
-
-function aboveNodeModules(path: string): string {
-  const parts = path.split("/");
-  return parts.slice(0, parts.indexOf("node_modules")).join("/") || "/";
-}
-
-function commonFolder(folders: readonly string[]): string {
-  const [first, ...others] = folders;
-  return [first!, ...foldersAbove(first!)].find((folder) =>
-    others.every((other) => covers(folder, other))
-  )!;
 }
 
 /** A text that changes when a file of a folder does. */

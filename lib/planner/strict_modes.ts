@@ -121,8 +121,8 @@ export function checkModes(
     }
   }
   const problems: Problem[] = [];
-  for (const { tls } of config.listen) {
-    const found = tls && readers(followPath(tls.key, readLink).real, config, system, look);
+  for (const { key } of config.listen.flatMap(({ tls = [] }) => tls)) {
+    const found = readers(followPath(key, readLink).real, config, system, look);
     if (found) problems.push({ code: CODE, key: "", at: config.at?.listen, ...found });
   }
   const warnings: ModeWarning[] = [];

@@ -43,6 +43,8 @@ const Process = z.strictObject({
   descriptors: Count,
   accepted: Count,
   connections: Count,
+  /** Those of them that are WebSockets, of a worker that has any. */
+  webSockets: z.optional(Count),
   /** Requests in flight; for a helper, calls that run or wait. */
   inFlight: Count,
   answered: Count,
@@ -63,7 +65,9 @@ const Process = z.strictObject({
 
 const Generation = z.strictObject({
   generation: Count,
-  state: z.enum(["starting", "serving", "draining", "gone"]),
+  state: z.enum(["starting", "serving", "draining", "kept", "gone"]),
+  /** When its WebSockets are closed, of one that is kept for them. */
+  endsInMs: z.optional(Milliseconds),
   ageMs: Milliseconds,
   /** Of its workers, in all. */
   replacements: Count,
@@ -86,6 +90,8 @@ const Generation = z.strictObject({
 const DrainRecord = z.strictObject({
   generation: Count,
   drainMs: Milliseconds,
+  /** For how long it was kept for its WebSockets. */
+  keptMs: z.optional(Milliseconds),
   answered: Count,
   cut: z.nullable(Count),
   outcome: z.enum(["drained", "cut", "killed", "died"]),

@@ -1,7 +1,10 @@
 /** Limits of what a peer may send. The peer chooses every number that is checked against these. */
 
 /** The longest frame that a supervisor reads from a worker, in bytes of payload. */
-export const MAX_EVENT_BYTES = 4 * 1024;
+export const MAX_EVENT_BYTES = 16 * 1024;
+
+/** How many connections a worker may ask the supervisor to end at once. */
+export const MAX_GIVEN_UP = 256;
 
 /** The longest frame that a worker reads from its supervisor: its policy may list many paths. */
 export const MAX_COMMAND_BYTES = 1024 * 1024;

@@ -13,12 +13,18 @@ export const IMAGE_KEY = "holdfast.image";
 /** And the URL of a file, which need not be there, from which packages are looked for. */
 export const PACKAGES_KEY = "holdfast.packages_from";
 
+/** Begins what names a file in the image's folders called node_modules. */
+export const PLACED = "holdfast-placed:";
+
 /** A module as it is run. */
 export interface ImageModule {
   readonly format: "module" | "commonjs" | "json" | "text";
   /** JavaScript with its source map, JSON or text. */
   readonly source: string;
-  /** What its specifiers resolve to: modules of the image, or packages as `npm:/NAME@VERSION`. */
+  /**
+   * What its specifiers resolve to: modules of the image, packages as `npm:/NAME@VERSION`, or files of
+   * packages as {@link PLACED} and their path from where packages are looked for.
+   */
   readonly imports: Readonly<Record<string, string>>;
   /** Of CommonJS: the names that an import of it has. */
   readonly names?: readonly string[];

@@ -22,6 +22,8 @@ export type Phase =
   | "draining"
   /** Accepts no more, and finishes what is in flight. */
   | "stopped"
+  /** Has only WebSockets left, which stay. */
+  | "kept"
   /** Sends nothing more. */
   | "done";
 
@@ -38,6 +40,7 @@ const NOTHING: Row = {
   failed: "violation",
   pulse: "violation",
   stopped: "violation",
+  kept: "violation",
   drained: "violation",
   configure: "violation",
   certificates: "violation",
@@ -57,7 +60,12 @@ export const NEXT: Record<Phase, Row> = {
   // A drain may overtake the worker's `accepting`.
   opening: { ...NOTHING, accepting: "serving", failed: "done", drain: "draining" },
   serving: { ...NOTHING, pulse: "serving", drain: "draining" },
-  draining: { ...NOTHING, pulse: "draining", accepting: "draining", stopped: "stopped" },
-  stopped: { ...NOTHING, pulse: "stopped", drained: "done" },
+  // It may be told again: that nothing is to stay.
+  draining: {
+    ...NOTHING,
+    ...{ pulse: "draining", accepting: "draining", stopped: "stopped", drain: "draining" },
+  },
+  stopped: { ...NOTHING, pulse: "stopped", kept: "kept", drained: "done", drain: "stopped" },
+  kept: { ...NOTHING, pulse: "kept", drained: "done", drain: "kept" },
   done: { ...NOTHING },
 };

@@ -5,7 +5,7 @@
 import * as z from "zod/mini";
 import { LIMIT_KINDS } from "../base/http_limits.ts";
 import { Latency } from "./latency.ts";
-import { MAX_REASON_LENGTH } from "./limits.ts";
+import { MAX_GIVEN_UP, MAX_REASON_LENGTH } from "./limits.ts";
 
 const Count = z.int().check(z.minimum(0));
 
@@ -29,6 +29,18 @@ const Stats = {
   /** How long the app took, if the worker measures it. */
   latency: z.optional(Latency),
   limited: z.optional(Limited),
+  /**
+   * Connections over TLS that it has given up and cannot end, by the address and port of the client, and
+   * how many they were since it started.
+   */
+  givenUp: z.optional(z.strictObject({
+    count: Count,
+    peers: z.array(z.string().check(z.maxLength(64))).check(z.maxLength(MAX_GIVEN_UP)),
+  })),
+  /** How many of the connections are WebSockets. */
+  webSockets: z.optional(Count),
+  /** What its runtime keeps of names that clients have asked for, in bytes. */
+  serverNameBytes: z.optional(Count),
 };
 
 export const ToSupervisor = z.discriminatedUnion("type", [
@@ -52,6 +64,8 @@ export const ToSupervisor = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("pulse"), ...Stats }),
   /** Part of a drain: it has stopped accepting; other workers accept from here on. */
   z.strictObject({ type: z.literal("stopped") }),
+  /** Part of a drain that keeps WebSockets: nothing else is left. */
+  z.strictObject({ type: z.literal("kept") }),
   /** The last message: how many requests were answered during the drain, how many connections were cut. */
   z.strictObject({ type: z.literal("drained"), answered: Count, cut: Count }),
 ]);

@@ -82,17 +82,24 @@ export const ToWorker = z.discriminatedUnion("type", [
     idleGraceMs: Milliseconds,
     drainDeadlineMs: Milliseconds,
   }),
-  /** After `configure`, to a worker that ends TLS: certificates and keys in PEM, one for each that is lent. */
+  /** After `configure`, to a worker that ends TLS: certificates and keys in PEM, for each that is lent. */
   z.strictObject({
     type: z.literal("certificates"),
-    pairs: z.array(z.strictObject({ cert: z.string(), key: z.string() })),
+    pairs: z.array(
+      z.array(z.strictObject({ cert: z.string(), key: z.string() })).check(z.minLength(1)),
+    ),
   }),
   /** Answer to `received`: import the app or the helper's module, and open it. */
   z.strictObject({ type: z.literal("load") }),
   /** Answer to `ready`: take connections, or calls. */
   z.strictObject({ type: z.literal("accept") }),
   /** Stop accepting, finish requests in flight, then exit; and whether another worker takes over. */
-  z.strictObject({ type: z.literal("drain"), reason: z.enum(["replaced", "stopping"]) }),
+  z.strictObject({
+    type: z.literal("drain"),
+    reason: z.enum(["replaced", "stopping"]),
+    /** WebSockets stay until they end, or until this is said again without it. */
+    keep: z.optional(z.literal(true)),
+  }),
 ]);
 
 export type ToWorker = z.infer<typeof ToWorker>;

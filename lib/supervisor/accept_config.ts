@@ -74,7 +74,7 @@ function grantsOf(config: Config): Grants {
   const address = (each: ListenAddress) => [
     each.text,
     ...each.kind === "unix" ? [each.mode] : [],
-    ...each.tls ? [each.tls.cert, each.tls.key] : [],
+    ...(each.tls ?? []).flatMap(({ cert, key }) => [cert, key]),
     ...each.redirect ? ["redirect"] : [],
   ];
   return {
@@ -120,13 +120,14 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
     ]),
   });
   const address = (each: unknown): (string | number)[] => {
-    const { unix, mode = "0600", https, cert, key, http, redirect } = values(each);
+    const { unix, mode = "0600", https, cert, key, certs, http, redirect } = values(each);
+    const pairs = certs === undefined ? [{ cert, key }] : list(certs).map(values);
     if (unix !== undefined) return [`unix:${place(unix)}`, Number.parseInt(String(mode), 8)];
     const text = String(https ?? http ?? each);
     if (text.startsWith("unix:")) return [`unix:${place(text.slice("unix:".length))}`, 0o600];
     return [
       /^systemd(:|$)/.test(text) ? text : canonicalAddress(text),
-      ...https === undefined ? [] : [place(cert), place(key)],
+      ...https === undefined ? [] : pairs.flatMap(({ cert, key }) => [place(cert), place(key)]),
       ...redirect === undefined ? [] : ["redirect"],
     ];
   };

@@ -60,7 +60,7 @@ export async function bringUp(worker: WorkerProcess, options: BringUpOptions): P
     handOver(worker, listeners.filter((_, index) => !lent.includes(index)));
     if (lent.length > 0) {
       giveEach(lent.map((index) => listeners[index]!), (descriptors) => worker.lend(descriptors));
-      worker.command({ type: "certificates", pairs: [...tlsPairs(config)] });
+      worker.command({ type: "certificates", pairs: tlsPairs(config).map((each) => [...each]) });
     }
     await worker.expect("received", either);
     // The app, whoever has it in his hands, gets none.

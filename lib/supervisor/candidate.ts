@@ -122,7 +122,7 @@ export class Candidates {
         ? what
         : await launches.plan(what, await runtime.codeFolder(what), ahead);
       const config = table.resolve(meant);
-      const keys = config.listen.flatMap(({ tls }) => tls?.key ?? []);
+      const keys = config.listen.flatMap(({ tls = [] }) => tls.map(({ key }) => key));
       requireOutOfReach(config, [runtime.folder, config.runtime, ...keys]);
       await readTlsFiles(config);
       extendTimeout(PLAN_DEADLINE_MS + config.reload.readyDeadlineMs);

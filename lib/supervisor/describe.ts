@@ -13,6 +13,7 @@ export function describeGeneration(generation: Generation): GenerationStatus {
   return {
     generation: generation.number,
     state: generation.state,
+    ...generation.endsInMs !== undefined && { endsInMs: generation.endsInMs },
     ageMs: Math.round(performance.now() - generation.startedMs),
     replacements: generation.replacements,
     wall: generation.config.wall,
@@ -34,7 +35,8 @@ export function describeGeneration(generation: Generation): GenerationStatus {
 /** Describes a process; nothing if it is gone. */
 export function describeProcess(process: WorkerProcess | undefined): ProcessStatus | null {
   if (!process?.alive || process.pid === undefined) return null;
-  const { accepted, connections, inFlight, answered, latency, limited } = process.figures;
+  const { accepted, connections, inFlight, answered, webSockets, latency, limited } =
+    process.figures;
   return {
     worker: process.id,
     pid: process.pid,
@@ -43,6 +45,7 @@ export function describeProcess(process: WorkerProcess | undefined): ProcessStat
     memoryBytes: residentBytes(process.pid),
     descriptors: countDescriptors(process.pid),
     ...{ accepted, connections, inFlight, answered },
+    ...webSockets && { webSockets },
     denied: process.denied,
     ...process.dialling && { dialling: process.dialling },
     uid: process.account?.uid ?? ownUid() ?? 0,

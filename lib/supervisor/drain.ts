@@ -21,11 +21,21 @@ export interface DrainOutcome {
   readonly drained: WorkerProcess["drained"];
 }
 
+/** How WebSockets may stay in a drain. */
+export interface Keeping {
+  /** For how long. */
+  readonly deadlineMs: number;
+  /** Settles when they may not any more, with the reason. */
+  readonly letGo: Promise<DrainCause>;
+}
+
 /** What is left of a generation when its last worker is gone. */
 export interface GenerationRecord {
   readonly generation: number;
   /** How long the drain took, in milliseconds. */
   readonly drainMs: number;
+  /** For how long it was kept for its WebSockets after that. */
+  readonly keptMs?: number;
   /** Requests answered during the drain. */
   readonly answered: number;
   /** Connections that were cut at the deadline; `null` if a worker could not say. */
@@ -37,18 +47,25 @@ export interface GenerationRecord {
  * Lets a process finish what it has, until its deadline. Never fails.
  *
  * @param seemsStuck whether it may be unable to: it is killed soon unless it says something
+ * @param keeping how its WebSockets may stay before that; it has no more time for anything else
  */
 export async function drainProcess(
   process: WorkerProcess | undefined,
   cause: DrainCause,
   { shutdownDelayMs, drainDeadlineMs }: Config["reload"],
   seemsStuck: boolean,
+  keeping?: Keeping,
 ): Promise<DrainOutcome> {
   if (!process?.alive) return { end: "ended", drained: process?.drained };
-  const told = bestEffort("drain", () => process.command({ type: "drain", reason: cause }));
   const deadlineMs = (cause === "stopping" ? shutdownDelayMs : 0) + drainDeadlineMs;
+  if (keeping) await keepWebSockets(process, cause, deadlineMs, keeping);
+  if (!process.alive) return { end: "ended", drained: process.drained };
+  const reason = keeping ? await Promise.race([keeping.letGo, cause]) : cause;
+  // One that has said its last words hears nothing more.
+  const told = process.drained !== undefined ||
+    bestEffort("drain", () => process.command({ type: "drain", reason }));
   let limitMs = told ? deadlineMs + DRAIN_MARGIN_MS : 0;
-  process.endsAtMs ??= Date.now() + limitMs;
+  process.endsAtMs = Math.min(process.endsAtMs ?? Infinity, Date.now() + limitMs);
   if (seemsStuck) {
     await settlesWithin(process.exited, STUCK_GRACE_MS);
     if (process.silentMs >= STUCK_GRACE_MS) limitMs = 0;
@@ -58,6 +75,18 @@ export async function drainProcess(
   }
   await killWorker(process);
   return { end: "killed", drained: process.drained };
+}
+
+/** Has it drain all but its WebSockets, and waits until it is gone or these may not stay any more. */
+async function keepWebSockets(
+  process: WorkerProcess,
+  reason: DrainCause,
+  afterMs: number,
+  { deadlineMs, letGo }: Keeping,
+): Promise<void> {
+  process.endsAtMs = Date.now() + deadlineMs + afterMs + DRAIN_MARGIN_MS;
+  const told = bestEffort("drain", () => process.command({ type: "drain", reason, keep: true }));
+  if (told) await settlesWithin(Promise.race([process.exited, letGo]), deadlineMs);
 }
 
 /** The drains of all workers as one: the sum of their figures, and the worst of their outcomes. */

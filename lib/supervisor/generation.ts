@@ -1,7 +1,7 @@
 /** One config snapshot, and the processes started from it: its workers and their helpers. */
 import type { Config } from "../config/config.ts";
 import { AcceptHealth } from "./accept_health.ts";
-import { type DrainCause, type GenerationRecord, sumUp } from "./drain.ts";
+import { DRAIN_MARGIN_MS, type DrainCause, type GenerationRecord, sumUp } from "./drain.ts";
 import type { GenerationCode } from "./generation_code.ts";
 import {
   type GenerationOptions,
@@ -17,9 +17,10 @@ import { connectionLimit, residentBytes } from "./process_facts.ts";
 import { tellAcceptance, tellUnseenMemory } from "./process_log.ts";
 import type { ProcessSlot } from "./process_slot.ts";
 import type { SpareWorkers } from "./spare_workers.ts";
+import { settlesWithin } from "./timeouts.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
-export type GenerationState = "starting" | "serving" | "draining" | "gone";
+export type GenerationState = "starting" | "serving" | "draining" | "kept" | "gone";
 
 export class Generation {
   readonly number: number;
@@ -36,6 +37,9 @@ export class Generation {
   #notReady: number;
   #state: GenerationState = "starting";
   readonly #acceptHealth = new AcceptHealth();
+  readonly #kept = Promise.withResolvers<void>();
+  #keptSinceMs: number | undefined;
+  #keptUntilMs: number | undefined;
   #cut = false;
 
   constructor(options: GenerationOptions) {
@@ -90,6 +94,25 @@ export class Generation {
   }
 
   /**
+   * Settles during a drain that keeps WebSockets: nothing else is left, or has had its time. In other
+   * drains never.
+   */
+  get kept(): Promise<void> {
+    return this.#kept.promise;
+  }
+
+  /** When its WebSockets are closed, while it is kept for them. */
+  get endsInMs(): number | undefined {
+    if (this.#state !== "kept") return undefined;
+    return Math.max(0, Math.round(this.#keptUntilMs! - performance.now()));
+  }
+
+  /** How many WebSockets it has. */
+  get webSockets(): number {
+    return this.#living.reduce((sum, { figures }) => sum + (figures.webSockets ?? 0), 0);
+  }
+
+  /**
    * Brings up the helpers and the workers until they accept connections. Until all of them are ready
    * none accepts, so that giving them up loses nothing.
    *
@@ -127,15 +150,41 @@ export class Generation {
     const startMs = performance.now();
     this.#state = "draining";
     const spares = this.spares.end();
-    const outcomes = (await Promise.all(this.workers.map((slot) => slot.drain(cause)))).flat();
+    const keep = cause === "replaced" && this.config.reload.webSockets === "keep";
+    if (keep) void this.#becomeKept(startMs);
+    const drains = this.workers.map((slot) => slot.drain(cause, keep));
+    const outcomes = (await Promise.all(drains)).flat();
+    const workersEndMs = performance.now();
     await Promise.all([spares, ...this.helpers.map(({ slot }) => slot.drain(cause))]);
     this.#state = "gone";
     for (const slot of this.#slots) slot.close();
     return {
       generation: this.number,
-      drainMs: Math.round(performance.now() - startMs),
+      drainMs: Math.round((this.#keptSinceMs ?? performance.now()) - startMs),
+      ...this.#keptSinceMs !== undefined && {
+        keptMs: Math.round(workersEndMs - this.#keptSinceMs),
+      },
       ...sumUp(this.#cut ? outcomes.map((each) => ({ ...each, end: "killed" })) : outcomes),
     };
+  }
+
+  /** Has the WebSockets end that it is kept for, or is to be. */
+  letGo(cause: DrainCause): void {
+    if (this.#state === "kept") this.#state = "draining";
+    for (const slot of this.workers) slot.letGo(cause);
+  }
+
+  /** It is kept when only WebSockets are left. What is not done at its deadline counts no longer. */
+  async #becomeKept(startMs: number): Promise<void> {
+    const { drainDeadlineMs, keepDeadlineMs = 0 } = this.config.reload;
+    this.#keptUntilMs = startMs + keepDeadlineMs;
+    const told = Promise.all(this.workers.map(({ kept }) => kept));
+    await settlesWithin(told, drainDeadlineMs + DRAIN_MARGIN_MS);
+    if (this.#living.length > 0 && this.#state === "draining") {
+      this.#state = "kept";
+      this.#keptSinceMs = performance.now();
+    }
+    this.#kept.resolve();
   }
 
   /**
@@ -180,9 +229,17 @@ export class Generation {
     const { silentMs, servedMs, jitter, figures, ageMs: maxAgeMs, pid = 0 } = process;
     const seesMemory = this.config.recycle.maxMemoryBytes !== undefined;
     const maxMemoryBytes = seesMemory ? residentBytes(pid) : 0;
-    const used = { maxRequests: figures.answered, maxAgeMs, maxMemoryBytes };
+    const { answered: maxRequests, serverNameBytes: maxServerNameBytes = 0 } = figures;
+    const { unended } = process;
+    const maxGivenUpPercent = unended && 100 * unended / connectionLimit(this.config, pid);
+    const serving = this.#state === "serving";
+    const used = {
+      // What is kept for its WebSockets has only what it holds to be judged by.
+      ...serving ? { maxRequests, maxAgeMs } : { maxRequests: 0, maxAgeMs: 0 },
+      ...{ maxMemoryBytes, maxServerNameBytes, maxGivenUpPercent },
+    };
     const recycling = this.workers.some(({ recycling }) => recycling);
-    const { idlePulses } = this.#acceptHealth;
+    const idlePulses = serving ? this.#acceptHealth.idlePulses : 0;
     return workerHealth(
       { silentMs, servedMs, jitter, used },
       { recycling, idlePulses },

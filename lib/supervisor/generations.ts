@@ -16,7 +16,12 @@ const MAX_RECORDS = 10;
 
 export class Generations {
   readonly #all = new Set<Generation>();
-  readonly #draining = new Set<Promise<void>>();
+  /** Those that end, and when each has ended. */
+  readonly #ending = new Map<Generation, Promise<void>>();
+  /** Those of them that are there for their WebSockets alone, the oldest first. */
+  readonly #kept = new Set<Generation>();
+  /** Settles when fewer drain, or may. */
+  #change = Promise.withResolvers<void>();
   readonly #onEnd: () => Promise<void>;
   readonly ended: Status["ended"] = [];
   readonly drains = { outcomes: { drained: 0, cut: 0, killed: 0, died: 0 }, ms: 0, cut: 0 };
@@ -71,7 +76,9 @@ export class Generations {
   retire(generation: Generation, reason: DrainCause): void {
     const work = generation.drain(reason).then(async (record) => {
       this.#all.delete(generation);
-      this.#draining.delete(work);
+      this.#ending.delete(generation);
+      this.#kept.delete(generation);
+      this.#tellChange();
       this.ended.unshift(record);
       this.ended.length = Math.min(this.ended.length, MAX_RECORDS);
       this.drains.outcomes[record.outcome]++;
@@ -80,24 +87,51 @@ export class Generations {
       log.info("generation_ended", { ...record, answeredInDrain: record.answered });
       await this.#onEnd();
     });
-    this.#draining.add(work);
+    this.#ending.set(generation, work);
+    void generation.kept.then(() => this.#keep(generation));
   }
 
-  /** Settles when all that drain have ended. */
+  /** One has only WebSockets left, which stay; of too many the oldest ends. */
+  #keep(generation: Generation): void {
+    const { number, endsInMs, webSockets } = generation;
+    if (endsInMs === undefined) return;
+    this.#kept.add(generation);
+    log.info("generation_kept", { generation: number, webSockets, endsInMs });
+    const { maxKept = 1 } = this.#incumbent?.config.reload ?? {};
+    for (const oldest of [...this.#kept].slice(0, -maxKept)) {
+      log.info("kept_generation_ends", { generation: oldest.number, reason: "maxKept" });
+      this.#kept.delete(oldest);
+      oldest.letGo("replaced");
+    }
+    this.#tellChange();
+  }
+
+  #tellChange(): void {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers();
+  }
+
+  /** Settles when all that drain have ended; none is kept any more. */
   async drained(): Promise<void> {
-    await Promise.all(this.#draining);
+    for (const generation of this.#ending.keys()) generation.letGo("stopping");
+    await Promise.all(this.#ending.values());
+  }
+
+  /** How many drain, without those that are kept. */
+  get #draining(): number {
+    return this.#ending.size - this.#kept.size;
   }
 
   /** Each generation that drains holds its processes: a reload waits until one more may. */
   async roomToDrain(signal: AbortSignal): Promise<void> {
     const { maxDraining = Infinity } = this.#incumbent?.config.reload ?? {};
-    if (this.#draining.size < maxDraining || signal.aborted) return;
+    if (this.#draining < maxDraining || signal.aborted) return;
     log.warn("reload_waits", {
-      draining: this.#draining.size,
+      draining: this.#draining,
       hint: "Raise reload.maxDraining, or lower reload.drainDeadlineMs",
     });
-    while (this.#draining.size >= maxDraining && !signal.aborted) {
-      await Promise.race([...this.#draining, whenAborted(signal)]);
+    while (this.#draining >= maxDraining && !signal.aborted) {
+      await Promise.race([this.#change.promise, whenAborted(signal)]);
     }
   }
 

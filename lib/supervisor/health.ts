@@ -20,6 +20,15 @@ const LONGEST_WAIT_MS = 30_000;
 /** How long an instance of a helper may hold on to a call that is over, or say nothing at all. */
 const STUCK_MARGIN_MS = 2_000;
 
+/**
+ * How much a worker keeps of names that clients ask for, where there are several certificates: the runtime
+ * forgets none, and strangers make them up.
+ */
+const MAX_SERVER_NAME_BYTES = 64 * 2 ** 20;
+
+/** How many connections a worker may have given up that nobody can end, of those that it may have. */
+const MAX_GIVEN_UP_PERCENT = 50;
+
 /** By which part a worker's own limits differ from those of the config, at the most. */
 const JITTER = 0.1;
 
@@ -35,9 +44,16 @@ export type HealthAction =
 
 export type Recycle = Extract<HealthAction, { act: "recycle" }>;
 
+/** Those of the config, and of what a runtime keeps that nobody can take away. */
+const RECYCLE_LIMITS = [
+  ...["maxRequests", "maxAgeMs", "maxMemoryBytes"] as const,
+  ...["maxServerNameBytes", "maxGivenUpPercent"] as const,
+];
+type RecycleLimit = typeof RECYCLE_LIMITS[number];
+
 /** Which limit a worker has reached. */
 export interface RecycleReason {
-  readonly reason: keyof Config["recycle"];
+  readonly reason: RecycleLimit;
   /** Its own one, of its part of chance. */
   readonly limit: number;
   readonly found: number;
@@ -45,7 +61,7 @@ export interface RecycleReason {
 
 export interface WorkerFacts extends Readonly<Record<"silentMs" | "servedMs" | "jitter", number>> {
   /** How much it has come to of what is limited. */
-  readonly used: Readonly<Record<keyof Config["recycle"], number>>;
+  readonly used: Readonly<Record<RecycleLimit, number>>;
 }
 
 /**
@@ -67,7 +83,12 @@ export function workerHealth(
   if (watched && idlePulses > pulseDeadlineMs / PULSE_INTERVAL_MS) {
     return { act: "recycle", cause: "not_accepting" };
   }
-  const facts = recycleReason(recycle, used, jitter);
+  const limits = {
+    ...recycle,
+    maxServerNameBytes: MAX_SERVER_NAME_BYTES,
+    maxGivenUpPercent: MAX_GIVEN_UP_PERCENT,
+  };
+  const facts = recycleReason(limits, used, jitter);
   return facts && { act: "recycle", cause: "limit", facts };
 }
 
@@ -77,11 +98,11 @@ export function workerHealth(
  * @param jitter 0 to 1, of this worker: those that started together do not all leave together
  */
 export function recycleReason(
-  limits: Config["recycle"],
+  limits: Partial<Readonly<Record<RecycleLimit, number | undefined>>>,
   seen: WorkerFacts["used"],
   jitter: number,
 ): RecycleReason | undefined {
-  for (const reason of ["maxRequests", "maxAgeMs", "maxMemoryBytes"] as const) {
+  for (const reason of RECYCLE_LIMITS) {
     const wanted = limits[reason];
     if (wanted === undefined) continue;
     const limit = Math.round(wanted * (1 - JITTER + 2 * JITTER * jitter));

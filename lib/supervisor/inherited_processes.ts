@@ -30,7 +30,7 @@ interface Inherited extends Omit<ChildRecord, "ends"> {
   readonly guard: Guard | undefined;
   endsAtMs: number | undefined;
   denied: number;
-  timer?: ReturnType<typeof setTimeout>;
+  timer?: ReturnType<typeof setTimeout> | undefined;
 }
 
 export class InheritedProcesses {
@@ -80,7 +80,13 @@ export class InheritedProcesses {
     for (const [pid, inherited] of this.#processes) {
       const isWorker = inherited.role.kind === "worker";
       if (isWorker) this.#dismiss(inherited);
-      inherited.endsAtMs ??= Date.now() + this.stopMs - (isWorker ? DRAIN_MARGIN_MS : 0);
+      // One that was kept for its WebSockets had hours; this supervisor cannot tell it when to end.
+      const endsAtMs = Date.now() + this.stopMs - (isWorker ? DRAIN_MARGIN_MS : 0);
+      if (endsAtMs < (inherited.endsAtMs ?? Infinity)) {
+        inherited.endsAtMs = endsAtMs;
+        clearTimeout(inherited.timer);
+        inherited.timer = undefined;
+      }
       this.#endInTime(pid, inherited);
     }
     this.#lookAround();

@@ -3,7 +3,7 @@ import { log } from "../base/log.ts";
 import { countDescriptors } from "../os/file.ts";
 import type { AcceptChange } from "./accept_health.ts";
 import type { DrainOutcome } from "./drain.ts";
-import type { Recycle } from "./health.ts";
+import type { Recycle, RecycleReason } from "./health.ts";
 import { diagnoseHang } from "./process_facts.ts";
 import type { WorkerStats } from "../protocol/to_supervisor.ts";
 import type { WorkerProcess } from "./worker_process.ts";
@@ -30,6 +30,11 @@ export function tellUnhealthy(
         "docs/operating.md#more-connections-than-descriptors",
     });
   }
+}
+
+/** It was kept for its WebSockets, and has come to a limit. */
+export function tellKeptLimit({ logFields }: WorkerProcess, facts: RecycleReason): void {
+  log.warn("kept_worker_limited", { ...logFields, ...facts });
 }
 
 /** Another one has taken its place. */

@@ -3,10 +3,10 @@ import { log } from "../base/log.ts";
 import { roleText } from "../protocol/role.ts";
 import { bestEffort } from "./best_effort.ts";
 import { killWorker } from "./bring_up.ts";
-import { type DrainCause, type DrainOutcome, drainProcess } from "./drain.ts";
+import { type DrainCause, type DrainOutcome, drainProcess, type Keeping } from "./drain.ts";
 import type { HealthAction, Recycle } from "./health.ts";
 import { ProcessStarter, type StartOptions, watchHealth } from "./process_starter.ts";
-import { tellDrained, tellReplaced, tellUnhealthy } from "./process_log.ts";
+import { tellDrained, tellKeptLimit, tellReplaced, tellUnhealthy } from "./process_log.ts";
 import type { SlotAct, SlotEvent } from "./slot_events.ts";
 import { inCrashLoop, next, type Slot } from "./slot_states.ts";
 import { sleep } from "./timeouts.ts";
@@ -29,6 +29,8 @@ export class ProcessSlot {
   /** Those whose place another one has taken, until they are gone; in a drain all that are left. */
   readonly #draining = new Map<WorkerProcess | undefined, Promise<DrainOutcome>>();
   readonly #stopped = Promise.withResolvers<void>();
+  readonly #kept = Promise.withResolvers<void>();
+  readonly #letGo = Promise.withResolvers<DrainCause>();
   #slot: Slot;
   #process: WorkerProcess | undefined;
   #replacements = 0;
@@ -54,6 +56,11 @@ export class ProcessSlot {
     return this.#stopped.promise;
   }
 
+  /** Settles during a drain: no process of the slot has anything but WebSockets that stay. */
+  get kept(): Promise<void> {
+    return this.#kept.promise;
+  }
+
   /** How many processes took the place of another one. */
   get replacements(): number {
     return this.#replacements;
@@ -66,7 +73,8 @@ export class ProcessSlot {
 
   /** Whether one is about to take the place of another, or that one is not gone yet. */
   get recycling(): boolean {
-    return this.#slot.state.startsWith("replacing") || this.#draining.size > 0;
+    const { state } = this.#slot;
+    return state.startsWith("replacing") || state !== "keeping" && this.#draining.size > 0;
   }
 
   /**
@@ -101,14 +109,21 @@ export class ProcessSlot {
   /**
    * Lets the process finish what it has, until its deadline, and any that is leaving. Never fails.
    *
+   * @param keep whether its WebSockets may stay
    * @returns how each of them left
    */
-  async drain(cause: DrainCause): Promise<DrainOutcome[]> {
-    this.#dispatch({ type: "drain", cause });
+  async drain(cause: DrainCause, keep = false): Promise<DrainOutcome[]> {
+    this.#dispatch({ type: "drain", cause, keep });
     await this.#pending;
-    const stops = [...this.#draining.keys()].map((process) => process?.stopped);
-    void Promise.all(stops).then(() => this.#stopped.resolve());
+    const all = [...this.#draining.keys()];
+    void Promise.all(all.map((process) => process?.stopped)).then(() => this.#stopped.resolve());
+    void Promise.all(all.map((process) => process?.kept)).then(() => this.#kept.resolve());
     return await Promise.all(this.#draining.values());
+  }
+
+  /** Has WebSockets end that stay in a drain. */
+  letGo(cause: DrainCause): void {
+    this.#dispatch({ type: "drain", cause, keep: false });
   }
 
   /**
@@ -155,7 +170,11 @@ export class ProcessSlot {
     wait: ({ ms }) => sleep(ms, this.#stop.signal).then(() => this.#dispatch({ type: "timer" })),
     abort: ({ why }) => this.#stop.abort(new Error(`The ${this.#who} ${why}`)),
     takePlace: ({ recycle }, arrived) => this.#takePlace(arrived!, recycle),
-    drain: ({ cause }) => this.#drain(this.#process, cause),
+    drain: ({ cause, keep }) => this.#drain(this.#process, cause, false, keep),
+    letGo: ({ cause, recycle }) => {
+      if (recycle?.cause === "limit") tellKeptLimit(this.#process!, recycle.facts);
+      this.#letGo.resolve(cause);
+    },
     endLate: ({ cause }, arrived) => cause ? this.#drain(arrived, cause) : kill(arrived),
     kill: () => [this.#process, ...this.#draining.keys()].forEach(kill),
     closeSpawner: () => this.#starter.close(),
@@ -204,8 +223,16 @@ export class ProcessSlot {
     this.#dispatch({ type: "died", how, livedMs, servedMs: process.servedMs, spare });
   }
 
-  #drain(process: WorkerProcess | undefined, cause: DrainCause, seemsStuck = false) {
-    const outcome = drainProcess(process, cause, this.#options.config.reload, seemsStuck);
+  #drain(
+    process: WorkerProcess | undefined,
+    cause: DrainCause,
+    seemsStuck = false,
+    keep = false,
+  ) {
+    const { reload } = this.#options.config;
+    const { keepDeadlineMs: deadlineMs = 0 } = reload;
+    const keeping: Keeping = { deadlineMs, letGo: this.#letGo.promise };
+    const outcome = drainProcess(process, cause, reload, seemsStuck, keep ? keeping : undefined);
     this.#draining.set(process, outcome);
     return outcome;
   }

@@ -25,6 +25,8 @@ export type SlotState =
   | "ended"
   /** It was told to finish what it has; none is brought up any more. */
   | "draining"
+  /** The same, but that its WebSockets may stay. */
+  | "keeping"
   /** It was killed; none is brought up any more. */
   | "cut"
   /** Everything is let go of. */
@@ -41,7 +43,8 @@ export type SlotEvent =
   | { readonly type: "recycle"; readonly recycle: Recycle }
   /** A wait is over. */
   | { readonly type: "timer" }
-  | { readonly type: "drain"; readonly cause: DrainCause }
+  /** Whether WebSockets may stay; in a slot where they do, that they may not any more. */
+  | { readonly type: "drain"; readonly cause: DrainCause; readonly keep: boolean }
   | { readonly type: "cut" }
   /** No process of the slot is left. */
   | { readonly type: "close" };
@@ -56,7 +59,9 @@ export type SlotAct =
   /** Makes the one that came up the process of the slot; with a cause, the one before it drains. */
   | { readonly act: "takePlace"; readonly recycle?: Recycle }
   /** Has the process drain: it is waited for, and so is every one that drains already. */
-  | { readonly act: "drain"; readonly cause: DrainCause }
+  | { readonly act: "drain"; readonly cause: DrainCause; readonly keep: boolean }
+  /** Has its WebSockets end; for which limit, if for one. */
+  | { readonly act: "letGo"; readonly cause: DrainCause; readonly recycle?: Recycle }
   /** Has one drain that came up too late; without a cause it is killed. */
   | { readonly act: "endLate"; readonly cause: DrainCause | undefined }
   /** Kills all. */

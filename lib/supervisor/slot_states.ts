@@ -101,10 +101,21 @@ const replace: Cell<"recycle"> = (slot, { recycle }, now) => {
   return to("replacing", { ...slot, recycle }, tellUnhealthy, { act: "bringUp" });
 };
 
-const drain: Cell<"drain"> = (slot, { cause }) =>
-  to("draining", { ...slot, cause }, abort("is draining"), { act: "drain", cause });
+const drain: Cell<"drain"> = (slot, { cause, keep }) => {
+  const state = keep ? "keeping" : "draining";
+  return to(state, { ...slot, cause }, abort("is draining"), { act: "drain", cause, keep });
+};
+const letGo: Cell<"drain"> = (slot, { cause }) =>
+  to("draining", { ...slot, cause }, { act: "letGo", cause });
+/** None takes its place: one that hangs is killed, another one ends what it was kept for. */
+const endKept: Cell<"recycle"> = (slot, { recycle }) => {
+  const tellUnhealthy = { act: "tellUnhealthy", recycle } as const;
+  if (recycle.cause === "stuck") return to("draining", slot, tellUnhealthy, { act: "kill" });
+  return to("draining", slot, { act: "letGo", cause: "replaced", recycle });
+};
 /** What was killed is waited for as what drains. */
-const drainCut: Cell<"drain"> = (slot, { cause }) => to("cut", slot, { act: "drain", cause });
+const drainCut: Cell<"drain"> = (slot, { cause }) =>
+  to("cut", slot, { act: "drain", cause, keep: false });
 const cut = ({ cause: _, ...slot }: Slot) => to("cut", slot, abort("was cut"), { act: "kill" });
 const close = ({ cause: _, ...slot }: Slot) =>
   to("closed", slot, abort("is gone"), { act: "closeSpawner" });
@@ -138,6 +149,7 @@ const TABLE: Readonly<Record<SlotState, Row>> = {
   restarting:     { start: stay, ready: serve,    startFailed: retry,   died: stay,    recycle: stay,    timer: stay,    drain,           cut,       close },
   ended:          { start: stay, ready: endLate,  startFailed: stay,    died: stay,    recycle: stay,    timer: stay,    drain,           cut,       close },
   draining:       { start: stay, ready: endLate,  startFailed: stay,    died: stay,    recycle: stay,    timer: stay,    drain: stay,     cut,       close },
+  keeping:        { start: stay, ready: endLate,  startFailed: stay,    died: stay,    recycle: endKept, timer: stay,    drain: letGo,   cut,       close },
   cut:            { start: stay, ready: endLate,  startFailed: stay,    died: stay,    recycle: stay,    timer: stay,    drain: drainCut, cut,       close },
   closed:         { start: stay, ready: endLate,  startFailed: stay,    died: stay,    recycle: stay,    timer: stay,    drain: stay,     cut: stay, close: stay },
 };

@@ -16,6 +16,7 @@ import { type DiallingMode, NOT_IN_NET } from "./dialling.ts";
 import type { Denial } from "./guard.ts";
 import { Heartbeat } from "./health.ts";
 import { tellOutput, uncaughtIn } from "./process_output.ts";
+import { GivenUp } from "./given_up.ts";
 import { diallingUnguarded } from "./require_wall.ts";
 import { LimitedLog } from "./process_log.ts";
 import type { SpawnRequest } from "./spawner_message.ts";
@@ -84,11 +85,14 @@ export class WorkerProcess implements ChildRecord {
   readonly exited: Promise<Death>;
   /** Settles when it has said that it accepts no more, or has ended. */
   readonly stopped: Promise<void>;
+  /** Settles when it has said that only WebSockets are left, or has ended. */
+  readonly kept: Promise<void>;
   readonly #child: ChildHandle;
   #image: SpawnRequest["image"];
   readonly #spawn = Promise.withResolvers<void>();
   readonly #exit = Promise.withResolvers<Death>();
   readonly #stop = Promise.withResolvers<void>();
+  readonly #keep = Promise.withResolvers<void>();
   readonly onViolation: "replace" | "log";
   readonly dials: readonly string[];
   /** Whose it is, where it is not the supervisor's. */
@@ -108,6 +112,7 @@ export class WorkerProcess implements ChildRecord {
   #figures: WorkerStats = { accepted: 0, connections: 0, inFlight: 0, answered: 0 };
   #pulses = 0;
   readonly #limited = new LimitedLog();
+  readonly #givenUp = new GivenUp();
   readonly #heartbeat = new Heartbeat(performance.now());
   #drained: MessageOf<"drained"> | undefined;
   #acceptingMs: number | undefined;
@@ -141,6 +146,7 @@ export class WorkerProcess implements ChildRecord {
     this.spawned = this.#spawn.promise;
     this.exited = this.#exit.promise;
     this.stopped = this.#stop.promise;
+    this.kept = this.#keep.promise;
     this.#child = spawner.spawn(request, (event) => this.#receive(event));
   }
 
@@ -237,6 +243,11 @@ export class WorkerProcess implements ChildRecord {
   giveImage(): void {
     if (this.#image !== undefined) this.#child.giveImage(this.#image);
     this.#image = undefined;
+  }
+
+  /** How many connections there may be that nobody can end but its own end. */
+  get unended(): number {
+    return this.#givenUp.allowed ? 0 : this.#figures.givenUp?.count ?? 0;
   }
 
   /** As {@link ChildHandle.lend}. */
@@ -359,7 +370,22 @@ export class WorkerProcess implements ChildRecord {
         this.#exit.resolve(this.#death);
         this.#spawn.resolve();
         this.#stop.resolve();
+        this.#keep.resolve();
     }
+  }
+
+  #endGivenUp(peers: readonly string[]): void {
+    const { allowed } = this.#givenUp;
+    // The number of one that has ended may be another one's by now.
+    if (!this.alive || this.#pid === undefined) return;
+    this.#givenUp.look(this.#pid, peers);
+    if (this.#givenUp.allowed === allowed) return;
+    log.warn("connections_stay", {
+      ...{ ...this.logFields, missing: "the right to look at its descriptors" },
+      hint:
+        "Clients that never finish a TLS handshake keep descriptors until the worker is replaced: " +
+        "start Holdfast as the workers' user, or with CAP_SYS_PTRACE",
+    });
   }
 
   #hear(message: ToSupervisor): void {
@@ -369,6 +395,7 @@ export class WorkerProcess implements ChildRecord {
       this.#pulses++;
       this.#heartbeat.received();
       if (figures.limited) this.#limited.look(figures.limited, this.logFields);
+      this.#endGivenUp(figures.givenUp?.peers ?? []);
       return;
     }
     if (message.type === "failed") {
@@ -378,6 +405,7 @@ export class WorkerProcess implements ChildRecord {
     }
     if (message.type === "drained") this.#drained = message;
     if (message.type === "stopped") this.#stop.resolve();
+    if (message.type === "kept") this.#keep.resolve();
     if (message.type === "accepting") {
       this.#engine = message.engine;
       this.#acceptingMs = performance.now();

@@ -1,6 +1,6 @@
 /** The drain of a worker: stop accepting, finish requests in flight, close idle connections. */
 import type { Acceptor } from "./engine.ts";
-import type { Traffic } from "./traffic.ts";
+import type { Connection, Traffic } from "./traffic.ts";
 
 /** How often the connections are checked. */
 const LOOK_INTERVAL_MS = 25;
@@ -25,15 +25,47 @@ export interface DrainLimits {
  * Stops accepting, and tells endless streams that the drain begins.
  *
  * @param spreadMs over what time they end
+ * @param keep whether WebSockets stay
  */
 export async function stopAccepting(
   acceptors: readonly Acceptor[],
   traffic: Traffic,
   spreadMs = 0,
+  keep = false,
 ): Promise<void> {
   const stopping = acceptors.map((acceptor) => acceptor.stop());
-  traffic.startDrain(spreadMs);
+  traffic.startDrain(spreadMs, keep);
   await Promise.all(stopping);
+}
+
+/**
+ * Drains all but WebSockets, and cuts what is left at the deadline.
+ *
+ * @param ended that they are not to stay any more
+ */
+export async function drainAround(
+  traffic: Traffic,
+  limits: DrainLimits,
+  ended: AbortSignal,
+): Promise<Drained> {
+  const drained = await drain(traffic, limits, (each) => ended.aborted || each.webSocket === true);
+  if (ended.aborted) return { ...drained, cut: 0 };
+  for (const connection of traffic.connections) if (!connection.webSocket) connection.cut();
+  return drained;
+}
+
+/** Waits until no connection is left, or `ended` aborts. */
+export function untilEmpty(traffic: Traffic, ended: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (traffic.connections.size > 0 && !ended.aborted) return;
+      traffic.onRoom.delete(look);
+      resolve();
+    };
+    traffic.onRoom.add(look);
+    ended.addEventListener("abort", look, { once: true });
+    look();
+  });
 }
 
 /**
@@ -41,17 +73,21 @@ export async function stopAccepting(
  *
  * A connection is closed only while nothing is in flight on it: closing one that still receives a
  * request's body breaks that body (denoland/deno#36809).
+ *
+ * @param stays which connections are nothing to wait for
  */
 export async function drain(
   traffic: Traffic,
   { idleGraceMs, drainDeadlineMs }: DrainLimits,
+  stays: (connection: Connection) => boolean = () => false,
 ): Promise<Drained> {
   const startMs = performance.now();
   const answeredBefore = traffic.answered;
-  while (traffic.connections.size > 0) {
+  const listLeft = () => [...traffic.connections].filter((each) => !stays(each));
+  for (let left = listLeft(); left.length > 0; left = listLeft()) {
     const nowMs = performance.now();
     if (nowMs - startMs >= drainDeadlineMs) break;
-    for (const connection of traffic.connections) {
+    for (const connection of left) {
       const idleMs = nowMs - Math.max(startMs, connection.idleSinceMs);
       const idle = connection.inFlight === 0 &&
         (connection.closeAnnounced || idleMs >= idleGraceMs);
@@ -61,7 +97,7 @@ export async function drain(
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL_MS));
   }
-  const cut = traffic.connections.size;
+  const cut = listLeft().length;
   const lastMs = Math.min(traffic.lastBytesMs, startMs + drainDeadlineMs) - performance.now();
   if (lastMs > 0) await new Promise((resolve) => setTimeout(resolve, lastMs));
   return { answered: traffic.answered - answeredBefore, cut };

@@ -1,6 +1,7 @@
 /** Bodies of requests and answers, for whose pace and length there are limits. */
 import type { ConnectionWatch, Limits } from "./limits.ts";
 import { Pace } from "./pace.ts";
+import { takeTurn } from "./turns.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -29,6 +30,8 @@ export function limitedBody(
     pace.wait();
     let piece;
     try {
+      const turn = takeTurn();
+      if (turn !== undefined) await turn;
       piece = await source.read();
     } catch (error) {
       end();

@@ -3,6 +3,8 @@
  * looked at, and what an engine does for a request costs a number or two.
  */
 import { DEFAULT_HTTP_LIMITS, type HttpLimits, type LimitKind } from "../base/http_limits.ts";
+import { MAX_GIVEN_UP } from "../protocol/limits.ts";
+import type { WorkerStats } from "../protocol/to_supervisor.ts";
 import { AddressTable } from "./limits_address.ts";
 import type { Pace } from "./pace.ts";
 import type { Connection, Traffic } from "./traffic.ts";
@@ -11,6 +13,12 @@ import type { Connection, Traffic } from "./traffic.ts";
 const { Response } = globalThis;
 
 const LOOK_INTERVAL_MS = 1_000;
+
+/** How long a client may take to say something over TLS while others wait for room. */
+const PRESSED_MS = 5_000;
+
+/** How long a connection may take to end that was told to. */
+const ENDING_MS = 5_000;
 
 /** What the limits keep of a connection. */
 export class ConnectionWatch {
@@ -62,6 +70,11 @@ export class Limits {
   readonly addresses: AddressTable;
   readonly #traffic: Traffic;
   readonly #counts: Partial<Record<LimitKind, number>> = {};
+  /** How many listeners wait for room. */
+  pausing = 0;
+  /** Connections that the supervisor is to end, by their clients, and how many there were. */
+  readonly #givenUp: string[] = [];
+  #givenUpCount = 0;
 
   constructor(traffic: Traffic, settings: HttpLimits = DEFAULT_HTTP_LIMITS) {
     this.settings = settings;
@@ -78,15 +91,29 @@ export class Limits {
     this.#counts[kind] = (this.#counts[kind] ?? 0) + 1;
   }
 
-  /** How often each has acted; nothing where none has. */
-  figures(): { limited?: Partial<Record<LimitKind, number>> } {
-    return Object.keys(this.#counts).length === 0 ? {} : { limited: { ...this.#counts } };
+  /** How often each has acted, where one has; and what the supervisor is to end, told once. */
+  figures(): Pick<WorkerStats, "limited" | "givenUp"> {
+    const acted = Object.keys(this.#counts).length > 0;
+    const [count, peers] = [this.#givenUpCount, this.#givenUp.splice(0, MAX_GIVEN_UP)];
+    return {
+      ...acted && { limited: { ...this.#counts } },
+      ...count > 0 && { givenUp: { count, peers } },
+    };
+  }
+
+  /** A connection is not to be, and the runtime may keep it all the same: the supervisor ends it. */
+  giveUp({ hostname, port }: Deno.NetAddr): void {
+    this.#givenUpCount++;
+    const [host = ""] = hostname.split("%");
+    const spelled = host.includes(":") ? new URL(`http://[${host}]`).hostname.slice(1, -1) : host;
+    this.#givenUp.push(`${spelled} ${port}`);
   }
 
   /** Whether no more connections are to be accepted. */
   get full(): boolean {
     const { maxConnections } = this.settings;
-    return maxConnections !== 0 && this.#traffic.connections.size >= maxConnections;
+    const { connections } = this.#traffic;
+    return maxConnections !== 0 && connections.size + this.#givenUp.length >= maxConnections;
   }
 
   /**
@@ -103,6 +130,12 @@ export class Limits {
     if (!length || !this.isTooLarge(Number(length))) return undefined;
     this.count("maxBodyBytes");
     return tooLarge();
+  }
+
+  /** Whether any limit may act on a body that is not refused, by its Content-Length. */
+  actsOn(length: string | null): boolean {
+    const { bodyTimeoutMs, maxBodyBytes } = this.settings;
+    return bodyTimeoutMs !== 0 || maxBodyBytes !== 0 && length === null;
   }
 
   /** Whether a body is longer than is allowed. */
@@ -147,16 +180,18 @@ export class Limits {
     }
     const kind = connection.idleLimit ??
       (watch.asked === 0 ? "headerTimeoutMs" : "keepAliveTimeoutMs");
-    const limitMs = this.settings[kind];
-    if (limitMs === 0 || nowMs - watch.sinceMs < limitMs) return;
-    if (watch.ending || watch.asked === 0) {
-      // Told to end, it still sends what it has.
-      if (nowMs > watch.busyUntilMs) this.#cut(connection, kind);
-      return;
-    }
+    const pressed = this.pausing > 0 && kind === "headerTimeoutMs";
+    const limitMs = watch.ending ? ENDING_MS : this.settings[kind];
+    const waitedMs = nowMs - watch.sinceMs;
+    if ((limitMs === 0 || waitedMs < limitMs) && (!pressed || waitedMs < PRESSED_MS)) return;
+    // It may be taking what it was answered.
+    if (nowMs <= watch.busyUntilMs) return;
+    if (watch.ending || kind === "headerTimeoutMs") return this.#cut(connection, kind);
     watch.ending = true;
+    watch.sinceMs = nowMs;
     this.count(kind);
-    connection.close();
+    if (connection.retire) connection.retire();
+    else connection.close();
   }
 
   #cut(connection: Connection, kind: LimitKind): void {

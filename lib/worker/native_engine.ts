@@ -196,8 +196,9 @@ interface Origin {
   readonly leave: () => void;
   /** Who the client is by a PROXY header. */
   readonly named?: Deno.NetAddr | undefined;
-  /** Of a connection with TLS. */
+  /** Of a connection with TLS, both ends. */
   readonly localAddr?: Deno.Addr | undefined;
+  readonly peer?: Deno.NetAddr | undefined;
 }
 
 class NativeConnection implements Connection {
@@ -210,34 +211,48 @@ class NativeConnection implements Connection {
   /** Requests in flight that may have a body. */
   #uploads = 0;
   closeAnnounced = false;
-  /** Whether the latest request is to be the last one. */
+  /** Whether the latest request is to be the last one, and of HTTP/2, where others may be in flight. */
   #last = false;
+  #lastOfHttp2 = false;
   #ended = false;
+  /** Whether it was told to shut down, which takes its resource away. */
+  #closing = false;
   /** The resource of this connection's HTTP server. */
   readonly #rid: number;
   /** Whether an answer may be on its way still when it is said to be out: it is encrypted after that. */
   readonly #secure: boolean;
+  /** Who the client of TLS is. */
+  readonly #peer: Deno.NetAddr | undefined;
   /** Called when the client has one connection less. */
   #leave: () => void;
 
-  constructor(common: Common, { rid, leave, localAddr }: Origin) {
+  constructor(common: Common, { rid, leave, localAddr, peer }: Origin) {
     this.#common = common;
     this.#traffic = common.traffic;
     this.#rid = rid;
     this.#leave = leave;
     this.#secure = localAddr !== undefined;
+    this.#peer = peer;
   }
 
   readonly handle: Handler = (request, info) => {
     if (this.closeAnnounced && this.#mustEnd(request)) return NEVER;
     (request as TrackedRequest)[CONNECTION] = this;
     const traffic = this.#traffic;
-    const { limits, fetcher, upgrades } = this.#common;
+    const { limits, fetcher, upgrades, core } = this.#common;
     this.watch.asked++;
     this.#last = limits.isLast(this.watch.asked);
+    if (this.#last) this.#lastOfHttp2 = !request.headers.has("host");
     const bodiless = BODILESS.has(request.method);
-    const refusal = limits.refuse(bodiless ? null : request.headers.get("content-length"));
-    if (!bodiless && refusal === undefined) watchUpload(request, limits, this.watch);
+    const length = bodiless ? null : request.headers.get("content-length");
+    const refusal = limits.refuse(length);
+    if (!bodiless && refusal === undefined && limits.actsOn(length)) {
+      const { watch } = this;
+      watchUpload(request, {
+        ...{ core, limits, watch },
+        length: length === null ? undefined : Number(length),
+      });
+    }
     const answer = refusal ??
       (upgrades.used && request.headers.has("upgrade")
         ? upgrades.answer(request, async () => requireResponse(await ask(fetcher, request, info)))
@@ -289,13 +304,23 @@ class NativeConnection implements Connection {
   }
 
   cut(): void {
+    if (this.#ended) return;
+    const stays = this.watch.asked === 0 || this.#closing;
+    if (this.#peer !== undefined && stays) this.#common.limits.giveUp(this.#peer);
     // Numbers are not used again soon: while it has not ended, this is its own.
-    if (!this.#ended) this.#common.core.tryClose(this.#rid);
+    this.#common.core.tryClose(this.#rid);
+  }
+
+  /** A shutdown waits for the client of HTTP/2, and only the supervisor can hasten it. */
+  retire(): void {
+    if (this.#peer !== undefined) this.close();
+    else this.cut();
   }
 
   close(): void {
     // One whose client has said nothing yet would wait for what it says.
     if (this.#secure && this.watch.asked === 0) return this.letGo();
+    this.#closing = true;
     // `finished` resolves when it is over; a failure here means that it already is.
     this.server?.shutdown().catch(() => {});
   }
@@ -329,6 +354,8 @@ class NativeConnection implements Connection {
     );
     if (!ending) return answer;
     this.closeAnnounced = true;
+    // No header ends a connection of HTTP/2.
+    if (this.#lastOfHttp2) this.close();
     return withConnectionClose(answer);
   }
 
@@ -354,6 +381,10 @@ class NativeConnection implements Connection {
   };
 }
 
+function addressOf(hostname: string): Deno.NetAddr {
+  return { transport: "tcp", hostname, port: 0 };
+}
+
 /** The native engine over `internals`. */
 export function createNativeEngine(internals: Internals): Engine {
   const { core, serveHttpOnConnection } = internals;
@@ -363,14 +394,15 @@ export function createNativeEngine(internals: Internals): Engine {
 
   /** Counts the connection of a client; it is closed if that has too many. */
   function enter(
-    address: string,
+    known: Deno.NetAddr,
     stream: number,
     { limits, proxies }: Serving,
+    secure = false,
   ): (() => void) | undefined {
-    const known: Deno.NetAddr = { transport: "tcp", hostname: address, port: 0 };
-    const leave = proxies?.trusts(known) ? () => {} : limits.addresses.enter(address);
+    const leave = proxies?.trusts(known) ? () => {} : limits.addresses.enter(known.hostname);
     if (leave !== undefined) return leave;
     limits.count("maxConnectionsPerAddress");
+    if (secure) limits.giveUp(known);
     core.tryClose(stream);
     return undefined;
   }
@@ -407,7 +439,7 @@ export function createNativeEngine(internals: Internals): Engine {
     const header = await pending.readHeader().catch(() => undefined);
     if (header?.kind === "whole") {
       const { client: named } = header;
-      const leave = named === undefined ? () => {} : enter(named.hostname, stream, options);
+      const leave = named === undefined ? () => {} : enter(named, stream, options);
       if (leave !== undefined) serveStream(stream, options, { rid: nextRid(), leave, named });
     } else {
       if (header !== undefined) limits.count("proxyProtocol");
@@ -433,7 +465,9 @@ export function createNativeEngine(internals: Internals): Engine {
         void serveProxied(stream, options);
         return true;
       }
-      const leave = peer.address === undefined ? () => {} : enter(peer.address, stream, options);
+      const leave = peer.address === undefined
+        ? () => {}
+        : enter(addressOf(peer.address), stream, options);
       // The server takes the stream's resource, so that its own is the next number.
       if (leave !== undefined) serveStream(stream, options, { rid: stream + 1, leave });
       return true;
@@ -454,13 +488,15 @@ export function createNativeEngine(internals: Internals): Engine {
 
   function serveTls(listener: Deno.TlsListener, options: Serving): Acceptor {
     const { traffic, limits } = options;
-    return acceptTls(listener, (connection) => {
+    return acceptTls(listener, options, (connection) => {
       traffic.accepted++;
       const stream = (connection as unknown as Record<symbol, number>)[core.internalRidSymbol]!;
-      const { hostname } = connection.remoteAddr as Deno.NetAddr;
-      const leave = limits.addresses.counts ? enter(hostname, stream, options) : () => {};
-      if (leave === undefined) return;
-      serveStream(stream, options, { rid: nextRid(), leave, localAddr: connection.localAddr });
+      const { localAddr } = connection;
+      const peer = connection.remoteAddr as Deno.NetAddr;
+      const leave = limits.addresses.counts ? enter(peer, stream, options, true) : () => {};
+      if (leave !== undefined) {
+        serveStream(stream, options, { rid: nextRid(), leave, localAddr, peer });
+      }
     });
   }
 

@@ -44,6 +44,7 @@ class AppConnection implements Connection {
   readonly open = new Set<http.ServerResponse>();
   /** Whether an answer says that it is the last one: what comes after it is not given to the app. */
   ending = false;
+  webSocket = false;
   readonly address: string;
   readonly meter: SocketMeter;
   readonly #socket: net.Socket;
@@ -195,10 +196,11 @@ export class NodeApp {
     const record = access &&
       openRecord(access, incoming, senderOf(incoming, connection.address, proxies).client);
     record?.answer(101);
+    connection.webSocket = isWebSocket(incoming);
     const close = () => {
-      if (isWebSocket(incoming)) socket.write(traffic.spreading ? SERVICE_RESTART : GOING_AWAY);
+      if (connection.webSocket) socket.write(traffic.restarting ? SERVICE_RESTART : GOING_AWAY);
     };
-    const forget = traffic.endAtDrain(close);
+    const forget = traffic.endAtDrain(close, connection.webSocket);
     socket.once("close", () => {
       forget();
       connection.inFlight--;

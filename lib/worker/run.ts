@@ -1,10 +1,16 @@
 /** The worker process: serves HTTP with an app. */
-import { type Equipment, type LifeOptions, runLife, type Service } from "../child/life.ts";
+import {
+  type DrainReason,
+  type Equipment,
+  type LifeOptions,
+  runLife,
+  type Service,
+} from "../child/life.ts";
 import { report } from "../child/report.ts";
 import type { App, Fetcher } from "./app.ts";
 import { AppServers } from "./app_servers.ts";
 import { ClientAddress } from "./client_address.ts";
-import { drain, stopAccepting } from "./drain.ts";
+import { drain, drainAround, type Drained, stopAccepting, untilEmpty } from "./drain.ts";
 import type { Acceptor, Engine } from "./engine.ts";
 import { AccessSender } from "./access_sender.ts";
 import { Helpers } from "./helpers.ts";
@@ -18,6 +24,7 @@ import { Readiness } from "./readiness.ts";
 import { redirectTo } from "./redirect.ts";
 import { beginSpan } from "./span.ts";
 import { isTlsListener } from "./accept_tls.ts";
+import { KeptNames } from "./server_names.ts";
 import { withLent } from "./tls_listeners.ts";
 import { Traffic } from "./traffic.ts";
 import { trackWebSockets } from "./web_socket.ts";
@@ -30,14 +37,16 @@ export interface WorkerOptions extends Omit<LifeOptions, "equip"> {
 
 /** Runs a worker until it has drained, and exits. */
 export async function runWorker({ load, ...options }: WorkerOptions): Promise<never> {
+  const kept = new KeptNames();
   const equip = async (equipment: Equipment) =>
-    serveApp({ ...equipment, listeners: await withLent(equipment) }, load);
+    serveApp({ ...equipment, listeners: await withLent(equipment, kept) }, load, kept);
   return await runLife({ ...options, equip });
 }
 
 function serveApp(
   { configure, listeners, handOvers, whenIdle }: Equipment,
   load: WorkerOptions["load"],
+  kept: KeptNames,
 ): Service {
   const { roleConfig } = configure;
   if (roleConfig.role !== "worker") throw new Error(`A worker was told to be a ${roleConfig.role}`);
@@ -59,6 +68,9 @@ function serveApp(
   let app: App;
   let acceptors: Acceptor[] = [];
   let endDrain: ReturnType<typeof begin> = () => {};
+  /** What came of the part of the drain in which WebSockets stayed. */
+  let around: Drained = { answered: 0, cut: 0 };
+  const spreadFor = (reason: DrainReason) => reason === "replaced" ? roleConfig.spreadMs : 0;
   return {
     load: async () => {
       trackWebSockets(traffic, engines.map((engine) => engine.upgrade), limits);
@@ -102,15 +114,28 @@ function serveApp(
     figures: () => ({
       ...traffic.figures(),
       ...limits.figures(),
+      ...kept.figures(),
       ...latency && { latency: latency.figures() },
     }),
-    stop: async (reason) => {
+    stop: async (reason, keep) => {
       endDrain = begin("drain", { reason });
       await readiness?.announce(reason);
-      await stopAccepting(acceptors, traffic, reason === "replaced" ? roleConfig.spreadMs : 0);
+      await stopAccepting(acceptors, traffic, spreadFor(reason), keep);
+    },
+    keep: async (ended, tell) => {
+      const end = new AbortController();
+      const ending = ended.then((reason) => {
+        traffic.endWebSockets(reason === "replaced", spreadFor(reason));
+        end.abort();
+      });
+      around = await drainAround(traffic, configure, end.signal);
+      if (traffic.connections.size === 0) return;
+      if (!end.signal.aborted) tell();
+      await Promise.race([untilEmpty(traffic, end.signal), ending]);
     },
     drain: async () => {
-      const drained = await drain(traffic, configure);
+      const last = await drain(traffic, configure);
+      const drained = { answered: around.answered + last.answered, cut: around.cut + last.cut };
       await access?.finish();
       endDrain({ ...drained });
       return drained;

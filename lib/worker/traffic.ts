@@ -16,10 +16,14 @@ export interface Connection {
   readonly watch?: ConnectionWatch | undefined;
   /** Which limit its silence falls under, whatever is in flight on it. */
   readonly idleLimit?: "webSocketIdleTimeoutMs" | undefined;
+  /** Whether it is a WebSocket, which a drain may keep. */
+  readonly webSocket?: boolean | undefined;
   /** Brings its watch up to date, on an engine that counts by itself; before each look. */
   measure?(): void;
   /** Ends the connection after what is in flight. */
   close(): void;
+  /** Ends it where nothing is in flight, and whatever its client does; where `close` may wait for that. */
+  retire?(): void;
   /** Ends it at once. */
   cut(): void;
 }
@@ -30,7 +34,9 @@ export class Traffic {
   /** Called when one has ended. */
   readonly onRoom = new Set<() => void>();
   readonly #drain = new AbortController();
+  readonly #socketsEnd = new AbortController();
   #spreadUntilMs = 0;
+  #restarting = false;
   accepted = 0;
   inFlight = 0;
   answered = 0;
@@ -41,8 +47,13 @@ export class Traffic {
   /** Removes a connection that has ended; @returns whether it was there */
   remove(connection: Connection): boolean {
     const removed = this.connections.delete(connection);
-    for (const resume of this.onRoom) resume();
+    this.tellRoom();
     return removed;
+  }
+
+  /** There may be room for another connection. */
+  tellRoom(): void {
+    for (const resume of this.onRoom) resume();
   }
 
   /** Aborts when the drain begins. */
@@ -55,39 +66,69 @@ export class Traffic {
     return this.#spreadUntilMs > 0;
   }
 
+  /** Whether WebSockets are told that the service restarts, and not that it goes away. */
+  get restarting(): boolean {
+    return this.spreading || this.#restarting;
+  }
+
+  /** How many WebSockets are open. */
+  get webSockets(): number {
+    let count = 0;
+    for (const { webSocket } of this.connections) if (webSocket) count++;
+    return count;
+  }
+
   /**
    * Begins the drain.
    *
    * @param spreadMs over what time endless streams end; 0 for at once
+   * @param keep whether WebSockets stay until {@link Traffic.endWebSockets}
    */
-  startDrain(spreadMs = 0): void {
+  startDrain(spreadMs = 0, keep = false): void {
     this.draining = true;
     if (spreadMs > 0) this.#spreadUntilMs = performance.now() + spreadMs;
     this.#drain.abort();
+    if (!keep) this.#socketsEnd.abort();
+  }
+
+  /**
+   * Ends the WebSockets that stayed.
+   *
+   * @param replaced whether another worker takes their clients
+   * @param spreadMs over what time; 0 for at once
+   */
+  endWebSockets(replaced: boolean, spreadMs = 0): void {
+    this.#restarting = replaced;
+    this.#spreadUntilMs = spreadMs > 0 ? performance.now() + spreadMs : 0;
+    this.#socketsEnd.abort();
   }
 
   /**
    * Has something endless end in the drain, at a moment of its own where that is spread.
    *
+   * @param webSocket whether it is one, which a drain may keep
    * @returns what is to be called if it has ended before
    */
-  endAtDrain(end: () => void): () => void {
+  endAtDrain(end: () => void, webSocket = false): () => void {
+    const { signal } = webSocket ? this.#socketsEnd : this.#drain;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const begin = () => {
       const leftMs = this.#spreadUntilMs - performance.now();
       if (leftMs <= 0) return end();
       timer = setTimeout(end, Math.random() * leftMs);
     };
-    if (this.draining) begin();
-    else this.drainSignal.addEventListener("abort", begin, { once: true });
+    if (signal.aborted) begin();
+    else signal.addEventListener("abort", begin, { once: true });
     return () => {
-      this.drainSignal.removeEventListener("abort", begin);
+      signal.removeEventListener("abort", begin);
       clearTimeout(timer);
     };
   }
 
   figures(): WorkerStats {
+    const { webSockets } = this;
     return {
+      ...webSockets > 0 && { webSockets },
       accepted: this.accepted,
       connections: this.connections.size,
       inFlight: this.inFlight,

@@ -3,6 +3,7 @@
  * wraps it to track every open socket and close it properly at a drain.
  */
 import { ConnectionWatch, Limits } from "./limits.ts";
+import { findSlot } from "./response_body.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 
 /** RFC 6455, 7.4.1: an endpoint is going away, such as a server going down. */
@@ -10,6 +11,14 @@ const GOING_AWAY = 1001;
 
 /** Of IANA's registry: the service restarts, and the client may come back. */
 const SERVICE_RESTART = 1012;
+
+/** Ends a connection whose client does not answer that it is to close. */
+function closeAtOnce(socket: WebSocket): void {
+  const runtime = Deno as unknown as Record<symbol, { core?: { tryClose?(rid: number): void } }>;
+  const { internal } = Deno as unknown as { internal: symbol };
+  const rid = (socket as unknown as Record<symbol, unknown>)[findSlot("[[rid]]", socket)];
+  if (typeof rid === "number") runtime[internal]?.core?.tryClose?.(rid);
+}
 
 /** What an engine adds to an upgrade of one of its requests. */
 export interface UpgradeHooks {
@@ -52,7 +61,7 @@ function track(
   let onEnd: (() => void) | undefined;
   let forget: (() => void) | undefined;
   const close = () => {
-    if (traffic.spreading) socket.close(SERVICE_RESTART, "The server is restarting");
+    if (traffic.restarting) socket.close(SERVICE_RESTART, "The server is restarting");
     else socket.close(GOING_AWAY, "The server is going away");
   };
   const connection: Connection = {
@@ -62,14 +71,15 @@ function track(
     uploading: false,
     watch,
     idleLimit: "webSocketIdleTimeoutMs",
+    webSocket: true,
     close,
-    cut: close,
+    cut: () => closeAtOnce(socket),
   };
   socket.addEventListener("open", () => {
     onEnd = onOpen();
     traffic.connections.add(connection);
     traffic.inFlight++;
-    forget = traffic.endAtDrain(close);
+    forget = traffic.endAtDrain(close, true);
   });
   socket.addEventListener("close", () => {
     forget?.();

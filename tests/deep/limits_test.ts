@@ -3,43 +3,15 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { DEFAULT_HTTP_LIMITS } from "../../lib/base/http_limits.ts";
 import { concat, formatChunk, formatRequest, Wire } from "../harness/http.ts";
 import { Server } from "../harness/server.ts";
+import {
+  drip,
+  endsAfterAll,
+  LIMITED_APP,
+  limitedWhen,
+  post,
+  SLOW,
+} from "../harness/slow_clients.ts";
 import { sleep, until } from "../harness/wait.ts";
-
-/** Answers by what is asked for; `/seen` says how many requests with a body it was given. */
-const FETCH_APP = `
-let seen = 0;
-export default {
-  async fetch(request, info) {
-    const { pathname } = new URL(request.url);
-    if (request.method === "POST") seen++;
-    if (pathname === "/seen") return new Response(String(seen));
-    if (pathname === "/buffer") return new Response(String((await request.arrayBuffer()).byteLength));
-    if (pathname === "/copy") return new Response(String((await new Request(request).text()).length));
-    if (pathname === "/pieces") {
-      let bytes = 0;
-      for await (const piece of request.body) bytes += piece.length;
-      return new Response(String(bytes));
-    }
-    if (pathname === "/caught") {
-      return await request.text().then(() => new Response("whole"), ({ status, message }) =>
-        new Response(status + " " + message, { status: 418 }));
-    }
-    if (pathname === "/large") return new Response(new Uint8Array(32_000_000));
-    if (pathname === "/stream") {
-      return new Response(new ReadableStream({
-        pull(controller) { controller.enqueue(new Uint8Array(100_000)); },
-      }));
-    }
-    if (pathname === "/wait") await new Promise((resolve) => setTimeout(resolve, 4_000));
-    if (pathname === "/socket") {
-      const { socket, response } = Deno.upgradeWebSocket(request);
-      socket.addEventListener("message", ({ data }) => socket.send(data));
-      return response;
-    }
-    return new Response("here");
-  },
-};
-`;
 
 /** The same as a server of node:http's, as far as that makes a difference. */
 const NODE_APP = `
@@ -63,8 +35,8 @@ http.createServer((request, response) => {
 `;
 
 const SERVED = {
-  native: { app: FETCH_APP, engine: "native" },
-  node: { app: FETCH_APP, engine: "node" },
+  native: { app: LIMITED_APP, engine: "native" },
+  node: { app: LIMITED_APP, engine: "node" },
   "an app's own server": { app: NODE_APP, engine: "native" },
 } as const;
 type Served = keyof typeof SERVED;
@@ -73,53 +45,6 @@ async function start(served: Served, http: Partial<typeof DEFAULT_HTTP_LIMITS>, 
   const { app, engine } = SERVED[served];
   return await Server.start({ files: { "app.ts": app }, config: { engine, http, ...more } });
 }
-
-/** How often each limit has acted on the only worker's clients, once `settled` says so. */
-async function limitedWhen(
-  server: Server,
-  settled: (limited: Record<string, number | undefined>) => boolean,
-) {
-  let last = {};
-  try {
-    return await until("the limits to have acted", async () => {
-      last = (await server.status()).generations[0]?.workers[0]?.process?.limited ?? {};
-      return settled(last) ? last as Record<string, number> : undefined;
-    });
-  } catch (error) {
-    throw new Error(`${(error as Error).message}: ${JSON.stringify(last)}`);
-  }
-}
-
-const post = (path: string, bytes: number) =>
-  formatRequest(path, { method: "POST", headers: { "content-length": String(bytes) } });
-
-/** Sends a piece again and again, until the other side has ended the connection. */
-async function drip(wire: Wire, piece: Uint8Array): Promise<void> {
-  let ended = false;
-  const end = wire.ended().finally(() => ended = true);
-  while (!ended) {
-    await wire.write(piece).catch(() => {});
-    await sleep(100);
-  }
-  await end.catch(() => {});
-}
-
-/** Each is cut, whatever it does: by what it sends at first, and then again and again. */
-const SLOW: readonly [what: string, kind: string, first: Uint8Array | string, then?: string][] = [
-  ["silence", "headerTimeoutMs", ""],
-  ["half a head", "headerTimeoutMs", "GET / HTTP/1.1\r\nhost: a\r\nx-a: "],
-  ["a head in drips", "headerTimeoutMs", "GET / HTTP/1.1\r\nhost: a\r\n", "x-b: y\r\n"],
-  ["a body that never comes", "bodyTimeoutMs", post("/buffer", 100_000)],
-  ["a body in drips", "minBytesPerSecond", post("/buffer", 100_000), "x"],
-  ["pieces of a body in drips", "minBytesPerSecond", post("/pieces", 100_000), "x"],
-  ["a copy of a request in drips", "minBytesPerSecond", post("/copy", 100_000), "x"],
-  [
-    "chunks in drips",
-    "minBytesPerSecond",
-    formatRequest("/pieces", { method: "POST", headers: { "transfer-encoding": "chunked" } }),
-    "1\r\nx\r\n",
-  ],
-];
 
 for (const served of Object.keys(SERVED) as Served[]) {
   Deno.test(`slow clients are cut, and others are not (${served})`, async () => {
@@ -144,7 +69,7 @@ for (const served of Object.keys(SERVED) as Served[]) {
     const slow = SLOW.map(async ([what, , first, then]) => {
       using wire = await Wire.open(port);
       if (first.length > 0) await wire.write(first);
-      if (then !== undefined) await drip(wire, new TextEncoder().encode(then));
+      if (then !== undefined) assert(await drip(wire, new TextEncoder().encode(then)), what);
       else assert(await wire.ended() !== "more", what);
     });
     using idle = await Wire.open(port);
@@ -327,9 +252,19 @@ Deno.test("a WebSocket without a message is closed after http.webSocketIdleTimeo
     let closed = false;
     used.onclose = () => closed = true;
     const use = setInterval(() => used.send("x"), 200);
+    // It does not answer that it is to close, and never closes by itself.
+    using deaf = await Wire.open(server.project.port);
+    await deaf.write(formatRequest("/socket", {
+      headers: {
+        ...{ connection: "upgrade", upgrade: "websocket" },
+        ...{ "sec-websocket-version": "13", "sec-websocket-key": btoa("x".repeat(16)) },
+      },
+    }));
+    assertEquals((await deaf.head()).status, 101);
     const { code } = await new Promise<CloseEvent>((resolve) => idle.onclose = resolve);
     clearInterval(use);
     assertEquals([code, closed], [1001, false]);
+    assert(await endsAfterAll(deaf));
     await limitedWhen(server, ({ webSocketIdleTimeoutMs = 0 }) => webSocketIdleTimeoutMs >= 1);
     used.close();
   }

@@ -1,13 +1,13 @@
 /** HTTPS under load, at its ends, and against an app that looks for the key. */
 import { assert, assertEquals } from "@std/assert";
-import { Authority } from "../harness/certificates.ts";
+import { Authority, type Pair } from "../harness/certificates.ts";
 import { formatRequest, Wire } from "../harness/http.ts";
 import { BusyHttp2Client } from "../harness/http2.ts";
 import { assertNothingLost, loadAppFiles, loadDuring, versionFile } from "../harness/load_app.ts";
 import { testWith } from "../harness/needs.ts";
 import { killQuietly } from "../harness/process_log.ts";
 import { Server } from "../harness/server.ts";
-import { createTlsProject, getOver, writePair } from "../harness/tls.ts";
+import { createTlsProject, getOver, shownTo, writeNumbered, writePair } from "../harness/tls.ts";
 import { PATIENCE_MS, until } from "../harness/wait.ts";
 import { Connection } from "../load/connection.ts";
 
@@ -103,6 +103,85 @@ testWith(
     }
     const after = await startUpload(port, authority.cert);
     after.wire[Symbol.dispose]();
+  },
+);
+
+testWith(
+  NEEDS,
+  "certificates added, renewed and removed under load over TLS lose nothing",
+  async () => {
+    await using authority = await Authority.create();
+    const own = await authority.issue();
+    const { project, port } = await createTlsProject(own, {
+      files: await loadAppFiles(),
+      config: { workers: 2, reload: QUICK },
+    });
+    const more = [
+      await authority.issue("ec", "b.test"),
+      await authority.issue("rsa", "*.c.test"),
+    ];
+    const serve = async (pairs: Pair[]) => {
+      const certs = await writeNumbered(project, pairs);
+      await project.configure({
+        listen: [{ https: `127.0.0.1:${port}`, certs }, `127.0.0.1:${project.port}`],
+      });
+    };
+    await serve([own, more[0]!]);
+    await using server = await Server.startOn(project);
+    const report = await loadDuring(server, async () => {
+      const steps = [
+        [own, ...more],
+        [await authority.issue(), await authority.issue("ec", "b.test"), more[1]!],
+        [own],
+        [own, more[1]!],
+      ];
+      for (const [index, pairs] of steps.entries()) {
+        await project.write("version.ts", versionFile(String(index + 2)));
+        await serve(pairs);
+        assertEquals((await server.reload()).outcome, "done");
+        const shown = await shownTo(port, "x.c.test");
+        assertEquals(shown?.includes("c.test"), pairs.includes(more[1]!));
+        await until(
+          "answers of it",
+          () =>
+            getOver(authority.cert, `https://localhost:${port}/`).then(({ status }) =>
+              status === 200
+            ),
+        );
+      }
+    }, { port, ca: authority.cert });
+    assertNothingLost(report);
+    assert(report.total.ok > 1_000, `only ${report.total.ok} requests`);
+  },
+);
+
+testWith(
+  NEEDS,
+  "names that clients make up get the first certificate, then none, and do not fill a worker",
+  async () => {
+    await using authority = await Authority.create();
+    const pairs = [await authority.issue(), await authority.issue("ec", "b.test", "*.b.test")];
+    const { project, port } = await createTlsProject(pairs[0]!, { files: { "app.ts": ECHO } });
+    const certs = await writeNumbered(project, pairs);
+    await project.configure({
+      listen: [{ https: `127.0.0.1:${port}`, certs }, `127.0.0.1:${project.port}`],
+    });
+    await using server = await Server.startOn(project);
+    const ask = (names: string[]) => Promise.all(names.map((name) => shownTo(port, name)));
+    const made = (from: number) =>
+      Array.from({ length: 50 }, (_, index) => `${from + index}.made.up`);
+    const [early] = await ask(["first.made.up"]);
+    assert(early !== undefined);
+    for (let from = 0; from < 1_200; from += 50) await ask(made(from));
+    const late = await ask(made(5_000));
+    assertEquals(late.filter((shown) => shown !== undefined), []);
+    for (
+      const [name, of] of [["x.b.test", true], ["b.test", true], ["localhost", false]] as const
+    ) {
+      assertEquals((await shownTo(port, name))?.includes("b.test"), of, name);
+    }
+    assertEquals((await shownTo(port, undefined))?.includes("b.test"), false);
+    assertEquals(server.eventsOf("worker_ready").length, 1);
   },
 );
 
@@ -275,32 +354,41 @@ const KNOWN = "a-text-that-is-there";
 globalThis.known = () => KNOWN;
 `;
 
-testWith(
-  NEEDS,
-  "an app finds no key in its heap, and gets no listener by listening itself",
-  async () => {
-    await using authority = await Authority.create();
-    const pair = await authority.issue();
-    const { project, port } = await createTlsProject(pair, {
-      files: { "app.ts": SEEKER },
-      // With it the app's own listen reaches the kernel, and so the supervisor.
-      config: { net: ["127.0.0.1:1"] },
-    });
-    await using server = await Server.startOn(project);
-    const ask = async (text: string) => {
-      const q = encodeURIComponent([...text].reverse().join(""));
-      return (await getOver(authority.cert, `https://localhost:${port}/?q=${q}`)).text;
-    };
-    assertEquals(await ask("a-text-that-is-there"), "found");
-    for (const line of pair.key.split("\n").slice(1, 3)) {
-      assertEquals(
-        await ask(line.slice(0, 40)),
-        "nothing",
-      );
-    }
-    const { text } = await getOver(authority.cert, `https://localhost:${port}/listen`);
-    assertEquals(text, "PermissionDenied");
-    assertEquals(server.eventsOf("call_denied"), []);
-    assertEquals(server.eventsOf("worker_ready").length, 1);
-  },
-);
+for (const several of [false, true]) {
+  testWith(
+    NEEDS,
+    `an app finds no key in its heap, and gets no listener by listening itself${
+      several ? ", with several certificates" : ""
+    }`,
+    async () => {
+      await using authority = await Authority.create();
+      const pair = await authority.issue();
+      const { project, port } = await createTlsProject(pair, {
+        files: { "app.ts": SEEKER },
+        // With it the app's own listen reaches the kernel, and so the supervisor.
+        config: { net: ["127.0.0.1:1"] },
+      });
+      if (several) {
+        const certs = await writeNumbered(project, [pair, await authority.issue("ec", "b.test")]);
+        const plain = `127.0.0.1:${project.port}`;
+        await project.configure({ listen: [{ https: `127.0.0.1:${port}`, certs }, plain] });
+      }
+      await using server = await Server.startOn(project);
+      const ask = async (text: string) => {
+        const q = encodeURIComponent([...text].reverse().join(""));
+        return (await getOver(authority.cert, `https://localhost:${port}/?q=${q}`)).text;
+      };
+      assertEquals(await ask("a-text-that-is-there"), "found");
+      for (const line of pair.key.split("\n").slice(1, 3)) {
+        assertEquals(
+          await ask(line.slice(0, 40)),
+          "nothing",
+        );
+      }
+      const { text } = await getOver(authority.cert, `https://localhost:${port}/listen`);
+      assertEquals(text, "PermissionDenied");
+      assertEquals(server.eventsOf("call_denied"), []);
+      assertEquals(server.eventsOf("worker_ready").length, 1);
+    },
+  );
+}

@@ -64,8 +64,12 @@ export class FakeProcess implements ChildHandle {
   alive = true;
   /** Whether its event loop stands still. */
   hanging = false;
+  /** Whether it never leaves by itself. */
+  defiant = false;
   inFlight = 0;
   answered = 0;
+  /** Open WebSockets, besides. */
+  webSockets = 0;
   /** Whether it holds listeners to accept from. */
   accepting = false;
   /** When it was told to drain. */
@@ -76,6 +80,7 @@ export class FakeProcess implements ChildHandle {
   /** What came while it hung. */
   #missed: (() => void)[] = [];
   #answeredBefore = 0;
+  #kept = false;
 
   constructor(
     readonly world: FakeWorld,
@@ -93,6 +98,13 @@ export class FakeProcess implements ChildHandle {
     return this.roleConfig?.roleConfig.role ?? "unknown";
   }
 
+  /** Each word to drain, and whether WebSockets may stay. */
+  get drains(): string[] {
+    return this.commands.flatMap((each) =>
+      each.type === "drain" ? `${each.reason}${each.keep ? ", keep" : ""}` : []
+    );
+  }
+
   /** The reason of its drain, if it was told to. */
   get drainReason(): string | undefined {
     const drain = this.commands.find(({ type }) => type === "drain");
@@ -108,6 +120,12 @@ export class FakeProcess implements ChildHandle {
   release(): void {
     this.inFlight--;
     this.answered++;
+    this.#leaveIfDone(0);
+  }
+
+  /** Its WebSockets end. */
+  endWebSockets(): void {
+    this.webSockets = 0;
     this.#leaveIfDone(0);
   }
 
@@ -156,7 +174,7 @@ export class FakeProcess implements ChildHandle {
         setTimeout(() => this.#step({ type: "ready" }), this.behaviour.startMs ?? 0);
       }
       if (command.type === "accept") this.#serve();
-      if (command.type === "drain") this.#drain();
+      if (command.type === "drain") this.#drain(command.keep ?? false);
     });
   }
 
@@ -181,21 +199,33 @@ export class FakeProcess implements ChildHandle {
   pulse(): void {
     if (this.hanging || !this.alive) return;
     const { inFlight, answered } = this;
-    const figures: WorkerStats = { accepted: 0, connections: inFlight, inFlight, answered };
+    const figures: WorkerStats = {
+      ...{ accepted: 0, connections: inFlight, inFlight, answered },
+      ...this.webSockets > 0 && { webSockets: this.webSockets },
+    };
     this.#say({ type: "pulse", ...figures });
   }
 
-  #drain(): void {
+  #drain(keep: boolean): void {
     this.accepting = false;
-    this.drainedFromMs = performance.now();
-    this.#answeredBefore = this.answered;
-    this.#say({ type: "stopped" });
+    if (this.drainedFromMs === undefined) {
+      this.drainedFromMs = performance.now();
+      this.#answeredBefore = this.answered;
+      this.#say({ type: "stopped" });
+    }
+    if (!keep) this.webSockets = 0;
     setTimeout(() => this.#leaveIfDone(this.inFlight), this.roleConfig!.drainDeadlineMs);
     this.#leaveIfDone(0);
   }
 
   #leaveIfDone(cut: number): void {
     if (this.drainedFromMs === undefined || this.inFlight > cut || this.hanging || !this.alive) {
+      return;
+    }
+    if (this.defiant) return;
+    if (this.webSockets > 0) {
+      if (!this.#kept) this.#say({ type: "kept" });
+      this.#kept = true;
       return;
     }
     this.#say({ type: "drained", answered: this.answered - this.#answeredBefore, cut });

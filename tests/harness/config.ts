@@ -41,6 +41,9 @@ export const DEFAULTS = {
     shutdownDelayMs: 0,
     maxDraining: 4,
     spreadMs: 0,
+    webSockets: "close",
+    keepDeadlineMs: 14_400_000,
+    maxKept: 2,
     keep: 5,
   },
 } satisfies Partial<Config>;

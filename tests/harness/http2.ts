@@ -5,18 +5,29 @@
 import { concat } from "./http.ts";
 import { PATIENCE_MS } from "./wait.ts";
 
-const PREFACE = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-const TYPE = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goAway: 7 } as const;
+export const PREFACE = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+export const TYPE = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goAway: 7 } as const;
 const ACK = 1;
-const END_STREAM = 1;
+export const END_STREAM = 1;
 const END_STREAM_AND_HEADERS = 5;
 
+/** RFC 7541: a literal of an indexed name, such as 4 for `:path`. */
+export function literal(name: number, value: string): Uint8Array {
+  return concat([Uint8Array.of(0x40 | name, value.length), new TextEncoder().encode(value)]);
+}
+
 /** RFC 7541: `:method: GET`, `:scheme: http`, `:path: /`, and `:authority: h` as a literal. */
-const GET = Uint8Array.of(0x82, 0x86, 0x84, 0x41, 1, 0x68);
+export const GET = Uint8Array.of(0x82, 0x86, 0x84, 0x41, 1, 0x68);
 /** And `:status: 200`, as the first byte of an answer's headers. */
 const STATUS_200 = 0x88;
 
-function frame(type: number, flags: number, stream: number, payload: Uint8Array): Uint8Array {
+/** RFC 9113, 4.1. */
+export function frame(
+  type: number,
+  flags: number,
+  stream: number,
+  payload: Uint8Array,
+): Uint8Array {
   const header = new Uint8Array(9);
   const view = new DataView(header.buffer);
   view.setUint32(0, payload.length << 8 | type);

@@ -1,5 +1,5 @@
 /** Tests that need what not every machine has: they are skipped by name, and the run says why. */
-import { hasProgram, type ProgramName, PROGRAMS } from "../../tools/programs.ts";
+import { hasProgram, howToInstall, type ProgramName } from "../../tools/programs.ts";
 
 /** The file in which a run collects why tests were skipped, one JSON text a line. */
 export const SKIPS_VARIABLE = "HOLDFAST_TEST_SKIPS";
@@ -24,8 +24,8 @@ export interface Needs {
 export function findMissing({ programs = [], root = false, missing }: Needs): string | undefined {
   const absent = programs.filter((program) => !hasProgram(program));
   if (absent.length > 0) {
-    const packages = [...new Set(absent.map((program) => PROGRAMS[program]))].join(", ");
-    return `no ${absent.join(", no ")} (deno task setup installs ${packages})`;
+    const how = [...new Set(absent.map(howToInstall))].join(", ");
+    return `no ${absent.join(", no ")} (${how})`;
   }
   return root && Deno.uid() !== 0 ? "not root" : missing;
 }

@@ -1,4 +1,6 @@
 /** A project that is served by HTTPS, and clients that trust one authority. */
+import { once } from "node:events";
+import { connect } from "node:tls";
 import type { Pair } from "./certificates.ts";
 import { freePort } from "./ports.ts";
 import { Project, type ProjectOptions } from "./project.ts";
@@ -34,6 +36,46 @@ export async function writePair(project: Project, { cert, key }: Pair): Promise<
   await project.write("tls/cert.pem", cert);
   await project.write("tls/key.pem", key);
   await Deno.chmod(project.path("tls/key.pem"), 0o600);
+}
+
+/** Puts one of several where a config names it by its number. */
+export async function writeNumbered(
+  project: Project,
+  pairs: readonly Pair[],
+): Promise<{ cert: string; key: string }[]> {
+  const places: { cert: string; key: string }[] = [];
+  for (const [index, { cert, key }] of pairs.entries()) {
+    const place = { cert: `./tls/${index}.cert.pem`, key: `./tls/${index}.key.pem` };
+    await project.write(place.cert, cert);
+    await project.write(place.key, key);
+    await Deno.chmod(project.path(place.key), 0o600);
+    places.push(place);
+  }
+  return places;
+}
+
+/**
+ * The names of the certificate that a client is shown, which asks for a name or for none; nothing where
+ * the server ends the handshake.
+ */
+export async function shownTo(
+  port: number,
+  servername: string | undefined,
+): Promise<string | undefined> {
+  const socket = connect({
+    ...{ host: "127.0.0.1", port, ...servername !== undefined && { servername } },
+    rejectUnauthorized: false,
+  });
+  try {
+    await once(socket, "secureConnect", { signal: AbortSignal.timeout(PATIENCE_MS) });
+    // A server of TLS 1.3 may refuse after that.
+    return socket.getPeerCertificate().subjectaltname;
+  } catch (error) {
+    if ((error as Error).name === "AbortError") throw error;
+    return undefined;
+  } finally {
+    socket.destroy();
+  }
 }
 
 /** What a client that trusts an authority reads at an address. */

@@ -76,6 +76,16 @@ function loads(id: string, title: string, run: Attempt["run"], more: Partial<Att
   return claim(id, title, run, { kernel: "open", note, ...more });
 }
 
+/** The same, of a file: no file becomes code any more in a process that has started. */
+function maps(id: string, title: string, run: Attempt["run"], more: Partial<Attempt> = {}) {
+  return claim(id, title, run, {
+    openWith: "libraries",
+    note: "where libraries are loaded, code that the worker brings stays behind the wall",
+    refusal: /failed to map segment|cannot open shared object/,
+    ...more,
+  });
+}
+
 const secretOf = (world: World) => `${world.outside}/secret.txt`;
 const showing = (world: World) => `${SHOW} '${secretOf(world)}'`;
 const leaving = (world: World) => `echo executed > '${world.outside}/executed'`;
@@ -326,19 +336,20 @@ const LOADING: readonly Attempt[] = [
     const library = Deno.dlopen("libc.so.6", { getppid: { parameters: [], result: "i32" } });
     return library.symbols.getppid();
   }),
-  loads("EX3.planted_library", "Deno.dlopen of a library that the worker has written", (world) => {
+  maps("EX3.planted_library", "Deno.dlopen of a library that the worker has written", (world) => {
     const symbols = { answer: { parameters: [], result: "i32" } } as const;
     return Deno.dlopen(plant(world, "library.so", image()), symbols).symbols.answer();
   }),
-  loads("EX3.require", "require of a native module that the worker has written", loadModule, {
-    note: "CVE-2022-24783; code that the worker brings stays behind the wall",
+  maps("EX3.require", "require of a native module that the worker has written", loadModule, {
+    note:
+      "CVE-2022-24783; where libraries are loaded, what the worker brings stays behind the wall",
   }),
-  loads("EX3.process_dlopen", "process.dlopen of a native module", (world) => {
+  maps("EX3.process_dlopen", "process.dlopen of a native module", (world) => {
     const module = { exports: {} };
     process.dlopen(module, plant(world, "opened.node", image()));
     return typeof module.exports;
   }),
-  loads("EX3.extension", "an extension for SQLite", (world) => {
+  maps("EX3.extension", "an extension for SQLite", (world) => {
     const path = plant(world, "extension.so", image());
     using database = new DatabaseSync(":memory:", { allowExtension: true });
     database.loadExtension(path);
@@ -356,15 +367,15 @@ const LOADING: readonly Attempt[] = [
     "Deno.dlopen in a Web Worker",
     () => inWebWorker((name) => typeof Deno.dlopen(name, {}), "libc.so.6"),
   ),
-  loads("EX8.memory", "machine code in memory", runFromMemory),
-  loads("EX8.writable_memory", "machine code in memory that stays writable", runFromWritableMemory),
-  loads("EX8.file", "machine code from a file that the worker has written", (world) => {
-    const fd = must("openat", AT_FDCWD, plant(world, "code", answerCode()), 0, 0);
-    return runFromFile(fd);
-  }, {
-    kernel: "stops",
-    openWith: "names",
-    note: "where names are looked up, libraries are loaded",
+  loads("EX8.memory", "machine code in memory", runFromMemory, { closedWith: "jitless" }),
+  loads(
+    "EX8.writable_memory",
+    "machine code in memory that stays writable",
+    runFromWritableMemory,
+    { closedWith: "jitless" },
+  ),
+  maps("EX8.file", "machine code from a file that the worker has written", (world) => {
+    return runFromFile(must("openat", AT_FDCWD, plant(world, "code", answerCode()), 0, 0));
   }),
   starts(
     "EX10.wasi",

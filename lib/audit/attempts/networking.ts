@@ -7,6 +7,7 @@ import http2 from "node:http2";
 import https from "node:https";
 import inspector from "node:inspector";
 import net from "node:net";
+import { dirname, relative } from "node:path";
 import process from "node:process";
 import tls from "node:tls";
 import { Worker as NodeWorker } from "node:worker_threads";
@@ -160,6 +161,9 @@ function succeed(status: number): true {
   return true;
 }
 
+/** Where every process has its channel to the supervisor. */
+const CHANNEL = 4;
+
 const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -251,17 +255,17 @@ function sendAstray(path: string): string {
   }
 }
 
-/** Gives a socket that there may be an abstract name, which nobody else can take then. */
+/** Gives a socket that it was given an abstract name, which nobody else can take then. */
 function takeName(name: string): string {
-  const pair = new Uint8Array(8);
-  must("socketpair", AF_UNIX, STREAM, 0, pair);
-  const ends = new Int32Array(pair.buffer);
   const address = addressUnix(`\0${name}`);
-  try {
-    return `named: ${must("bind", ends[0]!, address, address.length)}`;
-  } finally {
-    ends.forEach((end) => must("close", end));
-  }
+  return `named: ${must("bind", CHANNEL, address, address.length)}`;
+}
+
+/** The local port of a socket. */
+function portOf(fd: number): number {
+  const address = new Uint8Array(16);
+  must("getsockname", fd, address, Uint8Array.of(address.length, 0, 0, 0));
+  return new DataView(address.buffer).getUint16(2);
 }
 
 /** Where there is something to be tried on. */
@@ -309,7 +313,12 @@ function onNoDescriptor(
   title: string,
   ...[name, ...args]: Parameters<typeof reaches>
 ): Attempt {
-  return claim(id, title, () => reaches(name, -1, ...args));
+  return claim(id, title, () => {
+    if (call(name, -1, ...args).errno === 0) {
+      throw new Refused("it is said to be done, and was not");
+    }
+    return reaches(name, -1, ...args);
+  });
 }
 
 const WEB: readonly Attempt[] = [
@@ -648,6 +657,10 @@ const UNIX: readonly Attempt[] = [
       handle.close();
     }
   }),
+  contact("NW8.link", "Deno.connect by a link that leads to a server's", async ({ inside }) => {
+    using connection = await Deno.connect({ transport: "unix", path: `${inside}/socket_link` });
+    return await connection.write(new Uint8Array(1));
+  }),
   claim("NW8.listen", "Deno.listen on a Unix socket in the unveiled folder", ({ inside }) => {
     using listener = Deno.listen({ transport: "unix", path: `${inside}/new.sock` });
     return listener.addr;
@@ -756,6 +769,20 @@ const NATIVE: readonly Attempt[] = [
     "an abstract Unix socket by system calls",
     ({ abstractSocket }) => dialNatively(AF_UNIX, addressUnix(`\0${abstractSocket}`)),
   ),
+  contact(
+    "NW8.native_link",
+    "the same, by a link in the unveiled folder that leads to a server's",
+    ({ inside }) => dialNatively(AF_UNIX, addressUnix(`${inside}/socket_link`)),
+  ),
+  contact(
+    "NW8.native_spelled",
+    "a Unix socket by a path that begins as one that it may dial",
+    ({ dialled, folder, unixSocket }) => {
+      const from = dirname(dialled || `${folder}/servers/none.sock`);
+      // As long as an address may be: the way out of a deep folder takes the most of it.
+      return dialNatively(AF_UNIX, addressUnix(`${from}/${relative(from, unixSocket)}`));
+    },
+  ),
   claim(
     "NW8.native_datagrams",
     "a Unix socket for datagrams, which could send to any that has a name",
@@ -764,8 +791,9 @@ const NATIVE: readonly Attempt[] = [
   claim("NW8.native_packets", "one for packets", () => opensSocket(AF_UNIX, PACKETS)),
   claim(
     "NW9.native_name",
-    "taking an abstract name by one end of a pair",
+    "taking an abstract name by the channel, a socket that it was given",
     ({ nonce }) => takeName(nonce),
+    { alone: true },
   ),
   claim(
     "NW8.native_pair",
@@ -778,9 +806,25 @@ const NATIVE: readonly Attempt[] = [
     const address = address4(freePort);
     must("bind", fd, address, address.length);
     must("listen", fd, 1);
+    const port = portOf(fd);
     must("close", fd);
+    if (port !== freePort) throw new Refused(`it listens on port ${port}`);
     return "listened";
   }),
+  claim(
+    "NW7.native_unbound",
+    "listening without a local address, on a port of the kernel's",
+    () => {
+      const fd = must("socket", AF_INET, STREAM, 0);
+      try {
+        must("listen", fd, 1);
+        if (portOf(fd) === 0) throw new Refused("it is said to be done, and was not");
+        return `listens on ${portOf(fd)}`;
+      } finally {
+        must("close", fd);
+      }
+    },
+  ),
   claim("NW16.netlink", "a netlink socket", () => opensSocket(AF_NETLINK, RAW)),
   claim("NW16.algorithm", "a socket to the kernel's cryptography", () => opensSocket(AF_ALG, 5)),
   claim("NW16.virtual", "a socket to the machine's host", () => opensSocket(AF_VSOCK, STREAM)),
@@ -843,6 +887,13 @@ const NATIVE: readonly Attempt[] = [
     only: LISTENERS,
     note: "a connection inherits its listener's settings",
   }),
+  claim("NW17.queue", "leaving no room for clients that wait", shortenQueue, { only: LISTENERS }),
+  claim("NW17.keep_alive", "having everybody's connections probed", keepAliveOnListener, {
+    only: LISTENERS,
+    kernel: "open",
+    note:
+      "no filter tells a listener from a connection; the supervisor sets it back within a second",
+  }),
   claim("NW17.blocking", "making everybody's wait for a client a blocking one", blockListener, {
     only: LISTENERS,
     kernel: "open",
@@ -850,6 +901,34 @@ const NATIVE: readonly Attempt[] = [
       "a listener's flags are shared by all who hold it, and no filter tells it from a connection",
   }),
 ];
+
+/** How long a listener's queue may be, as TCP_INFO tells it of one. */
+function queueOf(fd: number): number {
+  const [TCP_INFO, SACKED] = [11, 28];
+  const info = new Uint8Array(104);
+  must("getsockopt", fd, IPPROTO_TCP, TCP_INFO, info, Uint8Array.of(info.length, 0, 0, 0));
+  return new DataView(info.buffer).getUint32(SACKED, true);
+}
+
+/** Leaves no room for clients that wait, and takes it back. */
+function shortenQueue(): string {
+  const fd = findListener();
+  const before = queueOf(fd);
+  must("listen", fd, 1);
+  const after = queueOf(fd);
+  if (after === before) throw new Refused("it is said to be done, and was not");
+  must("listen", fd, before);
+  return `${before} became ${after}`;
+}
+
+/** Has everybody's connections ask whether the other end is there, and takes it back. */
+function keepAliveOnListener(): string {
+  const [SO_KEEPALIVE, on] = [9, Uint8Array.of(1, 0, 0, 0)];
+  const fd = findListener();
+  must("setsockopt", fd, SOL_SOCKET, SO_KEEPALIVE, on, 4);
+  must("setsockopt", fd, SOL_SOCKET, SO_KEEPALIVE, new Uint8Array(4), 4);
+  return "was set";
+}
 
 export const NETWORKING: readonly Attempt[] = [
   ...[...WEB, ...NODE, ...ADDRESSES, ...PROXIES, ...NATIVE_DIALLING, ...DATAGRAMS, ...NAMES],

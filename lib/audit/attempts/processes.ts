@@ -28,6 +28,9 @@ const SIGSTOP = 19;
 
 const SOL_SOCKET = 1;
 
+/** Where every process has its channel to the supervisor, which is a socket. */
+const CHANNEL = 4;
+
 type More = Partial<Attempt>;
 
 /** An attempt that both layers stop. */
@@ -60,17 +63,16 @@ function vector(address: bigint): Uint8Array<ArrayBuffer> {
   return new Uint8Array(new BigUint64Array([address, 8n]).buffer);
 }
 
-/** The descriptors of two sockets that are connected. */
-function socketPair(): [number, number] {
+/** The descriptors of a pipe's ends, which every process may make: the one that reads, the one that writes. */
+function pipe(): [number, number] {
   const pair = new Int32Array(2);
-  const bytes = new Uint8Array(pair.buffer);
-  must("socketpair", 1, 1, 0, bytes);
+  must("pipe2", new Uint8Array(pair.buffer), 0);
   return [pair[0]!, pair[1]!];
 }
 
-/** Lets a socket signal its owner that something can be read: SIGIO, unless another was chosen. */
+/** Lets a pipe signal its owner that something can be read: SIGIO, unless another was chosen. */
 async function signalByDescriptor(own: (fd: number) => unknown): Promise<never> {
-  const [fd, other] = socketPair();
+  const [fd, other] = pipe();
   own(fd);
   const O_ASYNC = 0o20000;
   const F_SETFL = 4;
@@ -228,23 +230,34 @@ const NATIVE_SIGNALS: readonly Attempt[] = [
       const owner = new Uint8Array(new Int32Array([/* F_OWNER_PID */ 1, canaryPid]).buffer);
       must("fcntl", fd, /* F_SETOWN_EX */ 15, owner);
     }), { proof: "canary" }),
+  // Sockets alone know these, and a process that serves can make none: so on one that it was given.
   ...([["owner_ioctl", 0x8901, "FIOSETOWN"], ["group_ioctl", 0x8902, "SIOCSPGRP"]] as const).map((
     [name, request, title],
   ) =>
     stopped(
       `SP4.${name}`,
       `a descriptor that signals another process: ioctl(${title})`,
-      ({ canaryPid }) =>
-        signalByDescriptor((fd) => {
-          must("ioctl", fd, request, new Uint8Array(new Int32Array([canaryPid]).buffer));
-        }),
-      { proof: "canary" },
+      ({ canaryPid }) => {
+        const own = (pid: number) =>
+          must("ioctl", CHANNEL, request, new Uint8Array(new Int32Array([pid]).buffer));
+        own(canaryPid);
+        return own(0) === 0;
+      },
+      { alone: true },
     )
   ),
   stopped("SP3.self", "a storm of signals to itself", () => {
     for (let count = 0; count < 1000; count++) process.kill(process.pid, "SIGHUP");
     return true;
   }, { deno: "open", note: "Deno lets a process signal itself; a worker ignores what it can" }),
+  knock(
+    "SP4.pidfd_signal",
+    "pidfd_send_signal(2) by a descriptor that it might have",
+    ...[
+      "pidfd_send_signal",
+      [-1, 0, 0, 0],
+    ] as const,
+  ),
   knock("SP4.lease", "a lease, whose breaking signals: F_SETLEASE", "fcntl", [-1, 1024, 0]),
   knock("SP4.notify", "signals about changes of a folder: F_NOTIFY", "fcntl", [-1, 1026, 1]),
 ];
@@ -260,7 +273,6 @@ function queuedSignal(signal: number): Uint8Array<ArrayBuffer> {
 /** A descriptor of the process that made the other end of the channel. */
 function peerOfChannel(): number {
   const SO_PEERPIDFD = 77;
-  const CHANNEL = 4;
   const fd = new Uint8Array(4);
   must("getsockopt", CHANNEL, SOL_SOCKET, SO_PEERPIDFD, fd, new Uint8Array([4, 0, 0, 0]));
   return new DataView(fd.buffer).getInt32(0, true);
@@ -398,6 +410,14 @@ const SPYING: readonly Attempt[] = [
       return must("pidfd_getfd", peerOfChannel(), 0, 0);
     },
     { optional: true },
+  ),
+  knock(
+    "SP7.getfd_descriptor",
+    "pidfd_getfd(2) by a descriptor that it might have",
+    ...[
+      "pidfd_getfd",
+      [-1, 0, 0],
+    ] as const,
   ),
   stopped("SP7.kcmp", "kcmp(2): compare with another process", ({ canaryPid }) => {
     return must("kcmp", Deno.pid, canaryPid, /* KCMP_VM */ 1, 0, 0);
@@ -592,6 +612,11 @@ function unfiltered(answer: number): string {
   return "no filter";
 }
 
+/** What a second program takes from a process that has started. */
+function later(attempts: readonly Attempt[]): Attempt[] {
+  return attempts.map((attempt) => ({ ...attempt, openWith: "native" }));
+}
+
 const THREADS: readonly Attempt[] = [
   stopped("SP14.main", "find its main thread free of the filter", () => {
     return unfiltered(must("prctl", PR_GET_SECCOMP));
@@ -611,9 +636,28 @@ const THREADS: readonly Attempt[] = [
     }).symbols;
     return unfiltered(await prctl(PR_GET_SECCOMP));
   }),
-  knock("SP14.program", "seccomp(2): one more program, on all threads", "seccomp", [1, 1, NOWHERE]),
-  knock("SP14.pair", "socketpair(2): a pair of Unix sockets, once the app runs", "socketpair", [
-    ...[1, 1, 0, NOWHERE] as const,
+  ...later([
+    knock("SP14.program", "seccomp(2): one more program, on all threads", "seccomp", [
+      ...[1, 1, NOWHERE] as const,
+    ]),
+    knock("SP14.pair", "socketpair(2): a pair of Unix sockets, once the app runs", "socketpair", [
+      ...[1, 1, 0, NOWHERE] as const,
+    ]),
+    knock(
+      "SP14.close",
+      "close_range(2): close what it was given, once the app runs",
+      "close_range",
+      [
+        ...[2, 1, 0] as const,
+      ],
+    ),
+    knock("SP14.key", "pkey_alloc(2): a key for its memory, once the app runs", "pkey_alloc", [
+      ...[-1, 0] as const,
+    ]),
+    knock("SP14.thread_id", "set_tid_address(2): what only a loader sets", "set_tid_address", [0]),
+    ...Deno.build.arch === "x86_64"
+      ? [knock("SP14.base", "arch_prctl(2): what only a loader sets", "arch_prctl", [0x7fff_ffff])]
+      : [],
   ]),
   knock("SP14.filter", "prctl(2): put another filter over the wall", "prctl", [
     ...[/* PR_SET_SECCOMP */ 22, /* SECCOMP_MODE_FILTER */ 2, NOWHERE, 0, 0] as const,
@@ -729,7 +773,7 @@ const KERNEL: readonly Attempt[] = [
     "an ioctl(2) that freezes a file system, on one that cannot freeze",
     () => {
       const FIFREEZE = 0xc004_5877;
-      return reaches("ioctl", socketPair()[0], FIFREEZE, 0);
+      return reaches("ioctl", pipe()[0], FIFREEZE, 0);
     },
     { needs: "root", optional: true },
   ),

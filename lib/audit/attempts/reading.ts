@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 import * as fs from "node:fs";
 import { createRequire, registerHooks } from "node:module";
-import { relative } from "node:path";
+import { dirname, relative } from "node:path";
 import process from "node:process";
 import { backup, DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
@@ -122,6 +122,85 @@ const processFiles = (
       { note: "CVE-2024-34346", ...file === "mem" && name !== "self" && { needs: "root" } },
     )
   );
+
+const DENO_ALONE: More = {
+  kernel: "open",
+  note: "what is given up after open() is Deno's layer alone: the kernel's is made at the spawn",
+};
+
+/** What was given up when the app had opened, and what is another process's of the same kind. */
+const GIVEN_UP: readonly Attempt[] = [
+  ...byEveryWay("FD1", "a path of dropAfterOpen", ({ dropped }) => {
+    return `${dropped}/secret.txt`;
+  }, DENO_ALONE),
+  secret("FD1.request", "asking for a path of dropAfterOpen again", async ({ dropped }) => {
+    await Deno.permissions.request({ name: "read", path: dropped });
+    return Deno.readTextFileSync(`${dropped}/secret.txt`);
+  }, DENO_ALONE),
+  claim("FD1.list", "Deno.readDir of a path of dropAfterOpen", ({ dropped }) => {
+    return [...Deno.readDirSync(dropped)].map(({ name }) => name);
+  }, DENO_ALONE),
+  ...byEveryWay("TM1", "a file in another process's temporary folder", ({ otherTemporary }) => {
+    return `${otherTemporary}/secret.txt`;
+  }),
+  claim("TM1.list", "Deno.readDir of what holds the temporary folders", ({ otherTemporary }) => {
+    return [...Deno.readDirSync(dirname(otherTemporary))].map(({ name }) => name);
+  }),
+  secret(
+    "TM2.link",
+    "reading through a link out of its own temporary folder, made there",
+    ({ temporary, outside, nonce }) => {
+      const link = `${temporary}/${nonce}`;
+      fs.symlinkSync(`${outside}/secret.txt`, link);
+      try {
+        return fs.readFileSync(link, "utf8");
+      } finally {
+        fs.rmSync(link);
+      }
+    },
+  ),
+  secret(
+    "TM2.native",
+    "the same by symlinkat(2) and open(2)",
+    ({ temporary, outside, nonce }) => {
+      const link = `${temporary}/${nonce}`;
+      must("symlinkat", `${outside}/secret.txt`, AT_FDCWD, link);
+      try {
+        return readNatively(link);
+      } finally {
+        must("unlinkat", AT_FDCWD, link, 0);
+      }
+    },
+  ),
+  secret(
+    "TM2.hard_link",
+    "reading what it has linked into its own temporary folder",
+    ({ temporary, outside, nonce }) => {
+      const link = `${temporary}/${nonce}`;
+      fs.linkSync(`${outside}/secret.txt`, link);
+      try {
+        return fs.readFileSync(link, "utf8");
+      } finally {
+        fs.rmSync(link);
+      }
+    },
+    { refusal: /cross-device link/ },
+  ),
+];
+
+/** The private key of HTTPS, which a worker is given by its supervisor and reads no file for. */
+const KEYS: readonly Attempt[] = [
+  ...([
+    ["deno", "Deno.open", (path: string) => Deno.openSync(path).close()],
+    ["node", "fs.openSync", (path: string) => fs.closeSync(fs.openSync(path, "r"))],
+    ["native", "open(2)", (path: string) => must("close", must("openat", AT_FDCWD, path, 0, 0))],
+  ] as const).map(([name, by, open]) =>
+    claim(`FK1.${name}`, `${by} of the private key of HTTPS`, ({ keyFile }) => {
+      open(keyFile);
+      return "opened";
+    }, { withTls: true })
+  ),
+];
 
 export const READING: readonly Attempt[] = [
   ...byEveryWay(
@@ -729,6 +808,8 @@ export const READING: readonly Attempt[] = [
   claim("FR26.cache", "what programs store beside the cache of Deno", ({ denoDir }) => {
     return Array.from(Deno.readDirSync(denoDir), ({ name }) => name).join();
   }),
+  ...GIVEN_UP,
+  ...KEYS,
 ];
 
 /** O_PATH of fcntl.h. */

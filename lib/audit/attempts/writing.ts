@@ -715,6 +715,46 @@ export const WRITING: readonly Attempt[] = [
     database.exec("CREATE TABLE planted (text)");
     await backup(database, `${world.outside}/new.db`);
   }, SQLITE),
+  ...([
+    ["FD2.write", "writing to a path of dropAfterOpen", ({ dropped }) => {
+      Deno.writeTextFileSync(`${dropped}/file.txt`, "changed");
+    }],
+    ["FD2.node", "fs.writeFileSync to a path of dropAfterOpen", ({ dropped }) => {
+      fs.writeFileSync(`${dropped}/file.txt`, "changed");
+    }],
+    ["FD2.native", "open(2) of a path of dropAfterOpen, to empty it", ({ dropped }) => {
+      opensNatively(`${dropped}/file.txt`, O_WRONLY | O_TRUNC);
+    }],
+  ] satisfies [string, string, (world: World) => void][]).map(([id, title, run]) =>
+    change(id, title, run, {
+      kernel: "open",
+      note:
+        "what is given up after open() is Deno's layer alone: the kernel's is made at the spawn",
+    })
+  ),
+  change("TM3.write", "writing to another process's temporary folder", ({ otherTemporary }) => {
+    Deno.writeTextFileSync(`${otherTemporary}/file.txt`, "changed");
+  }),
+  change("TM3.native", "open(2) of a file there, to empty it", ({ otherTemporary }) => {
+    opensNatively(`${otherTemporary}/file.txt`, O_WRONLY | O_TRUNC);
+  }),
+  change(
+    "TM3.link",
+    "writing through a link out of its own temporary folder, made there",
+    (world) => {
+      const link = `${world.temporary}/${world.nonce}`;
+      fs.symlinkSync(`${world.outside}/file.txt`, link);
+      fs.writeFileSync(link, "changed");
+    },
+  ),
+  claim("TM3.remove", "removing the temporary folder itself", ({ temporary }) => {
+    fs.rmSync(`${temporary}/file.txt`);
+    Deno.removeSync(temporary);
+    return "removed";
+  }, { deno: "open", note: "Deno's right to change what is in a folder is one to the folder too" }),
+  change("TM3.rename", "giving the temporary folder another name", ({ temporary }) => {
+    fs.renameSync(temporary, `${temporary}_moved`);
+  }),
 ];
 
 /** The mode is changed only if it is seen to be: a layer may say yes and do nothing. */

@@ -194,7 +194,19 @@ const WRONG_USAGE: [string, string[], string][] = [
   ["an unknown option", ["status", "--colour"], "Unknown option --colour"],
   ["an unknown short option", ["status", "-x"], "Unknown option -x"],
   ["an unknown option with a value", ["status", "--port=80"], "Unknown option --port"],
-  ["a second argument", ["start", "now"], "Unexpected argument now"],
+  ["a second argument", ["stop", "now"], "Unexpected argument now"],
+  ["an empty argument", ["status", ""], 'Unexpected argument ""'],
+  ["an empty command", [""], 'Unknown command ""'],
+  ["arguments behind --", ["stop", "--", "--config", "x"], "Unexpected argument --config"],
+  ["an option of another command", ["status", "--stress"], "status has no option --stress"],
+  ["a value of an option without one", ["status", "--json=1"], "--json takes no value"],
+  ["an option that is taken back", ["status", "--no-json"], "Unknown option --no-json"],
+  ["an option without its value", ["why", "--log"], "--log needs one file"],
+  ["an option twice", ["why", "--log", "a", "--log", "b"], "--log needs one file"],
+  ["a release that is none", ["rollback", ""], 'not ""'],
+  ["an app that is not there", ["start", "nothing.ts"], "nothing.ts is not there"],
+  ["an app that is a folder", ["check", "lib"], "lib is a folder"],
+  ["a config as the app", ["start", "x.jsonc"], "write --config x.jsonc"],
   ["--config without a file", ["check", "--config"], "--config needs one file"],
   ["an attempt that is not there", ["audit", "--only", "FR1,EX"], "there is no attempt EX"],
   ["--config twice", ["check", "--config", "a", "--config", "b"], "--config needs one file"],
@@ -327,6 +339,21 @@ Deno.test("a config path that does not exist is exit 78 for every command, and i
     assertEquals(code, 78, `${names[index]}: ${stderr}`);
     assertStringIncludes(stderr, missing);
   }
+});
+
+Deno.test("where there is no config, that is said, and an app is checked by its name", async () => {
+  await using project = await Project.create();
+  await Deno.remove(project.configFile);
+  const cwd = project.folder;
+  const [absent, checked] = await runMany([
+    { args: ["check"], cwd },
+    { args: ["check", "app.ts"], cwd },
+  ]);
+  assertEquals(absent!.code, 78);
+  for (const says of [project.configFile, "holdfast init", "holdfast start app.ts"]) {
+    assertStringIncludes(absent!.stderr, says);
+  }
+  assertEquals([checked!.code, checked!.stdout], [0, "app.ts: ok\n"]);
 });
 
 Deno.test("status, reload and stop without a supervisor are exit 69 and say how to start it", async () => {
@@ -486,7 +513,7 @@ Deno.test("a running supervisor is asked by commands, from its first status to i
       assertMatch(
         cells(worker!).join(" "),
         new RegExp(
-          `^worker ${pid} ${Deno.uid()} 1 serving \\d+s native kernel 0 0 0 0 0 \\d+ MiB \\d+$`,
+          `^worker ${pid} ${Deno.uid()} 1 serving \\d+s native kernel \\d+ 0 0 0 0 0 \\d+ MiB \\d+$`,
         ),
       );
       const column = (name: string) => head!.indexOf(name);
@@ -506,7 +533,9 @@ Deno.test("a running supervisor is asked by commands, from its first status to i
         const { code, stdout } = await runCommand(project, "status", "--json");
         assertEquals(code, 0);
         assertMatch(stdout, /^\{.*\}\n$/);
-        const answer = Answer.parse({ type: "status", status: JSON.parse(stdout) });
+        // The command adds what the kernel says of each process.
+        const said = JSON.parse(stdout, (key, value) => key === "filters" ? undefined : value);
+        const answer = Answer.parse({ type: "status", status: said });
         assert(answer.type === "status");
         return answer.status;
       };

@@ -219,6 +219,47 @@ Deno.test("an unknown key names the nearest known key of its own object, or all 
   );
 });
 
+Deno.test("what is wrong in a config says how it is written", () => {
+  const cases: [object, string][] = [
+    [{ port: 8080 }, 'unknown key "port"; write "listen": ["127.0.0.1:8080"]'],
+    [{ host: "x" }, 'unknown key "host"; write "listen": ["127.0.0.1:8080"]'],
+    [{ tls: {} }, 'unknown key "tls"; write "listen": [{ "https": "0.0.0.0:443"'],
+    [{ entrypoint: "x" }, 'unknown key "entrypoint"; write "app": "./main.ts"'],
+    [{ static: "x" }, 'unknown key "static"; write "unveil": { "./public": "r" }'],
+    [{ evn: [] }, 'unknown key "evn"; did you mean "env"?'],
+    [{ watchdog: { pulse: 1 } }, 'unknown key "pulse"; did you mean "pulseDeadlineMs"?'],
+    [{ env: { A: 1 } }, 'env.A: found 1; write true, or a text, in " "'],
+    [{ env: "A" }, 'env: found "A"; write a list, in [ ], or an object, in { }'],
+    [{ workers: "two" }, 'workers: found "two"; write a number, or "auto"'],
+    [{ wall: false }, 'wall: found false; write "kernel" or "deno"'],
+  ];
+  for (const [change, says] of cases) {
+    const text = JSON.stringify({ ...MINIMAL, ...change });
+    const { message } = assertThrows(() => parseConfig(text, "f"), ConfigError);
+    assert(message.includes(says), message);
+  }
+  const texts: [string, string[]][] = [
+    [`{\n "app": "a",\n "app": "b" }`, [
+      '3:2: app: the key "app" is there twice: line 2 has it too; remove one of them',
+      '1:1: listen: this key is missing; add it: "listen": ["127.0.0.1:8080"]',
+    ]],
+    [`{ "__proto__": 1, "app": "a", "listen": ["127.0.0.1:1"] }`, [
+      '1:3: __proto__: the key "__proto__" is reserved; remove this one',
+    ]],
+    // One fault makes others behind it.
+    [`{\n app: './a.ts',\n listen: [] }`, [
+      '2:2: "app" is not JSON; write JSON, with keys and texts',
+    ]],
+    [`app: ./a.ts\nlisten: 1`, ['1:1: "app" is not JSON; write JSON, with keys and texts in " "']],
+  ];
+  for (const [text, says] of texts) {
+    const { message } = assertThrows(() => parseConfig(text, "f"), ConfigError);
+    for (const each of says) assert(message.includes(each), message);
+    const lines = message.split("\n").map((line) => line.split(":")[1]);
+    if (!text.includes('"')) assertEquals(new Set(lines).size, lines.length, message);
+  }
+});
+
 Deno.test("listen takes IP literals, localhost and Unix sockets, and gives each one spelling", () => {
   const cases: [unknown, unknown][] = [
     ["127.0.0.1:8000", { kind: "tcp", text: "127.0.0.1:8000", host: "127.0.0.1", port: 8000 }],

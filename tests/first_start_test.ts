@@ -58,6 +58,7 @@ Deno.test("each flag of a start that is missing is named, and --help takes none"
     );
     assert(code === 71 || code === 78, `${missing}: ${code} ${stderr}`);
     assertStringIncludes(stderr, name);
+    if (name === "--allow-sys") assertStringIncludes(stderr, "hint: Add --allow-sys=uid after");
     assert(!stderr.includes("    at "), stderr);
   }
   // A command that only asks says so too, and not that nobody runs.

@@ -261,6 +261,22 @@ for (let n = 0; n < 100; n++) console.log("z".repeat(500));`,
     assertEquals(after, "after");
   });
 
+  await t.step(
+    "a trace whose last line end comes by itself is one event, over and over",
+    async () => {
+      const all = await texts(
+        20,
+        `for (let count = 0; count < 20; count++) {
+         console.trace("trace " + count);
+         await new Promise((go) => setTimeout(go, 5));
+       }`,
+      );
+      for (const [count, text] of all.entries()) {
+        assertMatch(text!, new RegExp(`^Trace: trace ${count}\\n {4}at [^]*\\n {4}at `));
+      }
+    },
+  );
+
   await t.step("a reason that a worker gives for its failure is escaped and cut", async () => {
     await server.project.write(
       "app.ts",

@@ -1,10 +1,14 @@
 /** What may be refused, in the words of the config: the line that allows it, and what that would give away. */
 
+import { SYS_KINDS } from "./sys_kinds.ts";
+
 /** Something that was refused. */
 export interface Refused {
   readonly kind: Kind;
   /** The path, host, name or program. */
   readonly what: string;
+  /** Whether it is a path below the app's own folder; of a database, whether it is right in it. */
+  readonly inProject?: boolean;
   /** The operation, where the kernel refused it. */
   readonly call?: string | undefined;
 }
@@ -12,8 +16,12 @@ export interface Refused {
 export type Kind =
   | "read"
   | "write"
+  | "database"
   | "net"
   | "listen"
+  | "datagram"
+  | "signal"
+  | "link"
   | "env"
   | "sys"
   | "run"
@@ -31,7 +39,8 @@ export interface Advice {
   readonly risk?: string;
 }
 
-type Adviser = (refused: Refused) => Advice;
+/** @param helper the name of the process, where it is a helper */
+type Adviser = (refused: Refused, helper: string | undefined) => Advice;
 
 /** Where programs put temporary files, and nothing else says where. */
 const TEMPORARY: Advice = {
@@ -45,41 +54,95 @@ function isTemporary(path: string): boolean {
   return path === "<TMP>" || /^\/(?:var\/)?tmp(?:\/|$)/.test(path);
 }
 
+/** Where no line of the config opens anything, and where none lets anybody write: see config/check.ts. */
+const OF_KERNEL = /^\/$|^\/proc(\/|$)|^\/dev(\/(?!(null|zero|full|u?random)$)|$)|^\/sys$/;
+const OF_SYSTEM = /^\/(sys|boot|s?bin|lib\w*|usr\/(s?bin|lib\w*))(\/|$)|^\/etc(\/[^/]*)?$/;
+const NEVER_UNVEILED: Advice = {
+  instead: "no line can allow it: it is the kernel's, or the system's own",
+};
+
 const ADVICE: Record<Kind, Adviser> = {
-  read: ({ what }) => ({
-    allow: what === "" ? `"unveil": { PATH: "r" }` : `"unveil": { ${JSON.stringify(what)}: "r" }`,
-    risk:
-      "an attacker in this process reads what is there, and sends it wherever the process may connect",
-  }),
-  write: ({ what }) =>
-    isTemporary(what) ? TEMPORARY : ({
-      allow: `"unveil": { ${JSON.stringify(what || "PATH")}: "rwc" }`,
-      instead: "best of a folder that holds data alone",
+  read: ({ what }) =>
+    what === ""
+      ? { instead: 'each path is granted by itself, by "unveil" of the config' }
+      : OF_KERNEL.test(what)
+      ? NEVER_UNVEILED
+      : {
+        allow: `"unveil": { ${JSON.stringify(what)}: "r" }`,
+        risk:
+          "an attacker in this process reads what is there, and sends it wherever the process may connect",
+      },
+  write: ({ what, inProject }) =>
+    isTemporary(what) && !inProject
+      ? TEMPORARY
+      : what === ""
+      ? { instead: 'each path is granted by itself, by "unveil" of the config' }
+      : OF_KERNEL.test(what) || OF_SYSTEM.test(what)
+      ? NEVER_UNVEILED
+      : {
+        allow: `"unveil": { ${JSON.stringify(what)}: "rwc" }`,
+        instead: "best of a folder that holds data alone",
+        risk: "an attacker in this process replaces what is there, and fills the disk",
+      },
+  database: ({ what, inProject }) => {
+    const folder = what.replace(/[^/]*$/, inProject ? "data/" : "");
+    return {
+      allow: `"unveil": { ${JSON.stringify(folder)}: "rwc" }`,
+      instead: `${inProject ? "and open it there: " : ""}SQLite makes files beside a database, ` +
+        "which need a folder that holds data alone",
       risk: "an attacker in this process replaces what is there, and fills the disk",
-    }),
-  net: ({ what }) => ({
-    allow: `"net": [${JSON.stringify(what || "HOST:PORT")}]`,
-    risk: "an attacker in this process talks to that host from this machine, and sends data there",
-  }),
+    };
+  },
+  net: ({ what }) =>
+    what === "" || /^(0\.0\.0\.0|\[::\])|:0$/.test(what)
+      ? { instead: 'each host is granted by its name or address, by "net" of the config' }
+      : {
+        allow: `"net": [${JSON.stringify(what)}]`,
+        risk: what.startsWith("unix:")
+          ? "an attacker in this process says to whoever listens there what the app may say"
+          : "an attacker in this process talks to that host from this machine, and sends data there",
+      },
   listen: () => ({
     instead:
       'the app does not listen by itself: Holdfast does, on what "listen" of the config names',
   }),
-  env: ({ what }) => ({
-    allow: `"env": [${JSON.stringify(what || "NAME")}]`,
-    risk: "an attacker in this process learns its value",
+  datagram: () => ({
+    instead: "no process binds a socket for datagrams; have another service do that",
   }),
-  sys: ({ what }) => ({
-    allow: `"sys": [${JSON.stringify(what || "NAME")}]`,
-    risk: "an attacker in this process learns that fact of the machine",
-  }),
+  env: ({ what }) =>
+    what === ""
+      ? { instead: '"env" of the config names each variable, and "envFile" a file of them' }
+      : {
+        allow: `"env": [${JSON.stringify(what)}]`,
+        risk: "an attacker in this process learns its value",
+      },
+  sys: ({ what }) =>
+    (SYS_KINDS as readonly string[]).includes(what)
+      ? {
+        allow: `"sys": [${JSON.stringify(what)}]`,
+        risk: "an attacker in this process learns that fact of the machine",
+      }
+      : { instead: `it cannot be granted: the facts that can are ${SYS_KINDS.join(", ")}` },
   run: () => ({
     instead: "no process of Holdfast's may start a program; have another service do that",
   }),
-  ffi: ({ what }) => ({
-    instead: `${packageOf(what)} is native code, which no worker loads: use it in a helper with ` +
-      '"native": true, or take node:sqlite, scrypt of node:crypto or a WebAssembly build instead',
+  signal: () => ({ instead: "no process of Holdfast's may signal another one" }),
+  link: () => ({
+    instead: "no process makes symbolic links: where they lead is not known; copy the file",
   }),
+  ffi: ({ what }, helper) =>
+    helper !== undefined && packageIn(what) !== undefined
+      ? {
+        allow: '"native": true',
+        instead: "the packages' own addons alone; the kernel's wall holds them",
+        risk:
+          "an attacker in this process is not held by Deno's permissions, but by the kernel alone",
+      }
+      : {
+        instead:
+          `${packageOf(what)} is native code, which no worker loads: use it in a helper with ` +
+          '"native": true, or take node:sqlite, scrypt of node:crypto or a WebAssembly build instead',
+      },
   import: () => ({
     instead:
       "no code is fetched while it runs; import it by a literal, or add the package to the project",
@@ -91,17 +154,21 @@ const ADVICE: Record<Kind, Adviser> = {
   }),
 };
 
-/** The package that a file of its own is of, in a folder of packages or in the cache. */
+/** The package that a file of its own is of, in a folder of packages or in the cache; else the file. */
 function packageOf(path: string): string {
+  return packageIn(path) ?? (path || "this");
+}
+
+function packageIn(path: string): string | undefined {
   const name = "((?:@[^/]+/)?[^/@]+)";
   const [, found] = new RegExp(`.*/node_modules/${name}/`).exec(path) ??
     new RegExp(`/npm/[^/]+/${name}/\\d`).exec(path) ?? [];
-  return found ?? (path || "this");
+  return found;
 }
 
 /** What is to be said of a refusal. */
-export function adviceOn(refused: Refused): Advice {
-  return ADVICE[refused.kind](refused);
+export function adviceOn(refused: Refused, helper?: string): Advice {
+  return ADVICE[refused.kind](refused, helper);
 }
 
 /** Where in the config a process's lines are: at its top, or in the helper's entry. */
@@ -109,12 +176,28 @@ export function placedIn(allow: string, helper: string | undefined): string {
   return helper === undefined ? allow : `"helpers": { ${JSON.stringify(helper)}: { ${allow} } }`;
 }
 
-/** What the runtime says that it requires. */
-export function requiredIn(message: string): Refused | undefined {
-  const [, kind, what = ""] = /Requires (\w+) access(?: to "(.*?)"(?:,|$))?/.exec(message) ?? [];
-  return kind !== undefined && kind !== "kernel" && Object.hasOwn(ADVICE, kind)
-    ? { kind: kind as Kind, what }
-    : undefined;
+/** The kinds in the words of the runtime. */
+const REQUIRED: readonly Kind[] = ["read", "write", "net", "env", "sys", "run", "ffi", "import"];
+
+/**
+ * What the runtime says that it requires.
+ *
+ * @param stack of the error: some permissions are for several things
+ */
+export function requiredIn(message: string, stack = ""): Refused | undefined {
+  if (/\bsymlink\w*\(\) requires unscoped/.test(message)) return { kind: "link", what: "symlink" };
+  const [, found, quoted, plain] =
+    /Requires (\w+) access(?: to (?:"(.*?)"|(<\w+>))(?=,|\.|$))?/.exec(message) ?? [];
+  const kind = REQUIRED.find((each) => each === found);
+  if (kind === undefined) return undefined;
+  const what = quoted ?? plain ?? "";
+  if (kind === "net" && /\bat .*(udp|datagram)\w*\b.*\(ext:/i.test(stack)) {
+    return { kind: "datagram", what };
+  }
+  if (kind === "net" && /\bat (\w+\.)*listen\w* \(ext:/.test(stack)) {
+    return { kind: "listen", what };
+  }
+  return kind === "run" && what === "" ? { kind: "signal", what } : { kind, what };
 }
 
 /** What the kernel refused, as the runtime says it: `Operation not permitted (os error 1): chmod '/x'`. */

@@ -1,38 +1,129 @@
-/** Who has dialled what by `node:net`: its errors come later, when the stack has nothing of the app. */
+/** What the app dials by Node's ways: their errors say little, and come when the stack has nothing of it. */
+import dns from "node:dns";
 import net from "node:net";
+import { rememberCaller } from "./callers.ts";
 import { withDeepStack } from "./frames.ts";
+import type { Refusals } from "./refusals.ts";
+import { callExplained, type Method, replace } from "./replace.ts";
 
-/** How many are remembered; a refusal comes soon. */
-const MAX_REMEMBERED = 32;
+interface Dial {
+  /** `HOST`, `HOST:PORT` or `unix:PATH`. */
+  readonly names: readonly string[];
+  readonly stack: string | undefined;
+}
 
-const remembered: { host: string; port: string; stack: Error }[] = [];
+/** Functions of node:dns whose first argument is a name. */
+const LOOKUPS = [
+  ...["lookup", "resolve", "resolve4", "resolve6", "resolveAny", "resolveCaa", "resolveCname"],
+  ...["resolveMx", "resolveNaptr", "resolveNs", "resolvePtr", "resolveSoa", "resolveSrv"],
+  ...["resolveTxt"],
+] as const;
 
-/** Remembers from here on. */
-export function rememberDials(): void {
-  const { prototype } = net.Socket as unknown as {
-    prototype: { connect(this: unknown, ...all: unknown[]): unknown };
-  };
-  const { connect } = prototype;
-  prototype.connect = function (...all) {
-    const { host, port } = addressOf(all);
-    if (port !== undefined) {
-      const stack = withDeepStack(new Error());
-      remembered.push({ host: String(host ?? "localhost"), port: String(port), stack });
-      if (remembered.length > MAX_REMEMBERED) remembered.shift();
+/** The names in modules of Node's that are replaced. */
+export const REPLACED_LOOKUPS = { dns: [...LOOKUPS], "dns/promises": [...LOOKUPS] } as const;
+
+/** What is said of a name that could not be asked for. */
+const NOT_ASKED = ["EPERM", "EACCES", "UNKNOWN", "EREFUSED"];
+
+/** Explains them, and remembers who dialled what from here on. */
+export function explainDials(refusals: Refusals): void {
+  explainSockets(refusals);
+  for (const holder of [dns, dns.promises]) {
+    for (const name of LOOKUPS) {
+      explainLookup(refusals, holder, name, ({ code }) => NOT_ASKED.includes(code ?? ""));
     }
-    return Reflect.apply(connect, this, all);
+  }
+  explainLookup(refusals, Deno, "resolveDns", ({ message }) => /\(os error (1|13)\)/.test(message));
+  const { connect } = Deno as unknown as { connect: Method };
+  const wrapped: Method = function (options, ...all) {
+    const { path } = Object(options);
+    if (path === undefined) return Reflect.apply(connect, this, [options, ...all]);
+    const { stack } = withDeepStack(new Error(), wrapped);
+    return callExplained(connect, this, [options, ...all], (error) => {
+      explainSocket(refusals, error, { names: [`unix:${path}`], stack });
+      return error;
+    });
+  };
+  replace(Deno, "connect", wrapped);
+}
+
+function explainSockets(refusals: Refusals): void {
+  const prototype = net.Socket.prototype as unknown as Record<"connect" | "destroy", Method>;
+  const { connect, destroy } = prototype;
+  const dials = new WeakMap<object, Dial>();
+  prototype.connect = function (...all) {
+    const names = namesOf(all);
+    if (names.length > 0) {
+      const dial = { names, stack: withDeepStack(new Error()).stack };
+      dials.set(this as object, dial);
+      rememberCaller(names, dial.stack);
+    }
+    try {
+      return Reflect.apply(connect, this, all);
+    } catch (error) {
+      const dial = dials.get(this as object);
+      if (dial !== undefined) explainSocket(refusals, error, dial);
+      throw error;
+    }
+  };
+  prototype.destroy = function (error, ...all) {
+    const dial = dials.get(this as object);
+    if (error && dial !== undefined) explainSocket(refusals, error, dial);
+    return Reflect.apply(destroy, this, [error, ...all]);
   };
 }
 
-/** The stack of who dialled `HOST:PORT`, or `HOST`, last. */
-export function dialler(what: string): string | undefined {
-  return remembered.findLast(({ host, port }) => what === `${host}:${port}` || what === host)
-    ?.stack.stack;
+/** Explains the error of a socket that was refused by the name that was dialled. */
+function explainSocket(refusals: Refusals, error: unknown, { names, stack }: Dial): void {
+  if (!(error instanceof Error)) return;
+  const what = names[0]!;
+  if (what.startsWith("unix:")) {
+    const path = refusals.hidden(what.slice("unix:".length));
+    const isHidden = error instanceof Deno.errors.NotFound ||
+      "code" in error && error.code === "ENOENT";
+    if (isHidden && path !== undefined) {
+      refusals.explain(error, { kind: "net", what: `unix:${path}` }, stack);
+    }
+  } else if ("syscall" in error && error.syscall === "getaddrinfo" && isNotAsked(error)) {
+    refusals.quietly(() => refusals.explain(error, { kind: "net", what }, stack));
+  }
 }
 
-/** `connect(port, host)`, `connect({ port, host })`, or its arguments in a list, as Node has them. */
-function addressOf([first, second]: unknown[]): { host?: unknown; port?: unknown } {
-  if (Array.isArray(first)) return addressOf(first);
-  if (typeof first === "object" && first !== null) return first;
-  return { port: first, ...typeof second === "string" && { host: second } };
+function isNotAsked(error: Error): boolean {
+  return "code" in error && NOT_ASKED.includes(String(error.code));
+}
+
+function explainLookup(
+  refusals: Refusals,
+  holder: object,
+  name: string,
+  isRefused: (error: Error & { code?: string }) => boolean,
+): void {
+  const original = (holder as Record<string, Method>)[name];
+  if (original === undefined) return;
+  const wrapped: Method = function (host, ...all) {
+    const { stack } = withDeepStack(new Error(), wrapped);
+    return callExplained(original, this, [host, ...all], (error) => {
+      if (!(error instanceof Error) || !isRefused(error)) return error;
+      const explain = () => refusals.explain(error, { kind: "net", what: String(host) }, stack);
+      // What Deno's own layer refuses is told by that.
+      if ("code" in error && error.code === "EPERM") refusals.quietly(explain);
+      else explain();
+      return error;
+    });
+  };
+  replace(holder, name, wrapped);
+}
+
+/** `connect(port, host)`, `connect(path)`, `connect({ port, host })`, or its arguments in a list. */
+function namesOf([first, second]: unknown[]): string[] {
+  if (Array.isArray(first)) return namesOf(first);
+  if (typeof first === "object" && first !== null) {
+    const { host, port, path } = first as Record<string, unknown>;
+    return namesOf(port === undefined && path !== undefined ? [path] : [port, host]);
+  }
+  if (typeof first === "string" && !/^\d+$/.test(first)) return [`unix:${first}`];
+  if (first === undefined) return [];
+  const host = typeof second === "string" ? second : "localhost";
+  return [`${host}:${first}`, host];
 }

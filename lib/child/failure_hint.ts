@@ -1,5 +1,5 @@
 /** What to do about an error that ends a start, by what it is. */
-import { messageOf } from "./report.ts";
+import { causesOf, messageOf } from "./report.ts";
 
 /** Where `deno.json` has to name what of the runtime is not stable, by the function that is not there. */
 const UNSTABLE: Readonly<Record<string, string>> = {
@@ -62,6 +62,18 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
     ([, name]) => `Set "unstable": ["${name}"] in deno.json`,
   ],
   [
+    /^ReferenceError: Cannot access '(.*?)' before initialization/,
+    ([, name]) =>
+      `${name} is used before the module that declares it has run: modules import each other in a circle, ` +
+      "so move what both need into one of its own, or the declaration is below",
+  ],
+  [
+    /Cannot find (?:module|package) [^\n]*[^]*Require stack:\n- [^\n]*\/node_modules\/((?:@[^/\n]+\/)?[^/\n]+)/,
+    ([, name]) =>
+      `The package ${name} lacks what it needs: deno install, or npm install; an addon is built by ` +
+      "deno approve-scripts",
+  ],
+  [
     /Cannot find (?:module|package) ['"]([^.'"/][^'"]*)['"]|Import "([^"]+)" not found/,
     ([, name, other]) =>
       `Add the package to the project: deno add npm:${name ?? other}, or npm install ${
@@ -71,6 +83,14 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
   [
     /Cannot find module|Module not found|ERR_MODULE_NOT_FOUND/,
     () => "There is no such file: mend the import, or add the file",
+  ],
+  [
+    /is not a schema: use/,
+    () => "See docs/helpers.md for what a helper takes and answers",
+  ],
+  [
+    /EADDRINUSE|[Aa]ddress already in use/,
+    () => "Holdfast listens for the app: see docs/apps.md",
   ],
   [
     /(exports no handler|default export has no|no methods|is not a function but)/,
@@ -94,12 +114,17 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
 
 /** What to do about it. */
 export function hintOn(error: unknown): string {
-  const said = error instanceof Error
-    ? `${messageOf(error.name)}: ${messageOf(error)}\n${messageOf(error.stack)}`
-    : messageOf(error);
+  const said = causesOf(error).map((each) =>
+    each instanceof Error
+      ? [`${messageOf(each.name)}: ${messageOf(each)}`, messageOf(each.stack)].join("\n")
+      : messageOf(each)
+  ).join("\n");
   for (const [pattern, hint] of HINTS) {
     const found = pattern.exec(said);
     if (found) return hint(found);
   }
-  return "The app threw it while its module was loaded, or in its open(): mend it at that place";
+  return "The app threw it while its module was loaded, or in its open(): " +
+    (error instanceof Error
+      ? "mend it at that place"
+      : "throw an Error, which says at which place");
 }

@@ -1,5 +1,6 @@
 /** The places in a stack that an operator knows: those of the app, and of its packages. */
 import { fileURLToPath } from "node:url";
+import { IMAGE } from "./report.ts";
 
 /** Where in the app's code something was done, and by which package. */
 export interface Where {
@@ -38,7 +39,7 @@ export function packageIn(url: string): string | undefined {
 function pathOf(url: string): string {
   const [, file, place] = /^(.*?)(:\d+:\d+)$/.exec(url)!;
   try {
-    return fileURLToPath(file!) + place;
+    return fileURLToPath(file!).replace(IMAGE, "") + place;
   } catch {
     return url;
   }

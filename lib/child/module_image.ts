@@ -130,7 +130,10 @@ function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): v
     if (wanted?.startsWith(PLACED)) {
       return next(new URL(wanted.slice(PLACED.length), packagesFrom).href, context);
     }
-    if (wanted?.startsWith("http")) refusals()?.tellImport(wanted, parentURL);
+    const refused = wanted === undefined || required
+      ? undefined
+      : refusals()?.refusedImport(wanted, parentURL);
+    if (refused !== undefined) throw refused;
     if (wanted?.startsWith("npm:")) return next(wanted, context);
     if (wanted?.startsWith("file:")) return findUnveiled(wanted, specifier, context, next);
     if (wanted !== undefined || api.isBuiltin(specifier)) return next(specifier, context);

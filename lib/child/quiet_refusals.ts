@@ -22,6 +22,9 @@ const MAX_PATHS = 10;
 /** Where to listen is Holdfast's matter, and it says so. */
 const OF_LISTENING = ["PORT", "HOST", "HOSTNAME"];
 
+/** What the runtime asks for by itself, while the app calls it. */
+const OF_RUNTIME = /^(NODE|DENO)_/;
+
 /** Functions that only look, by where they are. */
 const DENO_LOOKERS = ["stat", "statSync", "lstat", "lstatSync"] as const;
 const NODE_LOOKERS = ["access", "lstat", "stat"] as const;
@@ -84,7 +87,7 @@ export class QuietRefusals {
   missName(name: string): void {
     if (this.#names.has(name) || this.#names.size >= MAX_NAMES) return;
     this.#names.add(name);
-    if (OF_LISTENING.includes(name) || !/^\w+$/.test(name)) return;
+    if (OF_LISTENING.includes(name) || OF_RUNTIME.test(name) || !/^\w+$/.test(name)) return;
     const { stack, ...where } = this.#where();
     // Packages that the app only imports ask for many that nobody sets.
     if (where.from === undefined || packageIn(where.from) !== undefined) return;

@@ -3,13 +3,9 @@
  * it. The first of a kind is told, and the others are counted. What decides is the runtime, or the kernel;
  * here it is only explained.
  */
-import childProcess from "node:child_process";
-import fs from "node:fs";
-import { isAbsolute, join, normalize } from "node:path";
+import { dirname, isAbsolute, join, normalize } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { dialler, rememberDials } from "./dials.ts";
-import { whereIn, withDeepStack } from "./frames.ts";
 import {
   type Advice,
   adviceOn,
@@ -18,7 +14,13 @@ import {
   refusedByKernel,
   requiredIn,
 } from "../base/refusal_kinds.ts";
+import { callerOf } from "./callers.ts";
+import { explainDials } from "./dials.ts";
+import { whereIn, withDeepStack } from "./frames.ts";
+import { explainReads } from "./reads.ts";
 import { reportFields } from "./report.ts";
+import { explainStarts } from "./starts.ts";
+import { explainThreads } from "./threads.ts";
 
 /** How many refusals are told apart; what is refused in a loop must not fill the log. */
 const MAX_KINDS = 100;
@@ -29,42 +31,17 @@ const MAX_NAMED = 20;
 /** How often those that came again are told. */
 const SUMMARY_MS = 3_600_000;
 
-/** Functions whose first argument is a path that they read. */
-const DENO_READERS = ["open", "readFile", "readTextFile", "readDir"] as const;
-const NODE_READERS = ["open", "readFile", "readdir", "opendir"] as const;
-
-/** Functions whose first argument is a program that they start. */
-const STARTERS = [
-  "exec",
-  "execFile",
-  "execFileSync",
-  "execSync",
-  "fork",
-  "spawn",
-  "spawnSync",
-] as const;
-
-/** The names in modules of Node's that are replaced, for who imports them by name. */
-export const REPLACED_READERS = {
-  fs: [...NODE_READERS, ...NODE_READERS.map((name) => `${name}Sync`), "createReadStream"],
-  "fs/promises": [...NODE_READERS],
-  child_process: [...STARTERS],
-} as const;
-
 /** What the runtime says of a path that it hides. */
 const HIDDEN = "No such file or directory (os error 2)";
 const HIDDEN_HINT = '. Holdfast: the path is not unveiled; add it to "unveil" in the config, ' +
   'a Unix socket that is dialled to "net"';
 
-/** Those of this process. */
 let installed: Refusals | undefined;
 
 /** Those of this process, once they are explained. */
 export function refusals(): Refusals | undefined {
   return installed;
 }
-
-type Method = (this: unknown, ...all: unknown[]) => unknown;
 
 export class Refusals {
   readonly #readable: readonly string[];
@@ -73,6 +50,8 @@ export class Refusals {
   readonly #counts = new Map<string, { times: number; told: number }>();
   /** How many were too many to be told apart. */
   #others = 0;
+  /** Above 0, somebody else tells. */
+  #quiet = 0;
 
   /**
    * @param readable the paths that the process may read, with everything below them
@@ -88,25 +67,21 @@ export class Refusals {
     installed = this;
     this.#explainErrors();
     explainNotFound();
-    for (const name of DENO_READERS) {
-      this.#wrap(Deno, name);
-      this.#wrap(Deno, `${name}Sync`);
-    }
-    for (const name of NODE_READERS) {
-      this.#wrap(fs, name);
-      this.#wrap(fs, `${name}Sync`);
-      this.#wrap(fs.promises, name);
-    }
-    this.#wrap(fs, "createReadStream");
-    this.#explainStarts();
-    rememberDials();
+    explainReads(this);
+    explainStarts(this);
+    explainDials(this);
+    explainThreads(this);
     Deno.unrefTimer(setInterval(() => this.summarize(), SUMMARY_MS));
   }
 
-  /** Tells of an import that the runtime refuses, since no error of it comes by here. */
-  tellImport(url: string, parent: string): void {
+  /** The error of an import that the runtime will refuse in few words. */
+  refusedImport(url: string, parent: string): Error | undefined {
+    if (!/^(https?|jsr):/.test(url)) return undefined;
+    const error = new TypeError(`Module not found "${url}"`);
     const { stack } = withDeepStack(new Error());
-    this.#tell({ kind: "import", what: url }, `${stack}\n    at ${parent}:1:1`);
+    this.explain(error, { kind: "import", what: url }, `${stack}\n    at ${parent}:1:1`);
+    // The runtime puts it into a TypeError of its own, with its name in front.
+    return Object.assign(error, { name: "", code: "ERR_MODULE_NOT_FOUND" });
   }
 
   /** Tells which came again since this was asked last. */
@@ -131,133 +106,86 @@ export class Refusals {
     this.#others = 0;
   }
 
+  /** Does something that says by itself what of it is refused. */
+  quietly<Result>(act: () => Result): Result {
+    this.#quiet++;
+    try {
+      return act();
+    } finally {
+      this.#quiet--;
+    }
+  }
+
   /** The runtime's own errors get what would allow it, wherever they come from. */
   #explainErrors(): void {
     onNaming(Deno.errors.NotCapable, (error) => {
-      const required = requiredIn(error.message);
+      const required = requiredIn(error.message, withDeepStack(error).stack);
       if (required === undefined) return;
-      withDeepStack(error);
-      const refused = isListening(error.stack)
-        ? { ...required, kind: "listen" as const }
-        : required;
-      const plain = error.message.replace(/, run again with the --[\w-]+ flag$/, "");
-      error.message = `${plain}. Holdfast: ${this.#advise(refused)}`;
-      this.#tell(refused, withDeepStack(error).stack);
+      error.message = error.message.replace(/, run again with the --[\w-]+ flag$/, "");
+      this.explain(error, absolute(required), withDeepStack(error).stack);
     });
     onNaming(Deno.errors.PermissionDenied, (error) => {
       const refused = refusedByKernel(error.message);
       if (refused === undefined) return;
-      withDeepStack(error);
+      const { stack } = withDeepStack(error);
       // What Holdfast itself tries is not the app's.
-      if (whereIn(error.stack).from !== undefined) this.#tell(refused, error.stack);
+      if (whereIn(stack).from !== undefined) this.explain(error, absolute(refused), stack);
     });
   }
 
-  /** Programs: Node's functions fail in several ways, and Deno's as if the program were not there. */
-  #explainStarts(): void {
-    // One function calls another one.
-    let depth = 0;
-    const told = (program: unknown) => {
-      if (depth > 0) return;
-      this.#tell({ kind: "run", what: String(program) }, withDeepStack(new Error()).stack);
-    };
-    for (const name of STARTERS) {
-      const original = (childProcess as unknown as Record<string, Method>)[name]!;
-      replace(childProcess, name, function (program, ...rest) {
-        told(program);
-        depth++;
-        try {
-          return Reflect.apply(original, this, [program, ...rest]);
-        } finally {
-          depth--;
-        }
-      });
+  /**
+   * Puts into an error what would allow it, and tells of it.
+   *
+   * @param stack of where it was asked for
+   */
+  explain(error: Error, refused: Refused, stack: string | undefined): void {
+    const message = error.message.replace(HIDDEN_HINT, "");
+    if (!message.includes("Holdfast: ")) {
+      error.message = `${message}. Holdfast: ${this.#advise(refused)}`;
     }
-    const { prototype } = Deno.Command;
-    for (const name of ["spawn", "output", "outputSync"]) {
-      const original = (prototype as unknown as Record<string, Method>)[name]!;
-      const explain = (error: unknown) => {
-        const [, program] = /^Failed to spawn '(.*?)'/.exec((error as Error)?.message) ?? [];
-        if (program !== undefined) {
-          told(program);
-          (error as Error).message += `. Holdfast: ${this.#advise({ kind: "run", what: program })}`;
-        }
-        return error;
-      };
-      replace(prototype, name, function (...all) {
-        try {
-          const result = Reflect.apply(original, this, all);
-          return result instanceof Promise ? explained(result, explain) : result;
-        } catch (error) {
-          throw explain(error);
-        }
-      });
-    }
+    this.tell(refused, stack);
   }
 
-  #wrap(place: object, name: string): void {
-    const holder = place as Record<string, Method>;
-    const original = holder[name]!;
-    // deno-lint-ignore no-this-alias -- for functions that have a `this` of their own
-    const refusals = this;
-    const wrapped: Method = function (path, ...all) {
-      const explain = (error: unknown) => refusals.#explainHidden(error, path);
-      const last = all.at(-1);
-      if (typeof last === "function") {
-        all[all.length - 1] = (error: unknown, ...values: unknown[]) =>
-          last(error && explain(error), ...values);
-      }
-      try {
-        const result = Reflect.apply(original, this, [path, ...all]);
-        if (result instanceof Promise) return explained(result, explain);
-        return name === "createReadStream" ? explainEvents(result as never, explain) : result;
-      } catch (error) {
-        throw explain(error);
-      }
-    };
-    replace(holder, name, wrapped);
-  }
-
-  /** What is not unveiled is answered as if it were not there. */
-  #explainHidden(error: unknown, path: unknown): unknown {
+  /** Explains an error that says of a path that it is not there, where it is there and hidden. */
+  explainHidden(
+    error: unknown,
+    place: string,
+    stack: string | undefined,
+    kind: "read" | "database" = "read",
+  ): unknown {
     const absent = error instanceof Deno.errors.NotFound ||
       error instanceof Error && "code" in error && error.code === "ENOENT";
-    const place = absent ? this.#hidden(path) : undefined;
-    if (place === undefined) return error;
-    const failure = error as Error;
-    if (failure.message.includes("Holdfast: /")) return error;
-    failure.message = failure.message.replace(HIDDEN_HINT, "");
-    const refused = { kind: "read", what: place } as const;
-    failure.message += `. Holdfast: ${place} is not unveiled, so it is not there for the app; ${
-      this.#advise(refused)
-    }`;
-    this.#tell(refused, withDeepStack(new Error()).stack);
-    return failure;
+    if (!absent || error.message.includes("Holdfast: /")) return error;
+    const inProject = dirname(place) === process.cwd();
+    const refused = { kind, what: place, inProject };
+    error.message = error.message.replace(HIDDEN_HINT, "") +
+      `. Holdfast: ${place} is not unveiled, so it is not there for the app; ${
+        this.#advise(refused)
+      }`;
+    this.tell(refused, stack);
+    return error;
   }
 
   /** The path, where it is none that may be read. */
-  #hidden(path: unknown): string | undefined {
-    let text: string;
-    try {
-      text = path instanceof URL ? fileURLToPath(path) : String(path);
-      if (!isAbsolute(text)) text = join(process.cwd(), text);
-    } catch {
-      return undefined;
-    }
-    const place = normalize(text);
+  hidden(path: unknown): string | undefined {
+    const text = textOf(path);
+    if (text === undefined) return undefined;
+    const place = placeOf(text);
     const readable = this.#readable.some((each) => place === each || place.startsWith(`${each}/`));
     return readable ? undefined : place;
   }
 
   /** What to do about it, in the message of an error. */
   #advise(refused: Refused): string {
-    const { allow, instead } = adviceOn(refused);
+    const { allow, instead } = adviceOn(refused, this.#helper);
     if (allow === undefined) return instead ?? "";
     const line = `add ${placedIn(allow, this.#helper)} to the config`;
     return instead === undefined ? line : `${line}, ${instead}`;
   }
 
-  #tell(refused: Refused, stack: string | undefined): void {
+  /** Tells of it, or counts it. */
+  tell(refused: Refused, stack: string | undefined): void {
+    if (this.#quiet > 0) return;
     const { kind, what, call } = refused;
     const key = [call ?? kind, what].join(" ").trim().slice(0, 300);
     const known = this.#counts.get(key);
@@ -265,42 +193,41 @@ export class Refusals {
     else if (this.#counts.size >= MAX_KINDS) this.#others++;
     else {
       this.#counts.set(key, { times: 1, told: 1 });
-      const advice: Advice = adviceOn(refused);
+      const advice: Advice = adviceOn(refused, this.#helper);
       reportFields({
         ...{ holdfast: "refused", level: "warn", msg: describe(refused), kind, what, call },
-        ...{ ...whereIn(kind === "net" ? dialler(what) : undefined), ...whereIn(stack), ...advice },
+        ...{ ...whereIn(callerOf(what)), ...whereIn(stack), ...advice },
         ...advice.allow !== undefined && { allow: placedIn(advice.allow, this.#helper) },
       });
     }
   }
 }
 
-/** Whether it was a listener that was asked for, which is the same permission as to dial. */
-function isListening(stack: string | undefined): boolean {
-  return /\bat (\w+\.)*listen\w* \(ext:/.test(stack ?? "");
+/** A path as the config would have it. */
+function absolute(refused: Refused): Refused {
+  const { kind, what } = refused;
+  const isPath = kind === "read" || kind === "write" || kind === "kernel" && /[./]/.test(what);
+  if (!isPath || what === "" || what.startsWith("<")) return refused;
+  const place = placeOf(what);
+  return { ...refused, what: place, inProject: `${place}/`.startsWith(`${process.cwd()}/`) };
+}
+
+/** A path as it is given to a function, which may be something else. */
+function textOf(path: unknown): string | undefined {
+  if (typeof path === "string") return path;
+  if (path instanceof Uint8Array) return new TextDecoder().decode(path);
+  return path instanceof URL && path.protocol === "file:" ? fileURLToPath(path) : undefined;
+}
+
+function placeOf(path: string): string {
+  return normalize(isAbsolute(path) ? path : join(process.cwd(), path));
 }
 
 function describe({ kind, what, call }: Refused): string {
-  return call === undefined ? `Refused: ${kind} ${what}` : `Refused by the kernel: ${call} ${what}`;
-}
-
-/** In an async function, where the stack has the callers that wait. */
-async function explained(
-  result: Promise<unknown>,
-  explain: (error: unknown) => unknown,
-): Promise<unknown> {
-  try {
-    return await result;
-  } catch (error) {
-    throw explain(error);
-  }
-}
-
-/** Puts a function in the place of another one. */
-function replace(holder: object, name: string, value: Method): void {
-  Object.defineProperty(value, "name", { value: name });
-  const facts = { value, writable: true, configurable: true, enumerable: true };
-  Object.defineProperty(holder, name, facts);
+  const said = call === undefined
+    ? `Refused: ${kind} ${what}`
+    : `Refused by the kernel: ${call} ${what}`;
+  return said.trimEnd();
 }
 
 /** Calls a function for each error of a kind: its constructor sets the name last, with the message there. */
@@ -325,16 +252,4 @@ function explainNotFound(): void {
     error.message += HIDDEN_HINT;
     Error.captureStackTrace(error);
   });
-}
-
-function explainEvents(
-  stream: { emit(name: string, ...all: unknown[]): boolean },
-  explain: (error: unknown) => unknown,
-): unknown {
-  const { emit } = stream;
-  stream.emit = (name, ...all) => {
-    if (name === "error") explain(all[0]);
-    return Reflect.apply(emit, stream, [name, ...all]);
-  };
-  return stream;
 }

@@ -32,9 +32,59 @@ export function placesIn(stack: unknown, most: number = MAX_PLACES): string[] {
   ).slice(0, most);
 }
 
-/** What an error says on one line of a message: its name, its text, and where it was thrown. */
+/** How many causes of an error are told, and how many errors of one that has several. */
+const MAX_CAUSES = 3;
+
+/** How much is told of what was thrown and is no error. */
+const MAX_THROWN_CHARS = 300;
+
+/** Packages are read from an image: an operator knows them by the folder in which they lie there. */
+export const IMAGE =
+  /(?:file:\/\/)?\/[^\s()'"]*\/images\/packages\/[0-9a-f]{16,}\/(?=node_modules\/|npm\/)/g;
+
+/** What an error says on one line: its name, its text, where it was thrown, and what it was caused by. */
 export function describeError(error: unknown): string {
-  if (!(error instanceof Error)) return messageOf(error);
-  const where = placesIn(error.stack).join(", ");
-  return `${messageOf(error.name)}: ${messageOf(error)}${where === "" ? "" : ` (${where})`}`;
+  return causesOf(error).map(describeOne).join("; caused by ").replace(IMAGE, "")
+    .replace(/\s*\n\s*/g, " ");
+}
+
+/** An error, and what it was caused by, as far as it is told. */
+export function causesOf(error: unknown): unknown[] {
+  const all = [error];
+  while (all.length <= MAX_CAUSES) {
+    const last = all.at(-1);
+    const cause = last instanceof Error ? readQuietly(() => last.cause) : undefined;
+    if (cause === undefined || cause === null) break;
+    all.push(cause);
+  }
+  return all;
+}
+
+function describeOne(error: unknown): string {
+  if (!(error instanceof Error)) return describeThrown(error);
+  const where = placesIn(readQuietly(() => error.stack)).join(", ");
+  const errors = readQuietly(() => (error as AggregateError).errors);
+  const several = Array.isArray(errors)
+    ? errors.slice(0, MAX_CAUSES).map(messageOf).join("; ")
+    : "";
+  const said = [messageOf(error).replace(/\nRequire stack:(\n- .*)*/, ""), several]
+    .filter((each) => each !== "").join(": ");
+  return `${messageOf(error.name)}: ${said}${where === "" ? "" : ` (${where})`}`;
+}
+
+/** What was thrown and is no error. */
+function describeThrown(thrown: unknown): string {
+  if (typeof thrown !== "object" || thrown === null) return messageOf(thrown);
+  const options = { depth: 2, compact: true, breakLength: Infinity, colors: false };
+  const text = readQuietly(() => Deno.inspect(thrown, options)) ?? messageOf(thrown);
+  return text.slice(0, MAX_THROWN_CHARS).toWellFormed();
+}
+
+/** What a getter of the app's gives, if it does not throw. */
+function readQuietly<Value>(read: () => Value): Value | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
 }

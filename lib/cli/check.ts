@@ -12,6 +12,7 @@ import { knownConfig } from "../supervisor/read_config.ts";
 import { socketsOf } from "../sandbox/dialling.ts";
 import { diallingUnguarded, requireWall } from "../supervisor/require_wall.ts";
 import { envFileValues, readEnvFile } from "../supervisor/env_file.ts";
+import { appFile } from "./app_file.ts";
 import type { CliCommand } from "./command.ts";
 import { judgeNow } from "./judged_accounts.ts";
 import { loadConfig } from "./load_config.ts";
@@ -47,8 +48,9 @@ function requireDialGuard(config: Config): void {
 const CAP_SYS_PTRACE = 19n;
 
 /** Validates without starting: it binds no address and spawns no worker. Warnings go to stderr. */
-export const check: CliCommand = async ({ config: file, system }) => {
+export const check: CliCommand = async ({ config: file, app, ...more }) => {
   configureLog(Deno.stderr.isTerminal() ? TERMINAL : "json");
+  const { system } = app === undefined ? more : appFile(app, { ...more, config: file });
   try {
     const config = await loadConfig(file, system);
     const warn = ({ event, ...each }: Warning) => log.warn(event, each);
@@ -64,7 +66,7 @@ export const check: CliCommand = async ({ config: file, system }) => {
     for (const { text, names, subject, notAfter } of await checkTls(config)) {
       printLine(`${text}: HTTPS for ${names || subject} until ${notAfter.toISOString()}`);
     }
-    printLine(`${config.file}: ok`);
+    printLine(`${app ?? config.file}: ok`);
   } finally {
     await flushLog();
   }

@@ -3,12 +3,12 @@ import { parseArgs } from "@std/cli";
 import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import { VERSION } from "../base/version.ts";
-import { closestMatch } from "leven";
+import { nearestName } from "../config/nearest.ts";
 import { spelledPath } from "../config/spelled_path.ts";
 import { resetSignals } from "../os/signals.ts";
 import { realSystem, type System } from "../supervisor/system.ts";
 import type { CliCommand } from "./command.ts";
-import { COMMANDS, helpOf, helpText, OPTIONS } from "./manual.ts";
+import { COMMANDS, helpOf, helpText, OPTIONS, optionsOf } from "./manual.ts";
 import { printFailure } from "./failure.ts";
 import { printLine } from "./terminal.ts";
 
@@ -44,9 +44,44 @@ function usageError(message: string, hint = "See holdfast --help"): HoldfastErro
 
 /** For one who has mistyped a name. */
 function didYouMean(name: string, known: readonly string[]): string {
-  const near = known.find((each) => name.length > 2 && each.startsWith(name)) ??
-    closestMatch(name.toLowerCase(), known, { maxDistance: 2 });
+  const near = nearestName(name, known);
   return near === undefined ? "See holdfast --help" : `Did you mean ${near}? See holdfast --help`;
+}
+
+function unknownCommand(name: string, known: readonly string[]): HoldfastError {
+  return usageError(`Unknown command ${quoted(name)}`, didYouMean(name, known));
+}
+
+/** As it is, or so that it is seen where it begins and ends. */
+function quoted(word: string): string {
+  return /^[\w./:-]+$/.test(word) ? word : JSON.stringify(word);
+}
+
+/** @throws {HoldfastError} for an option that a command does not have, or a value that an option does not take */
+function requireOptions(name: string, args: readonly string[]): void {
+  const end = args.indexOf("--");
+  for (const arg of end < 0 ? args : args.slice(0, end)) {
+    const [, option, value] = /^--([\w-]+)(=.*)?$/s.exec(arg) ?? [];
+    if (option === undefined || option === "rehearse" && name === "start") continue;
+    const facts = Object.hasOwn(OPTIONS, option) ? OPTIONS[option]! : undefined;
+    if (facts === undefined) throw usageError(`Unknown option --${option}`);
+    if (!optionsOf(name).includes(option)) {
+      throw usageError(`${name} has no option --${option}`, `See holdfast ${name} --help`);
+    }
+    if (facts.value === undefined && value !== undefined) {
+      throw usageError(`--${option} takes no value`, `See holdfast ${name} --help`);
+    }
+  }
+}
+
+/** @throws {HoldfastError} if an option was given without its value, or more than once */
+function requireValue(option: string, found: unknown): void {
+  if (found === undefined || typeof found === "string" && found !== "") return;
+  const { value, does } = OPTIONS[option]!;
+  throw usageError(
+    `--${option} needs one ${value!.toLowerCase()}`,
+    `--${option} ${value}: ${does}; see holdfast --help`,
+  );
 }
 
 /** What differs between the programs that have this command line. */
@@ -104,19 +139,25 @@ async function dispatch(
     ? [`logs ${others[0] ?? ""}`.trim(), others.slice(1)]
     : [first, others];
   const load = Object.hasOwn(loaders, name) ? loaders[name] : undefined;
-  if (!load) throw usageError(`Unknown command ${name}`, didYouMean(name, commands));
+  if (!load) throw unknownCommand(name, commands);
+  requireOptions(name, args);
+  // An executable has its app in itself.
+  const takesFile = COMMANDS[name]?.takes === "[FILE]" && system === realSystem;
+  const app = takesFile ? more.shift() : undefined;
   const release = name === "rollback" ? parseRelease(more.shift()) : undefined;
   const question = name === "why" ? more.shift() : undefined;
   if (more.length > 0) {
-    throw usageError(`Unexpected argument ${more[0]}`, `See holdfast ${name} --help`);
+    throw usageError(`Unexpected argument ${quoted(more[0]!)}`, `See holdfast ${name} --help`);
   }
-  const { config, json, markdown, stress } = parsed;
-  if (typeof config !== "string" || config === "") throw usageError("--config needs one file");
+  for (const option of namesOfOptions(true)) requireValue(option, parsed[option]);
+  if (app === "") throw usageError("The name of the app is empty", `See holdfast ${name} --help`);
+  const { json, markdown, stress } = parsed;
   const command = await load();
   // `start` does it when it listens to signals.
   if (name !== "start" && mayCallLibc()) resetSignals();
   return await command({
-    config: spelledPath(config),
+    config: spelledPath(String(parsed.config)),
+    app,
     json: json === true,
     markdown: markdown === true,
     only: textOf(parsed.only),
@@ -143,7 +184,7 @@ function printHelp(words: readonly string[], commands: readonly string[]): numbe
   const name = words[0] === "logs" ? "logs reopen" : words[0];
   if (name === undefined) printLine(helpText());
   else if (Object.hasOwn(COMMANDS, name)) printLine(helpOf(name));
-  else throw usageError(`Unknown command ${name}`, didYouMean(name, commands));
+  else throw unknownCommand(name, commands);
   return EXIT.ok;
 }
 
@@ -151,7 +192,7 @@ function printHelp(words: readonly string[], commands: readonly string[]): numbe
 function parseRelease(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
-  throw usageError(`rollback wants the number of a release, not ${text}`);
+  throw usageError(`rollback wants the number of a release, not ${quoted(text)}`);
 }
 
 /** An option's text, if there is one. */

@@ -5,6 +5,8 @@ import type { System } from "../supervisor/system.ts";
 export interface CommandOptions {
   /** The config's path, absolute, with its links. */
   readonly config: string;
+  /** `start`, `check`, `explain`: the app, where it is to be served without a config. */
+  readonly app: string | undefined;
   readonly json: boolean;
   readonly markdown: boolean;
   readonly stress: boolean;

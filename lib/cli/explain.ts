@@ -6,6 +6,7 @@ import { examineCode } from "../planner/plan_code.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import { ownCode } from "../sandbox/process_code.ts";
 import { knownConfig } from "../supervisor/read_config.ts";
+import { appFile } from "./app_file.ts";
 import type { CliCommand } from "./command.ts";
 import { describeAccount, judgeNow } from "./judged_accounts.ts";
 import { loadConfig } from "./load_config.ts";
@@ -13,7 +14,8 @@ import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
 /** Prints what each process may do, and its flags. */
-export const explain: CliCommand = async ({ config: file, json, system }) => {
+export const explain: CliCommand = async ({ config: file, app, json, ...more }) => {
+  const { system } = app === undefined ? more : appFile(app, { ...more, config: file });
   const config = await loadConfig(file, system);
   const { code } = await system.planCode(
     knownConfig(config),

@@ -16,19 +16,27 @@ const FLAGS: Readonly<Record<string, string>> = {
 
 /** Says what a command failed by; a permission that is missing is a flag that is missing. */
 export function toFailure(error: unknown): HoldfastError {
-  if (!(error instanceof Deno.errors.NotCapable)) return toHoldfastError(error);
-  const [, kind = ""] = /Requires (\w+) access/.exec(error.message) ?? [];
+  // What cannot be done in the runtime folder may lack another flag than that of the folder.
+  const missing = error instanceof HoldfastError && !isAboutWriting(error.cause)
+    ? error.cause
+    : error;
+  if (!(missing instanceof Deno.errors.NotCapable)) return toHoldfastError(error);
+  const [, kind = ""] = /Requires (\w+) access/.exec(missing.message) ?? [];
   // What is made to be thrown away is no part of the runtime folder.
-  const flag = error.message.includes("<TMP>") ? "--allow-write" : FLAGS[kind];
+  const flag = missing.message.includes("<TMP>") ? "--allow-write" : FLAGS[kind];
   const all = Object.values(FLAGS).join(" ");
-  return new HoldfastError(error.message, {
+  return new HoldfastError(missing.message.replace(/, run again with .*$/, ""), {
     kind: "environment",
     code: "not_permitted",
     hint: `${
       flag ? `Add ${flag} after "deno run"; a start needs` : "Start Holdfast with"
     } all of ${all}`,
-    cause: error,
+    cause: missing,
   });
+}
+
+function isAboutWriting(error: unknown): boolean {
+  return error instanceof Deno.errors.NotCapable && /Requires write access/.test(error.message);
 }
 
 /** Prints it, and returns the exit status. */

@@ -9,6 +9,7 @@ import { readProc } from "../os/file.ts";
 import type { Status } from "../protocol/control.ts";
 import { controlSocketPath } from "../supervisor/runtime_folder.ts";
 import type { System } from "../supervisor/system.ts";
+import { withoutConfig } from "./app_file.ts";
 import { askSupervisor } from "./control_client.ts";
 
 /** How long a supervisor may take to answer. */
@@ -48,7 +49,7 @@ export async function findSupervisor(config: string, system: System): Promise<st
     if (!states.includes("removed") || performance.now() > endMs) break;
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
-  if ("error" in expected) throw expected.error;
+  if ("error" in expected) throw withoutConfig(expected.error, config);
   return expected.runtime;
 }
 

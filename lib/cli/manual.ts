@@ -13,6 +13,9 @@ export interface CommandFacts {
   readonly options?: readonly string[];
 }
 
+const WITHOUT_CONFIG = "FILE is an app that has no config: it is granted nothing, and served on " +
+  "127.0.0.1, at the port of the variable PORT or else 8000, with ./.holdfast as the runtime folder.";
+
 export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
   init: {
     does: "Write a config for the project in this folder, or a new app into an empty one",
@@ -20,15 +23,21 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
     options: ["yes"],
   },
   start: {
+    takes: "[FILE]",
     does: "Serve in the foreground; HUP reloads, USR2 upgrades, TERM and INT drain and exit",
+    more: WITHOUT_CONFIG + " A reload takes a config that has come since.",
     example: "holdfast start --config /srv/app/holdfast.jsonc",
   },
   check: {
+    takes: "[FILE]",
     does: "Validate the config and the app's modules without starting",
+    more: WITHOUT_CONFIG,
     example: "holdfast check && holdfast reload",
   },
   explain: {
+    takes: "[FILE]",
     does: "Show what each process may do under the config, and which layer enforces it",
+    more: WITHOUT_CONFIG,
     example: "holdfast explain --json",
     options: ["json"],
   },
@@ -163,7 +172,7 @@ export function helpOf(name: string): string {
     " [--config FILE]",
     "",
     "Options",
-    lines([...options, ...COMMON].map((each) => [spell(each), OPTIONS[each]!.does])),
+    lines(optionsOf(name).map((each) => [spell(each), OPTIONS[each]!.does])),
     "",
     "Example",
     `  ${example}`,
@@ -184,6 +193,11 @@ export function cliManual(): string {
     "",
     commands.join("\n"),
   ].join("\n");
+}
+
+/** The options that a command has. */
+export function optionsOf(name: string): readonly string[] {
+  return [...COMMANDS[name]?.options ?? [], ...COMMON];
 }
 
 function callOf(name: string, takes: string | undefined): string {

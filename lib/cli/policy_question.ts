@@ -1,8 +1,8 @@
 /** Whether a config allows something, by which of its lines, and which line would allow it. Pure. */
 import { HoldfastError } from "../base/error.ts";
 import { adviceOn, placedIn, type Refused } from "../base/refusal_kinds.ts";
+import { SYS_KINDS } from "../base/sys_kinds.ts";
 import { parseNet } from "../config/address.ts";
-import { SYS_KINDS } from "../config/bounds.ts";
 import type { Compartment } from "../config/config.ts";
 import { parseEnvName } from "../config/env_name.ts";
 import { covers } from "../base/covers.ts";
@@ -34,6 +34,8 @@ export interface AskedProcess {
   /** Folders of packages in its image, which it may read. */
   readonly packages: readonly string[];
   readonly wall: "kernel" | "deno";
+  /** The app's own folder. */
+  readonly project?: string;
 }
 
 const FORMS = "Write path:PATH, net:HOST:PORT, env:NAME or sys:NAME";
@@ -113,10 +115,10 @@ function answerPath(
       : unveil.some((each) => covers(each.path, path))
       ? `what is unveiled above it has no ${letter}`
       : "no line unveils it, so it is not there for the app";
-    const kind = may === "read" ? "read" : "write";
     return refusedAnswer({ ...facts, by, because }, {
-      kind,
+      kind: may === "read" ? "read" : "write",
       what: spelled.length > 0 ? real : path,
+      inProject: asked.project !== undefined && covers(asked.project, path),
     }, asked);
   });
 }
@@ -189,9 +191,12 @@ function refusedAnswer(
   refused: Refused,
   { helper }: AskedProcess,
 ): PolicyAnswer {
-  const { allow, risk } = adviceOn(refused);
+  const { allow, risk, instead } = adviceOn(refused, helper);
+  const because = allow === undefined && instead !== undefined
+    ? `${answer.because}; ${instead}`
+    : answer.because;
   return {
-    ...{ ...answer, allowed: false },
+    ...{ ...answer, because, allowed: false },
     ...allow !== undefined && { allow: placedIn(allow, helper) },
     ...risk !== undefined && { risk },
   };

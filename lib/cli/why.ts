@@ -1,4 +1,5 @@
 /** Why something was, or would be, refused. */
+import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
@@ -99,8 +100,13 @@ async function answer({ config: file, question, helper, json, system }: CommandO
   );
   const who = helper === undefined ? "worker" as const : `helper ${helper}` as const;
   const packages = code.processes[who]?.packages ?? [];
-  const answers = answerQuestion(asked, { compartment, helper, packages, wall: config.wall });
+  const answers = answerQuestion(asked, {
+    ...{ compartment, helper, packages, wall: config.wall, project: compartment.app.project },
+  });
   for (const [index, each] of answers.entries()) {
+    if (asked.kind === "path" && each.allowed && !existsSync(asked.path)) {
+      answers[index] = { ...each, because: `${each.because}; nothing is there now` };
+    }
     if (asked.kind !== "path" || each.allow === undefined) continue;
     const rights = each.may === "read" ? "r" : "rwc";
     const faults = await faultsWith(config, { path: asked.path, rights, helper }, system);

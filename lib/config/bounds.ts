@@ -78,10 +78,5 @@ export const DEFAULT_KEEPING = { keepDeadlineMs: 4 * HOUR_MS, maxKept: 2 } as co
 /** The longest value of a variable that a config gives. */
 export const MAX_VALUE_CHARS = 32_768;
 
-/** The facts of the machine that can be told behind the wall, by the names of Deno's permissions. */
-export const SYS_KINDS = [
-  ...["hostname", "osUptime", "loadavg", "systemMemoryInfo", "uid", "gid"] as const,
-] as const;
-
 /** The names that helpers may have. */
 export const HELPER_NAME = /^[a-z][a-z0-9_]{0,31}$/;

@@ -5,14 +5,8 @@
 import { normalize } from "node:path";
 import * as z from "zod/mini";
 import { DEFAULT_HTTP, HTTP_BOUNDS } from "../base/http_limits.ts";
-import {
-  BOUNDS,
-  DEFAULT_KEEPING,
-  HELPER_NAME,
-  MAX_VALUE_CHARS,
-  MOST,
-  SYS_KINDS,
-} from "./bounds.ts";
+import { SYS_KINDS } from "../base/sys_kinds.ts";
+import { BOUNDS, DEFAULT_KEEPING, HELPER_NAME, MAX_VALUE_CHARS, MOST } from "./bounds.ts";
 import type { Config } from "./config.ts";
 import { foldersAbove } from "./paths.ts";
 import { refusePath } from "./path_text.ts";

@@ -1,5 +1,5 @@
-import { closestMatch } from "leven";
 import type * as z from "zod";
+import { nearestName } from "./nearest.ts";
 import { listenEntry, listenHint } from "./listen_form.ts";
 import { quote } from "./problem.ts";
 import { KNOWN_KEYS } from "./schema.ts";
@@ -26,6 +26,25 @@ const NAMES: Readonly<Record<string, string>> = {
   int: "a whole number",
   boolean: "true or false",
 };
+
+/** What other servers call by another name, and how it is said here. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  ...naming('"listen": ["127.0.0.1:8080"]', "port host hostname address addresses bind socket"),
+  ...naming(
+    '"listen": [{ "https": "0.0.0.0:443", "cert": "./cert.pem", "key": "./key.pem" }]',
+    "tls ssl https cert certificate certificates",
+  ),
+  ...naming('"app": "./main.ts"', "main entry entrypoint module script exec"),
+  ...naming('"unveil": { "./public": "r" }', "static public assets root paths read write volumes"),
+  ...naming('"env": ["NAME"]', "environment variables vars"),
+  ...naming('"envFile": "./.env"', "dotenv secrets"),
+  ...naming('"workers": 2', "instances processes cluster threads replicas"),
+  ...naming('"net": ["api.example.com:443"]', "hosts allow permissions network"),
+};
+
+function naming(form: string, names: string): Record<string, string> {
+  return Object.fromEntries(names.split(" ").map((name) => [name, form]));
+}
 
 function entryHint(value: unknown): string {
   return `write ${listenEntry(value)}`;
@@ -62,9 +81,7 @@ export function describeIssue(
     case "invalid_union": {
       // Assume the branch whose outer type matches, and of several objects the one of which the fewest
       // keys are missing or unknown.
-      const fitting = issue.errors.filter((branch) =>
-        !branch.some((inner) => inner.code === "invalid_type" && inner.path.length === 0)
-      );
+      const fitting = issue.errors.filter((branch) => formOf(branch) === undefined);
       const value = valueAt(path);
       const misfits = (branch: readonly Issue[]) =>
         branch.reduce((sum, inner) => {
@@ -77,7 +94,8 @@ export function describeIssue(
       const isStrange = isListen && typeof value === "object" && value !== null &&
         ["port", "host", "hostname", "path"].some((name) => name in value);
       if (meant === undefined || isStrange) {
-        const hint = isListen ? listenForm(value) : "write a string or an object";
+        const forms = issue.errors.flatMap((branch) => formOf(branch) ?? []);
+        const hint = isListen ? listenForm(value) : `write ${forms.join(", or ")}`;
         return say("value_type", `found ${found}`, hint);
       }
       return meant.flatMap((inner) =>
@@ -98,8 +116,7 @@ export function describeIssue(
         isListen ? listenForm(valueAt(path)) : `write ${NAMES[issue.expected] ?? issue.expected}`,
       );
     case "invalid_value": {
-      const known = issue.values.map((value) => quote(String(value))).join(" or ");
-      return say("value_unknown", `found ${found}`, `write ${known}`);
+      return say("value_unknown", `found ${found}`, `write ${oneOf(issue.values)}`);
     }
     case "too_small":
       return say(
@@ -118,16 +135,33 @@ export function describeIssue(
 
 function describeUnknownKey(path: readonly PropertyKey[], key: string): IssueText {
   const known = KNOWN_KEYS[String(path[0] ?? "")] ?? [];
-  const nearest = closestMatch(key, known, { maxDistance: 3 });
+  const nearest = nearestName(key, known);
+  const elsewhere = path.length === 0 && Object.hasOwn(ELSEWHERE, key) ? ELSEWHERE[key] : undefined;
   return {
     code: "key_unknown",
     path: [...path, key],
     about: "key",
     message: `unknown key ${quote(key)}`,
-    hint: nearest === undefined
-      ? `the keys are ${known.join(", ")}`
-      : `did you mean ${quote(nearest)}?`,
+    hint: nearest !== undefined
+      ? `did you mean ${quote(nearest)}?`
+      : elsewhere !== undefined
+      ? `write ${elsewhere}`
+      : `the keys are ${known.join(", ")}`,
   };
+}
+
+/** What a branch wants whose type is another than that of the value; nothing where it fits. */
+function formOf(branch: readonly Issue[]): string | undefined {
+  for (const issue of branch.filter(({ path }) => path.length === 0)) {
+    if (issue.code === "invalid_type") return NAMES[issue.expected] ?? issue.expected;
+    if (issue.code === "invalid_value") return oneOf(issue.values);
+  }
+  return undefined;
+}
+
+function oneOf(values: readonly unknown[]): string {
+  return values.map((value) => typeof value === "string" ? quote(value) : String(value))
+    .join(" or ");
 }
 
 function describeFound(value: unknown): string {

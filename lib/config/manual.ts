@@ -13,8 +13,8 @@ it there. \`docs/holdfast.schema.json\` is the same for editors.
 
 The config is JSON with comments and trailing commas. Relative paths start at the folder of the
 config file, after following symbolic links to it. An unknown key is an error. Errors are reported
-with line and column, in steps: first all errors of the syntax; then all of keys and values; then
-all of the files and accounts that they name; then all of what the unveils would make possible.
+with line and column, in steps: first all errors of the syntax; then all of keys and values, and of
+the files and accounts that they name; then all of what the unveils would make possible.
 
 A key that was renamed is accepted by its old name for one version; the log warns with
 \`config_key_renamed\`.

@@ -199,11 +199,12 @@ function readSource(text: string, file: string): Source {
   const tree = parseText(text, file, positionAt);
   const warnings = renameOldKeys(tree)
     .map(({ offset, ...names }) => ({ ...names, file, at: positionAt(offset) }));
-  const problems = [...repeatedKeys(tree)].map(({ node, path }): Problem => ({
+  const problems = [...repeatedKeys(tree)].map(({ node, path, first }): Problem => ({
     code: "key_repeated",
     key: formatKey(path),
-    message: `the key ${quote(node.value)} is reserved, or repeated`,
-    hint: "remove this one",
+    message: `the key ${quote(node.value)} is ` +
+      (first === undefined ? "reserved" : `there twice: line ${positionAt(first).line} has it too`),
+    hint: first === undefined ? "remove this one" : "remove one of them",
     at: positionAt(node.offset),
     file,
   }));
@@ -224,16 +225,26 @@ function parseText(text: string, file: string, positionAt: (offset: number) => P
   const errors: ParseError[] = [];
   const tree = parseTree(text, errors, { allowTrailingComma: true });
   if (tree !== undefined && errors.length === 0) return tree;
-  throw new ConfigError(
-    file,
-    errors.map(({ error, offset }): Problem => ({
+  const problems = errors.map(({ error, offset, length }): Problem => {
+    const name = printParseErrorCode(error);
+    const isStrange = name === "InvalidSymbol";
+    return {
       code: "syntax",
       key: "",
-      message: printParseErrorCode(error).replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase(),
-      hint: "write JSON; comments and trailing commas are fine",
+      message: isStrange
+        ? `${quote(text.slice(offset, offset + length))} is not JSON`
+        : name.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase(),
+      hint: isStrange
+        ? 'write JSON, with keys and texts in " "; comments and trailing commas are fine'
+        : "write JSON; comments and trailing commas are fine",
       at: positionAt(offset),
-    })),
+    };
+  });
+  // One fault makes others behind it.
+  const first = problems.filter(({ at }, index) =>
+    problems.findIndex((each) => each.at?.line === at?.line) === index
   );
+  throw new ConfigError(file, first);
 }
 
 /** The offset of the first bracket that is nested deeper than `depth`. */
@@ -252,8 +263,8 @@ function offsetBelow(text: string, depth: number): number | undefined {
 function* repeatedKeys(
   node: Node,
   path: readonly PropertyKey[] = [],
-): Generator<{ node: Node; path: readonly PropertyKey[] }> {
-  const seen = new Set(["__proto__"]);
+): Generator<{ node: Node; path: readonly PropertyKey[]; first: number | undefined }> {
+  const seen = new Map<unknown, number | undefined>([["__proto__", undefined]]);
   for (const [index, child] of (node.children ?? []).entries()) {
     if (node.type === "array") {
       yield* repeatedKeys(child, [...path, index]);
@@ -261,8 +272,9 @@ function* repeatedKeys(
     }
     const [key, value] = child.children ?? [];
     const inner = [...path, key?.value];
-    if (key !== undefined && seen.has(key.value)) yield { node: key, path: inner };
-    seen.add(key?.value);
+    if (key !== undefined && seen.has(key.value)) {
+      yield { node: key, path: inner, first: seen.get(key.value) };
+    } else seen.set(key?.value, key?.offset);
     if (value !== undefined) yield* repeatedKeys(value, inner);
   }
 }

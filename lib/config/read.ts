@@ -28,10 +28,6 @@ export async function readConfig(file: string): Promise<{ real: string; text: st
     if (error instanceof ConfigError || error instanceof Deno.errors.NotCapable) throw error;
     if (error instanceof TypeError) refuse("not UTF-8 text", "save it as UTF-8", error);
     const why = error instanceof Error ? error.message : String(error);
-    refuse(
-      `cannot read it: ${quote(why)}`,
-      "check the path, and that this user may read it; holdfast init writes a config",
-      error,
-    );
+    refuse(`cannot read it: ${quote(why)}`, "check the path, and who may read it", error);
   }
 }

@@ -1,6 +1,5 @@
 /** What a config means on this machine: every path, account and default. */
 import { basename, dirname, join, resolve } from "node:path";
-import { closestMatch } from "leven";
 import { resolveAccount } from "./account.ts";
 import type { ListenText } from "./address.ts";
 import { BOUNDS } from "./bounds.ts";
@@ -8,6 +7,7 @@ import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } f
 import { type Override, parsePartly, type RenamedKey } from "./parse.ts";
 import { refusePath } from "./path_text.ts";
 import { formatKey } from "./format_key.ts";
+import { nearestName } from "./nearest.ts";
 import { ConfigError, type Problem, quote, Refusal } from "./problem.ts";
 import { freezeConfig } from "./freeze.ts";
 import { findProject } from "./project_files.ts";
@@ -243,8 +243,16 @@ function folderRefusal(folder: string): Refusal {
 function missingRefusal(module: string): Refusal {
   const names = namesIn(dirname(module));
   const stem = (name: string) => name.replace(/\.[^.]*$/, "");
+  const [, url] = /\/((?:https?|npm|jsr|node|file):.*)$/.exec(module) ?? [];
+  if (url !== undefined) {
+    return new Refusal(
+      "app_url",
+      `${quote(url)} is no path`,
+      "write the path of a module of the project, which may export what it imports from there",
+    );
+  }
   const near = names.find((name) => stem(name) === stem(basename(module))) ??
-    closestMatch(basename(module), names, { maxDistance: 2 });
+    nearestName(basename(module), names);
   const hint = near === undefined
     ? "write the module's path, relative to the config's folder"
     : `did you mean ${quote(join(dirname(module), near))}?`;
@@ -383,7 +391,8 @@ async function placeUnveil(
   const refusal = refusePath(path);
   if (refusal) return refusal;
   const kind = await kindOf(path);
-  if (kind !== "unknown") {
+  // What is below these is shown to few, and judged by its name.
+  if (kind !== "unknown" || /^\/(proc|sys|dev)(\/|$)/.test(path)) {
     const folder = kind === "folder" || kind === "missing" && spelled.endsWith("/");
     return { path, rights, exists: kind !== "missing", folder };
   }

@@ -15,8 +15,8 @@ import {
   HELPER_NAME,
   MAX_VALUE_CHARS,
   MOST,
-  SYS_KINDS,
 } from "./bounds.ts";
+import { SYS_KINDS } from "../base/sys_kinds.ts";
 import { parseEnvName } from "./env_name.ts";
 import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../base/output_limits.ts";
 import { MAX_PATH_CHARS, refusePath } from "./path_text.ts";

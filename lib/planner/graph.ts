@@ -14,12 +14,15 @@ const GraphModule = z.object({
   kind: z.optional(z.string()),
   local: z.nullish(z.string()),
   mediaType: z.nullish(z.string()),
+  /** Why it is none. */
+  error: z.optional(z.string()),
   /** What its text says. */
   dependencies: z._default(
     z.array(z.object({
       specifier: z.string(),
       /** What it resolves to, where it is not imported for its types alone. */
       code: z.optional(z.object({ specifier: z.optional(z.string()), span: z.optional(Span) })),
+      isDynamic: z.optional(z.boolean()),
       /** The `type` of its import attributes. */
       assertionType: z.nullish(z.string()),
     })),
@@ -53,6 +56,8 @@ export interface GraphOptions {
   readonly lockfile: string | undefined;
   /** The deno program by a name that may be run: this one's own name may be another, through a link. */
   readonly program: string;
+  /** The folder of Holdfast's own code. */
+  readonly holdfast?: string;
   readonly signal?: AbortSignal | undefined;
   /** Another DENO_DIR than that of the user. */
   readonly denoDir?: string;
@@ -72,9 +77,12 @@ export async function loadGraph(options: GraphOptions): Promise<Graph> {
   const caching = runOnGraph(["cache", "--quiet"], options);
   if (!options.offline) await caching;
   const looking = runOnGraph(["info", "--json"], options);
-  looking.catch(() => {});
+  // What one of them fails by is thrown when the other one writes no more.
+  await Promise.allSettled([caching, looking]);
   await caching;
-  return Graph.parse(JSON.parse(await looking));
+  const graph = Graph.parse(JSON.parse(await looking));
+  requireCode(graph, options);
+  return graph;
 }
 
 /** The local files of a graph. */
@@ -85,8 +93,9 @@ export function filesOf({ modules }: Graph): string[] {
 /** Runs a command of `deno` on the module graph of a place. */
 async function runOnGraph(
   command: readonly string[],
-  { what, place: { module, project }, lockfile, signal, denoDir, lock, program }: GraphOptions,
+  options: GraphOptions,
 ): Promise<string> {
+  const { what, place: { module, project }, lockfile, signal, denoDir, lock, program } = options;
   const locks = [
     ...lock !== undefined ? [`--lock=${lock}`] : lockfile === undefined ? ["--no-lock"] : [],
     ...lockfile === undefined ? [] : ["--frozen"],
@@ -101,7 +110,6 @@ async function runOnGraph(
     });
   } catch (error) {
     signal?.throwIfAborted();
-    const plain = new URL(url).pathname === module ? module : url;
     const said = (error as Error).message;
     if (/too many open files/i.test(said)) {
       throw new HoldfastError(`Cannot look at ${what}: ${said}`, {
@@ -112,14 +120,59 @@ async function runOnGraph(
         cause: error,
       });
     }
-    throw new HoldfastError(`Cannot load ${what}: ${withoutAdvice(said)}`, {
-      kind: "config",
-      code: "modules_failed",
-      hint: hintOn(said, { folder: quoteWord(project), module: quoteWord(plain), lockfile }),
-      cause: error,
-    });
+    throw modulesFailed(said, options, error);
   }
 }
+
+/** The error of modules that do not load, by what Deno says. */
+function modulesFailed(
+  said: string,
+  { what, place: { module, project }, lockfile, lock, holdfast }: GraphOptions,
+  cause?: unknown,
+): HoldfastError {
+  const url = pathToFileURL(module).href;
+  const plain = new URL(url).pathname === module ? module : url;
+  const own = lock === undefined || lockfile === undefined ? said : said.replaceAll(lock, lockfile);
+  return new HoldfastError(`Cannot load ${what}: ${withoutAdvice(own)}`, {
+    kind: "config",
+    code: "modules_failed",
+    hint: hintOn(own, {
+      ...{ folder: quoteWord(project), module: quoteWord(plain), lockfile },
+      ...holdfast !== undefined && { holdfast },
+    }),
+    cause,
+  });
+}
+
+/**
+ * Finds what is imported as code and is none: `deno cache` says nothing of it, and a worker finds it at its
+ * start. Only what static imports lead to ends that.
+ *
+ * @throws {HoldfastError} for the first
+ */
+function requireCode({ modules, redirects }: Graph, options: GraphOptions): void {
+  const found = new Map(modules.map((each) => [each.specifier, each]));
+  const seen = new Set<string>();
+  const left = [pathToFileURL(options.place.module).href];
+  for (let url = left.pop(); url !== undefined; url = left.pop()) {
+    if (seen.has(url)) continue;
+    seen.add(url);
+    for (const { code, isDynamic, assertionType } of found.get(url)?.dependencies ?? []) {
+      if (code?.specifier === undefined || isDynamic || assertionType) continue;
+      const wanted = redirects[code.specifier] ?? code.specifier;
+      const { error } = found.get(wanted) ?? {};
+      if (error && NO_CODE.test(error)) {
+        const { line, character } = code.span?.start ?? { line: 0, character: 0 };
+        const at = `\n    at ${url}:${line + 1}:${character + 1}`;
+        throw modulesFailed(`${error}${at}`, options);
+      }
+      left.push(wanted);
+    }
+  }
+}
+
+/** What Deno says of a file that is imported as code and is another thing. */
+const NO_CODE = /^Expected a JavaScript or TypeScript module/;
 
 /** A word of a shell's command line. */
 function quoteWord(word: string): string {

@@ -82,12 +82,12 @@ export async function makeImage(
     const startMs = Date.now();
     const offline = request.network === "none";
     const projects = projectsOf(config);
-    const finding = Promise.all(entries.map(async ({ name, what, place }, index) => {
+    const finding = allDone(entries.map(async ({ name, what, place }, index) => {
       const { lockfile } = projects[index]!;
       const lock = join(staging, `${name}.lock`);
       if (lockfile !== undefined) await Deno.copyFile(lockfile, lock);
-      const program = facts.denoProgram;
-      const own = { what, place, lockfile, lock };
+      const { denoProgram: program, holdfast } = facts;
+      const own = { what, place, lockfile, lock, holdfast };
       return await loadGraph({ ...own, signal, denoDir: compiled, program, offline });
     }));
     // Meanwhile deno works, and this process would wait for it.
@@ -299,6 +299,12 @@ function readLock(path: string): Lock {
     text: JSON.stringify({ version, specifiers: Object.fromEntries(own), npm }),
     integrities: new Map(integrities),
   };
+}
+
+/** Of several, all: where one fails, when none of the others writes any more. */
+async function allDone<Value>(running: readonly Promise<Value>[]): Promise<Value[]> {
+  await Promise.allSettled(running);
+  return await Promise.all(running);
 }
 
 /** The settings of a project that hold when it runs; what resolves in another way is in the image. */

@@ -7,6 +7,8 @@ export interface ModuleContext {
   /** The app's module, likewise. */
   readonly module: string;
   readonly lockfile: string | undefined;
+  /** Holdfast's own folder. */
+  readonly holdfast?: string;
 }
 
 type Hint = (found: readonly string[], context: ModuleContext) => string;
@@ -21,6 +23,38 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
   [
     /--unstable-([\w-]+)/,
     ([, name]) => `Set "unstable": ["${name}"] in deno.json`,
+  ],
+  [
+    /ERR_PACKAGE_PATH_NOT_EXPORTED/,
+    () =>
+      'The package does not export that path: mend the import by "exports" in its package.json, or take a ' +
+      "version that does",
+  ],
+  [
+    /Cannot find module 'file:[^']*\/node_modules\//,
+    (_, { folder }) =>
+      `That package is not installed whole: cd ${folder} && deno install, or npm install; if it stays so, ` +
+      "remove node_modules before",
+  ],
+  [
+    /reading lockfile|Lockfile may be corrupt|Unsupported lockfile/,
+    (_, { folder, lockfile }) =>
+      `It is a fault of ${
+        lockfile ?? "the lock file"
+      }: take it from version control again, or remove it ` +
+      `and make another: cd ${folder} && deno install`,
+  ],
+  [
+    /identified a Json module/,
+    () => 'Write it with its type: import data from "./FILE.json" with { type: "json" }',
+  ],
+  [
+    /"holdfast\/helper" not a dependency/,
+    (_, { holdfast }) =>
+      `Write "holdfast/helper": "${
+        holdfast ?? "HOLDFAST"
+      }/lib/helper/mod.ts" into "imports" of deno.json, as ` +
+      "docs/helpers.md has it",
   ],
   [
     /lockfile is out of date|lockfile.*--frozen/i,
@@ -50,12 +84,14 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
   [
     /deno add ([\w:@/.^~-]+)/,
     ([, name], { folder }) =>
-      `Try: cd ${folder} && deno add ${name}; it writes the package into deno.json`,
+      `Try: cd ${folder} && deno add ${packageOf(name!)}; it writes the package into deno.json`,
   ],
   [
     /Import "([^"]+)" not a dependency|Relative import path "([^"]+)" not prefixed/,
     ([, name, other], { folder }) =>
-      `Try: cd ${folder} && deno add npm:${name ?? other}; it writes the package into deno.json`,
+      `Try: cd ${folder} && deno add npm:${
+        packageOf(name ?? other!)
+      }; it writes the package into deno.json`,
   ],
   [
     /(npm|JSR) package '?([^' ]+)'? does not exist|package not found/i,
@@ -102,6 +138,11 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
       `The registry was not reached. When it can be: cd ${folder} && deno cache ${module}`,
   ],
 ];
+
+/** The package in the name of an import, which may go on with a path in it. */
+function packageOf(name: string): string {
+  return /^(?:(?:npm|jsr):)?(?:@[^/]+\/)?[^/]+/.exec(name)?.[0] ?? name;
+}
 
 /** What to do about what Deno says. */
 export function hintOn(said: string, context: ModuleContext): string {

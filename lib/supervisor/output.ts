@@ -127,6 +127,7 @@ export function readLines(
   receive: (text: string) => void,
   ended: () => void,
 ): () => void {
+  let before: string | undefined;
   const close = watch(fd, (over) => {
     const length = over ? 0 : readSome(fd, buffer);
     if (length <= 0) {
@@ -134,25 +135,28 @@ export function readLines(
       ended();
     }
     const texts = length > 0 ? lines.push(buffer.subarray(0, length)) : lines.end();
-    for (const text of joinTraces(texts)) receive(text);
+    const joined = [...joinTraces(texts, before)];
+    // Of what is printed at once, the last line end may come by itself.
+    const first = buffer[buffer.lastIndexOf(LINE_END, length - 1) + 1]!;
+    const isOpen = length > 0 && buffer[length - 1] !== LINE_END && OPEN.includes(first);
+    before = isOpen && joined.join("").length < buffer.length ? joined.pop() : undefined;
+    for (const text of joined) receive(text);
     return length;
   }, readRate(lines.limits));
   return close;
 }
 
-// Indented, as the places of a stack trace are; or the end of an object that was printed.
-const GOES_ON = /^( |\\x09|[)\]}]+[,;]?$|Caused by:)/;
+// Indented as the places of a stack are, or the end of what was printed; and how such a line begins.
+const GOES_ON = /^( |\\x09|[)\]}]+[,;]?$|Caused by:|[\^~]+$)/;
+const OPEN = [0x20, 0x09, 0x29, 0x5d, 0x7d];
 
-/** Puts lines that go on with the one before to it: one stack trace is one text. */
-export function* joinTraces(texts: Iterable<string>): Generator<string, void> {
-  let held: string | undefined;
+/** Puts lines that go on with the one before to it, and code behind what nothing catches: it is one text. */
+export function* joinTraces(texts: Iterable<string>, held?: string): Generator<string, void> {
   for (const text of texts) {
-    if (held === undefined) held = text;
-    else if (GOES_ON.test(text)) held += `\n${text}`;
-    else {
-      yield held;
-      held = text;
-    }
+    const goesOn = GOES_ON.test(text) && held !== undefined ||
+      /^error: Uncaught .*$/.test(`${held}`);
+    if (held !== undefined && !goesOn) yield held;
+    held = goesOn ? `${held}\n${text}` : text;
   }
   if (held !== undefined) yield held;
 }

@@ -66,10 +66,11 @@ export function describeDeath({ status, reason }: Death): string {
 
 /** What to do about a death of which the process itself said nothing. */
 function hintOf({ status: { signal }, reason = "" }: Death): string {
+  if (/Holdfast: /.test(reason)) return "It says what would allow it, or what does in its place";
   if (IN_PROMISE.test(reason)) return "Nothing awaits that promise, or catches its error";
   return ["SIGKILL", "SIGABRT", "SIGTRAP", "SIGILL"].includes(signal ?? "")
     ? "Most likely memory ran out: raise limits.memoryBytes, or load less at the start"
-    : "What it printed is in the log as worker_output";
+    : "What it printed, if anything, is in the log as worker_output";
 }
 
 export class WorkerProcess implements ChildRecord {

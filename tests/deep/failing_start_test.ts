@@ -142,6 +142,12 @@ const STARTS: Record<string, FailingStart> = {
     says: new RegExp(`Error: late ${AT}`),
     hint: /^Nothing awaits that promise/,
   },
+  "a refusal that nothing awaits": {
+    app:
+      `Deno.readTextFile("/etc/passwd");\nawait new Promise((go) => setTimeout(go, 100));\n${OK}`,
+    says: new RegExp(`"unveil": \\{ "/etc/passwd": "r" \\} to the config ${AT}`),
+    hint: /^It says what would allow it/,
+  },
   "an error in a timer": {
     app: `setTimeout(() => { throw new Error("ticked"); }, 0);
 await new Promise((go) => setTimeout(go, 5_000));\n${OK}`,
@@ -235,6 +241,76 @@ createRequire(import.meta.url)("nothing");\n${OK}`,
     says: /./,
     hint: /deno add npm:NAME/,
   },
+  "JSON without its type": {
+    app: `import data from "./data.json";\nconsole.log(data);\n${OK}`,
+    files: { "data.json": "{}" },
+    says: /identified a Json module[^]*data\.json\n.*app\.ts:1:18/,
+    hint: /with \{ type: "json" \}/,
+  },
+  "modules that import each other in a circle": {
+    app: `import { b } from "./b.ts";\nexport const a = 1;\nconsole.log(b);\n${OK}`,
+    files: { "b.ts": `import { a } from "./app.ts";\nexport const b = a + 1;` },
+    says: /Cannot access 'a' before initialization \(at .*b\.ts:2:18/,
+    hint: /import each other in a circle/,
+  },
+  "an object that is thrown": {
+    app: `throw { code: 7, why: "because" };\n${OK}`,
+    says: /ready: \{ code: 7, why: "because" \} \(exited/,
+    hint: /throw an Error, which says at which place/,
+  },
+  "an error with a cause": {
+    app: `throw new Error("no users", { cause: new TypeError("column\\nunknown") });\n${OK}`,
+    says: /Error: no users \(at .*app\.ts:1:\d+\); caused by TypeError: column unknown \(at /,
+    hint: THROWN,
+  },
+  "a lock file that is broken": {
+    app: OK,
+    files: { "deno.json": "{}", "deno.lock": "{ nope" },
+    says: /Failed reading lockfile at '\/[^']*\/deno\.lock'/,
+    hint: /^It is a fault of \/\S*\/deno\.lock: .*deno install$/,
+  },
+  "a package of which a part is missing": {
+    app: `import "half";\n${OK}`,
+    files: {
+      "package.json": `{ "dependencies": { "half": "1.0.0" } }`,
+      "node_modules/half/package.json":
+        `{ "name": "half", "version": "1.0.0", "exports": "./dist/index.js" }`,
+    },
+    says: /Cannot find module '.*node_modules\/half\/dist\/index\.js'/,
+    hint: /not installed whole: cd \S+ && deno install/,
+  },
+  "a path that a package does not export": {
+    app: `import "closed/inner.js";\n${OK}`,
+    files: {
+      "package.json": `{ "dependencies": { "closed": "1.0.0" } }`,
+      "node_modules/closed/package.json":
+        `{ "name": "closed", "version": "1.0.0", "exports": { ".": "./index.js" } }`,
+      "node_modules/closed/index.js": "",
+      "node_modules/closed/inner.js": "",
+    },
+    says: /'\.\/inner\.js' is not defined by "exports"/,
+    hint: /does not export that path/,
+  },
+  "a package whose own package is missing": {
+    app: `import "outer";\n${OK}`,
+    files: {
+      "package.json": `{ "dependencies": { "outer": "1.0.0" } }`,
+      "node_modules/outer/package.json": `{ "name": "outer", "version": "1.0.0", "main": "i.js" }`,
+      "node_modules/outer/i.js": `require("inner");`,
+    },
+    says: /Cannot find module 'inner' \(at .*\(node_modules\/outer\/i\.js:1:\d+\)/,
+    hint: /^The package outer lacks what it needs/,
+  },
+  "a path in a package that the project does not have": {
+    app: `import "@scope/name/deep/path";\n${OK}`,
+    says: /Import "@scope\/name\/deep\/path" not a dependency/,
+    hint: /deno add (npm|jsr):@scope\/name;/,
+  },
+  "the module of helpers without its place": {
+    app: `import { helper } from "holdfast/helper";\nconsole.log(helper);\n${OK}`,
+    says: /Import "holdfast\/helper" not a dependency/,
+    hint: /^Write "holdfast\/helper": "\/.*\/lib\/helper\/mod\.ts" into "imports" of deno\.json/,
+  },
   "what a browser has": {
     app: `console.log(document.title);\n${OK}`,
     says: /document is not defined/,
@@ -251,7 +327,9 @@ Deno.test("each app that does not start is told with its own error and a hint th
       for (const [path, text] of Object.entries(all)) await project.write(path, text);
       await project.configure({ limits: {}, reload: {}, net: [], ...config });
       const result = await server.reload();
-      for (const path of Object.keys(files)) await Deno.remove(project.path(path));
+      for (const path of Object.keys(files)) {
+        await Deno.remove(project.path(path.split("/")[0]!), { recursive: true }).catch(() => {});
+      }
       const { outcome, reason = "" } = result;
       assertEquals(outcome, "refused", name);
       assertMatch(reason, says);

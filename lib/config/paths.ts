@@ -11,11 +11,6 @@ export interface Trail {
   readonly links: readonly string[];
 }
 
-/** Whether `inner` is `outer` or lies below it, by whole names. Both absolute and normalised. */
-export function covers(outer: string, inner: string): boolean {
-  return inner === outer || inner.startsWith(outer === "/" ? "/" : `${outer}/`);
-}
-
 /** The folders above a path, the nearest first. */
 export function foldersAbove(path: string): string[] {
   const folders: string[] = [];

@@ -2,6 +2,7 @@
 import { limitedBody, pacedAnswer } from "./limited_body.ts";
 import type { ConnectionWatch, Limits } from "./limits.ts";
 import { Pace } from "./pace.ts";
+import { discard, endTurn } from "./turns.ts";
 import { copyResponse, findSlot, innerOf, isWhole, lengthOfBody } from "./response_body.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -125,6 +126,7 @@ async function readWhole(rid: number, { core, limits, watch, length }: Upload): 
   // A client may say any length: no more is set aside than it sends soon.
   let piece = new Uint8Array(Math.min(length ?? PIECE_BYTES, MAX_PIECE_BYTES));
   let [filled, total] = [0, 0];
+  let tooLarge = false;
   try {
     while (total !== length) {
       if (filled === piece.length) {
@@ -138,14 +140,20 @@ async function readWhole(rid: number, { core, limits, watch, length }: Upload): 
       if (bytes === 0) break;
       filled += bytes;
       total += bytes;
-      if (limits.isTooLarge(total)) throw limits.bodyTooLarge();
+      if (limits.isTooLarge(total)) {
+        tooLarge = true;
+        throw limits.bodyTooLarge(watch);
+      }
+      const turn = endTurn(bytes);
+      if (turn !== undefined) await turn;
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.BadResource)) throw error;
     throw new Deno.errors.BadResource("Cannot read body as underlying resource unavailable");
   } finally {
     watch.paces.delete(pace);
-    core.tryClose(rid);
+    if (tooLarge) void discard(() => core.read(rid, piece)).then(() => core.tryClose(rid));
+    else core.tryClose(rid);
   }
   if (pieces.length === 0 && filled === piece.length) return piece;
   const whole = new Uint8Array(total);

@@ -45,7 +45,7 @@ Deno.test("what Deno has compiled for later processes is written by no worker", 
   }
   const serving = async () => {
     const { generations } = await server.status();
-    return generations.find(({ state }) => state === "serving")?.workers[0]!.process?.pid;
+    return generations.find(({ state }) => state === "serving")?.workers[0]?.process?.pid;
   };
   const killed = await serving();
   Deno.kill(killed!, "SIGKILL");

@@ -2,6 +2,7 @@
 import { limitedBody, pacedAnswer } from "./limited_body.ts";
 import type { ConnectionWatch, Limits } from "./limits.ts";
 import { Pace } from "./pace.ts";
+import { takeTurn } from "./turns.ts";
 import { copyResponse, findSlot, innerOf, isWhole, lengthOfBody } from "./response_body.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -57,6 +58,9 @@ interface ArrivingBody extends InnerBody {
   [UPLOAD]: Upload | undefined;
 }
 
+/** Streams whose resource is read without them: the runtime closes that of one that nobody keeps. */
+const reading = new Set<ReadableStream<Bytes>>();
+
 /** What bodies that arrive are made of, made once of what the runtime's are. */
 let arriving: object | undefined;
 
@@ -92,8 +96,9 @@ function arrivingFrom(prototype: InnerBody): object {
         // It is taken from here on, for whoever asks.
         const stream = this.streamOrStatic as ReadableStream<Bytes>;
         stream.getReader();
+        reading.add(stream);
         (stream as unknown as Record<symbol, boolean>)[DISTURBED_SLOT] = true;
-        return readWhole(resourceOf(this)!, upload);
+        return readWhole(resourceOf(this)!, upload).finally(() => reading.delete(stream));
       },
     },
   });
@@ -108,13 +113,31 @@ function watchStream(body: ArrivingBody): void {
   const { [UPLOAD]: upload } = body;
   if (upload === undefined) return;
   body[UPLOAD] = undefined;
-  const stream = body.streamOrStatic as ReadableStream<Bytes>;
-  let reader: ReadableStreamDefaultReader<Bytes> | undefined;
+  const rid = resourceOf(body);
+  const reader = (body.streamOrStatic as ReadableStream<Bytes>).getReader();
   const source = {
-    read: () => (reader ??= stream.getReader()).read(),
-    cancel: (reason: unknown) => (reader ?? stream).cancel(reason),
+    read: () => rid === undefined ? reader.read() : readPiece(upload.core, rid),
+    // The reader is kept so long, and with it the resource.
+    cancel: (reason: unknown) => reader.cancel(reason),
   };
   body.streamOrStatic = limitedBody(source, upload.limits, upload.watch, "bytes");
+}
+
+/** As the runtime's own stream does it, and without that. */
+async function readPiece(core: Core, rid: number): Promise<{ done?: boolean; value?: Bytes }> {
+  const piece = new Uint8Array(PIECE_BYTES);
+  try {
+    const bytes = await core.read(rid, piece);
+    if (bytes > 0) return { value: piece.subarray(0, bytes) };
+    core.tryClose(rid);
+    return { done: true };
+  } catch (error) {
+    core.tryClose(rid);
+    if (!(error instanceof Deno.errors.BadResource)) throw error;
+    throw new Deno.errors.BadResource(
+      "Cannot read request body as underlying resource unavailable",
+    );
+  }
 }
 
 /** Reads a body of which the runtime has the rest, at the client's pace. */
@@ -132,6 +155,8 @@ async function readWhole(rid: number, { core, limits, watch, length }: Upload): 
         piece = new Uint8Array(Math.min((length ?? Infinity) - total, MAX_PIECE_BYTES));
         filled = 0;
       }
+      const turn = takeTurn();
+      if (turn !== undefined) await turn;
       pace.wait();
       const bytes = await core.read(rid, filled === 0 ? piece : piece.subarray(filled));
       pace.pass(bytes);

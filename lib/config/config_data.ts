@@ -153,7 +153,11 @@ const shape = {
   // Keys with a default are not in releases that an earlier version has written.
   spare: z._default(bounded(BOUNDS.spare), 0),
   http: z._default(
-    z.object({ ...numbers(HTTP_BOUNDS), penaltyExempt: addresses }),
+    z.object({
+      ...numbers(HTTP_BOUNDS),
+      maxPenaltyMs: z._default(bounded(HTTP_BOUNDS.maxPenaltyMs), DEFAULT_HTTP.maxPenaltyMs),
+      penaltyExempt: z._default(addresses, DEFAULT_HTTP.penaltyExempt),
+    }),
     DEFAULT_HTTP,
   ),
   // A planner that lies about them lies to the app: nothing is granted by it.

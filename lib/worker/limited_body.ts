@@ -1,7 +1,7 @@
 /** Bodies of requests and answers, for whose pace and length there are limits. */
 import type { ConnectionWatch, Limits } from "./limits.ts";
 import { Pace } from "./pace.ts";
-import { takeTurn } from "./turns.ts";
+import { discard, endTurn } from "./turns.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -30,8 +30,6 @@ export function limitedBody(
     pace.wait();
     let piece;
     try {
-      const turn = takeTurn();
-      if (turn !== undefined) await turn;
       piece = await source.read();
     } catch (error) {
       end();
@@ -48,10 +46,11 @@ export function limitedBody(
     total += value.byteLength;
     if (limits.isTooLarge(total)) {
       end();
-      const error = limits.bodyTooLarge(watch);
-      source.cancel(error)?.catch(() => {});
-      throw error;
+      void discard(async () => (await source.read()).value?.byteLength ?? 0);
+      throw limits.bodyTooLarge(watch);
     }
+    const turn = endTurn(value.byteLength);
+    if (turn !== undefined) await turn;
     controller.enqueue(value as never);
   };
   const cancel = async (reason: unknown) => {

@@ -137,20 +137,26 @@ function recording(handle: Handler, access: AccessLog, proxied: boolean): Handle
  * Serves like `handle`, which is told who the client is, where a proxy says it.
  *
  * @param named by the header at the connection's beginning
+ * @param secure whether that says that the client came over TLS
  */
 function proxied(
   handle: Handler,
   proxies: ClientAddress | undefined,
   named: Deno.NetAddr | undefined,
+  secure: boolean,
   watch: ConnectionWatch,
 ): Handler {
+  const said = secure ? "https" : undefined;
   let peer: Deno.Addr | undefined = named;
   let trusted: boolean | undefined;
   return (request, info) => {
     peer ??= info.remoteAddr;
     trusted ??= proxies?.trusts(peer) ?? false;
-    if (!trusted) return handle(request, named === undefined ? info : new ProxiedInfo(info, named));
-    const { client, scheme } = proxies!.factsOf(peer, (name) => request.headers.get(name));
+    if (!trusted) {
+      const known = named === undefined ? info : new ProxiedInfo(info, named);
+      return handle(withScheme(request, said), known);
+    }
+    const { client, scheme = said } = proxies!.factsOf(peer, (name) => request.headers.get(name));
     if ("hostname" in client) watch.client = client.hostname;
     return handle(withScheme(request, scheme), new ProxiedInfo(info, client));
   };
@@ -200,6 +206,8 @@ interface Origin {
   readonly leave: () => void;
   /** Who the client is by a PROXY header. */
   readonly named?: Deno.NetAddr | undefined;
+  /** Whether that header says that the client came over TLS. */
+  readonly overTls?: boolean | undefined;
   /** Of a connection with TLS. */
   readonly localAddr?: Deno.Addr | undefined;
   /** Who has connected, where that is known before a request comes. */
@@ -410,7 +418,7 @@ export function createNativeEngine(internals: Internals): Engine {
 
   function serveStream(stream: number, options: Serving, origin: Origin): void {
     const { fetcher, traffic, limits, access, proxies } = options;
-    const { named, localAddr = noAddr } = origin;
+    const { named, overTls = false, localAddr = noAddr } = origin;
     const connection = new NativeConnection(
       { fetcher, traffic, limits, core, upgrades, proxied: proxies !== undefined },
       origin,
@@ -426,9 +434,9 @@ export function createNativeEngine(internals: Internals): Engine {
     connection.server = serveHttpOnConnection(
       { [core.internalRidSymbol]: stream, localAddr },
       undefined,
-      proxies === undefined && named === undefined
+      proxies === undefined && named === undefined && !overTls
         ? recorded
-        : proxied(recorded, proxies, named, watch),
+        : proxied(recorded, proxies, named, overTls, watch),
       answerForError,
       onListen,
     );
@@ -449,9 +457,11 @@ export function createNativeEngine(internals: Internals): Engine {
     traffic.connections.add(pending);
     const header = await pending.readHeader().catch(() => undefined);
     if (header?.kind === "whole") {
-      const { client: named } = header;
+      const { client: named, secure: overTls } = header;
       const leave = named === undefined ? () => {} : enter(named, stream, options);
-      if (leave !== undefined) serveStream(stream, options, { rid: nextRid(), leave, named });
+      if (leave !== undefined) {
+        serveStream(stream, options, { rid: nextRid(), leave, named, overTls });
+      }
     } else {
       if (header !== undefined) limits.count("proxyProtocol");
       core.tryClose(stream);

@@ -2,7 +2,7 @@
 import { limitedBody, pacedAnswer } from "./limited_body.ts";
 import type { ConnectionWatch, Limits } from "./limits.ts";
 import { Pace } from "./pace.ts";
-import { takeTurn } from "./turns.ts";
+import { discard, endTurn } from "./turns.ts";
 import { copyResponse, findSlot, innerOf, isWhole, lengthOfBody } from "./response_body.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -114,9 +114,13 @@ function watchStream(body: ArrivingBody): void {
   if (upload === undefined) return;
   body[UPLOAD] = undefined;
   const rid = resourceOf(body);
+  let room: Bytes | undefined;
   const reader = (body.streamOrStatic as ReadableStream<Bytes>).getReader();
   const source = {
-    read: () => rid === undefined ? reader.read() : readPiece(upload.core, rid),
+    read: () =>
+      rid === undefined
+        ? reader.read()
+        : readPiece(upload.core, rid, room ??= new Uint8Array(PIECE_BYTES)),
     // The reader is kept so long, and with it the resource.
     cancel: (reason: unknown) => reader.cancel(reason),
   };
@@ -124,11 +128,15 @@ function watchStream(body: ArrivingBody): void {
 }
 
 /** As the runtime's own stream does it, and without that. */
-async function readPiece(core: Core, rid: number): Promise<{ done?: boolean; value?: Bytes }> {
-  const piece = new Uint8Array(PIECE_BYTES);
+async function readPiece(
+  core: Core,
+  rid: number,
+  room: Bytes,
+): Promise<{ done?: boolean; value?: Bytes }> {
   try {
-    const bytes = await core.read(rid, piece);
-    if (bytes > 0) return { value: piece.subarray(0, bytes) };
+    const bytes = await core.read(rid, room);
+    // Small pieces hold no more memory than they have.
+    if (bytes > 0) return { value: room.slice(0, bytes) };
     core.tryClose(rid);
     return { done: true };
   } catch (error) {
@@ -148,6 +156,7 @@ async function readWhole(rid: number, { core, limits, watch, length }: Upload): 
   // A client may say any length: no more is set aside than it sends soon.
   let piece = new Uint8Array(Math.min(length ?? PIECE_BYTES, MAX_PIECE_BYTES));
   let [filled, total] = [0, 0];
+  let tooLarge = false;
   try {
     while (total !== length) {
       if (filled === piece.length) {
@@ -155,22 +164,26 @@ async function readWhole(rid: number, { core, limits, watch, length }: Upload): 
         piece = new Uint8Array(Math.min((length ?? Infinity) - total, MAX_PIECE_BYTES));
         filled = 0;
       }
-      const turn = takeTurn();
-      if (turn !== undefined) await turn;
       pace.wait();
       const bytes = await core.read(rid, filled === 0 ? piece : piece.subarray(filled));
       pace.pass(bytes);
       if (bytes === 0) break;
       filled += bytes;
       total += bytes;
-      if (limits.isTooLarge(total)) throw limits.bodyTooLarge(watch);
+      if (limits.isTooLarge(total)) {
+        tooLarge = true;
+        throw limits.bodyTooLarge(watch);
+      }
+      const turn = endTurn(bytes);
+      if (turn !== undefined) await turn;
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.BadResource)) throw error;
     throw new Deno.errors.BadResource("Cannot read body as underlying resource unavailable");
   } finally {
     watch.paces.delete(pace);
-    core.tryClose(rid);
+    if (tooLarge) void discard(() => core.read(rid, piece)).then(() => core.tryClose(rid));
+    else core.tryClose(rid);
   }
   if (pieces.length === 0 && filled === piece.length) return piece;
   const whole = new Uint8Array(total);

@@ -25,6 +25,14 @@ export function namedClient(socket: net.Socket): Deno.NetAddr | undefined {
   return NAMED.get(socket);
 }
 
+/** Connections whose clients have come over TLS to the proxy, by its header. */
+const OVER_TLS = new WeakSet<net.Socket>();
+
+/** Whether a proxy has said, before the connection's first request, that the client came over TLS. */
+export function cameOverTls(socket: net.Socket): boolean {
+  return OVER_TLS.has(socket);
+}
+
 /** A connection of which the PROXY header is not there yet. */
 class ProxiedSocket implements Connection {
   readonly inFlight = 0;
@@ -78,6 +86,11 @@ export function acceptSockets(
     const { header, rest } = await readHeader(socket);
     if (header?.kind === "whole") {
       if (header.client !== undefined) nameClient(socket, header.client);
+      if (header.secure) {
+        OVER_TLS.add(socket);
+        // By this apps of node:http know TLS.
+        Object.defineProperty(socket, "encrypted", { value: true, configurable: true });
+      }
       enter(socket);
       // The server listens by now; what is put back into a socket, its parser does not see.
       if (rest.length > 0) socket.emit("data", rest);

@@ -1,22 +1,37 @@
 /**
- * Turns for pieces of requests' bodies. The runtime gives the pieces that it has without a look at
- * anything else: a client that sends them byte by byte would keep all others waiting.
+ * Turns for small pieces of requests' bodies. The runtime hands out what has come without a look at
+ * anything else, and each piece costs it a move of all that follows: a client that sends its body byte
+ * by byte would keep all others waiting.
  */
 
-/** How many pieces are taken before other events have their turn. */
-const PIECES = 256;
+/** A piece that is not smaller pays for itself. */
+const SMALL_BYTES = 1_024;
+
+/** How many small ones are taken before other events have their turn. */
+const PIECES = 32;
 
 let left = PIECES;
 let next: Promise<void> | undefined;
 
-/** Takes a turn for one piece. @returns what to wait for, after many pieces */
-export function takeTurn(): Promise<void> | undefined {
-  if (left > 0) {
-    left--;
-    return undefined;
-  }
+/** Counts a piece that was taken. @returns what to wait for, after many small ones */
+export function endTurn(bytes: number): Promise<void> | undefined {
+  if (bytes >= SMALL_BYTES) return undefined;
+  if (left > 0) left--;
+  if (left > 0) return undefined;
   next ??= new Promise((resolve) => setTimeout(() => resolve(refill())));
-  return next.then(takeTurn);
+  return next;
+}
+
+/**
+ * Takes what comes of a body that nobody wants, until its end: the runtime would take all of it in one
+ * turn when it is told to close it.
+ */
+export async function discard(read: () => Promise<number>): Promise<void> {
+  try {
+    for (let bytes; (bytes = await read()) > 0;) await endTurn(bytes);
+  } catch {
+    // The connection has ended.
+  }
 }
 
 function refill(): void {

@@ -6,7 +6,18 @@ import { concat } from "./http.ts";
 import { PATIENCE_MS } from "./wait.ts";
 
 export const PREFACE = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-export const TYPE = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goAway: 7 } as const;
+export const TYPE = {
+  data: 0,
+  headers: 1,
+  priority: 2,
+  reset: 3,
+  settings: 4,
+  push: 5,
+  ping: 6,
+  goAway: 7,
+  window: 8,
+  continuation: 9,
+} as const;
 const ACK = 1;
 export const END_STREAM = 1;
 const END_STREAM_AND_HEADERS = 5;
@@ -26,7 +37,7 @@ export function frame(
   type: number,
   flags: number,
   stream: number,
-  payload: Uint8Array,
+  payload: Uint8Array = new Uint8Array(),
 ): Uint8Array {
   const header = new Uint8Array(9);
   const view = new DataView(header.buffer);

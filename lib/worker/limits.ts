@@ -224,13 +224,17 @@ export class Limits {
     const limitMs = watch.ending ? ENDING_MS : this.settings[kind];
     const waitedMs = nowMs - watch.sinceMs;
     if ((limitMs === 0 || waitedMs < limitMs) && (!pressed || waitedMs < PRESSED_MS)) return;
-    // It may be taking what it was answered.
-    if (nowMs <= watch.busyUntilMs) return;
-    if (watch.ending || kind === "headerTimeoutMs") return this.#cut(connection, kind);
+    if (kind === "headerTimeoutMs") return this.#cut(connection, kind);
+    // It may be taking what it was answered, also when it was told to end.
+    const free = nowMs > watch.busyUntilMs;
+    if (watch.ending) {
+      if (free) this.#cut(connection, kind);
+      return;
+    }
     watch.ending = true;
     watch.sinceMs = nowMs;
     this.count(kind);
-    if (connection.retire) connection.retire();
+    if (connection.retire && free) connection.retire();
     else connection.close();
   }
 

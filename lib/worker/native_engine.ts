@@ -234,7 +234,7 @@ class NativeConnection implements Connection {
   readonly #rid: number;
   /** Whether an answer may be on its way still when it is said to be out: it is encrypted after that. */
   readonly #secure: boolean;
-  /** Who the other side of TLS is. */
+  /** Who has connected, where that is known. */
   readonly #peer: Deno.NetAddr | undefined;
   /** Called when the client has one connection less. */
   #leave: () => void;
@@ -245,7 +245,7 @@ class NativeConnection implements Connection {
     this.#rid = rid;
     this.#leave = leave;
     this.#secure = localAddr !== undefined;
-    this.#peer = this.#secure ? peer : undefined;
+    this.#peer = peer;
   }
 
   readonly handle: Handler = (request, info) => {
@@ -321,7 +321,7 @@ class NativeConnection implements Connection {
 
   cut(): void {
     if (this.#ended) return;
-    const stays = this.watch.asked === 0 || this.#closing;
+    const stays = this.#closing || this.#secure && this.watch.asked === 0;
     if (this.#peer !== undefined && stays) this.#common.limits.giveUp(this.#peer);
     // Numbers are not used again soon: while it has not ended, this is its own.
     this.#common.core.tryClose(this.#rid);
@@ -329,7 +329,7 @@ class NativeConnection implements Connection {
 
   /** A shutdown waits for the client of HTTP/2, and only the supervisor can hasten it. */
   retire(): void {
-    if (this.#peer !== undefined) this.close();
+    if (this.#secure) this.close();
     else this.cut();
   }
 

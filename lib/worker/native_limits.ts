@@ -60,6 +60,9 @@ interface ArrivingBody extends InnerBody {
   [UPLOAD]: Upload | undefined;
 }
 
+/** Streams whose resource is read without them: the runtime closes that of one that nobody keeps. */
+const reading = new Set<ReadableStream<Bytes>>();
+
 /** What bodies that arrive are made of, made once of what the runtime's are. */
 let arriving: object | undefined;
 
@@ -95,8 +98,9 @@ function arrivingFrom(prototype: InnerBody): object {
         // It is taken from here on, for whoever asks.
         const stream = this.streamOrStatic as ReadableStream<Bytes>;
         stream.getReader();
+        reading.add(stream);
         (stream as unknown as Record<symbol, boolean>)[DISTURBED_SLOT] = true;
-        return readWhole(resourceOf(this)!, upload);
+        return readWhole(resourceOf(this)!, upload).finally(() => reading.delete(stream));
       },
     },
   });
@@ -111,14 +115,40 @@ function watchStream(body: ArrivingBody): void {
   const { [UPLOAD]: upload } = body;
   if (upload === undefined) return;
   body[UPLOAD] = undefined;
-  const stream = body.streamOrStatic as ReadableStream<Bytes>;
-  let reader: ReadableStreamDefaultReader<Bytes> | undefined;
+  const rid = resourceOf(body);
+  let room: Bytes | undefined;
+  const reader = (body.streamOrStatic as ReadableStream<Bytes>).getReader();
   const source = {
-    read: () => (reader ??= stream.getReader()).read(),
-    cancel: (reason: unknown) => (reader ?? stream).cancel(reason),
+    read: () =>
+      rid === undefined
+        ? reader.read()
+        : readPiece(upload.core, rid, room ??= new Uint8Array(PIECE_BYTES)),
+    // The reader is kept so long, and with it the resource.
+    cancel: (reason: unknown) => reader.cancel(reason),
     ...upload.cut && { cut: upload.cut },
   };
   body.streamOrStatic = limitedBody(source, upload.limits, upload.watch, "bytes");
+}
+
+/** As the runtime's own stream does it, and without that. */
+async function readPiece(
+  core: Core,
+  rid: number,
+  room: Bytes,
+): Promise<{ done?: boolean; value?: Bytes }> {
+  try {
+    const bytes = await core.read(rid, room);
+    // Small pieces hold no more memory than they have.
+    if (bytes > 0) return { value: room.slice(0, bytes) };
+    core.tryClose(rid);
+    return { done: true };
+  } catch (error) {
+    core.tryClose(rid);
+    if (!(error instanceof Deno.errors.BadResource)) throw error;
+    throw new Deno.errors.BadResource(
+      "Cannot read request body as underlying resource unavailable",
+    );
+  }
 }
 
 /** Reads a body of which the runtime has the rest, at the client's pace. */

@@ -93,6 +93,13 @@ for (const served of Object.keys(SERVED) as Served[]) {
     assertEquals(server.eventsOf("worker_exited"), []);
   });
 
+  Deno.test(`a client that is idle after a long answer is closed (${served})`, async () => {
+    await using server = await start(served, { keepAliveTimeoutMs: 1_000 });
+    using wire = await Wire.open(server.project.port);
+    assertEquals((await wire.ask("/large")).bytes.length, 32_000_000);
+    assertEquals(await wire.ended(), "closed");
+  });
+
   Deno.test(`clients that take no answer are cut (${served})`, async () => {
     await using server = await start(served, { sendTimeoutMs: 1_500 });
     const { port } = server.project;

@@ -74,6 +74,23 @@ const SECURE = {
   ],
 };
 
+/** One that gets its certificate by itself. */
+const ACME = {
+  app: "app.ts",
+  listen: [
+    { http: "[::]:8080", redirect: "https" },
+    { https: "127.0.0.1:8443" },
+    { https: "systemd:https", cert: "cert.pem", key: "key.pem" },
+    { http: "systemd:web", redirect: "https" },
+  ],
+  acme: {
+    names: ["Example.com", "www.example.com"],
+    directory: "https://CA.internal:443/acme/../directory",
+    trust: "./mail.ts",
+  },
+  runtime: "./run",
+};
+
 const FILES = { "mail.ts": "", "thumbnails.ts": "" };
 
 /** The config of a text, as an honest planner sends it. */
@@ -98,6 +115,8 @@ Deno.test("what an honest planner answers is accepted, whatever the config's spe
     { ...RICH, user: undefined, wall: "deno", onViolation: "log", on_violation: undefined },
     { ...RICH, user: "65534", group: "1", log: {}, metrics: { listen: "127.0.0.1:9464" } },
     SECURE,
+    ACME,
+    { ...ACME, acme: { names: ["example.com"], email: "a@example.com" } },
     { app: "./app.ts", listen: ["[::]:8000", "0.0.0.0:8000"] },
     { app: "app.ts", listen: ["localhost:80"], runtime: "/run/x/../holdfast/", workers: "auto" },
   ];
@@ -182,6 +201,36 @@ const LIES: Record<string, (config: any) => void> = {
   "an engine of its own": (config) => config.engine = "/bin/sh",
   "a key less": (config) => delete config.limits,
 };
+
+/** The same of a config with acme. */
+// deno-lint-ignore no-explicit-any
+const ACME_LIES: Record<string, (config: any) => void> = {
+  "another authority": ({ acme }) => acme.directory = "https://evil.example.com/dir",
+  "one without TLS": ({ acme }) => acme.directory = "http://ca.internal/directory",
+  "another name": ({ acme }) => acme.names.push("evil.example.com"),
+  "whom to trust": ({ acme }) => acme.trust = "/etc/passwd",
+  "whom to trust where nobody is named": ({ acme }) => delete acme.trust,
+  "where it is asked": ({ acme }) => (acme.listen[0].port = 22, acme.listen[0].text = "[::]:22"),
+  "a listener that is the workers'": ({ acme, listen }) => listen.push(acme.listen.pop()),
+  "a listener of the workers": ({ acme, listen }) => acme.listen.push(listen.pop()),
+  "another certificate": ({ listen }) => listen[0].tls[0].key = "/etc/ssl/key.pem",
+  "none of it": (config) => delete config.acme,
+};
+
+Deno.test("a planner can change nothing of who gets certificates, and for what", async (t) => {
+  await using project = await Project.create({ files: FILES, config: ACME });
+  const read = await readConfigText(project.configFile);
+  const honest = await planned(read);
+  assertEquals((await acceptConfig(honest, read)).acme?.listen.length, 2); // control
+  for (const [what, lie] of Object.entries(ACME_LIES)) {
+    await t.step(what, async () => {
+      const answer = structuredClone(honest);
+      lie(answer);
+      const { message } = await assertRejects(() => acceptConfig(answer, read), Error);
+      assertStringIncludes(message, "The planner's answer is refused: its ");
+    });
+  }
+});
 
 Deno.test("a planner can add, take away and change nothing that a config grants", async (t) => {
   await using project = await richProject();

@@ -32,13 +32,14 @@ function everything(changes: Partial<Config> = {}): Config {
 }
 
 Deno.test("each process has an account of its own, the same at each start, and of Holdfast's range", () => {
-  const accounts = ownAccounts(everything());
+  const acme = { names: ["a.test"], directory: "https://10.0.0.1/dir", listen: [] };
+  const accounts = ownAccounts(everything({ acme }));
   assertEquals(Object.keys(accounts).sort(), [
-    ...["helper one", "helper two", "logger", "metrics", "worker"],
+    ...["acme", "helper one", "helper two", "logger", "metrics", "worker"],
   ]);
-  assertEquals(ownAccounts(everything()), accounts);
+  assertEquals(ownAccounts(everything({ acme })), accounts);
   const ids = Object.values(accounts).map(({ uid }) => uid);
-  assertEquals(new Set(ids).size, 5);
+  assertEquals(new Set(ids).size, 6);
   for (const id of ids) assert(id >= IDS.first && id < IDS.end);
   // systemd's containers and foreign ids, directory services, and what is no id.
   assert(IDS.first > 2_000_200_000 && IDS.end <= 0x7ffe_0000);
@@ -47,6 +48,8 @@ Deno.test("each process has an account of its own, the same at each start, and o
   // By their group workers and helpers come to their code; nobody else has it.
   const group = accounts["worker"]!.gid;
   assertEquals(accounts["helper one"]!.gid, group);
+  // And the acme process to its folder, which is in the runtime folder too.
+  assertEquals(accounts["acme"]!.gid, group);
   for (const who of ["logger", "metrics"] as const) {
     assertEquals(accounts[who]!.gid, accounts[who]!.uid);
   }

@@ -20,6 +20,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   logger: ["base", "protocol", "child"],
   metrics: ["base", "protocol", "child"],
   resolver: ["base", "protocol", "child"],
+  acme: ["base", "protocol", "child"],
   audit: [
     "base",
     "protocol",
@@ -68,6 +69,7 @@ const MAY_USE: Record<string, string[]> = {
   logger: ["zod/mini"],
   metrics: ["zod/mini", "prom-client"],
   resolver: ["zod/mini"],
+  acme: ["zod/mini"],
   audit: ["zod/mini"],
   compile: ["zod", "jsonc-parser"],
   native: [],
@@ -229,7 +231,7 @@ Deno.test("what the privileged process loads is known by name and counted", asyn
   assert(lines <= MAX_PRIVILEGED_LINES, `${lines} lines`);
   // None of these runs there.
   const foreign = own.filter((path) =>
-    /\/lib\/(audit|compile|worker|helper|child|logger|metrics|resolver)\//.test(path)
+    /\/lib\/(audit|compile|worker|helper|child|logger|metrics|resolver|acme)\//.test(path)
   );
   assertEquals(foreign, []);
 });

@@ -336,6 +336,7 @@ Deno.test("listen refuses what does not say exactly where to bind", () => {
     [{}, "key_missing"],
     [8080, "value_type"],
     [{ https: "0.0.0.0:443", cert: "c.pem" }, "key_missing"],
+    [{ https: "0.0.0.0:443", key: "k.pem" }, "key_missing"],
     [{ https: "443", cert: "c.pem", key: "k.pem" }, "listen_host_any"],
     [{ https: "unix:/a", cert: "c.pem", key: "k.pem" }, "listen_https_unix"],
     [{ https: "0.0.0.0:443", cert: "c.pem", key: "k,.pem" }, "path_unfit"],

@@ -82,7 +82,7 @@ Deno.test({
     const answers: Record<string, string> = {};
     for (const mode of [0o755, 0o711, 0o750, 0o744, 0o700]) {
       await Deno.chmod(folder.path, mode);
-      answers[mode.toString(8)] = await enter();
+      answers[mode.toString(8)] = (await enter()).type;
     }
     assertEquals(answers, {
       ...{ 755: "done", 711: "done", 750: "refused", 744: "refused", 700: "refused" },

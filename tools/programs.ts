@@ -19,6 +19,8 @@ export const PROGRAMS = {
   npm: "npm",
   nsenter: "util-linux",
   openssl: "openssl",
+  pebble: "pebble",
+  "pebble-challtestsrv": "pebble",
   promtool: "prometheus",
   ps: "procps",
   psql: "postgresql",

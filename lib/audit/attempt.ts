@@ -11,7 +11,7 @@ import * as z from "zod/mini";
 export type Expectation = "stops" | "open" | "contained";
 
 /** The kinds of processes that a subject may run as. */
-export type Kind = "worker" | "helper" | "logger" | "metrics" | "resolver";
+export type Kind = "worker" | "helper" | "logger" | "metrics" | "resolver" | "acme";
 
 /**
  * How the auditor, from outside, knows that an attempt got through.

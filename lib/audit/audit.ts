@@ -182,7 +182,7 @@ async function bundleSubjects(): Promise<Record<Kind, string>> {
       bundle(folder, "lib/audit/subject_worker.ts"),
       bundle(folder, "lib/audit/subject_helper.ts"),
     ]);
-    return { worker, helper, logger: helper, metrics: helper, resolver: helper };
+    return { worker, helper, logger: helper, metrics: helper, resolver: helper, acme: helper };
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -2,6 +2,7 @@
 import { DEFAULT_OUTPUT_LIMITS } from "../base/output_limits.ts";
 import type { Compartment, Config, HelperConfig, ListenAddress } from "../config/config.ts";
 import type { RoleConfig } from "../protocol/to_worker.ts";
+import { acmeCompartment } from "../sandbox/acme_compartment.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { type Code, ownCode, type ProcessCode } from "../sandbox/process_code.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
@@ -30,16 +31,17 @@ export interface ProcessSpec {
 }
 
 /** Which process of the config the subject runs as. */
-export type Target = "worker" | "logger" | "metrics" | "resolver" | `helper ${string}`;
+export type Target = "worker" | "logger" | "metrics" | "resolver" | "acme" | `helper ${string}`;
 
 /** Every target that a config has. */
 export function targetsOf(config: Config): Target[] {
-  const { helpers, log, metrics } = config;
+  const { helpers, log, metrics, acme } = config;
   return [
     "worker",
     ...helpers.map(({ name }) => `helper ${name}` as const),
     ...log.folder === undefined ? [] : ["logger" as const],
     ...metrics === undefined ? [] : ["metrics" as const],
+    ...acme === undefined ? [] : ["acme" as const],
     ...namesOf(config).length === 0 ? [] : ["resolver" as const],
   ];
 }
@@ -48,7 +50,7 @@ export function targetsOf(config: Config): Target[] {
 export interface SetupFacts {
   readonly code: Code;
   /** The program of a process of Holdfast's own. */
-  readonly program: (process: "logger" | "metrics" | "resolver") => string;
+  readonly program: (process: "logger" | "metrics" | "resolver" | "acme") => string;
   /** Whether the log folder is there already. */
   readonly hasLogFolder: boolean;
 }
@@ -144,6 +146,10 @@ function ownCompartment(
   }
   if (target === "metrics" && real.metrics !== undefined) {
     return metricsCompartment(real, real.metrics.listen, program("metrics"));
+  }
+  if (target === "acme" && real.acme !== undefined) {
+    // The fixture has folders for it; its own may not be there yet.
+    return { ...acmeCompartment(real, real.acme, program("acme")), unveil: [] };
   }
   if (target !== "resolver") return undefined;
   return resolverCompartment(real, namesOf(real), program("resolver"));

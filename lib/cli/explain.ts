@@ -33,6 +33,7 @@ export const explain: CliCommand = async ({ config: file, app, json, ...more }) 
     codeOf: (who) => code.processes[who] ?? own,
     logger: join(HOLDFAST_FOLDER, "lib/logger/main.ts"),
     metrics: join(HOLDFAST_FOLDER, "lib/metrics/main.ts"),
+    acme: join(HOLDFAST_FOLDER, "lib/acme/main.ts"),
     resolver: join(HOLDFAST_FOLDER, "lib/resolver/main.ts"),
     forbidden: config.file,
     environment: Deno.env.toObject(),

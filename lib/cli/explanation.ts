@@ -9,6 +9,7 @@ import {
   interpretsAlone,
   workerEnvironment,
 } from "../sandbox/worker_command.ts";
+import { acmeCompartment } from "../sandbox/acme_compartment.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
 import { namesOf, resolverCompartment } from "../sandbox/resolver_compartment.ts";
@@ -18,7 +19,7 @@ import { temporaryIn } from "../config/temporary.ts";
 import { withTemporary } from "../sandbox/temporary.ts";
 import { type Wall, type Walled, type WallFacts, workerWall } from "../sandbox/wall.ts";
 
-/** A process: `supervisor`, `worker`, `logger`, `metrics`, `resolver`, or `helper NAME`. */
+/** A process: `supervisor`, `worker`, `logger`, `metrics`, `resolver`, `acme`, or `helper NAME`. */
 export type ProcessName = "supervisor" | Commanded;
 
 /** One thing that a process may do. */
@@ -42,10 +43,11 @@ export interface Explanation {
 export interface ExplainFacts extends Omit<WallFacts, "files" | "code" | "interpretsAlone"> {
   readonly environment: Readonly<Record<string, string>>;
   readonly commandOf: (who: Commanded, compartment: Compartment) => Command;
-  /** The logger's program, that of the metrics process, and the resolver's. */
+  /** The logger's program, that of the metrics process, the resolver's, and that of the acme process. */
   readonly logger: string;
   readonly metrics: string;
   readonly resolver: string;
+  readonly acme: string;
   /** Whom a process runs as; the default is whom the config names. */
   readonly accountOf?: (who: Commanded) => string;
   /** What a process runs. */
@@ -63,6 +65,7 @@ export function explainPolicy(given: Config, facts: ExplainFacts): Explanation {
   const logger = folder === undefined ? undefined : logCompartment(config, folder, facts.logger);
   const metrics = config.metrics &&
     metricsCompartment(config, config.metrics.listen, facts.metrics);
+  const acme = config.acme && acmeCompartment(config, config.acme, facts.acme);
   const names = config.wall === "kernel" ? namesOf(config) : [];
   const resolver = names.length > 0
     ? resolverCompartment(config, names, facts.resolver)
@@ -76,6 +79,7 @@ export function explainPolicy(given: Config, facts: ExplainFacts): Explanation {
       })),
       ...logger ? [{ process: "logger" as const, command: command("logger", logger) }] : [],
       ...metrics ? [{ process: "metrics" as const, command: command("metrics", metrics) }] : [],
+      ...acme ? [{ process: "acme" as const, command: command("acme", acme) }] : [],
       ...resolver ? [{ process: "resolver" as const, command: command("resolver", resolver) }] : [],
     ],
     rules: [
@@ -84,6 +88,7 @@ export function explainPolicy(given: Config, facts: ExplainFacts): Explanation {
       ...config.helpers.flatMap((helper) => helperRules(helper, config, facts)),
       ...logger ? loggerRules(logger, config, facts) : [],
       ...metrics ? metricsRules(metrics, config, facts) : [],
+      ...acme ? acmeRules(acme, config, facts) : [],
       ...resolver ? resolverRules(resolver, config, facts) : [],
     ],
     kernel: kernelLines(config, facts.abi),
@@ -110,6 +115,7 @@ function supervisorRules(config: Config, { denoProgram }: ExplainFacts): Permiss
     rule("read", "everything that its user may read, to check the config"),
     rule("write", config.runtime),
     rule("listen", ...config.listen.map(servedAt)),
+    ...config.acme ? [rule("listen", ...config.acme.listen.map(servedAt))] : [],
     ...config.metrics ? [rule("listen", config.metrics.listen.text)] : [],
     rule("run", denoProgram),
     rule("call", "the C library, by the functions in lib/os"),
@@ -179,6 +185,16 @@ function metricsRules(metrics: Walled, config: Config, facts: ExplainFacts): Per
   return compartmentRules("metrics", metrics, facts, wallOf("metrics", metrics, config, facts), [
     { may: "accept", what: where, by: "a listener from the supervisor" },
     { may: "answer", what: ["GET /metrics, with figures from the supervisor"], by: "a feed" },
+    { may: "call", what: [], by: "it has no lane to a helper" },
+  ]);
+}
+
+function acmeRules(acme: Walled, config: Config, facts: ExplainFacts): Permission[] {
+  const where = acme.listen?.map(({ text }) => text) ?? [];
+  return compartmentRules("acme", acme, facts, wallOf("acme", acme, config, facts), [
+    { may: "accept", what: where, by: "a listener from the supervisor" },
+    { may: "answer", what: ["the authority's questions; others are sent on to HTTPS"], by: "HTTP" },
+    { may: "tell", what: ["the supervisor that its certificate has changed"], by: "a feed" },
     { may: "call", what: [], by: "it has no lane to a helper" },
   ]);
 }

@@ -3,6 +3,7 @@ import { ownUid } from "../base/own_uid.ts";
 import type { Account, Config } from "../config/config.ts";
 import { judgePaths } from "../planner/judge_paths.ts";
 import type { Judgement } from "../protocol/plan.ts";
+import { APART } from "../sandbox/accounts.ts";
 import type { Code } from "../sandbox/process_code.ts";
 import type { Commanded } from "../sandbox/worker_command.ts";
 import { accountsOf } from "../supervisor/accounts.ts";
@@ -23,6 +24,6 @@ export function describeAccount(config: Config, { held }: Judgement, who: Comman
   const own = accountsOf(config)?.[who];
   const why = held.find(({ process }) => process === who);
   if (own && why === undefined) return words(own);
-  const shared = words(who === "logger" ? undefined : config.account);
+  const shared = words(APART.includes(who) ? undefined : config.account);
   return why === undefined ? shared : `${shared}: ${why.path} is closed to one of its own`;
 }

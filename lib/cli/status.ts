@@ -98,6 +98,7 @@ export function formatStatus(status: Status, filtersOf: FiltersOf = () => undefi
     ]);
   if (status.logger) add("logger", status.logger.process);
   if (status.metrics) add("metrics", status.metrics.process);
+  if (status.acme) add("acme", status.acme.process);
   if (status.resolver) add("resolver", status.resolver.process);
   for (const { pid, role, denied, memoryBytes, descriptors, endsInMs } of status.former ?? []) {
     rows.push([
@@ -136,6 +137,7 @@ export function formatStatus(status: Status, filtersOf: FiltersOf = () => undefi
     ],
     ...formatLimited(status),
     ...formatKept(status),
+    ...status.acme ? [formatCertificate(status.acme)] : [],
     ...status.metrics ? [`metrics on ${status.metrics.listen}`] : [],
     ...dialsByPort(status)
       ? [
@@ -146,6 +148,15 @@ export function formatStatus(status: Status, filtersOf: FiltersOf = () => undefi
     "",
     formatTable(HEAD, rows),
   ].join("\n");
+}
+
+function formatCertificate(
+  { listen, names, notAfter, selfSigned, trouble }: NonNullable<Status["acme"]>,
+): string {
+  const until = notAfter === null ? "?" : new Date(notAfter * 1000).toISOString();
+  const state = selfSigned ? "NO CERTIFICATE YET, self-signed" : `certificate until ${until}`;
+  const why = trouble === undefined ? "" : `; the last try failed: ${trouble}`;
+  return `${state}, for ${names.join(", ")}, by ACME on ${listen.join(", ")}${why}`;
 }
 
 function dialsByPort({ generations }: Status): boolean {

@@ -68,6 +68,7 @@ export async function collect(options: CollectOptions): Promise<Collection> {
     ...values.listen.flatMap(({ tls = [] }: ListenText) =>
       tls.flatMap(({ cert, key }) => [cert, key])
     ),
+    ...values.acme?.trust === undefined ? [] : [values.acme.trust],
   ].filter((path) => !isAbsolute(path));
   const read = spelled.filter(([path, rights]) => !isWritten(rights) && !isAbsolute(path))
     .map(([path]) => path);

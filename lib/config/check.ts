@@ -235,6 +235,9 @@ function listProtected(
       why: "whoever has the key can pass for this server",
       hint: "unveil a folder further down, or move the two files to one of their own",
     })),
+    ...config.acme?.trust === undefined ? [] : [
+      protect("unveil_over_trust", "the authority that acme trusts", config.acme.trust, "path"),
+    ],
     // Also the path as it was given: replacing a link on the way chooses another config.
     ...[...new Set([config.file, config.named])].map((path) =>
       protect("unveil_over_config", "the config", path, "path")

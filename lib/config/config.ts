@@ -227,6 +227,18 @@ export interface Config extends Compartment {
   };
   /** Where metrics are served; `undefined` for nowhere, and then no such process runs. */
   readonly metrics?: { readonly listen: ListenAddress } | undefined;
+  /** Gets certificates by itself; `undefined` for no such process. */
+  readonly acme?: {
+    /** What a certificate is for, in small letters. */
+    readonly names: readonly string[];
+    readonly email?: string | undefined;
+    /** The URL of the authority's directory, by HTTPS. */
+    readonly directory: string;
+    /** The file of a further authority that vouches for that server, absolute. */
+    readonly trust?: string | undefined;
+    /** Where the authority asks; clients are sent on to HTTPS. */
+    readonly listen: readonly ListenAddress[];
+  } | undefined;
   /** Where workers send their spans; `undefined` for nowhere. */
   readonly traces?: {
     /** `127.0.0.1:4318` or `[::1]:4318`. */

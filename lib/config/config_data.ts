@@ -162,6 +162,13 @@ const shape = {
   ),
   readiness: z.optional(z.string().check(z.maxLength(256), z.startsWith("/"))),
   metrics: z.optional(z.object({ listen: Address })),
+  acme: z.optional(z.object({
+    names: z.array(Name).check(z.minLength(1), z.maxLength(MOST.names)),
+    email: z.optional(Name),
+    directory: z.string().check(z.maxLength(1_024), z.startsWith("https://"), z.url()),
+    trust: z.optional(Path),
+    listen: z.array(Address).check(z.minLength(1), z.maxLength(1_000)),
+  })),
   traces: z.optional(z.object({
     collector: Name,
     service: z.string().check(z.maxLength(64)),

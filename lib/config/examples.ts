@@ -1,3 +1,7 @@
+/** Without `cert` and `key` the first has the certificate of acme, which is asked at the second. */
+const ACME_LISTEN =
+  '"listen": [{ "https": "0.0.0.0:443" }, { "http": "0.0.0.0:80", "redirect": "https" }]';
+
 /** An example of every key, as it stands in a config: the manual shows it, and a test parses it. */
 export const EXAMPLES: Readonly<Record<string, string>> = {
   $schema: '"$schema": "./docs/holdfast.schema.json"',
@@ -45,6 +49,17 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
     memoryBytes: "536870912",
     restart: '"never"',
   }),
+  ...Object.fromEntries(
+    Object.entries({
+      acme: '{ "names": ["example.com"] }',
+      "acme.names": '{ "names": ["example.com", "www.example.com"] }',
+      "acme.email": '{ "names": ["example.com"], "email": "admin@example.com" }',
+      "acme.directory":
+        '{ "names": ["example.com"], "directory": "https://acme-staging-v02.api.letsencrypt.org/directory" }',
+      "acme.trust":
+        '{ "names": ["app.internal"], "directory": "https://ca.internal/acme/acme/directory", "trust": "./root.pem" }',
+    }).map(([key, value]) => [key, `${ACME_LISTEN}, "acme": ${value}`]),
+  ),
   engine: '"engine": "node"',
   wall: '"wall": "deno"',
   onViolation: '"onViolation": "log"',

@@ -1,6 +1,7 @@
 /** What a config means on this machine: every path, account and default. */
 import { basename, dirname, join, resolve } from "node:path";
 import { resolveAccount } from "./account.ts";
+import { acmeFiles } from "./acme_place.ts";
 import type { ListenText } from "./address.ts";
 import { BOUNDS } from "./bounds.ts";
 import type { Account, AppPlace, Config, HelperConfig, ListenAddress, Unveil } from "./config.ts";
@@ -76,9 +77,20 @@ export async function resolveConfig(
   }
 
   const app = accept(["app"], await placeApp(resolve(folder, values.app)));
-  const listen = values.listen.map((text) => placeListen(text, folder)).map(besideIpv4);
-  for (const index of listen.keys()) {
-    accept(["listen", index], refuseListen(listen, index) ?? refuseServed(listen, index, values));
+  const runtime = resolve(folder, values.runtime);
+  const addresses = values.listen.map((text) => placeListen(text, folder, runtime)).map(besideIpv4);
+  for (const index of addresses.keys()) {
+    const certified = !wantsAcme(values.listen[index]!) || values.acme !== undefined ||
+      !isOwn("acme");
+    accept(
+      ["listen", index],
+      refuseListen(addresses, index) ?? refuseServed(addresses, index, { ...values, certified }),
+    );
+  }
+  const { listen, acme } = withAcme(values, addresses, folder);
+  if (acme) accept(["acme"], refuseAcme(acme, values.listen));
+  if (acme?.trust !== undefined && await kindOf(acme.trust) !== "file") {
+    accept(["acme", "trust"], missingTrust(acme.trust));
   }
   /** The unveils below a key. */
   async function placeUnveils(key: readonly string[], paths: Readonly<Record<string, string>>) {
@@ -91,8 +103,8 @@ export async function resolveConfig(
     }
     return unveil;
   }
-  const metrics = values.metrics && { listen: placeListen(values.metrics.listen, folder) };
-  if (metrics) accept(["metrics", "listen"], refuseMetrics(metrics.listen, listen));
+  const metrics = values.metrics && { listen: placeListen(values.metrics.listen, folder, runtime) };
+  if (metrics) accept(["metrics", "listen"], refuseMetrics(metrics.listen, addresses));
   /** The entries of a `net`; a path is absolute from here on. */
   const placeNet = (key: readonly string[], entries: readonly string[]) =>
     entries.flatMap((entry, index) => accept([...key, index], placeDialled(entry, folder)) ?? []);
@@ -154,7 +166,6 @@ export async function resolveConfig(
 
   const { sys, tmp, engine, reload, recycle, watchdog, wall, limits, onViolation } = values;
   const { names: env, values: envValues } = values.env;
-  const runtime = resolve(folder, values.runtime);
   const log = {
     ...values.log,
     folder: values.log.folder === undefined ? undefined : resolve(folder, values.log.folder),
@@ -177,6 +188,7 @@ export async function resolveConfig(
     ...values.readiness !== undefined && { readiness: values.readiness },
     ...values.envFile !== undefined && { envFile: resolve(folder, values.envFile) },
     ...metrics && { metrics },
+    ...acme && { acme },
     ...values.traces && { traces: values.traces },
     ...{ log, account, runtime, at },
   });
@@ -259,10 +271,67 @@ function missingRefusal(module: string): Refusal {
   return new Refusal("app_missing", `${quote(module)} is not a file, or does not exist`, hint);
 }
 
-function placeListen(spelled: ListenText, folder: string): ListenAddress {
+/** What sends clients on is the acme process's, where there is one: the authority asks there too. */
+function withAcme(
+  { acme }: Pick<ConfigFile, "acme">,
+  addresses: readonly ListenAddress[],
+  folder: string,
+): Pick<Config, "acme" | "listen"> {
+  if (acme === undefined) return { listen: addresses };
+  const { trust, ...more } = acme;
+  return {
+    listen: addresses.filter(({ redirect }) => !redirect),
+    acme: {
+      ...more,
+      ...trust !== undefined && { trust: resolve(folder, trust) },
+      listen: addresses.filter(({ redirect }) => redirect),
+    },
+  };
+}
+
+/** It names no certificate of its own. */
+function wantsAcme({ tls }: ListenText): boolean {
+  return tls?.length === 0;
+}
+
+function refuseAcme(
+  { listen }: NonNullable<Config["acme"]>,
+  spelled: readonly ListenText[],
+): Refusal | undefined {
+  if (!spelled.some(wantsAcme)) {
+    return new Refusal(
+      "acme_unused",
+      'no listener takes the certificate: each with "https" has its own',
+      'leave "cert" and "key" out of one, or leave out "acme"',
+    );
+  }
+  if (listen.length === 0) {
+    return new Refusal(
+      "acme_without_http",
+      "the authority asks on port 80, and nothing is listened on there",
+      'add { "http": "0.0.0.0:80", "redirect": "https" } to "listen"',
+    );
+  }
+  const proxied = listen.find(({ proxyProtocol }) => proxyProtocol);
+  if (proxied === undefined) return undefined;
+  return new Refusal(
+    "acme_behind_proxy",
+    `${quote(proxied.text)} with "proxyProtocol" cannot be asked by the authority itself`,
+    'leave out "proxyProtocol" there, or let the proxy end TLS, and leave out "acme"',
+  );
+}
+
+function missingTrust(path: string): Refusal {
+  const message = `${quote(path)} is not a file, or cannot be read`;
+  return new Refusal("acme_trust", message, "name the certificate of the authority, in PEM");
+}
+
+function placeListen(spelled: ListenText, folder: string, runtime: string): ListenAddress {
   if (spelled.kind !== "unix") {
     const { tls, ...place } = spelled;
     if (tls === undefined) return place;
+    // Of no file is the certificate that acme gets.
+    if (wantsAcme(spelled)) return { ...place, tls: [acmeFiles(runtime)] };
     const placed = tls.map(({ cert, key }) => ({
       cert: resolve(folder, cert),
       key: resolve(folder, key),
@@ -341,7 +410,7 @@ function placeDialled(entry: string, folder: string): string | Refusal {
 function refuseServed(
   listen: readonly ListenAddress[],
   index: number,
-  { wall, engine }: Pick<ConfigFile, "wall" | "engine">,
+  { wall, engine, certified }: Pick<ConfigFile, "wall" | "engine"> & { certified: boolean },
 ): Refusal | undefined {
   const { text, tls, redirect } = listen[index]!;
   if (redirect && listen.every((each) => each.tls === undefined)) {
@@ -352,6 +421,13 @@ function refuseServed(
     );
   }
   if (tls === undefined) return undefined;
+  if (!certified) {
+    return new Refusal(
+      "https_no_certificate",
+      `${quote(text)} with "https" has no certificate`,
+      'add "cert" and "key" beside it, or "acme": { "names": ["example.com"] } to get one by itself',
+    );
+  }
   if (wall !== "kernel") {
     return new Refusal(
       "https_without_wall",

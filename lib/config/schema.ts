@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { DEFAULT_HTTP, HTTP_BOUNDS } from "../base/http_limits.ts";
+import { LETS_ENCRYPT } from "./acme_place.ts";
 import {
   type ListenText,
   parseCollector,
@@ -118,7 +119,7 @@ const CertText = PathText.describe(
   "File of the certificate in PEM, with those that lead from it to an authority behind it " +
     "(`fullchain.pem`), relative to the folder of the config file. One certificate may have several " +
     "names. It is read at each start and reload, with its key: after a renewal, reload. No unveil may " +
-    "reach either of them.",
+    "reach either of them. Where neither is given, the certificate is that of `acme`.",
 );
 const KeyText = PathText.describe(
   "File of its private key in PEM, without a password. Others may not read it. The supervisor hands " +
@@ -143,7 +144,7 @@ const HttpsListenSchema = z.strictObject({
   for (const at of ["cert", "key"] as const) {
     const common = { input: value[at], path: [at] };
     if (value.certs === undefined) {
-      if (value[at] !== undefined) continue;
+      if (value[at] !== undefined || value.cert === value.key) continue;
       issues.push({ ...common, code: "invalid_type", expected: "string" });
     } else if (value[at] !== undefined) {
       const params = { code: "certs_twice", hint: `leave it out, or "certs"` };
@@ -193,7 +194,8 @@ const ListenSchema = z.union([
     .transform((each): ListenText => ({ ...toUnixText(each), ...proxied(each) })),
   HttpsListenSchema.transform(({ https, cert = "", key = "", certs }): ListenText => ({
     ...https,
-    tls: certs ?? [{ cert, key }],
+    // None for that of acme.
+    tls: certs ?? (cert === "" ? [] : [{ cert, key }]),
   })),
   RedirectListenSchema.transform((each): ListenText => ({
     ...each.http,
@@ -533,6 +535,26 @@ const MetricsSchema = z.strictObject({
   ),
 });
 
+const AcmeSchema = z.strictObject({
+  names: z.array(parsedText(MAX_NAME_CHARS, parseCertifiedName)).min(1).max(100)
+    .check(refuseRepeats).describe(
+      'The names that the certificate is for: "example.com", "www.example.com". Each must lead to this ' +
+        "machine. One certificate has all of them; no wildcards. A name beyond ASCII is written as " +
+        "`xn--…`.",
+    ),
+  email: z.email("expected an address such as admin@example.com").max(MAX_NAME_CHARS).optional()
+    .describe("Where the authority writes to, if it does."),
+  directory: parsedText(1_024, parseDirectory).default(LETS_ENCRYPT).describe(
+    "The URL of the authority's ACME directory (RFC 8555). The default is Let's Encrypt. Try things " +
+      'out with its staging directory, "https://acme-staging-v02.api.letsencrypt.org/directory", ' +
+      "whose certificates no browser trusts: it has no strict limits.",
+  ),
+  trust: PathText.optional().describe(
+    "File in PEM of one more authority that vouches for the directory's own server, relative to the " +
+      "folder of the config file: for an authority of one's own, such as step-ca.",
+  ),
+});
+
 const TracesSchema = z.strictObject({
   collector: parsedText(MAX_NAME_CHARS, parseCollector).describe(
     'Where the workers send their spans: "127.0.0.1:4318" or "[::1]:4318", an OpenTelemetry collector ' +
@@ -669,6 +691,13 @@ export const ConfigSchema = z.strictObject({
     "Metrics for Prometheus; none by default. A separate process serves them. It has no permissions, " +
       "and gets the figures of `holdfast status` from the supervisor once a second.",
   ),
+  acme: AcmeSchema.optional().describe(
+    "Gets the certificate of each listener with `https` and no `cert` by itself, from Let's Encrypt or " +
+      "another authority that speaks ACME, and renews it: docs/tls.md. A separate process does that. " +
+      "It is asked by the authority on port 80, so `listen` needs " +
+      '{ "http": "0.0.0.0:80", "redirect": "https" } too. With this key you agree to the terms of ' +
+      "the authority. Certificate, key and account are kept in the folder of `runtime`.",
+  ),
   traces: TracesSchema.optional().describe(
     "OpenTelemetry traces of requests, and of starts and drains of workers, with Deno's own " +
       "support; none by default. Not available in an executable that `deno compile` makes.",
@@ -757,6 +786,26 @@ function parsedText<T>(maxChars: number, parse: (text: string) => T | Refusal) {
 function accountName() {
   const names = /^([a-zA-Z_][a-zA-Z0-9_.-]*\$?|0|[1-9]\d*)$/;
   return z.string().max(32).regex(names, "expected a name or a decimal id");
+}
+
+function parseCertifiedName(text: string): string | Refusal {
+  const name = text.toLowerCase();
+  const labels =
+    /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+  if (labels.test(name) && /[a-z]/.test(name.split(".").at(-1)!)) return name;
+  const message = text.startsWith("*.")
+    ? `${quote(text)} is a wildcard: an authority asks for these by DNS, which is not supported`
+    : `${quote(text)} is not the name of a host`;
+  return new Refusal("acme_name", message, 'write names such as "example.com"');
+}
+
+function parseDirectory(text: string): string | Refusal {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol === "https:" && url.username === "" && url.password === "" && url.hash === "") {
+    return url.href;
+  }
+  const message = `${quote(text)} is no URL with https`;
+  return new Refusal("acme_directory", message, `write one such as ${quote(LETS_ENCRYPT)}`);
 }
 
 function parseProxy(text: string): string | Refusal {

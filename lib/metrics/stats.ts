@@ -76,6 +76,11 @@ export class Stats {
       each,
     );
     this.#gauge("holdfast_process_age_seconds", "Since the process started", each);
+    this.#gauge(
+      "holdfast_certificate_not_after_seconds",
+      "When the certificate ends that acme has got, in seconds since 1970",
+      ["name"],
+    );
     this.#gauge("holdfast_process_denied", "Calls that the kernel refused the process", each);
   }
 
@@ -111,6 +116,10 @@ export class Stats {
     }
     for (const { role, count } of replacementsOf(status)) {
       this.#gauges.get("holdfast_replacements")!.inc({ role }, count);
+    }
+    const { acme } = status;
+    for (const name of acme && !acme.selfSigned && acme.notAfter !== null ? acme.names : []) {
+      set("holdfast_certificate_not_after_seconds", acme!.notAfter!, { name });
     }
     const last = new Map<number, ProcessStatus>();
     for (const { role, generation, process } of processesOf(status)) {
@@ -188,10 +197,12 @@ const LABELS: Record<SupervisorCounter, string[]> = {
   holdfast_events_total: ["event"],
 };
 
-function processesOf({ generations, logger, metrics, resolver }: Status): NamedProcess[] {
+function processesOf(
+  { generations, logger, metrics, resolver, acme = null }: Status,
+): NamedProcess[] {
   const services = [
     ...[{ role: "logger", of: logger }, { role: "metrics", of: metrics }],
-    { role: "resolver", of: resolver },
+    ...[{ role: "resolver", of: resolver }, { role: "acme", of: acme }],
   ];
   const all = [
     ...services.map(({ role, of }) => ({
@@ -210,10 +221,11 @@ function processesOf({ generations, logger, metrics, resolver }: Status): NamedP
   return all.flatMap(({ process, ...names }) => process ? [{ ...names, process }] : []);
 }
 
-function replacementsOf({ generations, logger, metrics }: Status) {
+function replacementsOf({ generations, logger, metrics, acme }: Status) {
   return [
     { role: "logger", count: logger?.replacements ?? 0 },
     { role: "metrics", count: metrics?.replacements ?? 0 },
+    { role: "acme", count: acme?.replacements ?? 0 },
     ...generations.flatMap(({ replacements, helpers }) => [
       { role: "worker", count: replacements },
       ...helpers.map(({ helper, replacements }) => ({

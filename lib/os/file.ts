@@ -186,7 +186,12 @@ export function readProcess(id: number, name: string): string | undefined {
 
 /** Text of proc(5), up to a size; nothing if it cannot be read. */
 export function readProc(name: string, maxBytes: number): string | undefined {
-  const fd = open(`/proc/${name}`);
+  return readText(`/proc/${name}`, maxBytes);
+}
+
+/** Text of a file, up to a size; nothing if it cannot be read. */
+export function readText(path: string, maxBytes: number): string | undefined {
+  const fd = open(path);
   if (fd < 0) return undefined;
   const bytes = new Uint8Array(maxBytes);
   let end = 0;

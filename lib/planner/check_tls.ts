@@ -4,6 +4,7 @@
  */
 import { dnsNames } from "../base/dns_names.ts";
 import type { Config, TlsFiles } from "../config/config.ts";
+import { isAcmes } from "../config/acme_place.ts";
 import { formatKey } from "../config/format_key.ts";
 import { ConfigError, type Problem, quote, Refusal } from "../config/problem.ts";
 
@@ -22,20 +23,21 @@ export interface TlsFacts {
 }
 
 /**
- * Looks at each.
+ * Looks at each, but for those of the acme process, which makes them when it starts.
  *
  * @throws {ConfigError} with what is wrong of all of them
  */
 export async function checkTls(
-  config: Pick<Config, "file" | "listen" | "at">,
+  config: Pick<Config, "file" | "listen" | "at" | "acme" | "runtime">,
 ): Promise<TlsFacts[]> {
-  if (config.listen.every(({ tls }) => tls === undefined)) return [];
+  if (config.listen.every(({ tls = [] }) => tls.every((pair) => isAcmes(config, pair)))) return [];
   // A planner has no other use for it, and it takes its time.
   const crypto = await import("node:crypto");
   const problems: Problem[] = [];
   const facts: TlsFacts[] = [];
   for (const [index, { tls = [], text }] of config.listen.entries()) {
     for (const [place, pair] of tls.entries()) {
+      if (isAcmes(config, pair)) continue;
       const looked = lookAt(pair, crypto);
       const found = "refusal" in looked || place === 0 ? looked : refuseNameless(pair, looked);
       if (!("refusal" in found)) facts.push({ text, cert: pair.cert, ...found });

@@ -8,7 +8,8 @@ import type { Account, Config, Unveil } from "../config/config.ts";
 import { foldersAbove } from "../config/paths.ts";
 import { realPlace, unlessAbsent } from "../config/real_place.ts";
 import type { Judgement } from "../protocol/plan.ts";
-import { type Accounts, IDS, sharesWith } from "../sandbox/accounts.ts";
+import { acmeCompartment } from "../sandbox/acme_compartment.ts";
+import { type Accounts, APART, IDS, sharesWith } from "../sandbox/accounts.ts";
 import type { Commanded } from "../sandbox/worker_command.ts";
 
 /** What is asked of a file: its owner, its group, its mode; nothing if it is not there. */
@@ -124,7 +125,7 @@ class Judge {
   }
 
   judgeAll(): void {
-    const { helpers, account, log } = this.#config;
+    const { helpers, account, log, acme } = this.#config;
     const compartments = [
       { who: "worker" as const, of: this.#config },
       ...helpers.map((of) => ({ who: `helper ${of.name}` as const, of })),
@@ -137,6 +138,10 @@ class Judge {
     if (log.folder !== undefined) {
       const unveil = { path: log.folder, rights: "rwc", exists: true, folder: true };
       this.#judge("logger", this.#needsOf(false, [unveil]), ROOT);
+    }
+    if (acme) {
+      const { unveil } = acmeCompartment(this.#config, acme, "");
+      this.#judge("acme", this.#needsOf(false, unveil), ROOT);
     }
     // They have nothing but their programs.
     for (const who of ["metrics", "resolver"] as const) {
@@ -170,7 +175,7 @@ class Judge {
     if (fallback !== ROOT && (!own || lost)) return;
     for (const each of own && !lost ? now : before) {
       if (each.kind === "code") throw cannotEnter(each.at, this.#config);
-      if (each.kind !== "unveil" || who === "logger") continue;
+      if (each.kind !== "unveil" || APART.includes(who)) continue;
       const hint = "Set user in the config to its owner, or open it";
       this.#closed.set(each.path, own && !lost ? this.#hintOf(each, own) : hint);
     }

@@ -30,6 +30,7 @@ export async function readPrograms(holdfast: string): Promise<OwnPrograms> {
     logger: await read(ENTRIES.logger),
     metrics: await read(ENTRIES.metrics),
     resolver: await read(ENTRIES.resolver),
+    acme: await read(ENTRIES.acme),
     spawner: await read(ENTRIES.spawner),
     planner: await read(ENTRIES.planner),
   };

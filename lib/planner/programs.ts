@@ -15,6 +15,7 @@ export const ENTRIES = {
   logger: "lib/logger/main.ts",
   metrics: "lib/metrics/main.ts",
   resolver: "lib/resolver/main.ts",
+  acme: "lib/acme/main.ts",
   spawner: "lib/supervisor/spawner_thread.ts",
   planner: "lib/planner/main.ts",
 };
@@ -27,6 +28,7 @@ export const OwnPrograms = z.strictObject({
   logger: z.string(),
   metrics: z.string(),
   resolver: z.string(),
+  acme: z.string(),
   spawner: z.optional(z.string()),
   /** Nothing in an executable, whose image is part of it. */
   planner: z.optional(z.string()),

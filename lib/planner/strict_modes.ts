@@ -5,6 +5,7 @@
  * a fault that everybody, or the workers' own account, may write them.
  */
 import { dirname, join } from "node:path";
+import { givenPairs } from "../config/acme_place.ts";
 import type { CheckFacts } from "../config/check.ts";
 import { exists } from "../config/check_system.ts";
 import type { Config } from "../config/config.ts";
@@ -121,7 +122,7 @@ export function checkModes(
     }
   }
   const problems: Problem[] = [];
-  for (const { key } of config.listen.flatMap(({ tls = [] }) => tls)) {
+  for (const { key } of givenPairs(config)) {
     const found = readers(followPath(key, readLink).real, config, system, look);
     if (found) problems.push({ code: CODE, key: "", at: config.at?.listen, ...found });
   }
@@ -156,7 +157,7 @@ function listTrusted(
       .filter(exists);
   const found = (what: string, grade: Trusted["grade"], folders: readonly string[]): Trusted[] =>
     folders.flatMap(settingsIn).map((path) => ({ what, path, grade, found: true }));
-  const pairs = config.listen.flatMap(({ tls }) => tls ?? []);
+  const pairs = givenPairs(config);
   const runtimes = [config.runtime, ...facts.runtime === undefined ? [] : [facts.runtime]];
   return [
     ...strict("the executable", ...facts.executable ?? []),
@@ -171,6 +172,7 @@ function listTrusted(
     ...config.log.folder === undefined ? [] : app("the log folder", config.log.folder),
     ...config.envFile === undefined ? [] : app("the file of variables", config.envFile),
     ...app("a certificate", ...pairs.map(({ cert }) => cert)),
+    ...config.acme?.trust ? app("the authority that acme trusts", config.acme.trust) : [],
     ...app(PRIVATE_KEY, ...pairs.map(({ key }) => key)),
     ...app("the app's project", ...places.map(({ project }) => project)),
     ...app("the app's code", ...modules),

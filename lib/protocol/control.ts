@@ -141,6 +141,19 @@ export const Status = z.strictObject({
   })),
   /** The process that looks up the names that others may dial; `null` if there are none. */
   resolver: z.nullable(z.strictObject({ replacements: Count, process: z.nullable(Process) })),
+  /** The process that gets certificates; `null` if the config has none. */
+  acme: z.optional(z.nullable(z.strictObject({
+    listen: z.array(z.string()),
+    names: z.array(z.string()),
+    /** When the certificate ends, in seconds since 1970; `null` until the process has said so. */
+    notAfter: z.nullable(Count),
+    /** Whether the process signed it itself, since there is no other yet. */
+    selfSigned: z.boolean(),
+    /** Why the last try to get one has failed, if it has. */
+    trouble: z.optional(z.string()),
+    replacements: Count,
+    process: z.nullable(Process),
+  }))),
   /** How often each event was logged since the supervisor started. */
   events: z.record(z.string(), Count),
   /** Of all generations that have ended. */

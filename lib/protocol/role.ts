@@ -10,13 +10,14 @@ export const Role = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("logger") }),
   z.strictObject({ kind: z.literal("metrics") }),
   z.strictObject({ kind: z.literal("resolver") }),
+  z.strictObject({ kind: z.literal("acme") }),
   z.strictObject({ kind: z.literal("planner") }),
 ]);
 export type Role = z.infer<typeof Role>;
 
 /**
  * The role as logs and `status` show it: `worker`, `worker.INDEX`, `helper NAME.INDEX`, `logger`, `metrics`,
- * `resolver`, `planner`.
+ * `resolver`, `acme`, `planner`.
  */
 export function roleText(role: Role): string {
   switch (role.kind) {

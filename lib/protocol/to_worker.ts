@@ -63,6 +63,18 @@ const RoleConfig = z.discriminatedUnion("role", [
   z.strictObject({ role: z.literal("metrics"), listeners: Names }),
   /** Looks names up for the supervisor. */
   z.strictObject({ role: z.literal("resolver") }),
+  /** Gets certificates for these names; clients of its listeners are sent on to HTTPS. */
+  z.strictObject({
+    role: z.literal("acme"),
+    listeners: Names,
+    names: Names,
+    email: z.optional(z.string()),
+    directory: z.string(),
+    trust: z.optional(z.string()),
+    /** The file of certificate and key; its folder is the process's own. */
+    certificate: z.string(),
+    httpsPort: z.int().check(z.minimum(0)),
+  }),
   z.strictObject({
     role: z.literal("logger"),
     folder: z.string(),

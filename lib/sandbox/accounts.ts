@@ -16,7 +16,10 @@ export interface OwnAccount extends Account {
   readonly shares: boolean;
 }
 
-/** Of `worker`, `logger`, `metrics`, `resolver`, and of each `helper NAME`. */
+/** Those whose files are no workers' business: they never run as the workers' user. */
+export const APART: readonly Commanded[] = ["logger", "acme"];
+
+/** Of `worker`, `logger`, `metrics`, `resolver`, `acme`, and of each `helper NAME`. */
 export type Accounts = Readonly<Record<string, OwnAccount>>;
 
 /**
@@ -25,7 +28,7 @@ export type Accounts = Readonly<Record<string, OwnAccount>>;
  * code, and to folders that several of them were granted. The worker's is `user`, if that is set.
  */
 export function ownAccounts(config: Config): Accounts {
-  const { named, account, helpers, log, metrics } = config;
+  const { named, account, helpers, log, metrics, acme } = config;
   const taken = new Set<number>();
   const take = (who: Commanded) => {
     let id = IDS.first + spread(`${named}\0${who}`) % (IDS.end - IDS.first);
@@ -49,6 +52,8 @@ export function ownAccounts(config: Config): Accounts {
     })),
     ...log.folder !== undefined && { logger: own("logger") },
     ...metrics && { metrics: own("metrics") },
+    // Its folder is in the runtime folder, which the workers' group may enter.
+    ...acme && { acme: own("acme", worker.gid) },
     ...namesOf(config).length > 0 && { resolver: own("resolver") },
   };
 }

@@ -78,8 +78,8 @@ export function workerArguments(
   ];
 }
 
-/** Whose command it is: `worker`, `logger`, `metrics`, `resolver`, or `helper NAME`. */
-export type Commanded = "worker" | "logger" | "metrics" | "resolver" | `helper ${string}`;
+/** Whose command it is: `worker`, `logger`, `metrics`, `resolver`, `acme`, or `helper NAME`. */
+export type Commanded = "worker" | "logger" | "metrics" | "resolver" | "acme" | `helper ${string}`;
 
 /** How a process is started. */
 export interface Command {

@@ -4,6 +4,7 @@
  */
 import { resolve } from "node:path";
 import { HoldfastError } from "../base/error.ts";
+import { acmeFiles, LETS_ENCRYPT } from "../config/acme_place.ts";
 import { resolveAccount } from "../config/account.ts";
 import { DEFAULT_LIMITS } from "../config/bounds.ts";
 import type { Account, Compartment, Config, ListenAddress } from "../config/config.ts";
@@ -52,6 +53,7 @@ interface Grants {
   readonly onViolation: unknown;
   readonly listen: readonly (string | number)[][];
   readonly metrics: readonly (string | number)[] | undefined;
+  readonly acme: unknown;
   readonly traces: string | undefined;
   readonly log: string | undefined;
   readonly envFile: string | undefined;
@@ -83,6 +85,10 @@ function grantsOf(config: Config): Grants {
     onViolation: config.onViolation,
     listen: config.listen.map(address),
     metrics: config.metrics && address(config.metrics.listen),
+    acme: config.acme && [
+      ...[config.acme.names, config.acme.directory, config.acme.trust],
+      config.acme.listen.map(address),
+    ],
     traces: config.traces?.collector,
     log: config.log.folder,
     envFile: config.envFile,
@@ -121,7 +127,9 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
   });
   const address = (each: unknown): (string | number)[] => {
     const { unix, mode = "0600", https, cert, key, certs, http, redirect } = values(each);
-    const pairs = certs === undefined ? [{ cert, key }] : list(certs).map(values);
+    const pairs = certs === undefined
+      ? [cert === undefined ? acmeFiles(runtime) : { cert, key }]
+      : list(certs).map(values);
     if (unix !== undefined) return [`unix:${place(unix)}`, Number.parseInt(String(mode), 8)];
     const text = String(https ?? http ?? each);
     if (text.startsWith("unix:")) return [`unix:${place(text.slice("unix:".length))}`, 0o600];
@@ -134,10 +142,18 @@ async function grantsSaid({ file, named, folder, runtime, raw }: ConfigText): Pr
   const { wall = "kernel", on_violation, onViolation = on_violation ?? "replace" } = raw;
   const [metrics, traces, log] = [raw.metrics, raw.traces, raw.log].map(values);
   const account = await accountSaid(raw);
+  const listen = list(raw.listen).map(address);
+  const redirects = listen.filter((each) => each.includes("redirect"));
+  const { names, directory = LETS_ENCRYPT, trust } = values(raw.acme);
   return {
     place: [file, named, folder, runtime],
     ...{ wall, onViolation },
-    listen: list(raw.listen).map(address),
+    listen: raw.acme === undefined ? listen : listen.filter((each) => !redirects.includes(each)),
+    acme: raw.acme && [
+      list(names).map((name) => String(name).toLowerCase()),
+      ...[URL.parse(String(directory))?.href, trust === undefined ? undefined : place(trust)],
+      redirects,
+    ],
     metrics: raw.metrics === undefined ? undefined : address(metrics!.listen),
     traces: raw.traces === undefined ? undefined : canonicalAddress(String(traces!.collector)),
     log: log!.folder === undefined ? undefined : place(log!.folder),

@@ -4,7 +4,7 @@ import { ownUid } from "../base/own_uid.ts";
 import type { Account, Config } from "../config/config.ts";
 import { readProc } from "../os/file.ts";
 import type { Judgement } from "../protocol/plan.ts";
-import { type Accounts, IDS, type OwnAccount, ownAccounts } from "../sandbox/accounts.ts";
+import { type Accounts, APART, IDS, type OwnAccount, ownAccounts } from "../sandbox/accounts.ts";
 import type { Commanded } from "../sandbox/worker_command.ts";
 
 /** What giving a process an account takes, by the numbers of capabilities(7). */
@@ -17,7 +17,7 @@ export class AccountTable {
   /** Whom a process of this config runs as; nothing for who runs the supervisor. */
   of(config: Config, who: Commanded): Account | OwnAccount | undefined {
     const own = this.#held.has(who) ? undefined : accountsOf(config)?.[who];
-    return own ?? (who === "logger" ? undefined : config.account);
+    return own ?? (APART.includes(who) ? undefined : config.account);
   }
 
   /** The group by which workers and helpers come to their code. */

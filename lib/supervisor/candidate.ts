@@ -11,13 +11,11 @@ import type { Generations } from "./generations.ts";
 import type { Launches, Planned } from "./launches.ts";
 import type { Listener } from "./listener.ts";
 import type { ListenerChange, ListenerTable } from "./listener_table.ts";
-import type { LogService } from "./log_service.ts";
-import type { MetricsService } from "./metrics_service.ts";
 import { requireOutOfReach } from "./out_of_reach.ts";
 import { knownConfig, type PlannedConfig, type ReadConfig } from "./read_config.ts";
 import { PLAN_DEADLINE_MS } from "./run_planner.ts";
 import type { RuntimeKeeper } from "./runtime_keeper.ts";
-import type { Services } from "./services.ts";
+import type { OwnServices, Services } from "./services.ts";
 import type { Spawner } from "./spawner.ts";
 import type { System } from "./system.ts";
 import { readTlsFiles } from "./tls_files.ts";
@@ -39,8 +37,7 @@ export interface CandidatesOptions {
 export interface Candidate {
   readonly generation: Generation;
   readonly change: ListenerChange;
-  readonly logs: LogService | undefined;
-  readonly metrics: MetricsService | undefined;
+  readonly own: OwnServices;
   /** The folder of the Holdfast that brought its programs. */
   readonly brought: string;
 }
@@ -97,8 +94,7 @@ export class Candidates {
     // Of one that fails before it starts the next one has the number.
     const number = generations.last + 1;
     let candidate: Generation | undefined;
-    let logs: LogService | undefined;
-    let metrics: MetricsService | undefined;
+    const own: OwnServices = {};
     let brought = "";
     try {
       const { incumbent } = generations;
@@ -124,18 +120,19 @@ export class Candidates {
       const config = table.resolve(meant);
       const keys = config.listen.flatMap(({ tls = [] }) => tls.map(({ key }) => key));
       requireOutOfReach(config, [runtime.folder, config.runtime, ...keys]);
-      await readTlsFiles(config);
       extendTimeout(PLAN_DEADLINE_MS + config.reload.readyDeadlineMs);
       const { holdfast, ...bundles } = await launches.programsOf(config);
       brought = holdfast;
       const instances = instancesOf(config);
       // It takes its time, and nothing of the project has a part in it.
-      const resolving = services.resolveFor(config, number, signal);
+      const asked = { config, generation: number, signal };
+      const resolving = services.resolveFor(asked);
       resolving.catch(() => {});
       const code = new GenerationCode(made, this.#planAgain(meant));
       await system.makeFolders(config, launches.accounts, spawner);
-      logs = await services.logsFor(config, number, signal);
-      metrics = await services.metricsFor(config, change, number, signal);
+      await services.bringUp(own, asked, change);
+      // The acme process has seen to it that there is a certificate.
+      await readTlsFiles(config, launches.accounts.of(config, "acme"), spawner);
       this.#warnOfMissingWall(config);
       const planned = plannedOf(config, bundles);
       const prepared = await Promise.all(
@@ -161,7 +158,7 @@ export class Candidates {
         config,
         code,
         listeners,
-        logs,
+        logs: own.logs,
         workers: spawnings.slice(0, config.workers),
         helpers: instances.map((each, index) => ({ ...each, ...helpers[index]! })),
         nextWorker: launches.nextWorker,
@@ -175,10 +172,10 @@ export class Candidates {
       closeAll(idle);
       await early.end();
       table.abandon(change);
-      await services.abandon(metrics, generations.all);
+      await services.abandon(own, generations.all);
       throw error;
     }
-    return { generation: candidate, change, logs, metrics, brought };
+    return { generation: candidate, change, own, brought };
   }
 
   /** Kept as long as the generation, and so it must hold nothing else of what was there when it came up. */

@@ -15,7 +15,7 @@ import type { Errand, ErrandResult } from "./spawner_message.ts";
 export async function runErrand(
   errand: Omit<Errand, "abi">,
   program: string | undefined,
-): Promise<"done" | "refused"> {
+): Promise<Exclude<ErrandResult, { type: "failed" }>> {
   const { thread, started } = openThread(program);
   try {
     const { promise, resolve } = Promise.withResolvers<ErrandResult>();
@@ -27,7 +27,7 @@ export async function runErrand(
     thread.postMessage({ ...errand, abi: landlockAbi() } satisfies Errand);
     const result = await promise;
     if (result.type === "failed") throw new Error(result.error);
-    return result.type;
+    return result;
   } finally {
     started();
     thread.terminate();

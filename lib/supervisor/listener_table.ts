@@ -18,7 +18,7 @@ import { type ServiceManager, STORED, storedName } from "./service_manager.ts";
 import type { Estate } from "./upgrade.ts";
 
 /** Who accepts there. */
-export type ListenerUser = "app" | "metrics";
+export type ListenerUser = "app" | "metrics" | "acme";
 
 interface Row {
   readonly address: BoundAddress;
@@ -72,8 +72,15 @@ export class ListenerTable {
   /** Puts the sockets that were passed in the place of `systemd` and `systemd:NAME`. */
   resolve(config: Config): Config {
     const { sendTimeoutMs } = config.http;
-    const listen = resolveActivated(config.listen, [...this.#rows.values()]);
-    return { ...config, listen: listen.map((address) => ({ ...address, sendTimeoutMs })) };
+    const placed = (listen: Config["listen"]) =>
+      resolveActivated(listen, [...this.#rows.values()])
+        .map((address) => ({ ...address, sendTimeoutMs }));
+    const { acme } = config;
+    return {
+      ...config,
+      listen: placed(config.listen),
+      ...acme && { acme: { ...acme, listen: placed(acme.listen) } },
+    };
   }
 
   /**

@@ -2,65 +2,23 @@
 import { realPlace } from "../config/real_place.ts";
 import type { RoleConfig } from "../protocol/to_worker.ts";
 import { bestEffort } from "./best_effort.ts";
-import { bringUp } from "./bring_up.ts";
-import { silentHealth } from "./health.ts";
 import { connect } from "./lanes.ts";
 import { identityOf } from "./listener.ts";
 import { LogFeed } from "./log_feed.ts";
-import { ProcessSlot, type SlotOptions } from "./process_slot.ts";
+import { OwnService, type OwnServiceOptions } from "./own_service.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
-/** A logger that tells nothing of itself for so long is stuck, in milliseconds. */
-const SILENCE_MS = 10_000;
-
-export interface LogServiceOptions
-  extends Pick<SlotOptions, "first" | "next" | "nextWorker" | "config"> {
+export class LogService extends OwnService {
   readonly log: Omit<Extract<RoleConfig, { role: "logger" }>, "role">;
-  /** What it is started with; it is kept over a reload that asks for the same. */
-  readonly plan: string;
-  readonly grants: Parameters<typeof bringUp>[1]["grants"];
-}
-
-export class LogService {
-  readonly log: LogServiceOptions["log"];
-  readonly plan: string;
-  readonly #slot: ProcessSlot;
   readonly #workers = new Set<WorkerProcess>();
   #logger: WorkerProcess | undefined;
   readonly #feed = new LogFeed();
   /** The folder that the wall of its process is built around. */
   #folder: string | undefined;
 
-  constructor({ log, plan, grants, ...options }: LogServiceOptions) {
+  constructor(options: OwnServiceOptions, log: LogService["log"]) {
+    super(options, { role: "logger", ...log });
     this.log = log;
-    this.plan = plan;
-    this.#slot = new ProcessSlot({
-      ...options,
-      role: { kind: "logger" },
-      generation: 0,
-      restart: "always",
-      bringUp: async (process, signal) => {
-        this.#folder = this.#identify();
-        await bringUp(process, {
-          config: options.config,
-          listeners: [],
-          grants,
-          roleConfig: { role: "logger", ...log },
-          signal,
-        });
-        this.#serve(process);
-      },
-      health: ({ silentMs }) => silentHealth(silentMs, SILENCE_MS),
-    });
-  }
-
-  /** Its process, if one lives. */
-  get process(): WorkerProcess | undefined {
-    return this.#slot.process;
-  }
-
-  get replacements(): number {
-    return this.#slot.replacements;
   }
 
   /** Whether its process may write the folder that lies there now: the kernel's wall holds another out. */
@@ -88,15 +46,6 @@ export class LogService {
     return this.#feed.dropped;
   }
 
-  /**
-   * Brings it up.
-   *
-   * @throws {HoldfastError} if it does not come up, as where it may not write the folder
-   */
-  async start(signal: AbortSignal): Promise<void> {
-    await this.#slot.startAlone(signal);
-  }
-
   /** Lets a worker send its access records, to this process of the logger and to every later one. */
   addWorker(worker: WorkerProcess): void {
     if (this.log.access === "off") return;
@@ -121,17 +70,21 @@ export class LogService {
    * @throws {Error} if it does not come up; the one before goes on then
    */
   async renew(): Promise<void> {
-    await this.#slot.recycle();
+    await this.recycle();
   }
 
   /** Writes what is left, and ends the logger. Never fails. */
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
     this.#feed.flush();
     this.#feed.end();
-    await this.#slot.end();
+    await super.close();
   }
 
-  #serve(process: WorkerProcess): void {
+  protected override prepare(): void {
+    this.#folder = this.#identify();
+  }
+
+  protected override serve(process: WorkerProcess): void {
     this.#logger = process;
     void process.exited.then(() => {
       if (this.#logger === process) this.#logger = undefined;

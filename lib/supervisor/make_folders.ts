@@ -1,5 +1,6 @@
 /** Makes the folders that a config grants and that are not there yet. */
 import { HoldfastError } from "../base/error.ts";
+import { acmeFolder } from "../config/acme_place.ts";
 import type { Account, Config, Unveil } from "../config/config.ts";
 import { realPlace } from "../config/real_place.ts";
 import type { Commanded } from "../sandbox/worker_command.ts";
@@ -30,6 +31,10 @@ export async function makeFolders(
   ];
   if (log.folder !== undefined && !isFolder(log.folder)) {
     wanted.push({ path: log.folder, who: "logger", why: "keeps the log there" });
+  }
+  const own = acmeFolder(config.runtime);
+  if (config.acme && !isFolder(own)) {
+    wanted.push({ path: own, who: "acme", why: "keeps certificates there" });
   }
   for (const { path: named, who, why } of wanted) {
     // Where a link leads to what is not there, that is what is made.

@@ -89,7 +89,7 @@ export function nativeSystem(first: NativeFacts, override: NativeOverride): Syst
 }
 
 const NO_PROGRAMS = {
-  ...{ worker: "", helper: "", logger: "", metrics: "", resolver: "", planner: "" },
+  ...{ worker: "", helper: "", logger: "", metrics: "", resolver: "", acme: "", planner: "" },
 };
 
 /** Every process is the same program; a variable says which one it is to be. */

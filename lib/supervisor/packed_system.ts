@@ -12,6 +12,7 @@ import { readConfig } from "../config/read.ts";
 import { ConfigError } from "../config/problem.ts";
 import { covers } from "../base/covers.ts";
 import { realPlace } from "../config/real_place.ts";
+import { acmeFiles, isAcmes } from "../config/acme_place.ts";
 import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";
 import { readPrebuilt, readPrograms } from "../planner/prebuilt.ts";
@@ -95,8 +96,13 @@ async function loadPacked({ folder, facts }: Unpacked, place: PackedPlace): Prom
     text: `unix:${realPlace(address.path)}`,
   });
   const logs = config.log.folder;
-  const listen = config.listen.map((address) => address.kind === "unix" ? real(address) : address);
   const runtime = realPlace(config.runtime);
+  const listen = config.listen.map((address) => {
+    if (address.kind === "unix") return real(address);
+    return address.tls?.some((pair) => isAcmes(config, pair))
+      ? { ...address, tls: [acmeFiles(runtime)] }
+      : address;
+  });
   for (const address of listen) {
     if (address.kind === "unix") requireWritable(address.path, runtime, place.override);
   }

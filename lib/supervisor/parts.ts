@@ -40,6 +40,8 @@ export interface PartsOptions {
   readonly handlers: ControlHandlers;
   /** What the metrics process is told. */
   readonly status: () => Status;
+  /** Takes a new certificate into use. */
+  readonly renew: () => Promise<boolean>;
 }
 
 export class Parts {
@@ -62,7 +64,7 @@ export class Parts {
   /** The processes of the program before this one. */
   former: InheritedProcesses | undefined;
 
-  constructor({ file, system, operations, handlers, status }: PartsOptions) {
+  constructor({ file, system, operations, handlers, status, renew }: PartsOptions) {
     const { signal } = operations;
     const { troubles } = this;
     const generations: Generations = new Generations(async () => {
@@ -81,7 +83,7 @@ export class Parts {
       runtime.record.orphans.bind(() => system.bindListener(address), signal)
     );
     const launches = new Launches(system, runtime, signal);
-    const services = new Services({ system, launches, listeners, status });
+    const services = new Services({ system, launches, listeners, status, renew });
     this.images = new Images({
       ...{ system, runtime, generations },
       inherited: () => (this.former?.pids.length ?? 0) > 0,

@@ -25,7 +25,7 @@ export async function requireReadable(
     unlessAbsent(() => Deno.statSync(each)).isDirectory
   );
   const errand = { errand: "enter" as const, folder, account };
-  if (await runErrand(errand, program) === "done") return;
+  if ((await runErrand(errand, program)).type === "done") return;
   throw new HoldfastError(
     `The user ${account.user} (uid ${account.uid}) cannot enter ${folder}, where its code is kept`,
     {

@@ -1,20 +1,26 @@
-/** The processes beside the workers: the loggers, and the metrics process. */
+/** The processes beside the workers: the loggers, the metrics process, the resolver, the acme process. */
 import { join } from "node:path";
 import { logToFiles } from "../base/log.ts";
+import { acmeFiles } from "../config/acme_place.ts";
 import type { Config } from "../config/config.ts";
 import type { Answer, Status } from "../protocol/control.ts";
 import { ENTRIES } from "../planner/programs.ts";
+import { acmeCompartment } from "../sandbox/acme_compartment.ts";
 import { logCompartment } from "../sandbox/log_compartment.ts";
 import { metricsCompartment } from "../sandbox/metrics_compartment.ts";
 import { namesOf, resolverCompartment } from "../sandbox/resolver_compartment.ts";
+import type { Walled } from "../sandbox/wall.ts";
+import { acmeRole, AcmeService } from "./acme_service.ts";
 import { bestEffort } from "./best_effort.ts";
 import { describeProcess } from "./describe.ts";
 import type { Generation } from "./generation.ts";
-import type { Launches, Planned } from "./launches.ts";
+import type { Launches } from "./launches.ts";
+import type { Listener } from "./listener.ts";
 import type { ListenerChange, ListenerTable } from "./listener_table.ts";
 import { LogService } from "./log_service.ts";
 import { MetricsService } from "./metrics_service.ts";
 import { names } from "./names.ts";
+import type { OwnService, OwnServiceOptions } from "./own_service.ts";
 import { ResolverService } from "./resolver_service.ts";
 import type { System } from "./system.ts";
 
@@ -24,14 +30,30 @@ export interface ServicesOptions {
   readonly listeners: ListenerTable;
   /** What the metrics process is told. */
   readonly status: () => Status;
+  /** Takes a new certificate into use, if there is one; says whether there is. */
+  readonly renew: () => Promise<boolean>;
+}
+
+/** What brings one up. */
+interface Asked {
+  readonly config: Config;
+  readonly generation: number;
+  readonly signal: AbortSignal;
+}
+
+/** Those that a generation has. */
+export interface OwnServices {
+  logs?: LogService | undefined;
+  metrics?: MetricsService | undefined;
+  acme?: AcmeService | undefined;
 }
 
 export class Services {
   readonly #options: ServicesOptions;
-  #logs: LogService | undefined;
+  /** Those of the incumbent. */
+  #own: OwnServices = {};
   /** With those that only draining generations still use. */
   readonly #logServices = new Set<LogService>();
-  #metrics: MetricsService | undefined;
   #resolver: ResolverService | undefined;
 
   constructor(options: ServicesOptions) {
@@ -40,104 +62,128 @@ export class Services {
 
   /** The logger of the incumbent. */
   get logs(): LogService | undefined {
-    return this.#logs;
+    return this.#own.logs;
   }
 
-  /** The logger of a config: the one that runs, if the config asks for no other. */
-  async logsFor(
-    config: Config,
-    generation: number,
-    signal: AbortSignal,
-  ): Promise<LogService | undefined> {
+  /**
+   * Brings up those of a config: each that runs stays, if the config asks for no other.
+   *
+   * @param own takes each when it is up
+   */
+  async bringUp(own: OwnServices, asked: Asked, change: ListenerChange): Promise<void> {
+    own.logs = await this.#logsFor(asked);
+    own.metrics = await this.#metricsFor(asked, change);
+    own.acme = await this.#acmeFor(asked, change);
+  }
+
+  /** Brings one up, unless the one that runs is the same. */
+  async #bring<Kind extends OwnService>(
+    { config, generation, signal }: Asked,
+    { who, compartmentOf, roleConfig, running, make }: {
+      readonly who: "logger" | "metrics" | "resolver" | "acme";
+      /** @param module its program, which Holdfast brings */
+      readonly compartmentOf: (module: string) => Walled;
+      readonly roleConfig: unknown;
+      readonly running: Kind | undefined;
+      readonly make: (options: OwnServiceOptions) => Kind;
+    },
+  ): Promise<Kind> {
     const { system, launches } = this.#options;
-    const { folder } = config.log;
-    if (folder === undefined) return undefined;
-    const { access, rotateBytes, rotateHours, keep, compress } = config.log;
-    const log = { folder, access, rotateBytes, rotateHours, keep, compress };
-    const { holdfast, logger: bundle, spawner: program } = await launches.programsOf(config);
-    const compartment = logCompartment(config, folder, join(holdfast, ENTRIES.logger));
-    const planned: Planned = { who: "logger", compartment, bundle };
-    const plan = launches.planOf(config, planned, log);
-    if (this.#logs?.plan === plan) {
-      if (!this.#logs.fits) await this.#logs.renew();
-      return this.#logs;
-    }
-    const spawner = system.startSpawner(program);
-    let service: LogService;
+    const programs = await launches.programsOf(config);
+    const compartment = compartmentOf(join(programs.holdfast, ENTRIES[who]));
+    const planned = { who, compartment, bundle: programs[who] };
+    const plan = launches.planOf(config, planned, roleConfig);
+    if (running?.plan === plan) return running;
+    const spawner = system.startSpawner(programs.spawner);
+    let service: Kind;
     try {
-      service = new LogService({
+      service = make({
         ...await launches.prepareOwn(config, planned, spawner, generation),
-        ...{ log, config, plan },
+        ...{ config, plan },
       });
     } catch (error) {
       bestEffort("close the spawner", () => spawner.close());
       throw error;
     }
     await service.start(signal);
+    return service;
+  }
+
+  async #logsFor(asked: Asked): Promise<LogService | undefined> {
+    const { config } = asked;
+    const { folder } = config.log;
+    if (folder === undefined) return undefined;
+    const { access, rotateBytes, rotateHours, keep, compress } = config.log;
+    const log = { folder, access, rotateBytes, rotateHours, keep, compress };
+    const running = this.logs;
+    const service = await this.#bring(asked, {
+      who: "logger",
+      compartmentOf: (module) => logCompartment(config, folder, module),
+      roleConfig: log,
+      running,
+      make: (options) => new LogService(options, log),
+    });
+    if (service === running && !service.fits) await service.renew();
     this.#logServices.add(service);
     return service;
   }
 
-  /** The metrics process of a config: the one that runs, if the config asks for no other. */
-  async metricsFor(
-    config: Config,
-    change: ListenerChange,
-    generation: number,
-    signal: AbortSignal,
-  ): Promise<MetricsService | undefined> {
-    const { system, launches, listeners, status } = this.#options;
+  async #metricsFor(asked: Asked, change: ListenerChange): Promise<MetricsService | undefined> {
+    const { listeners, status } = this.#options;
+    const { config } = asked;
     const { metrics } = config;
     if (metrics === undefined) return undefined;
-    const { holdfast, metrics: bundle, spawner: program } = await launches.programsOf(config);
-    const compartment = metricsCompartment(config, metrics.listen, join(holdfast, ENTRIES.metrics));
-    const { text } = metrics.listen;
-    const planned: Planned = { who: "metrics", compartment, bundle };
-    const plan = launches.planOf(config, planned, text);
+    const { listen } = metrics;
     // The one that runs may have it, or the program before this one in the same process.
-    const listener = await listeners.acquire(metrics.listen, "metrics", change);
-    if (this.#metrics?.plan === plan && this.#metrics.listener === listener) return this.#metrics;
-    const spawner = system.startSpawner(program);
-    let service: MetricsService | undefined;
-    try {
-      service = new MetricsService({
-        ...await launches.prepareOwn(config, planned, spawner, generation),
-        ...{ config, listener, plan },
-        status,
-      });
-      await service.start(signal);
-      return service;
-    } catch (error) {
-      if (!service) bestEffort("close the spawner", () => spawner.close());
-      throw error;
+    const listener = await listeners.acquire(listen, "metrics", change);
+    const running = this.#own.metrics;
+    return await this.#bring(asked, {
+      who: "metrics",
+      compartmentOf: (module) => metricsCompartment(config, listen, module),
+      roleConfig: listen.text,
+      running: running?.listener === listener ? running : undefined,
+      make: (options) => new MetricsService(options, listener, status),
+    });
+  }
+
+  async #acmeFor(asked: Asked, change: ListenerChange): Promise<AcmeService | undefined> {
+    const { config } = asked;
+    const { acme } = config;
+    if (acme === undefined) return undefined;
+    const listeners: Listener[] = [];
+    for (const each of acme.listen) {
+      listeners.push(await this.#options.listeners.acquire(each, "acme", change));
     }
+    const role = acmeRole({ ...config, acme }, acmeFiles(config.runtime).cert);
+    const running = this.#own.acme;
+    return await this.#bring(asked, {
+      who: "acme",
+      compartmentOf: (module) => acmeCompartment(config, acme, module),
+      roleConfig: role,
+      running: running?.has(listeners) ? running : undefined,
+      make: (options) => new AcmeService(options, role, listeners, this.#options.renew),
+    });
   }
 
   /**
    * Sees to it that the names of a config are looked up: by the resolver that runs, if it knows them all.
    * What other generations dial is looked up by the same one.
    */
-  async resolveFor(config: Config, generation: number, signal: AbortSignal): Promise<void> {
-    const { system, launches } = this.#options;
+  async resolveFor(asked: Asked): Promise<void> {
+    const { config } = asked;
     if (config.wall === "deno") return;
     const dialled = [...new Set([...namesOf(config), ...names.all])].sort();
     if (dialled.length === 0) return;
-    const { holdfast, resolver: bundle, spawner: program } = await launches.programsOf(config);
-    const module = join(holdfast, ENTRIES.resolver);
-    const compartment = resolverCompartment(config, dialled, module);
-    const planned: Planned = { who: "resolver", compartment, bundle };
-    const plan = launches.planOf(config, planned, null);
-    if (this.#resolver?.plan !== plan) {
-      const spawner = system.startSpawner(program);
-      let service: ResolverService;
-      try {
-        const spawning = await launches.prepareOwn(config, planned, spawner, generation);
-        service = new ResolverService({ ...spawning, config, plan });
-      } catch (error) {
-        bestEffort("close the spawner", () => spawner.close());
-        throw error;
-      }
-      await service.start(signal);
-      void this.#resolver?.close();
+    const running = this.#resolver;
+    const service = await this.#bring(asked, {
+      who: "resolver",
+      compartmentOf: (module) => resolverCompartment(config, dialled, module),
+      roleConfig: null,
+      running,
+      make: (options) => new ResolverService(options),
+    });
+    if (service !== running) {
+      void running?.close();
       this.#resolver = service;
       names.setSource((name) => service.resolve(name));
     }
@@ -145,26 +191,31 @@ export class Services {
   }
 
   /** Takes those of the incumbent's config into use; what it does not need ends. */
-  keep(logs: LogService | undefined, metrics: MetricsService | undefined): void {
-    this.#logs = logs;
+  keep(own: OwnServices): void {
+    const { metrics, acme } = this.#own;
+    this.#own = own;
+    const { logs } = own;
     logToFiles(logs && ((line) => logs.write(line)));
-    if (metrics !== this.#metrics) void this.#metrics?.close();
-    this.#metrics = metrics;
+    if (metrics !== own.metrics) void metrics?.close();
+    // Two at a time would ask the authority for the same.
+    if (acme === own.acme) return;
+    void Promise.resolve(acme?.close()).then(() => own.acme?.begin());
   }
 
   /** Ends what was brought up for a candidate that has failed. */
   async abandon(
-    metrics: MetricsService | undefined,
+    { metrics, acme }: OwnServices,
     generations: readonly Generation[],
   ): Promise<void> {
-    if (metrics !== this.#metrics) await metrics?.close();
+    if (metrics !== this.#own.metrics) await metrics?.close();
+    if (acme !== this.#own.acme) await acme?.close();
     await this.endUnused(generations);
   }
 
   /** Has the log files opened anew; where the folder is another one, by a logger whose wall has that. */
   async reopen(config: Config | undefined): Promise<Answer> {
     const { system, launches } = this.#options;
-    const logs = this.#logs;
+    const { logs } = this.#own;
     if (!logs || !config) return { type: "refused", reason: "the config has no log.folder" };
     if (logs.fits) logs.reopen();
     else {
@@ -181,7 +232,7 @@ export class Services {
       config.wall === "kernel" && namesOf(config).length > 0
     );
     if (!resolves) await this.#endResolver();
-    const used = new Set([this.#logs, ...generations.map(({ logs }) => logs)]);
+    const used = new Set([this.logs, ...generations.map(({ logs }) => logs)]);
     for (const service of [...this.#logServices]) {
       if (used.has(service)) continue;
       this.#logServices.delete(service);
@@ -189,10 +240,11 @@ export class Services {
     }
   }
 
-  /** Ends the metrics process. */
-  async endMetrics(): Promise<void> {
-    await this.#metrics?.close();
-    this.#metrics = undefined;
+  /** Ends what nothing is logged for: the metrics process, and the acme process. */
+  async endOthers(): Promise<void> {
+    const { metrics, acme } = this.#own;
+    this.#own = { logs: this.logs };
+    await Promise.all([metrics?.close(), acme?.close()]);
   }
 
   async #endResolver(): Promise<void> {
@@ -205,33 +257,26 @@ export class Services {
   /** Ends every logger; what is logged after this goes to stderr alone. */
   async endLogs(): Promise<void> {
     logToFiles(undefined);
-    this.#logs = undefined;
+    this.#own = {};
     await this.endUnused([]);
   }
 
   /** What `holdfast status` shows of them. */
-  describe(): Pick<Status, "logger" | "metrics" | "resolver"> {
-    const [logs, metrics, resolver] = [this.#logs, this.#metrics, this.#resolver];
+  describe(): Pick<Status, "logger" | "metrics" | "resolver" | "acme"> {
+    const { logs, metrics, acme } = this.#own;
+    const common = ({ replacements, process }: OwnService) => {
+      return { replacements, process: describeProcess(process) };
+    };
     return {
-      resolver: resolver
-        ? { replacements: resolver.replacements, process: describeProcess(resolver.process) }
-        : null,
+      resolver: this.#resolver ? common(this.#resolver) : null,
       logger: logs
         ? {
-          folder: logs.log.folder,
-          dropped: logs.dropped,
-          replacements: logs.replacements,
+          ...{ folder: logs.log.folder, dropped: logs.dropped, ...common(logs) },
           ...logs.trouble !== undefined && { trouble: logs.trouble },
-          process: describeProcess(logs.process),
         }
         : null,
-      metrics: metrics
-        ? {
-          listen: metrics.listen,
-          replacements: metrics.replacements,
-          process: describeProcess(metrics.process),
-        }
-        : null,
+      metrics: metrics ? { listen: metrics.listener.text, ...common(metrics) } : null,
+      acme: acme ? { ...acme.describe(), ...common(acme) } : null,
     };
   }
 }

@@ -27,10 +27,11 @@ export interface SpawnRequest extends Omit<Program, "descriptors"> {
 
 /**
  * Something small that a thread does itself, confined to it, in place of a process: it makes a folder,
- * or finds out whether a folder can be entered.
+ * finds out whether a folder can be entered, or reads a file that another process writes.
  */
 export interface Errand {
-  readonly errand: "make" | "enter";
+  readonly errand: "make" | "enter" | "read";
+  /** The folder, or the file. */
   readonly folder: string;
   /** The kernel's Landlock ABI; without one the thread has nothing but what it was told. */
   readonly abi: number;
@@ -44,6 +45,7 @@ export interface Errand {
 export type ErrandResult =
   | { readonly type: "done" }
   | { readonly type: "refused" }
+  | { readonly type: "read"; readonly text: string }
   | { readonly type: "failed"; readonly error: string };
 
 /** The one message to the thread: confine yourself for good, and start this. */

@@ -9,13 +9,16 @@
  */
 import { dropCapabilities } from "../os/capabilities.ts";
 import { becomeDialler, connectUnix } from "../os/dial_unix.ts";
-import { isForbidden, makePrivateFolder, mayEnter } from "../os/file.ts";
+import { isForbidden, makePrivateFolder, mayEnter, readText } from "../os/file.ts";
 import { restrictSelf, setNoNewPrivileges } from "../os/landlock.ts";
 import { enterAlone, takeFileIds } from "../os/process.ts";
 import { installProgram } from "../os/seccomp.ts";
 import { spawnProgram } from "../os/spawn.ts";
 import type { Wall } from "../sandbox/wall.ts";
 import type { Dial, Dialled, Errand, ErrandResult, FromSpawner, Spawn } from "./spawner_message.ts";
+
+/** More than what is read has: a certificate, its chain and its key. */
+const MAX_READ_BYTES = 128 * 1024;
 
 const BECOME = ["setGid", "setUid"] as const;
 
@@ -69,7 +72,9 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
 /** Before anything is done, the thread loses every right that it does not take. */
 function run({ errand, folder, abi, account, owner }: Errand): ErrandResult {
   const above = folder.slice(0, folder.lastIndexOf("/")) || "/";
-  const rights = errand === "make" ? ["makeDir", "readDir"] as const : [];
+  const rights = {
+    ...{ make: ["makeDir", "readDir"] as const, enter: [], read: ["readFile"] as const },
+  }[errand];
   setNoNewPrivileges();
   if (abi > 0) {
     const paths = [{ path: above, rights, presence: "required" as const }];
@@ -78,6 +83,11 @@ function run({ errand, folder, abi, account, owner }: Errand): ErrandResult {
   if (account) takeFileIds(account);
   // Root makes a folder where nobody else may.
   dropCapabilities(account ? [] : ["chown", "override", "readSearch"], false);
+  if (errand === "read") {
+    const text = readText(folder, MAX_READ_BYTES);
+    if (text === undefined) throw new Error(`Cannot read ${folder}`);
+    return { type: "read", text };
+  }
   if (errand === "make") makePrivateFolder(folder, owner);
   else if (!mayEnter(folder)) return { type: "refused" };
   return { type: "done" };

@@ -15,6 +15,7 @@ import type { PlannedConfig, ReadConfig } from "./read_config.ts";
 import { rehearse } from "./rehearsal.ts";
 import { describeSupervisor, serviceState, tellServing } from "./status_page.ts";
 import type { System } from "./system.ts";
+import { tlsChanged } from "./tls_files.ts";
 import { handToNext } from "./upgrade.ts";
 
 /** What whoever asked for an operation is told. */
@@ -72,7 +73,14 @@ export class Supervisor {
     }, () => this.#parts.health);
     this.#operations = operations;
     const handlers = controlHandlers(this);
-    this.#parts = new Parts({ file, system, operations, handlers, status: () => this.status() });
+    this.#parts = new Parts({
+      file,
+      system,
+      operations,
+      handlers,
+      status: () => this.status(),
+      renew: () => this.renew(),
+    });
     this.#checks = new PeriodicChecks(this.#parts);
   }
 
@@ -108,14 +116,14 @@ export class Supervisor {
   /** Brings in a config. Everything that can fail comes before the one step that changes the incumbent. */
   async #switchTo(what: ReadConfig | PlannedConfig): Promise<Config> {
     const { generations, images, launches, listeners, services, candidates, former } = this.#parts;
-    const { generation, change, logs, metrics, brought } = await images.during(() =>
+    const { generation, change, own, brought } = await images.during(() =>
       candidates.bringUp(what)
     );
     const old = generations.promote(generation);
     images.begin(generation);
     this.#parts.sweep(generation.config);
     launches.forgetPrograms(brought);
-    services.keep(logs, metrics);
+    services.keep(own);
     listeners.commit(change);
     if (old) generations.retire(old, "replaced");
     former?.retire();
@@ -154,6 +162,18 @@ export class Supervisor {
     const earlier = await images.find(release);
     runtime.requireSame(earlier.config);
     await this.#switchTo(await images.during(() => launches.judgeAgain(earlier)));
+  }
+
+  /** Starts what serves once more, if its certificate has changed: with the code and the config that it has. */
+  async renew(): Promise<boolean> {
+    const { generations: { incumbent }, launches } = this.#parts;
+    const [newest] = this.releases();
+    if (!incumbent || !newest?.serving) return false;
+    const { config } = incumbent;
+    const { spawner } = await launches.programsOf();
+    if (!await tlsChanged(config, launches.accounts.of(config, "acme"), spawner)) return false;
+    await this.rollback(newest.release);
+    return true;
   }
 
   #tellReload(error: Error | undefined, ms: number): ReloadResult {
@@ -207,7 +227,7 @@ export class Supervisor {
       if (generations.incumbent) generations.retire(generations.incumbent, "stopping");
       former?.retire();
       await Promise.all([generations.drained(), former?.gone]);
-      await services.endMetrics();
+      await services.endOthers();
       this.#checks.close();
       await this.#parts.close();
       if (this.#ordered) log.info("stopped");

@@ -48,6 +48,7 @@ const OOM_SCORES: Record<Role["kind"], number> = {
   helper: 400,
   logger: 300,
   resolver: 300,
+  acme: 300,
   metrics: 300,
 };
 

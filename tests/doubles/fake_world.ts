@@ -463,7 +463,14 @@ export class FakeWorld implements AsyncDisposable {
         });
       },
       loadPrograms: () =>
-        Promise.resolve({ worker: BUNDLE, helper: BUNDLE, logger: "", metrics: "", resolver: "" }),
+        Promise.resolve({
+          worker: BUNDLE,
+          helper: BUNDLE,
+          logger: "",
+          metrics: "",
+          resolver: "",
+          acme: "",
+        }),
       openProcessRecord: () => ({ left: () => [], write: () => {}, close: () => {} }),
       openControl: (_, handlers) => {
         this.control = "open";

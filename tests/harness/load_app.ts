@@ -27,16 +27,16 @@ export function versionFile(name: string): string {
 /**
  * Runs every mode of load for as long as `work` takes, and gives the account.
  *
- * @param tls where the load goes by HTTPS, and whom it trusts
+ * @param tls where the load goes by HTTPS, by which name, and whom it trusts
  */
 export async function loadDuring(
   server: Server,
   work: () => Promise<void>,
-  tls?: { readonly port: number; readonly ca: string },
+  tls?: { readonly port: number; readonly ca: string; readonly name?: string },
 ): Promise<LoadReport> {
   const enough = new AbortController();
   const load = runLoad({
-    target: `127.0.0.1:${tls?.port ?? server.project.port}`,
+    target: `${tls?.name ?? "127.0.0.1"}:${tls?.port ?? server.project.port}`,
     ca: tls?.ca,
     durationMs: 600_000,
     clients: 2,

@@ -243,11 +243,11 @@ export class Server implements AsyncDisposable {
   }
 }
 
-/** What is left in a runtime folder: images stay, and nothing that was being made. */
+/** What is left in a runtime folder: images and certificates stay, and nothing that was being made. */
 function leftIn(folder: string): string[] {
   return [...readFolder(folder)].flatMap((name) =>
-    name === "images"
-      ? [...readFolder(join(folder, name))].filter((each) => each.startsWith("new_"))
+    name === "images" || name === "acme"
+      ? [...readFolder(join(folder, name))].filter((each) => /^new_|\.new$/.test(each))
       : name
   );
 }

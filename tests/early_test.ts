@@ -1,7 +1,7 @@
 /** Workers that are started while their version is planned: what they become, and that none is left. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { servingWorkers, version, workersOf } from "./harness/life.ts";
-import { isAlive, plannersOf } from "./harness/process.ts";
+import { holdsListener, isAlive, plannersOf, readStatus } from "./harness/process.ts";
 import { Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 
@@ -61,6 +61,21 @@ Deno.test("a worker that was started early serves only what asks for the very sa
       const { generations } = await server.status();
       const pids = generations.flatMap(({ workers }) => workers.map(({ process }) => process?.pid));
       assertEquals([generations.length, pids.includes(early)], [1, false]);
+      // It is behind its wall, and was given nothing: a worker that serves has a listener.
+      const [serving] = await servingWorkers(server);
+      const held = await until("both programs", () => {
+        const status = readStatus(early);
+        const filters = Number(status?.Seccomp_filters);
+        return filters === Number(readStatus(serving!)?.Seccomp_filters) && status;
+      });
+      assertEquals([held.NoNewPrivs, held.CapEff, held.CapPrm], [
+        "1",
+        ...Array(2).fill("0".repeat(16)),
+      ]);
+      assertEquals(
+        [serving!, early].map((pid) => holdsListener(pid, project.port)),
+        [true, false],
+      );
     });
     assertEquals([outcome.event, await servingWorkers(server)], ["reload_done", [early]]);
     assertEquals(await server.text(data), "two red a");

@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { DEFAULT_HTTP_LIMITS } from "../lib/base/http_limits.ts";
 import { clientKey } from "../lib/worker/limits_address.ts";
 import { Pace } from "../lib/worker/pace.ts";
+import { Penalties } from "../lib/worker/penalties.ts";
 import { formatRequest, Wire } from "./harness/http.ts";
 import { Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
@@ -78,4 +79,48 @@ Deno.test("a client's time is used up by waiting, and earned by bytes", () => {
   );
   any.wait();
   assertEquals(any.exceeded(now + 1e9), undefined);
+});
+
+Deno.test("a penalty grows with what a client does, fades, and ends at its most", () => {
+  let nowMs = 1_000;
+  const penalties = new Penalties(60_000, ["192.0.2.0/24", "2001:db8:9::/48"], () => nowMs);
+  const cut = (client: string, times: number) => {
+    for (let left = times; left > 0; left--) penalties.add(client, "bodyTimeoutMs");
+  };
+  cut("198.51.100.1", 7);
+  assertEquals(penalties.leftMs("198.51.100.1"), 0, "chance brings that about");
+  cut("198.51.100.1", 3);
+  assertEquals(penalties.leftMs("198.51.100.1"), 5_000);
+  assertEquals(penalties.leftMs("198.51.100.2"), 0);
+  nowMs += 5_000;
+  assertEquals(penalties.leftMs("198.51.100.1"), 0);
+  cut("::ffff:198.51.100.1", 1_000);
+  assertEquals(penalties.leftMs("198.51.100.1"), 60_000);
+  nowMs += 75_000;
+  assertEquals(penalties.leftMs("198.51.100.1"), 0);
+  cut("2001:db8::1", 10);
+  assertEquals(penalties.leftMs("2001:db8::2"), 5_000, "of the same /64");
+  for (const exempt of ["192.0.2.1", "2001:db8:9::1"]) {
+    cut(exempt, 1_000);
+    assertEquals(penalties.leftMs(exempt), 0);
+  }
+  // What does not hold a worker up, and what happens to everybody.
+  for (const kind of ["keepAliveTimeoutMs", "maxConnectionsPerAddress", "maxRequests"] as const) {
+    for (let left = 1_000; left > 0; left--) penalties.add("198.51.100.3", kind);
+  }
+  assertEquals(penalties.leftMs("198.51.100.3"), 0);
+  const never = new Penalties(0, [], () => nowMs);
+  for (let left = 1_000; left > 0; left--) never.add("198.51.100.1", "bodyTimeoutMs");
+  assertEquals(never.leftMs("198.51.100.1"), 0);
+});
+
+Deno.test("penalties of many clients are bounded, and the latest ones count", () => {
+  const penalties = new Penalties(60_000, [], () => 0);
+  const clients = Array.from({ length: 5_000 }, (_, index) => `10.0.${index >> 8}.${index & 255}`);
+  for (const client of clients) {
+    for (let left = 10; left > 0; left--) penalties.add(client, "bodyTimeoutMs");
+  }
+  const refused = clients.filter((client) => penalties.leftMs(client) > 0);
+  assertEquals(refused, clients.slice(-refused.length));
+  assert(refused.length < 5_000);
 });

@@ -1,5 +1,5 @@
 /** Who closes which listener, and when: the table, with listeners of the test's own and with real ones. */
-import { DEFAULT_HTTP_LIMITS } from "../lib/base/http_limits.ts";
+import { DEFAULT_HTTP } from "../lib/base/http_limits.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { BoundAddress, Config } from "../lib/config/config.ts";
 import { closeDescriptor } from "../lib/os/descriptor.ts";
@@ -231,7 +231,7 @@ Deno.test("sockets of a unit are listened on by name, never stored, and stay ope
           { kind: "systemd", text: "systemd", name: undefined },
           ONE,
         ],
-        http: DEFAULT_HTTP_LIMITS,
+        http: DEFAULT_HTTP,
       } as unknown as Config,
     );
     const texts = [local, http].map(({ address }) => address.text);

@@ -196,6 +196,45 @@ const KINDS: Record<string, Kind> = {
     await serve(server, "linking/main.js", "low2,low1,low2,true,true");
   },
 
+  async "CommonJS is what Node takes for it, and what it requires is found"(server) {
+    const folder = server.project.path("classic");
+    await write(folder, {
+      // It says no type.
+      "package.json": json({ name: "classic", dependencies: { word: "1" } }),
+      "node_modules/word/package.json": json({ name: "word", version: "1.0.0" }),
+      "node_modules/word/index.js": `module.exports = "word";`,
+      "main.js": `const routes = require("./routes");
+const { own } = require("./settings");
+const late = (name) => require("./plugins/" + name);
+module.exports = {
+  fetch: async () => {
+    const { written } = await import("./written.js");
+    let missing;
+    try { require("./nowhere") } catch (error) { missing = error.code; }
+    return new Response([routes, own, late("one.js"), written, missing].join());
+  },
+};`,
+      "routes/index.js": `module.exports = require("./list").concat(require("../lib/"));`,
+      "routes/list.js": `module.exports = ["list"];`,
+      "lib/package.json": json({ main: "./deep/start" }),
+      "lib/deep/start.cjs": `module.exports = "lib";`,
+      "settings.json": json({ own: "settings" }),
+      "plugins/one.js": `module.exports = "plugin with " + require("word");`,
+      "written.js": `export const written = "module";`,
+    });
+    await server.project.configure({ unveil: { "./classic/plugins": "r" } });
+    await serve(
+      server,
+      "classic/main.js",
+      "list,lib,settings,plugin with word,module,MODULE_NOT_FOUND",
+    );
+    await server.project.configure({ unveil: { "./classic/lib": "rwc" } });
+    const { outcome, reason } = await server.reload();
+    assertEquals(outcome, "refused");
+    assertMatch(reason!, /makes writable .*lib/);
+    await server.project.configure({ unveil: {} });
+  },
+
   async "JSX is compiled as a tsconfig.json says that extends another, and an error in it names its line"(
     server,
   ) {

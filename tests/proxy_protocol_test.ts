@@ -49,6 +49,21 @@ for (const [what, header, wanted] of WHOLE) {
   });
 }
 
+Deno.test("a PROXY header says whether the client came over TLS, where it says so itself", () => {
+  const secureBy = (tlvs: number[], more = {}) => {
+    const parsed = parseProxyHeader(v2({ tlvs, ...more }));
+    assert(parsed.kind === "whole", JSON.stringify(parsed));
+    return parsed.secure;
+  };
+  const ssl = (client: number) => [0x20, 0, 5, client, 0, 0, 0, 0];
+  assertEquals(secureBy([...ssl(1)]), true);
+  assertEquals(secureBy([1, 0, 2, 104, 50, ...ssl(7)]), true);
+  for (const not of [[], ssl(0), ssl(6), [0x20, 0, 0], [0x21, 0, 1, 1]]) {
+    assertEquals(secureBy(not), false, not.join());
+  }
+  assertEquals(secureBy(ssl(1), { command: 0x20 }), false);
+});
+
 for (const [what, header] of INVALID) {
   Deno.test(`no PROXY header: ${what}`, () => {
     assertEquals(parseProxyHeader(header).kind, "invalid");

@@ -3,7 +3,8 @@ import { checkConfig, type CheckFacts } from "../lib/config/check.ts";
 import type { CheckSystem } from "../lib/config/check_system.ts";
 import type { Config } from "../lib/config/config.ts";
 import { loadConfig } from "../lib/config/load.ts";
-import { covers, foldersAbove, followPath } from "../lib/config/paths.ts";
+import { covers } from "../lib/base/covers.ts";
+import { foldersAbove, followPath } from "../lib/config/paths.ts";
 import {
   homesOf,
   librariesOf,

@@ -56,9 +56,10 @@ export interface Attempt {
   readonly note?: string;
   /**
    * The kernel leaves it open for a process that may connect (to anybody, or by names, which are looked
-   * up by datagrams), that loads libraries, or that has native code of its own and no second program.
+   * up by datagrams, from a port that it may bind), that loads libraries, or that has native code of its
+   * own and no second program.
    */
-  readonly openWith?: "anybody" | "names" | "libraries" | "native";
+  readonly openWith?: "anybody" | "names" | "binding" | "libraries" | "native";
   /**
    * The kernel refuses it to a process that may dial names, whose messages could have an address, or
    * whose engine interprets alone.

@@ -74,12 +74,14 @@ function isClosed({ closedWith }: Attempt, held: Held | undefined): boolean {
 /** Whether the kernel leaves it open since the app itself needs it. */
 function isGranted({ openWith }: Attempt, held: Held | undefined): boolean {
   if (openWith === undefined || held === undefined) return false;
-  const { seccomp: { network, unix }, code } = held;
+  const { seccomp: { network, unix, lends }, code } = held;
   switch (openWith) {
     case "anybody":
       return network !== "none" || unix === true;
     case "names":
       return network === "names";
+    case "binding":
+      return network === "names" && lends !== true;
     case "libraries":
       return code?.libraries !== false;
     case "native":

@@ -21,6 +21,7 @@ const LIMITS = {
   maxConnections: { greatest: 1_048_576, default: 0 },
   maxConnectionsPerAddress: { greatest: 1_048_576, default: 0 },
   maxRequests: { greatest: 1_048_576, default: 0 },
+  maxPenaltyMs: { greatest: 24 * HOUR_MS, default: 60_000 },
 } as const satisfies Record<string, Limit>;
 
 type HttpLimit = keyof typeof LIMITS;
@@ -40,3 +41,12 @@ function ofEach<T>(read: (limit: Limit) => T): Record<HttpLimit, T> {
 
 export const HTTP_BOUNDS = ofEach((limit): readonly [number, number] => [0, limit.greatest]);
 export const DEFAULT_HTTP_LIMITS: HttpLimits = ofEach((limit) => limit.default);
+
+/** What a config has that says nothing of its clients. Private addresses are a proxy's, as a rule. */
+export const DEFAULT_HTTP = {
+  ...DEFAULT_HTTP_LIMITS,
+  penaltyExempt: [
+    ...["10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"],
+    ...["192.168.0.0/16", "::1/128", "fc00::/7", "fe80::/10"],
+  ],
+};

@@ -10,8 +10,12 @@ const DEFAULTS: Readonly<Record<string, string>> = { NODE_ENV: "production" };
  * Puts it in place; `node:process` has the same one.
  *
  * @param granted the names that the runtime itself knows
+ * @param miss is told of each that is asked for and is none of them, and was not set
  */
-export function installEnvironment(granted: readonly string[]): void {
+export function installEnvironment(
+  granted: readonly string[],
+  miss: (name: string) => void,
+): void {
   const runtime = { ...Deno.env };
   const native = new Set(granted);
   const own = new Map<string, string>();
@@ -19,7 +23,11 @@ export function installEnvironment(granted: readonly string[]): void {
   Object.assign(
     Deno.env,
     {
-      get: (name) => own.get(name) ?? runtime.get(name),
+      get: (name) => {
+        const value = own.get(name) ?? runtime.get(name);
+        if (value === undefined && isOwn(name)) miss(name);
+        return value;
+      },
       has: (name) => own.has(name) || runtime.has(name),
       set: (name, value) => {
         // The runtime says what is no name and no value, and forgets the rest.

@@ -1,6 +1,7 @@
 /** What an app finds changed in its runtime, so that it runs as it does elsewhere. */
 import type { Configure } from "../protocol/to_worker.ts";
 import { installEnvironment } from "./app_environment.ts";
+import { QuietRefusals } from "./quiet_refusals.ts";
 import { Refusals } from "./refusals.ts";
 import { installFacts } from "./system_facts.ts";
 
@@ -11,12 +12,12 @@ import { installFacts } from "./system_facts.ts";
  */
 export function prepareRuntime({ grants, roleConfig }: Configure): () => void {
   installFacts(grants.sys ?? []);
-  installEnvironment(grants.env);
-  const refusals = new Refusals(
-    grants.read,
-    roleConfig.role === "helper" ? roleConfig.name : undefined,
-  );
+  const helper = roleConfig.role === "helper" ? roleConfig.name : undefined;
+  const quiet = new QuietRefusals(grants.read, Deno.cwd(), helper);
+  installEnvironment(grants.env, (name) => quiet.missName(name));
+  const refusals = new Refusals(grants.read, helper);
   refusals.install();
+  quiet.install();
   // They would write below DENO_DIR, which nobody may: packages go on without them.
   const globals = globalThis as Record<string, unknown>;
   for (const name of ["caches", "localStorage"]) delete globals[name];

@@ -2,6 +2,7 @@
  * Modules of Node's in which functions were replaced: an import by name would find the ones before. A
  * facade has the name of each that was replaced, and passes the others on.
  */
+import { REPLACED_LOOKERS } from "./quiet_refusals.ts";
 import { REPLACED_READERS } from "./refusals.ts";
 import { REPLACED_FACTS } from "./system_facts.ts";
 
@@ -10,6 +11,9 @@ const PREFIX = "holdfast:";
 const REPLACED: Readonly<Record<string, readonly string[]>> = {
   ...REPLACED_FACTS,
   ...REPLACED_READERS,
+  ...REPLACED_LOOKERS,
+  fs: [...REPLACED_READERS.fs, ...REPLACED_LOOKERS.fs],
+  "fs/promises": [...REPLACED_READERS["fs/promises"], ...REPLACED_LOOKERS["fs/promises"]],
 };
 
 /** The URL of the facade that an import gets, if there is one. */

@@ -16,8 +16,13 @@ import {
 } from "../protocol/module_image.ts";
 import { moveImage, OPEN_PLACE } from "../protocol/move_image.ts";
 import { facadeSource, facadeUrl } from "./builtin_facades.ts";
+import { packageIn } from "./frames.ts";
+import { quietRefusals } from "./quiet_refusals.ts";
 import { refusals } from "./refusals.ts";
 import { readProgramData, takeProgramData } from "./program_data.ts";
+
+/** A module of which nothing is known beforehand. */
+const NOTHING: ImageModule = { format: "module", source: "", imports: {} };
 
 /** What an import of a CommonJS module gets in its place; no file may be called so. */
 const FACADE = ".holdfast.mjs";
@@ -106,7 +111,8 @@ function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): v
     next: (specifier: string, context?: ResolveContext) => Resolved,
   ): Resolved {
     const { parentURL = "" } = context;
-    const parent = modules.get(withoutFacade(parentURL));
+    const parent = modules.get(withoutFacade(parentURL)) ??
+      (parentURL !== packagesFrom && isUnveiled(parentURL) ? NOTHING : undefined);
     const required = context.conditions?.includes("require") === true;
     const builtin = required ? undefined : facadeUrl(specifier, parentURL);
     if (builtin !== undefined) return { url: builtin, format: "module", shortCircuit: true };
@@ -126,6 +132,7 @@ function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): v
     }
     if (wanted?.startsWith("http")) refusals()?.tellImport(wanted, parentURL);
     if (wanted?.startsWith("npm:")) return next(wanted, context);
+    if (wanted?.startsWith("file:")) return findUnveiled(wanted, specifier, context, next);
     if (wanted !== undefined || api.isBuiltin(specifier)) return next(specifier, context);
     // A package: it is found from the image, and never from the project.
     if (!required) {
@@ -136,6 +143,27 @@ function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): v
       throw new TypeError(`Import "${specifier}" not found, in ${parentURL}: ${why}`);
     }
     return { url: pathToFileURL(packages.resolve(specifier)).href, shortCircuit: true };
+  }
+
+  /** What is in no image is read where it lies, if it is unveiled. */
+  function findUnveiled(
+    wanted: string,
+    specifier: string,
+    context: ResolveContext,
+    next: (specifier: string, context?: ResolveContext) => Resolved,
+  ): Resolved {
+    const path = pathOf(wanted);
+    const advice = path === undefined ? undefined : quietRefusals()?.missModule(path);
+    if (advice !== undefined) {
+      const message = `Cannot find module '${path}'. Holdfast: it is in no image, and ${advice}`;
+      throw Object.assign(new TypeError(message), {
+        code: context.conditions?.includes("require") ? "MODULE_NOT_FOUND" : "ERR_MODULE_NOT_FOUND",
+      });
+    }
+    // The runtime looks for it by the parent's own place, which need not be readable.
+    const file = path === undefined ? undefined : fileFor(path);
+    if (file === undefined) return next(specifier, context);
+    return { url: pathToFileURL(file).href, shortCircuit: true };
   }
 
   function load(
@@ -171,6 +199,31 @@ function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): v
       if (--depth === 0) hooks = api.registerHooks({ resolve, load });
     }
   };
+}
+
+/** A module of the project that is in no image: it is read from a folder that is unveiled. */
+function isUnveiled(url: string): boolean {
+  return url.startsWith("file:") && !url.includes("$deno$stdin") && packageIn(url) === undefined &&
+    quietRefusals()?.isOfApp(pathOf(url)) === true;
+}
+
+function pathOf(url: string): string | undefined {
+  try {
+    return fileURLToPath(url);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a path is found as that is required. */
+function fileFor(path: string): string | undefined {
+  return ["", ".js", ".json", ".cjs", "/index.js"].map((ending) => path + ending).find((each) => {
+    try {
+      return Deno.statSync(each).isFile;
+    } catch {
+      return false;
+    }
+  });
 }
 
 /** The runtime takes a name that it does not know for a path beside the module. */

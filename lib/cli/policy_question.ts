@@ -5,7 +5,7 @@ import { parseNet } from "../config/address.ts";
 import { SYS_KINDS } from "../config/bounds.ts";
 import type { Compartment } from "../config/config.ts";
 import { parseEnvName } from "../config/env_name.ts";
-import { covers } from "../config/paths.ts";
+import { covers } from "../base/covers.ts";
 import { Refusal } from "../config/problem.ts";
 
 /** What a question is about. */

@@ -7,7 +7,8 @@ import type { ListenText } from "../config/address.ts";
 import type { Config } from "../config/config.ts";
 import { parseConfig } from "../config/load.ts";
 import { readConfig } from "../config/read.ts";
-import { covers, foldersAbove } from "../config/paths.ts";
+import { covers } from "../base/covers.ts";
+import { foldersAbove } from "../config/paths.ts";
 import { PROJECT_FILES } from "../config/project_files.ts";
 import { UNPACKED_FOLDERS } from "../supervisor/unpacked.ts";
 

@@ -1,6 +1,7 @@
 /** Which Unix sockets no process may dial, whatever `net` says. */
 import type { Config } from "./config.ts";
-import { covers, type Trail } from "./paths.ts";
+import { covers } from "../base/covers.ts";
+import { type Trail } from "./paths.ts";
 import { quote, Refusal } from "./problem.ts";
 import { isSystemSocket } from "./system_paths.ts";
 

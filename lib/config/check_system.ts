@@ -4,6 +4,9 @@ import { ownUid } from "../base/own_uid.ts";
 import { readLink, unlessAbsent } from "./real_place.ts";
 import { type MachinePlaces, machinePlaces, systemPaths } from "./system_paths.ts";
 
+/** A folder of which so many names are asked for is listed: one of libraries has thousands. */
+const MANY_NAMES = 4;
+
 /** What the check asks of the machine. */
 export interface CheckSystem {
   /** The user id of this process; `null` on systems without user ids. */
@@ -18,9 +21,10 @@ export interface CheckSystem {
 /** What does not depend on a config is looked at here and now. */
 export function thisMachine(): CheckSystem {
   const places = machinePlaces();
-  // To list them once is much faster than to ask for many names that are not there.
-  const folders = new Set(systemPaths(places).map(({ path }) => dirname(path)));
-  const listed = new Map([...folders].map((folder) => [folder, linksIn(folder)]));
+  // To list a folder once is much faster than to ask for many names that are not there.
+  const asked = Map.groupBy(systemPaths(places), ({ path }) => dirname(path));
+  const folders = [...asked].filter(([, paths]) => paths.length >= MANY_NAMES);
+  const listed = new Map(folders.map(([folder]) => [folder, linksIn(folder)]));
   return {
     uid: ownUid(),
     readLink: (path) => {

@@ -200,7 +200,7 @@ export interface Config extends Compartment {
     readonly maxMemoryBytes?: number | undefined;
   };
   /** What workers allow their clients; 0 is no limit. */
-  readonly http: HttpLimits;
+  readonly http: HttpLimits & { readonly penaltyExempt: readonly string[] };
   readonly watchdog: {
     /** 0 for never. */
     readonly pulseDeadlineMs: number;

@@ -4,7 +4,7 @@
  */
 import { normalize } from "node:path";
 import * as z from "zod/mini";
-import { DEFAULT_HTTP_LIMITS, HTTP_BOUNDS } from "../base/http_limits.ts";
+import { DEFAULT_HTTP, HTTP_BOUNDS } from "../base/http_limits.ts";
 import {
   BOUNDS,
   DEFAULT_KEEPING,
@@ -85,6 +85,8 @@ const PassedAddress = z.object({
 );
 const Address = z.union([TcpAddress, UnixAddress, PassedAddress]);
 
+const addresses = z.array(z.string().check(z.maxLength(64))).check(z.maxLength(MOST.proxies));
+
 const limits = numbers(BOUNDS.limits);
 
 const Compartment = {
@@ -150,12 +152,16 @@ const shape = {
   workers: bounded(BOUNDS.workers),
   // Keys with a default are not in releases that an earlier version has written.
   spare: z._default(bounded(BOUNDS.spare), 0),
-  http: z._default(z.object(numbers(HTTP_BOUNDS)), DEFAULT_HTTP_LIMITS),
-  // A planner that lies about them lies to the app: nothing is granted by it.
-  trustedProxies: z._default(
-    z.array(z.string().check(z.maxLength(64))).check(z.maxLength(MOST.proxies)),
-    [],
+  http: z._default(
+    z.object({
+      ...numbers(HTTP_BOUNDS),
+      maxPenaltyMs: z._default(bounded(HTTP_BOUNDS.maxPenaltyMs), DEFAULT_HTTP.maxPenaltyMs),
+      penaltyExempt: z._default(addresses, DEFAULT_HTTP.penaltyExempt),
+    }),
+    DEFAULT_HTTP,
   ),
+  // A planner that lies about them lies to the app: nothing is granted by it.
+  trustedProxies: z._default(addresses, []),
   clientAddressHeader: z._default(
     z.string().check(z.regex(/^[a-z0-9-]{1,64}$/)),
     "x-forwarded-for",

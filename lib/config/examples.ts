@@ -67,6 +67,8 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
     maxConnections: "20000",
     maxConnectionsPerAddress: "200",
     maxRequests: "500",
+    maxPenaltyMs: "600000",
+    penaltyExempt: '["10.0.0.0/8", "192.0.2.0/24"]',
   }),
   ...examplesOf("reload", {
     readyDeadlineMs: "30000",

@@ -12,6 +12,10 @@ import { formatKey } from "./format_key.ts";
 import { ConfigError, type Position, type Problem, quote, type Refusal } from "./problem.ts";
 import { renameOldKeys } from "./renamed.ts";
 import { type ConfigFile, ConfigSchema } from "./schema.ts";
+import { config as configureZod } from "zod";
+
+// A process parses one config or two: to compile code for that takes longer than it saves.
+configureZod({ jitless: true });
 
 // The parser recurses, and the schema needs three levels.
 const MAX_DEPTH = 32;

@@ -1,4 +1,4 @@
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 
 // What Linux allows one path; beyond it the kernel answers ELOOP.
 const MAX_LINKS = 40;
@@ -11,15 +11,14 @@ export interface Trail {
   readonly links: readonly string[];
 }
 
-/** Whether `inner` is `outer` or lies below it, by whole names. Both absolute and normalised. */
-export function covers(outer: string, inner: string): boolean {
-  return inner === outer || inner.startsWith(outer === "/" ? "/" : `${outer}/`);
-}
-
 /** The folders above a path, the nearest first. */
 export function foldersAbove(path: string): string[] {
-  const folder = dirname(path);
-  return folder === path ? [] : [folder, ...foldersAbove(folder)];
+  const folders: string[] = [];
+  for (let folder = dirname(path); folder !== path; folder = dirname(path)) {
+    folders.push(folder);
+    path = folder;
+  }
+  return folders;
 }
 
 /**
@@ -31,8 +30,9 @@ export function followPath(path: string, readLink: (path: string) => string | un
   const links: string[] = [];
   let real = "/";
   for (let name = names.shift(); name !== undefined; name = names.shift()) {
-    // join() also takes the steps "", "." and "..", and `real` has no links.
-    const here = join(real, name);
+    if (name === "" || name === ".") continue;
+    // `real` has no links.
+    const here = name === ".." ? dirname(real) : `${real === "/" ? "" : real}/${name}`;
     const target = name === ".." ? undefined : readLink(here);
     if (target === undefined || links.length === MAX_LINKS) {
       real = here;

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { DEFAULT_HTTP_LIMITS, HTTP_BOUNDS } from "../base/http_limits.ts";
+import { DEFAULT_HTTP, HTTP_BOUNDS } from "../base/http_limits.ts";
 import {
   type ListenText,
   parseCollector,
@@ -313,7 +313,7 @@ const WatchdogSchema = z.strictObject({
 
 /** A limit on clients; 0 is none. */
 function limit(key: keyof typeof HTTP_BOUNDS) {
-  return bounded(HTTP_BOUNDS[key]).default(DEFAULT_HTTP_LIMITS[key]);
+  return bounded(HTTP_BOUNDS[key]).default(DEFAULT_HTTP[key]);
 }
 
 const HttpSchema = z.strictObject({
@@ -371,6 +371,18 @@ const HttpSchema = z.strictObject({
     "How many requests a worker has in flight at most (maxconn of a server in HAProxy). Others are " +
       "answered with 503 and Retry-After at once. Set it for an app that is slower the more it does.",
   ),
+  maxPenaltyMs: limit("maxPenaltyMs").describe(
+    "How long a client that limits act on again and again is refused at the most, in milliseconds " +
+      "(PerSourcePenalties in sshd). Its connections are closed at once; behind `trustedProxies` its " +
+      "requests are answered with 429. It grows with each time that a client was cut for being too slow, " +
+      "and fades by itself. An IPv6 client is its /64.",
+  ),
+  penaltyExempt: z.array(parsedText(64, parseExempt)).max(MOST.proxies)
+    .default(DEFAULT_HTTP.penaltyExempt).describe(
+      "Clients that are never refused for that: addresses, or ranges such as 192.0.2.0/24. By default " +
+        "the private ones. Add whoever stands for many, such as a content network in front that is not " +
+        "in `trustedProxies`.",
+    ),
 });
 
 const LimitsSchema = z.strictObject({
@@ -748,6 +760,20 @@ function accountName() {
 
 function parseProxy(text: string): string | Refusal {
   if (text === "unix") return text;
+  const parsed = parseRange(text, 'write an address, a range such as "10.0.0.0/8", or "unix"');
+  if (parsed instanceof Refusal || !parsed.endsWith("/0")) return parsed;
+  return new Refusal(
+    "proxy_anybody",
+    `${quote(text)} is every address: any client could say that it is another`,
+    "name the proxies, by their addresses or their range",
+  );
+}
+
+function parseExempt(text: string): string | Refusal {
+  return parseRange(text, 'write an address, or a range such as "192.0.2.0/24"');
+}
+
+function parseRange(text: string, hint: string): string | Refusal {
   const [, address, bits] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
   const isIpv6 = address?.includes(":") ?? false;
   const isAddress = address !== undefined &&
@@ -756,15 +782,11 @@ function parseProxy(text: string): string | Refusal {
     return new Refusal(
       "proxy_invalid",
       `${quote(text)} is no address`,
-      'write an address, a range such as "10.0.0.0/8", or "unix"',
+      hint,
     );
   }
-  if (Number(bits ?? 1) > 0) return text;
-  return new Refusal(
-    "proxy_anybody",
-    `${quote(text)} is every address: any client could say that it is another`,
-    "name the proxies, by their addresses or their range",
-  );
+  // A range of all may be written with any number of zeros.
+  return Number(bits ?? 1) === 0 ? `${address}/0` : text;
 }
 
 function parseRights(text: string): string | Refusal {

@@ -4,7 +4,8 @@
  */
 import { basename, join } from "node:path";
 import type { Config } from "./config.ts";
-import { covers, followPath } from "./paths.ts";
+import { covers } from "../base/covers.ts";
+import { followPath } from "./paths.ts";
 
 /**
  * How far a rule reaches beside the path itself and every folder above it: `path` no further, `files` to

@@ -2,7 +2,8 @@
 import { basename, dirname, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { HoldfastError } from "../base/error.ts";
-import { covers, foldersAbove } from "../config/paths.ts";
+import { covers } from "../base/covers.ts";
+import { foldersAbove } from "../config/paths.ts";
 import { denoProgram } from "../supervisor/deno_program.ts";
 import { runProgram } from "./deno.ts";
 import { prebuiltPath, readPrebuilt } from "./prebuilt.ts";

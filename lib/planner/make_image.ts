@@ -24,6 +24,7 @@ import { filesOfEnvironment, readNamed, requireKnownOrigins } from "./known_orig
 import { checkTls, type TlsFacts } from "./check_tls.ts";
 import { checkModes, lookAhead, type ModeWarning } from "./strict_modes.ts";
 import { copyPackages, findPackages, makeFolder, type PackageSet } from "./packages.ts";
+import { findRequired, type Required, requiredFiles } from "./required.ts";
 import type { PlanPlaces } from "./request.ts";
 
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
@@ -91,7 +92,13 @@ export async function makeImage(
     }));
     // Meanwhile deno works, and this process would wait for it.
     const [graphs, machine] = await Promise.all([finding, lookAtMachine(facts)]);
-    const files = [...new Set(graphs.flatMap(filesOf))];
+    const required = graphs.map(findRequired);
+    const files = [
+      ...new Set(graphs.flatMap((graph, index) => [
+        ...filesOf(graph),
+        ...requiredFiles(required[index]!, graph),
+      ])),
+    ];
     const before = stampFiles(files);
     // What deno has compiled and what it says of the imports may be of two states of such a file.
     const isOld = !wasChanged(files, startMs - CLOCK_TICK_MS);
@@ -121,6 +128,7 @@ export async function makeImage(
     const parts = entries.map((entry, index) => ({
       ...entry,
       ...{ graph: graphs[index]!, lock: locks[index]!, found: packages[index]! },
+      required: required[index]!,
     }));
     const isLast = left === 0;
     const plan = await writeImage(parts, request).catch(async (error) => {
@@ -187,6 +195,7 @@ interface Part extends Entry {
   readonly graph: Graph;
   readonly lock: Lock;
   readonly found: PackageSet;
+  readonly required: Required;
 }
 
 async function writeImage(
@@ -197,7 +206,7 @@ async function writeImage(
   const files = new Map<string, string>();
   const sources = new Map<string, string>();
   const processes: PlannedProcess[] = [];
-  for (const { name, place, graph, lock, found } of parts) {
+  for (const { name, place, graph, lock, found, required } of parts) {
     const { id: packages, layout, project, placedFile } = found;
     const isKept = isThere(join(images, "packages", packages)) && !remake.includes(packages);
     if (packages !== "" && !isKept) {
@@ -207,7 +216,7 @@ async function writeImage(
     processes.push({ packages, layout, project });
     const { unstable, aliases } = readSettings(place);
     const image = makeModuleImage({
-      ...{ graph, aliases, placedFile },
+      ...{ graph, aliases, placedFile, required },
       root: place.module,
       compiledOf: (local) => Deno.readTextFileSync(compiledPath(local, compiled, remote)),
     });

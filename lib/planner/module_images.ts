@@ -6,13 +6,12 @@ import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { initSync, parse } from "cjs-module-lexer";
 import { initSync as initLexer, parse as parseModule } from "es-module-lexer";
-import { parse as parseJson } from "jsonc-parser";
 import * as z from "zod/mini";
 import { HoldfastError } from "../base/error.ts";
-import { foldersAbove } from "../config/paths.ts";
 import { type ImageModule, type ModuleImage, PLACED, textUrl } from "../protocol/module_image.ts";
 import type { Graph, GraphModule } from "./graph.ts";
 import type { PackageSet } from "./packages.ts";
+import { type Required, requiredFiles } from "./required.ts";
 
 /** What the runtime keeps of a file is not of the file as it is. */
 export class StaleError extends HoldfastError {
@@ -29,12 +28,6 @@ export class StaleError extends HoldfastError {
 /** What the runtime compiles before it runs it, in the words of `deno info`. */
 export const COMPILED_TYPES = ["TypeScript", "Mts", "Cts", "JSX", "TSX"];
 
-/** Always CommonJS; others are where the package.json above says so. */
-const COMMONJS_TYPES = ["Cjs", "Cts"];
-
-/** What a settings file may make CommonJS. */
-const SCRIPT_TYPES = ["JavaScript", "TypeScript", "JSX", "TSX"];
-
 /** How many modules of CommonJS an export may be passed on through. */
 const MAX_REEXPORTS = 32;
 
@@ -47,6 +40,8 @@ export interface ModuleImageOptions {
   /** The compiled code of a local file. */
   readonly compiledOf: (local: string) => string;
   readonly placedFile: PackageSet["placedFile"];
+  /** What its CommonJS requires of own files. */
+  readonly required: Required;
 }
 
 /**
@@ -57,7 +52,7 @@ export interface ModuleImageOptions {
 export function makeModuleImage(options: ModuleImageOptions): ModuleImage {
   initSync();
   initLexer();
-  const { graph, root, aliases } = options;
+  const { graph, root, aliases, required } = options;
   // One that is imported both ways is named once.
   const assets = new Set(
     graph.modules.flatMap(({ dependencies }) =>
@@ -81,6 +76,12 @@ export function makeModuleImage(options: ModuleImageOptions): ModuleImage {
     }
     if (made !== undefined) modules.set(specifier, made);
   }
+  for (const local of requiredFiles(required, graph)) {
+    const { href } = pathToFileURL(local);
+    const format = required.has(href) ? "commonjs" : "json";
+    const imports = required.get(href) ?? {};
+    modules.set(href, { format, source: Deno.readTextFileSync(local), imports });
+  }
   for (const [url, module] of modules) {
     if (module.format !== "commonjs") continue;
     modules.set(url, { ...module, names: [...exportsOf(url, modules)] });
@@ -96,14 +97,15 @@ export function isPackageFile(local: string): boolean {
 function makeModule(
   module: GraphModule,
   local: string,
-  { graph, compiledOf, placedFile }: ModuleImageOptions,
+  { graph, compiledOf, placedFile, required }: ModuleImageOptions,
 ): ImageModule | undefined {
   const { kind, mediaType, specifier } = module;
-  const imports = importsOf(
+  const found = importsOf(
     module,
     graph,
     (name, target) => placedFile(dirname(local), name, fileURLToPath(target)),
   );
+  const imports = { ...found, ...required.get(specifier) };
   if (kind === "wasm" || mediaType === "Wasm") {
     return { format: "module", source: wasmModule(Deno.readFileSync(local)), imports };
   }
@@ -116,7 +118,7 @@ function makeModule(
   const source = COMPILED_TYPES.includes(mediaType)
     ? compiledCode(local, compiledOf(local))
     : Deno.readTextFileSync(local);
-  const format = isCommonJs(specifier, local, mediaType) ? "commonjs" : "module";
+  const format = required.has(specifier) ? "commonjs" : "module";
   const assets = module.dependencies.some(({ assertionType }) => isAsset(assertionType));
   return { format, source: assets ? importBytesAsModules(source) : source, imports };
 }
@@ -200,20 +202,6 @@ function redirected({ redirects }: Graph, specifier: string): string {
   let to = specifier;
   for (let left = 16; left > 0 && Object.hasOwn(redirects, to); left--) to = redirects[to]!;
   return to;
-}
-
-function isCommonJs(specifier: string, local: string, mediaType: string): boolean {
-  if (COMMONJS_TYPES.includes(mediaType)) return true;
-  if (!specifier.startsWith("file:") || !SCRIPT_TYPES.includes(mediaType)) return false;
-  for (const folder of foldersAbove(local)) {
-    try {
-      const text = Deno.readTextFileSync(join(folder, "package.json"));
-      return (parseJson(text) as { type?: unknown } | undefined)?.type === "commonjs";
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) return false;
-    }
-  }
-  return false;
 }
 
 /** The names that CommonJS exports, with those that it passes on. */

@@ -5,7 +5,8 @@
  * another one of that name.
  */
 import { basename, join, relative } from "node:path";
-import { covers, foldersAbove } from "../config/paths.ts";
+import { covers } from "../base/covers.ts";
+import { foldersAbove } from "../config/paths.ts";
 import { unlessAbsent } from "../config/real_place.ts";
 
 /** How deep packages are nested that need each other in several versions. */

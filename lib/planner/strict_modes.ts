@@ -4,11 +4,11 @@
  * folder on the way. The app's own files run as workers do, whoever has written them: for these it is
  * a fault that everybody, or the workers' own account, may write them.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { CheckFacts } from "../config/check.ts";
 import { exists } from "../config/check_system.ts";
 import type { Config } from "../config/config.ts";
-import { foldersAbove, followPath } from "../config/paths.ts";
+import { foldersAbove, followPath, type Trail } from "../config/paths.ts";
 import { type Problem, quote } from "../config/problem.ts";
 import { SETTINGS_FILES } from "../config/project_files.ts";
 import { unlessAbsent } from "../config/real_place.ts";
@@ -83,13 +83,26 @@ export function checkModes(
   const readLink = (path: string) => look(path).isSymlink ? system.readLink(path) : undefined;
   const seen = new Set<string>();
   const faults = new Map<string, { fault: Fault; message: string; places: string[] }>();
+  const trails = new Map<string, Trail>();
+  /** Most of what lies in a folder is not a link: so the way to it is followed once. */
+  const follow = (path: string): Trail => {
+    const end = path.lastIndexOf("/");
+    const folder = path.slice(0, end) || "/";
+    const trail = trails.get(folder) ?? followPath(folder, readLink);
+    trails.set(folder, trail);
+    const place = `${trail.real === "/" ? "" : trail.real}${path.slice(end)}`;
+    return !/\/\.{0,2}$/.test(path) && readLink(place) === undefined
+      ? { real: place, links: trail.links }
+      : followPath(path, readLink);
+  };
   for (const { what, path, grade, found = false } of listTrusted(config, facts, system)) {
-    const { real, links } = followPath(path, readLink);
+    const { real, links } = follow(path);
     for (const target of [real, ...links]) {
-      for (const place of [target, ...foldersAbove(target)]) {
+      for (let place = target, below = ""; place !== below; below = place, place = dirname(place)) {
         const isFound = found && place === target;
         const key = `${place} ${grade} ${isFound}`;
-        if (seen.has(key)) continue;
+        // With a folder all above it were looked at.
+        if (seen.has(key)) break;
         seen.add(key);
         const judged = { place, grade, found: isFound, last: place === real };
         for (const fault of judge(judged, config, system, look)) {

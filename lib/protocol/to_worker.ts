@@ -34,6 +34,8 @@ const RoleConfig = z.discriminatedUnion("role", [
     helpers: z.array(z.strictObject({ name: z.string(), timeoutMs: Milliseconds })),
     /** What it allows its clients; 0 is no limit. */
     http: z.optional(z.record(z.enum(HTTP_LIMITS), Milliseconds)),
+    /** Whom limits may act on again and again. */
+    penaltyExempt: z.optional(Names),
     /** Listeners whose connections begin with a PROXY header, by their addresses. */
     proxyProtocol: z.optional(Names),
     /** Over what time WebSockets and event streams are closed when it is replaced. */

@@ -1,6 +1,6 @@
 /** Whom the processes of a config run as where root starts Holdfast. Pure. */
 import type { Account, Config } from "../config/config.ts";
-import { covers } from "../config/paths.ts";
+import { covers } from "../base/covers.ts";
 import { namesOf } from "./resolver_compartment.ts";
 import type { Commanded } from "./worker_command.ts";
 

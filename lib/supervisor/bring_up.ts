@@ -102,6 +102,7 @@ function workerRoleConfig(
   { pid = 0 }: WorkerProcess,
   { config, listeners }: BringUpOptions,
 ): RoleConfig {
+  const { penaltyExempt, ...http } = config.http;
   const { readiness: path, reload: { shutdownDelayMs, spreadMs }, trustedProxies: trusted } =
     config;
   return {
@@ -110,7 +111,8 @@ function workerRoleConfig(
     listeners: listeners.map(({ text }) => text),
     ...servedOf(config.listen),
     helpers: config.helpers.map(({ name, timeoutMs }) => ({ name, timeoutMs })),
-    http: { ...config.http, maxConnections: connectionLimit(config, pid) },
+    http: { ...http, maxConnections: connectionLimit(config, pid) },
+    penaltyExempt: [...penaltyExempt],
     proxyProtocol: config.listen.flatMap(({ text, proxyProtocol }) => proxyProtocol ? text : []),
     spreadMs,
     access: accessOf(config.log),

@@ -2,7 +2,7 @@
 import { HoldfastError } from "../base/error.ts";
 import type { Config } from "../config/config.ts";
 import { socketsOf } from "../sandbox/dialling.ts";
-import { covers } from "../config/paths.ts";
+import { covers } from "../base/covers.ts";
 import { realPlace } from "../config/real_place.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
 import { denoProgram } from "./deno_program.ts";

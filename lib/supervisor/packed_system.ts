@@ -10,7 +10,7 @@ import { loadConfig } from "../config/load.ts";
 import { overrideOf } from "../config/override.ts";
 import { readConfig } from "../config/read.ts";
 import { ConfigError } from "../config/problem.ts";
-import { covers } from "../config/paths.ts";
+import { covers } from "../base/covers.ts";
 import { realPlace } from "../config/real_place.ts";
 import { locateRuntime } from "../config/runtime_place.ts";
 import { PROTOCOL_VERSION } from "../protocol/version.ts";

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { handleSignals } from "../base/control_signals.ts";
 import type { ListenAddress } from "../config/config.ts";
-import { covers } from "../config/paths.ts";
+import { covers } from "../base/covers.ts";
 import { startListening } from "../os/descriptor.ts";
 import { resetSignals } from "../os/signals.ts";
 import { identityOf, type Listener } from "./listener.ts";

@@ -1,7 +1,8 @@
 /** Sees to it that an account can read what it is to run. */
 import { HoldfastError } from "../base/error.ts";
 import type { Config } from "../config/config.ts";
-import { covers, foldersAbove } from "../config/paths.ts";
+import { covers } from "../base/covers.ts";
+import { foldersAbove } from "../config/paths.ts";
 import { unlessAbsent } from "../config/real_place.ts";
 import { runErrand } from "./errand.ts";
 import { imagesIn } from "./image_store.ts";

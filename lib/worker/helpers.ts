@@ -48,7 +48,13 @@ export class Helpers {
   client(name: string, contract: Contract<Methods> = {}): Client<Methods> {
     const pool = this.#pools.get(name);
     if (pool) return clientOf(pool, contract);
-    throw new HelperError("helper_unknown", name, `The config has no helper ${name}`);
+    throw new HelperError(
+      "helper_unknown",
+      name,
+      `The config has no helper ${name}: add "helpers": { ${
+        JSON.stringify(name)
+      }: { "module": FILE } }`,
+    );
   }
 }
 

@@ -53,10 +53,15 @@ export function limitedBody(
     pieces++;
     if (limits.isTooLarge(total)) {
       end();
+<<<<<<< HEAD
       const error = limits.bodyTooLarge();
       cutIfCrumbled();
       source.cancel(error)?.catch(() => {});
       throw error;
+=======
+      void discard(async () => (await source.read()).value?.byteLength ?? 0);
+      throw limits.bodyTooLarge(watch);
+>>>>>>> main
     }
     const turn = endTurn(value.byteLength);
     if (turn !== undefined) await turn;
@@ -105,6 +110,7 @@ export function pacedAnswer(
       // The kernel cuts it a little before the next look, or after.
       if (pace.waitedMs >= limits.settings.sendTimeoutMs && !watch.ending) {
         limits.count("sendTimeoutMs");
+        limits.penalties.add(watch.client, "sendTimeoutMs");
       }
       await reader.cancel(reason);
     },

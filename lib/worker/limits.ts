@@ -2,11 +2,12 @@
  * What a worker allows its clients. Nothing here has a timer of a connection: once a second each one is
  * looked at, and what an engine does for a request costs a number or two.
  */
-import { DEFAULT_HTTP_LIMITS, type HttpLimits, type LimitKind } from "../base/http_limits.ts";
+import { DEFAULT_HTTP, type HttpLimits, type LimitKind } from "../base/http_limits.ts";
 import { MAX_GIVEN_UP } from "../protocol/limits.ts";
 import type { WorkerStats } from "../protocol/to_supervisor.ts";
 import { AddressTable } from "./limits_address.ts";
 import type { Pace } from "./pace.ts";
+import { Penalties } from "./penalties.ts";
 import type { Connection, Traffic } from "./traffic.ts";
 
 /** The realm's own: an app may put another class in its place. */
@@ -22,6 +23,8 @@ const ENDING_MS = 5_000;
 
 /** What the limits keep of a connection. */
 export class ConnectionWatch {
+  /** Whose fault it is what the connection is cut for, by the address. */
+  client: string | undefined;
   /** Requests that have come on it. */
   asked = 0;
   /** What is waited for. */
@@ -68,6 +71,7 @@ function busy(): Response {
 export class Limits {
   readonly settings: HttpLimits;
   readonly addresses: AddressTable;
+  readonly penalties: Penalties;
   readonly #traffic: Traffic;
   readonly #counts: Partial<Record<LimitKind, number>> = {};
   /** How many listeners wait for room. */
@@ -76,10 +80,15 @@ export class Limits {
   readonly #givenUp: string[] = [];
   #givenUpCount = 0;
 
-  constructor(traffic: Traffic, settings: HttpLimits = DEFAULT_HTTP_LIMITS) {
+  constructor(
+    traffic: Traffic,
+    settings: HttpLimits = DEFAULT_HTTP,
+    penaltyExempt: readonly string[] = DEFAULT_HTTP.penaltyExempt,
+  ) {
     this.settings = settings;
     this.#traffic = traffic;
     this.addresses = new AddressTable(settings.maxConnectionsPerAddress);
+    this.penalties = new Penalties(settings.maxPenaltyMs, penaltyExempt);
   }
 
   /** Looks at the connections from now on. */
@@ -95,6 +104,7 @@ export class Limits {
   figures(): Pick<WorkerStats, "limited" | "givenUp"> {
     const acted = Object.keys(this.#counts).length > 0;
     const [count, peers] = [this.#givenUpCount, this.#givenUp.splice(0, MAX_GIVEN_UP)];
+    if (peers.length > 0) this.#traffic.tellRoom();
     return {
       ...acted && { limited: { ...this.#counts } },
       ...count > 0 && { givenUp: { count, peers } },
@@ -144,9 +154,39 @@ export class Limits {
     return maxBodyBytes !== 0 && bytes > maxBodyBytes;
   }
 
+  /** Whether addresses are to be known before a connection is served. */
+  get byAddress(): boolean {
+    return this.addresses.counts || this.penalties.active;
+  }
+
+  /**
+   * Counts a connection of a client.
+   *
+   * @returns what ends that; nothing if the client is not to be served
+   */
+  enter(hostname: string): (() => void) | undefined {
+    if (this.penalties.leftMs(hostname) > 0) {
+      this.count("maxPenaltyMs");
+      return undefined;
+    }
+    const leave = this.addresses.enter(hostname);
+    if (leave === undefined) this.count("maxConnectionsPerAddress");
+    return leave;
+  }
+
+  /** The answer to a request that comes through a proxy from a client that has a penalty. */
+  refuseClient({ client }: ConnectionWatch): Response | undefined {
+    const leftMs = client === undefined ? 0 : this.penalties.leftMs(client);
+    if (leftMs === 0) return undefined;
+    this.count("maxPenaltyMs");
+    const headers = { "retry-after": String(Math.ceil(leftMs / 1_000)) };
+    return new Response("Too Many Requests\n", { status: 429, headers });
+  }
+
   /** The error for a body that turned out too long. */
-  bodyTooLarge(): BodyTooLarge {
+  bodyTooLarge({ client }: ConnectionWatch): BodyTooLarge {
     this.count("maxBodyBytes");
+    this.penalties.add(client, "maxBodyBytes");
     return new BodyTooLarge(this.settings.maxBodyBytes);
   }
 
@@ -196,7 +236,10 @@ export class Limits {
 
   #cut(connection: Connection, kind: LimitKind): void {
     const { watch } = connection;
-    if (watch !== undefined && !watch.ending) this.count(kind);
+    if (watch !== undefined && !watch.ending) {
+      this.count(kind);
+      this.penalties.add(watch.client, kind);
+    }
     if (watch !== undefined) watch.ending = true;
     connection.cut();
   }

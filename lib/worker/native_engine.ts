@@ -137,19 +137,27 @@ function recording(handle: Handler, access: AccessLog, proxied: boolean): Handle
  * Serves like `handle`, which is told who the client is, where a proxy says it.
  *
  * @param named by the header at the connection's beginning
+ * @param secure whether that says that the client came over TLS
  */
 function proxied(
   handle: Handler,
   proxies: ClientAddress | undefined,
   named: Deno.NetAddr | undefined,
+  secure: boolean,
+  watch: ConnectionWatch,
 ): Handler {
+  const said = secure ? "https" : undefined;
   let peer: Deno.Addr | undefined = named;
   let trusted: boolean | undefined;
   return (request, info) => {
     peer ??= info.remoteAddr;
     trusted ??= proxies?.trusts(peer) ?? false;
-    if (!trusted) return handle(request, named === undefined ? info : new ProxiedInfo(info, named));
-    const { client, scheme } = proxies!.factsOf(peer, (name) => request.headers.get(name));
+    if (!trusted) {
+      const known = named === undefined ? info : new ProxiedInfo(info, named);
+      return handle(withScheme(request, said), known);
+    }
+    const { client, scheme = said } = proxies!.factsOf(peer, (name) => request.headers.get(name));
+    if ("hostname" in client) watch.client = client.hostname;
     return handle(withScheme(request, scheme), new ProxiedInfo(info, client));
   };
 }
@@ -186,6 +194,8 @@ interface Common {
   readonly limits: Limits;
   readonly core: Internals["core"];
   readonly upgrades: UpgradeGate;
+  /** Whether there are proxies that say who the client is. */
+  readonly proxied: boolean;
 }
 
 /** What a connection is served by, besides its stream. */
@@ -196,8 +206,11 @@ interface Origin {
   readonly leave: () => void;
   /** Who the client is by a PROXY header. */
   readonly named?: Deno.NetAddr | undefined;
-  /** Of a connection with TLS, both ends. */
+  /** Whether that header says that the client came over TLS. */
+  readonly overTls?: boolean | undefined;
+  /** Of a connection with TLS. */
   readonly localAddr?: Deno.Addr | undefined;
+  /** Who has connected, where that is known before a request comes. */
   readonly peer?: Deno.NetAddr | undefined;
 }
 
@@ -221,7 +234,7 @@ class NativeConnection implements Connection {
   readonly #rid: number;
   /** Whether an answer may be on its way still when it is said to be out: it is encrypted after that. */
   readonly #secure: boolean;
-  /** Who the client of TLS is. */
+  /** Who the other side of TLS is. */
   readonly #peer: Deno.NetAddr | undefined;
   /** Called when the client has one connection less. */
   #leave: () => void;
@@ -232,20 +245,21 @@ class NativeConnection implements Connection {
     this.#rid = rid;
     this.#leave = leave;
     this.#secure = localAddr !== undefined;
-    this.#peer = peer;
+    this.#peer = this.#secure ? peer : undefined;
   }
 
   readonly handle: Handler = (request, info) => {
     if (this.closeAnnounced && this.#mustEnd(request)) return NEVER;
     (request as TrackedRequest)[CONNECTION] = this;
     const traffic = this.#traffic;
-    const { limits, fetcher, upgrades, core } = this.#common;
+    const { limits, fetcher, upgrades, core, proxied } = this.#common;
     this.watch.asked++;
     this.#last = limits.isLast(this.watch.asked);
     if (this.#last) this.#lastOfHttp2 = !request.headers.has("host");
     const bodiless = BODILESS.has(request.method);
     const length = bodiless ? null : request.headers.get("content-length");
-    const refusal = limits.refuse(length);
+    const refusal = limits.refuse(length) ??
+      (proxied ? limits.refuseClient(this.watch) : undefined);
     if (!bodiless && refusal === undefined && limits.actsOn(length)) {
       const { watch } = this;
       watchUpload(request, {
@@ -383,10 +397,6 @@ class NativeConnection implements Connection {
   };
 }
 
-function addressOf(hostname: string): Deno.NetAddr {
-  return { transport: "tcp", hostname, port: 0 };
-}
-
 /** The native engine over `internals`. */
 export function createNativeEngine(internals: Internals): Engine {
   const { core, serveHttpOnConnection } = internals;
@@ -401,9 +411,8 @@ export function createNativeEngine(internals: Internals): Engine {
     { limits, proxies }: Serving,
     secure = false,
   ): (() => void) | undefined {
-    const leave = proxies?.trusts(known) ? () => {} : limits.addresses.enter(known.hostname);
+    const leave = proxies?.trusts(known) ? () => {} : limits.enter(known.hostname);
     if (leave !== undefined) return leave;
-    limits.count("maxConnectionsPerAddress");
     if (secure) limits.giveUp(known);
     core.tryClose(stream);
     return undefined;
@@ -411,15 +420,25 @@ export function createNativeEngine(internals: Internals): Engine {
 
   function serveStream(stream: number, options: Serving, origin: Origin): void {
     const { fetcher, traffic, limits, access, proxies } = options;
-    const { named, localAddr = noAddr } = origin;
-    const connection = new NativeConnection({ fetcher, traffic, limits, core, upgrades }, origin);
+    const { named, overTls = false, localAddr = noAddr } = origin;
+    const connection = new NativeConnection(
+      { fetcher, traffic, limits, core, upgrades, proxied: proxies !== undefined },
+      origin,
+    );
+    const { watch } = connection;
+    const client = named ?? origin.peer;
+    if (client !== undefined && !(named === undefined && proxies?.trusts(client))) {
+      watch.client = client.hostname;
+    }
     const recorded = access === undefined
       ? connection.handle
       : recording(connection.handle, access, proxies !== undefined);
     connection.server = serveHttpOnConnection(
       { [core.internalRidSymbol]: stream, localAddr },
       undefined,
-      proxies === undefined && named === undefined ? recorded : proxied(recorded, proxies, named),
+      proxies === undefined && named === undefined && !overTls
+        ? recorded
+        : proxied(recorded, proxies, named, overTls, watch),
       answerForError,
       onListen,
     );
@@ -440,9 +459,11 @@ export function createNativeEngine(internals: Internals): Engine {
     traffic.connections.add(pending);
     const header = await pending.readHeader().catch(() => undefined);
     if (header?.kind === "whole") {
-      const { client: named } = header;
+      const { client: named, secure: overTls } = header;
       const leave = named === undefined ? () => {} : enter(named, stream, options);
-      if (leave !== undefined) serveStream(stream, options, { rid: nextRid(), leave, named });
+      if (leave !== undefined) {
+        serveStream(stream, options, { rid: nextRid(), leave, named, overTls });
+      }
     } else {
       if (header !== undefined) limits.count("proxyProtocol");
       core.tryClose(stream);
@@ -460,18 +481,20 @@ export function createNativeEngine(internals: Internals): Engine {
     const take = (): boolean => {
       if (listener.accept(client) !== 0) return false;
       traffic.accepted++;
-      const peer: { address?: string } = {};
-      if (limits.addresses.counts && !proxyProtocol) client.getpeername(peer);
+      const found: { address?: string; port?: number } = {};
+      if (limits.byAddress && !proxyProtocol) client.getpeername(found);
       const stream = client.takeStream();
       if (proxyProtocol) {
         void serveProxied(stream, options);
         return true;
       }
-      const leave = peer.address === undefined
-        ? () => {}
-        : enter(addressOf(peer.address), stream, options);
+      const { address: hostname, port = 0 } = found;
+      const peer = hostname === undefined
+        ? undefined
+        : { transport: "tcp", hostname, port } as const;
+      const leave = peer === undefined ? () => {} : enter(peer, stream, options);
       // The server takes the stream's resource, so that its own is the next number.
-      if (leave !== undefined) serveStream(stream, options, { rid: stream + 1, leave });
+      if (leave !== undefined) serveStream(stream, options, { rid: stream + 1, leave, peer });
       return true;
     };
     const gate = new Gate(limits, traffic, listener, take);
@@ -495,7 +518,7 @@ export function createNativeEngine(internals: Internals): Engine {
       const stream = (connection as unknown as Record<symbol, number>)[core.internalRidSymbol]!;
       const { localAddr } = connection;
       const peer = connection.remoteAddr as Deno.NetAddr;
-      const leave = limits.addresses.counts ? enter(peer, stream, options, true) : () => {};
+      const leave = limits.byAddress ? enter(peer, stream, options, true) : () => {};
       if (leave !== undefined) {
         serveStream(stream, options, { rid: nextRid(), leave, localAddr, peer });
       }

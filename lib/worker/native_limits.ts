@@ -147,7 +147,7 @@ async function readWhole(
       filled += bytes;
       total += bytes;
       reads++;
-      if (limits.isTooLarge(total)) throw limits.bodyTooLarge();
+      if (limits.isTooLarge(total)) throw limits.bodyTooLarge(watch);
       const turn = endTurn(bytes);
       if (turn !== undefined) await turn;
     }

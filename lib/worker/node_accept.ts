@@ -25,6 +25,14 @@ export function namedClient(socket: net.Socket): Deno.NetAddr | undefined {
   return NAMED.get(socket);
 }
 
+/** Connections whose clients have come over TLS to the proxy, by its header. */
+const OVER_TLS = new WeakSet<net.Socket>();
+
+/** Whether a proxy has said, before the connection's first request, that the client came over TLS. */
+export function cameOverTls(socket: net.Socket): boolean {
+  return OVER_TLS.has(socket);
+}
+
 /** A connection of which the PROXY header is not there yet. */
 class ProxiedSocket implements Connection {
   readonly inFlight = 0;
@@ -50,28 +58,26 @@ class ProxiedSocket implements Connection {
 /**
  * Accepts on one listener.
  *
- * @param serve called with each socket, before any of its data is read
+ * @param serve called with each socket, before any of its data is read, and with its client's address where
+ *   that is known before a request comes
  */
 export function acceptSockets(
   options: AcceptOptions,
-  serve: (socket: net.Socket) => void,
+  serve: (socket: net.Socket, client: string | undefined) => void,
 ): Acceptor {
   const { handle, address, traffic, limits, proxies, proxyProtocol } = options;
   const isUnix = address.startsWith("unix:");
 
   const enter = (socket: net.Socket) => {
     const hostname = namedClient(socket)?.hostname ?? socket.remoteAddress;
-    if (hostname === undefined || !limits.addresses.counts) return serve(socket);
+    if (hostname === undefined || !limits.byAddress) return serve(socket, undefined);
     const direct = namedClient(socket) === undefined;
-    if (direct && proxies?.trusts({ transport: "tcp", hostname, port: 0 })) return serve(socket);
-    const leave = limits.addresses.enter(hostname);
-    if (leave === undefined) {
-      limits.count("maxConnectionsPerAddress");
-      socket.destroy();
-      return;
-    }
+    const trusted = direct && proxies?.trusts({ transport: "tcp", hostname, port: 0 });
+    if (trusted) return serve(socket, undefined);
+    const leave = limits.enter(hostname);
+    if (leave === undefined) return void socket.destroy();
     socket.once("close", leave);
-    serve(socket);
+    serve(socket, hostname);
   };
 
   const serveProxied = async (socket: net.Socket) => {
@@ -80,6 +86,11 @@ export function acceptSockets(
     const { header, rest } = await readHeader(socket);
     if (header?.kind === "whole") {
       if (header.client !== undefined) nameClient(socket, header.client);
+      if (header.secure) {
+        OVER_TLS.add(socket);
+        // By this apps of node:http know TLS.
+        Object.defineProperty(socket, "encrypted", { value: true, configurable: true });
+      }
       enter(socket);
       // The server listens by now; what is put back into a socket, its parser does not see.
       if (rest.length > 0) socket.emit("data", rest);

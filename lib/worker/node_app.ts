@@ -112,8 +112,9 @@ export class NodeApp {
   /** Accepts on one listener. */
   serve(listener: Pick<Listening, "handle" | "address" | "proxyProtocol">): Acceptor {
     const { server, traffic, limits, proxies } = this.#options;
-    return acceptSockets({ ...listener, traffic, limits, proxies }, (socket) => {
+    return acceptSockets({ ...listener, traffic, limits, proxies }, (socket, client) => {
       const connection = new AppConnection(socket, listener.address, limits);
+      connection.watch.client = client;
       this.#connections.set(socket, connection);
       traffic.connections.add(connection);
       socket.on("close", () => traffic.remove(connection));
@@ -144,20 +145,18 @@ export class NodeApp {
     this.#begun.add(outgoing);
     const { watch } = connection;
     const mayHaveBody = incoming.method !== "GET" && incoming.method !== "HEAD";
-    const refusal = limits.refuse(mayHaveBody ? incoming.headers["content-length"] : undefined);
+    const { client } = senderOf(incoming, connection.address, proxies);
+    if (proxies && "hostname" in client) watch.client = client.hostname;
+    const refusal = limits.refuse(mayHaveBody ? incoming.headers["content-length"] : undefined) ??
+      (proxies && limits.refuseClient(watch));
     const last = limits.isLast(++watch.asked);
     connection.meter.current = incoming;
-    if (mayHaveBody) limitIncoming(incoming, limits);
+    if (mayHaveBody) limitIncoming(incoming, limits, watch);
     connection.inFlight++;
     traffic.inFlight++;
     connection.open.add(outgoing);
     const record = access &&
-      beginRecord(
-        access,
-        incoming,
-        outgoing,
-        senderOf(incoming, connection.address, proxies).client,
-      );
+      beginRecord(access, incoming, outgoing, client);
     latency?.watch(outgoing);
     let done = false;
     const end = () => {

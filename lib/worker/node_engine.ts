@@ -148,10 +148,12 @@ function serve(
   ) => {
     const connection = connections.get(incoming.socket)!;
     const length = mayHaveBody(incoming) ? incoming.headers["content-length"] : undefined;
-    const refusal = limits.refuse(length);
+    const { client: remoteAddr, scheme } = senderOf(incoming, options.address, proxies);
+    const { watch } = connection;
+    if (proxies && "hostname" in remoteAddr) watch.client = remoteAddr.hostname;
+    const refusal = limits.refuse(length) ?? (proxies && limits.refuseClient(watch));
     const last = limits.isLast(++connection.turns);
     const completed = begin(traffic, connection);
-    const { client: remoteAddr, scheme } = senderOf(incoming, options.address, proxies);
     const record = access && openRecord(access, incoming, remoteAddr);
     const sent = { bytes: 0 };
     let upgraded = false;
@@ -260,8 +262,9 @@ function serve(
   });
 
   // Another server accepts, so that a drain can stop that alone.
-  return acceptSockets({ ...options, limits }, (socket) => {
+  return acceptSockets({ ...options, limits }, (socket, client) => {
     const connection = new NodeConnection(socket, traffic, limits);
+    connection.watch.client = client;
     connections.set(socket, connection);
     traffic.connections.add(connection);
     socket.on("close", () => connection.release());

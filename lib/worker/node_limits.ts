@@ -49,7 +49,11 @@ function isAwaited(incoming: http.IncomingMessage | undefined): boolean {
 }
 
 /** Ends the connection of a request whose body turns out longer than is allowed. */
-export function limitIncoming(incoming: http.IncomingMessage, limits: Limits): void {
+export function limitIncoming(
+  incoming: http.IncomingMessage,
+  limits: Limits,
+  watch: ConnectionWatch,
+): void {
   const { push } = incoming;
   let total = 0;
   let exceeded = false;
@@ -58,7 +62,7 @@ export function limitIncoming(incoming: http.IncomingMessage, limits: Limits): v
     if (chunk === null || !limits.isTooLarge(total)) {
       return Reflect.apply(push, incoming, [chunk, ...more]) as boolean;
     }
-    if (!exceeded) limits.bodyTooLarge();
+    if (!exceeded) limits.bodyTooLarge(watch);
     exceeded = true;
     incoming.socket.destroy();
     return false;

@@ -3,7 +3,7 @@ import type http from "node:http";
 import { type AccessLog, type OpenRecord, remoteName } from "./access_log.ts";
 import { addressOf } from "./app_servers.ts";
 import type { ClientAddress, ProxiedFacts } from "./client_address.ts";
-import { namedClient } from "./node_accept.ts";
+import { cameOverTls, namedClient } from "./node_accept.ts";
 
 /**
  * Who sent it: a trusted proxy's word counts.
@@ -21,9 +21,13 @@ export function senderOf(
       hostname: socket.remoteAddress ?? "",
       port: socket.remotePort ?? 0,
     });
-  return proxies?.trusts(peer)
-    ? proxies.factsOf(peer, (name) => headers[name]?.toString() ?? null)
-    : { client: peer, scheme: undefined };
+  const said = cameOverTls(socket) ? "https" : undefined;
+  if (!proxies?.trusts(peer)) return { client: peer, scheme: said };
+  const { client, scheme = said } = proxies.factsOf(
+    peer,
+    (name) => headers[name]?.toString() ?? null,
+  );
+  return { client, scheme };
 }
 
 /** Begins its record, which is kept: its answer may take long. */

@@ -12,6 +12,8 @@ export type ProxyHeader =
     readonly length: number;
     /** Nothing where the proxy speaks for itself, or does not know. */
     readonly client: Deno.NetAddr | undefined;
+    /** Whether that client came over TLS, as `send-proxy-v2-ssl` says. */
+    readonly secure: boolean;
   };
 
 const SIGNATURE = Uint8Array.of(13, 10, 13, 10, 0, 13, 10, 81, 85, 73, 84, 10);
@@ -25,6 +27,10 @@ const V2_START = 16;
 
 /** Room for every TLV that proxies send, certificates' names and identifiers of clouds included. */
 const V2_MOST = 4_096;
+
+/** The addition that says whether the client came over TLS (PP2_TYPE_SSL), and its bit (PP2_CLIENT_SSL). */
+const TLV_SSL = 0x20;
+const CLIENT_SSL = 1;
 
 /** The bytes of the addresses and ports of each family: unspecified, IPv4, IPv6, Unix sockets. */
 const V2_ADDRESSES = [0, 12, 36, 216] as const;
@@ -72,30 +78,36 @@ function parseV2(bytes: Uint8Array): ProxyHeader {
   }
   if (bytes.length < length) return { kind: "partial", least: length };
   if (command === 0) return whole(length);
-  if (!areTlvs(bytes.subarray(V2_START + addresses!, length))) {
-    return invalid("its additions are malformed");
-  }
+  const tlvs = readTlvs(bytes.subarray(V2_START + addresses!, length));
+  if (tlvs === undefined) return invalid("its additions are malformed");
+  const secure = ((tlvs.get(TLV_SSL)?.[0] ?? 0) & CLIENT_SSL) !== 0;
   if (family === 1) {
-    return whole(length, bytes.subarray(16, 20).join("."), view.getUint16(24));
+    return whole(length, bytes.subarray(16, 20).join("."), view.getUint16(24), secure);
   }
   if (family === 2) {
     const groups = Array.from({ length: 8 }, (_, index) => view.getUint16(16 + 2 * index));
     const text = groups.map((group) => group.toString(16)).join(":");
-    return whole(length, new URL(`http://[${text}]`).hostname.slice(1, -1), view.getUint16(48));
+    const hostname = new URL(`http://[${text}]`).hostname.slice(1, -1);
+    return whole(length, hostname, view.getUint16(48), secure);
   }
-  return whole(length);
+  return whole(length, undefined, 0, secure);
 }
 
-/** Whether they are a type, a length and so many bytes each. */
-function areTlvs(bytes: Uint8Array): boolean {
+/** What they say, by their types; nothing unless each is a type, a length and so many bytes. */
+function readTlvs(bytes: Uint8Array): Map<number, Uint8Array> | undefined {
+  const found = new Map<number, Uint8Array>();
   let at = 0;
-  while (at + 3 <= bytes.length) at += 3 + (bytes[at + 1]! << 8 | bytes[at + 2]!);
-  return at === bytes.length;
+  while (at + 3 <= bytes.length) {
+    const end = at + 3 + (bytes[at + 1]! << 8 | bytes[at + 2]!);
+    found.set(bytes[at]!, bytes.subarray(at + 3, end));
+    at = end;
+  }
+  return at === bytes.length ? found : undefined;
 }
 
-function whole(length: number, hostname?: string, port = 0): ProxyHeader {
+function whole(length: number, hostname?: string, port = 0, secure = false): ProxyHeader {
   const client = hostname === undefined ? undefined : { transport: "tcp" as const, hostname, port };
-  return { kind: "whole", length, client };
+  return { kind: "whole", length, client, secure };
 }
 
 function invalid(reason: string): ProxyHeader {

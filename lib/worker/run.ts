@@ -57,7 +57,7 @@ function serveApp(
     else helpers.take(handed);
   });
   const traffic = new Traffic();
-  const limits = new Limits(traffic, roleConfig.http);
+  const limits = new Limits(traffic, roleConfig.http, roleConfig.penaltyExempt);
   const latency = roleConfig.latency ? new LatencyHistogram() : undefined;
   const readiness = roleConfig.readiness && new Readiness(roleConfig.readiness);
   const proxies = roleConfig.proxies && new ClientAddress(roleConfig.proxies);

@@ -1,6 +1,6 @@
 /** What slow and greedy clients are allowed, on both engines and for an app's own server. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { DEFAULT_HTTP_LIMITS } from "../../lib/base/http_limits.ts";
+import type { DEFAULT_HTTP } from "../../lib/base/http_limits.ts";
 import { concat, formatChunk, formatRequest, Wire } from "../harness/http.ts";
 import { Server } from "../harness/server.ts";
 import {
@@ -41,7 +41,7 @@ const SERVED = {
 } as const;
 type Served = keyof typeof SERVED;
 
-async function start(served: Served, http: Partial<typeof DEFAULT_HTTP_LIMITS>, more = {}) {
+async function start(served: Served, http: Partial<typeof DEFAULT_HTTP>, more = {}) {
   const { app, engine } = SERVED[served];
   return await Server.start({ files: { "app.ts": app }, config: { engine, http, ...more } });
 }
@@ -239,6 +239,66 @@ for (const served of Object.keys(SERVED) as Served[]) {
     for (const { wire } of [...all, again]) wire[Symbol.dispose]();
   });
 }
+
+for (const served of Object.keys(SERVED) as Served[]) {
+  /** Is too slow so often, as a client of a proxy's where `client` is given. */
+  const beSlow = async (port: number, times: number, client?: string) => {
+    await Promise.all(Array.from({ length: times }, async () => {
+      using wire = await Wire.open(port);
+      const headers = {
+        "content-length": "1000",
+        ...client !== undefined && { "x-forwarded-for": client },
+      };
+      await wire.write(formatRequest("/buffer", { method: "POST", headers }));
+      assert(await endsAfterAll(wire));
+    }));
+  };
+
+  Deno.test(`a client that is cut again and again is refused for a while (${served})`, async () => {
+    const http = { bodyTimeoutMs: 300, maxPenaltyMs: 4_000, penaltyExempt: [] };
+    await using server = await start(served, http);
+    const { port } = server.project;
+    using open = await Wire.open(port);
+    assertEquals((await open.ask("/")).text, "here");
+    await beSlow(port, 10);
+    using refused = await Wire.open(port);
+    await refused.write(formatRequest("/")).catch(() => {});
+    assert(await refused.ended() !== "more");
+    // What is open goes on.
+    assertEquals((await open.ask("/")).text, "here");
+    const again = await until("it to be served again", async () => {
+      using wire = await Wire.open(port);
+      return (await wire.ask("/").catch(() => undefined))?.text;
+    });
+    assertEquals(again, "here");
+    await limitedWhen(server, ({ maxPenaltyMs = 0 }) => maxPenaltyMs >= 1);
+  });
+
+  Deno.test(`behind a proxy a client with a penalty is told so, and no other (${served})`, async () => {
+    const http = { bodyTimeoutMs: 300, penaltyExempt: [] };
+    await using server = await start(served, http, { trustedProxies: ["127.0.0.1"] });
+    const { port } = server.project;
+    await beSlow(port, 10, "198.51.100.1");
+    using wire = await Wire.open(port);
+    const ask = async (client: string) => {
+      const { status, headers } = await wire.ask("/", { headers: { "x-forwarded-for": client } });
+      return [status, headers.has("retry-after")];
+    };
+    assertEquals(await ask("198.51.100.1"), [429, true]);
+    assertEquals(await ask("198.51.100.2"), [200, false]);
+  });
+}
+
+Deno.test("private addresses have no penalties, unless the config says so", async () => {
+  await using server = await start("native", { bodyTimeoutMs: 300 });
+  const { port } = server.project;
+  await Promise.all(Array.from({ length: 20 }, async () => {
+    using wire = await Wire.open(port);
+    await wire.write(post("/buffer", 1_000));
+    assert(await endsAfterAll(wire));
+  }));
+  assertEquals(await server.text("/"), "here");
+});
 
 Deno.test("a WebSocket without a message is closed after http.webSocketIdleTimeoutMs", async () => {
   for (const served of ["native", "node"] as const) {

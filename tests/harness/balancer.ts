@@ -9,6 +9,9 @@ import { PATIENCE_MS, until } from "./wait.ts";
 export const BALANCERS = ["haproxy", "nginx", "caddy"] as const;
 export type BalancerName = typeof BALANCERS[number];
 
+/** Each sample: HAProxy has another one, with TLS. */
+export type SampleName = BalancerName | "haproxy_tls";
+
 /** A piece of a sample, and what a test has in its place. */
 export type Edit = readonly [from: string, to: string];
 
@@ -24,13 +27,15 @@ interface Program {
   readonly serve: (file: string, folder: string) => readonly string[];
 }
 
-const PROGRAMS: Record<BalancerName, Program> = {
-  haproxy: {
-    sample: "haproxy/haproxy.cfg",
-    apt: "haproxy",
-    check: (file) => ["haproxy", "-dW", "-c", "-f", file],
-    serve: (file) => ["haproxy", "-db", "-f", file],
-  },
+const HAPROXY = {
+  apt: "haproxy",
+  check: (file: string) => ["haproxy", "-dW", "-c", "-f", file],
+  serve: (file: string) => ["haproxy", "-db", "-f", file],
+};
+
+const PROGRAMS: Record<SampleName, Program> = {
+  haproxy: { sample: "haproxy/haproxy.cfg", ...HAPROXY },
+  haproxy_tls: { sample: "haproxy/tls.cfg", ...HAPROXY },
   nginx: {
     sample: "nginx/holdfast.conf",
     apt: "nginx-light",
@@ -60,7 +65,7 @@ http {
 };
 
 /** The text of a sample with each piece replaced; a piece that is not there is an error. */
-export async function editSample(name: BalancerName, edits: readonly Edit[]): Promise<string> {
+export async function editSample(name: SampleName, edits: readonly Edit[]): Promise<string> {
   const path = join(REPOSITORY, "deploy", PROGRAMS[name].sample);
   return edits.reduce((text, [from, to]) => {
     if (!text.includes(from)) throw new Error(`${path} has no ${JSON.stringify(from)}`);
@@ -70,16 +75,16 @@ export async function editSample(name: BalancerName, edits: readonly Edit[]): Pr
 
 /** A sample, written out where it can be checked and run. */
 export class Balancer implements AsyncDisposable {
-  readonly name: BalancerName;
+  readonly name: SampleName;
   readonly folder: string;
   #process: ProcessLog | undefined;
 
-  constructor(name: BalancerName, folder: string) {
+  constructor(name: SampleName, folder: string) {
     this.name = name;
     this.folder = folder;
   }
 
-  static async place(name: BalancerName, edits: readonly Edit[] = []): Promise<Balancer> {
+  static async place(name: SampleName, edits: readonly Edit[] = []): Promise<Balancer> {
     const { apt, around = "", check } = PROGRAMS[name];
     const [program] = check("", "");
     if (!hasProgram(program!)) {
@@ -102,7 +107,7 @@ export class Balancer implements AsyncDisposable {
    * not wait, where nobody out here could see it.
    */
   static async start(
-    name: BalancerName,
+    name: SampleName,
     edits: readonly Edit[],
     place: number | string | undefined,
     prefix: readonly string[] = [],
@@ -139,7 +144,7 @@ export class Balancer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#process?.signal(this.name === "haproxy" ? "SIGINT" : "SIGTERM");
+    this.#process?.signal(this.name.startsWith("haproxy") ? "SIGINT" : "SIGTERM");
     await this.#process?.ended(PATIENCE_MS);
     await Deno.remove(this.folder, { recursive: true });
   }

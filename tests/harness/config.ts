@@ -1,5 +1,5 @@
 /** A config for tests of what is computed from one. */
-import { DEFAULT_HTTP_LIMITS } from "../../lib/base/http_limits.ts";
+import { DEFAULT_HTTP } from "../../lib/base/http_limits.ts";
 import { DEFAULT_OUTPUT_LIMITS } from "../../lib/base/output_limits.ts";
 import type { Config } from "../../lib/config/config.ts";
 
@@ -33,7 +33,7 @@ export const DEFAULTS = {
   clientAddressHeader: "x-forwarded-for",
   recycle: {},
   watchdog: { pulseDeadlineMs: 10_000 },
-  http: DEFAULT_HTTP_LIMITS,
+  http: DEFAULT_HTTP,
   reload: {
     readyDeadlineMs: 10_000,
     idleGraceMs: 5_000,

@@ -1,4 +1,4 @@
-/** PostgreSQL of Debian on a Unix socket alone, where the kernel says who a client is (`peer`). */
+/** PostgreSQL of Debian on a Unix socket, where the kernel says who a client is (`peer`); on TCP too, if asked. */
 import { join } from "node:path";
 import { ProcessLog } from "./process_log.ts";
 
@@ -26,14 +26,17 @@ export class Postgres implements AsyncDisposable {
   readonly folder: string;
   readonly #process: ProcessLog;
 
-  private constructor(folder: string, process: ProcessLog) {
+  readonly #port: string;
+
+  private constructor(folder: string, process: ProcessLog, port = 5432) {
     this.folder = folder;
+    this.#port = String(port);
     this.#process = process;
   }
 
   /** Where a socket of a database in this folder lies. */
-  static socketIn(folder: string): string {
-    return join(folder, ".s.PGSQL.5432");
+  static socketIn(folder: string, port = 5432): string {
+    return join(folder, `.s.PGSQL.${port}`);
   }
 
   /**
@@ -41,16 +44,19 @@ export class Postgres implements AsyncDisposable {
    *
    * @param folder an empty one of its own, which everybody may enter
    * @param names of user ids that are in no passwd(5) file
+   * @param port of loopback, where anybody may say that he is any of them
    */
   static async start(
     folder: string,
     roles: readonly string[],
     names: Readonly<Record<string, number>> = {},
+    port?: number,
   ): Promise<Postgres> {
     const data = join(folder, "data");
     await run("chown", "postgres:postgres", folder);
     await run(
-      ...[...AS_POSTGRES, join(programs(), "initdb"), "--pgdata", data, "--auth=peer"],
+      ...[...AS_POSTGRES, join(programs(), "initdb"), "--pgdata", data, "--auth-local=peer"],
+      "--auth-host=trust",
       ...["--no-sync", "--username=postgres"],
     );
     // What it looks names up in, for it alone.
@@ -64,16 +70,28 @@ export class Postgres implements AsyncDisposable {
     );
     const process = ProcessLog.spawn([
       ...["unshare", "--mount", "sh", "-c", `mount --bind ${passwd} /etc/passwd && exec "$0" "$@"`],
-      ...[...AS_POSTGRES, join(programs(), "postgres"), "-D", data, "-k", folder, "-h", ""],
+      ...[...AS_POSTGRES, join(programs(), "postgres"), "-D", data, "-k", folder],
+      ...port === undefined ? ["-h", ""] : ["-h", "127.0.0.1", "-p", String(port)],
     ], { cwd: "/" });
-    const server = new Postgres(folder, process);
+    const server = new Postgres(folder, process, port);
     await process.until("the database", () => process.text.includes("ready to accept connections"));
     for (const role of roles) await server.#sql(`create role "${role}" login`);
     return server;
   }
 
   async #sql(text: string): Promise<void> {
-    await run(...AS_POSTGRES, "psql", "-h", this.folder, "-d", "postgres", "-c", text);
+    await run(
+      ...AS_POSTGRES,
+      "psql",
+      "-h",
+      this.folder,
+      "-p",
+      this.#port,
+      "-d",
+      "postgres",
+      "-c",
+      text,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

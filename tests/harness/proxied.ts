@@ -53,7 +53,8 @@ export const WHOLE: readonly [what: string, header: Uint8Array, client: string][
 
 const FETCH_APP = `export default {
   fetch: async (request, { remoteAddr }) =>
-    new Response((remoteAddr.hostname ?? remoteAddr.path) + " " + (await request.text()).length),
+    new Response((remoteAddr.hostname ?? remoteAddr.path) + " " + (await request.text()).length +
+      (request.url.startsWith("https:") ? " https" : "")),
 };`;
 
 const NODE_APP = `
@@ -61,7 +62,8 @@ import http from "node:http";
 http.createServer((request, response) => {
   let bytes = 0;
   request.on("data", (piece) => bytes += piece.length);
-  request.on("end", () => response.end(request.socket.remoteAddress + " " + bytes));
+  request.on("end", () => response.end(request.socket.remoteAddress + " " + bytes +
+    (request.socket.encrypted ? " https" : "")));
 }).listen(8000);
 `;
 
@@ -112,6 +114,11 @@ export async function checkProxied(served: keyof typeof SERVED): Promise<void> {
     using wire = await Wire.open(port);
     await wire.write(v2({ command: 0x20, family: 0, addresses: [] }));
     assertEquals((await wire.ask("/")).text, "127.0.0.1 0");
+  }
+  {
+    using wire = await Wire.open(port);
+    await wire.write(v2({ tlvs: [0x20, 0, 5, 1, 0, 0, 0, 0] }));
+    assertEquals((await wire.ask("/")).text, "192.0.2.9 0 https");
   }
   const file = join(server.project.folder, "logs/access.log");
   await until("records of the clients", () => {

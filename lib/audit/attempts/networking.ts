@@ -45,7 +45,10 @@ function claim(
 }
 
 /** Attempts that the kernel leaves open for an app that may dial this much. */
-function openWith(much: "anybody" | "names", attempts: readonly Attempt[]): Attempt[] {
+function openWith(
+  much: NonNullable<Attempt["openWith"]>,
+  attempts: readonly Attempt[],
+): Attempt[] {
   return attempts.map((attempt) => ({ ...attempt, openWith: much }));
 }
 
@@ -258,7 +261,12 @@ function sendAstray(path: string): string {
 /** Gives a socket that it was given an abstract name, which nobody else can take then. */
 function takeName(name: string): string {
   const address = addressUnix(`\0${name}`);
-  return `named: ${must("bind", CHANNEL, address, address.length)}`;
+  must("bind", CHANNEL, address, address.length);
+  const length = new Uint8Array(new Uint32Array([128]).buffer);
+  must("getsockname", CHANNEL, new Uint8Array(128), length);
+  const found = new Uint32Array(length.buffer)[0]!;
+  if (found <= 2) throw new Refused("it is said to be done, and was not");
+  return `named, by ${found} bytes`;
 }
 
 /** The local port of a socket. */
@@ -850,8 +858,10 @@ const NATIVE: readonly Attempt[] = [
   ...openWith("anybody", [
     onNoDescriptor("NW14.connect", "connect(2) of a socket that is there", "connect", 0, 0),
   ]),
-  ...openWith("names", [
+  ...openWith("binding", [
     onNoDescriptor("NW14.bind", "bind(2) of a socket that is there", "bind", 0, 0),
+  ]),
+  ...openWith("names", [
     onNoDescriptor(
       "NW14.send_to",
       "a datagram to an address by a socket that is there",

@@ -46,3 +46,9 @@ export function enginesOf(value: unknown): ("native" | "node")[] {
     throw new RangeError(`Cannot use engine ${JSON.stringify(engine)}: want native or node`);
   });
 }
+
+/** What a process has used, by proc_pid_stat(5), in ticks of which Linux has a hundred a second. */
+export function cpuSeconds(pid: number): number {
+  const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /s, "").split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}

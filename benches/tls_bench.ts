@@ -10,11 +10,10 @@ import { parseArgs } from "@std/cli";
 import { fileURLToPath } from "node:url";
 import { Authority } from "../tests/harness/certificates.ts";
 import { freePort } from "../tests/harness/ports.ts";
-import { ticksOf } from "../tests/harness/process.ts";
 import { Server } from "../tests/harness/server.ts";
 import { createTlsProject } from "../tests/harness/tls.ts";
 import { until } from "../tests/harness/wait.ts";
-import { countOf, medianOf, print, printTable } from "./figures.ts";
+import { countOf, cpuSeconds, medianOf, print, printTable } from "./figures.ts";
 import { type Kind, KINDS, measure, wrk } from "./load_tool.ts";
 
 const SERVER = fileURLToPath(new URL("./tls_server.ts", import.meta.url));
@@ -151,9 +150,4 @@ async function weigh(who: string, { pid, port }: Served): Promise<unknown> {
 /** proc_pid_smaps_rollup: what is shared is counted in shares. */
 function pssKib(pid: number): number {
   return Number(/^Pss:\s+(\d+)/m.exec(Deno.readTextFileSync(`/proc/${pid}/smaps_rollup`))![1]);
-}
-
-/** What a process has used, by proc_pid_stat(5), in ticks of which Linux has a hundred a second. */
-function cpuSeconds(pid: number): number {
-  return ticksOf(pid) / 100;
 }

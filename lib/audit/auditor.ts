@@ -199,7 +199,9 @@ export class Auditor implements AsyncDisposable {
     const proven = {
       secret: () => report?.returned?.includes(fixture.secret) === true,
       ...seen,
-      ended: () => death !== undefined && attempt.end?.test(death) === true && this.#allLive(),
+      ended: () =>
+        death !== undefined && endingsOf(death).some((each) => attempt.end?.test(each)) &&
+        this.#allLive(),
       bounded: () => claims && harm === undefined,
       claim: () => claims,
     }[attempt.proof]();
@@ -326,6 +328,11 @@ async function holdsWithin(look: () => boolean, ms: number): Promise<void> {
   while (!look() && performance.now() < endMs) {
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
   }
+}
+
+/** How a death reads, and that without what the process had said of it. */
+function endingsOf(death: string): string[] {
+  return [death, death.replace(/^.*\((.*)\)$/s, "$1")];
 }
 
 /** Whether an attempt ended where it wanted its native hand: it has done nothing yet then. */

@@ -170,9 +170,10 @@ export class Fixture implements AsyncDisposable {
 
   /** Everything that the subject must leave alone, as a text that changes with any of it. */
   fingerprint(): string {
+    const own = [this.path("inside"), this.path("temporary/own")];
     return JSON.stringify(
-      [...walk(this.folder)].filter((entry) =>
-        entry.path !== this.path("inside") && !entry.path.startsWith(`${this.path("inside")}/`)
+      [...walk(this.folder)].filter(({ path }) =>
+        !own.some((folder) => path === folder || path.startsWith(`${folder}/`))
       ),
     );
   }
@@ -341,22 +342,40 @@ function descriptorsOf(pid: number): string[] {
 
 interface Entry {
   readonly path: string;
-  readonly facts: readonly unknown[];
+  readonly facts: ReturnType<typeof lookAt>;
 }
 
 function* walk(path: string): Generator<Entry> {
-  const found = Deno.lstatSync(path);
-  const { isFile, isSymlink, isDirectory, ino, size, mode, uid, gid, nlink } = found;
-  const content = isFile
-    ? Buffer.from(Deno.readFileSync(path)).toString("base64")
-    : isSymlink
-    ? Deno.readLinkSync(path)
-    : null;
-  // The time of the last change of status shows what no other field does: an attribute, a flag.
-  const times = [found.mtime?.getTime(), found.ctime?.getTime()];
-  yield { path, facts: [ino, isFile ? size : 0, mode, uid, gid, nlink, times, content] };
-  if (!isDirectory) return;
-  for (const { name } of [...Deno.readDirSync(path)].sort((a, b) => a.name < b.name ? -1 : 1)) {
-    yield* walk(join(path, name));
+  const facts = lookAt(path);
+  yield { path, facts };
+  for (const name of facts.isFolder ? namesIn(path) : []) yield* walk(join(path, name));
+}
+
+/** What an attempt that goes on moves away meanwhile is another thing than it was. */
+function unlessMoved<T>(look: () => T, moved: T): T {
+  try {
+    return look();
+  } catch {
+    return moved;
   }
+}
+
+function namesIn(folder: string): string[] {
+  return unlessMoved(() => [...Deno.readDirSync(folder)].map(({ name }) => name).sort(), []);
+}
+
+function lookAt(path: string) {
+  return unlessMoved(() => {
+    const found = Deno.lstatSync(path);
+    const { isFile, isSymlink, isDirectory, ino, size, mode, uid, gid, nlink } = found;
+    const content = isFile
+      ? Buffer.from(Deno.readFileSync(path)).toString("base64")
+      : isSymlink
+      ? Deno.readLinkSync(path)
+      : null;
+    // The time of the last change of status shows what no other field does: an attribute, a flag.
+    const times = [found.mtime?.getTime(), found.ctime?.getTime()];
+    const all = [ino, isFile ? size : 0, mode, uid, gid, nlink, times, content];
+    return { isFolder: isDirectory, all };
+  }, { isFolder: false, all: [] });
 }

@@ -123,12 +123,33 @@ export function formatMarkdown(summary: Summary, machine: string): string {
     "the areas network and helper are tried, which depend on the process. The rest is the same program behind rules that are made",
     "by the same code, so the worker's four modes show what each layer does. The four columns are of",
     "the first process that the attempt is for, and the last columns are the verdict on each; `-` means",
-    "that it makes no sense there, such as an attempt on a listener in a helper, which has none.",
+    "that it was not made there; the last part of this page says why.",
+    "",
+    "Where root makes the audit, and the config names no `user`, the subject is uid 0 without capabilities, as a",
+    "process that the log names as `account_shared`. An account of its own takes away more still.",
     "",
     `${formatCounts(summary)} ${machine}`,
     "",
     ...areas,
+    ...notMade(summary.lines),
   ].join("\n");
+}
+
+/** Each attempt that was not made against a process, by the reason. */
+function notMade(lines: readonly Line[]): string[] {
+  const skipped = lines.filter(({ verdict }) => verdict === "skipped");
+  if (skipped.length === 0) return [];
+  const by = Map.groupBy(skipped, ({ process, details }) => {
+    // What exactly the machine said differs from attempt to attempt.
+    const [reason] = (details.both ?? details.neither ?? "").split(/: (?!run with)/);
+    return `Against the ${process}, ${reason}`;
+  });
+  return [
+    "## Not made",
+    "",
+    ...[...by].map(([why, all]) => `- ${why}: ${all.map(({ id }) => id).join(", ")}.`),
+    "",
+  ];
 }
 
 function limits(rows: readonly Row[]): string[] {

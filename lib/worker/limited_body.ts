@@ -53,15 +53,10 @@ export function limitedBody(
     pieces++;
     if (limits.isTooLarge(total)) {
       end();
-<<<<<<< HEAD
-      const error = limits.bodyTooLarge();
+      const error = limits.bodyTooLarge(watch);
       cutIfCrumbled();
       source.cancel(error)?.catch(() => {});
       throw error;
-=======
-      void discard(async () => (await source.read()).value?.byteLength ?? 0);
-      throw limits.bodyTooLarge(watch);
->>>>>>> main
     }
     const turn = endTurn(value.byteLength);
     if (turn !== undefined) await turn;

@@ -1,159 +1,166 @@
 /**
- * Slow and greedy clients against Deno's own server and against Holdfast: how long each stays, and what
- * honest clients notice. Holdfast's times are set to five seconds, so that a run is short.
+ * Hostile clients against Deno's own server, nginx and Caddy in front of one, and Holdfast: what happened
+ * to each and when, and what honest clients noticed meanwhile. Times are set to five seconds where a
+ * server has any, so that a run is short. Prints tables in Markdown.
  *
- *     deno run -A benches/hostile_bench.ts [--seconds 20] [--each 20]
+ *     deno run -A benches/hostile_bench.ts [--seconds 12] [--each 3] [--servers Deno.serve,Holdfast] [--groups Slow,TLS]
  */
 import { parseArgs } from "@std/cli";
-import { join } from "node:path";
-import { formatRequest } from "../tests/harness/http.ts";
-import { freePort } from "../tests/harness/ports.ts";
-import { Project } from "../tests/harness/project.ts";
-import { Server } from "../tests/harness/server.ts";
-import { countOf, medianOf, print, printTable } from "./figures.ts";
+import { fileURLToPath } from "node:url";
+import { markdownTable } from "markdown-table";
+import { Authority } from "../tests/harness/certificates.ts";
+import {
+  besiege,
+  type Place,
+  recordHello,
+  renegotiate,
+  shakeHands,
+  type Stayed,
+} from "../tests/harness/hostile_clients.ts";
+import {
+  beforeTls,
+  GREEDY,
+  HTTP2,
+  type Kinds,
+  MALFORMED,
+  SLOW,
+} from "../tests/harness/hostile_kinds.ts";
+import { countOf, medianOf, print } from "./figures.ts";
+import { LIMIT_S, type Ports, SERVERS } from "./hostile_servers.ts";
 
 const args = parseArgs(Deno.args, {
-  string: ["seconds", "each"],
-  default: { seconds: "20", each: "20" },
+  string: ["seconds", "each", "servers", "groups"],
+  default: { seconds: "12", each: "3", servers: Object.keys(SERVERS).join() },
 });
 const seconds = countOf(args.seconds, "seconds");
 const each = countOf(args.each, "each");
-const HONEST = 20;
-const LIMIT_MS = 5_000;
+const HONEST = 50;
+const HONEST_CLIENTS = fileURLToPath(new URL("./honest_clients.ts", import.meta.url));
 
-const APP = `
-export default {
-  async fetch(request) {
-    const { pathname } = new URL(request.url);
-    if (pathname === "/large") return new Response(new Uint8Array(32_000_000));
-    if (pathname === "/stream") {
-      return new Response(new ReadableStream({ pull: (c) => c.enqueue(new Uint8Array(100_000)) }));
-    }
-    return new Response(request.method === "POST" ? String((await request.arrayBuffer()).byteLength) : "here");
-  },
-};
-`;
-
-const bytes = (text: string) => new TextEncoder().encode(text);
-const upload = (headers: Record<string, string>) => formatRequest("/", { method: "POST", headers });
-
-/** What a client sends at first, and then each half a second; whether it reads. */
-const HOSTILE: Record<string, { first: Uint8Array; then?: Uint8Array; deaf?: true }> = {
-  "silence": { first: bytes("") },
-  "half a request line": { first: bytes("GET / HT") },
-  "half a head": { first: bytes("GET / HTTP/1.1\r\nhost: a\r\nx-a: ") },
-  "a head in drips": { first: bytes("GET / HTTP/1.1\r\nhost: a\r\n"), then: bytes("x-b: y\r\n") },
-  "half a preface of HTTP/2": { first: bytes("PRI * HTTP/2.0\r\n") },
-  "a body that never comes": { first: upload({ "content-length": "100000" }) },
-  "a body in drips": { first: upload({ "content-length": "100000" }), then: bytes("x") },
-  "chunks in drips": {
-    first: upload({ "transfer-encoding": "chunked" }),
-    then: bytes("1\r\nx\r\n"),
-  },
-  "idle after an answer": { first: formatRequest("/") },
-  "takes nothing of 32 MB": { first: formatRequest("/large"), deaf: true },
-  "takes nothing of a stream": { first: formatRequest("/stream"), deaf: true },
-};
-
-/** How long a connection stays, in seconds; nothing if it was there at the end. */
-async function stay(port: number, { first, then, deaf }: typeof HOSTILE[string], endMs: number) {
-  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const startMs = performance.now();
-  let ended: number | undefined;
-  const end = () => ended ??= (performance.now() - startMs) / 1_000;
-  const write = (data: Uint8Array) => connection.write(data).catch(end);
-  if (first.length > 0) await write(first);
-  const buffer = new Uint8Array(65_536);
-  if (!deaf) {
-    (async () => {
-      while (await connection.read(buffer) !== null);
-    })().then(end, end);
-  }
-  while (performance.now() < endMs && ended === undefined) {
-    if (then !== undefined) await write(then);
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    // Who does not read learns of the end by what is written.
-    if (deaf) await write(bytes("G"));
-  }
-  const stayed = ended;
-  connection.close();
-  return stayed;
+interface Group {
+  readonly kinds: Kinds;
+  readonly over: keyof Ports;
+  readonly alpn?: "h2";
+  /** Handshakes too. */
+  readonly handshakes?: true;
 }
 
-async function honest(origin: string, endMs: number): Promise<{ ms: number[]; failed: number }> {
-  const ms: number[] = [];
-  let failed = 0;
-  while (performance.now() < endMs) {
-    const startMs = performance.now();
-    try {
-      await (await fetch(origin, { method: "POST", body: "x".repeat(1_000) })).text();
-      ms.push(performance.now() - startMs);
-    } catch {
-      failed++;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  return { ms, failed };
+/** The kinds for which it holds; a machine has time for so many floods at once. */
+function only(kinds: Kinds, wanted: (hostile: Kinds[string], kind: string) => boolean): Kinds {
+  return Object.fromEntries(Object.entries(kinds).filter(([kind, each]) => wanted(each, kind)));
 }
 
-async function besiege(port: number) {
-  const endMs = performance.now() + seconds * 1_000;
-  const clients = Array.from({ length: HONEST }, () => honest(`http://127.0.0.1:${port}/`, endMs));
-  const kinds = Object.entries(HOSTILE).map(async ([what, hostile]) => {
-    const all = Array.from({ length: each }, () => stay(port, hostile, endMs));
-    const stayed = (await Promise.all(all)).map((one) => one ?? Infinity);
-    return [
-      what,
-      stayed.every(Number.isFinite) ? `cut after ${medianOf(stayed).toFixed(0)} s` : "open",
-    ];
+const HEADER_LIST = "a header list of 40 MB";
+const isFlood = ({ everyMs, then }: Kinds[string]) => then !== undefined && everyMs !== undefined;
+
+const GROUPS: Record<string, Group> = {
+  "Slow": { kinds: SLOW, over: "plain" },
+  "Slow, over TLS": { kinds: SLOW, over: "tls" },
+  "Greedy": { kinds: GREEDY, over: "plain" },
+  "Malformed": { kinds: MALFORMED, over: "plain" },
+  "Floods of HTTP/2": {
+    kinds: only(HTTP2, (each, kind) => isFlood(each) && kind !== HEADER_LIST),
+    over: "tls",
+    alpn: "h2",
+  },
+  "Header lists of HTTP/2": {
+    kinds: only(HTTP2, (_, kind) => kind === HEADER_LIST),
+    over: "tls",
+    alpn: "h2",
+  },
+  "Streams and frames of HTTP/2": {
+    kinds: only(HTTP2, (each) => !isFlood(each)),
+    over: "tls",
+    alpn: "h2",
+  },
+  "TLS": { kinds: beforeTls(await recordHello()), over: "tls", handshakes: true },
+};
+
+/** What happened to clients of a kind, in a few words. */
+function describe(all: readonly Stayed[]): string {
+  const answers = all[0]!.answers;
+  const said = answers.length === 0
+    ? []
+    : answers.length < 4
+    ? [answers.join(", ")]
+    : [`${answers.length} times ${answers[0]}`];
+  const ends = all.flatMap(({ endedMs }) => endedMs ?? []);
+  if (ends.length < all.length) return [...said, "open"].join(", ");
+  const ms = medianOf(ends);
+  return [...said, ms < 1_000 ? "cut at once" : `cut after ${(ms / 1_000).toFixed(0)} s`].join(
+    ", ",
+  );
+}
+
+async function runGroup(
+  { kinds, over, alpn, handshakes }: Group,
+  ports: Ports,
+  ca: string,
+  caFile: string,
+): Promise<Map<string, string>> {
+  const place: Place = {
+    port: ports[over],
+    ...over === "tls" && !handshakes && { ca },
+    ...alpn && { alpn },
+  };
+  const honest = new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "-A", "--quiet", HONEST_CLIENTS],
+      ...[String(ports[over]), String(HONEST), String(seconds + 1)],
+      ...over === "tls" ? [caFile] : [],
+    ],
+    stdout: "piped",
+    stderr: "inherit",
+  }).output();
+  const end = AbortSignal.timeout(seconds * 1_000);
+  const told = new Map<string, string>();
+  const attacks = Object.entries(kinds).map(async ([kind, hostile]) => {
+    told.set(kind, describe(await besiege(place, hostile, each, end)));
   });
-  const ends = Object.fromEntries(await Promise.all(kinds));
-  const answers = await Promise.all(clients);
-  const times = answers.flatMap(({ ms }) => ms).sort((a, b) => a - b);
-  const failed = answers.reduce((sum, each) => sum + each.failed, 0);
-  const p99 = times[Math.floor(times.length * 0.99)]!;
-  return { ends, honest: `${times.length} answered, ${failed} failed, p99 ${p99.toFixed(0)} ms` };
+  if (handshakes) {
+    attacks.push(
+      shakeHands(place, ca, () => "localhost", end).then((count) => {
+        told.set("handshakes without end", `${count} served`);
+      }),
+      shakeHands(place, ca, (count) => `${count}.example`, end).then((count) => {
+        told.set("another name each time", `${count} served`);
+      }),
+      renegotiate(place, end).then((stayed) => {
+        told.set("renegotiation", describe([stayed]));
+      }),
+    );
+  }
+  await Promise.all(attacks);
+  const { answered, failed, p99 } = JSON.parse(new TextDecoder().decode((await honest).stdout));
+  const figures = `${answered} answered, ${failed} failed, p99 ${Number(p99).toFixed(0)} ms`;
+  told.set(`**${HONEST} honest clients meanwhile**`, figures);
+  return told;
 }
 
-const project = await Project.create({
-  files: { "app.ts": APP },
-  config: {
-    http: {
-      ...{ headerTimeoutMs: LIMIT_MS, bodyTimeoutMs: LIMIT_MS, sendTimeoutMs: LIMIT_MS },
-      keepAliveTimeoutMs: LIMIT_MS,
-    },
-  },
-});
-const results: Record<string, Awaited<ReturnType<typeof besiege>>> = {};
-{
-  const port = freePort();
-  const code = `import app from ${JSON.stringify(join(project.folder, "app.ts"))};
-Deno.serve({ port: ${port}, hostname: "127.0.0.1" }, app.fetch);`;
-  await project.write("bare.ts", code);
-  const bare = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", project.path("bare.ts")],
-    stdout: "null",
-    stderr: "null",
-  }).spawn();
-  while (!await fetch(`http://127.0.0.1:${port}/`).then((it) => it.text()).catch(() => false)) {
-    await new Promise((resolve) => setTimeout(resolve, 100));
+await using authority = await Authority.create();
+const caFile = await Deno.makeTempFile({ prefix: "holdfast_bench_" });
+await Deno.writeTextFile(caFile, authority.cert);
+const pair = await authority.issue();
+const wanted = args.groups === undefined ? Object.keys(GROUPS) : String(args.groups).split(",");
+const groups = Object.entries(GROUPS).filter(([group]) => wanted.includes(group));
+const results = new Map<string, Map<string, Map<string, string>>>();
+const names = String(args.servers).split(",");
+for (const name of names) {
+  for (const [group, what] of groups) {
+    // Each meets a server that nobody has worn out before.
+    await using running = await SERVERS[name]!(pair);
+    const told = await runGroup(what, running, authority.cert, caFile);
+    if (!results.has(group)) results.set(group, new Map());
+    results.get(group)!.set(name, told);
   }
-  results["Deno.serve"] = await besiege(port);
-  bare.kill("SIGKILL");
-  await bare.status;
 }
-{
-  await using _server = await Server.startOn(project);
-  results["Holdfast"] = await besiege(project.port);
+await Deno.remove(caFile);
+for (const [group, byServer] of results) {
+  const kinds = [...byServer.values()][0]!.keys();
+  const rows = [...kinds].map((kind) => [
+    kind,
+    ...names.map((name) => byServer.get(name)!.get(kind) ?? ""),
+  ]);
+  print(`\n### ${group}\n\n${markdownTable([["client", ...names], ...rows])}`);
 }
-printTable([
-  ...Object.keys(HOSTILE).map((client) => ({
-    client,
-    ...Object.fromEntries(Object.entries(results).map(([who, { ends }]) => [who, ends[client]])),
-  })),
-  {
-    client: `${HONEST} honest clients meanwhile`,
-    ...Object.fromEntries(Object.entries(results).map(([who, { honest }]) => [who, honest])),
-  },
-]);
-print(`\n${each} of each, watched for ${seconds} s; Holdfast's times are ${LIMIT_MS / 1_000} s`);
+print(`\n${each} of each kind, for ${seconds} s; times are ${LIMIT_S} s`);

@@ -126,8 +126,22 @@ Deno.test("decision: a worker that is recycled keeps nothing, and neither does o
   await world.time.pass(15_000);
   assertEquals(recycled.drains, ["replaced"]);
   world.configure({ reload: { ...RELOAD, webSockets: "close" }, recycle: {} });
-  // What was started with `keep` is kept, whatever comes next.
-  const kept = await reloadWithSocket(world);
-  assertEquals(kept.drains, ["replaced, keep"]);
   assertEquals((await reloadWithSocket(world)).drains, ["replaced"]);
+});
+
+Deno.test("decision: the config in force says whether WebSockets are kept, and ends those that were", async () => {
+  await using world = await FakeWorld.start({
+    config: { reload: { ...RELOAD, webSockets: "close" } },
+  });
+  world.configure({ reload: RELOAD });
+  const kept = await reloadWithSocket(world);
+  assertEquals(states(world), ["1 kept", "2 serving"]);
+  world.configure({ reload: { ...RELOAD, webSockets: "close" } });
+  const closed = await reloadWithSocket(world);
+  assertEquals([kept, closed].map(({ drains }) => drains), [
+    ["replaced, keep", "replaced"],
+    ["replaced"],
+  ]);
+  assertEquals(states(world), ["3 serving"]);
+  assertEquals(world.eventsOf("kept_generation_ends").map(({ reason }) => reason), ["webSockets"]);
 });

@@ -82,6 +82,8 @@ Deno.test("a planner reads the project, and writes, dials, runs and signals noth
     await beyond("write an image by deno", ${
     text(`Deno.writeTextFileSync(${text(project.path(".holdfast/images/planted"))}, "")`)
   });
+    await beyond("write settings by deno", \`Deno.writeTextFileSync(\${JSON.stringify(request.images + "/settings/planted")}, "")\`);
+    await beyond("write what was compiled by deno", \`Deno.writeTextFileSync(\${JSON.stringify(request.denoDir + "/holdfast/planted")}, "")\`);
     await beyond("write the cache by deno", \`Deno.writeTextFileSync(\${JSON.stringify(request.denoDir + "/npm/planted")}, "")\`);
     await beyond("dial by deno", ${text(`(await Deno.connect({ port: ${port} })).close()`)});
     await beyond("run another program by deno", ${
@@ -101,6 +103,8 @@ Deno.test("a planner reads the project, and writes, dials, runs and signals noth
     "run deno": "done",
     "write the project by deno": "refused",
     "write an image by deno": "refused",
+    "write settings by deno": "refused",
+    "write what was compiled by deno": "refused",
     "write the cache by deno": "refused",
     "dial by deno": "refused",
     "run another program by deno": "refused",

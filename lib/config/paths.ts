@@ -14,10 +14,7 @@ export interface Trail {
 /** The folders above a path, the nearest first. */
 export function foldersAbove(path: string): string[] {
   const folders: string[] = [];
-  for (let folder = dirname(path); folder !== path; folder = dirname(path)) {
-    folders.push(folder);
-    path = folder;
-  }
+  for (let at = path, up = dirname(at); up !== at; at = up, up = dirname(up)) folders.push(up);
   return folders;
 }
 

@@ -239,7 +239,8 @@ const ReloadSchema = z.strictObject({
       "and their helpers live on for them, until all have ended or `keepDeadlineMs` is over; everything " +
       "else drains as usual. Each generation that is kept holds the memory of its processes, some 60 " +
       "MiB a worker, and runs the old version of the app beside the new one. A stop and an upgrade " +
-      "close them all the same.",
+      "close them all the same. The value of the config in force counts: a reload with `close` also " +
+      "ends what was kept before.",
   ),
   keepDeadlineMs: bounded(BOUNDS.reload.keepDeadlineMs).default(DEFAULT_KEEPING.keepDeadlineMs)
     .describe(

@@ -12,8 +12,7 @@ let collect: (() => void) | undefined;
  * busiest time, and so does the C library (malloc_trim(3)).
  */
 export function releaseMemory(): void {
-  collect ??= findCollector();
-  collect();
+  (collect ??= findCollector())();
   // Other C libraries give back by themselves, or not at all.
   if (Deno.build.os === "linux") libc.symbols.malloc_trim(0n);
 }

@@ -145,12 +145,15 @@ export class Generation {
     if (residentBytes(process.pid) === 0) tellUnseenMemory(process);
   }
 
-  /** Lets the workers finish what they have, until the deadline, and then the helpers. Never fails. */
-  async drain(cause: DrainCause): Promise<GenerationRecord> {
+  /**
+   * Lets the workers finish what they have, until the deadline, and then the helpers. Never fails.
+   *
+   * @param keep whether WebSockets may stay
+   */
+  async drain(cause: DrainCause, keep = false): Promise<GenerationRecord> {
     const startMs = performance.now();
     this.#state = "draining";
     const spares = this.spares.end();
-    const keep = cause === "replaced" && this.config.reload.webSockets === "keep";
     if (keep) void this.#becomeKept(startMs);
     const drains = this.workers.map((slot) => slot.drain(cause, keep));
     const outcomes = (await Promise.all(drains)).flat();

@@ -74,7 +74,8 @@ export class Generations {
 
   /** Has one drain. */
   retire(generation: Generation, reason: DrainCause): void {
-    const work = generation.drain(reason).then(async (record) => {
+    const keep = reason === "replaced" && this.#maxKept > 0;
+    const work = generation.drain(reason, keep).then(async (record) => {
       this.#all.delete(generation);
       this.#ending.delete(generation);
       this.#kept.delete(generation);
@@ -89,6 +90,13 @@ export class Generations {
     });
     this.#ending.set(generation, work);
     void generation.kept.then(() => this.#keep(generation));
+    this.#endOldest();
+  }
+
+  /** How many may be kept for their WebSockets. */
+  get #maxKept(): number {
+    const { webSockets, maxKept = 1 } = this.#incumbent?.config.reload ?? {};
+    return webSockets === "keep" ? maxKept : 0;
   }
 
   /** One has only WebSockets left, which stay; of too many the oldest ends. */
@@ -97,9 +105,16 @@ export class Generations {
     if (endsInMs === undefined) return;
     this.#kept.add(generation);
     log.info("generation_kept", { generation: number, webSockets, endsInMs });
-    const { maxKept = 1 } = this.#incumbent?.config.reload ?? {};
-    for (const oldest of [...this.#kept].slice(0, -maxKept)) {
-      log.info("kept_generation_ends", { generation: oldest.number, reason: "maxKept" });
+    this.#endOldest();
+  }
+
+  /** Of more than may be kept the oldest end, and all where a new config keeps none. */
+  #endOldest(): void {
+    const many = Math.max(0, this.#kept.size - this.#maxKept);
+    for (const oldest of [...this.#kept].slice(0, many)) {
+      log.info("kept_generation_ends", {
+        ...{ generation: oldest.number, reason: this.#maxKept > 0 ? "maxKept" : "webSockets" },
+      });
       this.#kept.delete(oldest);
       oldest.letGo("replaced");
     }

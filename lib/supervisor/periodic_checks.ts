@@ -51,7 +51,7 @@ export class PeriodicChecks {
   /** Once for each generation that serves for a while: it takes its time. */
   #releaseMemory(): void {
     const { generations: { incumbent, last }, operations, system } = this.#parts;
-    if (incumbent === undefined || last === this.#released || operations.reload !== "idle") return;
+    if (!incumbent || last === this.#released || operations.reload !== "idle") return;
     if (performance.now() - incumbent.startedMs < QUIET_MS) return;
     this.#released = last;
     bestEffort("give memory back", system.releaseMemory);

@@ -132,8 +132,7 @@ async function ask(
   };
   const walled = isWalled(read);
   if (walled) requireWall(system.landlockAbi());
-  const fetches = network !== "none" && denoDir !== undefined;
-  const caches = fetches ? await makeCaches(denoDir, spawner) : [];
+  const caches = network === "none" || !denoDir ? [] : await makeCaches(denoDir, spawner);
   const writes = [staging, compiled, ...caches];
   const command = system.plannerCommand(writes, "config" in read ? read.config : undefined);
   const wall = walled

@@ -74,10 +74,21 @@ function withoutInterop(exported: unknown): unknown {
   return __esModule === true && inner !== undefined ? inner : exported;
 }
 
+/**
+ * Whether a module's default export is said by it to be what is served. What CommonJS exports is its default
+ * whatever it is, and has each of its names besides.
+ */
+export function hasDefault(module: Record<string, unknown>): boolean {
+  const { default: value } = module;
+  if (value === undefined) return false;
+  if (typeof value !== "object" || value === null) return true;
+  return Object.keys(value).some((name) => !Object.hasOwn(module, name));
+}
+
 /** What a module without a handler is told. */
 export function noHandler(module: Record<string, unknown>): TypeError {
   return new TypeError(
-    !Object.hasOwn(module, "default")
+    !hasDefault(module)
       ? "The app's module exports no handler and has started no server; export a Hono app or " +
         "{ fetch(request, info) { ... } } as default, or start one with Deno.serve or node:http"
       : "The app's default export has no fetch(request, info); export a Hono app or " +

@@ -1,7 +1,7 @@
 /** Bodies of requests and answers, for whose pace and length there are limits. */
 import type { ConnectionWatch, Limits } from "./limits.ts";
 import { Pace } from "./pace.ts";
-import { discard, endTurn } from "./turns.ts";
+import { endTurn, isCrumbled } from "./turns.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -9,6 +9,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 interface BodySource {
   read(): Promise<{ done?: boolean | undefined; value?: Bytes | undefined }>;
   cancel(reason: unknown): Promise<unknown> | undefined;
+  /** Ends the connection at once, where that can be done. */
+  cut?(): void;
 }
 
 /**
@@ -24,7 +26,10 @@ export function limitedBody(
 ): ReadableStream<Bytes> {
   const pace = new Pace(limits.settings, "bodyTimeoutMs");
   let total = 0;
+  let pieces = 0;
   const end = () => void watch.paces.delete(pace);
+  // The runtime takes what has come of the rest in one go, also from who is gone.
+  const cutIfCrumbled = () => void (isCrumbled(total, pieces) && source.cut?.());
   const pull = async (controller: ReadableStreamController<Bytes>) => {
     watch.paces.add(pace);
     pace.wait();
@@ -33,6 +38,7 @@ export function limitedBody(
       piece = await source.read();
     } catch (error) {
       end();
+      source.cut?.();
       throw error;
     }
     const { done, value } = piece;
@@ -44,10 +50,13 @@ export function limitedBody(
       return;
     }
     total += value.byteLength;
+    pieces++;
     if (limits.isTooLarge(total)) {
       end();
-      void discard(async () => (await source.read()).value?.byteLength ?? 0);
-      throw limits.bodyTooLarge(watch);
+      const error = limits.bodyTooLarge(watch);
+      cutIfCrumbled();
+      source.cancel(error)?.catch(() => {});
+      throw error;
     }
     const turn = endTurn(value.byteLength);
     if (turn !== undefined) await turn;
@@ -55,6 +64,7 @@ export function limitedBody(
   };
   const cancel = async (reason: unknown) => {
     end();
+    cutIfCrumbled();
     await source.cancel(reason);
   };
   return type === undefined

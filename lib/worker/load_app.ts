@@ -1,6 +1,6 @@
 /** Loads the app, and finds what answers its requests. */
 import { report } from "../child/report.ts";
-import { type App, type Handler, handlerOf, noHandler, toApp } from "./app.ts";
+import { type App, type Handler, handlerOf, hasDefault, noHandler, toApp } from "./app.ts";
 import type { AppServers } from "./app_servers.ts";
 
 /** How long a module may go on after it has started a server: it may be waiting for that to end. */
@@ -35,7 +35,7 @@ export async function loadApp({ load, servers, whenIdle }: AppLoading): Promise<
     servers.leave();
     return toApp(module, own(exported, servers));
   }
-  if (servers.taken === undefined && module.default !== undefined) throw noHandler(module);
+  if (servers.taken === undefined && hasDefault(module)) throw noHandler(module);
   if (servers.taken === undefined) {
     const waiting = setTimeout(() => {
       report("The app's module exports no handler, and has started no server yet");

@@ -265,6 +265,8 @@ class NativeConnection implements Connection {
       watchUpload(request, {
         ...{ core, limits, watch },
         length: length === null ? undefined : Number(length),
+        // Only chunks of HTTP/1.1 are as small as their sender wants.
+        cut: length === null && request.headers.has("host") ? () => this.cut() : undefined,
       });
     }
     const answer = refusal ??

@@ -1,8 +1,8 @@
 /** How the limits reach what the native engine's runtime sends and receives by itself. */
 import { limitedBody, pacedAnswer } from "./limited_body.ts";
-import type { ConnectionWatch, Limits } from "./limits.ts";
+import { BodyTooLarge, type ConnectionWatch, type Limits } from "./limits.ts";
 import { Pace } from "./pace.ts";
-import { discard, endTurn } from "./turns.ts";
+import { endTurn, isCrumbled } from "./turns.ts";
 import { copyResponse, findSlot, innerOf, isWhole, lengthOfBody } from "./response_body.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -36,6 +36,8 @@ interface Upload {
   readonly watch: ConnectionWatch;
   /** Its Content-Length, if it has one. */
   readonly length: number | undefined;
+  /** Ends its connection at once; not of HTTP/2, where others are on it. */
+  readonly cut: (() => void) | undefined;
 }
 
 /** The part of the runtime's core that is used. */
@@ -114,19 +116,23 @@ function watchStream(body: ArrivingBody): void {
   const source = {
     read: () => (reader ??= stream.getReader()).read(),
     cancel: (reason: unknown) => (reader ?? stream).cancel(reason),
+    ...upload.cut && { cut: upload.cut },
   };
   body.streamOrStatic = limitedBody(source, upload.limits, upload.watch, "bytes");
 }
 
 /** Reads a body of which the runtime has the rest, at the client's pace. */
-async function readWhole(rid: number, { core, limits, watch, length }: Upload): Promise<Bytes> {
+async function readWhole(
+  rid: number,
+  { core, limits, watch, length, cut }: Upload,
+): Promise<Bytes> {
   const pace = new Pace(limits.settings, "bodyTimeoutMs");
   watch.paces.add(pace);
   const pieces: Bytes[] = [];
   // A client may say any length: no more is set aside than it sends soon.
   let piece = new Uint8Array(Math.min(length ?? PIECE_BYTES, MAX_PIECE_BYTES));
   let [filled, total] = [0, 0];
-  let tooLarge = false;
+  let reads = 0;
   try {
     while (total !== length) {
       if (filled === piece.length) {
@@ -140,20 +146,19 @@ async function readWhole(rid: number, { core, limits, watch, length }: Upload): 
       if (bytes === 0) break;
       filled += bytes;
       total += bytes;
-      if (limits.isTooLarge(total)) {
-        tooLarge = true;
-        throw limits.bodyTooLarge(watch);
-      }
+      reads++;
+      if (limits.isTooLarge(total)) throw limits.bodyTooLarge(watch);
       const turn = endTurn(bytes);
       if (turn !== undefined) await turn;
     }
   } catch (error) {
+    // The runtime takes what has come of the rest in one go, also from who is gone.
+    if (!(error instanceof BodyTooLarge) || isCrumbled(total, reads)) cut?.();
     if (!(error instanceof Deno.errors.BadResource)) throw error;
     throw new Deno.errors.BadResource("Cannot read body as underlying resource unavailable");
   } finally {
     watch.paces.delete(pace);
-    if (tooLarge) void discard(() => core.read(rid, piece)).then(() => core.tryClose(rid));
-    else core.tryClose(rid);
+    core.tryClose(rid);
   }
   if (pieces.length === 0 && filled === piece.length) return piece;
   const whole = new Uint8Array(total);

@@ -7,6 +7,14 @@
 /** A piece that is not smaller pays for itself. */
 const SMALL_BYTES = 1_024;
 
+/** How many pieces say nothing yet. */
+const FEW = 1_000;
+
+/** Whether a body has come in so many and small pieces that the rest of it may cost too much. */
+export function isCrumbled(bytes: number, pieces: number): boolean {
+  return pieces > FEW && pieces * SMALL_BYTES > bytes;
+}
+
 /** How many small ones are taken before other events have their turn. */
 const PIECES = 32;
 
@@ -20,18 +28,6 @@ export function endTurn(bytes: number): Promise<void> | undefined {
   if (left > 0) return undefined;
   next ??= new Promise((resolve) => setTimeout(() => resolve(refill())));
   return next;
-}
-
-/**
- * Takes what comes of a body that nobody wants, until its end: the runtime would take all of it in one
- * turn when it is told to close it.
- */
-export async function discard(read: () => Promise<number>): Promise<void> {
-  try {
-    for (let bytes; (bytes = await read()) > 0;) await endTurn(bytes);
-  } catch {
-    // The connection has ended.
-  }
 }
 
 function refill(): void {

@@ -268,6 +268,7 @@ export default function Home({ loaderData }) {
           ...{ module: "commonjs", target: "ES2023", outDir: "./dist", rootDir: "./src" },
           ...{ emitDecoratorMetadata: true, experimentalDecorators: true, skipLibCheck: true },
         },
+        include: ["src"],
       }),
       "src/main.ts": `import { NestFactory } from '@nestjs/core';
 import { AppModule } from './app.module';

@@ -37,7 +37,7 @@ ${roles("postgres(process.env.DATABASE_URL, { max: 2 })")}`,
         `postgres({ path: "${socket}", database: "postgres", username: "root", max: 2 })`,
       ),
       answer: /^hello app$/,
-      refusal: /unix:[^ ]*\.s\.PGSQL\.\d+/,
+      refusal: /"net": \["unix:[^"]*\.s\.PGSQL|a Unix socket that is dialled to "net"/,
     },
     "Express with a pool of node-postgres": {
       packages: { express: "5.3.0", pg: "8.16.3" },
@@ -50,8 +50,8 @@ app.get("/", async (request, response) => {
   const { rows } = await pool.query("select $1::text as word", ["hello"]);
   response.send(rows[0].word);
 });
-app.listen(3000);
-process.on("SIGTERM", () => pool.end());`,
+const server = app.listen(3000);
+process.on("SIGTERM", () => server.close(() => pool.end()));`,
     },
     "Kysely on node-postgres": {
       packages: { kysely: "0.28.8", pg: "8.16.3", hono: "4.13.19" },

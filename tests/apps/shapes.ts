@@ -173,6 +173,8 @@ export const close = () => pool.destroy();
     },
     build: ["install"],
     answer: /^hello 49$/,
+    // The runtime says no name in the error of a thread.
+    refusal: /No such file or directory/,
   },
   "a Web Worker beside the app": {
     config: { unveil: { "./job.ts": "r" } },

@@ -4,6 +4,7 @@ import type { Status } from "../../lib/protocol/control.ts";
 import { Authority } from "../harness/certificates.ts";
 import { HELPER_MODULE, plainHelper } from "../harness/helpers.ts";
 import { formatRequest, Wire } from "../harness/http.ts";
+import { assertNothingLost, loadAppFiles, loadDuring, versionFile } from "../harness/load_app.ts";
 import { testWith } from "../harness/needs.ts";
 import { isAlive } from "../harness/process.ts";
 import { killQuietly } from "../harness/process_log.ts";
@@ -217,6 +218,67 @@ testWith(
   },
 );
 
+const LOADED = `
+import app from "./app.ts";
+import { GENERATION } from "./version.ts";
+export default {
+  fetch(request, info) {
+    if (new URL(request.url).pathname !== "/socket") return app.fetch(request, info);
+    const { socket, response } = Deno.upgradeWebSocket(request);
+    socket.onmessage = () => socket.send(GENERATION);
+    return response;
+  },
+};
+`;
+
+/** Longer than any client of the load pauses. */
+const PATIENT = { idleGraceMs: 1_500, drainDeadlineMs: 60_000 };
+const CROWD = 20;
+const ROUNDS = 4;
+
+testWith(
+  { programs: ["openssl"] },
+  "reloads under every mode of load over TLS close no WebSocket, and lose no request",
+  async () => {
+    await using authority = await Authority.create();
+    const { project, port } = await createTlsProject(await authority.issue(), {
+      files: { ...await loadAppFiles(), "main.ts": LOADED },
+      config: {
+        ...{ app: "./main.ts", workers: 2 },
+        reload: { ...RELOAD, ...PATIENT, maxDraining: 8, maxKept: ROUNDS },
+      },
+    });
+    await using server = await Server.startOn(project);
+    const place = { url: `https://localhost:${port}`, ca: authority.cert };
+    const crowds: { version: string; clients: Client[] }[] = [];
+    const askAll = async () => {
+      for (const { version, clients } of crowds) {
+        const answers = await Promise.all(clients.map((each) => each.ask()));
+        assertEquals(new Set(answers), new Set([version]));
+      }
+    };
+    const report = await loadDuring(server, async () => {
+      for (let round = 1; round <= ROUNDS; round++) {
+        const clients = await Promise.all(
+          Array.from({ length: CROWD }, () => Client.open(place)),
+        );
+        crowds.push({ version: String(round), clients });
+        await askAll();
+        await project.write("version.ts", versionFile(String(round + 1)));
+        assertEquals((await server.reload()).outcome, "done");
+        await askAll();
+      }
+    }, { port, ca: authority.cert });
+    assertNothingLost(report);
+    const closed = crowds.flatMap(({ clients }) => clients).filter((each) => each.closed);
+    assertEquals(closed.length, 0);
+    for (const { clients } of crowds) await Promise.all(clients.map((each) => each.close()));
+    await untilStates(server, `${ROUNDS + 1} serving`);
+    const ended = server.eventsOf("generation_ended").map(({ outcome, cut }) => [outcome, cut]);
+    assertEquals(ended, Array(ROUNDS).fill(["drained", 0]));
+  },
+);
+
 const HELPED_APP = `
 import { helper } from ${JSON.stringify(HELPER_MODULE)};
 export default {
@@ -262,6 +324,21 @@ Deno.test("what is kept ends at its deadline", async () => {
   assertEquals(await client.ended(), 1012);
   const { outcome, cut } = await server.waitFor("generation_ended");
   assertEquals([outcome, cut], ["drained", 0]);
+});
+
+Deno.test("a reload with a config that keeps nothing ends what was kept before", async () => {
+  await using server = await Server.start({
+    files: { "app.ts": FETCH_APP },
+    config: { reload: RELOAD },
+  });
+  const client = await Client.open(placeOf(server));
+  await reload(server, "two");
+  await untilStates(server, "1 kept", "2 serving");
+  await server.project.configure({ reload: { ...RELOAD, webSockets: "close" } });
+  const next = await Client.open(placeOf(server));
+  await reload(server, "three");
+  assertEquals([await client.ended(), await next.ended()], [1012, 1001]);
+  await untilStates(server, "3 serving");
 });
 
 Deno.test("a kept worker that hangs is killed by the watchdog, one that is killed costs its own alone, and one whose supervisor is gone leaves", async () => {

@@ -49,6 +49,9 @@ export const SHAPES: Record<string, string> = {
   "a server as the default export": `import http from "node:http";
     export default http.createServer((_, response) => response.end("own"));`,
   "what Bun takes": `export default { port: 3000, fetch() { return new Response("own"); } };`,
+  "compiled CommonJS that exports nothing, and listens later": `import http from "node:http";
+    export default Object.defineProperty({}, "__esModule", { value: true });
+    setTimeout(() => http.createServer((_, response) => response.end("own")).listen(80), 50);`,
   "compiled CommonJS": `import { createRequire } from "node:module";
     const module = { exports: {} };
     module.exports.__esModule = true;

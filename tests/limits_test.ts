@@ -66,6 +66,9 @@ Deno.test("a client's time is used up by waiting, and earned by bytes", () => {
   pace.wait();
   assertEquals(pace.exceeded(now + 9_000), undefined);
   assertEquals(pace.exceeded(now + 11_000), "bodyTimeoutMs");
+  pace.forgive(5_000, now + 11_000);
+  assertEquals(pace.exceeded(now + 14_000), undefined, "not all of it was the client's");
+  assertEquals(pace.exceeded(now + 16_000), "bodyTimeoutMs");
   pace.pass(1_000);
   pace.wait();
   assertEquals(pace.exceeded(performance.now() + 9_000), undefined, "never more than at first");

@@ -15,6 +15,9 @@ const { Response } = globalThis;
 
 const LOOK_INTERVAL_MS = 1_000;
 
+/** After so long the process was busy with something else, and what clients sent meanwhile waits. */
+const LATE_MS = LOOK_INTERVAL_MS + 250;
+
 /** How long a client may take to say something over TLS while others wait for room. */
 const PRESSED_MS = 5_000;
 
@@ -36,6 +39,12 @@ export class ConnectionWatch {
   ending = false;
   /** Until when it may be busy with answers of which the runtime does not tell. */
   busyUntilMs = 0;
+
+  /** A time that was not the client's: this process did nothing then. */
+  forgive(ms: number, nowMs: number): void {
+    this.sinceMs = Math.min(nowMs, this.sinceMs + ms);
+    for (const pace of this.paces) pace.forgive(ms, nowMs);
+  }
 
   /** An answer of so many bytes is on its way. */
   expect(bytes: number, { sendTimeoutMs, minBytesPerSecond }: HttpLimits): void {
@@ -79,6 +88,7 @@ export class Limits {
   /** Connections that the supervisor is to end, by their clients, and how many there were. */
   readonly #givenUp: string[] = [];
   #givenUpCount = 0;
+  #lookedMs = 0;
 
   constructor(
     traffic: Traffic,
@@ -93,6 +103,7 @@ export class Limits {
 
   /** Looks at the connections from now on. */
   start(): void {
+    this.#lookedMs = performance.now();
     setInterval(() => this.#look(performance.now()), LOOK_INTERVAL_MS);
   }
 
@@ -199,9 +210,14 @@ export class Limits {
   }
 
   #look(nowMs: number): void {
+    const passedMs = nowMs - this.#lookedMs;
+    const late = passedMs > LATE_MS;
+    this.#lookedMs = nowMs;
     for (const connection of this.#traffic.connections) {
       const { watch } = connection;
-      if (watch !== undefined) this.#lookAt(connection, watch, nowMs);
+      if (watch === undefined) continue;
+      if (late) watch.forgive(passedMs, nowMs);
+      this.#lookAt(connection, watch, nowMs);
     }
   }
 

@@ -38,6 +38,11 @@ export class Pace {
     this.#leftMs = Math.min(most, this.#leftMs - waitedMs + this.#earned(bytes));
   }
 
+  /** A time that was not the client's: this process did nothing then. */
+  forgive(ms: number, nowMs: number): void {
+    if (this.#sinceMs !== undefined) this.#sinceMs = Math.min(nowMs, this.#sinceMs + ms);
+  }
+
   #earned(bytes: number): number {
     return bytes === 0 ? 0 : bytes * this.#earnedMs;
   }

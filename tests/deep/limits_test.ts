@@ -336,3 +336,26 @@ Deno.test("a WebSocket without a message is closed after http.webSocketIdleTimeo
     used.close();
   }
 });
+
+Deno.test("a time for which the worker itself is busy is no client's", async () => {
+  const app = `export default {
+    fetch({ url }) {
+      if (url.endsWith("/block")) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5_500);
+      return new Response();
+    },
+  };`;
+  await using server = await Server.start({
+    files: { "app.ts": app },
+    config: { http: { headerTimeoutMs: 4_000 } },
+  });
+  const { port } = server.project;
+  using head = await Wire.open(port);
+  await until(
+    "the head to be waited for",
+    async () => (await server.status()).generations[0]?.workers[0]?.process?.connections === 1,
+  );
+  using block = await Wire.open(port);
+  await block.write(formatRequest("/block"));
+  await head.write(formatRequest("/"));
+  for (const wire of [block, head]) assertEquals((await wire.answer()).status, 200);
+});

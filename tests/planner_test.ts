@@ -13,7 +13,11 @@ import { Project, REPOSITORY } from "./harness/project.ts";
 import { until } from "./harness/wait.ts";
 
 /** Plans with another program in the planner's place. */
-async function planWith(project: Project, program: string): Promise<PlannedConfig | Error> {
+async function planWith(
+  project: Project,
+  program: string,
+  environment: Record<string, string> = {},
+): Promise<PlannedConfig | Error> {
   closeAllOnExec();
   await Deno.mkdir(project.path(".holdfast"), { recursive: true });
   const lockFile = project.path(".holdfast/lock");
@@ -23,7 +27,7 @@ async function planWith(project: Project, program: string): Promise<PlannedConfi
     read: await readConfigText(project.configFile),
     ...{ packed: undefined, holdfast: REPOSITORY, images: project.path(".holdfast/images") },
     runtime: project.path(".holdfast"),
-    environment: { ...Deno.env.toObject(), PLANNER_SECRET: "secret" },
+    environment: { ...Deno.env.toObject(), PLANNER_SECRET: "secret", ...environment },
     ...{ signal: new AbortController().signal, begun: () => {}, cache: undefined },
   }).catch((error: Error) => error);
 }
@@ -135,20 +139,14 @@ Deno.test("a planner that fetches into a new cache writes packages and modules t
     }
     await report();
   `;
-  const before = Deno.env.get("DENO_DIR");
-  Deno.env.set("DENO_DIR", cache);
-  try {
-    const results = JSON.parse((await planWith(project, program) as Error).message);
-    const others = Object.entries(results).filter(([name]) => !name.includes("planted"));
-    for (const [name, result] of others) {
-      assertEquals(result, name.includes(" ") ? "refused" : "NotCapable", name);
-    }
-    assertEquals([results["npm/planted"], results["remote/planted"]], ["done", "done"]);
-    assertEquals([...Deno.readDirSync(cache)].map(({ name }) => name).sort(), ["npm", "remote"]);
-  } finally {
-    if (before === undefined) Deno.env.delete("DENO_DIR");
-    else Deno.env.set("DENO_DIR", before);
+  const planned = await planWith(project, program, { DENO_DIR: cache });
+  const results = JSON.parse((planned as Error).message);
+  const others = Object.entries(results).filter(([name]) => !name.includes("planted"));
+  for (const [name, result] of others) {
+    assertEquals(result, name.includes(" ") ? "refused" : "NotCapable", name);
   }
+  assertEquals([results["npm/planted"], results["remote/planted"]], ["done", "done"]);
+  assertEquals([...Deno.readDirSync(cache)].map(({ name }) => name).sort(), ["npm", "remote"]);
 });
 
 Deno.test("what a planner has started ends with it", async () => {

@@ -413,12 +413,11 @@ function usedBy(folder: string): string[] {
  *
  * @throws {HoldfastError} if the user has no home
  */
-export function findDenoDir(): string {
-  const environment = (name: string) => Deno.env.get(name) || undefined;
-  const [own, cache, home] = ["DENO_DIR", "XDG_CACHE_HOME", "HOME"].map(environment);
-  if (own !== undefined) return resolve(workingFolder(), own);
+export function findDenoDir(get = (name: string) => Deno.env.get(name)): string {
+  const [own, cache, home] = [get("DENO_DIR"), get("XDG_CACHE_HOME"), get("HOME")];
+  if (own) return resolve(workingFolder(), own);
   if (cache?.startsWith("/")) return join(cache, "deno");
-  const found = home ?? homeOf(String(ownUid()), Deno.readTextFileSync("/etc/passwd"));
+  const found = home || homeOf(String(ownUid()), Deno.readTextFileSync("/etc/passwd"));
   if (found !== undefined) return resolve(workingFolder(), found, ".cache/deno");
   throw new HoldfastError("Cannot find Deno's caches: this user has no home", {
     kind: "environment",

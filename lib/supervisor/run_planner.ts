@@ -75,9 +75,9 @@ export interface PlannerOptions {
  * @throws {HoldfastError} if the config is refused, or if a module is missing or broken
  */
 export async function runPlanner(options: PlannerOptions): Promise<PlannedConfig> {
-  const { read, packed, images } = options;
+  const { read, packed, images, environment } = options;
   // An executable has no use for a cache, and no program that knows where it is.
-  const denoDir = packed ? undefined : findDenoDir();
+  const denoDir = packed ? undefined : findDenoDir((name) => environment[name]);
   using folders = openImages(images, denoDir);
   const plan = async (remake: readonly string[]) => {
     const answer = await ask(options, folders, denoDir, "none", [], remake);

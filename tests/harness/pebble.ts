@@ -59,6 +59,8 @@ export class Pebble implements AsyncDisposable {
       privateKey: `${folder}/key.pem`,
       ...{ httpPort, tlsPort: freePort(), ocspResponderURL: "" },
       externalAccountBindingRequired: false,
+      // One is of earlier versions, such as Debian's.
+      certificateValidityPeriod: lifeSeconds,
       profiles: { default: { description: "", validityPeriod: lifeSeconds } },
       retryAfter: { authz: 1, order: 1 },
     };
@@ -72,10 +74,16 @@ export class Pebble implements AsyncDisposable {
         },
         ...{ stdin: "null", stdout: "null", stderr: "null" },
       }).spawn();
-    const none = ["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""];
-    const places = ["-dnsserver", `127.0.0.1:${dns}`, "-management", `127.0.0.1:${dnsManagement}`];
+    const { stderr } = await new Deno.Command("pebble-challtestsrv", { args: ["-help"] }).output();
+    const known = new TextDecoder().decode(stderr);
+    const none = ["-http01", "-https01", "-tlsalpn01", "-doh", "-defaultIPv6"]
+      .filter((name) => known.includes(`${name} `)).flatMap((name) => [name, ""]);
+    const places = [
+      ...[known.includes("-dnsserver ") ? "-dnsserver" : "-dns01", `127.0.0.1:${dns}`],
+      ...["-management", `127.0.0.1:${dnsManagement}`],
+    ];
     const children = [
-      spawn("pebble-challtestsrv", ...none, ...places, "-defaultIPv6", ""),
+      spawn("pebble-challtestsrv", ...none, ...places),
       spawn("pebble", "-config", `${folder}/config.json`, "-dnsserver", `127.0.0.1:${dns}`),
     ];
     const pebble = new Pebble(folder, own, children, { port, management });

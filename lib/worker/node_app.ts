@@ -48,11 +48,28 @@ class AppConnection implements Connection {
   readonly address: string;
   readonly meter: SocketMeter;
   readonly #socket: net.Socket;
+  /** Whether nothing has been asked since the drain began, when nothing was in flight. */
+  #resting = false;
 
   constructor(socket: net.Socket, address: string, limits: Limits) {
     this.#socket = socket;
     this.meter = new SocketMeter(socket, limits);
     this.address = address;
+    this.#defer("destroy");
+    this.#defer("end");
+  }
+
+  /**
+   * Many apps end the connections that are idle when they are told to stop. A client may be about to ask
+   * on one, and would get no answer: it has the grace of the drain, which ends the connection then.
+   */
+  #defer(name: "destroy" | "end"): void {
+    const socket = this.#socket as unknown as Record<string, (...all: unknown[]) => unknown>;
+    const original = socket[name]!;
+    socket[name] = (...all) =>
+      this.#resting && all.every((each) => each === undefined) && !this.#socket.readableEnded
+        ? socket
+        : Reflect.apply(original, socket, all);
   }
 
   get watch(): ConnectionWatch {
@@ -68,15 +85,24 @@ class AppConnection implements Connection {
   }
 
   close(): void {
+    this.#resting = false;
     this.#socket.destroySoon();
   }
 
   cut(): void {
+    this.#resting = false;
     this.#socket.destroy();
+  }
+
+  /** A request has come. */
+  begin(): void {
+    this.#resting = false;
+    this.inFlight++;
   }
 
   /** Lets the last answer say that the connection ends with it, and event streams end. */
   drain(traffic: Traffic): void {
+    this.#resting = this.inFlight === 0;
     const [last] = [...this.open].reverse();
     if (last !== undefined && !last.headersSent) this.announce(last);
     for (const response of this.open) traffic.endAtDrain(() => endEvents(response));
@@ -152,7 +178,7 @@ export class NodeApp {
     const last = limits.isLast(++watch.asked);
     connection.meter.current = incoming;
     if (mayHaveBody) limitIncoming(incoming, limits, watch);
-    connection.inFlight++;
+    connection.begin();
     traffic.inFlight++;
     connection.open.add(outgoing);
     const record = access &&
@@ -190,7 +216,7 @@ export class NodeApp {
     const connection = this.#connections.get(socket);
     if (connection === undefined) return;
     connection.meter.upgraded = true;
-    connection.inFlight++;
+    connection.begin();
     traffic.inFlight++;
     const record = access &&
       openRecord(access, incoming, senderOf(incoming, connection.address, proxies).client);

@@ -58,6 +58,30 @@ process.on("SIGTERM", () => {
 });
 `;
 
+Deno.test("idle connections that an app ends when it is told to stop have the grace of the drain", async () => {
+  const app = `import http from "node:http";
+    const sockets = new Set();
+    const server = http.createServer((_, response) => response.end("hello"));
+    server.on("connection", (socket) => sockets.add(socket));
+    server.listen(3000);
+    process.on("SIGTERM", () => {
+      server.close();
+      server.closeIdleConnections();
+      for (const socket of sockets) socket.destroy();
+      console.log("told to stop");
+    });`;
+  await using server = await Server.start({ files: { "app.ts": app } });
+  using kept = await Wire.open(server.project.port);
+  using other = await Wire.open(server.project.port);
+  for (const wire of [kept, other]) assertEquals((await wire.ask("/")).persistence, "keep_alive");
+  assertEquals((await server.reload()).outcome, "done");
+  await until("the app to be told", () => server.log.includes("told to stop"));
+  const { status, persistence } = await kept.ask("/");
+  assertEquals([status, persistence], [200, "close"]);
+  assertEquals(await other.ended(), "closed");
+  assertEquals((await server.waitFor("generation_ended")).outcome, "drained");
+});
+
 Deno.test("no request to an app's own node:http server is lost over reloads, and its close is called", async () => {
   await using server = await Server.start({
     files: {

@@ -74,6 +74,9 @@ const AT_ONCE = 65_536;
  */
 const LAST_BYTES_MS = 1_000;
 
+/** The same, after a long answer: of what a slow client has not taken the kernel lets in the rest late. */
+const LAST_BYTES_OF_LONG_MS = 5_000;
+
 /** Returned for a request that gets no answer: its connection ends. */
 const NEVER = new Promise<Response>(() => {});
 
@@ -296,7 +299,10 @@ class NativeConnection implements Connection {
   readonly end = () => {
     this.#ended = true;
     if (this.#secure && this.watch.asked > 0) {
-      this.#traffic.lastBytesMs = performance.now() + LAST_BYTES_MS;
+      const nowMs = performance.now();
+      const long = this.watch.busyUntilMs > nowMs;
+      const untilMs = nowMs + (long ? LAST_BYTES_OF_LONG_MS : LAST_BYTES_MS);
+      this.#traffic.lastBytesMs = Math.max(this.#traffic.lastBytesMs, untilMs);
     }
     this.#traffic.remove(this);
     this.#leave();

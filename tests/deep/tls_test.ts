@@ -255,7 +255,7 @@ testWith(
       let size = 0;
       for await (const piece of body) {
         size += piece.length;
-        await new Promise((resolve) => setTimeout(resolve, 10));
+        await new Promise((resolve) => setTimeout(resolve, 25));
       }
       wire[Symbol.dispose]();
       return size;

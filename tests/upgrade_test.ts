@@ -203,6 +203,8 @@ Deno.test("an old process that does not leave after an upgrade is shown, and kil
   await server.waitFor("former_process_killed", 2);
   await until("their ends", () => old.every((pid) => !readStatus(pid)));
   assertEquals((await server.status()).former, []);
+  // What is logged comes another way than what is asked.
+  await server.waitFor("old_process_exited", 2);
   assertEquals(server.eventsOf("old_process_exited").length, 2);
 });
 

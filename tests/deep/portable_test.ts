@@ -377,8 +377,13 @@ for (const wall of ["kernel", "deno"] as const) {
     });
     const built = await builds.make(`plain_${wall}`, (folder) => build(project.configFile, folder));
     await using executable = await place(built);
-    // Its workers run as somebody else, who must get there.
-    if (Deno.uid() === 0) await Deno.chmod(executable.folder, 0o755);
+    if (Deno.uid() === 0) {
+      // Its workers run as somebody else, who must get there, and has the folder of its data alone.
+      await Deno.chmod(executable.folder, 0o755);
+      const notes = join(executable.folder, "alone/notes");
+      await Deno.mkdir(notes);
+      await Deno.chown(notes, 65534, 65534);
+    }
     // A second start finds what the workers of the first may have cached.
     for (let start = 0; start < 2; start++) {
       await using running = await executable.start();

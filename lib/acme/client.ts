@@ -1,4 +1,5 @@
 /** A client of RFC 8555: from an account and names to a certificate. */
+import { sleep } from "../base/sleep.ts";
 import * as z from "zod/mini";
 import { base64url, keyAuthorization, sign, type StoredAccount } from "./account.ts";
 import { AcmeError } from "./problem.ts";
@@ -177,7 +178,8 @@ export class AcmeClient {
         throw new AcmeError(`The authority did not decide within ${ORDER_MS / 60_000} minutes`);
       }
       const asked = retryAfterOf(reply.headers);
-      await pause(Math.min(most, Math.max(least, asked)), this.#options.signal);
+      await sleep(Math.min(most, Math.max(least, asked)), this.#options.signal);
+      this.#options.signal.throwIfAborted();
     }
   }
 
@@ -304,18 +306,4 @@ function retryAfterOf(headers: Headers): number {
   const text = headers.get("retry-after") ?? "";
   const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
   return Number.isFinite(ms) ? Math.max(0, ms) : 0;
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", stop, { once: true });
-  });
 }

@@ -1,4 +1,5 @@
 /** The acme process: it gets certificates from an authority, renews them, and proves that names are ours. */
+import { sleep } from "../base/sleep.ts";
 import net from "node:net";
 import type { Handed } from "../child/hand_over.ts";
 import type { Equipment, Service } from "../child/life.ts";
@@ -98,7 +99,7 @@ class Renewal {
       if (Date.now() >= this.#dueMs) await this.#try();
       this.#alarm();
       // Not much later than it is due, and never so late that a clock that was set goes unseen.
-      await pause(Math.max(0, Math.min(LOOK_MS, this.#dueMs - Date.now())), signal);
+      await sleep(Math.max(0, Math.min(LOOK_MS, this.#dueMs - Date.now())), signal);
     }
   }
 
@@ -170,14 +171,4 @@ function failureOf(error: unknown): Failure {
     refused: true,
     retryAfterMs: 0,
   };
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    }, { once: true });
-  });
 }

@@ -1,4 +1,5 @@
 /** `holdfast top`: a live view of the status. */
+import { sleep } from "../base/sleep.ts";
 import { clearLine, clearScreenDown, cursorTo } from "node:readline";
 import process from "node:process";
 import { HoldfastError } from "../base/error.ts";
@@ -51,7 +52,7 @@ export const top: CliCommand = async ({ config, system }) => {
     let before: Sample | undefined;
     while (!quit.signal.aborted) {
       draw(formatTop(last, before));
-      await pause(quit.signal);
+      await sleep(REFRESH_INTERVAL_MS, quit.signal);
       if (quit.signal.aborted) break;
       before = last;
       last = await sample(runtime);
@@ -121,14 +122,4 @@ async function readKeys(quit: AbortController): Promise<void> {
       : [...new TextDecoder().decode(buffer.subarray(0, length))];
     if (keys.some((key) => QUIT.has(key))) return quit.abort();
   }
-}
-
-function pause(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, REFRESH_INTERVAL_MS);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    }, { once: true });
-  });
 }

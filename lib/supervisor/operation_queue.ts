@@ -3,7 +3,7 @@
  * is done, it is refused with a reason, or it is part of another one.
  */
 import type { Status } from "../protocol/control.ts";
-import { sleep } from "./timeouts.ts";
+import { sleep } from "../base/sleep.ts";
 
 export type OperationName = "start" | "reload" | "rollback" | "upgrade" | "stop";
 

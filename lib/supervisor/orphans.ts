@@ -7,7 +7,7 @@ import { HoldfastError } from "../base/error.ts";
 import { log } from "../base/log.ts";
 import { holdsListener, killProcess } from "../os/process.ts";
 import { bestEffort } from "./best_effort.ts";
-import { sleep } from "./timeouts.ts";
+import { sleep } from "../base/sleep.ts";
 import { type KnownProcess, lives } from "./process_record.ts";
 
 /** How long one that holds an address has to let go of it, as the watchdog gives one that is stuck. */

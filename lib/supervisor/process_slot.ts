@@ -9,7 +9,7 @@ import { ProcessStarter, type StartOptions, watchHealth } from "./process_starte
 import { tellDrained, tellKeptLimit, tellReplaced, tellUnhealthy } from "./process_log.ts";
 import type { SlotAct, SlotEvent } from "./slot_events.ts";
 import { inCrashLoop, next, type Slot } from "./slot_states.ts";
-import { sleep } from "./timeouts.ts";
+import { sleep } from "../base/sleep.ts";
 import { describeDeath, type WorkerProcess } from "./worker_process.ts";
 
 export interface SlotOptions extends StartOptions {

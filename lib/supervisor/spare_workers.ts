@@ -3,7 +3,7 @@ import { log } from "../base/log.ts";
 import { type Role, roleText } from "../protocol/role.ts";
 import { backoffMs, MIN_HEALTHY_MS } from "./health.ts";
 import { ProcessStarter, type StartOptions } from "./process_starter.ts";
-import { sleep } from "./timeouts.ts";
+import { sleep } from "../base/sleep.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 export interface SpareOptions extends Omit<StartOptions, "role" | "first" | "bringUp" | "spares"> {

@@ -1,4 +1,5 @@
 /** Waiting with an end. */
+import { sleep } from "../base/sleep.ts";
 
 /** Whether `promise` settles within `ms`. */
 export async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
@@ -6,16 +7,6 @@ export async function settlesWithin(promise: Promise<unknown>, ms: number): Prom
   const settled = promise.then(() => true);
   const late = sleep(ms, stop.signal).then(() => false);
   return await Promise.race([settled, late]).finally(() => stop.abort());
-}
-
-export function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    }, { once: true });
-  });
 }
 
 /** Settles when `signal` aborts. */

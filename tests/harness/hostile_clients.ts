@@ -2,6 +2,7 @@
 import type { Hostile } from "./hostile_kinds.ts";
 import { concat } from "./http.ts";
 import { TYPE } from "./http2.ts";
+import { sleep } from "./wait.ts";
 
 export interface Place {
   readonly port: number;
@@ -89,7 +90,7 @@ export async function molest(place: Place, hostile: Hostile, end: AbortSignal): 
   const writing = (async () => {
     await writeAll(connection, first);
     for (let count = 0; then !== undefined && endedMs === undefined && !end.aborted; count++) {
-      await Promise.race([pause(everyMs), ended.promise]);
+      await Promise.race([sleep(everyMs), ended.promise]);
       await writeAll(connection, then(count));
     }
   })().catch(over);
@@ -97,7 +98,7 @@ export async function molest(place: Place, hostile: Hostile, end: AbortSignal): 
   if (end.aborted) close();
   end.removeEventListener("abort", close);
   // What had come before the end is read to its last byte; who is cut while it writes reads on.
-  await Promise.race([Promise.all([reading, writing]), pause(EVERY_MS)]);
+  await Promise.race([Promise.all([reading, writing]), sleep(EVERY_MS)]);
   close();
   await Promise.all([reading, writing]);
   return { endedMs, answers: readAnswers(concat(kept), place) };
@@ -119,10 +120,6 @@ function readAnswers(bytes: Uint8Array, { alpn }: Place): string[] {
     reasons.push(REASONS[view.getUint32(at + 13)] ?? "GOAWAY");
   }
   return reasons.slice(-1);
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** So many clients of a kind, each with as many connections as its kind has. */
@@ -172,7 +169,7 @@ export async function beHonest(
       const { message, cause } = error as Error;
       failed.push(`${message}: ${cause} after ${Math.round(performance.now() - startMs)} ms`);
     }
-    await pause(50);
+    await sleep(50);
   }
   return { ms, failed };
 }
@@ -232,7 +229,7 @@ export async function renegotiate({ port }: Place, end: AbortSignal): Promise<St
   try {
     for (;;) {
       await writer.write(new TextEncoder().encode("R\n"));
-      await pause(100);
+      await sleep(100);
     }
   } catch {
     // It has ended.

@@ -10,6 +10,7 @@ import workerThreads from "node:worker_threads";
 import { adviceOn, placedIn } from "../base/refusal_kinds.ts";
 import { covers } from "../base/covers.ts";
 import { packageIn, type Where, whereIn, withDeepStack } from "./frames.ts";
+import { callExplained, type Method, replace } from "./replace.ts";
 import { reportFields } from "./report.ts";
 
 /** How long names are gathered: an app asks for most of its variables at once. */
@@ -44,8 +45,6 @@ let installed: QuietRefusals | undefined;
 export function quietRefusals(): QuietRefusals | undefined {
   return installed;
 }
-
-type Method = (this: unknown, ...all: unknown[]) => unknown;
 
 export class QuietRefusals {
   readonly #readable: readonly string[];
@@ -184,31 +183,18 @@ export class QuietRefusals {
     reportFields({ ...said, kind, what, ...where, ...advice, ...placed });
   }
 
-  #wrap(place: object, name: string): void {
-    const holder = place as Record<string, Method>;
-    const original = holder[name]!;
+  #wrap(holder: object, name: string): void {
+    const original = (holder as Record<string, Method>)[name]!;
     const miss = (path: unknown) => this.#missPath(path);
     const wrapped: Method = function (path, ...all) {
-      const last = all.at(-1);
-      if (typeof last === "function") {
-        all[all.length - 1] = (error: unknown, ...values: unknown[]) => {
-          if (isAbsent(error)) miss(path);
-          last(error, ...values);
-        };
-      }
-      try {
-        const found = Reflect.apply(original, this, [path, ...all]);
-        if (found instanceof Promise) found.catch((error) => isAbsent(error) && miss(path));
-        else if (found === false || found === undefined && isSilent(all)) miss(path);
-        return found;
-      } catch (error) {
+      const found = callExplained(original, this, [path, ...all], (error) => {
         if (isAbsent(error)) miss(path);
-        throw error;
-      }
+        return error;
+      });
+      if (found === false || found === undefined && isSilent(all)) miss(path);
+      return found;
     };
-    Object.defineProperty(wrapped, "name", { value: name });
-    const facts = { value: wrapped, writable: true, configurable: true, enumerable: true };
-    Object.defineProperty(holder, name, facts);
+    replace(holder, name, wrapped);
   }
 
   /** The path, where it is one of the app's folder that may not be read. */

@@ -21,7 +21,7 @@ function factsOf(path: string) {
 
 function make(folder: string, account?: typeof NOBODY, mode?: number) {
   const owner = mode === undefined ? undefined : { ...NOBODY, mode };
-  return runErrand({ errand: "make", folder, account, owner }, undefined);
+  return runErrand({ errand: "make", path: folder, account, owner }, undefined);
 }
 
 /** This process, as the kernel sees it. */
@@ -78,7 +78,7 @@ Deno.test({
   async fn() {
     await using folder = await createFolder();
     const enter = () =>
-      runErrand({ errand: "enter", folder: folder.path, account: NOBODY }, undefined);
+      runErrand({ errand: "enter", path: folder.path, account: NOBODY }, undefined);
     const answers: Record<string, string> = {};
     for (const mode of [0o755, 0o711, 0o750, 0o744, 0o700]) {
       await Deno.chmod(folder.path, mode);

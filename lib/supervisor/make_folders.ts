@@ -44,7 +44,7 @@ export async function makeFolders(
     const shares = own !== undefined && "shares" in own && own.shares;
     const owner = own && { uid: own.uid, gid: own.gid, mode: shares ? 0o770 : 0o700 };
     try {
-      await runErrand({ errand: "make", folder: path, account, owner }, program);
+      await runErrand({ errand: "make", path, account, owner }, program);
     } catch (error) {
       // Another one made it meanwhile, such as a reload that was given up.
       if (isFolder(path)) continue;

@@ -24,7 +24,7 @@ export async function requireReadable(
   const [folder = runtime] = [path, ...foldersAbove(path)].filter((each) =>
     unlessAbsent(() => Deno.statSync(each)).isDirectory
   );
-  const errand = { errand: "enter" as const, folder, account };
+  const errand = { errand: "enter" as const, path: folder, account };
   if ((await runErrand(errand, program)).type === "done") return;
   throw new HoldfastError(
     `The user ${account.user} (uid ${account.uid}) cannot enter ${folder}, where its code is kept`,

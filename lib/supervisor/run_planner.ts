@@ -200,7 +200,7 @@ async function makeCaches(denoDir: string, spawner: string | undefined): Promise
   for (const folder of [denoDir, ...folders]) {
     if (isFolder(folder)) continue;
     // Where one cannot be made nothing can be fetched either: Deno says what is missing then.
-    await runErrand({ errand: "make", folder, account: undefined }, spawner).catch(() => {});
+    await runErrand({ errand: "make", path: folder, account: undefined }, spawner).catch(() => {});
   }
   return folders;
 }

@@ -31,8 +31,8 @@ export interface SpawnRequest extends Omit<Program, "descriptors"> {
  */
 export interface Errand {
   readonly errand: "make" | "enter" | "read";
-  /** The folder, or the file. */
-  readonly folder: string;
+  /** Of the folder, or of the file. */
+  readonly path: string;
   /** The kernel's Landlock ABI; without one the thread has nothing but what it was told. */
   readonly abi: number;
   /** As whom; nothing for who runs the supervisor. */

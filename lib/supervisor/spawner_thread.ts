@@ -20,6 +20,9 @@ import type { Dial, Dialled, Errand, ErrandResult, FromSpawner, Spawn } from "./
 /** More than what is read has: a certificate, its chain and its key. */
 const MAX_READ_BYTES = 128 * 1024;
 
+/** What an errand may do in the folder above its path. */
+const RIGHTS = { make: ["makeDir", "readDir"], enter: [], read: ["readFile"] } as const;
+
 const BECOME = ["setGid", "setUid"] as const;
 
 const thread = self as unknown as {
@@ -70,31 +73,27 @@ function confine(wall: Wall | undefined): { questions: number | undefined } | un
 }
 
 /** Before anything is done, the thread loses every right that it does not take. */
-function run({ errand, folder, abi, account, owner }: Errand): ErrandResult {
-  const above = folder.slice(0, folder.lastIndexOf("/")) || "/";
-  const rights = {
-    ...{ make: ["makeDir", "readDir"] as const, enter: [], read: ["readFile"] as const },
-  }[errand];
+function run({ errand, path, abi, account, owner }: Errand): ErrandResult {
+  const above = path.slice(0, path.lastIndexOf("/")) || "/";
   setNoNewPrivileges();
   if (abi > 0) {
-    const paths = [{ path: above, rights, presence: "required" as const }];
+    const paths = [{ path: above, rights: RIGHTS[errand], presence: "required" as const }];
     restrictSelf({ paths, connect: [], names: false }, abi);
   }
   if (account) takeFileIds(account);
   // Root makes a folder where nobody else may.
   dropCapabilities(account ? [] : ["chown", "override", "readSearch"], false);
   if (errand === "read") {
-    const text = readText(folder, MAX_READ_BYTES);
-    if (text === undefined) throw new Error(`Cannot read ${folder}`);
+    const text = readText(path, MAX_READ_BYTES);
+    if (text === undefined) throw new Error(`Cannot read ${path}`);
     return { type: "read", text };
   }
-  if (errand === "make") makePrivateFolder(folder, owner);
-  else if (!mayEnter(folder)) return { type: "refused" };
+  if (errand === "make") makePrivateFolder(path, owner);
+  else if (!mayEnter(path)) return { type: "refused" };
   return { type: "done" };
 }
 
 thread.onmessage = ({ data }) => {
-  if ("path" in data) return thread.postMessage(dialFor(data));
   if ("errand" in data) {
     try {
       return thread.postMessage(run(data));
@@ -102,6 +101,7 @@ thread.onmessage = ({ data }) => {
       return thread.postMessage({ type: "failed", error: (error as Error).message });
     }
   }
+  if ("path" in data) return thread.postMessage(dialFor(data));
   const { wall, program } = data;
   try {
     // Before the wall, which refuses that. Root without capabilities may not enter what the account may.

@@ -63,9 +63,9 @@ async function readAcmes(
   account: Account | undefined,
   program?: string,
 ): Promise<string> {
-  const folder = acmeFiles(runtime).key;
+  const path = acmeFiles(runtime).key;
   try {
-    const result = await runErrand({ errand: "read", folder, account }, program);
+    const result = await runErrand({ errand: "read", path, account }, program);
     return result.type === "read" ? result.text : "";
   } catch (cause) {
     const hint =

@@ -118,19 +118,21 @@ export default function Counter() {
   also: { "/robots.txt": /^from a file/ },
 });
 
+const KIT_PACKAGES = {
+  "@sveltejs/adapter-node": "5.5.7",
+  "@sveltejs/kit": "2.70.4",
+  "@sveltejs/vite-plugin-svelte": "6.2.4",
+  svelte: "5.57.3",
+  vite: "7.3.8",
+};
+
 /** By what they are. */
 export const BUILT: Readonly<Record<string, AppCase>> = {
   "SvelteKit 2 with adapter-node": {
     config: { app: "./build/index.js", unveil: { "./build/client": "r" } },
     manifest: {
       ...{ name: "kit", private: true, type: "module", scripts: { build: "vite build" } },
-      devDependencies: {
-        "@sveltejs/adapter-node": "5.5.7",
-        "@sveltejs/kit": "2.70.4",
-        "@sveltejs/vite-plugin-svelte": "6.2.4",
-        svelte: "5.57.3",
-        vite: "7.3.8",
-      },
+      devDependencies: KIT_PACKAGES,
     },
     files: SVELTE,
     build: ["install", "task build"],
@@ -142,13 +144,7 @@ export const BUILT: Readonly<Record<string, AppCase>> = {
     manifest: {
       ...{ name: "kit", private: true, type: "module", scripts: { build: "vite build" } },
       dependencies: { express: "5.3.0" },
-      devDependencies: {
-        "@sveltejs/adapter-node": "5.5.7",
-        "@sveltejs/kit": "2.70.4",
-        "@sveltejs/vite-plugin-svelte": "6.2.4",
-        svelte: "5.57.3",
-        vite: "7.3.8",
-      },
+      devDependencies: KIT_PACKAGES,
     },
     files: {
       ...SVELTE,

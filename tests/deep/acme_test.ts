@@ -1,4 +1,5 @@
 /** Certificates by ACME: against Pebble, with its troubles, and with an acme process that was taken over. */
+import { existsSync } from "node:fs";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Authority, type Pair } from "../harness/certificates.ts";
 import { Wire } from "../harness/http.ts";
@@ -295,16 +296,7 @@ async function act({ project }: Place, code: string): Promise<void> {
   const path = project.path(".holdfast/acme/act.js");
   await Deno.writeTextFile(`${path}.new`, code);
   await Deno.rename(`${path}.new`, path);
-  await until("the end of an act", () => !isThere(path));
-}
-
-function isThere(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
-  }
+  await until("the end of an act", () => !existsSync(path));
 }
 
 testWith(

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Status } from "../../lib/protocol/control.ts";
 import { Authority } from "../harness/certificates.ts";
+import { ANSWER_EVENTS, SHAKE_HANDS } from "../harness/endless_app.ts";
 import { HELPER_MODULE, plainHelper } from "../harness/helpers.ts";
 import { formatRequest, Wire } from "../harness/http.ts";
 import { assertNothingLost, loadAppFiles, loadDuring, versionFile } from "../harness/load_app.ts";
@@ -25,17 +26,7 @@ export default {
     const { pathname } = new URL(request.url);
     if (pathname === "/version") return new Response(VERSION);
     if (pathname === "/stuck") return new Promise(() => {});
-    if (pathname === "/events") {
-      let timer;
-      const body = new ReadableStream({
-        start(controller) {
-          const send = () => controller.enqueue(new TextEncoder().encode("data: x\\n\\n"));
-          send();
-          timer = setInterval(send, 50);
-        },
-        cancel: () => clearInterval(timer),
-      });
-      return new Response(body, { headers: { "content-type": "text/event-stream" } });
+    if (pathname === "/events") {${ANSWER_EVENTS}
     }
     const { socket, response } = Deno.upgradeWebSocket(request);
     socket.onmessage = ({ data }) => {
@@ -58,11 +49,7 @@ const server = http.createServer((request, response) => {
   const timer = setInterval(() => response.write("data: x\\n\\n"), 50);
   response.on("close", () => clearInterval(timer));
 });
-server.on("upgrade", (request, socket) => {
-  const accept = createHash("sha1").update(request.headers["sec-websocket-key"] +
-    "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest("base64");
-  socket.write("HTTP/1.1 101 Switching Protocols\\r\\nupgrade: websocket\\r\\nconnection: Upgrade\\r\\n" +
-    "sec-websocket-accept: " + accept + "\\r\\n\\r\\n");
+server.on("upgrade", (request, socket) => {${SHAKE_HANDS}
   socket.on("data", (data) => {
     if ((data[0] & 15) === 8) return socket.end(data.length > 4 ? undefined : "");
     socket.write(new Uint8Array([0x81, VERSION.length]));

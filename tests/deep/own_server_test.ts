@@ -1,6 +1,7 @@
 /** Apps that start a server by themselves: it is what Holdfast serves. */
 import { assertEquals } from "@std/assert";
 import { assertRefused, assertServed, REFUSED, SHAPES } from "../harness/app_shapes.ts";
+import { SHAKE_HANDS } from "../harness/endless_app.ts";
 import { formatRequest, Wire } from "../harness/http.ts";
 import { assertNothingLost, loadDuring, versionFile } from "../harness/load_app.ts";
 import { REPOSITORY } from "../harness/project.ts";
@@ -134,12 +135,7 @@ const server = http.createServer((request, response) => {
     response.end("held");
   }, 20);
 });
-server.on("upgrade", (request, socket, head) => {
-  const accept = createHash("sha1")
-    .update(request.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
-    .digest("base64");
-  socket.write("HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\n" +
-    "Connection: Upgrade\\r\\nSec-WebSocket-Accept: " + accept + "\\r\\n\\r\\n");
+server.on("upgrade", (request, socket, head) => {${SHAKE_HANDS}
   socket.on("data", (frame) => (frame[0] & 15) === 8 && socket.end());
 });
 server.listen(80);

@@ -1,5 +1,6 @@
 /** Endless streams are closed over time by a reload, so that their clients do not all come back at once. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { ANSWER_EVENTS, SHAKE_HANDS } from "../harness/endless_app.ts";
 import { formatRequest, Wire } from "../harness/http.ts";
 import { Server } from "../harness/server.ts";
 
@@ -10,17 +11,7 @@ export default {
   fetch(request) {
     if (new URL(request.url).pathname === "/socket") {
       return Deno.upgradeWebSocket(request).response;
-    }
-    let timer;
-    const body = new ReadableStream({
-      start(controller) {
-        const send = () => controller.enqueue(new TextEncoder().encode("data: x\\n\\n"));
-        send();
-        timer = setInterval(send, 50);
-      },
-      cancel: () => clearInterval(timer),
-    });
-    return new Response(body, { headers: { "content-type": "text/event-stream" } });
+    }${ANSWER_EVENTS}
   },
 };
 `;
@@ -34,11 +25,7 @@ const server = http.createServer((_request, response) => {
   const timer = setInterval(() => response.write("data: x\\n\\n"), 50);
   response.on("close", () => clearInterval(timer));
 });
-server.on("upgrade", (request, socket) => {
-  const accept = createHash("sha1").update(request.headers["sec-websocket-key"] +
-    "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest("base64");
-  socket.write("HTTP/1.1 101 Switching Protocols\\r\\nupgrade: websocket\\r\\nconnection: Upgrade\\r\\n" +
-    "sec-websocket-accept: " + accept + "\\r\\n\\r\\n");
+server.on("upgrade", (request, socket) => {${SHAKE_HANDS}
   socket.on("data", () => socket.end());
   socket.on("error", () => {});
 });

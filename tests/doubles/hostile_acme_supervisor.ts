@@ -2,16 +2,10 @@
  * `holdfast start` with one change: in the place of the acme process runs one that does what it finds in
  * the file `act.js` of its folder. All else is real.
  */
-import { configureLog, flushLog } from "../../lib/base/log.ts";
-import { laterProgram } from "../../lib/child/later_program.ts";
-import { programData } from "../../lib/protocol/program_data.ts";
-import { type Arch, encodeProgram } from "../../lib/sandbox/seccomp.ts";
-import { startSpawner } from "../../lib/supervisor/spawner.ts";
 import type { SpawnRequest } from "../../lib/supervisor/spawner_message.ts";
 import { realSystem } from "../../lib/supervisor/system.ts";
-import { supervise } from "../../supervisor.ts";
-import { runAsCommand } from "./command.ts";
-import { hostileProgram, PROGRAM_KEY } from "./hostile_programs.ts";
+import { hostileSource, runAltered } from "./altered_supervisor.ts";
+import { hostileProgram } from "./hostile_programs.ts";
 
 const PROGRAM = hostileProgram(`
 for (const phase of ["introduced", "configured", "equipped", "loading", "ready", "opening"]) {
@@ -52,32 +46,14 @@ for (;;) {
 /** By what it is known that something is the acme process. */
 const MARK = "// hostile acme";
 
-/** It has no second seccomp program of its own but this one. */
 function withProgram(request: SpawnRequest): SpawnRequest {
-  const { source, wall } = request;
-  if (!source.includes(MARK) || !wall?.code) return request;
-  const program = encodeProgram(laterProgram(Deno.build.arch as Arch, wall.code)).toBase64();
-  return { ...request, source: programData(PROGRAM_KEY, program) + source };
+  const { source } = request;
+  return source.includes(MARK) ? { ...request, source: hostileSource(request, source) } : request;
 }
 
-await runAsCommand(async () => {
-  configureLog("json");
-  try {
-    await supervise(Deno.args[0]!, {
-      ...realSystem,
-      loadPrograms: async (...rest) => ({
-        ...await realSystem.loadPrograms(...rest),
-        acme: `${MARK}\n${PROGRAM}`,
-      }),
-      startSpawner: (program) => {
-        const spawner = startSpawner(program);
-        return {
-          spawn: (request, receive) => spawner.spawn(withProgram(request), receive),
-          close: () => spawner.close(),
-        };
-      },
-    });
-  } finally {
-    await flushLog();
-  }
-});
+await runAltered({
+  loadPrograms: async (...rest) => ({
+    ...await realSystem.loadPrograms(...rest),
+    acme: `${MARK}\n${PROGRAM}`,
+  }),
+}, withProgram);

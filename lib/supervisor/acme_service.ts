@@ -106,15 +106,9 @@ export class AcmeService extends OwnService {
   /** What `holdfast status` shows, without the process. */
   describe() {
     const { notAfter = null, selfSigned = false } = this.#state ?? {};
-    const trouble = this.#trouble;
+    const [names, trouble] = [this.#names, this.#trouble];
     const listen = this.listeners.map(({ text }) => text);
-    return {
-      listen,
-      names: this.#names,
-      notAfter,
-      selfSigned,
-      ...trouble !== undefined && { trouble },
-    };
+    return { listen, names, notAfter, selfSigned, ...trouble !== undefined && { trouble } };
   }
 }
 

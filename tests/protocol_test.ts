@@ -54,6 +54,7 @@ const COMMANDS: { [Type in ToWorker["type"]]: Extract<ToWorker, { type: Type }> 
   certificates: { type: "certificates", pairs: [[{ cert: "cert", key: "key" }]] },
   load: { type: "load" },
   accept: { type: "accept" },
+  flooded: { type: "flooded", peers: ["192.0.2.7 49152"] },
   drain: { type: "drain", reason: "replaced", keep: true },
 };
 

@@ -29,11 +29,11 @@ type HttpLimit = keyof typeof LIMITS;
 /** The limits of a config, or of a worker. */
 export type HttpLimits = Readonly<Record<HttpLimit, number>>;
 
-/** What is counted when it acts: each limit, and a connection without a PROXY header where one is due. */
-export type LimitKind = HttpLimit | "proxyProtocol";
+/** What is counted when it acts: each limit, a PROXY header that is missing, and a flood. */
+export type LimitKind = HttpLimit | "proxyProtocol" | "flood";
 
 export const HTTP_LIMITS = Object.keys(LIMITS) as [HttpLimit, ...HttpLimit[]];
-export const LIMIT_KINDS: readonly LimitKind[] = [...HTTP_LIMITS, "proxyProtocol"];
+export const LIMIT_KINDS: readonly LimitKind[] = [...HTTP_LIMITS, "proxyProtocol", "flood"];
 
 function ofEach<T>(read: (limit: Limit) => T): Record<HttpLimit, T> {
   return Object.fromEntries(HTTP_LIMITS.map((key) => [key, read(LIMITS[key])])) as never;

@@ -20,6 +20,8 @@ export class ChannelClosed extends Error {
 export class Channel {
   readonly #socket: net.Socket;
   readonly #frames = new FrameReader(MAX_COMMAND_BYTES);
+  /** Called with clients whose connections the supervisor has ended. */
+  onFlooded: ((peers: readonly string[]) => void) | undefined;
   #waiting: PromiseWithResolvers<ToWorker> | undefined;
   #arrived: ToWorker[] = [];
   #closed: Error | undefined;
@@ -79,7 +81,9 @@ export class Channel {
       for (const value of this.#frames.push(chunk)) {
         const parsed = ToWorker.safeParse(value);
         if (!parsed.success) throw new Error(`Bad command: ${z.prettifyError(parsed.error)}`);
-        if (this.#waiting) {
+        // It comes at any time, and nobody waits for it.
+        if (parsed.data.type === "flooded") this.onFlooded?.(parsed.data.peers);
+        else if (this.#waiting) {
           this.#waiting.resolve(parsed.data);
           this.#waiting = undefined;
         } else this.#arrived.push(parsed.data);

@@ -35,6 +35,8 @@ export interface Service {
   /** Begins to serve. */
   start(): MessageOf<"accepting">["engine"];
   figures(): WorkerStats;
+  /** Hears of clients whose connections the supervisor has ended, by address and port. */
+  flooded?(peers: readonly string[]): void;
   /**
    * Stops accepting connections, in a process that does.
    *
@@ -135,6 +137,7 @@ async function live(
 
   await channel.next("accept");
   channel.send({ type: "accepting", engine: service.start() });
+  channel.onFlooded = (peers) => service.flooded?.(peers);
   const pulse = setInterval(
     () => channel.send({ type: "pulse", ...service.figures() }),
     PULSE_INTERVAL_MS,

@@ -1,11 +1,11 @@
 /** Descriptors of listeners: the system calls that Deno does not offer. */
 import { errno, fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
+import { readOption } from "./socket_option.ts";
 
 const libc = loadLibc({
   close: { parameters: ["i32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
   closeRange: { name: "syscall", parameters: ["i64", "u64", "u64", "u64"], result: "i64" },
   listen: { parameters: ["i32", "i32"], result: "i32" },
   poll: { parameters: ["buffer", "u64", "i32"], result: "i32" },
@@ -111,18 +111,14 @@ export function isListening(fd: number): boolean {
  * @returns nothing if it is of no socket
  */
 export function isListener(fd: number): boolean | undefined {
-  const value = new Int32Array(1);
-  const bytes = new Uint8Array(value.buffer);
-  const length = Uint8Array.of(4, 0, 0, 0);
-  const status = libc.symbols.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, bytes, length);
-  return status === 0 ? value[0] !== 0 : undefined;
+  const value = readOption(fd, SOL_SOCKET, SO_ACCEPTCONN);
+  return value && value[0] !== 0;
 }
 
 const IPPROTO_TCP = 6;
 const TCP_INFO = 11;
-/** struct tcp_info of linux/tcp.h, up to and with what is read. */
-const TCP_INFO_BYTES = 28;
-const TCPI_UNACKED_AT = 24;
+/** In struct tcp_info of linux/tcp.h, by its numbers of 32 bits. */
+const TCPI_UNACKED = 6;
 const POLLIN = 1;
 
 /**
@@ -137,13 +133,11 @@ export function countWaitingAndClose(fd: number): number {
     closeDescriptor(fd);
     return 0;
   }
-  const info = new Uint8Array(TCP_INFO_BYTES);
-  const size = Uint8Array.of(TCP_INFO_BYTES, 0, 0, 0);
-  const isTcp = libc.symbols.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, size) === 0;
+  const info = readOption(fd, IPPROTO_TCP, TCP_INFO, TCPI_UNACKED + 1);
   const polled = new Int32Array([fd, POLLIN]);
-  const waits = !isTcp && libc.symbols.poll(new Uint8Array(polled.buffer), 1n, 0) > 0;
+  const waits = info === undefined && libc.symbols.poll(new Uint8Array(polled.buffer), 1n, 0) > 0;
   closeDescriptor(fd);
-  return isTcp ? new DataView(info.buffer).getUint32(TCPI_UNACKED_AT, true) : Number(waits);
+  return info?.[TCPI_UNACKED] ?? Number(waits);
 }
 
 /** By its number, the same on every architecture: glibc before 2.34 and musl have no function for it. */

@@ -7,6 +7,7 @@ import { EACCES, EPERM, errno } from "./errno.ts";
 import { readProc } from "./file.ts";
 import { loadLibc } from "./libc.ts";
 import { copyDescriptor, openPid, type Owner } from "./process.ts";
+import { readOption } from "./socket_option.ts";
 import { textOf } from "./text.ts";
 
 const AF_INET = 2;
@@ -42,7 +43,6 @@ const libc = loadLibc({
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   fchown: { parameters: ["i32", "u32", "u32"], result: "i32" },
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
-  getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
   setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
   getxattr: { parameters: ["buffer", "buffer", "buffer", "usize"], result: "isize" },
   sendto: { parameters: ["i32", "buffer", "usize", "i32", "buffer", "u32"], result: "isize" },
@@ -191,7 +191,5 @@ function withDatagrams(pid: number, fd: number, act: (copy: number) => number): 
 }
 
 function option(fd: number, name: number): number | undefined {
-  const value = new Uint8Array(4);
-  const size = Uint8Array.of(4, 0, 0, 0);
-  return libc.symbols.getsockopt(fd, SOL_SOCKET, name, value, size) === 0 ? value[0] : undefined;
+  return readOption(fd, SOL_SOCKET, name)?.[0];
 }

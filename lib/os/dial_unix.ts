@@ -4,6 +4,7 @@ import { closeDescriptor } from "./descriptor.ts";
 import { errno } from "./errno.ts";
 import { O_PATH_CLOEXEC } from "./file.ts";
 import { loadLibc } from "./libc.ts";
+import { readOption } from "./socket_option.ts";
 import { textOf } from "./text.ts";
 import { becomeUndumpable, type Owner, takeEffectiveIds } from "./process.ts";
 
@@ -21,7 +22,6 @@ const libc = loadLibc({
   getgid: { name: "getegid", parameters: [], result: "u32" },
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
-  getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
   openat2: {
     name: "syscall",
     parameters: ["i64", "i64", "buffer", "buffer", "u64"],
@@ -74,9 +74,6 @@ export function connectUnix(path: string): UnixOutcome {
 
 /** Whether this process has made the socket listen that it is connected to; also if that is not told. */
 function isOwn(fd: number): boolean {
-  const peer = new Int32Array(3);
-  const size = Uint8Array.of(12, 0, 0, 0);
-  const bytes = new Uint8Array(peer.buffer);
-  const told = libc.symbols.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, bytes, size) === 0;
-  return !told || peer[0] === Deno.pid;
+  const peer = readOption(fd, SOL_SOCKET, SO_PEERCRED, 3);
+  return peer === undefined || peer[0] === Deno.pid;
 }

@@ -1,29 +1,42 @@
-/** Ends connections of another process (pidfd_getfd(2), shutdown(2)). Linux only. */
+/** Looks at connections of another process, and ends some (pidfd_getfd(2), tcp(7)). Linux only. */
 import { closeDescriptor } from "./descriptor.ts";
 import { EBADF, errno } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 import { copyDescriptor, openPid } from "./process.ts";
+import { readOption } from "./socket_option.ts";
 import { peerName } from "./socket_name.ts";
 
 const SHUT_RDWR = 2;
+const IPPROTO_TCP = 6;
+const TCP_INFO = 11;
+/** In struct tcp_info of linux/tcp.h, the lower half of it by its numbers of 32 bits. */
+const TCPI_BYTES_RECEIVED = 32;
+const FIONREAD = 0x541bn;
+const TO_NOWHERE = new Uint8Array(16);
 
 /** How many numbers of descriptors are looked at in one go, and how many free ones in a row are the end. */
 const MOST_LOOKED_AT = 4_096;
 const FREE_IN_A_ROW = 512;
 
-const libc = loadLibc({ shutdown: { parameters: ["i32", "i32"], result: "i32" } });
-
-/** What the connections to end are told by: the address and the port of the other side. */
-export type Peers = ReadonlySet<string>;
+const libc = loadLibc({
+  shutdown: { parameters: ["i32", "i32"], result: "i32" },
+  connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" },
+});
 
 /**
- * Ends those of a process's TCP connections whose other side is in `peers`.
+ * Calls `look` with a copy of each of a process's TCP connections, and the address and the port of its
+ * other side; the copy is closed unless `look` says that it keeps it.
  *
  * @param from the descriptor to begin with
  * @returns the one to go on with, 0 when all were looked at; nothing if the kernel refuses, as for lack
  *   of CAP_SYS_PTRACE
  */
-export function endConnections(pid: number, peers: Peers, from: number): number | undefined {
+export function lookAtConnections(
+  pid: number,
+  from: number,
+  look: (copy: number, peer: string) => boolean | void,
+): number | undefined {
   const pidfd = openPid(pid);
   if (pidfd < 0) return 0;
   try {
@@ -34,13 +47,31 @@ export function endConnections(pid: number, peers: Peers, from: number): number 
       if (free === FREE_IN_A_ROW) return 0;
       if (copy < 0) continue;
       const peer = peerName(copy);
-      if (peer?.kind === "tcp" && peers.has(`${peer.host} ${peer.port}`)) {
-        libc.symbols.shutdown(copy, SHUT_RDWR);
-      }
-      closeDescriptor(copy);
+      const keeps = peer?.kind === "tcp" && look(copy, `${peer.host} ${peer.port}`);
+      if (!keeps) closeDescriptor(copy);
     }
     return from + MOST_LOOKED_AT;
   } finally {
     closeDescriptor(pidfd);
   }
+}
+
+/**
+ * Ends a connection, for whoever holds it.
+ *
+ * @param unread whether what has come is to be read still
+ */
+export function endConnection(fd: number, unread: "read" | "dropped"): void {
+  if (unread === "read") libc.symbols.shutdown(fd, SHUT_RDWR);
+  else libc.symbols.connect(fd, TO_NOWHERE, TO_NOWHERE.length);
+}
+
+/** How many bytes were read from a TCP connection so far, modulo 2^32, by whoever holds it. */
+export function bytesTaken(fd: number): number {
+  const [received = 0] =
+    readOption(fd, IPPROTO_TCP, TCP_INFO, TCPI_BYTES_RECEIVED + 1)?.subarray(-1) ?? [];
+  // After that: what comes meanwhile must not count as read.
+  const unread = new Int32Array(1);
+  libc.symbols.ioctl(fd, FIONREAD, new Uint8Array(unread.buffer));
+  return Math.max(0, (received >>> 0) - unread[0]!);
 }

@@ -1,5 +1,7 @@
 /** The address of a socket that another process made (getsockname(2), socket(7)). Linux only. */
+import { isListener } from "./descriptor.ts";
 import { loadLibc } from "./libc.ts";
+import { readOption } from "./socket_option.ts";
 
 const AF_UNIX = 1;
 const AF_INET = 2;
@@ -7,7 +9,6 @@ const AF_INET6 = 10;
 const SOL_SOCKET = 1;
 const SO_TYPE = 3;
 const SOCK_STREAM = 1;
-const SO_ACCEPTCONN = 30;
 
 /** struct sockaddr_un, the longest of them. */
 const MAX_NAME_BYTES = 110;
@@ -15,7 +16,6 @@ const MAX_NAME_BYTES = 110;
 const libc = loadLibc({
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   getpeername: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
-  getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
 });
 
 /** Where a socket is bound. */
@@ -29,7 +29,7 @@ export type SocketName =
  * @returns nothing if it is not a listening stream socket, or of another family
  */
 export function listeningName(fd: number): SocketName | undefined {
-  if (option(fd, SO_TYPE) !== SOCK_STREAM || option(fd, SO_ACCEPTCONN) !== 1) return undefined;
+  if (readOption(fd, SOL_SOCKET, SO_TYPE)?.[0] !== SOCK_STREAM || !isListener(fd)) return undefined;
   return nameOf(fd, "getsockname");
 }
 
@@ -64,11 +64,4 @@ function nameOf(fd: number, call: "getsockname" | "getpeername"): SocketName | u
 export function canonicalHost(host: string): string {
   if (!host.includes(":")) return host;
   return new URL(`http://[${host}]`).hostname.slice(1, -1);
-}
-
-function option(fd: number, name: number): number | undefined {
-  const value = new Int32Array(1);
-  const size = Uint8Array.of(4, 0, 0, 0);
-  const status = libc.symbols.getsockopt(fd, SOL_SOCKET, name, new Uint8Array(value.buffer), size);
-  return status === 0 ? value[0] : undefined;
 }

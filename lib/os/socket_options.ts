@@ -3,6 +3,7 @@ import { SOCKET_OPTIONS } from "../sandbox/seccomp.ts";
 import { closeDescriptor } from "./descriptor.ts";
 import { fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
+import { readOption } from "./socket_option.ts";
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -12,7 +13,6 @@ const SO_REUSEADDR = 2;
 
 const libc = loadLibc({
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
   setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
 });
 
@@ -28,7 +28,7 @@ export function readOptions(fd: number): SocketOption[] {
   if (Deno.build.os !== "linux") return [];
   return SOCKET_OPTIONS.flatMap(([level, names]) =>
     names.flatMap((name) => {
-      const value = read(fd, level, name);
+      const value = readOption(fd, level, name)?.[0];
       return value === undefined ? [] : [{ level, name, value }];
     })
   );
@@ -52,17 +52,9 @@ export function freshOptions(host: string): SocketOption[] {
 /** Restores options, and returns those that were changed. */
 export function restoreOptions(fd: number, options: readonly SocketOption[]): SocketOption[] {
   return options.filter((option) => {
-    const found = read(fd, option.level, option.name);
+    const found = readOption(fd, option.level, option.name)?.[0];
     return found !== undefined && found !== option.value && write(fd, option);
   });
-}
-
-function read(fd: number, level: number, name: number): number | undefined {
-  const value = new Int32Array(1);
-  const bytes = new Uint8Array(value.buffer);
-  const length = Uint8Array.of(4, 0, 0, 0);
-  const failed = libc.symbols.getsockopt(fd, level, name, bytes, length) !== 0;
-  return failed ? undefined : value[0];
 }
 
 function write(fd: number, { level, name, value }: SocketOption): boolean {

@@ -46,6 +46,7 @@ const NOTHING: Row = {
   certificates: "violation",
   load: "violation",
   accept: "violation",
+  flooded: "violation",
   drain: "violation",
 };
 
@@ -59,13 +60,17 @@ export const NEXT: Record<Phase, Row> = {
   ready: { ...NOTHING, accept: "opening" },
   // A drain may overtake the worker's `accepting`.
   opening: { ...NOTHING, accepting: "serving", failed: "done", drain: "draining" },
-  serving: { ...NOTHING, pulse: "serving", drain: "draining" },
+  serving: { ...NOTHING, pulse: "serving", flooded: "serving", drain: "draining" },
   // It may be told again: that nothing is to stay.
   draining: {
     ...NOTHING,
     ...{ pulse: "draining", accepting: "draining", stopped: "stopped", drain: "draining" },
+    flooded: "draining",
   },
-  stopped: { ...NOTHING, pulse: "stopped", kept: "kept", drained: "done", drain: "stopped" },
-  kept: { ...NOTHING, pulse: "kept", drained: "done", drain: "kept" },
+  stopped: {
+    ...{ ...NOTHING, pulse: "stopped", kept: "kept", drained: "done", drain: "stopped" },
+    flooded: "stopped",
+  },
+  kept: { ...NOTHING, pulse: "kept", drained: "done", drain: "kept", flooded: "kept" },
   done: { ...NOTHING },
 };

@@ -107,6 +107,8 @@ export const ToWorker = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("load") }),
   /** Answer to `ready`: take connections, or calls. */
   z.strictObject({ type: z.literal("accept") }),
+  /** Clients whose connections kept it from everything else, and were ended. */
+  z.strictObject({ type: z.literal("flooded"), peers: Names }),
   /** Stop accepting, finish requests in flight, then exit; and whether another worker takes over. */
   z.strictObject({
     type: z.literal("drain"),

@@ -1,5 +1,5 @@
 /** Connections that a worker has given up, and that its runtime cannot end. */
-import { endConnections } from "../os/end_connections.ts";
+import { endConnection, lookAtConnections } from "../os/end_connections.ts";
 
 /** How many are looked for at once, and how often at the most, whatever a worker asks for. */
 const MOST = 8_192;
@@ -26,7 +26,9 @@ export class GivenUp {
     this.#lookedMs = nowMs;
     const all = new Set([...this.#before, ...this.#peers]);
     if (all.size === 0) return;
-    const next = endConnections(pid, all, this.#from);
+    const next = lookAtConnections(pid, this.#from, (copy, peer) => {
+      if (all.has(peer)) endConnection(copy, "read");
+    });
     this.allowed = next !== undefined;
     this.#from = next ?? 0;
     if (this.#from > 0) return;

@@ -130,6 +130,12 @@ export class Limits {
     this.#givenUp.push(`${spelled} ${port}`);
   }
 
+  /** A client's connection kept everything else waiting, and was ended. */
+  flooded(peer: string): void {
+    this.count("flood");
+    this.penalties.add(peer.split(" ")[0], "flood");
+  }
+
   /** Whether no more connections are to be accepted. */
   get full(): boolean {
     const { maxConnections } = this.settings;

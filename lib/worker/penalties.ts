@@ -13,6 +13,7 @@ const ADDED_MS: Partial<Record<LimitKind, number>> = {
   sendTimeoutMs: 1_000,
   minBytesPerSecond: 2_000,
   maxBodyBytes: 1_000,
+  flood: 10_000,
 };
 
 /** A penalty that is not longer than this has no effect: many may share an address. */

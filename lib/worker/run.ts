@@ -117,6 +117,7 @@ function serveApp(
       ...kept.figures(),
       ...latency && { latency: latency.figures() },
     }),
+    flooded: (peers) => peers.forEach((peer) => limits.flooded(peer)),
     stop: async (reason, keep) => {
       endDrain = begin("drain", { reason });
       await readiness?.announce(reason);

@@ -2,6 +2,7 @@
 import { closeDescriptor } from "./descriptor.ts";
 import { fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
+import { sockets, writeOption } from "./socket_calls.ts";
 
 const AF_INET6 = 10;
 const SOCK_STREAM = 1;
@@ -14,11 +15,7 @@ const IPV6_V6ONLY = 26;
 /** struct sockaddr_in6; an address of zeros is `::`. */
 const NAME_BYTES = 28;
 
-const libc = loadLibc({
-  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
-  bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
-});
+const libc = loadLibc({ bind: { parameters: ["i32", "buffer", "u32"], result: "i32" } });
 
 /**
  * Binds `[::]` to a port for IPv6 only.
@@ -27,18 +24,16 @@ const libc = loadLibc({
  * @throws {Error} that says why the kernel refuses
  */
 export function bindIpv6Only(port: number): number {
-  const { socket, setsockopt, bind } = libc.symbols;
-  const fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const fd = sockets.symbols.socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) fail("make a socket of IPv6");
   const name = new DataView(new ArrayBuffer(NAME_BYTES));
   name.setUint16(0, AF_INET6, true);
   name.setUint16(2, port);
-  const on = Uint8Array.of(1, 0, 0, 0);
   try {
     if (
-      setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, on, on.length) !== 0 ||
-      setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, on, on.length) !== 0 ||
-      bind(fd, new Uint8Array(name.buffer), NAME_BYTES) !== 0
+      !writeOption(fd, SOL_SOCKET, SO_REUSEADDR, 1) ||
+      !writeOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) ||
+      libc.symbols.bind(fd, new Uint8Array(name.buffer), NAME_BYTES) !== 0
     ) fail(`bind [::] port ${port}`);
   } catch (error) {
     closeDescriptor(fd);

@@ -1,7 +1,7 @@
 /** Descriptors of listeners: the system calls that Deno does not offer. */
 import { errno, fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
-import { readOption } from "./socket_option.ts";
+import { readOption } from "./socket_calls.ts";
 
 const libc = loadLibc({
   close: { parameters: ["i32"], result: "i32" },

@@ -7,7 +7,7 @@ import { EACCES, EPERM, errno } from "./errno.ts";
 import { readProc } from "./file.ts";
 import { loadLibc } from "./libc.ts";
 import { copyDescriptor, openPid, type Owner } from "./process.ts";
-import { readOption } from "./socket_option.ts";
+import { readOption, sockets, writeOption } from "./socket_calls.ts";
 import { textOf } from "./text.ts";
 
 const AF_INET = 2;
@@ -37,13 +37,9 @@ export const EAFNOSUPPORT = 97;
 export const EINPROGRESS = 115;
 
 const libc = loadLibc({
-  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   fchown: { parameters: ["i32", "u32", "u32"], result: "i32" },
-  shutdown: { parameters: ["i32", "i32"], result: "i32" },
-  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
   getxattr: { parameters: ["buffer", "buffer", "buffer", "usize"], result: "isize" },
   sendto: { parameters: ["i32", "buffer", "usize", "i32", "buffer", "u32"], result: "isize" },
 });
@@ -112,18 +108,20 @@ export function dial(
   owner?: Owner,
 ): Outcome {
   const type = transport === "tcp" ? SOCK_STREAM : SOCK_DGRAM;
-  const fd = libc.symbols.socket(family === 4 ? AF_INET : AF_INET6, type | CLOEXEC_NONBLOCK, 0);
+  const fd = sockets.symbols.socket(family === 4 ? AF_INET : AF_INET6, type | CLOEXEC_NONBLOCK, 0);
   if (fd < 0) return { fd: undefined, errno: errno() };
   // The C library's resolver has set it, and gives up on a name server without it.
-  if (transport === "udp") turnOn(fd, family === 4 ? IP_RECVERR : IPV6_RECVERR);
+  const [level, name] = family === 4 ? IP_RECVERR : IPV6_RECVERR;
+  if (transport === "udp") writeOption(fd, level, name, 1);
   if (owner !== undefined) libc.symbols.fchown(fd, owner.uid, owner.gid);
-  const failed = address !== undefined && libc.symbols.connect(fd, address, address.length) !== 0;
+  const failed = address !== undefined &&
+    sockets.symbols.connect(fd, address, address.length) !== 0;
   const code = failed ? errno() : 0;
   if (failed && code !== EINPROGRESS) {
     closeDescriptor(fd);
     return { fd: undefined, errno: code };
   }
-  if (!sends) libc.symbols.shutdown(fd, SHUT_WR);
+  if (!sends) sockets.symbols.shutdown(fd, SHUT_WR);
   // Who waits in connect(2) is let on at once: what it does next with the socket waits in its place,
   // and gets the error that there may be.
   if (blocking) letBlock(fd);
@@ -133,10 +131,6 @@ export function dial(
 /** Has a socket block that was made not to. */
 export function letBlock(fd: number): void {
   libc.symbols.fcntl(fd, F_SETFL, 0);
-}
-
-function turnOn(fd: number, [level, name]: readonly [number, number]): void {
-  libc.symbols.setsockopt(fd, level, name, Uint8Array.of(1, 0, 0, 0), 4);
 }
 
 /**

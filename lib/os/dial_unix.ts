@@ -4,7 +4,7 @@ import { closeDescriptor } from "./descriptor.ts";
 import { errno } from "./errno.ts";
 import { O_PATH_CLOEXEC } from "./file.ts";
 import { loadLibc } from "./libc.ts";
-import { readOption } from "./socket_option.ts";
+import { readOption, sockets } from "./socket_calls.ts";
 import { textOf } from "./text.ts";
 import { becomeUndumpable, type Owner, takeEffectiveIds } from "./process.ts";
 
@@ -20,8 +20,6 @@ const NO_LINKS = 6n;
 const libc = loadLibc({
   getuid: { name: "geteuid", parameters: [], result: "u32" },
   getgid: { name: "getegid", parameters: [], result: "u32" },
-  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   openat2: {
     name: "syscall",
     parameters: ["i64", "i64", "buffer", "buffer", "u64"],
@@ -61,10 +59,10 @@ export function connectUnix(path: string): UnixOutcome {
   const how = new Uint8Array(new BigUint64Array([BigInt(O_PATH_CLOEXEC), 0n, NO_LINKS]).buffer);
   const place = Number(libc.symbols.openat2(OPENAT2, AT_FDCWD, textOf(path), how, 24n));
   if (place < 0) return { fd: undefined, errno: errno(), step: "open" };
-  const fd = libc.symbols.socket(AF_UNIX, STREAM_CLOEXEC_NONBLOCK, 0);
+  const fd = sockets.symbols.socket(AF_UNIX, STREAM_CLOEXEC_NONBLOCK, 0);
   // By the descriptor: what lies at the path may be another file by now.
   const address = Uint8Array.of(AF_UNIX, 0, ...textOf(`/proc/self/fd/${place}`));
-  const failed = fd < 0 || libc.symbols.connect(fd, address, address.length) !== 0;
+  const failed = fd < 0 || sockets.symbols.connect(fd, address, address.length) !== 0;
   const code = failed ? errno() : 0;
   closeDescriptor(place);
   if (!failed && !isOwn(fd)) return { fd, errno: 0, step: "connect" };

@@ -3,12 +3,11 @@ import { closeDescriptor } from "./descriptor.ts";
 import { EBADF, errno } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 import { copyDescriptor, openPid } from "./process.ts";
-import { readOption } from "./socket_option.ts";
+import { readOption, sockets } from "./socket_calls.ts";
 import { peerName } from "./socket_name.ts";
 
 const SHUT_RDWR = 2;
-const IPPROTO_TCP = 6;
-const TCP_INFO = 11;
+const [IPPROTO_TCP, TCP_INFO] = [6, 11];
 /** In struct tcp_info of linux/tcp.h, the lower half of it by its numbers of 32 bits. */
 const TCPI_BYTES_RECEIVED = 32;
 const FIONREAD = 0x541bn;
@@ -18,11 +17,7 @@ const TO_NOWHERE = new Uint8Array(16);
 const MOST_LOOKED_AT = 4_096;
 const FREE_IN_A_ROW = 512;
 
-const libc = loadLibc({
-  shutdown: { parameters: ["i32", "i32"], result: "i32" },
-  connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
-  ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" },
-});
+const libc = loadLibc({ ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" } });
 
 /**
  * Calls `look` with a copy of each of a process's TCP connections, and the address and the port of its
@@ -56,14 +51,10 @@ export function lookAtConnections(
   }
 }
 
-/**
- * Ends a connection, for whoever holds it.
- *
- * @param unread whether what has come is to be read still
- */
-export function endConnection(fd: number, unread: "read" | "dropped"): void {
-  if (unread === "read") libc.symbols.shutdown(fd, SHUT_RDWR);
-  else libc.symbols.connect(fd, TO_NOWHERE, TO_NOWHERE.length);
+/** Ends a connection, for whoever holds it, with or without what has come and was not read. */
+export function endConnection(fd: number, unread: "kept" | "dropped"): void {
+  if (unread === "kept") sockets.symbols.shutdown(fd, SHUT_RDWR);
+  else sockets.symbols.connect(fd, TO_NOWHERE, TO_NOWHERE.length);
 }
 
 /** How many bytes were read from a TCP connection so far, modulo 2^32, by whoever holds it. */

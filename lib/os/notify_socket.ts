@@ -3,6 +3,7 @@ import { closeDescriptor } from "./descriptor.ts";
 import { fail } from "./errno.ts";
 import { loadLibc } from "./libc.ts";
 import { messageHeader } from "./socket.ts";
+import { sockets } from "./socket_calls.ts";
 
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
@@ -17,8 +18,6 @@ const CLOCK_MONOTONIC = 1;
 const SEND_DEADLINE_MICROSECONDS = 200_000n;
 
 const libc = loadLibc({
-  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
   sendmsg: { parameters: ["i32", "buffer", "i32"], result: "isize" },
   clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
 });
@@ -58,13 +57,13 @@ function sendDatagram(
   data: Uint8Array<ArrayBuffer>,
   { descriptor, waits }: { descriptor?: number | undefined; waits: boolean },
 ): void {
-  const socket = libc.symbols.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const socket = sockets.symbols.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (socket < 0) fail("make a socket");
   try {
     const deadline = new Uint8Array(
       new BigInt64Array([0n, SEND_DEADLINE_MICROSECONDS]).buffer,
     );
-    libc.symbols.setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, deadline, deadline.length);
+    sockets.symbols.setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, deadline, deadline.length);
     const message = messageHeader(data, { descriptor, to: socketAddress(address) });
     const flags = MSG_NOSIGNAL | (waits ? 0 : MSG_DONTWAIT);
     if (libc.symbols.sendmsg(socket, message.header, flags) !== BigInt(data.length)) {

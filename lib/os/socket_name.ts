@@ -1,7 +1,7 @@
 /** The address of a socket that another process made (getsockname(2), socket(7)). Linux only. */
 import { isListener } from "./descriptor.ts";
 import { loadLibc } from "./libc.ts";
-import { readOption } from "./socket_option.ts";
+import { readOption } from "./socket_calls.ts";
 
 const AF_UNIX = 1;
 const AF_INET = 2;

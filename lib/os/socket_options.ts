@@ -2,19 +2,13 @@
 import { SOCKET_OPTIONS } from "../sandbox/seccomp.ts";
 import { closeDescriptor } from "./descriptor.ts";
 import { fail } from "./errno.ts";
-import { loadLibc } from "./libc.ts";
-import { readOption } from "./socket_option.ts";
+import { readOption, sockets, writeOption } from "./socket_calls.ts";
 
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_STREAM_CLOEXEC = 0o2000001;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
-
-const libc = loadLibc({
-  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
-});
 
 /** The value of an option; each is a number of 32 bits. */
 export interface SocketOption {
@@ -38,11 +32,11 @@ export function readOptions(fd: number): SocketOption[] {
 export function freshOptions(host: string): SocketOption[] {
   if (Deno.build.os !== "linux") return [];
   const family = host.includes(":") ? AF_INET6 : AF_INET;
-  const fd = libc.symbols.socket(family, SOCK_STREAM_CLOEXEC, 0);
+  const fd = sockets.symbols.socket(family, SOCK_STREAM_CLOEXEC, 0);
   if (fd < 0) fail("make a socket");
   try {
     // Every listener is bound with it; an address that is bound does not change its family.
-    write(fd, { level: SOL_SOCKET, name: SO_REUSEADDR, value: 1 });
+    writeOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     return readOptions(fd).filter(({ level, name }) => !(level === 41 && name === 26));
   } finally {
     closeDescriptor(fd);
@@ -51,13 +45,8 @@ export function freshOptions(host: string): SocketOption[] {
 
 /** Restores options, and returns those that were changed. */
 export function restoreOptions(fd: number, options: readonly SocketOption[]): SocketOption[] {
-  return options.filter((option) => {
-    const found = readOption(fd, option.level, option.name)?.[0];
-    return found !== undefined && found !== option.value && write(fd, option);
+  return options.filter(({ level, name, value }) => {
+    const found = readOption(fd, level, name)?.[0];
+    return found !== undefined && found !== value && writeOption(fd, level, name, value);
   });
-}
-
-function write(fd: number, { level, name, value }: SocketOption): boolean {
-  const bytes = new Uint8Array(Int32Array.of(value).buffer);
-  return libc.symbols.setsockopt(fd, level, name, bytes, bytes.length) === 0;
 }

@@ -50,6 +50,9 @@ const NOTHING: Row = {
   drain: "violation",
 };
 
+/** After it was told to drain. It may be told again: that nothing is to stay. */
+const stay = (phase: Phase) => ({ pulse: phase, flooded: phase, drain: phase });
+
 /** What each step leads to. A cell that leads on permits its step once, one that stays permits it many times. */
 export const NEXT: Record<Phase, Row> = {
   starting: { ...NOTHING, hello: "introduced", failed: "done" },
@@ -61,16 +64,8 @@ export const NEXT: Record<Phase, Row> = {
   // A drain may overtake the worker's `accepting`.
   opening: { ...NOTHING, accepting: "serving", failed: "done", drain: "draining" },
   serving: { ...NOTHING, pulse: "serving", flooded: "serving", drain: "draining" },
-  // It may be told again: that nothing is to stay.
-  draining: {
-    ...NOTHING,
-    ...{ pulse: "draining", accepting: "draining", stopped: "stopped", drain: "draining" },
-    flooded: "draining",
-  },
-  stopped: {
-    ...{ ...NOTHING, pulse: "stopped", kept: "kept", drained: "done", drain: "stopped" },
-    flooded: "stopped",
-  },
-  kept: { ...NOTHING, pulse: "kept", drained: "done", drain: "kept", flooded: "kept" },
+  draining: { ...NOTHING, ...stay("draining"), accepting: "draining", stopped: "stopped" },
+  stopped: { ...NOTHING, ...stay("stopped"), kept: "kept", drained: "done" },
+  kept: { ...NOTHING, ...stay("kept"), drained: "done" },
   done: { ...NOTHING },
 };

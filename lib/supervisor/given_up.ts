@@ -27,7 +27,7 @@ export class GivenUp {
     const all = new Set([...this.#before, ...this.#peers]);
     if (all.size === 0) return;
     const next = lookAtConnections(pid, this.#from, (copy, peer) => {
-      if (all.has(peer)) endConnection(copy, "read");
+      if (all.has(peer)) endConnection(copy, "kept");
     });
     this.allowed = next !== undefined;
     this.#from = next ?? 0;

@@ -1,10 +1,10 @@
 import { EXIT } from "../base/exit_code.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { CliCommand } from "./command.ts";
+import type { AskingCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 
 /** Drains and stops the running supervisor, and waits for it. */
-export const stop: CliCommand = async ({ config, system }) => {
+export const stop: AskingCommand = async ({ config, system }) => {
   await askSupervisor(await findSupervisor(config, system), "stop", "stopped");
   return EXIT.ok;
 };

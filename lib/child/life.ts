@@ -141,10 +141,13 @@ async function live(
   await channel.next("accept");
   channel.send({ type: "accepting", engine: service.start() });
   channel.onFlooded = (peers) => service.flooded?.(peers);
-  const pulse = setInterval(
-    () => channel.send({ type: "pulse", ...service.figures() }),
-    PULSE_INTERVAL_MS,
-  );
+  let dueMs = performance.now() + PULSE_INTERVAL_MS;
+  const pulse = setInterval(() => {
+    const nowMs = performance.now();
+    const lateMs = Math.max(0, Math.round(nowMs - dueMs));
+    dueMs = nowMs + PULSE_INTERVAL_MS;
+    channel.send({ type: "pulse", ...service.figures(), lateMs });
+  }, PULSE_INTERVAL_MS);
   const { reason, keep = false } = await endOfService(channel);
   await service.stop?.(reason, keep);
   channel.send({ type: "stopped" });

@@ -29,6 +29,8 @@ const Stats = {
   /** How long the app took, if the worker measures it. */
   latency: z.optional(Latency),
   limited: z.optional(Limited),
+  /** How much later this comes than it was due. */
+  lateMs: z.optional(Count),
   /**
    * Connections over TLS that it has given up and cannot end, by the address and port of the client, and
    * how many they were since it started.

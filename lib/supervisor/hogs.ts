@@ -1,7 +1,7 @@
 /**
  * Connections that keep a worker from everything else. Its runtime reads of one that floods as much as
  * there is, and the worker's own code has no turn meanwhile. From outside it shows whose fault that is:
- * more and more is read from one, and from no other.
+ * more and more is read from one, before the worker says anything again.
  */
 import { sleep } from "../base/sleep.ts";
 import { closeDescriptor } from "../os/descriptor.ts";
@@ -9,54 +9,53 @@ import { bytesTaken, endConnection, lookAtConnections } from "../os/end_connecti
 import { readProcess } from "../os/file.ts";
 import { PULSE_INTERVAL_MS } from "../protocol/limits.ts";
 
-/** So late a worker is that is kept from everything else, and that is how often it is looked. */
-const [LATE_MS, EVERY_MS] = [100, 10];
+/** So late a worker is that is kept from everything else; that late no word of it is on its way. */
+const [LATE_MS, SURE_MS] = [100, 500];
 /** In so many looks in a row, with so much of its time between them, nobody is read who means no harm. */
-const [TIMES, LEAST_RAN_MS] = [3, 8];
-/** Where two have done it of late, others of their address that send so much at once do it too. */
-const [MANY, OF_LATE_MS, LEAST_MORE] = [2, 30_000, 4_096];
-/** Who has sent less is none. So many are looked at, and all are looked for anew after so long. */
+const [EVERY_MS, TIMES, LEAST_RAN_MS] = [10, 3, 8];
+/** Who has sent less is none. So many are looked at, and after so long for those that have come. */
 const [LEAST_TAKEN, MOST, ROUND_MS] = [8_192, 512, 1_000];
 
-export class Hogs {
-  /** How many there were of each address, and when the last one was ended. */
-  readonly #counts = new Map<string, number>();
-  #endedMs = 0;
-
-  /** Ends those of a process until `heard` says that it has said something; @returns their clients */
-  async end(pid: number, heard: AbortSignal): Promise<string[]> {
-    const ended: string[] = [];
-    await sleep(PULSE_INTERVAL_MS + LATE_MS, heard);
-    if (performance.now() - this.#endedMs > OF_LATE_MS) this.#counts.clear();
-    while (!heard.aborted && ended.length < MOST) {
-      const suspects: { fd: number; host: string; peer: string; taken: number; times: number }[] =
-        [];
-      lookAtConnections(pid, 0, (fd, peer) => {
-        const [taken, host] = [bytesTaken(fd), peer.split(" ")[0]!];
-        if (taken < LEAST_TAKEN || suspects.length === MOST) return false;
-        return suspects.push({ fd, host, peer, taken, times: 0 }) > 0;
-      });
-      const round = AbortSignal.any([heard, AbortSignal.timeout(ROUND_MS)]);
-      for (let ran = ranMs(pid); !round.aborted; await sleep(EVERY_MS, round)) {
-        if (ranMs(pid) - ran < LEAST_RAN_MS) continue;
-        ran = ranMs(pid);
-        const more = suspects.map(({ fd, taken }) => Math.max(0, bytesTaken(fd) - taken));
-        if (more.every((bytes) => bytes === 0)) continue;
-        for (const [index, suspect] of suspects.entries()) {
-          const count = this.#counts.get(suspect.host) ?? 0;
-          suspect.times = more[index] === 0 ? 0 : suspect.times + 1;
-          suspect.taken += more[index]!;
-          if (suspect.times < TIMES && (count < MANY || more[index]! < LEAST_MORE)) continue;
-          endConnection(suspect.fd, "dropped");
-          ended.push(suspect.peer);
-          this.#counts.set(suspect.host, count + 1);
-          this.#endedMs = performance.now();
-        }
-      }
-      for (const { fd } of suspects) closeDescriptor(fd);
+/**
+ * Ends such connections of a process, and returns their clients. `heard` aborts when it says something
+ * again, with how late that is by its own clock.
+ */
+export async function endHogs(pid: number, heard: AbortSignal): Promise<string[]> {
+  const dueMs = performance.now() + PULSE_INTERVAL_MS;
+  await sleep(PULSE_INTERVAL_MS + LATE_MS, heard);
+  const suspects = new Map<string, { fd: number; taken: number; times: number; atMs: number }>();
+  const ended = new Set<string>();
+  /** Those that were found while it surely had not said anything yet. */
+  const endUntil = (sureMs: number) => {
+    for (const [peer, { fd, atMs }] of suspects) {
+      if (atMs > sureMs || ended.has(peer)) continue;
+      endConnection(fd, "dropped");
+      ended.add(peer);
     }
-    return ended;
+  };
+  let [lookedMs, ran] = [-Infinity, 0];
+  for (; !heard.aborted; await sleep(EVERY_MS, heard)) {
+    const nowMs = performance.now();
+    endUntil(nowMs - SURE_MS);
+    if (ranMs(pid) - ran < LEAST_RAN_MS) continue;
+    ran = ranMs(pid);
+    const more = [...suspects.values()].map(({ fd, taken }) => bytesTaken(fd) - taken);
+    for (const [index, suspect] of [...suspects.values()].entries()) {
+      if (more.some((by) => by > 0)) suspect.times = more[index]! > 0 ? suspect.times + 1 : 0;
+      suspect.taken += Math.max(0, more[index]!);
+      if (suspect.times >= TIMES) suspect.atMs = Math.min(suspect.atMs, nowMs);
+    }
+    if (nowMs - lookedMs < ROUND_MS) continue;
+    lookedMs = nowMs;
+    lookAtConnections(pid, 0, (fd, peer) => {
+      const taken = bytesTaken(fd);
+      if (taken < LEAST_TAKEN || suspects.has(peer) || suspects.size === MOST) return false;
+      return suspects.set(peer, { fd, taken, times: 0, atMs: Infinity }).size > 0;
+    });
   }
+  endUntil(dueMs + heard.reason);
+  for (const { fd } of suspects.values()) closeDescriptor(fd);
+  return [...ended];
 }
 
 /** How long the main thread has run (proc_pid_schedstat(5)); what time it is where nobody says. */

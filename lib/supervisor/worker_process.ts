@@ -15,7 +15,7 @@ import type { ToWorker } from "../protocol/to_worker.ts";
 import { type DiallingMode, NOT_IN_NET } from "./dialling.ts";
 import type { Denial } from "./guard.ts";
 import { Heartbeat } from "./health.ts";
-import { Hogs } from "./hogs.ts";
+import { endHogs } from "./hogs.ts";
 import { tellOutput, uncaughtIn } from "./process_output.ts";
 import { GivenUp } from "./given_up.ts";
 import { diallingUnguarded } from "./require_wall.ts";
@@ -116,7 +116,6 @@ export class WorkerProcess implements ChildRecord {
   #pulses = 0;
   readonly #limited = new LimitedLog();
   readonly #givenUp = new GivenUp();
-  readonly #hogs = new Hogs();
   #heard = new AbortController();
   readonly #heartbeat = new Heartbeat(performance.now());
   #drained: MessageOf<"drained"> | undefined;
@@ -367,7 +366,7 @@ export class WorkerProcess implements ChildRecord {
         break;
       case "exited":
         if (this.#pid !== undefined) removeChild(this.#pid);
-        this.#heard.abort();
+        this.#heard.abort(0);
         this.#reason ??= event.error ?? (this.#drained ? undefined : this.#uncaught);
         this.#death = {
           ...{ status: event.status, reason: this.#reason, livedMs: this.ageMs },
@@ -381,11 +380,11 @@ export class WorkerProcess implements ChildRecord {
   }
 
   /** Ends connections that keep it from saying more, and tells it then whose they were. */
-  #lookForHogs(): void {
-    this.#heard.abort();
+  #lookForHogs(lateMs = 0): void {
+    this.#heard.abort(lateMs);
     if (this.role.kind !== "worker") return;
     this.#heard = new AbortController();
-    this.#hogs.end(this.#pid!, this.#heard.signal).then((peers) => {
+    endHogs(this.#pid!, this.#heard.signal).then((peers) => {
       if (peers.length > 0) this.command({ type: "flooded", peers });
     });
   }
@@ -410,7 +409,7 @@ export class WorkerProcess implements ChildRecord {
       this.#figures = figures;
       this.#pulses++;
       this.#heartbeat.received();
-      this.#lookForHogs();
+      this.#lookForHogs(figures.lateMs);
       if (figures.limited) this.#limited.look(figures.limited, this.logFields);
       this.#endGivenUp(figures.givenUp?.peers ?? []);
       return;

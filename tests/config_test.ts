@@ -718,6 +718,86 @@ const LISTEN_FORMS: [unknown, string][] = [
   [[{ port: 3000 }], `"127.0.0.1:3000"`],
 ];
 
+const [HTTPS, REDIRECT] = [
+  '{ "https": "0.0.0.0:443", "cert": "./fullchain.pem", "key": "./privkey.pem" }',
+  '{ "http": "0.0.0.0:80", "redirect": "https" }',
+];
+
+/** Objects that are no entry of `listen`, and the form that is answered. */
+const LISTEN_OBJECTS: [object, string][] = [
+  [{}, '"127.0.0.1:8080"'],
+  [
+    { https: "0.0.0.0:443", cert: "a" },
+    '{ "https": "0.0.0.0:443", "cert": "a", "key": "./privkey.pem" }',
+  ],
+  [
+    { https: "0.0.0.0:443", key: "b" },
+    '{ "https": "0.0.0.0:443", "cert": "./fullchain.pem", "key": "b" }',
+  ],
+  [
+    { https: "0.0.0.0:443", certs: [] },
+    '"certs": [{ "cert": "./fullchain.pem", "key": "./privkey.pem" }]',
+  ],
+  [{ https: "0.0.0.0:443", certs: [{ cert: "a" }] }, '"certs": [{ "cert": '],
+  [{ https: 443 }, HTTPS],
+  [{ https: true }, HTTPS],
+  [{ https: { port: 443 } }, HTTPS],
+  [{ https: "0.0.0.0:443", cert: 1, key: 2 }, HTTPS],
+  [{ https: "0.0.0.0:443", certificate: "a", privateKey: "b" }, HTTPS],
+  [{ https: "0.0.0.0:443", mode: "0600" }, HTTPS],
+  [{ https: "0.0.0.0:443", proxyProtocol: true }, HTTPS],
+  [{ https: "0.0.0.0:443", redirect: "https" }, HTTPS],
+  [{ ssl: "0.0.0.0:443" }, HTTPS],
+  [{ tls: {} }, HTTPS],
+  [{ port: 443, cert: "a", key: "b" }, '{ "https": "0.0.0.0:443", "cert": "a", "key": "b" }'],
+  [{ cert: "a", key: "b" }, '{ "https": "0.0.0.0:443", "cert": "a", "key": "b" }'],
+  [{ http: "0.0.0.0:80", https: "0.0.0.0:443" }, `two entries: ${HTTPS} and ${REDIRECT}`],
+  [{ http: "0.0.0.0:80" }, `"0.0.0.0:80", or ${REDIRECT}`],
+  [{ http: 80, redirect: "https" }, REDIRECT],
+  [{ http: "0.0.0.0:80", redirect: true }, REDIRECT],
+  [{ redirect: "https" }, REDIRECT],
+  [
+    { tcp: "127.0.0.1:80", proxyProtocol: true },
+    '{ "http": "127.0.0.1:80", "proxyProtocol": true }',
+  ],
+  [
+    { http: "127.0.0.1:80", proxyProtocol: "v2" },
+    '{ "http": "127.0.0.1:80", "proxyProtocol": true }',
+  ],
+  [{ tcp: "127.0.0.1:80" }, '"127.0.0.1:80"'],
+  [{ address: "0.0.0.0:80" }, '"0.0.0.0:80"'],
+  [{ bind: 80 }, '"127.0.0.1:80"'],
+  [{ unix: 4 }, '{ "unix": "./app.sock", "mode": "0660" }'],
+  [{ unix: "/run/a.sock", mode: 600 }, '{ "unix": "/run/a.sock", "mode": "0660" }'],
+  [{ socket: "/run/a.sock" }, '{ "unix": "/run/a.sock", "mode": "0660" }'],
+  [{ mode: "0600" }, '{ "unix": "./app.sock", "mode": "0660" }'],
+];
+
+Deno.test("an object that is no entry of listen is answered with what it was meant to be", () => {
+  for (const [entry, form] of LISTEN_OBJECTS) {
+    const problems = problemsOf({ ...MINIMAL, listen: [entry] });
+    assert(problems.length > 0, JSON.stringify(entry));
+    for (const { hint } of problems) {
+      assert(hint.includes(form), `${JSON.stringify(entry)}: ${hint}`);
+      const written = hint.replace(/^write (two entries: )?/, "").replace("} and {", "}, {");
+      const listen = JSON.parse(`[${written.replace(", or {", ", {")}]`);
+      const wrong = problemsOf({
+        ...MINIMAL,
+        listen: listen.slice(0, form.includes(", or") ? 1 : 2),
+      });
+      assertEquals(wrong.map(({ code }) => code), [], hint);
+    }
+  }
+});
+
+Deno.test("HTTPS without a certificate is told of both ways to one", async () => {
+  await using project = new Project({ app: "./app.ts", listen: [{ https: "0.0.0.0:443" }] });
+  await project.write("app.ts", "");
+  const { problems } = await assertRejects(() => loadConfig(project.config), ConfigError);
+  assertEquals(problems.map(({ code }) => code), ["https_no_certificate"]);
+  assertMatch(problems[0]!.hint, /"cert" and "key" beside it, or "acme"/);
+});
+
 Deno.test("a listen in another form is answered with the right one", () => {
   for (const [listen, form] of LISTEN_FORMS) {
     const problems = problemsOf({ ...MINIMAL, listen });

@@ -1,6 +1,6 @@
 import type * as z from "zod";
 import { nearestName } from "./nearest.ts";
-import { listenEntry, listenHint } from "./listen_form.ts";
+import { listenEntry, listenHint, listenObject } from "./listen_form.ts";
 import { quote } from "./problem.ts";
 import { KNOWN_KEYS } from "./schema.ts";
 
@@ -72,7 +72,10 @@ export function describeIssue(
   }
   switch (issue.code) {
     case "unrecognized_keys":
-      return issue.keys.map((key) => describeUnknownKey(path, key));
+      return issue.keys.map((key) => {
+        const told = describeUnknownKey(path, key);
+        return isEntry(path) ? inListenObject(told, path, valueAt(path) as object) : told;
+      });
     case "invalid_key":
     case "invalid_element":
       return issue.issues.flatMap((inner) =>
@@ -92,15 +95,18 @@ export function describeIssue(
         }, 0);
       const meant = fitting.toSorted((a, b) => misfits(a) - misfits(b))[0];
       const isStrange = isListen && typeof value === "object" && value !== null &&
-        ["port", "host", "hostname", "path"].some((name) => name in value);
+        (["port", "host", "hostname", "path"].some((name) => name in value) ||
+          Object.keys(value).every((name) => !["unix", "http", "https"].includes(name)) &&
+            Object.keys(value).length > 0);
       if (meant === undefined || isStrange) {
         const forms = issue.errors.flatMap((branch) => formOf(branch) ?? []);
         const hint = isListen ? listenForm(value) : `write ${forms.join(", or ")}`;
         return say("value_type", `found ${found}`, hint);
       }
-      return meant.flatMap((inner) =>
+      const told = meant.flatMap((inner) =>
         describeIssue({ ...inner, path: [...path, ...inner.path] }, valueAt, about)
       );
+      return isEntry(path) ? told.map((each) => inListenObject(each, path, value as object)) : told;
     }
     case "invalid_type":
       if (found === "nothing") {
@@ -131,6 +137,28 @@ export function describeIssue(
     default:
       return say("value_form", `found ${found}`, issue.message);
   }
+}
+
+/** Whether something is an entry of a list `listen`, or that of `metrics`. */
+function isEntry(path: readonly PropertyKey[]): boolean {
+  return path.at(-2) === "listen" || path.length > 1 && path.at(-1) === "listen";
+}
+
+/** What is wrong with an object in `listen` is told with all of what it was meant to be. */
+function inListenObject(told: IssueText, path: readonly PropertyKey[], value: object): IssueText {
+  const key = String(told.path.at(-1));
+  const isKnown = told.code === "key_unknown" && KNOWN_KEYS.listen?.includes(key);
+  const isNear = told.path.length === path.length + 1 || told.path[path.length] === "certs";
+  const isOwn = isNear &&
+    ["key_missing", "key_unknown", "value_type", "value_unknown", "value_small"].includes(
+      told.code,
+    );
+  if (!isOwn || told.code === "key_unknown" && !isKnown && told.hint.startsWith("did")) return told;
+  return {
+    ...told,
+    ...isKnown && { message: `${quote(key)} does not belong to what is beside it` },
+    hint: `write ${listenObject(value)}`,
+  };
 }
 
 function describeUnknownKey(path: readonly PropertyKey[], key: string): IssueText {

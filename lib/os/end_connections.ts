@@ -57,10 +57,9 @@ export function endConnection(fd: number, unread: "kept" | "dropped"): void {
   else sockets.symbols.connect(fd, TO_NOWHERE, TO_NOWHERE.length);
 }
 
-/** How many bytes were read from a TCP connection so far, modulo 2^32, by whoever holds it. */
+/** How many bytes were read from a TCP connection so far, by whoever holds it; modulo 2^32. */
 export function bytesTaken(fd: number): number {
-  const [received = 0] =
-    readOption(fd, IPPROTO_TCP, TCP_INFO, TCPI_BYTES_RECEIVED + 1)?.subarray(-1) ?? [];
+  const received = readOption(fd, IPPROTO_TCP, TCP_INFO, TCPI_BYTES_RECEIVED + 1)?.at(-1) ?? 0;
   // After that: what comes meanwhile must not count as read.
   const unread = new Int32Array(1);
   libc.symbols.ioctl(fd, FIONREAD, new Uint8Array(unread.buffer));

@@ -11,8 +11,8 @@ import { PULSE_INTERVAL_MS } from "../protocol/limits.ts";
 
 /** So late a worker is that is kept from everything else; that late no word of it is on its way. */
 const [LATE_MS, SURE_MS] = [100, 500];
-/** In so many looks in a row, with so much of its time between them, nobody is read who means no harm. */
-const [EVERY_MS, TIMES, LEAST_RAN_MS] = [10, 3, 8];
+/** Of who means no harm it reads more in so much of its time, or nothing in one of so many such times. */
+const [EVERY_MS, LEAST_RAN_MS, MUCH, TIMES] = [10, 8, 200_000, 3];
 /** Who has sent less is none. So many are looked at, and after so long for those that have come. */
 const [LEAST_TAKEN, MOST, ROUND_MS] = [8_192, 512, 1_000];
 
@@ -39,10 +39,12 @@ export async function endHogs(pid: number, heard: AbortSignal): Promise<string[]
     endUntil(nowMs - SURE_MS);
     if (ranMs(pid) - ran < LEAST_RAN_MS) continue;
     ran = ranMs(pid);
-    const more = [...suspects.values()].map(({ fd, taken }) => bytesTaken(fd) - taken);
+    const more = [...suspects.values()].map(({ fd, taken }) => Math.max(0, bytesTaken(fd) - taken));
+    const any = more.some((by) => by > 0);
     for (const [index, suspect] of [...suspects.values()].entries()) {
-      if (more.some((by) => by > 0)) suspect.times = more[index]! > 0 ? suspect.times + 1 : 0;
-      suspect.taken += Math.max(0, more[index]!);
+      const by = more[index]!;
+      if (any) suspect.times = by > 0 && by < MUCH ? suspect.times + 1 : 0;
+      suspect.taken += by;
       if (suspect.times >= TIMES) suspect.atMs = Math.min(suspect.atMs, nowMs);
     }
     if (nowMs - lookedMs < ROUND_MS) continue;

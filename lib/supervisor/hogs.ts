@@ -61,6 +61,5 @@ export async function endHogs(pid: number, heard: AbortSignal): Promise<string[]
 }
 
 /** How long the main thread has run (proc_pid_schedstat(5)); what time it is where nobody says. */
-function ranMs(pid: number): number {
-  return Number(readProcess(pid, "schedstat")?.split(" ")[0]) / 1e6 || performance.now();
-}
+const ranMs = (pid: number) =>
+  Number(readProcess(pid, "schedstat")?.split(" ")[0]) / 1e6 || performance.now();

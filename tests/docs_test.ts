@@ -1,5 +1,6 @@
 /** The documentation's pages: links, parts of the site, blocks of code, and what the code says of them. */
 import { assertEquals } from "@std/assert";
+import { parse } from "jsonc-parser";
 import { join } from "node:path";
 import { parseConfig } from "../lib/config/load.ts";
 import { ConfigError } from "../lib/config/problem.ts";
@@ -72,14 +73,13 @@ Deno.test("what the code, the samples and the config say of pages is there", () 
 
 /** What is wrong with keys of a config that a page shows. */
 function problemsOf(text: string): string[] {
-  const body = text.trim().replace(/^\{\n([\s\S]*)\}$/, "$1");
-  const has = (key: string) => new RegExp(`^\\s*"${key}":`, "m").test(body);
-  const rest = [
-    ...has("app") ? [] : ['"app": "./main.ts"'],
-    ...has("listen") ? [] : ['"listen": ["127.0.0.1:8000"]'],
-  ];
+  const whole = text.trim().startsWith("{") ? text : `{\n${text}}`;
+  const keys: Record<string, unknown> = parse(whole);
+  const rest = { app: "./main.ts", listen: ["127.0.0.1:8000"] };
+  const missing = Object.entries(rest).filter(([key]) => keys[key] === undefined)
+    .map(([key, value]) => `"${key}": ${JSON.stringify(value)},\n`).join("");
   try {
-    parseConfig(`{\n${rest.map((line) => `${line},\n`).join("")}${body}\n}`, "holdfast.jsonc");
+    parseConfig(whole.replace("{", `{\n${missing}`), "holdfast.jsonc");
     return [];
   } catch (error) {
     if (error instanceof ConfigError) return error.problems.map(({ message }) => message);

@@ -172,6 +172,7 @@ async function dispatch(
     only: textOf(parsed.only),
     stress: stress === true,
     portable: parsed.portable === true,
+    self: parsed.self === true,
     verify: parsed.verify === true,
     yes: parsed.yes === true,
     state: textOf(parsed.state),

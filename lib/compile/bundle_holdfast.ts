@@ -19,7 +19,7 @@ const MORE = [
 ];
 
 /** What modules of an app import. The source goes with it: it has the types, and needs nothing else. */
-export const EXPORTS = { "./helper": "lib/helper/mod.ts" };
+export const EXPORTS = { "./helper": "lib/helper/mod.ts", "./config": "lib/config/types.ts" };
 
 /** Files that are taken as they are, and where to. */
 const COPIES: Readonly<Record<string, string>> = {

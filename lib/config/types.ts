@@ -356,6 +356,44 @@ export interface HoldfastConfig {
      * How many versions that have served are kept besides the one that serves, for `holdfast rollback`. Each is a copy of the app's modules; packages that several use are kept once.
      */
     keep?: number;
+    /**
+     * What the app of a new version must answer before it takes the place of the old one: paths, or objects with `path`, and `status`, `timeoutMs`, `times`, `headers` as they are needed. Each new worker is asked, by GET, within its process: nobody else sees it, and neither limits nor the access log have a part in it. A wrong answer refuses the reload, and the old version serves on. Reloads, rollbacks and upgrades ask; a start does not, since nothing better would serve then, nor does a worker that takes the place of one that died.
+     *
+     * @maxItems 32
+     */
+    probe?: (string | {
+      /**
+       * The path, with a query if it has one.
+       */
+      path: string;
+      /**
+       * What it may be answered with, such as `[200, 302]`; by default any of 200 to 299.
+       *
+       * @minItems 1
+       * @maxItems 16
+       */
+      status?: number[];
+      /**
+       * How long the whole answer may take, in milliseconds.
+       */
+      timeoutMs?: number;
+      /**
+       * How often it is asked, one after the other. Each answer must be good.
+       */
+      times?: number;
+      /**
+       * Headers of the request, such as `{ "host": "www.example.com" }`.
+       */
+      headers?: {
+        [k: string]: string;
+      };
+    })[];
+    /**
+     * Paths that each new worker is asked for before it is probed, so that the first clients find the app warm. What is answered does not matter. All of them have 5 s together, within readyDeadlineMs. Name only what a GET does not change.
+     *
+     * @maxItems 64
+     */
+    warmUp?: string[];
   };
   /**
    * When a healthy worker is replaced; never by default. The new worker starts first, and the old one drains as at a reload, so that nothing is lost. At most one worker of a generation is replaced at a time. Each worker's limits are up to a tenth below or above these, so that workers that started together are not due together. No worker is replaced before it has served for 10 s.

@@ -32,7 +32,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "worker",
     "helper",
   ],
-  compile: ["base", "protocol", "config", "sandbox", "planner", "supervisor"],
+  compile: ["base", "protocol", "config", "sandbox", "planner", "supervisor", "init"],
   native: [
     ...["base", "protocol", "child", "planner", "worker", "helper", "logger", "metrics"],
     ...["resolver", "cli"],

@@ -173,6 +173,7 @@ async function dispatch(
     only: textOf(parsed.only),
     stress: stress === true,
     portable: parsed.portable === true,
+    self: parsed.self === true,
     verify: parsed.verify === true,
     widen: parsed.widen === true,
     yes: parsed.yes === true,

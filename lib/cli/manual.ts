@@ -98,7 +98,7 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
   compile: {
     does: "Build one executable file from the app and its config",
     example: "holdfast compile --portable --output guestbook",
-    options: ["output", "name", "portable", "state"],
+    options: ["output", "name", "portable", "state", "self"],
   },
   help: {
     takes: "[COMMAND]",
@@ -127,6 +127,7 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   output: { value: "FILE", does: "The executable to write" },
   name: { value: "NAME", does: "The app's name in it (default: of the config, or of its folder)" },
   portable: { does: "Include the deno program in the file" },
+  self: { does: "Build Holdfast itself, without an app: the file holdfast, for every app" },
   state: {
     value: "DIR",
     does: "Folder that the file and its data will be in (default: of --output)",

@@ -316,10 +316,10 @@ equipped: load loading, failed done
 loading: ready ready, failed done
 ready: accept opening
 opening: accepting serving, failed done, drain draining
-serving: pulse serving, drain draining
-draining: accepting draining, pulse draining, stopped stopped, drain draining
-stopped: pulse stopped, kept kept, drained done, drain stopped
-kept: pulse kept, drained done, drain kept
+serving: pulse serving, flooded serving, drain draining
+draining: accepting draining, pulse draining, flooded draining, stopped stopped, drain draining
+stopped: pulse stopped, flooded stopped, kept kept, drained done, drain stopped
+kept: pulse kept, flooded kept, drained done, drain kept
 done:
 `;
 

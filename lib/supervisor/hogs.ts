@@ -9,10 +9,10 @@ import { bytesTaken, endConnection, lookAtConnections } from "../os/end_connecti
 import { readProcess } from "../os/file.ts";
 import { PULSE_INTERVAL_MS } from "../protocol/limits.ts";
 
-/** So late a worker is that is kept from everything else; that late no word of it is on its way. */
-const [LATE_MS, SURE_MS] = [100, 500];
+/** So late a worker is that is kept from everything else; where it is that late, no word is on its way. */
+const [LATE_MS, SURE_MS] = [100, 400];
 /** Of who means no harm it reads more in so much of its time, or nothing in one of so many such times. */
-const [EVERY_MS, LEAST_RAN_MS, MUCH, TIMES] = [10, 8, 200_000, 3];
+const [EVERY_MS, LEAST_RAN_MS, MUCH, TIMES] = [5, 8, 200_000, 3];
 /** Who has sent less is none. So many are looked at, and after so long for those that have come. */
 const [LEAST_TAKEN, MOST, ROUND_MS] = [8_192, 512, 1_000];
 
@@ -36,7 +36,7 @@ export async function endHogs(pid: number, heard: AbortSignal): Promise<string[]
   let [lookedMs, ran] = [-Infinity, 0];
   for (; !heard.aborted; await sleep(EVERY_MS, heard)) {
     const nowMs = performance.now();
-    endUntil(nowMs - SURE_MS);
+    if (nowMs - dueMs > SURE_MS) endUntil(nowMs);
     if (ranMs(pid) - ran < LEAST_RAN_MS) continue;
     ran = ranMs(pid);
     const more = [...suspects.values()].map(({ fd, taken }) => Math.max(0, bytesTaken(fd) - taken));

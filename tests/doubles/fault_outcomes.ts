@@ -49,6 +49,7 @@ const OUTCOMES: Record<FaultName, Outcome> = {
   "child certificates": { start: "unused", reload: "unused", stop: "unused" },
   "child load": BRINGS_UP,
   "child accept": BRINGS_UP,
+  "child flooded": { start: "unused", reload: "unused", stop: "unused" },
   "child drain": { start: "unused", reload: "done", stop: "ends" },
   "child signal": { start: "unused", reload: "unused", stop: "ends" },
   "spawner close": { start: "unused", reload: "done", stop: "ends" },

@@ -159,6 +159,7 @@ async function dispatch(
     config: spelledPath(String(parsed.config)),
     app,
     json: json === true,
+    wide: parsed.wide === true,
     markdown: markdown === true,
     only: textOf(parsed.only),
     stress: stress === true,

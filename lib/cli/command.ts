@@ -8,6 +8,8 @@ export interface CommandOptions {
   /** `start`, `check`, `explain`: the app, where it is to be served without a config. */
   readonly app: string | undefined;
   readonly json: boolean;
+  /** Print all columns, whatever the width of the terminal. */
+  readonly wide: boolean;
   readonly markdown: boolean;
   readonly stress: boolean;
   /** `audit`: which attempts, by the beginnings of their ids, with commas between. */

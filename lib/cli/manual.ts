@@ -48,7 +48,7 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
       "A question is path:PATH, net:HOST:PORT, env:NAME or sys:NAME. Without one, it lists the " +
       "refusals in the log file of the config, the newest last, each with how often it came. Either exits 0.",
     example: "holdfast why net:api.example.com:443 --helper mailer",
-    options: ["helper", "log", "json"],
+    options: ["helper", "log", "wide", "json"],
   },
   audit: {
     does: "Try every known escape from every process; exits 1 if anything gets through",
@@ -81,7 +81,7 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
     does: "Show processes and generations",
     more: "Exits 2 if no worker serves, and 69 if no supervisor runs.",
     example: "holdfast status > /dev/null || alert",
-    options: ["json"],
+    options: ["wide", "json"],
   },
   top: { does: "Live view of processes; press q to quit", example: "holdfast top" },
   "logs reopen": {
@@ -110,6 +110,7 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   config: { value: "FILE", does: "The config (default: ./holdfast.jsonc)" },
   yes: { does: "Ask nothing" },
   json: { does: "Print JSON" },
+  wide: { does: "All columns, also where they do not fit" },
   helper: { value: "NAME", does: "Ask for that helper instead of the workers" },
   log: { value: "FILE", does: "Read that log file, or - for standard input" },
   verify: { does: "Read all of each image, and see whether it is what was put there" },

@@ -3,9 +3,10 @@ import type { Release } from "../protocol/control.ts";
 import type { CliCommand } from "./command.ts";
 import { askSupervisor } from "./control_client.ts";
 import { findSupervisor } from "./find_supervisor.ts";
-import { formatAge } from "./status.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
+import { viewOfOutput } from "./text.ts";
+import { formatAge } from "./units.ts";
 
 /** How many names of what has changed a line has. */
 const NAMES = 3;
@@ -29,7 +30,7 @@ export const releases: CliCommand = async ({ config, json, verify, system }) => 
 function format(list: readonly Release[]): string {
   if (list.length === 0) return "No release is known";
   return formatTable(
-    ["RELEASE", "SINCE", "SERVED", "ENDED", "CHANGED"],
+    [{ head: "RELEASE", align: "right" }, "SINCE", "SERVED", "ENDED", "CHANGED"],
     list.map(({ release, at, servedMs, serving, ended, changed, changedCount }) => [
       release,
       at.slice(0, 19).replace("T", " "),
@@ -37,6 +38,7 @@ function format(list: readonly Release[]): string {
       serving ? "serves" : ended,
       describeChanges(changed, changedCount),
     ]),
+    viewOfOutput().width,
   );
 }
 

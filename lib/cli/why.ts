@@ -16,6 +16,7 @@ import { answerQuestion, parseQuestion, type PolicyAnswer } from "./policy_quest
 import { countRefusals } from "./refusal_log.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
+import { viewOfOutput } from "./text.ts";
 
 /** How much of a log is read, its end. */
 const MAX_LOG_BYTES = 32 * 1024 * 1024;
@@ -26,7 +27,7 @@ export const why: CliCommand = async (options) => {
   return EXIT.ok;
 };
 
-async function list({ config: file, log, json, system }: CommandOptions): Promise<string> {
+async function list({ config: file, log, json, wide, system }: CommandOptions): Promise<string> {
   const text = log === "-"
     ? await new Response(Deno.stdin.readable).text()
     : readEnd(log === undefined ? logOf(await loadConfig(file, system)) : resolve(log));
@@ -34,10 +35,18 @@ async function list({ config: file, log, json, system }: CommandOptions): Promis
   if (json) return JSON.stringify(refusals);
   if (refusals.length === 0) return "Nothing was refused";
   return formatTable(
-    ["TIMES", "LAST", "PROCESS", "REFUSED", "FROM", "ALLOWED BY"],
+    [
+      { head: "TIMES", align: "right" },
+      "LAST",
+      "PROCESS",
+      "REFUSED",
+      { head: "FROM", rank: 0 },
+      "ALLOWED BY",
+    ],
     refusals.map(({ times, last, process, what, from, allow }) => [
       ...[times, last.slice(0, 19).replace("T", " "), process, what, from, allow],
     ]),
+    viewOfOutput({ wide }).width,
   );
 }
 

@@ -1,0 +1,71 @@
+/** How wide a text is on a terminal, and in which colours. */
+import { styleText } from "node:util";
+import truncatedWidth from "fast-string-truncated-width";
+
+/** How many columns a line takes; colours take none. */
+export function textWidth(line: string): number {
+  return truncatedWidth(line).width;
+}
+
+/** What of a line fits, with the end of its colours. */
+export function cutLine(line: string, width: number): string {
+  const { truncated, index } = truncatedWidth(line, { limit: width });
+  return truncated ? `${line.slice(0, index)}${line.includes("\x1b") ? "\x1b[0m" : ""}` : line;
+}
+
+/** What a text is meant to tell at a glance. */
+export type Tone = "bad" | "warning" | "good" | "head" | "faint";
+
+const STYLES = {
+  bad: ["red", "bold"],
+  warning: ["yellow"],
+  good: ["green"],
+  head: ["bold"],
+  faint: ["dim"],
+} as const;
+
+/** Colours a text, or does not. */
+export type Paint = (tone: Tone, text: string) => string;
+
+/** For a pipe, and with NO_COLOR. */
+export const plain: Paint = (_, text) => text;
+
+/** For a terminal. */
+export const coloured: Paint = (tone, text) =>
+  styleText([...STYLES[tone]], text, { validateStream: false });
+
+/** What a text is made for. */
+export interface View {
+  /** Columns. */
+  readonly width: number;
+  readonly paint: Paint;
+}
+
+/** Where it is not a terminal that is written to. */
+export const PLAIN_WIDTH = 80;
+
+/**
+ * The view of standard output: a terminal's own width and colours; elsewhere a width that is always the same,
+ * or that of the variable COLUMNS, and no colours.
+ */
+export function viewOfOutput({ wide = false }: { readonly wide?: boolean } = {}): View {
+  const isTerminal = Deno.stdout.isTerminal();
+  const paint = isTerminal && !Deno.noColor ? coloured : plain;
+  return { width: wide ? Infinity : isTerminal ? columnsOfTerminal() : columnsAsked(), paint };
+}
+
+function columnsOfTerminal(): number {
+  try {
+    // Some terminals do not know, and say 0.
+    return Deno.consoleSize().columns || PLAIN_WIDTH;
+  } catch {
+    return PLAIN_WIDTH;
+  }
+}
+
+/** Some that ask a supervisor may read no variables. */
+function columnsAsked(): number {
+  const may = Deno.permissions.querySync({ name: "env", variable: "COLUMNS" }).state === "granted";
+  const asked = may ? Number(Deno.env.get("COLUMNS")) : NaN;
+  return Number.isInteger(asked) && asked > 0 ? asked : PLAIN_WIDTH;
+}

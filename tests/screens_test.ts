@@ -1,0 +1,101 @@
+/** What commands show, at 80 and at 120 columns: made of fixed data, and kept in tests/screens. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { formatStatus } from "../lib/cli/status_text.ts";
+import { formatTable, wrapText } from "../lib/cli/table.ts";
+import { coloured, cutLine, plain, textWidth } from "../lib/cli/text.ts";
+import { formatTop } from "../lib/cli/top.ts";
+import { assertScreen } from "./harness/screen.ts";
+import { BUSY_STATUS, statusWith } from "./harness/status.ts";
+
+const WIDTHS = [80, 120];
+
+const filtersOf = (pid: number) => pid === 202 ? 2 : undefined;
+
+/** A quiet server, as it is most of the time. */
+const QUIET = {
+  ...statusWith({ worker: 1, pid: 4321, ageMs: 93_784_000, answered: 1_204_551, accepted: 88_100 }),
+  ...{ config: "/srv/app/holdfast.jsonc", listeners: ["0.0.0.0:443"], https: ["0.0.0.0:443"] },
+  ...{ pid: 4300, memoryBytes: 92 * 2 ** 20, descriptors: 31, ageMs: 93_800_000 },
+};
+
+for (const width of WIDTHS) {
+  Deno.test(`status and top show in ${width} columns what is wrong first, then each process`, () => {
+    const view = { width, paint: plain };
+    assertScreen("status_quiet", formatStatus(QUIET, view, () => 2), width);
+    assertScreen("status_busy", formatStatus(BUSY_STATUS, view, filtersOf), width);
+    const failing = {
+      ...BUSY_STATUS,
+      ...{ state: "failing" as const, accepting: false, waiting: { "127.0.0.1:8000": 12 } },
+      logger: {
+        ...{ folder: "/srv/app/log", dropped: 3, replacements: 1, process: null },
+        trouble: "/srv/app/log/holdfast.log: No space left on device (os error 28)",
+      },
+      upgradeRefused: "Deno 2.9.5 is too old",
+      reload: "running" as const,
+    };
+    assertScreen("status_failing", formatStatus(failing, view, filtersOf), width);
+    const top = formatTop({ status: failing, atMs: 2000 }, undefined, view, filtersOf);
+    assertScreen("top_failing", top, width);
+    assert(formatStatus(failing, view).startsWith("FAILING: "));
+  });
+}
+
+Deno.test("all that is known of each process is shown where there is room, or it is asked for", () => {
+  const text = formatStatus(BUSY_STATUS, { width: Infinity, paint: plain }, filtersOf);
+  const rows = text.split("\n\n")[1]!.split("\n");
+  const table = rows.map((row) => row.trim().split(/ {2,}/));
+  assertEquals(
+    table[0]!.join(),
+    "ROLE,STATE,GEN,PID,AGE,IN FLIGHT,ANSWERED,MEMORY,CONNECTIONS," +
+      "RESTARTS,DENIED,UID,WALL,FILTERS,ENGINE,ACCEPTED,FDS",
+  );
+  assertEquals(table.slice(1).map((row) => row.join()), [
+    "supervisor,101,3m 4s,80 MiB,40",
+    "worker,draining,1,202,3m 3s,33,34,53 MiB,32,0,35,kernel,2,native,31,36",
+    "worker.0,DOWN,2,4s,0,deno",
+    "worker.1,DOWN,2,4s,1,deno",
+    "helper thumbnails.1,serving,2,303,3s,43,44,90 MiB,42,2,45,2013265999,deno,41",
+    "helper notify.0,DOWN,2,4s,0,deno",
+  ]);
+  const [head, ...others] = rows;
+  const end = head!.indexOf("ANSWERED") + "ANSWERED".length;
+  assertEquals(
+    others.filter((row) => /\d/.test(row[end] ?? "")),
+    [],
+    "numbers end below their heads",
+  );
+});
+
+Deno.test("what is wrong is coloured on a terminal, and takes no more room for it", () => {
+  const text = formatStatus(BUSY_STATUS, { width: 80, paint: coloured });
+  assertStringIncludes(text, "\x1b[31m");
+  assertEquals(text.split("\n").filter((line) => textWidth(line) > 80), []);
+  assertEquals(
+    // deno-lint-ignore no-control-regex
+    text.replaceAll(/\x1b\[\d+m/g, ""),
+    formatStatus(BUSY_STATUS, { width: 80, paint: plain }),
+  );
+});
+
+Deno.test("a table that has no room leaves columns out by their rank, then breaks the widest cells", () => {
+  const head = ["NAME", { head: "SIZE", align: "right" as const }, { head: "MORE", rank: 1 }, {
+    head: "LESS",
+    rank: 2,
+  }, "WHAT"];
+  const rows = [["a", 1, "m", "l", "one two three four five six"], ["b", 1000, "m", "l", "x\ny"]];
+  const widthOf = (text: string) => Math.max(...text.split("\n").map(textWidth));
+  const all = formatTable(head, rows);
+  for (const width of [200, 50, 45, 40, 35, 30, 26]) {
+    const table = formatTable(head, rows, width);
+    assert(widthOf(table) <= width, table);
+    assertEquals(table.includes("LESS"), width >= widthOf(all), table);
+    for (const word of ["NAME", "1000", "six"]) assertStringIncludes(table, word);
+  }
+  assertEquals(formatTable(["漢字", "B"], [["a", "b"]]), "漢字  B\na     b");
+  assertEquals(formatTable(["A", "B"], []), "A  B");
+  assertEquals(wrapText("one two three", 8, "  "), "one\n  two\n  three");
+  assertEquals([cutLine("\x1b[31mred blue\x1b[0m", 3), cutLine("red", 3)], [
+    "\x1b[31mred\x1b[0m",
+    "red",
+  ]);
+});

@@ -1,9 +1,14 @@
 /** What commands show, at 80 and at 120 columns: made of fixed data, and kept in tests/screens. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { dirname, join } from "node:path";
+import { formatGrants } from "../lib/cli/grants_text.ts";
 import { formatStatus } from "../lib/cli/status_text.ts";
 import { formatTable, wrapText } from "../lib/cli/table.ts";
 import { coloured, cutLine, plain, textWidth } from "../lib/cli/text.ts";
 import { formatTop } from "../lib/cli/top.ts";
+import type { Config } from "../lib/config/config.ts";
+import { resolveText } from "../lib/config/resolve.ts";
+import { REPOSITORY } from "./harness/project.ts";
 import { assertScreen } from "./harness/screen.ts";
 import { BUSY_STATUS, statusWith } from "./harness/status.ts";
 
@@ -18,7 +23,66 @@ const QUIET = {
   ...{ pid: 4300, memoryBytes: 92 * 2 ** 20, descriptors: 31, ageMs: 93_800_000 },
 };
 
+/** The guestbook's config, where it would be on a server. */
+async function guestbookConfig(): Promise<Config> {
+  const file = join(REPOSITORY, "examples/guestbook/holdfast.jsonc");
+  const config = await resolveText({
+    ...{ text: await Deno.readTextFile(file), file, named: file, warn: () => {} },
+    ...{ folder: dirname(file), runtime: join(dirname(file), ".holdfast") },
+  });
+  return JSON.parse(JSON.stringify(config).replaceAll(dirname(file), "/srv/guestbook"));
+}
+
+/** All that can be granted, more than a screen shows of one kind, and a path that is not there. */
+function withEverything(config: Config): Config {
+  const path = (name: string, rights: string, exists = true) => ({
+    ...{ path: `/srv/guestbook/${name}`, rights, exists, folder: false },
+  });
+  return {
+    ...config,
+    workers: 4,
+    listen: [
+      {
+        ...{ kind: "tcp", text: "0.0.0.0:443", host: "0.0.0.0", port: 443 },
+        tls: [{ cert: "/etc/tls/cert.pem", key: "/etc/tls/key.pem" }],
+      },
+      { kind: "tcp", text: "0.0.0.0:80", host: "0.0.0.0", port: 80, redirect: true },
+    ],
+    unveil: [
+      ...Array.from({ length: 10 }, (_, index) => path(`templates/${index}`, "r")),
+      ...[path("config.json", "r", false), path("uploads", "rwc")],
+    ],
+    ...{ dropAfterOpen: ["/srv/guestbook/templates/0"], tmp: true, sys: ["hostname"] },
+    net: ["db.example.com:5432", "unix:/run/postgresql/.s.PGSQL.5432"],
+    env: ["DATABASE_URL", "SESSION_SECRET"],
+    helpers: config.helpers.map((helper) => ({ ...helper, native: true })),
+    metrics: { listen: { kind: "tcp", text: "127.0.0.1:9100", host: "127.0.0.1", port: 9100 } },
+    traces: { collector: "127.0.0.1:4318", service: "guestbook" },
+  };
+}
+
 for (const width of WIDTHS) {
+  Deno.test(`explain answers in ${width} columns and one screen what the app may do`, async () => {
+    const config = await guestbookConfig();
+    const facts = {
+      ...{ view: { width, paint: plain }, abi: 7 },
+      accountOf: (who: string) => `uid of the ${who}`,
+    };
+    const text = formatGrants(config, facts);
+    assertScreen("explain_guestbook", text, width);
+    assert(text.split("\n").length <= 24, text);
+    assertScreen("explain_everything", formatGrants(withEverything(config), facts), width);
+    const shared = { ...facts, accountOf: () => "uid 33, gid 33" };
+    assertStringIncludes(
+      formatGrants(config, shared).replace("\n33", " 33"),
+      "All as uid 33, gid 33.",
+    );
+    const deno = formatGrants({ ...config, wall: "deno" }, facts);
+    assertStringIncludes(deno.replaceAll("\n", " "), "native code is not restricted");
+    const old = formatGrants(config, { ...facts, abi: 2 });
+    assertStringIncludes(old.replaceAll("\n", " "), "(Landlock ABI 2): a start is refused");
+  });
+
   Deno.test(`status and top show in ${width} columns what is wrong first, then each process`, () => {
     const view = { width, paint: plain };
     assertScreen("status_quiet", formatStatus(QUIET, view, () => 2), width);
@@ -68,11 +132,11 @@ Deno.test("all that is known of each process is shown where there is room, or it
 
 Deno.test("what is wrong is coloured on a terminal, and takes no more room for it", () => {
   const text = formatStatus(BUSY_STATUS, { width: 80, paint: coloured });
-  assertStringIncludes(text, "\x1b[31m");
+  assertStringIncludes(text, "\x1b[31;1m");
   assertEquals(text.split("\n").filter((line) => textWidth(line) > 80), []);
   assertEquals(
     // deno-lint-ignore no-control-regex
-    text.replaceAll(/\x1b\[\d+m/g, ""),
+    text.replaceAll(/\x1b\[[\d;]+m/g, ""),
     formatStatus(BUSY_STATUS, { width: 80, paint: plain }),
   );
 });

@@ -160,6 +160,7 @@ async function dispatch(
     app,
     json: json === true,
     wide: parsed.wide === true,
+    all: parsed.all === true,
     markdown: markdown === true,
     only: textOf(parsed.only),
     stress: stress === true,

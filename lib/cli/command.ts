@@ -10,6 +10,8 @@ export interface CommandOptions {
   readonly json: boolean;
   /** Print all columns, whatever the width of the terminal. */
   readonly wide: boolean;
+  /** `explain`, `audit`: print all that there is. */
+  readonly all: boolean;
   readonly markdown: boolean;
   readonly stress: boolean;
   /** `audit`: which attempts, by the beginnings of their ids, with commas between. */

@@ -37,9 +37,11 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
   explain: {
     takes: "[FILE]",
     does: "Show what each process may do under the config, and which layer enforces it",
-    more: WITHOUT_CONFIG,
-    example: "holdfast explain --json",
-    options: ["json"],
+    more:
+      "By itself it reads the config alone, and fits a screen; whether a start would be refused is for " +
+      "check to say. " + WITHOUT_CONFIG,
+    example: "holdfast explain --all",
+    options: ["all", "wide", "json"],
   },
   why: {
     takes: "[QUESTION]",
@@ -110,6 +112,7 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   config: { value: "FILE", does: "The config (default: ./holdfast.jsonc)" },
   yes: { does: "Ask nothing" },
   json: { does: "Print JSON" },
+  all: { does: "All that there is" },
   wide: { does: "All columns, also where they do not fit" },
   helper: { value: "NAME", does: "Ask for that helper instead of the workers" },
   log: { value: "FILE", does: "Read that log file, or - for standard input" },

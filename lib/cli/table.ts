@@ -18,8 +18,8 @@ const GAP = 2;
 const LEAST_WIDTH = 12;
 
 /**
- * A table. Where it does not fit, columns with a rank are left out (one with nothing in it always), and then the cells of the widest column
- * are broken into lines; a cell may also have several lines of its own.
+ * A table. Where it does not fit, columns with a rank are left out (one with nothing in it always), and then the cells of the widest
+ * columns are broken into lines; a cell may also have several lines of its own.
  */
 export function formatTable(
   head: readonly (string | Column)[],
@@ -37,14 +37,17 @@ export function formatTable(
     if (rank < 0) break;
     columns = columns.filter((each) => each.rank !== rank);
   }
-  if (total() > width) {
-    const broken = columns.reduce((a, b) => b.width > a.width ? b : a);
-    const left = Math.max(LEAST_WIDTH, broken.width - (total() - width));
-    const cells = broken.cells.map((cell) => wrapText(cell, left));
-    columns = columns.map((each) =>
-      each === broken ? { ...each, cells, width: widest(cells) } : each
-    );
+  const narrow = columns.map((each) => each.width);
+  for (let over = total() - width; over > 0 && over < Infinity; over--) {
+    const most = Math.max(...narrow);
+    if (most <= LEAST_WIDTH) break;
+    narrow[narrow.lastIndexOf(most)] = most - 1;
   }
+  columns = columns.map((each, index) => {
+    if (narrow[index] === each.width) return each;
+    const cells = each.cells.map((cell) => wrapText(cell, narrow[index]!));
+    return { ...each, cells, width: widest(cells) };
+  });
   return [head, ...rows].flatMap((_, row) => {
     const cells = columns.map((column) => column.cells[row]!.split("\n"));
     const height = Math.max(...cells.map((lines) => lines.length));

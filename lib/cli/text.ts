@@ -1,5 +1,4 @@
 /** How wide a text is on a terminal, and in which colours. */
-import { styleText } from "node:util";
 import truncatedWidth from "fast-string-truncated-width";
 
 /** How many columns a line takes; colours take none. */
@@ -16,13 +15,14 @@ export function cutLine(line: string, width: number): string {
 /** What a text is meant to tell at a glance. */
 export type Tone = "bad" | "warning" | "good" | "head" | "faint";
 
-const STYLES = {
-  bad: ["red", "bold"],
-  warning: ["yellow"],
-  good: ["green"],
-  head: ["bold"],
-  faint: ["dim"],
-} as const;
+/** Numbers of SGR (ECMA-48). */
+const STYLES: Readonly<Record<Tone, string>> = {
+  bad: "31;1",
+  warning: "33",
+  good: "32",
+  head: "1",
+  faint: "2",
+};
 
 /** Colours a text, or does not. */
 export type Paint = (tone: Tone, text: string) => string;
@@ -31,8 +31,7 @@ export type Paint = (tone: Tone, text: string) => string;
 export const plain: Paint = (_, text) => text;
 
 /** For a terminal. */
-export const coloured: Paint = (tone, text) =>
-  styleText([...STYLES[tone]], text, { validateStream: false });
+export const coloured: Paint = (tone, text) => `\x1b[${STYLES[tone]}m${text}\x1b[0m`;
 
 /** What a text is made for. */
 export interface View {

@@ -209,6 +209,7 @@ const WRONG_USAGE: [string, string[], string][] = [
   ["a config as the app", ["start", "x.jsonc"], "write --config x.jsonc"],
   ["--config without a file", ["check", "--config"], "--config needs one file"],
   ["an attempt that is not there", ["audit", "--only", "FR1,EX"], "there is no attempt EX"],
+  ["two forms of an audit", ["audit", "--json", "--sarif"], "printed in one form"],
   ["--config twice", ["check", "--config", "a", "--config", "b"], "--config needs one file"],
 ];
 

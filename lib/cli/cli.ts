@@ -163,6 +163,8 @@ async function dispatch(
     all: parsed.all === true,
     markdown: markdown === true,
     only: textOf(parsed.only),
+    sarif: parsed.sarif === true,
+    quick: parsed.quick === true,
     stress: stress === true,
     portable: parsed.portable === true,
     verify: parsed.verify === true,

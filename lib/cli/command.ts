@@ -13,6 +13,10 @@ export interface CommandOptions {
   /** `explain`, `audit`: print all that there is. */
   readonly all: boolean;
   readonly markdown: boolean;
+  /** `audit`: SARIF 2.1.0. */
+  readonly sarif: boolean;
+  /** `audit`: at least one attempt of each kind. */
+  readonly quick: boolean;
   readonly stress: boolean;
   /** `audit`: which attempts, by the beginnings of their ids, with commas between. */
   readonly only: string | undefined;

@@ -54,8 +54,11 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
   },
   audit: {
     does: "Try every known escape from every process; exits 1 if anything gets through",
-    example: "holdfast audit --only FR1,EX4.shell",
-    options: ["json", "markdown", "only", "stress"],
+    more:
+      "It prints what got through, and what is contained: what may happen within a known bound. On a " +
+      "terminal a bar says how far it is.",
+    example: "holdfast audit --quick --sarif > audit.sarif",
+    options: ["quick", "only", "stress", "all", "wide", "json", "markdown", "sarif"],
   },
   reload: {
     does: "Reload code and config; exits 1 if the new version is rejected",
@@ -118,6 +121,8 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   log: { value: "FILE", does: "Read that log file, or - for standard input" },
   verify: { does: "Read all of each image, and see whether it is what was put there" },
   markdown: { does: "Print the result as docs/audit.md" },
+  sarif: { does: "Print SARIF 2.1.0, for CI" },
+  quick: { does: "At least one attempt of each kind, in seconds" },
   only: { value: "IDS", does: "Only these attempts, such as FR1,EX4.shell" },
   stress: { does: "Also the attempts that exhaust the machine's resources" },
   output: { value: "FILE", does: "The executable to write" },

@@ -53,7 +53,8 @@ export function viewOfOutput({ wide = false }: { readonly wide?: boolean } = {})
   return { width: wide ? Infinity : isTerminal ? columnsOfTerminal() : columnsAsked(), paint };
 }
 
-function columnsOfTerminal(): number {
+/** How wide the terminal is. */
+export function columnsOfTerminal(): number {
   try {
     // Some terminals do not know, and say 0.
     return Deno.consoleSize().columns || PLAIN_WIDTH;

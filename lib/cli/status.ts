@@ -1,7 +1,7 @@
 import { EXIT } from "../base/exit_code.ts";
 import type { Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { CliCommand } from "./command.ts";
+import type { AskingCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { filtersBeside, statusJson } from "./process_filters.ts";
 import { formatStatus } from "./status_text.ts";
@@ -15,7 +15,7 @@ import { viewOfOutput } from "./text.ts";
 const HEALTHY: readonly Status["state"][] = ["serving", "upgrading", "stopping"];
 
 /** Shows processes and generations. */
-export const status: CliCommand = async ({ config, json, wide, system }) => {
+export const status: AskingCommand = async ({ config, json, wide, system }) => {
   const { status } = await askSupervisor(await findSupervisor(config, system), "status", "status");
   printLine(
     json ? statusJson(status) : formatStatus(status, viewOfOutput({ wide }), filtersBeside(status)),

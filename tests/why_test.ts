@@ -132,7 +132,7 @@ Deno.test("why lists what the log of a supervisor has, and says of a policy what
   const { project } = server;
   assertEquals(JSON.parse(await server.text("/")), [true, false, true]);
   const list = await until("the refusal in the log file", async () => {
-    const { code, stdout } = await runCommand(project, "why");
+    const { code, stdout } = await runCommand(project, "why", "--wide");
     assertEquals(code, 0);
     return stdout.includes("read /etc/hosts") && stdout;
   });
@@ -143,6 +143,17 @@ Deno.test("why lists what the log of a supervisor has, and says of a policy what
   // What came before the first generation served is in the log file too.
   const log = await Deno.readTextFile(project.path("logs/holdfast.log"));
   assertStringIncludes(log, '"event":"worker_ready"');
+  const shown = await runCommand(
+    project,
+    "logs",
+    "--event",
+    "worker_*,refused",
+    "--process",
+    "worker",
+  );
+  assertEquals([shown.code, shown.stderr], [0, ""]);
+  assertMatch(shown.stdout, /^\d\d:\d\d:\d\d INFO  worker_ready role=worker /m);
+  assertMatch(shown.stdout, /^\d\d:\d\d:\d\d WARN  refused .*\/etc\/hosts/m);
   const question = async (text: string, ...more: string[]) => {
     const { code, stdout, stderr } = await runCommand(project, "why", text, "--json", ...more);
     return { code, stderr, answers: code === 0 ? JSON.parse(stdout) : [] };

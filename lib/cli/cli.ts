@@ -8,7 +8,7 @@ import { spelledPath } from "../config/spelled_path.ts";
 import { resetSignals } from "../os/signals.ts";
 import type { System } from "../supervisor/system.ts";
 import type { AskingCommand, CliCommand } from "./command.ts";
-import { COMMANDS, helpOf, helpText, OPTIONS, optionsOf } from "./manual.ts";
+import { COMMANDS, helpOf, helpText, OPTIONS, optionsOf, SHORT } from "./manual.ts";
 import { printFailure } from "./failure.ts";
 import { printLine } from "./terminal.ts";
 
@@ -23,6 +23,7 @@ const LOADERS: Record<string, CommandLoader> = {
   why: async () => (await import("./why.ts")).why,
   explain: async () => (await import("./explain.ts")).explain,
   audit: async () => (await import("./audit.ts")).audit,
+  logs: async () => (await import("./logs.ts")).logs,
 };
 
 /** Those that only ask a supervisor: nothing of it is loaded for them. */
@@ -34,7 +35,7 @@ const ASKERS: Record<string, () => Promise<AskingCommand>> = {
   stop: async () => (await import("./stop.ts")).stop,
   status: async () => (await import("./status.ts")).status,
   top: async () => (await import("./top.ts")).top,
-  "logs reopen": async () => (await import("./logs.ts")).reopenLogs,
+  "logs reopen": async () => (await import("./logs_reopen.ts")).reopenLogs,
 };
 
 /** Commands that only ask a supervisor do not need this permission. */
@@ -65,7 +66,8 @@ function quoted(word: string): string {
 function requireOptions(name: string, args: readonly string[]): void {
   const end = args.indexOf("--");
   for (const arg of end < 0 ? args : args.slice(0, end)) {
-    const [, option, value] = /^--([\w-]+)(=.*)?$/s.exec(arg) ?? [];
+    const short = Object.keys(SHORT).find((name) => SHORT[name] === arg);
+    const [, option = short, value] = /^--([\w-]+)(=.*)?$/s.exec(arg) ?? [];
     if (option === undefined || option === "rehearse" && name === "start") continue;
     const facts = Object.hasOwn(OPTIONS, option) ? OPTIONS[option]! : undefined;
     if (facts === undefined) throw usageError(`Unknown option --${option}`);
@@ -121,7 +123,7 @@ async function dispatch(
   const parsed = parseArgs(args, {
     string: [...namesOfOptions(true), "rehearse"],
     boolean: namesOfOptions(false),
-    alias: { h: "help", V: "version" },
+    alias: Object.fromEntries(Object.entries(SHORT).map(([name, short]) => [short.slice(1), name])),
     default: { config: "holdfast.jsonc" },
     unknown: (argument, option) => {
       if (option === undefined) return true;
@@ -144,10 +146,7 @@ async function dispatch(
     throw usageError(`Unknown option ${unknown[0]}`, didYouMean(option, known));
   }
   if (first === undefined) throw usageError("No command given");
-  // The only command of two words.
-  const [name, more] = first === "logs"
-    ? [`logs ${others[0] ?? ""}`.trim(), others.slice(1)]
-    : [first, others];
+  const [name, more] = nameOf(first, others);
   const load = Object.hasOwn(loaders, name) ? loaders[name] : undefined;
   const loadAsker = Object.hasOwn(ASKERS, name) ? ASKERS[name] : undefined;
   if (!load && !loadAsker) throw unknownCommand(name, commands);
@@ -184,6 +183,15 @@ async function dispatch(
     name: textOf(parsed.name),
     helper: textOf(parsed.helper),
     log: textOf(parsed.log),
+    logs: {
+      follow: parsed.follow === true,
+      process: textOf(parsed.process),
+      level: textOf(parsed.level),
+      event: textOf(parsed.event),
+      request: textOf(parsed.request),
+      since: textOf(parsed.since),
+      lines: textOf(parsed.lines),
+    },
     ...{ question, release },
   };
   if (load) return await (await load())({ ...asked, system: await loadSystem() });
@@ -192,15 +200,26 @@ async function dispatch(
   return await (await loadAsker!())({ ...asked, system });
 }
 
+/** A command may be two words; what follows `logs` is one of them. */
+function nameOf(first: string, others: readonly string[]): [name: string, more: string[]] {
+  const isFirst = Object.keys(COMMANDS).some((name) => name.startsWith(`${first} `));
+  const [second, ...more] = others;
+  return isFirst && second !== undefined ? [`${first} ${second}`, more] : [first, [...others]];
+}
+
 function namesOfOptions(withValue: boolean): string[] {
   return Object.keys(OPTIONS).filter((name) => (OPTIONS[name]!.value !== undefined) === withValue);
 }
 
 /** Prints what is to be known of a command, or of all. */
 function printHelp(words: readonly string[], commands: readonly string[]): number {
-  const name = words[0] === "logs" ? "logs reopen" : words[0];
-  if (name === undefined) printLine(helpText());
-  else if (Object.hasOwn(COMMANDS, name)) printLine(helpOf(name));
+  const [first, ...others] = words;
+  if (first === undefined) {
+    printLine(helpText());
+    return EXIT.ok;
+  }
+  const [name] = nameOf(first, others);
+  if (Object.hasOwn(COMMANDS, name)) printLine(helpOf(name));
   else throw unknownCommand(name, commands);
   return EXIT.ok;
 }

@@ -1,4 +1,5 @@
 /** The type of commands. */
+import type { LogsOptions } from "./logs.ts";
 import type { System } from "../supervisor/system.ts";
 
 /** Options of the command line. */
@@ -42,6 +43,8 @@ export interface CommandOptions {
   readonly helper: string | undefined;
   /** `why`: the log file that is read, if not the config's. */
   readonly log: string | undefined;
+  /** `logs`: which events. */
+  readonly logs: LogsOptions;
   /** `rollback`: which release; the one before, where none is named. */
   readonly release: number | undefined;
   /** What the command calls. */

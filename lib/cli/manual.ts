@@ -89,6 +89,15 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
     options: ["wide", "json"],
   },
   top: { does: "Live view of processes; press q to quit", example: "holdfast top" },
+  logs: {
+    does: "Show the events of the log, as a person reads them",
+    more:
+      "Without --since and --lines, the last 100 of those that are asked for; with --follow, those that " +
+      "come too, whatever rotates the file. --process takes worker, worker.2, a helper's name, logger, supervisor, " +
+      "or a process id; --request, what the app logs as requestId, reqId or traceId, or has in a text.",
+    example: "holdfast logs -f --process worker --level warn",
+    options: ["follow", "process", "level", "event", "request", "since", "lines", "log", "json"],
+  },
   "logs reopen": {
     does: "Reopen log files (after logrotate)",
     example: "holdfast logs reopen",
@@ -117,6 +126,13 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   json: { does: "Print JSON" },
   all: { does: "All that there is" },
   wide: { does: "All columns, also where they do not fit" },
+  follow: { does: "Go on with those that come, until Ctrl-C" },
+  process: { value: "NAME", does: "Only events about that process" },
+  level: { value: "LEVEL", does: "Only debug, info, warn, error or critical, and what is worse" },
+  event: { value: "NAMES", does: "Only events of these names, such as worker_lost,reload_*" },
+  request: { value: "ID", does: "Only what was logged about that request" },
+  since: { value: "TIME", does: "Only from then on: 90s, 10m, 2h, 1d, or 2026-11-29T14:00Z" },
+  lines: { value: "NUMBER", does: "At most so many of those that are there" },
   helper: { value: "NAME", does: "Ask for that helper instead of the workers" },
   log: { value: "FILE", does: "Read that log file, or - for standard input" },
   verify: { does: "Read all of each image, and see whether it is what was put there" },
@@ -138,7 +154,7 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
 
 /** Options that are for all commands. */
 const COMMON = ["config", "help", "version"];
-const SHORT: Readonly<Record<string, string>> = { help: "-h", version: "-V" };
+export const SHORT: Readonly<Record<string, string>> = { follow: "-f", help: "-h", version: "-V" };
 
 export const EXIT_STATUSES: readonly (readonly [number, string])[] = [
   [0, "done"],

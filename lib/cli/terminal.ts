@@ -12,23 +12,24 @@ type Output = Pick<typeof Deno.stdout, "writeSync">;
  * Writes all of a text. A reader that closes the pipe early, as `head` does, changes neither what a
  * command does nor its exit status.
  */
-function write(output: Output, text: string): void {
+function write(output: Output, text: string): "written" | "unread" {
   let rest = encoder.encode(text);
   while (rest.length > 0) {
     try {
       rest = rest.subarray(output.writeSync(rest));
     } catch (error) {
-      if (error instanceof Deno.errors.BrokenPipe) return;
+      if (error instanceof Deno.errors.BrokenPipe) return "unread";
       if (!(error instanceof Deno.errors.WouldBlock)) throw error;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS);
     }
   }
+  return "written";
 }
 
-/** One line, or several, on standard output. */
-export function printLine(text: string): void {
+/** One line, or several, on standard output; says where nobody reads it any more. */
+export function printLine(text: string): "written" | "unread" {
   try {
-    write(Deno.stdout, `${text}\n`);
+    return write(Deno.stdout, `${text}\n`);
   } catch (error) {
     throw new HoldfastError(`Cannot print: ${(error as Error).message}`, {
       kind: "environment",

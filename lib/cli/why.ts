@@ -13,6 +13,7 @@ import { knownConfig } from "../supervisor/read_config.ts";
 import type { CliCommand, CommandOptions } from "./command.ts";
 import { loadConfig } from "./load_config.ts";
 import { answerQuestion, parseQuestion, type PolicyAnswer } from "./policy_question.ts";
+import { eventLogOf, unreadable } from "./log_place.ts";
 import { countRefusals } from "./refusal_log.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
@@ -30,7 +31,7 @@ export const why: CliCommand = async (options) => {
 async function list({ config: file, log, json, wide, system }: CommandOptions): Promise<string> {
   const text = log === "-"
     ? await new Response(Deno.stdin.readable).text()
-    : readEnd(log === undefined ? logOf(await loadConfig(file, system)) : resolve(log));
+    : readEnd(log === undefined ? eventLogOf(await loadConfig(file, system)) : resolve(log));
   const refusals = countRefusals(text.split("\n"));
   if (json) return JSON.stringify(refusals);
   if (refusals.length === 0) return "Nothing was refused";
@@ -50,15 +51,6 @@ async function list({ config: file, log, json, wide, system }: CommandOptions): 
   );
 }
 
-function logOf({ log: { folder }, file }: Config): string {
-  if (folder !== undefined) return join(folder, "holdfast.log");
-  throw new HoldfastError(`${file} has no log.folder, so refusals are on stderr alone`, {
-    kind: "usage",
-    code: "no_log",
-    hint: "Set log.folder, name a file by --log, or: journalctl -o cat HOLDFAST_EVENT=refused",
-  });
-}
-
 function readEnd(path: string): string {
   try {
     using file = Deno.openSync(path);
@@ -67,13 +59,7 @@ function readEnd(path: string): string {
     file.seekSync(start, Deno.SeekMode.Start);
     return new TextDecoder().decode(readAll(file, size - start));
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    throw new HoldfastError(`Cannot read the log ${path}: ${(error as Error).message}`, {
-      kind: "environment",
-      code: "log_unreadable",
-      hint: "It is there once a generation has served; name another one by --log",
-      cause: error,
-    });
+    throw unreadable(path, error);
   }
 }
 

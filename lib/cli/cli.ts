@@ -23,6 +23,8 @@ const LOADERS: Record<string, CommandLoader> = {
   why: async () => (await import("./why.ts")).why,
   explain: async () => (await import("./explain.ts")).explain,
   audit: async () => (await import("./audit.ts")).audit,
+  completion: async () => (await import("./completion.ts")).completion,
+  man: async () => (await import("./man.ts")).man,
   logs: async () => (await import("./logs.ts")).logs,
 };
 
@@ -155,6 +157,7 @@ async function dispatch(
   const app = takesFile ? more.shift() : undefined;
   const release = name === "rollback" ? parseRelease(more.shift()) : undefined;
   const question = name === "why" ? more.shift() : undefined;
+  const subject = name === "completion" ? more.shift() : undefined;
   if (more.length > 0) {
     throw usageError(`Unexpected argument ${quoted(more[0]!)}`, `See holdfast ${name} --help`);
   }
@@ -192,7 +195,7 @@ async function dispatch(
       since: textOf(parsed.since),
       lines: textOf(parsed.lines),
     },
-    ...{ question, release },
+    ...{ question, release, subject },
   };
   if (load) return await (await load())({ ...asked, system: await loadSystem() });
   // An executable's runtime folder is its own to find.

@@ -39,6 +39,8 @@ export interface CommandOptions {
   readonly rehearse: string | undefined;
   /** `why`: what is asked; nothing for a list of what was refused. */
   readonly question: string | undefined;
+  /** `completion`: a shell, or what a shell asks for. */
+  readonly subject: string | undefined;
   /** `why`: the helper whose policy is asked. */
   readonly helper: string | undefined;
   /** `why`: the log file that is read, if not the config's. */

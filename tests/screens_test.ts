@@ -1,10 +1,12 @@
 /** What commands show, at 80 and at 120 columns: made of fixed data, and kept in tests/screens. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
+import type { HoldfastError } from "../lib/base/error.ts";
 import { formatGrants } from "../lib/cli/grants_text.ts";
 import { formatStatus } from "../lib/cli/status_text.ts";
 import { formatTable, wrapText } from "../lib/cli/table.ts";
 import { coloured, cutLine, plain, textWidth } from "../lib/cli/text.ts";
+import { formatError } from "../lib/cli/terminal.ts";
 import { formatTop } from "../lib/cli/top.ts";
 import type { Config } from "../lib/config/config.ts";
 import { resolveText } from "../lib/config/resolve.ts";
@@ -101,6 +103,46 @@ for (const width of WIDTHS) {
     const top = formatTop({ status: failing, atMs: 2000 }, undefined, view, filtersOf);
     assertScreen("top_failing", top, width);
     assert(formatStatus(failing, view).startsWith("FAILING: "));
+  });
+}
+
+/** What a start and a reload are refused by, as it was seen. */
+const FAILURES: Readonly<
+  Record<string, Pick<HoldfastError, "kind" | "message" | "hint" | "cause">>
+> = {
+  start_failed_import: {
+    kind: "config",
+    message: 'Cannot load the app\'s modules: Module not found "file:///srv/app/views.ts".\n' +
+      "    at file:///srv/app/main.ts:1:24",
+    hint: "There is no such file: mend the import, or add the file",
+    cause: undefined,
+  },
+  start_failed_config: {
+    kind: "config",
+    message:
+      '/srv/app/holdfast.jsonc:1:76: unveil["./publik"]: rights "rq"; write any of r (read), w (write), ' +
+      "c (create and remove), each at most once",
+    hint: undefined,
+    cause: undefined,
+  },
+  reload_refused: {
+    kind: "refused",
+    message:
+      "The new version was refused, generation 4 keeps serving: Worker 9 ended before it said ready: " +
+      "TypeError: no such table: entries (at file:///srv/app/views.ts:1:7) (exited with status 1)",
+    hint: "The app threw it while its module was loaded, or in its open(): mend it at that place",
+    cause: undefined,
+  },
+};
+
+for (const width of WIDTHS) {
+  Deno.test(`a failed start and a refused reload are told in ${width} columns`, () => {
+    for (const [name, failure] of Object.entries(FAILURES)) {
+      assertScreen(name, formatError(failure, width), width);
+      // A program that reads it finds each message on its line.
+      const [first] = formatError(failure, Infinity).split("\n");
+      assertEquals(first, `holdfast: ${failure.message.split("\n")[0]}`);
+    }
   });
 }
 

@@ -152,8 +152,8 @@ Deno.test("why lists what the log of a supervisor has, and says of a policy what
     "worker",
   );
   assertEquals([shown.code, shown.stderr], [0, ""]);
-  assertMatch(shown.stdout, /^\d\d:\d\d:\d\d INFO  worker_ready role=worker /m);
-  assertMatch(shown.stdout, /^\d\d:\d\d:\d\d WARN  refused .*\/etc\/hosts/m);
+  assertMatch(shown.stdout, /^\d\d:\d\d:\d\d INFO {2}worker_ready role=worker /m);
+  assertMatch(shown.stdout, /^\d\d:\d\d:\d\d WARN {2}refused .*\/etc\/hosts/m);
   const question = async (text: string, ...more: string[]) => {
     const { code, stdout, stderr } = await runCommand(project, "why", text, "--json", ...more);
     return { code, stderr, answers: code === 0 ? JSON.parse(stdout) : [] };

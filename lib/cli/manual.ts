@@ -1,5 +1,9 @@
 /** The commands and options, said once: for help, for docs/cli.md, and for who mistypes them. */
 import { VERSION } from "../base/version.ts";
+import { fill, fillLines } from "./fill.ts";
+
+/** Help is for any terminal. */
+const WIDTH = 80;
 
 /** What a shell offers for a value: files, words, or what a kind of `holdfast completion KIND` prints. */
 export type Completion = "files" | "folders" | Asked | readonly string[];
@@ -232,8 +236,8 @@ export function helpOf(name: string): string {
   const { takes, does, more, example, options = [] } = COMMANDS[name]!;
   const words = [...options.map((each) => `[${spell(each)}]`), "[--config FILE]"];
   return [
-    wrap(`${does}.`),
-    ...more === undefined ? [] : [wrap(more)],
+    fillLines(`${does}.`, WIDTH),
+    ...more === undefined ? [] : [fillLines(more, WIDTH)],
     "",
     // What stands in brackets stays together.
     fill(`Usage: holdfast ${callOf(name, takes)}`, words, "  "),
@@ -294,23 +298,4 @@ function lines(rows: readonly (readonly [string, string])[]): string {
     const [start, ...words] = second.split(" ");
     return fill(`  ${first.padEnd(width)}${start}`, words, indent);
   }).join("\n");
-}
-
-const WIDTH = 80;
-
-/** Puts words behind a text, on lines that fit. */
-function fill(start: string, words: readonly string[], indent: string): string {
-  const found = [start];
-  for (const word of words) {
-    const line = found.at(-1)!;
-    if (line.length + 1 + word.length <= WIDTH) found[found.length - 1] = `${line} ${word}`;
-    else found.push(indent + word);
-  }
-  return found.join("\n");
-}
-
-/** A text on lines that fit. */
-function wrap(text: string): string {
-  const [first = "", ...words] = text.split(" ");
-  return fill(first, words, "");
 }

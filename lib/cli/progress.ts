@@ -1,5 +1,9 @@
-/** What long work is at, on a terminal's standard error; in a pipe nothing is said. */
-import { columnsOfTerminal, cutLine } from "./text.ts";
+/**
+ * What long work is at, on a terminal's standard error; in a pipe nothing is said. A supervisor that starts
+ * loads this too: it imports no package.
+ */
+import type { LogFormat } from "../base/log.ts";
+import { columnsOfTerminal } from "./terminal_width.ts";
 import { formatAge } from "./units.ts";
 
 /** How often it is drawn anew. */
@@ -8,7 +12,7 @@ const REDRAW_MS = 200;
 const BAR_WIDTH = 20;
 
 /** To the first column, with what stood there gone. */
-export const CLEAR_LINE = "\r\x1b[K";
+const CLEAR_LINE = "\r\x1b[K";
 
 /** How far work is. */
 export interface Step {
@@ -35,13 +39,28 @@ export class Progress implements Disposable {
   #done = 0;
   #total = 0;
   #sinceMs = performance.now();
-  readonly #timer: ReturnType<typeof setInterval> | undefined;
+  #timer: ReturnType<typeof setInterval> | undefined;
 
-  constructor(what: string) {
+  /** @param afterMs what is over sooner is not told of */
+  constructor(what: string, { afterMs = 0 }: { readonly afterMs?: number } = {}) {
     this.#what = what;
     if (!Deno.stderr.isTerminal()) return;
-    this.#timer = setInterval(() => this.#draw(), REDRAW_MS);
-    this.#draw();
+    this.#timer = setInterval(() => {
+      if (performance.now() - this.#sinceMs >= afterMs) this.#draw();
+    }, REDRAW_MS);
+  }
+
+  /** A format of the log whose lines go above this one, until an event of that name, if any. */
+  within(format: LogFormat, until?: string): LogFormat {
+    return {
+      ...format,
+      toLine: (record) => {
+        const line = format.toLine(record);
+        if (this.#timer === undefined) return line;
+        if (record.msg === until) this.end();
+        return CLEAR_LINE + line;
+      },
+    };
   }
 
   /** Other work, whose size is not known. */
@@ -61,10 +80,16 @@ export class Progress implements Disposable {
     this.#done++;
   }
 
-  [Symbol.dispose](): void {
+  /** Takes the line away. */
+  end(): void {
     if (this.#timer === undefined) return;
     clearInterval(this.#timer);
+    this.#timer = undefined;
     write(CLEAR_LINE);
+  }
+
+  [Symbol.dispose](): void {
+    this.end();
   }
 
   #draw(): void {
@@ -72,7 +97,8 @@ export class Progress implements Disposable {
       ...{ what: this.#what, ms: performance.now() - this.#sinceMs },
       ...{ done: this.#done, total: this.#total },
     };
-    write(`${CLEAR_LINE}${cutLine(formatStep(step), columnsOfTerminal() - 1)}`);
+    // In the last column a line might wrap.
+    write(`${CLEAR_LINE}${formatStep(step).slice(0, columnsOfTerminal() - 1)}`);
   }
 }
 

@@ -4,6 +4,7 @@ import type { ReloadResult, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { AskingCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
+import { Progress } from "./progress.ts";
 import { printLine } from "./terminal.ts";
 import { hungUp, waitForUpgrade } from "./wait_for_upgrade.ts";
 
@@ -11,7 +12,9 @@ import { hungUp, waitForUpgrade } from "./wait_for_upgrade.ts";
 export const reload: AskingCommand = async ({ config, system }) => {
   const runtime = await findSupervisor(config, system);
   const before = (await askSupervisor(runtime, "status", "status")).status;
+  using progress = new Progress("the new version is starting", { afterMs: 1_000 });
   const result = await askReload(runtime, before);
+  progress.end();
   return printOutcome(result, "The new version");
 };
 

@@ -1,5 +1,7 @@
 /** What commands print. */
 import { HoldfastError } from "../base/error.ts";
+import { fillLines } from "./fill.ts";
+import { columnsOfTerminal } from "./terminal_width.ts";
 
 const encoder = new TextEncoder();
 
@@ -40,8 +42,11 @@ export function printLine(text: string): "written" | "unread" {
   }
 }
 
-/** What went wrong and what to do, on standard error. */
-export function printError({ kind, message, hint, cause }: HoldfastError): void {
+/** What went wrong and what to do, on lines that fit. */
+export function formatError(
+  { kind, message, hint, cause }: Pick<HoldfastError, "kind" | "message" | "hint" | "cause">,
+  width: number,
+): string {
   const lines = [`holdfast: ${message}`];
   if (hint !== undefined) lines.push(`  hint: ${hint}`);
   if (kind === "bug") {
@@ -50,8 +55,14 @@ export function printError({ kind, message, hint, cause }: HoldfastError): void 
       "This is a bug in Holdfast: please report it",
     );
   }
+  return fillLines(lines.join("\n"), width, "    ");
+}
+
+/** The same, on standard error; what is no terminal gets long lines as they are. */
+export function printError(error: HoldfastError): void {
+  const width = Deno.stderr.isTerminal() ? columnsOfTerminal() : Infinity;
   try {
-    write(Deno.stderr, `${lines.join("\n")}\n`);
+    write(Deno.stderr, `${formatError(error, width)}\n`);
   } catch {
     // The exit status still reports it.
   }

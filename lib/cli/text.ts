@@ -1,5 +1,6 @@
 /** How wide a text is on a terminal, and in which colours. */
 import truncatedWidth from "fast-string-truncated-width";
+import { columnsOfTerminal, PLAIN_WIDTH } from "./terminal_width.ts";
 
 /** How many columns a line takes; colours take none. */
 export function textWidth(line: string): number {
@@ -40,9 +41,6 @@ export interface View {
   readonly paint: Paint;
 }
 
-/** Where it is not a terminal that is written to. */
-export const PLAIN_WIDTH = 80;
-
 /**
  * The view of standard output: a terminal's own width and colours; elsewhere a width that is always the same,
  * or that of the variable COLUMNS, and no colours.
@@ -51,16 +49,6 @@ export function viewOfOutput({ wide = false }: { readonly wide?: boolean } = {})
   const isTerminal = Deno.stdout.isTerminal();
   const paint = isTerminal && !Deno.noColor ? coloured : plain;
   return { width: wide ? Infinity : isTerminal ? columnsOfTerminal() : columnsAsked(), paint };
-}
-
-/** How wide the terminal is. */
-export function columnsOfTerminal(): number {
-  try {
-    // Some terminals do not know, and say 0.
-    return Deno.consoleSize().columns || PLAIN_WIDTH;
-  } catch {
-    return PLAIN_WIDTH;
-  }
 }
 
 /** Some that ask a supervisor may read no variables. */

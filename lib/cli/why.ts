@@ -1,6 +1,6 @@
 /** Why something was, or would be, refused. */
 import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import type { Config } from "../config/config.ts";

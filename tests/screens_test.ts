@@ -183,6 +183,19 @@ Deno.test("what is wrong is coloured on a terminal, and takes no more room for i
   );
 });
 
+Deno.test("what a process says of its trouble moves nothing on a terminal", () => {
+  const hostile = "\x1b[2J\x1b]0;title\x07\u202e\r gone";
+  const text = formatStatus({
+    ...BUSY_STATUS,
+    logger: { folder: "/l", dropped: 0, replacements: 0, process: null, trouble: hostile },
+    upgradeRefused: hostile,
+    lastReload: { ...BUSY_STATUS.lastReload!, reason: `one\n${hostile}` },
+  }, { width: 80, paint: plain });
+  // deno-lint-ignore no-control-regex
+  assertEquals(text.match(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/g), null);
+  assertStringIncludes(text, "\\x1b[2J");
+});
+
 Deno.test("a table that has no room leaves columns out by their rank, then breaks the widest cells", () => {
   const head = ["NAME", { head: "SIZE", align: "right" as const }, { head: "MORE", rank: 1 }, {
     head: "LESS",

@@ -1,4 +1,5 @@
 /** A status as text: what is wrong first, then what is served, then each process. Pure. */
+import { escapeUntrusted } from "../base/escape.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import type { FiltersOf } from "./process_filters.ts";
 import { formatTable, wrapText } from "./table.ts";
@@ -77,12 +78,17 @@ export function formatStatus(
 
 /** What goes before the table. */
 function formatNotes(status: Status, { width, paint }: View): string {
-  const facts = factsOf(status).map((fact) => wrapText(fact, width, "  "));
+  const facts = factsOf(status).map((fact) => wrapText(harmless(fact), width, "  "));
   const notes = troublesOf(status).map(([tone, note]) => {
-    const lines = wrapText(note, width, "  ").split("\n");
+    const lines = wrapText(harmless(note), width, "  ").split("\n");
     return lines.map((line) => paint(tone, line)).join("\n");
   });
   return [...notes, ...facts].join("\n");
+}
+
+/** Reasons come from processes that nobody trusts: they move nothing on a terminal. */
+function harmless(text: string): string {
+  return text.split("\n").map((line) => escapeUntrusted(line, Infinity)).join("\n");
 }
 
 /** What is wrong, or under way, the worst first. */

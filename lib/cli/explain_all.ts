@@ -39,7 +39,7 @@ export async function explainAll(
   });
   return json
     ? JSON.stringify(explanation)
-    : formatExplanation(explanation, viewOfOutput({ wide }));
+    : formatExplanation(explanation, viewOfOutput({ wide, piped: Infinity }));
 }
 
 function formatExplanation({ commands, rules, kernel }: Explanation, { width }: View): string {

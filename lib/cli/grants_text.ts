@@ -39,7 +39,7 @@ export function formatGrants(config: Config, facts: GrantFacts): string {
     ...others,
     "",
     ...layersOf(config, facts).map((line) => wrapText(line, width)),
-    wrapText("holdfast explain --all --wide: by which layer, user ids, limits, flags", width),
+    wrapText("holdfast explain --all: by which layer, user ids, limits, flags", width),
   ].join("\n");
 }
 

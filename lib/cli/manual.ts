@@ -83,6 +83,13 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
   reload: {
     does: "Reload code and config; exits 1 if the new version is rejected",
     example: "holdfast reload || echo 'the old version still serves'",
+    options: ["widen"],
+  },
+  diff: {
+    does: "Show what a reload would change: modules, packages, and what the config grants",
+    more: "+ comes, - goes, ~ is another one. It compares with the release that served last.",
+    example: "holdfast diff",
+    options: ["json"],
   },
   upgrade: {
     does: "Also replace the supervisor's own program, in the same process; exits 1 if rejected",
@@ -126,7 +133,7 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
   compile: {
     does: "Build one executable file from the app and its config",
     example: "holdfast compile --portable --output guestbook",
-    options: ["output", "name", "portable", "state"],
+    options: ["output", "name", "portable", "state", "self"],
   },
   completion: {
     takes: "SHELL",
@@ -179,6 +186,7 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
     does: "Ask for that helper instead of the workers",
   },
   log: { value: "FILE", completes: "files", does: "Read that log file, or - for standard input" },
+  widen: { does: "Also if it grants more than what serves, where the config says ask" },
   verify: { does: "Read all of each image, and see whether it is what was put there" },
   markdown: { does: "Print the result as docs/audit.md" },
   sarif: { does: "Print SARIF 2.1.0, for CI" },
@@ -188,6 +196,7 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   output: { value: "FILE", completes: "files", does: "The executable to write" },
   name: { value: "NAME", does: "The app's name in it (default: of the config, or of its folder)" },
   portable: { does: "Include the deno program in the file" },
+  self: { does: "Build Holdfast itself, without an app: the file holdfast, for every app" },
   state: {
     value: "DIR",
     completes: "folders",

@@ -30,7 +30,7 @@ export const releases: AskingCommand = async ({ config, json, verify, system }) 
 function format(list: readonly Release[]): string {
   if (list.length === 0) return "No release is known";
   return formatTable(
-    [{ head: "RELEASE", align: "right" }, "SINCE", "SERVED", "ENDED", "CHANGED"],
+    ["RELEASE", "SINCE", "SERVED", "ENDED", "CHANGED"],
     list.map(({ release, at, servedMs, serving, ended, changed, changedCount }) => [
       release,
       at.slice(0, 19).replace("T", " "),
@@ -38,7 +38,7 @@ function format(list: readonly Release[]): string {
       serving ? "serves" : ended,
       describeChanges(changed, changedCount),
     ]),
-    viewOfOutput().width,
+    viewOfOutput({ piped: Infinity }).width,
   );
 }
 

@@ -44,16 +44,21 @@ export interface View {
 /**
  * The view of standard output: a terminal's own width and colours; elsewhere a width that is always the same,
  * or that of the variable COLUMNS, and no colours.
+ *
+ * @param options.piped the width where it is no terminal; what searches a text wants no cells that are broken
  */
-export function viewOfOutput({ wide = false }: { readonly wide?: boolean } = {}): View {
+export function viewOfOutput(
+  { wide = false, piped = PLAIN_WIDTH }: { readonly wide?: boolean; readonly piped?: number } = {},
+): View {
   const isTerminal = Deno.stdout.isTerminal();
   const paint = isTerminal && !Deno.noColor ? coloured : plain;
-  return { width: wide ? Infinity : isTerminal ? columnsOfTerminal() : columnsAsked(), paint };
+  const width = isTerminal ? columnsOfTerminal() : columnsAsked() ?? piped;
+  return { width: wide ? Infinity : width, paint };
 }
 
 /** Some that ask a supervisor may read no variables. */
-function columnsAsked(): number {
+function columnsAsked(): number | undefined {
   const may = Deno.permissions.querySync({ name: "env", variable: "COLUMNS" }).state === "granted";
   const asked = may ? Number(Deno.env.get("COLUMNS")) : NaN;
-  return Number.isInteger(asked) && asked > 0 ? asked : PLAIN_WIDTH;
+  return Number.isInteger(asked) && asked > 0 ? asked : undefined;
 }

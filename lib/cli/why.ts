@@ -47,7 +47,7 @@ async function list({ config: file, log, json, wide, system }: CommandOptions): 
     refusals.map(({ times, last, process, what, from, allow }) => [
       ...[times, last.slice(0, 19).replace("T", " "), process, what, from, allow],
     ]),
-    viewOfOutput({ wide }).width,
+    viewOfOutput({ wide, piped: Infinity }).width,
   );
 }
 

@@ -74,7 +74,7 @@ const MAY_USE: Record<string, string[]> = {
   compile: ["zod", "jsonc-parser"],
   native: [],
   init: ["zod/mini", "jsonc-parser", "hono", "hono/deno"],
-  cli: ["zod/mini", "leven", "markdown-table"],
+  cli: ["zod/mini", "leven", "fast-string-truncated-width", "fast-wrap-ansi"],
 };
 
 /** What an auditor must read. */

@@ -17,6 +17,7 @@ import type { CliCommand } from "./command.ts";
 import { judgeNow } from "./judged_accounts.ts";
 import { loadConfig } from "./load_config.ts";
 import { TERMINAL } from "./log_formats.ts";
+import { Progress } from "./progress.ts";
 import { printLine } from "./terminal.ts";
 
 /** Variables that are granted, and that nothing sets here. */
@@ -49,7 +50,8 @@ const CAP_SYS_PTRACE = 19n;
 
 /** Validates without starting: it binds no address and spawns no worker. Warnings go to stderr. */
 export const check: CliCommand = async ({ config: file, app, ...more }) => {
-  configureLog(Deno.stderr.isTerminal() ? TERMINAL : "json");
+  using progress = new Progress("looking at the app's modules");
+  configureLog(Deno.stderr.isTerminal() ? progress.within(TERMINAL) : "json");
   const { system } = app === undefined ? more : appFile(app, { ...more, config: file });
   try {
     const config = await loadConfig(file, system);
@@ -63,6 +65,7 @@ export const check: CliCommand = async ({ config: file, app, ...more }) => {
     for (const each of findUnset(config)) log.warn("variable_not_set", { ...each });
     if (config.wall === "kernel") requireWall(landlockAbi());
     requireDialGuard(config);
+    progress.end();
     for (const { text, names, subject, notAfter } of await checkTls(config)) {
       printLine(`${text}: HTTPS for ${names || subject} until ${notAfter.toISOString()}`);
     }

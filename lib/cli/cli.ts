@@ -8,7 +8,7 @@ import { spelledPath } from "../config/spelled_path.ts";
 import { resetSignals } from "../os/signals.ts";
 import type { System } from "../supervisor/system.ts";
 import type { AskingCommand, CliCommand } from "./command.ts";
-import { COMMANDS, helpOf, helpText, OPTIONS, optionsOf } from "./manual.ts";
+import { COMMANDS, helpOf, helpText, OPTIONS, optionsOf, SHORT } from "./manual.ts";
 import { printFailure } from "./failure.ts";
 import { printLine } from "./terminal.ts";
 
@@ -24,6 +24,9 @@ const LOADERS: Record<string, CommandLoader> = {
   explain: async () => (await import("./explain.ts")).explain,
   diff: async () => (await import("./diff.ts")).diff,
   audit: async () => (await import("./audit.ts")).audit,
+  completion: async () => (await import("./completion.ts")).completion,
+  man: async () => (await import("./man.ts")).man,
+  logs: async () => (await import("./logs.ts")).logs,
 };
 
 /** Those that only ask a supervisor: nothing of it is loaded for them. */
@@ -35,7 +38,7 @@ const ASKERS: Record<string, () => Promise<AskingCommand>> = {
   stop: async () => (await import("./stop.ts")).stop,
   status: async () => (await import("./status.ts")).status,
   top: async () => (await import("./top.ts")).top,
-  "logs reopen": async () => (await import("./logs.ts")).reopenLogs,
+  "logs reopen": async () => (await import("./logs_reopen.ts")).reopenLogs,
 };
 
 /** Commands that only ask a supervisor do not need this permission. */
@@ -66,7 +69,8 @@ function quoted(word: string): string {
 function requireOptions(name: string, args: readonly string[]): void {
   const end = args.indexOf("--");
   for (const arg of end < 0 ? args : args.slice(0, end)) {
-    const [, option, value] = /^--([\w-]+)(=.*)?$/s.exec(arg) ?? [];
+    const short = Object.keys(SHORT).find((name) => SHORT[name] === arg);
+    const [, option = short, value] = /^--([\w-]+)(=.*)?$/s.exec(arg) ?? [];
     if (option === undefined || option === "rehearse" && name === "start") continue;
     const facts = Object.hasOwn(OPTIONS, option) ? OPTIONS[option]! : undefined;
     if (facts === undefined) throw usageError(`Unknown option --${option}`);
@@ -122,7 +126,7 @@ async function dispatch(
   const parsed = parseArgs(args, {
     string: [...namesOfOptions(true), "rehearse"],
     boolean: namesOfOptions(false),
-    alias: { h: "help", V: "version" },
+    alias: Object.fromEntries(Object.entries(SHORT).map(([name, short]) => [short.slice(1), name])),
     default: { config: "holdfast.jsonc" },
     unknown: (argument, option) => {
       if (option === undefined) return true;
@@ -145,10 +149,7 @@ async function dispatch(
     throw usageError(`Unknown option ${unknown[0]}`, didYouMean(option, known));
   }
   if (first === undefined) throw usageError("No command given");
-  // The only command of two words.
-  const [name, more] = first === "logs"
-    ? [`logs ${others[0] ?? ""}`.trim(), others.slice(1)]
-    : [first, others];
+  const [name, more] = nameOf(first, others);
   const load = Object.hasOwn(loaders, name) ? loaders[name] : undefined;
   const loadAsker = Object.hasOwn(ASKERS, name) ? ASKERS[name] : undefined;
   if (!load && !loadAsker) throw unknownCommand(name, commands);
@@ -157,6 +158,7 @@ async function dispatch(
   const app = takesFile ? more.shift() : undefined;
   const release = name === "rollback" ? parseRelease(more.shift()) : undefined;
   const question = name === "why" ? more.shift() : undefined;
+  const subject = name === "completion" ? more.shift() : undefined;
   if (more.length > 0) {
     throw usageError(`Unexpected argument ${quoted(more[0]!)}`, `See holdfast ${name} --help`);
   }
@@ -169,8 +171,12 @@ async function dispatch(
     config: spelledPath(String(parsed.config)),
     app,
     json: json === true,
+    wide: parsed.wide === true,
+    all: parsed.all === true,
     markdown: markdown === true,
     only: textOf(parsed.only),
+    sarif: parsed.sarif === true,
+    quick: parsed.quick === true,
     stress: stress === true,
     portable: parsed.portable === true,
     self: parsed.self === true,
@@ -183,12 +189,28 @@ async function dispatch(
     name: textOf(parsed.name),
     helper: textOf(parsed.helper),
     log: textOf(parsed.log),
-    ...{ question, release },
+    logs: {
+      follow: parsed.follow === true,
+      process: textOf(parsed.process),
+      level: textOf(parsed.level),
+      event: textOf(parsed.event),
+      request: textOf(parsed.request),
+      since: textOf(parsed.since),
+      lines: textOf(parsed.lines),
+    },
+    ...{ question, release, subject },
   };
   if (load) return await (await load())({ ...asked, system: await loadSystem() });
   // An executable's runtime folder is its own to find.
   const system = hasApp ? await loadSystem() : await import("../config/runtime_place.ts");
   return await (await loadAsker!())({ ...asked, system });
+}
+
+/** A command may be two words; what follows `logs` is one of them. */
+function nameOf(first: string, others: readonly string[]): [name: string, more: string[]] {
+  const isFirst = Object.keys(COMMANDS).some((name) => name.startsWith(`${first} `));
+  const [second, ...more] = others;
+  return isFirst && second !== undefined ? [`${first} ${second}`, more] : [first, [...others]];
 }
 
 function namesOfOptions(withValue: boolean): string[] {
@@ -197,9 +219,13 @@ function namesOfOptions(withValue: boolean): string[] {
 
 /** Prints what is to be known of a command, or of all. */
 function printHelp(words: readonly string[], commands: readonly string[]): number {
-  const name = words[0] === "logs" ? "logs reopen" : words[0];
-  if (name === undefined) printLine(helpText());
-  else if (Object.hasOwn(COMMANDS, name)) printLine(helpOf(name));
+  const [first, ...others] = words;
+  if (first === undefined) {
+    printLine(helpText());
+    return EXIT.ok;
+  }
+  const [name] = nameOf(first, others);
+  if (Object.hasOwn(COMMANDS, name)) printLine(helpOf(name));
   else throw unknownCommand(name, commands);
   return EXIT.ok;
 }

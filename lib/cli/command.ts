@@ -1,4 +1,5 @@
 /** The type of commands. */
+import type { LogsOptions } from "./logs.ts";
 import type { System } from "../supervisor/system.ts";
 
 /** Options of the command line. */
@@ -8,7 +9,15 @@ export interface CommandOptions {
   /** `start`, `check`, `explain`: the app, where it is to be served without a config. */
   readonly app: string | undefined;
   readonly json: boolean;
+  /** Print all columns, whatever the width of the terminal. */
+  readonly wide: boolean;
+  /** `explain`, `audit`: print all that there is. */
+  readonly all: boolean;
   readonly markdown: boolean;
+  /** `audit`: SARIF 2.1.0. */
+  readonly sarif: boolean;
+  /** `audit`: at least one attempt of each kind. */
+  readonly quick: boolean;
   readonly stress: boolean;
   /** `audit`: which attempts, by the beginnings of their ids, with commas between. */
   readonly only: string | undefined;
@@ -34,10 +43,14 @@ export interface CommandOptions {
   readonly rehearse: string | undefined;
   /** `why`: what is asked; nothing for a list of what was refused. */
   readonly question: string | undefined;
+  /** `completion`: a shell, or what a shell asks for. */
+  readonly subject: string | undefined;
   /** `why`: the helper whose policy is asked. */
   readonly helper: string | undefined;
   /** `why`: the log file that is read, if not the config's. */
   readonly log: string | undefined;
+  /** `logs`: which events. */
+  readonly logs: LogsOptions;
   /** `rollback`: which release; the one before, where none is named. */
   readonly release: number | undefined;
   /** What the command calls. */

@@ -1,0 +1,62 @@
+/** A selection of the attempts that takes seconds: at least one of each kind. Pure. */
+import { AREAS, type Attempt, type Kind } from "./attempt.ts";
+import { type Mode, MODES } from "./mode.ts";
+import type { Target } from "./setup.ts";
+
+/** What is made of one target in one mode. */
+export interface QuickRun {
+  readonly target: Target;
+  readonly mode: Mode;
+  readonly attempts: readonly Attempt[];
+}
+
+/** The kind of an attempt: its id without the variant. */
+export function kindOf({ id }: Pick<Attempt, "id">): string {
+  return id.split(".")[0]!;
+}
+
+/**
+ * Of each kind the attempt that is made soonest, as Holdfast ships. Those that share a process are made
+ * against the first target where they make sense, also without any wall, where they must get through, and
+ * one of each area against every other target. Those that take a process each are shared out among all.
+ */
+export function quickRuns(all: readonly Attempt[], targets: readonly Target[]): QuickRun[] {
+  const kinds = Map.groupBy(all, kindOf);
+  const picked = [...kinds.values()].map((own) => own.toSorted((a, b) => cost(a) - cost(b))[0]!);
+  const placed = new Map<Target, Attempt[]>(targets.map((target) => [target, []]));
+  for (const attempt of picked) {
+    const fit = targets.filter((target) => makesSense(attempt, target));
+    const load = (target: Target) => placed.get(target)!.filter(({ alone }) => alone).length;
+    const [place] = attempt.alone ? fit.toSorted((a, b) => load(a) - load(b)) : fit;
+    if (place !== undefined) placed.get(place)!.push(attempt);
+  }
+  const [neither, both] = [MODES.find(({ name }) => name === "neither")!, MODES.at(-1)!];
+  return targets.flatMap((target, index): QuickRun[] => {
+    const own = placed.get(target)!;
+    const sample = index === 0 ? [] : ofEachArea(all, target);
+    const sharing = own.filter(({ alone }) => !alone);
+    return [
+      { target, mode: both, attempts: [...new Set([...own, ...sample])] },
+      { target, mode: neither, attempts: sharing },
+    ].filter(({ attempts }) => attempts.length > 0);
+  });
+}
+
+/** What is made sooner comes first. */
+function cost({ alone, stress, optional, needs, withTls, proof }: Attempt): number {
+  return (stress ? 8 : 0) + (alone ? 4 : 0) + (optional || needs || withTls ? 2 : 0) +
+    (proof === "canary" ? 1 : 0);
+}
+
+function makesSense({ only }: Attempt, target: Target): boolean {
+  const kind = target.split(" ")[0] as Kind;
+  return only === undefined || only.in.includes(kind);
+}
+
+/** One of each area that is made against the target without a process of its own. */
+function ofEachArea(all: readonly Attempt[], target: Target): Attempt[] {
+  return AREAS.flatMap((area) => {
+    const own = all.filter((each) => each.area === area && cost(each) === 0);
+    return own.filter((each) => makesSense(each, target)).slice(0, 1);
+  });
+}

@@ -16,7 +16,7 @@ import {
 } from "../base/refusal_kinds.ts";
 import { callerOf } from "./callers.ts";
 import { explainDials } from "./dials.ts";
-import { whereIn, withDeepStack } from "./frames.ts";
+import { operationIn, whereIn, withDeepStack } from "./frames.ts";
 import { explainReads } from "./reads.ts";
 import { reportFields } from "./report.ts";
 import { explainStarts } from "./starts.ts";
@@ -196,6 +196,7 @@ export class Refusals {
       const advice: Advice = adviceOn(refused, this.#helper);
       reportFields({
         ...{ holdfast: "refused", level: "warn", msg: describe(refused), kind, what, call },
+        op: call ?? operationIn(stack),
         ...{ ...whereIn(callerOf(what)), ...whereIn(stack), ...advice },
         ...advice.allow !== undefined && { allow: placedIn(advice.allow, this.#helper) },
       });

@@ -1,4 +1,5 @@
 /** Requests that are replayed: from lines that somebody wrote, or from an access log. */
+import { basename, extname } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 
 /** One of them. */
@@ -6,7 +7,7 @@ export interface ReplayRequest {
   readonly method: string;
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string | Uint8Array<ArrayBuffer> | undefined;
+  readonly body: string | Uint8Array<ArrayBuffer> | FormData | undefined;
 }
 
 /** How long one answer may take. */
@@ -20,9 +21,10 @@ const COMMON = new RegExp(`^\\S+ \\S+ \\S+ \\[[^\\]]*\\] "${METHOD} (\\S+) [^"]*
 
 /**
  * Reads them: a line each, as `GET /path`, `POST /path BODY`, an object of JSON with `method`, `path`,
- * `headers` and `body` or `bodyFile`, or a line of an access log. Empty lines and those with a `#` in front are passed over.
+ * `headers` and `body` or `form`, or a line of an access log. A value of a form with an `@` in front names a
+ * file that is sent. Empty lines and those with a `#` in front are passed over.
  *
- * @param readFile reads the file that a `bodyFile` names
+ * @param readFile reads a file that a form names
  * @throws {HoldfastError} for a line that is none of these
  */
 export function parseRequests(
@@ -38,7 +40,7 @@ export function parseRequests(
     throw new HoldfastError(`${file}:${index + 1} is no request: ${said.slice(0, 80)}`, {
       kind: "usage",
       code: "usage",
-      hint: 'Write "GET /path", "POST /path BODY", {"method", "path", "headers", "body"}, or take ' +
+      hint: 'Write "GET /path", "POST /path BODY", {"method", "path", "headers", "body" or "form"}, or take ' +
         "the lines of an access log",
     });
   });
@@ -60,16 +62,41 @@ function readObject(
   readFile: (path: string) => Uint8Array<ArrayBuffer>,
 ): ReplayRequest | undefined {
   try {
-    const { method = "GET", path, headers = {}, body, bodyFile } = JSON.parse(line);
+    const { method = "GET", path, headers = {}, body, form } = JSON.parse(line);
     if (typeof method !== "string" || typeof path !== "string" || path[0] !== "/") return undefined;
     const text = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
-    const given = typeof bodyFile === "string" ? readFile(bodyFile) : text;
+    const given = form === undefined ? text : formOf(form, readFile);
     return { method: method.toUpperCase(), path, headers, body: given };
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }
 }
+
+function formOf(
+  values: Readonly<Record<string, unknown>>,
+  readFile: (path: string) => Uint8Array<ArrayBuffer>,
+): FormData {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(values)) {
+    const text = String(value);
+    if (!text.startsWith("@")) form.append(name, text);
+    else {
+      const path = text.slice(1);
+      const type = TYPES[extname(path)] ?? "application/octet-stream";
+      form.append(name, new File([readFile(path)], basename(path), { type }));
+    }
+  }
+  return form;
+}
+
+/** What a browser says of a file that it sends. */
+const TYPES: Readonly<Record<string, string>> = {
+  ...{ ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif" },
+  ...{ ".webp": "image/webp", ".avif": "image/avif", ".svg": "image/svg+xml" },
+  ...{ ".pdf": "application/pdf", ".txt": "text/plain", ".csv": "text/csv" },
+  ".json": "application/json",
+};
 
 /** What came of the requests. */
 export interface Replayed {

@@ -10,6 +10,7 @@ import workerThreads from "node:worker_threads";
 import { adviceOn, placedIn } from "../base/refusal_kinds.ts";
 import { covers } from "../base/covers.ts";
 import { packageIn, type Where, whereIn, withDeepStack } from "./frames.ts";
+import { grantUse } from "./grant_use.ts";
 import { callExplained, type Method, replace } from "./replace.ts";
 import { reportFields } from "./report.ts";
 
@@ -187,6 +188,7 @@ export class QuietRefusals {
     const original = (holder as Record<string, Method>)[name]!;
     const miss = (path: unknown) => this.#missPath(path);
     const wrapped: Method = function (path, ...all) {
+      grantUse()?.read(path);
       const found = callExplained(original, this, [path, ...all], (error) => {
         if (isAbsent(error)) miss(path);
         return error;

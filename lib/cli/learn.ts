@@ -49,7 +49,9 @@ export const learn: CliCommand = async ({ config: file, app, requests, apply, js
   try {
     tell("The app runs behind its wall, on a port and in a runtime folder of its own. What it is");
     tell("refused is granted to it here, and it is started again. It writes its real data.");
-    if (asked === undefined) tell("Use the app, everything that it does, and press Ctrl-C at last.");
+    if (asked === undefined) {
+      tell("Use the app, everything that it does, and press Ctrl-C at last.");
+    }
     const learned = await learnFrom({
       trial: new Trial({
         ...{ file: read.file, named: read.named, folder: read.folder, runtime, system },
@@ -159,10 +161,12 @@ function asText({ learned, place, file, diff, applied }: Shown): string {
   const entry = (process: string, what: string, ...why: string[]) =>
     [`  ${process}: ${what}`, ...why.map((each) => `      ${each}`)].join("\n");
   return [
-    ...lines.length === 0 ? ["Nothing is missing: the app was refused nothing that a line allows"] : [
-      `Proposed for ${file}:`,
-      ...lines.map((each) => entry(each.process, wordsOf(each), reasonOf(each.seen, place))),
-    ],
+    ...lines.length === 0
+      ? ["Nothing is missing: the app was refused nothing that a line allows"]
+      : [
+        `Proposed for ${file}:`,
+        ...lines.map((each) => entry(each.process, wordsOf(each), reasonOf(each.seen, place))),
+      ],
     ...apart.length === 0 ? [] : [
       "",
       "Not proposed:",
@@ -175,7 +179,9 @@ function asText({ learned, place, file, diff, applied }: Shown): string {
       `${replayed.sent} requests, ${replayed.failed.length} of them not answered by the app`,
       ...replayed.failed.map((each) => `  ${each}`),
     ],
-    ...diff === "" ? [] : ["", diff, "", applied ? `Written to ${file}` : "holdfast learn --apply writes it"],
+    ...diff === ""
+      ? []
+      : ["", diff, "", applied ? `Written to ${file}` : "holdfast learn --apply writes it"],
     ...failure === undefined ? [] : ["", `The app does not serve with that: ${failure.message}`],
   ].join("\n");
 }

@@ -36,7 +36,7 @@ export class Accesses {
 
   /** Takes an event of the log; what tells of no refusal is passed over. */
   take(event: string, fields: Fields): void {
-    if (event === "refused") for (const each of accessesIn(fields)) this.#add(each);
+    if (event === "refused") { for (const each of accessesIn(fields)) this.#add(each); }
     else if (event === "refused_again") this.#addAgain(fields);
     else if (event === "dial_denied") {
       const what = `${text(fields.address)}:${text(fields.port)}`;

@@ -35,7 +35,10 @@ export function editText(text: string, lines: readonly Line[], folder: string): 
     const change = changeFor(line, parseValues(edited), folder);
     if (change === undefined) continue;
     const { path, value, inserts: isArrayInsertion } = change;
-    edited = applyEdits(edited, modify(edited, path, value, { formattingOptions, isArrayInsertion }));
+    edited = applyEdits(
+      edited,
+      modify(edited, path, value, { formattingOptions, isArrayInsertion }),
+    );
   }
   return edited;
 }

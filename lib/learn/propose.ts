@@ -138,7 +138,9 @@ function proposeFor(process: string, accesses: readonly Access[], place: Place):
 function whyNoVariable(access: Access, { isSet }: Place): string | undefined {
   const { what, package: by } = access;
   if (OF_LISTENING.test(what)) return "";
-  if (by !== "" && OF_SESSION.test(what)) return `the package ${by} looks at it, and can do without`;
+  if (by !== "" && OF_SESSION.test(what)) {
+    return `the package ${by} looks at it, and can do without`;
+  }
   if (isSet(what)) return undefined;
   return 'it has no value here: set it and learn again, or add it to "env" yourself';
 }
@@ -160,7 +162,9 @@ function wishOf(access: Access, place: Place): PathWish | string {
   const is = place.kindOf(path);
   if (kind === "read") {
     if (is === "missing") return looked ? "" : "nothing is there";
-    if (is === "folder" && isShared(path, place)) return "a folder that has more than the app's data";
+    if (is === "folder" && isShared(path, place)) {
+      return "a folder that has more than the app's data";
+    }
     return { path, rights: "r", folder: is === "folder", seen };
   }
   const isChange = kind !== "write" || is === "missing" || CHANGES.test(op);

@@ -40,7 +40,8 @@ export function parseRequests(
     throw new HoldfastError(`${file}:${index + 1} is no request: ${said.slice(0, 80)}`, {
       kind: "usage",
       code: "usage",
-      hint: 'Write "GET /path", "POST /path BODY", {"method", "path", "headers", "body" or "form"}, or take ' +
+      hint:
+        'Write "GET /path", "POST /path BODY", {"method", "path", "headers", "body" or "form"}, or take ' +
         "the lines of an access log",
     });
   });

@@ -119,6 +119,7 @@ export class QuietRefusals {
    * @returns what to do about it, if it is not unveiled
    */
   missModule(path: string): string | undefined {
+    grantUse()?.read(path);
     const isOpen = packageIn(path) !== undefined ||
       this.#readable.some((each) => covers(each, path));
     if (isOpen) return undefined;

@@ -42,6 +42,9 @@ export function countUses(use: GrantUse): void {
       if (writes(how)) use.write(path);
     });
   }
+  for (const name of ["makeTempDir", "makeTempFile"].flatMap((one) => [one, `${one}Sync`])) {
+    before(Deno, name, ([options]) => use.write(Object(options).dir ?? Deno.env.get("TMPDIR")));
+  }
   before(fs, "createWriteStream", ([path]) => use.write(path));
   countDials(use);
 }

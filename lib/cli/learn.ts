@@ -1,5 +1,5 @@
 /** Proposes the narrowest config for an app, from what it is refused while it serves. */
-import { dirname, resolve } from "node:path";
+import { dirname, relative, resolve } from "node:path";
 import { homedir } from "node:os";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { HoldfastError } from "../base/error.ts";
@@ -9,7 +9,7 @@ import type { ConfigText } from "../config/runtime_place.ts";
 import { Accesses } from "../learn/access.ts";
 import { diffText, editText } from "../learn/edit_config.ts";
 import { learn as learnFrom, type Learned } from "../learn/learn.ts";
-import { type Place, reasonOf, wordsOf } from "../learn/propose.ts";
+import { namesOfUse, type Place, placesOf, wordsOf } from "../learn/propose.ts";
 import { parseRequests } from "../learn/requests.ts";
 import { Trial, type Values } from "../learn/trial.ts";
 import { envFileValues, readEnvFile } from "../supervisor/env_file.ts";
@@ -64,7 +64,14 @@ export const learn: CliCommand = async ({ config: file, app, requests, apply, js
     const edited = editText(text, learned.lines, read.folder);
     const applied = apply && edited !== text && learned.failure === undefined;
     if (applied) Deno.writeTextFileSync(read.file, edited);
-    const shown = { learned, place, file: read.file, diff: diffText(text, edited), applied };
+    const shown = {
+      learned,
+      accesses,
+      place,
+      file: read.file,
+      diff: diffText(text, edited),
+      applied,
+    };
     printLine(json ? asJson(shown) : asText(shown));
     return learned.failure === undefined ? EXIT.ok : EXIT.app;
   } finally {
@@ -126,28 +133,44 @@ async function placeOf(config: Config): Promise<Omit<Place, "refusedBy">> {
 }
 
 /** What a config would be for an app that has none. */
-function newText({ raw }: ConfigText): string {
-  return `${JSON.stringify(raw, undefined, 2)}\n`;
+function newText({ raw, folder }: ConfigText): string {
+  const app = relative(folder, String(raw.app));
+  return `${JSON.stringify({ ...raw, app: `./${app}` }, undefined, 2)}\n`;
 }
 
 interface Shown {
   readonly learned: Learned;
+  readonly accesses: Accesses;
   readonly place: Pick<Place, "folder">;
   readonly file: string;
   readonly diff: string;
   readonly applied: boolean;
 }
 
-function asJson({ learned, place, file, diff, applied }: Shown): string {
-  const { lines, apart, failure, replayed, rounds } = learned;
-  const reason = ({ seen, ...each }: Learned["lines"][number] | Learned["apart"][number]) => ({
-    ...each,
-    because: reasonOf(seen, place),
-    times: seen.reduce((sum, { times }) => sum + times, 0),
-  });
+/** Where in the code, and how often. */
+function reasons({ learned: { lines, apart }, accesses, place }: Shown) {
+  const times = (count: number) => count === 1 ? "once" : `${count} times`;
+  return {
+    lines: lines.map((line) => {
+      const count = accesses.timesOf(line.process, namesOfUse(line, place));
+      const used = count === 0 ? "" : `; used ${times(count)}`;
+      return { ...line, times: count, because: placesOf(line.seen, place) + used };
+    }),
+    apart: apart.map((each) => {
+      const count = each.seen.reduce((sum, { times }) => sum + times, 0);
+      const tried = count === 0 ? "" : `; ${times(count)}`;
+      return { ...each, times: count, because: placesOf(each.seen, place) + tried };
+    }),
+  };
+}
+
+function asJson(shown: Shown): string {
+  const { learned: { failure, replayed, rounds }, file, diff, applied } = shown;
+  const { lines, apart } = reasons(shown);
+  const without = ({ seen: _, ...each }: { seen: unknown }) => each;
   return JSON.stringify(
     {
-      ...{ file, proposed: lines.map(reason), apart: apart.map(reason), diff, applied, rounds },
+      ...{ file, proposed: lines.map(without), apart: apart.map(without), diff, applied, rounds },
       ...replayed && { replayed },
       ...failure && { failure: failure.message },
     },
@@ -156,8 +179,9 @@ function asJson({ learned, place, file, diff, applied }: Shown): string {
   );
 }
 
-function asText({ learned, place, file, diff, applied }: Shown): string {
-  const { lines, apart, failure, replayed } = learned;
+function asText(shown: Shown): string {
+  const { learned: { failure, replayed }, file, diff, applied } = shown;
+  const { lines, apart } = reasons(shown);
   const entry = (process: string, what: string, ...why: string[]) =>
     [`  ${process}: ${what}`, ...why.map((each) => `      ${each}`)].join("\n");
   return [
@@ -165,14 +189,12 @@ function asText({ learned, place, file, diff, applied }: Shown): string {
       ? ["Nothing is missing: the app was refused nothing that a line allows"]
       : [
         `Proposed for ${file}:`,
-        ...lines.map((each) => entry(each.process, wordsOf(each), reasonOf(each.seen, place))),
+        ...lines.map((each) => entry(each.process, wordsOf(each), each.because)),
       ],
     ...apart.length === 0 ? [] : [
       "",
       "Not proposed:",
-      ...apart.map(({ process, what, why, seen }) =>
-        entry(process, what, reasonOf(seen, place), why)
-      ),
+      ...apart.map(({ process, what, why, because }) => entry(process, what, because, why)),
     ],
     ...replayed === undefined ? [] : [
       "",

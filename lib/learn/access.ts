@@ -20,11 +20,17 @@ export interface Access {
   times: number;
 }
 
+const NO_NAME = "the kernel's wall refused it: an address that no entry of net has";
+const BY_WALL = "the kernel's wall refused it, and no line of a config allows it";
+
 type Fields = Readonly<Record<string, unknown>>;
 
 /** What was seen so far. */
 export class Accesses {
   readonly #seen = new Map<string, Access>();
+  /** How often what was granted was used, by process and grant. */
+  readonly #used = new Map<string, number>();
+
   /** How many different ones, to see whether there are new ones. */
   get count(): number {
     return this.#seen.size;
@@ -34,13 +40,35 @@ export class Accesses {
     return [...this.#seen.values()];
   }
 
-  /** Takes an event of the log; what tells of no refusal is passed over. */
+  /** Counts anew: the app is started again. */
+  restart(): void {
+    this.#used.clear();
+    for (const each of this.#seen.values()) each.times = 0;
+  }
+
+  /** How often a process used what it was granted, by the names that it tells that by. */
+  timesOf(process: string, names: readonly string[]): number {
+    return names.reduce((sum, name) => sum + (this.#used.get(`${process}\0${name}`) ?? 0), 0);
+  }
+
+  /** Takes an event of the log; what tells of no refusal and no use is passed over. */
   take(event: string, fields: Fields): void {
     if (event === "refused") { for (const each of accessesIn(fields)) this.#add(each); }
     else if (event === "refused_again") this.#addAgain(fields);
+    else if (event === "grants_used") this.#addUses(fields);
     else if (event === "dial_denied") {
       const what = `${text(fields.address)}:${text(fields.port)}`;
-      this.#add({ ...accessOf(fields), kind: "dial", what });
+      this.#add({ ...accessOf(fields), kind: "dial", what, instead: NO_NAME });
+    } else if (event === "call_denied" || event === "exec_denied") {
+      const what = `${text(fields.call)} ${text(fields.path)}`.trim();
+      this.#add({ ...accessOf(fields), kind: "system call", what, instead: BY_WALL });
+    }
+  }
+
+  #addUses({ grants, role }: Fields): void {
+    for (const [, times, name] of text(grants).matchAll(/(\d+) × (.+?)(?=; \d+ × |$)/g)) {
+      const key = `${processOf(role)}\0${name}`;
+      this.#used.set(key, (this.#used.get(key) ?? 0) + Number(times));
     }
   }
 

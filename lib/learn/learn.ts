@@ -74,7 +74,8 @@ class Lesson {
 
   /** Serves with what was learned so far, and asks what is to be asked. */
   async #round(requests: readonly ReplayRequest[]): Promise<Error | undefined> {
-    const { origin, signal } = this.#options;
+    const { accesses, origin, signal } = this.#options;
+    accesses.restart();
     const outcome = await this.#bring();
     if (!outcome.serves) return outcome.error;
     if (requests.length > 0) this.#replayed = await replay(origin, requests, signal);

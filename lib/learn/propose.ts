@@ -1,5 +1,5 @@
 /** The narrowest lines of a config for what an app was seen to want, each with what it is for. Pure. */
-import { basename, dirname, isAbsolute, join, relative } from "node:path";
+import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { covers } from "../base/covers.ts";
 import { SYS_KINDS } from "../base/sys_kinds.ts";
 import { parseNet } from "../config/address.ts";
@@ -259,22 +259,27 @@ function spellSocket(what: string, place: Place): string {
   return `unix:${spellPath({ path, folder: false }, place)}`;
 }
 
-/** `main.ts:12:5, 3 times`: where in the app's code, the places that were seen most first. */
-export function reasonOf(seen: readonly Access[], place: Pick<Place, "folder">): string {
-  const times = new Map<string, number>();
-  for (const each of seen) {
-    const from = each.from === "" ? "no line of the app's code" : shorten(each.from, place.folder);
-    const by = each.package === "" ? from : `${from} (${each.package})`;
-    times.set(by, (times.get(by) ?? 0) + each.times);
+/** The names by which a process tells that it used a line. */
+export function namesOfUse({ key, item }: Line, { folder }: Pick<Place, "folder">): string[] {
+  if (key === "unveil") {
+    return ["r", "w"].map((right) => `unveil ${resolve(folder, item)} ${right}`);
   }
-  const places = [...times].sort(([, a], [, b]) => b - a).slice(0, MAX_PLACES);
-  const more = times.size - places.length;
-  const said = places.map(([from, count]) => count === 1 ? from : `${from}, ${count} times`);
-  return said.join("; ") + (more > 0 ? `; and ${more} more places` : "");
+  if (!item.startsWith("unix:")) return [`${key} ${item}`];
+  return [`net unix:${resolve(folder, item.slice("unix:".length))}`];
+}
+
+/** `main.ts:12:5; store.ts:3:1`: where in the app's code. */
+export function placesOf(seen: readonly Access[], place: Pick<Place, "folder">): string {
+  const all = new Set(seen.map((each) => {
+    const from = each.from === "" ? "no line of the app's code" : shorten(each.from, place.folder);
+    return each.package === "" ? from : `${from} (${each.package})`;
+  }));
+  const named = [...all].slice(0, MAX_PLACES).join("; ");
+  return all.size > MAX_PLACES ? `${named}; and ${all.size - MAX_PLACES} more places` : named;
 }
 
 const MAX_PLACES = 3;
 
 function shorten(from: string, folder: string): string {
-  return covers(folder, from) ? relative(folder, from) : from || basename(from);
+  return covers(folder, from) ? relative(folder, from) : from;
 }

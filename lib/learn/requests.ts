@@ -13,7 +13,7 @@ export interface ReplayRequest {
 /** How long one answer may take. */
 const ANSWER_MS = 30_000;
 
-const METHOD = "(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)";
+const METHOD = "([A-Z]+)";
 /** `POST /entries name=x`. */
 const PLAIN = new RegExp(`^${METHOD}\\s+(/\\S*)(?:\\s+(.*))?$`);
 /** `127.0.0.1 - - [10/Oct/2000:13:55:36 +0000] "GET /a HTTP/1.1" 200 5`. */

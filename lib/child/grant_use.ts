@@ -55,6 +55,9 @@ export class GrantUse {
   install(): void {
     installed = this;
     Deno.unrefTimer(setInterval(() => this.tell("all"), AGAIN_MS));
+    for (const end of ["unload", "error", "unhandledrejection"]) {
+      addEventListener(end, () => this.tell("new"));
+    }
   }
 
   /** A path was read, or looked at. */

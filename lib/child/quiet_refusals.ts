@@ -79,8 +79,10 @@ export class QuietRefusals {
       this.#wrap(fs.promises, name);
     }
     for (const name of NODE_SYNC_LOOKERS) this.#wrap(fs, name);
-    // A start that fails for want of a variable ends before they are told.
-    addEventListener("unload", () => this.#tellNames());
+    // What fails for want of a variable may end before they are told.
+    for (const end of ["unload", "error", "unhandledrejection"]) {
+      addEventListener(end, () => this.#tellNames());
+    }
   }
 
   /** Tells of a variable that is not listed. */

@@ -55,7 +55,10 @@ export const learn: CliCommand = async ({ config: file, app, requests, apply, js
     const learned = await learnFrom({
       trial: new Trial({
         ...{ file: read.file, named: read.named, folder: read.folder, runtime, system },
-        receive: (event, fields) => accesses.take(event, fields),
+        receive: (event, fields) => {
+          if (event === "worker_lost") tell(`${fields.role} ended by itself: ${fields.how}`);
+          accesses.take(event, fields);
+        },
       }),
       ...{ accesses, place, origin, tell, requests: asked, signal: end.signal },
       values: trialValues(read, port, runtime),

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import type { Accesses } from "./access.ts";
 import { withLines } from "./edit_config.ts";
-import { type Line, type Place, type Proposal, propose, wordsOf } from "./propose.ts";
+import { type Line, namesOfUse, type Place, type Proposal, propose, wordsOf } from "./propose.ts";
 import { replay, type Replayed, type ReplayRequest } from "./requests.ts";
 import type { Outcome, Trial, Values } from "./trial.ts";
 
@@ -48,6 +48,8 @@ class Lesson {
   readonly #options: LearnOptions;
   /** What the check of a config says of a line. */
   readonly #refused = new Map<string, string>();
+  /** Lines that were asked for in an earlier round, and not since others were granted. */
+  readonly #dropped = new Set<string>();
   #lines: readonly Line[] = [];
   #rounds = 0;
   #replayed: Replayed | undefined;
@@ -61,11 +63,15 @@ class Lesson {
     try {
       let failure = requests === undefined ? await this.#use() : undefined;
       // What is told at the end of a process may bring more.
-      for (let again = true; again && this.#rounds < MAX_ROUNDS;) {
-        failure = await this.#round(requests ?? []);
-        await trial.end();
-        again = this.#update() && !(signal.aborted && requests !== undefined);
-      }
+      const settle = async () => {
+        for (let again = true; again && this.#rounds < MAX_ROUNDS;) {
+          failure = await this.#round(requests);
+          await trial.end();
+          again = this.#update() && !(signal.aborted && requests !== undefined);
+        }
+      };
+      await settle();
+      if (requests !== undefined && failure === undefined && this.#drop()) await settle();
       return { ...this.#propose(), failure, replayed: this.#replayed, rounds: this.#rounds };
     } finally {
       await trial.end();
@@ -73,12 +79,12 @@ class Lesson {
   }
 
   /** Serves with what was learned so far, and asks what is to be asked. */
-  async #round(requests: readonly ReplayRequest[]): Promise<Error | undefined> {
+  async #round(requests: readonly ReplayRequest[] | undefined): Promise<Error | undefined> {
     const { accesses, origin, signal } = this.#options;
-    accesses.restart();
+    if (requests !== undefined) accesses.restart();
     const outcome = await this.#bring();
     if (!outcome.serves) return outcome.error;
-    if (requests.length > 0) this.#replayed = await replay(origin, requests, signal);
+    if (requests?.length) this.#replayed = await replay(origin, requests, signal);
     return undefined;
   }
 
@@ -125,10 +131,30 @@ class Lesson {
 
   #propose(): Proposal {
     const { accesses, place } = this.#options;
-    return propose(accesses.all, {
+    const { lines, apart } = propose(accesses.all, {
       ...place,
       refusedBy: (line) => this.#refused.get(keyOf(line)),
     });
+    // What was dropped comes back as soon as it is asked for.
+    const isWanted = (line: Line) =>
+      !this.#dropped.has(keyOf(line)) || line.seen.some(({ times }) => times > 0);
+    return { lines: lines.filter(isWanted), apart };
+  }
+
+  /**
+   * Takes out what was not used any more when everything was granted: an app that lacks one thing asks for
+   * others in its place. Whether that is so the next round shows.
+   *
+   * @returns whether there was any
+   */
+  #drop(): boolean {
+    const { accesses, place } = this.#options;
+    const idle = this.#lines.filter((line) =>
+      line.key !== "tmp" && accesses.timesOf(line.process, namesOfUse(line, place)) === 0
+    );
+    for (const line of idle) this.#dropped.add(keyOf(line));
+    this.#lines = this.#propose().lines;
+    return idle.length > 0;
   }
 
   /** @returns whether something was added */
@@ -136,6 +162,7 @@ class Lesson {
     const { tell } = this.#options;
     const before = new Set(this.#lines.map(signatureOf));
     this.#lines = this.#propose().lines;
+    for (const line of this.#lines) this.#dropped.delete(keyOf(line));
     const added = this.#lines.filter((line) => !before.has(signatureOf(line)));
     for (const line of added) tell(`${line.process}: ${wordsOf(line)}`);
     return added.length > 0;

@@ -167,6 +167,9 @@ function wishOf(access: Access, place: Place): PathWish | string {
     }
     return { path, rights: "r", folder: is === "folder", seen };
   }
+  // Modes and owners are nobody's to change; and of a file that is there, its own may forbid it.
+  const isOfWall = CHANGES.test(op) || op === "open" && is === "missing";
+  if (kind === "kernel" && !isOfWall) return access.instead;
   const isChange = kind !== "write" || is === "missing" || CHANGES.test(op);
   if (!isChange && is === "file") return { path, rights: "rw", folder: false, seen };
   // A folder that is itself made, or written in.

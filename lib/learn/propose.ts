@@ -169,7 +169,7 @@ function wishOf(access: Access, place: Place): PathWish | string {
   }
   // Modes and owners are nobody's to change; and of a file that is there, its own may forbid it.
   const isOfWall = CHANGES.test(op) || op === "open" && is === "missing";
-  if (kind === "kernel" && !isOfWall) return access.instead;
+  if (kind === "kernel" && !isOfWall) return access.instead || "the kernel refused it";
   const isChange = kind !== "write" || is === "missing" || CHANGES.test(op);
   if (!isChange && is === "file") return { path, rights: "rw", folder: false, seen };
   // A folder that is itself made, or written in.

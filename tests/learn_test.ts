@@ -224,7 +224,7 @@ Deno.test("what a log does not tell of is unused, and what the runtime reads can
     event("2026-01-05T00:00:00.000Z", "worker.1", "9 × env TOKEN; 1 × unveil /srv/app/data r"),
     event("2026-01-05T00:00:00.000Z", "worker", "1 × unveil /srv/app/.holdfast/tmp/x w"),
     // An app prints what it likes: a line of its own is no event.
-    '{"time":"2026-01-05T00:00:00.000Z","event":"worker_output","grants":"1 × env OLD"}',
+    '{"time":"2026-01-05T00:00:00.000Z","event":"worker_output","role":"worker","grants":"1 × env OLD"}',
   ];
   const states = (since?: string) => {
     const used = new UsedGrants(since);

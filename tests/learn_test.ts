@@ -89,7 +89,7 @@ const PROPOSALS: [string, Seen[], string[]][] = [
   ["what a folder has already", [read(app("data/kept.txt")), write(app("data/new.txt"))], [
     "unveil ./data/ rwc",
   ]],
-  ["temporary files", [["write", "<TMP>"], write("/tmp/x")], ["tmp"]],
+  ["temporary files", [["write", "<TMP>"], write("/tmp/x"), write("/tmp")], ["tmp"]],
   ["what the check refuses", [write("/var/lib/refused", "mkdir")], [
     "not unveil /var/lib/refused/ rwc",
   ]],

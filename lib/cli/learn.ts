@@ -5,13 +5,17 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import type { Config } from "../config/config.ts";
+import { resolveText } from "../config/resolve.ts";
 import type { ConfigText } from "../config/runtime_place.ts";
 import { Accesses } from "../learn/access.ts";
-import { diffText, editText } from "../learn/edit_config.ts";
+import { diffText, editText, withLines } from "../learn/edit_config.ts";
 import { learn as learnFrom, type Learned } from "../learn/learn.ts";
 import { namesOfUse, type Place, placesOf, wordsOf } from "../learn/propose.ts";
 import { parseRequests } from "../learn/requests.ts";
 import { Trial, type Values } from "../learn/trial.ts";
+import { examineCode } from "../planner/plan_code.ts";
+import { knownConfig } from "../supervisor/read_config.ts";
+import type { System } from "../supervisor/system.ts";
 import { envFileValues, readEnvFile } from "../supervisor/env_file.ts";
 import { appFile } from "./app_file.ts";
 import type { CliCommand } from "./command.ts";
@@ -62,6 +66,7 @@ export const learn: CliCommand = async ({ config: file, app, requests, apply, js
       }),
       ...{ accesses, place, origin, tell, requests: asked, signal: end.signal },
       values: trialValues(read, port, runtime),
+      verify: (lines) => faultOf(read, withLines(read.raw, lines, read.folder), system),
     });
     const text = existsSync(read.file) ? readFileSync(read.file, "utf8") : newText(read);
     const edited = editText(text, learned.lines, read.folder);
@@ -116,6 +121,26 @@ function trialValues({ raw }: ConfigText, port: number, runtime: string): Values
     ...{ listen: [`${HOST}:${port}`], runtime, workers: 1 },
     reload: { ...reload, drainDeadlineMs: 5_000, shutdownDelayMs: 0, webSockets: "close" },
   };
+}
+
+/** Why `check` would refuse a config, with all of its listeners, logs and certificates. */
+async function faultOf(
+  { file, named, folder }: ConfigText,
+  values: Values,
+  system: System,
+): Promise<Error | undefined> {
+  try {
+    const source = { file, named, folder, text: JSON.stringify(values), warn: () => {} };
+    const config = await resolveText(source);
+    await system.planCode(
+      knownConfig(config),
+      (packed) => examineCode(config, { packed }),
+    );
+    return undefined;
+  } catch (error) {
+    if (error instanceof HoldfastError && error.kind === "config") return error;
+    throw error;
+  }
 }
 
 async function placeOf(config: Config): Promise<Omit<Place, "refusedBy">> {
@@ -207,7 +232,7 @@ function asText(shown: Shown): string {
     ...diff === ""
       ? []
       : ["", diff, "", applied ? `Written to ${file}` : "holdfast learn --apply writes it"],
-    ...failure === undefined ? [] : ["", `The app does not serve with that: ${failure.message}`],
+    ...failure === undefined ? [] : ["", `It does not serve with that: ${failure.message}`],
   ].join("\n");
 }
 

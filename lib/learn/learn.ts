@@ -3,7 +3,15 @@ import { resolve } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import type { Accesses } from "./access.ts";
 import { withLines } from "./edit_config.ts";
-import { type Line, namesOfUse, type Place, type Proposal, propose, wordsOf } from "./propose.ts";
+import {
+  type Apart,
+  type Line,
+  namesOfUse,
+  type Place,
+  type Proposal,
+  propose,
+  wordsOf,
+} from "./propose.ts";
 import { replay, type Replayed, type ReplayRequest } from "./requests.ts";
 import type { Outcome, Trial, Values } from "./trial.ts";
 
@@ -26,6 +34,8 @@ export interface LearnOptions {
   /** What is replayed; without any somebody uses the app until `signal`. */
   readonly requests: readonly ReplayRequest[] | undefined;
   readonly signal: AbortSignal;
+  /** Checks the config that would come of it, with all that the trial does without; why it is refused. */
+  readonly verify: (lines: readonly Line[]) => Promise<Error | undefined>;
   /** Told what happens, for who watches. */
   readonly tell: (text: string) => void;
 }
@@ -72,7 +82,16 @@ class Lesson {
       };
       await settle();
       if (requests !== undefined && failure === undefined && this.#drop()) await settle();
-      return { ...this.#propose(), failure, replayed: this.#replayed, rounds: this.#rounds };
+      while (failure === undefined) {
+        failure = await this.#refusal();
+        if (failure === undefined || !this.#takeOut(failure)) break;
+        failure = undefined;
+        await settle();
+      }
+      const { lines, apart } = this.#propose();
+      const hints = requests === undefined ? [] : namedTemporary(lines);
+      const facts = { failure, replayed: this.#replayed, rounds: this.#rounds };
+      return { lines, apart: [...apart, ...hints], ...facts };
     } finally {
       await trial.end();
     }
@@ -112,21 +131,31 @@ class Lesson {
 
   /** Brings up what is proposed; a line that the check refuses is taken out. */
   async #bring(): Promise<Outcome> {
-    const { trial, values, place, tell } = this.#options;
+    const { trial, values, place } = this.#options;
     this.#rounds++;
     for (;;) {
       const outcome = await trial.bring(withLines(values, this.#lines, place.folder));
       if (outcome.serves) return outcome;
-      const blamed = this.#blame(outcome.error);
-      if (blamed === undefined) {
-        const isConfig = outcome.error instanceof HoldfastError && outcome.error.kind === "config";
-        if (isConfig && this.#lines.length === 0) throw outcome.error;
-        return outcome;
-      }
-      this.#refused.set(keyOf(blamed.line), blamed.why);
-      tell(`Not granted: ${blamed.line.process} ${wordsOf(blamed.line)}`);
-      this.#lines = this.#propose().lines;
+      if (this.#takeOut(outcome.error)) continue;
+      const isConfig = outcome.error instanceof HoldfastError && outcome.error.kind === "config";
+      if (isConfig && this.#lines.length === 0) throw outcome.error;
+      return outcome;
     }
+  }
+
+  /** Why the config that would come of it is refused. */
+  async #refusal(): Promise<Error | undefined> {
+    return this.#lines.length === 0 ? undefined : await this.#options.verify(this.#lines);
+  }
+
+  /** Takes out the line for which a config was refused. */
+  #takeOut(error: Error): boolean {
+    const blamed = this.#blame(error);
+    if (blamed === undefined) return false;
+    this.#refused.set(keyOf(blamed.line), blamed.why);
+    this.#options.tell(`Not granted: ${blamed.line.process} ${wordsOf(blamed.line)}`);
+    this.#lines = this.#propose().lines;
+    return true;
   }
 
   #propose(): Proposal {
@@ -185,6 +214,17 @@ class Lesson {
     }
     return undefined;
   }
+}
+
+/** What was refused still, though there was a folder for temporary files. */
+function namedTemporary(lines: readonly Line[]): Apart[] {
+  return lines.filter(({ key }) => key === "tmp").flatMap(({ process, seen }) =>
+    seen.filter(({ times }) => times > 0).map((each) => ({
+      ...{ process, what: `${each.kind} ${each.what}`, seen: [each] },
+      why:
+        '"tmp" gives a folder that TMPDIR names, and the app names this one itself: use os.tmpdir()',
+    }))
+  );
 }
 
 function keyOf({ process, key, item }: Pick<Line, "process" | "key" | "item">): string {

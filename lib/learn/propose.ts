@@ -147,7 +147,7 @@ function whyNoVariable(access: Access, { isSet }: Place): string | undefined {
 
 /** Where the operating system keeps temporary files: each process gets a folder of its own for that. */
 function isTemporary({ kind, what }: Access, { projects }: Place): boolean {
-  return what === "<TMP>" || kind !== "read" && /^\/(var\/)?tmp\//.test(what) &&
+  return what === "<TMP>" || kind !== "read" && /^\/(var\/)?tmp(\/|$)/.test(what) &&
       !projects.some((project) => covers(project, what));
 }
 

@@ -5,10 +5,12 @@ import { parse } from "jsonc-parser";
 import { APPS } from "../apps/table.ts";
 import { SHAPES } from "../apps/shapes.ts";
 import { type AppCase, makeProject } from "../harness/apps.ts";
+import { Authority } from "../harness/certificates.ts";
 import { copyGuestbook } from "../harness/guestbook.ts";
 import { learnCommand, learned } from "../harness/learn.ts";
 import { HOLDFAST, Project } from "../harness/project.ts";
 import { runCommand, Server } from "../harness/server.ts";
+import { createTlsProject } from "../harness/tls.ts";
 import { until } from "../harness/wait.ts";
 
 const PIXEL =
@@ -104,7 +106,8 @@ for (const [name, each] of Object.entries(TAUGHT)) {
 }
 
 Deno.test("what the check of a config refuses is not proposed, and neither is what nothing allows", async () => {
-  await using project = await Project.create({
+  await using authority = await Authority.create();
+  const { project: made } = await createTlsProject(await authority.issue(), {
     files: {
       "src/note.txt": "x",
       "app.ts": `import { spawn } from "node:child_process";
@@ -116,6 +119,9 @@ const acts = {
   "/proc": () => readFileSync("/proc/meminfo"),
   "/etc": () => writeFileSync("/etc/cron.d/mine", "x"),
   "/home": () => mkdirSync(process.env.HOME + "/.ssh"),
+  // What the config protects besides code, and the trial has not.
+  "/log": () => writeFileSync("./log/app.txt", "x"),
+  "/key": () => readFileSync("./tls/key.pem"),
   "/run": () => spawn("ls"),
   "/note": () => writeFileSync("./notes/log.txt", "x"),
 };
@@ -124,12 +130,13 @@ export default { fetch(request) {
   try { acts[pathname](); return new Response("done"); } catch (error) { return new Response(String(error)); }
 } };`,
       "src/other.ts": "export const a = 1;",
-      "notes/log.txt": "",
+      ...{ "notes/log.txt": "", "log/app.txt": "" },
       "main.ts": `import "./src/other.ts"; export { default } from "./app.ts";`,
     },
-    config: { app: "./main.ts" },
+    config: { app: "./main.ts", log: { folder: "./log" } },
   });
-  const paths = ["/code", "/root", "/proc", "/etc", "/home", "/run", "/note"];
+  await using project = made;
+  const paths = ["/log", "/key", "/code", "/root", "/proc", "/etc", "/home", "/run", "/note"];
   const { proposed, apart, failure } = await learned(
     project.configFile,
     paths.map((path) => `GET ${path}`),
@@ -141,7 +148,18 @@ export default { fetch(request) {
     [["unveil", "./notes/log.txt", "rw"], ["env", "HOME", undefined]],
   );
   const what = apart.map((each) => each.what).join("\n");
-  for (const said of ["src", "new.txt", "/proc/meminfo", "cron.d", "/root/.ssh", "run ls"]) {
+  for (
+    const said of [
+      "log/app.txt",
+      "tls/key.pem",
+      "src",
+      "new.txt",
+      "/proc/meminfo",
+      "cron.d",
+      "/root/.ssh",
+      "run ls",
+    ]
+  ) {
     assertStringIncludes(what, said);
   }
   for (const { why } of apart) assert(why !== "");

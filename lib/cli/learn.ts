@@ -47,7 +47,12 @@ export const learn: CliCommand = async ({ config: file, app, requests, apply, js
   const accesses = new Accesses();
   const place = await placeOf(config);
   const end = new AbortController();
-  const stop = () => end.abort();
+  const stop = () => {
+    if (!end.signal.aborted) return end.abort();
+    // Asked twice: the app's processes leave by themselves.
+    Deno.removeSync(runtime, { recursive: true });
+    Deno.exit(INTERRUPTED);
+  };
   const tell = json ? () => {} : (text: string) => say(text);
   for (const signal of SIGNALS) Deno.addSignalListener(signal, stop);
   try {
@@ -87,6 +92,9 @@ export const learn: CliCommand = async ({ config: file, app, requests, apply, js
     await Deno.remove(runtime, { recursive: true });
   }
 };
+
+/** As shells say of a command that a signal ended. */
+const INTERRUPTED = 130;
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 

@@ -97,7 +97,7 @@ export function diffText(before: string, after: string): string {
   const isNear = (index: number) =>
     all.slice(Math.max(0, index - CONTEXT), index + CONTEXT + 1).some(({ mark }) => mark !== " ");
   return all.flatMap(({ mark, line }, index) => isNear(index) ? `${mark} ${line}`.trimEnd() : [])
-    .join("\n");
+    .join("\n").trimEnd();
 }
 
 /** The lines of both, by the longest common subsequence of those between what is the same at both ends. */

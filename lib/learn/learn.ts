@@ -137,8 +137,9 @@ class Lesson {
       const outcome = await trial.bring(withLines(values, this.#lines, place.folder));
       if (outcome.serves) return outcome;
       if (this.#takeOut(outcome.error)) continue;
-      const isConfig = outcome.error instanceof HoldfastError && outcome.error.kind === "config";
-      if (isConfig && this.#lines.length === 0) throw outcome.error;
+      // The config itself, or the machine: nothing is to be learned about the app.
+      const isOther = outcome.error instanceof HoldfastError && outcome.error.kind !== "app";
+      if (isOther && this.#lines.length === 0) throw outcome.error;
       return outcome;
     }
   }

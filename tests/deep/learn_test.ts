@@ -211,6 +211,23 @@ Deno.test("learn goes on while somebody uses the app, keeps comments and ends at
   assertEquals(parse(now).unveil, { "./public/a.txt": "r" });
 });
 
+Deno.test("an app that has no config gets one", async () => {
+  await using project = await Project.create({
+    files: {
+      "texts/a.txt": "a",
+      "app.ts": `Deno.serve(() => new Response(Deno.readTextFileSync("./texts/a.txt")));`,
+    },
+  });
+  await Deno.remove(project.configFile);
+  const { applied } = await learned(project.configFile, ["GET /"], {
+    args: ["--apply", project.path("app.ts")],
+  });
+  assertEquals(applied, true);
+  const { app, unveil } = parse(await Deno.readTextFile(project.configFile));
+  assertEquals({ app, unveil }, { app: "./app.ts", unveil: { "./texts/a.txt": "r" } });
+  assertEquals((await runCommand(project, "check")).code, 0);
+});
+
 Deno.test("unused lists what no process used, and nothing of what one did", async () => {
   await using server = await Server.start({
     files: {

@@ -24,6 +24,7 @@ const LOADERS: Record<string, CommandLoader> = {
   explain: async () => (await import("./explain.ts")).explain,
   learn: async () => (await import("./learn.ts")).learn,
   unused: async () => (await import("./unused.ts")).unused,
+  diff: async () => (await import("./diff.ts")).diff,
   audit: async () => (await import("./audit.ts")).audit,
 };
 
@@ -174,7 +175,9 @@ async function dispatch(
     only: textOf(parsed.only),
     stress: stress === true,
     portable: parsed.portable === true,
+    self: parsed.self === true,
     verify: parsed.verify === true,
+    widen: parsed.widen === true,
     yes: parsed.yes === true,
     apply: parsed.apply === true,
     requests: textOf(parsed.requests),

@@ -127,7 +127,10 @@ function trialValues({ raw }: ConfigText, port: number, runtime: string): Values
   return {
     ...Object.fromEntries(kept),
     ...{ listen: [`${HOST}:${port}`], runtime, workers: 1 },
-    reload: { ...reload, drainDeadlineMs: 5_000, shutdownDelayMs: 0, webSockets: "close" },
+    reload: {
+      ...{ ...reload, drainDeadlineMs: 5_000, shutdownDelayMs: 0, webSockets: "close" },
+      widen: "allow",
+    },
   };
 }
 

@@ -149,14 +149,15 @@ class Lesson {
     return this.#lines.length === 0 ? undefined : await this.#options.verify(this.#lines);
   }
 
-  /** Takes out the line for which a config was refused. */
+  /** Takes out the lines for which a config was refused. */
   #takeOut(error: Error): boolean {
     const blamed = this.#blame(error);
-    if (blamed === undefined) return false;
-    this.#refused.set(keyOf(blamed.line), blamed.why);
-    this.#options.tell(`Not granted: ${blamed.line.process} ${wordsOf(blamed.line)}`);
+    for (const { line, why } of blamed) {
+      this.#refused.set(keyOf(line), why);
+      this.#options.tell(`Not granted: ${line.process} ${wordsOf(line)}`);
+    }
     this.#lines = this.#propose().lines;
-    return true;
+    return blamed.length > 0;
   }
 
   #propose(): Proposal {
@@ -198,10 +199,10 @@ class Lesson {
     return added.length > 0;
   }
 
-  /** The line that a config was refused for. */
-  #blame({ message }: Error): { line: Line; why: string } | undefined {
+  /** The lines that a config was refused for: each line of the message names one. */
+  #blame({ message }: Error): { line: Line; why: string }[] {
     const { folder } = this.#options.place;
-    for (const said of message.split("\n")) {
+    return message.split("\n").flatMap((said) => {
       const found = this.#lines.flatMap((line) => {
         const spelled = [line.item, resolve(folder, line.item)].map((each) => JSON.stringify(each));
         const at = Math.min(
@@ -211,9 +212,8 @@ class Lesson {
       }).sort((a, b) => a.at - b.at)[0];
       // The file, the place in it and the key are said by the line itself.
       const why = said.replace(/^.*?(\[[^\]]*\]|\.\w+): (?=.)/, "");
-      if (found !== undefined) return { line: found.line, why };
-    }
-    return undefined;
+      return found === undefined ? [] : [{ line: found.line, why }];
+    });
   }
 }
 

@@ -177,6 +177,7 @@ Deno.test("learn goes on while somebody uses the app, keeps comments and ends at
   // What is served.
   "app": "./app.ts",
   "listen": ["127.0.0.1:${project.port}"], // here
+  "reload": { "widen": "ask" }
 }
 `;
   await Deno.writeTextFile(project.configFile, text);

@@ -49,7 +49,9 @@ const MAY_IMPORT: Record<string, string[]> = {
     "audit",
     "compile",
     "init",
+    "learn",
   ],
+  learn: ["base", "config", "supervisor"],
   init: ["base", "config"],
 };
 
@@ -73,6 +75,7 @@ const MAY_USE: Record<string, string[]> = {
   audit: ["zod/mini"],
   compile: ["zod", "jsonc-parser"],
   native: [],
+  learn: ["jsonc-parser"],
   init: ["zod/mini", "jsonc-parser", "hono", "hono/deno"],
   cli: ["zod/mini", "leven", "fast-string-truncated-width", "fast-wrap-ansi"],
 };

@@ -5,7 +5,7 @@ import { parse } from "jsonc-parser";
 import { OPTIONS } from "../../lib/cli/manual.ts";
 
 /** These build, write where they are told, or set up a world of their own; they serve nobody. */
-const TRUSTED = ["audit", "check", "compile", "explain", "init"];
+const TRUSTED = ["audit", "check", "compile", "explain", "init", "learn"];
 
 /** What to do about such a path. */
 export const NAME_HINT = "Rename the folder: Deno takes a comma for the end of a path";

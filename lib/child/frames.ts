@@ -24,6 +24,11 @@ export function whereIn(stack: string | undefined): Where {
   };
 }
 
+/** The function of the runtime by which something was tried, the innermost one: `mkdirSync`. */
+export function operationIn(stack: string | undefined): string | undefined {
+  return /^\s+at (?:async )?(?:new )?(?:[\w#]+\.)*(\w+) \(ext:(?!core)/m.exec(stack ?? "")?.[1];
+}
+
 /** The package that a file is of, by the folder that it lies in. */
 export function packageIn(url: string): string | undefined {
   const path = decodeURI(url);

@@ -10,6 +10,7 @@ import workerThreads from "node:worker_threads";
 import { adviceOn, placedIn } from "../base/refusal_kinds.ts";
 import { covers } from "../base/covers.ts";
 import { packageIn, type Where, whereIn, withDeepStack } from "./frames.ts";
+import { grantUse } from "./grant_use.ts";
 import { callExplained, type Method, replace } from "./replace.ts";
 import { reportFields } from "./report.ts";
 
@@ -78,8 +79,10 @@ export class QuietRefusals {
       this.#wrap(fs.promises, name);
     }
     for (const name of NODE_SYNC_LOOKERS) this.#wrap(fs, name);
-    // A start that fails for want of a variable ends before they are told.
-    addEventListener("unload", () => this.#tellNames());
+    // What fails for want of a variable may end before they are told.
+    for (const end of ["unload", "error", "unhandledrejection"]) {
+      addEventListener(end, () => this.#tellNames());
+    }
   }
 
   /** Tells of a variable that is not listed. */
@@ -118,6 +121,7 @@ export class QuietRefusals {
    * @returns what to do about it, if it is not unveiled
    */
   missModule(path: string): string | undefined {
+    grantUse()?.read(path);
     const isOpen = packageIn(path) !== undefined ||
       this.#readable.some((each) => covers(each, path));
     if (isOpen) return undefined;
@@ -187,6 +191,7 @@ export class QuietRefusals {
     const original = (holder as Record<string, Method>)[name]!;
     const miss = (path: unknown) => this.#missPath(path);
     const wrapped: Method = function (path, ...all) {
+      grantUse()?.read(path);
       const found = callExplained(original, this, [path, ...all], (error) => {
         if (isAbsent(error)) miss(path);
         return error;

@@ -16,7 +16,8 @@ import {
 } from "../base/refusal_kinds.ts";
 import { callerOf } from "./callers.ts";
 import { explainDials } from "./dials.ts";
-import { whereIn, withDeepStack } from "./frames.ts";
+import { operationIn, whereIn, withDeepStack } from "./frames.ts";
+import { grantUse } from "./grant_use.ts";
 import { explainReads } from "./reads.ts";
 import { reportFields } from "./report.ts";
 import { explainStarts } from "./starts.ts";
@@ -172,7 +173,9 @@ export class Refusals {
     if (text === undefined) return undefined;
     const place = placeOf(text);
     const readable = this.#readable.some((each) => place === each || place.startsWith(`${each}/`));
-    return readable ? undefined : place;
+    if (!readable) return place;
+    grantUse()?.read(place);
+    return undefined;
   }
 
   /** What to do about it, in the message of an error. */
@@ -196,6 +199,7 @@ export class Refusals {
       const advice: Advice = adviceOn(refused, this.#helper);
       reportFields({
         ...{ holdfast: "refused", level: "warn", msg: describe(refused), kind, what, call },
+        op: call ?? operationIn(stack),
         ...{ ...whereIn(callerOf(what)), ...whereIn(stack), ...advice },
         ...advice.allow !== undefined && { allow: placedIn(advice.allow, this.#helper) },
       });

@@ -34,6 +34,12 @@ export interface CommandOptions {
   readonly verify: boolean;
   /** `init`: ask nothing. */
   readonly yes: boolean;
+  /** `learn`: write what is proposed. */
+  readonly apply: boolean;
+  /** `learn`: a file of requests to replay. */
+  readonly requests: string | undefined;
+  /** `unused`: how far back. */
+  readonly since: string | undefined;
   /** `compile`: the folder of the executable and its data. */
   readonly state: string | undefined;
   /**
@@ -47,7 +53,7 @@ export interface CommandOptions {
   readonly subject: string | undefined;
   /** `why`: the helper whose policy is asked. */
   readonly helper: string | undefined;
-  /** `why`: the log file that is read, if not the config's. */
+  /** `why`, `unused`: the log file that is read, if not the config's. */
   readonly log: string | undefined;
   /** `logs`: which events. */
   readonly logs: LogsOptions;

@@ -72,6 +72,23 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
     example: "holdfast why net:api.example.com:443 --helper mailer",
     options: ["helper", "log", "wide", "json"],
   },
+  learn: {
+    takes: "[FILE]",
+    does: "Propose the narrowest config, from what the app is refused while it is used",
+    more:
+      "The app runs behind its wall, on a port and in a runtime folder of its own; what it is refused " +
+      "is granted to it there, and it is started again, until it asks for no more. It writes its real " +
+      "data. Without --requests you use the app, and end with Ctrl-C. FILE is an app that has no config.",
+    example: "holdfast learn --requests requests.txt --apply",
+    options: ["requests", "apply", "json"],
+  },
+  unused: {
+    does: "List what is granted and was not used, from the log",
+    more: "The processes themselves say what they use. It reads the log files of the config, the " +
+      "rotated ones too.",
+    example: "holdfast unused --since 30d",
+    options: ["since", "log", "json"],
+  },
   audit: {
     does: "Try every known escape from every process; exits 1 if anything gets through",
     more:
@@ -186,6 +203,12 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
     does: "Ask for that helper instead of the workers",
   },
   log: { value: "FILE", completes: "files", does: "Read that log file, or - for standard input" },
+  requests: {
+    value: "FILE",
+    completes: "files",
+    does: "Replay these: GET /path a line, JSON, or an access log",
+  },
+  apply: { does: "Write what is proposed into the config; its comments stay" },
   widen: { does: "Also if it grants more than what serves, where the config says ask" },
   verify: { does: "Read all of each image, and see whether it is what was put there" },
   markdown: { does: "Print the result as docs/audit.md" },

@@ -54,7 +54,7 @@ async function runDeno({ folder }: Project, command: string): Promise<void> {
 }
 
 /** Makes the project of an app, built. */
-async function makeProject(
+export async function makeProject(
   { app, packages, config = {}, files = {}, manifest, build = [] }: AppCase,
 ): Promise<Project> {
   const imports = Object.fromEntries([

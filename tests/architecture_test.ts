@@ -49,8 +49,10 @@ const MAY_IMPORT: Record<string, string[]> = {
     "audit",
     "compile",
     "init",
+    "service",
   ],
   init: ["base", "config"],
+  service: ["base", "protocol", "config"],
 };
 
 /** Which packages they may import. */
@@ -74,6 +76,7 @@ const MAY_USE: Record<string, string[]> = {
   compile: ["zod", "jsonc-parser"],
   native: [],
   init: ["zod/mini", "jsonc-parser", "hono", "hono/deno"],
+  service: [],
   cli: ["zod/mini", "leven", "markdown-table"],
 };
 

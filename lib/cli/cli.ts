@@ -30,6 +30,8 @@ const LOADERS: Record<string, CommandLoader> = {
   stop: async () => (await import("./stop.ts")).stop,
   status: async () => (await import("./status.ts")).status,
   top: async () => (await import("./top.ts")).top,
+  "service install": async () => (await import("./service.ts")).install,
+  "service remove": async () => (await import("./service.ts")).remove,
   "logs reopen": async () => (await import("./logs.ts")).reopenLogs,
 };
 
@@ -134,9 +136,9 @@ async function dispatch(
     throw usageError(`Unknown option ${unknown[0]}`, didYouMean(option, known));
   }
   if (first === undefined) throw usageError("No command given");
-  // The only command of two words.
-  const [name, more] = first === "logs"
-    ? [`logs ${others[0] ?? ""}`.trim(), others.slice(1)]
+  const isPair = Object.keys(loaders).some((name) => name.startsWith(`${first} `));
+  const [name, more] = isPair
+    ? [`${first} ${others[0] ?? ""}`.trim(), others.slice(1)]
     : [first, others];
   const load = Object.hasOwn(loaders, name) ? loaders[name] : undefined;
   if (!load) throw unknownCommand(name, commands);
@@ -166,6 +168,10 @@ async function dispatch(
     verify: parsed.verify === true,
     yes: parsed.yes === true,
     state: textOf(parsed.state),
+    user: textOf(parsed.user),
+    print: parsed.print === true,
+    socket: parsed.socket === true,
+    now: parsed.now === true,
     rehearse: typeof parsed.rehearse === "string" ? parsed.rehearse : undefined,
     output: textOf(parsed.output),
     name: textOf(parsed.name),
@@ -181,10 +187,16 @@ function namesOfOptions(withValue: boolean): string[] {
 
 /** Prints what is to be known of a command, or of all. */
 function printHelp(words: readonly string[], commands: readonly string[]): number {
-  const name = words[0] === "logs" ? "logs reopen" : words[0];
-  if (name === undefined) printLine(helpText());
-  else if (Object.hasOwn(COMMANDS, name)) printLine(helpOf(name));
-  else throw unknownCommand(name, commands);
+  const [first = "", second = ""] = words;
+  const names = Object.keys(COMMANDS).filter((name) =>
+    name === first || name === `${first} ${second}`
+  );
+  // Of a command of two words the first one may be all that is asked.
+  const pairs = Object.keys(COMMANDS).filter((name) => name.startsWith(`${first} `));
+  const found = names.length > 0 ? names : first === "" ? [] : pairs;
+  if (first === "") printLine(helpText());
+  else if (found.length > 0) printLine(found.map(helpOf).join("\n\n"));
+  else throw unknownCommand(first, commands);
   return EXIT.ok;
 }
 

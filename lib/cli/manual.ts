@@ -84,6 +84,19 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
     options: ["json"],
   },
   top: { does: "Live view of processes; press q to quit", example: "holdfast top" },
+  "service install": {
+    does: "Write a unit for systemd, and what goes with it, for this config",
+    more:
+      "Root starts it then, and each process has an account of its own; with --user all of it is that " +
+      "user's, who is made if not there. It starts nothing without --now, and writes over no file of others.",
+    example: "holdfast service install --config /srv/shop/holdfast.jsonc --now",
+    options: ["name", "user", "socket", "print", "now"],
+  },
+  "service remove": {
+    does: "Remove the files that service install has written; data and users stay",
+    example: "holdfast service remove --name shop --now",
+    options: ["name", "now"],
+  },
   "logs reopen": {
     does: "Reopen log files (after logrotate)",
     example: "holdfast logs reopen",
@@ -118,6 +131,10 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   stress: { does: "Also the attempts that exhaust the machine's resources" },
   output: { value: "FILE", does: "The executable to write" },
   name: { value: "NAME", does: "The app's name in it (default: of the config, or of its folder)" },
+  user: { value: "USER", does: "The user of all its processes, in place of root and accounts" },
+  socket: { does: "systemd binds the addresses of the config" },
+  print: { does: "Print the files, and write none" },
+  now: { does: "Also start it, or stop it" },
   portable: { does: "Include the deno program in the file" },
   state: {
     value: "DIR",

@@ -1,0 +1,113 @@
+/** What `service install` writes, run by a real systemd that has booted, and nothing of it edited. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { putApp, putHoldfast } from "../harness/booted_sources.ts";
+import { BootedSystemd, bootNeeds } from "../harness/booted_systemd.ts";
+import { testWith } from "../harness/needs.ts";
+import { until } from "../harness/wait.ts";
+
+/** A folder whose name a unit, a shell and a URL would each read in another way. */
+const FOLDER = '/srv/my $HOME 50% "größer"; app';
+const LOG = "/var/log/shop 50% größer";
+const CONFIG = join(FOLDER, "holdfast.jsonc");
+const CACHE = "/var/cache/shop/deno";
+
+const needs = { ...bootNeeds(), programs: ["curl", ...bootNeeds().programs ?? []] as const };
+
+const holdfast = (...args: string[]) => [
+  ...["env", `DENO_DIR=${CACHE}`, "/usr/local/bin/deno", "run", "-A", "/opt/holdfast/main.ts"],
+  ...args,
+];
+
+const page = (systemd: BootedSystemd, port: number) =>
+  systemd.must("curl", "-sS", "-m", "20", `http://127.0.0.1:${port}/`);
+
+/** Sees it serve, reloads it by systemctl, and stops it. */
+async function live(systemd: BootedSystemd, port: number): Promise<void> {
+  const service = "shop.service";
+  assertEquals(await page(systemd, port), "one /");
+  await systemd.must("systemctl", "reload", service);
+  await until("the next generation", async () => {
+    const { StatusText } = await systemd.show(service, "StatusText");
+    return /^Generation 2 serves/.test(StatusText ?? "");
+  });
+  assertEquals(await page(systemd, port), "one /");
+  await systemd.must("systemctl", "stop", service);
+  const found = await systemd.show(service, "ActiveState", "Result");
+  assertEquals(found, { ActiveState: "inactive", Result: "success" });
+}
+
+testWith(
+  needs,
+  "service install makes a service that starts, reloads and stops unedited",
+  async (t) => {
+    await using systemd = await BootedSystemd.boot(() => Promise.resolve());
+    await putHoldfast(systemd, CACHE);
+    const config = {
+      listen: ["127.0.0.1:80"],
+      unveil: { "./data/": "rwc" },
+      log: { folder: LOG, rotateHours: 0, rotateBytes: 2 ** 40 },
+      reload: { idleGraceMs: 0, drainDeadlineMs: 1000 },
+    };
+    await putApp(systemd, FOLDER, config);
+    const run = (...args: string[]) => systemd.must(...holdfast(...args));
+    const command = (...more: string[]) => ["--config", CONFIG, "--name", "shop", ...more];
+    const uids = async () => {
+      const { MainPID } = await systemd.show("shop.service", "MainPID");
+      const rows = await systemd.must("ps", "-o", "uid=", "--ppid", MainPID!);
+      return rows.split("\n").map((row) => Number(row)).sort();
+    };
+    await t.step("with an account for each process, on a port below 1024", async () => {
+      const said = await run("service", "install", ...command("--now"));
+      assertStringIncludes(said, "written    /etc/systemd/system/shop.service");
+      assertMatch(said, /^ {2}ran +systemctl enable --now shop.service$/m);
+      const [first] = await uids();
+      assert(first! >= 0x7800_0000, `a process runs as ${first}`);
+      await live(systemd, 80);
+    });
+    await t.step("systemd has no complaint of what was written", async () => {
+      await systemd.must("systemd-analyze", "verify", "--man=no", "shop.service");
+      await systemd.must("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/shop.conf");
+    });
+    await t.step("a second install changes nothing", async () => {
+      assertEquals((await run("service", "install", ...command())).match(/ written /g), null);
+    });
+    await t.step("a file that was edited since is not written over", async () => {
+      const unit = systemd.path("/etc/systemd/system/shop.service");
+      await Deno.writeTextFile(unit, "# mine\n", { append: true });
+      const refused = await systemd.run(...holdfast("service", "install", ...command()));
+      assertEquals(refused.code, 71);
+      assertStringIncludes(refused.stderr, "shop.service was changed since");
+      assertMatch(await Deno.readTextFile(unit), /# mine\n$/);
+      await Deno.remove(unit);
+    });
+    await t.step("as one user who is made for it, on a port below 1024", async () => {
+      await systemd.must("rm", "-r", join(FOLDER, ".holdfast"), join(FOLDER, "data"), LOG);
+      await run("service", "install", ...command("--user", "shop", "--now"));
+      assertEquals(
+        new Set(await uids()),
+        new Set([Number(await systemd.must("id", "-u", "shop"))]),
+      );
+      await live(systemd, 80);
+      await systemd.must("systemd-sysusers", "/etc/sysusers.d/shop.conf");
+    });
+    await t.step("with sockets that systemd binds", async () => {
+      await run("service", "install", ...command("--user", "shop", "--socket", "--now"));
+      await systemd.must("systemctl", "start", "shop.service");
+      const { CapabilityBoundingSet } = await systemd.show("shop.service", "CapabilityBoundingSet");
+      assertEquals(CapabilityBoundingSet, "");
+      await live(systemd, 80);
+    });
+    await t.step("service remove takes all of it away, once it is stopped", async () => {
+      const active = await systemd.run(...holdfast("service", "remove", ...command()));
+      assertEquals(active.code, 71);
+      assertStringIncludes(active.stderr, "systemctl disable --now");
+      await run("service", "remove", ...command("--now"));
+      const left = ["systemd/system", "sysusers.d", "tmpfiles.d", "logrotate.d"].flatMap((folder) =>
+        [...Deno.readDirSync(systemd.path(`/etc/${folder}`))].map(({ name }) => name)
+      ).filter((name) => name.startsWith("shop"));
+      assertEquals(left, []);
+      assertEquals((await systemd.run("systemctl", "cat", "shop.service")).code, 1);
+    });
+  },
+);

@@ -50,9 +50,11 @@ const MAY_IMPORT: Record<string, string[]> = {
     "compile",
     "init",
     "service",
+    "doctor",
   ],
   init: ["base", "config"],
   service: ["base", "protocol", "config"],
+  doctor: ["base", "config", "service"],
 };
 
 /** Which packages they may import. */
@@ -77,6 +79,7 @@ const MAY_USE: Record<string, string[]> = {
   native: [],
   init: ["zod/mini", "jsonc-parser", "hono", "hono/deno"],
   service: [],
+  doctor: [],
   cli: ["zod/mini", "leven", "markdown-table"],
 };
 

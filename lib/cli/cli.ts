@@ -30,6 +30,7 @@ const LOADERS: Record<string, CommandLoader> = {
   stop: async () => (await import("./stop.ts")).stop,
   status: async () => (await import("./status.ts")).status,
   top: async () => (await import("./top.ts")).top,
+  doctor: async () => (await import("./doctor.ts")).doctor,
   "service install": async () => (await import("./service.ts")).install,
   "service remove": async () => (await import("./service.ts")).remove,
   "logs reopen": async () => (await import("./logs.ts")).reopenLogs,

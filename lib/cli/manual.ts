@@ -84,6 +84,14 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
     options: ["json"],
   },
   top: { does: "Live view of processes; press q to quit", example: "holdfast top" },
+  doctor: {
+    does: "Look at this machine for what would be in the way, and say what mends it",
+    more:
+      "It runs nothing of the project, and changes nothing. Exits 1 if there is a fault; a warning " +
+      "is a risk, a note is worth knowing.",
+    example: "holdfast doctor --config /srv/shop/holdfast.jsonc",
+    options: ["json"],
+  },
   "service install": {
     does: "Write a unit for systemd, and what goes with it, for this config",
     more:

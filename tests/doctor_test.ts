@@ -126,6 +126,7 @@ const unit = (changes: Partial<NonNullable<Facts["unit"]>>): Partial<Facts> => (
     path: "/etc/systemd/system/shop.service",
     origin: "ours",
     differs: [],
+    missing: [],
     ...changes,
   },
 });
@@ -312,6 +313,7 @@ const CASES: readonly (readonly [Partial<Facts>, string, State, RegExp, RegExp])
   [running({ state: "failing" }), "supervisor", "fault", /keep exiting/, /status/],
   [unit({ origin: "edited" }), "unit", "warning", /was changed/, /systemctl edit shop/],
   [unit({ differs: ["/etc/x"] }), "unit", "warning", /\/etc\/x/, /service install --name shop/],
+  [unit({ missing: ["/srv/shop/data"] }), "unit", "fault", /not there/, /service install/],
   [unit({ trouble: said }), "unit", "warning", /it was so/, /mend it/],
 ];
 

@@ -165,6 +165,17 @@ Deno.test("a file is written over or removed only as it was written", async () =
     }
     // Nothing is written where one file is in the way.
     assertEquals([...Deno.readDirSync(join(root, "etc/tmpfiles.d"))], []);
+    await Deno.remove(unit);
+    await Deno.symlink("/dev/null", unit);
+    await assertRejects(() => did(), HoldfastError, "has not written it");
+    await Deno.remove(unit);
+    for (const folder of ["lib/systemd/system", "usr/lib/systemd/system"]) {
+      await Deno.mkdir(join(root, folder), { recursive: true });
+      const vendor = join(root, folder, "guestbook.service");
+      await Deno.writeTextFile(vendor, "[Unit]\n");
+      await assertRejects(() => did(), HoldfastError, "would replace");
+      await Deno.remove(vendor);
+    }
     await Deno.writeTextFile(unit, await marked("[Unit]\n"));
     assertEquals((await removeFiles("guestbook", root)).map((each) => each.did), ["removed"]);
   } finally {

@@ -16,7 +16,7 @@ const FOLDER = dirname(dirname(fileURLToPath(import.meta.url)));
 const MAIN = join(FOLDER, "lib/supervisor/main.js");
 
 /** These build, write where they are told, or set up a world of their own; they serve nobody. */
-const TRUSTED = ["audit", "check", "compile", "explain", "init"];
+const TRUSTED = ["audit", "check", "compile", "doctor", "explain", "init", "service"];
 
 /** What Deno reads of the environment that would change which code runs, or how. */
 const FOREIGN = /^(DENO_(CONFIG|NO_PACKAGE_JSON|V8_FLAGS)|NODE_OPTIONS)$/;
@@ -87,6 +87,8 @@ const environment = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => !FOREIGN.test(name)),
 ) as Record<string, string>;
 environment.DENO_NO_UPDATE_CHECK = "1";
+// For doctor.
+environment.HOLDFAST_NODE = process.version;
 
 type Execve = (file: string, args: readonly string[], env: Record<string, string>) => never;
 const { execve } = process as unknown as { readonly execve?: Execve };

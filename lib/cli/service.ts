@@ -12,6 +12,7 @@ import type { ServiceFolder, ServicePlan } from "../service/plan.ts";
 import { variablesFile } from "../service/plan.ts";
 import { readEnvFile } from "../supervisor/env_file.ts";
 import type { CliCommand } from "./command.ts";
+import { judgeNow } from "./judged_accounts.ts";
 import { loadConfig } from "./load_config.ts";
 import { type PlannedService, planService, serviceName } from "./service_plan.ts";
 import { printLine } from "./terminal.ts";
@@ -41,6 +42,9 @@ export const install: CliCommand = async (
   requireRoot("service install", "or see what would be written: --print");
   const booted = hasSystemd();
   if (now && !booted) throw noSystemd();
+  // Who cannot reach what is needed is told now, and not at the first start.
+  const judged = user === undefined ? judgeNow(config, {}) : { held: [], closed: [] };
+  const runs = booted && await isActive(`${name}.service`);
   const placed = await placeFiles(name, files);
   printLine(placed.map(formatPlaced).join("\n"));
   if (booted) {
@@ -50,7 +54,17 @@ export const install: CliCommand = async (
     await run("systemctl", "daemon-reload");
     if (now) await run("systemctl", "enable", "--now", ...unitsOf(planned.plan));
   }
-  printLine(describeNext(planned, { booted, now }).join("\n"));
+  const notes = [
+    ...planned.notes,
+    ...judged.held.map(({ process, path, hint }) =>
+      `${process} has no account of its own, since ${path} is closed to it. ${hint}`
+    ),
+    ...judged.closed.map(({ path, hint }) => `${path} is closed to its process. ${hint}`),
+    ...runs && placed.some(({ did }) => did === "written")
+      ? [`It runs as it was before: systemctl restart ${name}`]
+      : [],
+  ];
+  printLine(describeNext({ ...planned, notes }, { booted, now }).join("\n"));
   await flushLog();
   return EXIT.ok;
 };
@@ -131,11 +145,15 @@ async function run(program: string, ...args: string[]): Promise<void> {
   printLine(`  ran        ${line}`);
 }
 
+/** Whether one of these units is. */
+async function isActive(...units: string[]): Promise<boolean> {
+  const args = ["is-active", "--quiet", ...units];
+  return (await new Deno.Command("systemctl", { args }).output()).success;
+}
+
 /** Its program may be what a file names that is about to go. */
 async function requireStopped(name: string, units: readonly string[]): Promise<void> {
-  const args = ["is-active", "--quiet", ...units];
-  const { success } = await new Deno.Command("systemctl", { args }).output();
-  if (!success) return;
+  if (!await isActive(...units)) return;
   throw new HoldfastError(`The service ${name} is active`, {
     kind: "environment",
     code: "service_active",

@@ -150,9 +150,14 @@ export async function planService(config: Config, wish: ServiceWish): Promise<Pl
     ...unveils(config).filter(({ rights }) => /[wc]/.test(rights)).map(({ path }) => path),
     ...sockets,
   ];
-  const reads = [...new Set(readsOf(config, deno))];
+  const granted = unveils(config).filter(({ exists }) => exists).map(({ path }) => path);
+  const reads = [...new Set([...readsOf(config, deno), ...granted])];
   const look = (path: string) => unlessAbsent(() => Deno.statSync(path));
-  const ways = [...reads, ...writes.map((path) => dirname(path))].map(realPlace);
+  // What is granted to an account is not for the supervisor to read, which is root.
+  const ways = [
+    ...own === undefined ? readsOf(config, deno) : reads,
+    ...folders.always.map(({ path }) => dirname(path)),
+  ].map(realPlace);
   const ids = own === undefined
     ? { uid: 0, gids: [0] }
     : own.account && { uid: own.account.uid, gids: groupsOf(own.user, own.account.gid) };
@@ -203,7 +208,6 @@ function readsOf(config: Config, deno: string): string[] {
     ...[config, ...config.helpers].flatMap(({ app }) => [app.project, app.module]),
     ...givenPairs(config).flatMap(({ cert, key }) => [cert, key]),
     ...config.envFile === undefined ? [] : [config.envFile],
-    ...unveils(config).filter(({ exists }) => exists).map(({ path }) => path),
   ];
 }
 
@@ -258,9 +262,18 @@ function notesOn(config: Config, plan: ServicePlan, closed: string | undefined):
     return exists && /[wc]/.test(rights) && uid !== uidOf(user);
   });
   return [
-    ...closed === undefined
-      ? []
-      : [`${user} cannot enter or read ${closed}. Try: chmod o+rX '${closed}'`],
+    ...closed === undefined ? [] : [
+      `${user} cannot enter or read ${closed}. ` +
+      ([plan.start[0]!, HOLDFAST_FOLDER].some((path) => covers(closed, path))
+        ? "Deno and Holdfast must lie elsewhere, such as by npm install -g holdfast"
+        : `Try: chmod o+rX '${closed}'`),
+    ],
+    ...covers(config.folder, realPlace(config.runtime)) && dirname(config.named) !== config.folder
+      ? [
+        `${config.named} is reached by a link: keep "runtime", data and logs out of the folder ` +
+        "that it leads to, since a later one has none of them",
+      ]
+      : [],
     ...wrong,
     ...others.map(({ path }) => `${path} is not ${user}'s. Try: chown -R ${user}: '${path}'`),
     ...unveils(config).filter(({ path, rights }) =>

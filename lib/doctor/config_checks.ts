@@ -394,7 +394,7 @@ const unit: Check = {
   title: "Service",
   run: ({ unit, config }) => {
     if (unit === undefined) return [];
-    const { name, path, origin, differs, trouble } = unit;
+    const { name, path, origin, differs, missing, trouble } = unit;
     if (origin === "foreign") {
       return [note(`${path} starts it, and was not written by service install`)];
     }
@@ -403,6 +403,14 @@ const unit: Check = {
     }`;
     if (trouble !== undefined) return [warning(`${path}: ${trouble.message}`, trouble.hint)];
     return or([
+      ...missing.length > 0
+        ? [
+          fault(
+            `${missing.join(", ")} is not there, and the service does not start without`,
+            mend,
+          ),
+        ]
+        : [],
       ...origin === "edited"
         ? [
           warning(

@@ -84,6 +84,8 @@ export interface UnitFacts {
   readonly origin: "ours" | "edited" | "foreign";
   /** The files that service install would write in another way now, or not at all. */
   readonly differs: readonly string[];
+  /** What it is to write, and is not there: it does not start then. */
+  readonly missing: readonly string[];
   /** Why it could not be told. */
   readonly trouble?: Said | undefined;
 }

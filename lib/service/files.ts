@@ -23,6 +23,24 @@ export function filePaths(name: string) {
   } as const;
 }
 
+/** Where the system's own files lie, which one of the same name in /etc would replace. */
+export function shadowedPaths(name: string): Readonly<Record<string, readonly string[]>> {
+  const { service, socket, sysusers, tmpfiles } = filePaths(name);
+  const units = ["/usr/local/lib", "/usr/lib", "/lib", "/run"].map((each) =>
+    `${each}/systemd/system`
+  );
+  const kinds = (kind: string) =>
+    ["/usr/local/lib", "/usr/lib", "/run"].map((each) => `${each}/${kind}`);
+  const lie = (folders: readonly string[], file: string) =>
+    folders.map((each) => `${each}/${file}`);
+  return {
+    [service.path]: [...lie(units, `${name}.service`), `/etc/init.d/${name}`],
+    [socket.path]: lie(units, `${name}.socket`),
+    [sysusers.path]: lie(kinds("sysusers.d"), `${name}.conf`),
+    [tmpfiles.path]: lie(kinds("tmpfiles.d"), `${name}.conf`),
+  };
+}
+
 /** Whether logrotate, whose paths are patterns, reads a path as it is. */
 export function fitsLogrotate(path: string): boolean {
   return !/[*?[\]{}\\"'~]/.test(path);

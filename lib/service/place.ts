@@ -1,7 +1,7 @@
 /** Writes and removes the files of a service, and never touches one that somebody else has written. */
 import { dirname, join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
-import { filePaths, type ServiceFile } from "./files.ts";
+import { filePaths, type ServiceFile, shadowedPaths } from "./files.ts";
 import { type Origin, originOf } from "./mark.ts";
 
 /** What lies at a path; nothing if there is none. */
@@ -9,8 +9,11 @@ export async function readInstalled(
   path: string,
   root = "/",
 ): Promise<{ readonly text: string; readonly origin: Origin } | undefined> {
+  const place = join(root, path);
   try {
-    const text = await Deno.readTextFile(join(root, path));
+    // A link leads to a file of others, or masks a unit.
+    if (!(await Deno.lstat(place)).isFile) return { text: "", origin: "foreign" };
+    const text = await Deno.readTextFile(place);
     return { text, origin: await originOf(text) };
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
@@ -46,6 +49,7 @@ export async function placeFiles(
     if (installed.origin !== "ours") throw inTheWay(path, installed.origin, name);
     found.set(path, installed.text);
   }
+  for (const { path } of files) await refuseShadow(path, name, root);
   const done: Placed[] = [];
   for (const { path, what } of places) {
     const file = files.find((each) => each.path === path);
@@ -57,6 +61,27 @@ export async function placeFiles(
     done.push({ path, what, did });
   }
   return done;
+}
+
+/** A file in /etc replaces the one of the system that has its name. */
+async function refuseShadow(path: string, name: string, root: string): Promise<void> {
+  for (const other of shadowedPaths(name)[path] ?? []) {
+    if (await isAbsent(join(root, other))) continue;
+    throw new HoldfastError(`${path} would replace ${other}, which is the system's`, {
+      kind: "environment",
+      code: "service_file",
+      hint: "Take another name: --name NAME",
+    });
+  }
+}
+
+async function isAbsent(path: string): Promise<boolean> {
+  try {
+    await Deno.lstat(path);
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 /** Removes the files of a service; those that were changed, or that are others', stay. */

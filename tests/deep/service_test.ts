@@ -1,6 +1,7 @@
 /** What `service install` writes, run by a real systemd that has booted, and nothing of it edited. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import type { Result } from "../../lib/doctor/examine.ts";
 import { putApp, putHoldfast } from "../harness/booted_sources.ts";
 import { BootedSystemd, bootNeeds } from "../harness/booted_systemd.ts";
 import { testWith } from "../harness/needs.ts";
@@ -69,6 +70,25 @@ testWith(
       await systemd.must("systemd-analyze", "verify", "--man=no", "shop.service");
       await systemd.must("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/shop.conf");
     });
+    await t.step(
+      "doctor finds the service, and tells when the config asks for another",
+      async () => {
+        const unitOf = async () => {
+          const { stdout } = await systemd.run(...holdfast("doctor", "--json", "--config", CONFIG));
+          const { checks } = JSON.parse(stdout) as { checks: Result[] };
+          return checks.filter(({ id }) => id === "unit").map(({ state, found }) =>
+            `${state}: ${found}`
+          );
+        };
+        assertEquals(await unitOf(), ["ok: /etc/systemd/system/shop.service"]);
+        await putApp(systemd, FOLDER, { ...config, reload: { drainDeadlineMs: 3_600_000 } });
+        assertMatch(
+          (await unitOf()).join(),
+          /^warning: It is not what .* \/etc\/systemd\/system\/shop\.service$/,
+        );
+        await putApp(systemd, FOLDER, config);
+      },
+    );
     await t.step("a second install changes nothing", async () => {
       assertEquals((await run("service", "install", ...command())).match(/ written /g), null);
     });

@@ -1,4 +1,5 @@
 /** The unit of systemd's that starts a config, and what service install would write now. */
+import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { toHoldfastError } from "../../base/error.ts";
 import type { Config } from "../../config/config.ts";
@@ -44,7 +45,7 @@ export async function findUnit({ file, named }: Config): Promise<InstalledUnit |
 /** What became of it since it was written. */
 export async function compareUnit(config: Config, unit: InstalledUnit): Promise<UnitFacts> {
   const { name, path, text, user, hasSocket } = unit;
-  const facts = { name, path, origin: await originOf(text), differs: [] };
+  const facts = { name, path, origin: await originOf(text), differs: [], missing: [] };
   if (facts.origin === "foreign") return facts;
   try {
     const { plan } = await planService(config, { name, user, socket: hasSocket });
@@ -54,7 +55,8 @@ export async function compareUnit(config: Config, unit: InstalledUnit): Promise<
       const found = await readInstalled(path);
       if (found?.text !== wanted.get(path) && found?.origin !== "edited") differs.push(path);
     }
-    return { ...facts, differs };
+    const missing = plan.writes.filter((each) => !existsSync(each));
+    return { ...facts, differs, missing };
   } catch (error) {
     const { message, hint = "See holdfast service install --print" } = toHoldfastError(error);
     return { ...facts, trouble: { message, hint } };

@@ -23,6 +23,9 @@ const LOADERS: Record<string, CommandLoader> = {
   why: async () => (await import("./why.ts")).why,
   explain: async () => (await import("./explain.ts")).explain,
   audit: async () => (await import("./audit.ts")).audit,
+  doctor: async () => (await import("./doctor.ts")).doctor,
+  "service install": async () => (await import("./service.ts")).install,
+  "service remove": async () => (await import("./service.ts")).remove,
 };
 
 /** Those that only ask a supervisor: nothing of it is loaded for them. */
@@ -34,9 +37,6 @@ const ASKERS: Record<string, () => Promise<AskingCommand>> = {
   stop: async () => (await import("./stop.ts")).stop,
   status: async () => (await import("./status.ts")).status,
   top: async () => (await import("./top.ts")).top,
-  doctor: async () => (await import("./doctor.ts")).doctor,
-  "service install": async () => (await import("./service.ts")).install,
-  "service remove": async () => (await import("./service.ts")).remove,
   "logs reopen": async () => (await import("./logs.ts")).reopenLogs,
 };
 
@@ -147,7 +147,7 @@ async function dispatch(
     throw usageError(`Unknown option ${unknown[0]}`, didYouMean(option, known));
   }
   if (first === undefined) throw usageError("No command given");
-  const isPair = Object.keys(loaders).some((name) => name.startsWith(`${first} `));
+  const isPair = commands.some((name) => name.startsWith(`${first} `));
   const [name, more] = isPair
     ? [`${first} ${others[0] ?? ""}`.trim(), others.slice(1)]
     : [first, others];

@@ -138,7 +138,10 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   only: { value: "IDS", does: "Only these attempts, such as FR1,EX4.shell" },
   stress: { does: "Also the attempts that exhaust the machine's resources" },
   output: { value: "FILE", does: "The executable to write" },
-  name: { value: "NAME", does: "The app's name in it (default: of the config, or of its folder)" },
+  name: {
+    value: "NAME",
+    does: "The name of the app or service (default: of the config, or of its folder)",
+  },
   user: { value: "USER", does: "The user of all its processes, in place of root and accounts" },
   socket: { does: "systemd binds the addresses of the config" },
   print: { does: "Print the files, and write none" },

@@ -34,6 +34,9 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 /** What sysusers.d takes for a user. */
 const USER = /^[a-z_][a-z0-9_-]{0,30}$/;
 
+/** Where npx, and executables that unpack themselves, put what they run. */
+const CACHES = /\/(_npx|\.cache)\//;
+
 const DEFAULT_FIRST_PORT = 1024;
 
 /** Where those folders lie that a boot empties. */
@@ -282,9 +285,10 @@ function notesOn(config: Config, plan: ServicePlan, closed: string | undefined):
     ...config.listen.some(({ kind }) => kind === "systemd") && !plan.socket
       ? ['The config takes sockets from systemd ("systemd"): their unit is yours to write']
       : [],
-    ...plan.start[0]!.includes("/_npx/")
+    ...[plan.start[0]!, HOLDFAST_FOLDER].some((path) => CACHES.test(path))
       ? [
-        "deno lies in npx's cache, which npm may empty: npm install -g holdfast, and run this again",
+        "Deno or Holdfast lies in a cache, which may be emptied: npm install -g holdfast, and run " +
+        "this again",
       ]
       : [],
     ...plan.logFolder !== undefined && !plan.rotates && !fitsLogrotate(plan.logFolder)

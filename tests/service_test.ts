@@ -1,5 +1,11 @@
 /** What `service install` writes, decided without a machine; tests/deep/service_test.ts runs it. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { join } from "node:path";
 import { HoldfastError } from "../lib/base/error.ts";
 import type { BoundAddress } from "../lib/config/config.ts";
@@ -25,7 +31,14 @@ const PLAN: ServicePlan = {
   name: "guestbook",
   config: CONFIG,
   start: [
-    ...[DENO, "run", ...supervisorFlags(RUNTIME, DENO), "/opt/holdfast/main.ts", "start"],
+    ...[
+      DENO,
+      "run",
+      "--no-prompt",
+      ...supervisorFlags(RUNTIME, DENO),
+      "/opt/holdfast/main.ts",
+      "start",
+    ],
     ...["--config", CONFIG],
   ],
   reopen: [DENO, "run", "/opt/holdfast/main.ts", "logs", "reopen"],
@@ -96,6 +109,17 @@ Deno.test("a unit grants what its config takes, and nothing else", () => {
   );
   assertStringIncludes(unit({ stopMs: 3_600_000 }), "\nTimeoutStopSec=3615\n");
   assertStringIncludes(unit({ variables: ["TOKEN"] }), "=-/etc/holdfast/guestbook.env\n");
+});
+
+Deno.test("a path that a unit or a flag would read as more than a path is refused", async () => {
+  const refuse = (plan: Partial<ServicePlan>) =>
+    assertRejects(() => serviceFiles({ ...PLAN, ...plan }), HoldfastError, "control character");
+  await refuse({ config: "/srv/a\nExecStartPre=/bin/sh" });
+  await refuse({ writes: ["/srv/\u0007"] });
+  await refuse({ reads: ["/srv/\r"] });
+  await refuse({ start: [DENO, "/opt/a\nb/main.ts"] });
+  await refuse({ logFolder: "/var/log/\n" });
+  assertThrows(() => supervisorFlags("/srv/a,b", DENO), HoldfastError, "comma");
 });
 
 Deno.test("a path of any characters is one word of a unit", () => {

@@ -49,9 +49,10 @@ export function fitsLogrotate(path: string): boolean {
 /**
  * All files of a service.
  *
- * @throws {HoldfastError} if its sockets cannot be written as a unit
+ * @throws {HoldfastError} if its sockets, or a path, cannot be written as a unit
  */
 export async function serviceFiles(plan: ServicePlan): Promise<ServiceFile[]> {
+  requirePlain(plan);
   const paths = filePaths(plan.name);
   const texts: Partial<Record<keyof typeof paths, string | undefined>> = {
     service: serviceUnit(plan),
@@ -67,6 +68,23 @@ export async function serviceFiles(plan: ServicePlan): Promise<ServiceFile[]> {
       ? []
       : [marked(text).then((whole) => ({ ...paths[kind], text: whole }))];
   }));
+}
+
+/** A line end would begin another setting, which systemd does as root. */
+function requirePlain(plan: ServicePlan): void {
+  const { config, start, reopen, reads, writes, addresses, logFolder = "" } = plan;
+  const texts = [config, ...start, ...reopen, ...reads, ...writes, logFolder];
+  // deno-lint-ignore no-control-regex
+  const CONTROL = /[\u0000-\u001f\u007f]/;
+  const found = [...texts, ...addresses.map(({ text }) => text)].find((text) =>
+    CONTROL.test(text) || !text.isWellFormed()
+  );
+  if (found === undefined) return;
+  throw new HoldfastError(`${JSON.stringify(found)} has a control character`, {
+    kind: "environment",
+    code: "service_path",
+    hint: "Rename the folder or file: a unit could say something else by it",
+  });
 }
 
 /** The socket unit: the addresses of the config, which Holdfast recognises when they are passed. */

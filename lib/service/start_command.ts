@@ -3,12 +3,25 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 
-/** The flags of the supervisor; a comma ends a path in them, unless it is doubled. */
+/** What to do about a path that no flag can name. */
+export const NAME_HINT = "Rename the folder: Deno takes a comma for the end of a path";
+
+/**
+ * The flags of the supervisor.
+ *
+ * @throws {HoldfastError} for a path that no flag can name
+ */
 export function supervisorFlags(runtime: string, deno: string): string[] {
-  const [write, run] = [runtime, deno].map((path) => path.replaceAll(",", ",,"));
+  const unnameable = [runtime, deno].find((path) => /[,\n]/.test(path));
+  if (unnameable !== undefined) {
+    throw new HoldfastError(
+      `${JSON.stringify(unnameable)} has a comma or a line end in its name`,
+      { kind: "environment", code: "path_unfit", hint: NAME_HINT },
+    );
+  }
   return [
-    ...["--no-prompt", "--allow-read", `--allow-write=${write}`, "--allow-net"],
-    ...[`--allow-run=${run}`, "--allow-env", "--allow-ffi", "--allow-sys=uid"],
+    ...["--allow-read", `--allow-write=${runtime}`, "--allow-net", `--allow-run=${deno}`],
+    ...["--allow-env", "--allow-ffi", "--allow-sys=uid"],
   ];
 }
 
@@ -48,7 +61,13 @@ export function commandLine(
     });
   }
   return [
-    ...[deno, "run", ...isSource ? [] : PACKAGE_FLAGS, ...supervisorFlags(runtime, deno)],
+    ...[
+      deno,
+      "run",
+      "--no-prompt",
+      ...isSource ? [] : PACKAGE_FLAGS,
+      ...supervisorFlags(runtime, deno),
+    ],
     ...[isSource ? source! : packed!, ...command, "--config", config],
   ];
 }

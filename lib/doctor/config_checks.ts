@@ -88,7 +88,7 @@ const folders: Check = {
       ...own.map(({ process, path, rights, owner }) =>
         warning(
           `${path}, unveiled with ${rights} for ${process}, is ${owner}'s and closed to this user`,
-          `chown -R "$(id -un)" ${word(path)}, as root; or start Holdfast as its owner`,
+          `As root: chown -R ${uid} ${word(path)}; or start Holdfast as its owner`,
         )
       ),
     ], "each can be used as it is granted");
@@ -236,7 +236,7 @@ const addons: Check = {
   },
 };
 
-function judgeAddress(address: AddressFacts, { firstOpenPort, capabilities }: Facts) {
+function judgeAddress(address: AddressFacts, { firstOpenPort, capabilities, uid }: Facts) {
   const { text, kind, port = 0, user, isOwn, isLeft, isLost, isLocal, inTheWay, folder } = address;
   if (isLost) {
     return [warning(`${text}: its file was removed, and nobody can connect`, "holdfast reload")];
@@ -292,7 +292,9 @@ function judgeAddress(address: AddressFacts, { firstOpenPort, capabilities }: Fa
     ? [
       fault(
         `${text}: this user may not make a socket there`,
-        `chown "$(id -un)" ${word(parent(text.slice(5)))}, as root; or listen elsewhere`,
+        `Listen in a folder of this user's, or as root: chown ${uid} ${
+          word(parent(text.slice(5)))
+        }`,
       ),
     ]
     : [ok(`${text} is free`)];

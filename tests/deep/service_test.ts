@@ -13,6 +13,15 @@ const LOG = "/var/log/shop 50% größer";
 const CONFIG = join(FOLDER, "holdfast.jsonc");
 const CACHE = "/var/cache/shop/deno";
 
+const HOME = "/home/ada/shop";
+const inHome = (...more: string[]) => [
+  ...["--config", join(HOME, "holdfast.jsonc"), "--name", "shop"],
+  ...more,
+];
+
+const unixPage = (systemd: BootedSystemd) =>
+  systemd.must("curl", "-sS", "--unix-socket", join(HOME, "app.sock"), "http://x/");
+
 const needs = { ...bootNeeds(), programs: ["curl", ...bootNeeds().programs ?? []] as const };
 
 const holdfast = (...args: string[]) => [
@@ -129,5 +138,33 @@ testWith(
       assertEquals(left, []);
       assertEquals((await systemd.run("systemctl", "cat", "shop.service")).code, 1);
     });
+    await t.step("an app in a closed home, as its owner", async () => {
+      await systemd.must("useradd", "--create-home", "ada");
+      await putApp(systemd, HOME, { listen: ["127.0.0.1:8080", "unix:./app.sock"] });
+      await systemd.must("chown", "-R", "ada:ada", HOME);
+      await systemd.must("chmod", "0700", "/home/ada");
+      await run("service", "install", ...inHome("--user", "ada", "--now"));
+      assertEquals(await unixPage(systemd), "one /");
+      await live(systemd, 8080);
+      await run("service", "remove", ...inHome("--now"));
+    });
+    await t.step(
+      "the same, by root with accounts, which needs a runtime folder elsewhere",
+      async () => {
+        await systemd.must("rm", "-r", join(HOME, ".holdfast"));
+        await putApp(systemd, HOME, { listen: ["127.0.0.1:8080"] });
+        const refused = await systemd.run(...holdfast("service", "install", ...inHome("--now")));
+        assertEquals(refused.code, 78);
+        assertStringIncludes(refused.stderr, "/run/holdfast");
+        await putApp(systemd, HOME, { listen: ["127.0.0.1:8080"], runtime: "/run/shop" });
+        await run("service", "install", ...inHome("--now"));
+        const { CapabilityBoundingSet } = await systemd.show(
+          "shop.service",
+          "CapabilityBoundingSet",
+        );
+        assertStringIncludes(CapabilityBoundingSet!, "cap_dac_read_search");
+        await live(systemd, 8080);
+      },
+    );
   },
 );

@@ -35,7 +35,7 @@ const PLAN: ServicePlan = {
       DENO,
       "run",
       "--no-prompt",
-      ...supervisorFlags(RUNTIME, DENO),
+      ...supervisorFlags([RUNTIME], DENO),
       "/opt/holdfast/main.ts",
       "start",
     ],
@@ -119,7 +119,7 @@ Deno.test("a path that a unit or a flag would read as more than a path is refuse
   await refuse({ reads: ["/srv/\r"] });
   await refuse({ start: [DENO, "/opt/a\nb/main.ts"] });
   await refuse({ logFolder: "/var/log/\n" });
-  assertThrows(() => supervisorFlags("/srv/a,b", DENO), HoldfastError, "comma");
+  assertThrows(() => supervisorFlags(["/srv/a,b"], DENO), HoldfastError, "comma");
 });
 
 Deno.test("a path of any characters is one word of a unit", () => {

@@ -49,5 +49,5 @@ function runtimeOf(args: readonly string[]): string {
  */
 export function flagsOf(args: readonly string[], deno: string): string[] {
   if (TRUSTED.includes(commandOf(args) ?? "")) return ["--allow-all"];
-  return supervisorFlags(runtimeOf(args), deno);
+  return supervisorFlags([runtimeOf(args)], deno);
 }

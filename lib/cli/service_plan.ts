@@ -140,18 +140,16 @@ export async function planService(config: Config, wish: ServiceWish): Promise<Pl
     );
   }
   const deno = denoProgram();
-  const installed = { deno, holdfast: HOLDFAST_FOLDER, runtime: config.runtime };
+  const bound = boundAddresses(config);
+  const sockets = bound.flatMap((each) => each.kind === "unix" && !socket ? [each.path] : []);
+  const installed = { deno, sockets, holdfast: HOLDFAST_FOLDER, runtime: config.runtime };
   const command = (...words: string[]) =>
     commandLine({ ...installed, config: config.named }, ...words);
-  const bound = boundAddresses(config);
   const folders = foldersOf(config, own);
-  const sockets = bound.flatMap((each) =>
-    each.kind === "unix" && !socket ? [dirname(each.path)] : []
-  );
   const writes = [
     ...folders.always.map(({ path }) => path),
     ...unveils(config).filter(({ rights }) => /[wc]/.test(rights)).map(({ path }) => path),
-    ...sockets,
+    ...sockets.map((path) => dirname(path)),
   ];
   const granted = unveils(config).filter(({ exists }) => exists).map(({ path }) => path);
   const reads = [...new Set([...readsOf(config, deno), ...granted])];

@@ -9,10 +9,11 @@ export const NAME_HINT = "Rename the folder: Deno takes a comma for the end of a
 /**
  * The flags of the supervisor.
  *
+ * @param writes the runtime folder, and the Unix sockets that it binds
  * @throws {HoldfastError} for a path that no flag can name
  */
-export function supervisorFlags(runtime: string, deno: string): string[] {
-  const unnameable = [runtime, deno].find((path) => /[,\n]/.test(path));
+export function supervisorFlags(writes: readonly string[], deno: string): string[] {
+  const unnameable = [...writes, deno].find((path) => /[,\n]/.test(path));
   if (unnameable !== undefined) {
     throw new HoldfastError(
       `${JSON.stringify(unnameable)} has a comma or a line end in its name`,
@@ -20,7 +21,7 @@ export function supervisorFlags(runtime: string, deno: string): string[] {
     );
   }
   return [
-    ...["--allow-read", `--allow-write=${runtime}`, "--allow-net", `--allow-run=${deno}`],
+    ...["--allow-read", `--allow-write=${writes.join(",")}`, "--allow-net", `--allow-run=${deno}`],
     ...["--allow-env", "--allow-ffi", "--allow-sys=uid"],
   ];
 }
@@ -39,6 +40,8 @@ export interface Installed {
   /** Holdfast's own folder: of the sources, or of the npm package. */
   readonly holdfast: string;
   readonly runtime: string;
+  /** Paths of Unix sockets that it binds by itself. */
+  readonly sockets: readonly string[];
   readonly config: string;
 }
 
@@ -48,7 +51,7 @@ export interface Installed {
  * @throws {HoldfastError} if this Holdfast is part of an executable
  */
 export function commandLine(
-  { deno, holdfast, runtime, config }: Installed,
+  { deno, holdfast, runtime, sockets, config }: Installed,
   ...command: string[]
 ): string[] {
   const [source, packed] = ["main.ts", PACKAGE_MAIN].map((name) => join(holdfast, name));
@@ -66,7 +69,7 @@ export function commandLine(
       "run",
       "--no-prompt",
       ...isSource ? [] : PACKAGE_FLAGS,
-      ...supervisorFlags(runtime, deno),
+      ...supervisorFlags([runtime, ...sockets], deno),
     ],
     ...[isSource ? source! : packed!, ...command, "--config", config],
   ];

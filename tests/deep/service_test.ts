@@ -39,6 +39,7 @@ async function live(systemd: BootedSystemd, port: number): Promise<void> {
   await systemd.must("systemctl", "reload", service);
   await until("the next generation", async () => {
     const { StatusText } = await systemd.show(service, "StatusText");
+    assert(!StatusText?.includes("refused"), StatusText);
     return /^Generation 2 serves/.test(StatusText ?? "");
   });
   assertEquals(await page(systemd, port), "one /");

@@ -28,18 +28,31 @@ function optionOf(args: readonly string[], name: string): string | undefined {
     : args[at + 1];
 }
 
-/** The runtime folder: the only one that the supervisor writes. What is wrong there, it says itself. */
-function runtimeOf(args: readonly string[]): string {
+/** What the supervisor writes: the runtime folder, and Unix sockets. What is wrong there, it says itself. */
+function writesOf(args: readonly string[]): string[] {
   const file = resolve(optionOf(args, "--config") || "holdfast.jsonc");
   try {
     const real = realpathSync(file);
-    const { runtime } = parse(readFileSync(real, "utf8"), [], { allowTrailingComma: true }) ?? {};
+    const { runtime, listen, metrics } =
+      parse(readFileSync(real, "utf8"), [], { allowTrailingComma: true }) ?? {};
     const place = resolve(dirname(real), typeof runtime === "string" ? runtime : ".holdfast");
     const above = dirname(place);
-    return existsSync(above) ? join(realpathSync(above), basename(place)) : place;
+    const sockets = socketsIn([listen, metrics]).map((path) => resolve(dirname(real), path));
+    return [existsSync(above) ? join(realpathSync(above), basename(place)) : place, ...sockets];
   } catch {
-    return resolve(dirname(file), ".holdfast");
+    return [resolve(dirname(file), ".holdfast")];
   }
+}
+
+/** The paths of sockets in a part of a config, in each form that one may have. */
+function socketsIn(value: unknown): string[] {
+  if (typeof value === "string") {
+    return value.startsWith("unix:") ? [value.slice("unix:".length)] : [];
+  }
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, each]) =>
+    key === "unix" && typeof each === "string" ? [each] : socketsIn(each)
+  );
 }
 
 /**
@@ -49,5 +62,5 @@ function runtimeOf(args: readonly string[]): string {
  */
 export function flagsOf(args: readonly string[], deno: string): string[] {
   if (TRUSTED.includes(commandOf(args) ?? "")) return ["--allow-all"];
-  return supervisorFlags([runtimeOf(args)], deno);
+  return supervisorFlags(writesOf(args), deno);
 }

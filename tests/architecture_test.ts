@@ -50,9 +50,13 @@ const MAY_IMPORT: Record<string, string[]> = {
     "compile",
     "init",
     "learn",
+    "service",
+    "doctor",
   ],
   learn: ["base", "config", "supervisor"],
   init: ["base", "config"],
+  service: ["base", "protocol", "config"],
+  doctor: ["base", "config", "service"],
 };
 
 /** Which packages they may import. */
@@ -77,6 +81,8 @@ const MAY_USE: Record<string, string[]> = {
   native: [],
   learn: ["jsonc-parser"],
   init: ["zod/mini", "jsonc-parser", "hono", "hono/deno"],
+  service: [],
+  doctor: [],
   cli: ["zod/mini", "leven", "fast-string-truncated-width", "fast-wrap-ansi"],
 };
 

@@ -11,7 +11,7 @@ import { AccountTable } from "../supervisor/accounts.ts";
 import { knownConfig } from "../supervisor/read_config.ts";
 import { socketsOf } from "../sandbox/dialling.ts";
 import { diallingUnguarded, requireWall } from "../supervisor/require_wall.ts";
-import { envFileValues, readEnvFile } from "../supervisor/env_file.ts";
+import { readEnvFile } from "../supervisor/env_file.ts";
 import { appFile } from "./app_file.ts";
 import type { CliCommand } from "./command.ts";
 import { judgeNow } from "./judged_accounts.ts";
@@ -19,23 +19,14 @@ import { loadConfig } from "./load_config.ts";
 import { TERMINAL } from "./log_formats.ts";
 import { Progress } from "./progress.ts";
 import { printLine } from "./terminal.ts";
-
-/** Variables that are granted, and that nothing sets here. */
-function findUnset(config: Config): { process: string; name: string; hint: string }[] {
-  const values = { ...Deno.env.toObject(), ...envFileValues(config) };
-  const hint = 'Set it where Holdfast is started or in "envFile", or take it out of "env"';
-  return [{ name: "worker", ...config }, ...config.helpers].flatMap(({ name: process, ...of }) =>
-    of.env.filter((name) => !Object.hasOwn({ ...values, ...of.envValues }, name))
-      .map((name) => ({ process, name, hint }))
-  );
-}
+import { findUnset } from "./unset_variables.ts";
 
 /**
  * Asks whether this user could see whom the processes dial.
  *
  * @throws {HoldfastError} if not, and Unix sockets are among that
  */
-function requireDialGuard(config: Config): void {
+export function requireDialGuard(config: Config): void {
   const who = [{ name: "the worker", ...config }, ...config.helpers]
     .find(({ net }) => socketsOf(net).length > 0)?.name;
   if (who === undefined) return;
@@ -62,7 +53,9 @@ export const check: CliCommand = async ({ config: file, app, ...more }) => {
     );
     new AccountTable().learn(judgeNow(config, code), config);
     await readEnvFile(config);
-    for (const each of findUnset(config)) log.warn("variable_not_set", { ...each });
+    for (const each of findUnset(config, Deno.env.toObject())) {
+      log.warn("variable_not_set", { ...each });
+    }
     if (config.wall === "kernel") requireWall(landlockAbi());
     requireDialGuard(config);
     progress.end();

@@ -29,6 +29,9 @@ const LOADERS: Record<string, CommandLoader> = {
   completion: async () => (await import("./completion.ts")).completion,
   man: async () => (await import("./man.ts")).man,
   logs: async () => (await import("./logs.ts")).logs,
+  doctor: async () => (await import("./doctor.ts")).doctor,
+  "service install": async () => (await import("./service.ts")).install,
+  "service remove": async () => (await import("./service.ts")).remove,
 };
 
 /** Those that only ask a supervisor: nothing of it is loaded for them. */
@@ -189,6 +192,10 @@ async function dispatch(
     requests: textOf(parsed.requests),
     since: textOf(parsed.since),
     state: textOf(parsed.state),
+    user: textOf(parsed.user),
+    print: parsed.print === true,
+    socket: parsed.socket === true,
+    now: parsed.now === true,
     rehearse: typeof parsed.rehearse === "string" ? parsed.rehearse : undefined,
     output: textOf(parsed.output),
     name: textOf(parsed.name),
@@ -224,14 +231,16 @@ function namesOfOptions(withValue: boolean): string[] {
 
 /** Prints what is to be known of a command, or of all. */
 function printHelp(words: readonly string[], commands: readonly string[]): number {
-  const [first, ...others] = words;
-  if (first === undefined) {
-    printLine(helpText());
-    return EXIT.ok;
-  }
-  const [name] = nameOf(first, others);
-  if (Object.hasOwn(COMMANDS, name)) printLine(helpOf(name));
-  else throw unknownCommand(name, commands);
+  const [first = "", second = ""] = words;
+  const names = Object.keys(COMMANDS).filter((name) =>
+    name === first || name === `${first} ${second}`
+  );
+  // Of a command of two words the first one may be all that is asked.
+  const pairs = Object.keys(COMMANDS).filter((name) => name.startsWith(`${first} `));
+  const found = names.length > 0 ? names : first === "" ? [] : pairs;
+  if (first === "") printLine(helpText());
+  else if (found.length > 0) printLine(found.map(helpOf).join("\n\n"));
+  else throw unknownCommand(first, commands);
   return EXIT.ok;
 }
 

@@ -23,7 +23,7 @@ export interface CommandOptions {
   readonly only: string | undefined;
   /** `compile`: the file to write. */
   readonly output: string | undefined;
-  /** `compile`: the app's name in it. */
+  /** `compile`: the app's name in it; `service`: the service's. */
   readonly name: string | undefined;
   readonly portable: boolean;
   /** `reload`: also if it grants more than what serves. */
@@ -59,6 +59,14 @@ export interface CommandOptions {
   readonly logs: LogsOptions;
   /** `rollback`: which release; the one before, where none is named. */
   readonly release: number | undefined;
+  /** `service install`: the user of all its processes. */
+  readonly user: string | undefined;
+  /** `service install`: print the files, and write none. */
+  readonly print: boolean;
+  /** `service install`: systemd binds the addresses. */
+  readonly socket: boolean;
+  /** `service`: also start it, or stop it. */
+  readonly now: boolean;
   /** What the command calls. */
   readonly system: System;
 }

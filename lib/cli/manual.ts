@@ -143,6 +143,27 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
     example: "holdfast logs -f --process worker --level warn",
     options: ["follow", "process", "level", "event", "request", "since", "lines", "log", "json"],
   },
+  doctor: {
+    does: "Look at this machine for what would be in the way, and say what mends it",
+    more:
+      "It runs nothing of the project, and changes nothing. Exits 1 if there is a fault; a warning " +
+      "is a risk, a note is worth knowing.",
+    example: "holdfast doctor --config /srv/shop/holdfast.jsonc",
+    options: ["json"],
+  },
+  "service install": {
+    does: "Write a unit for systemd, and what goes with it, for this config",
+    more:
+      "Root starts it then, and each process has an account of its own; with --user all of it is that " +
+      "user's, who is made if not there. It starts nothing without --now, and writes over no file of others.",
+    example: "holdfast service install --config /srv/shop/holdfast.jsonc --now",
+    options: ["name", "user", "socket", "print", "now"],
+  },
+  "service remove": {
+    does: "Remove the files that service install has written; data and users stay",
+    example: "holdfast service remove --name shop --now",
+    options: ["name", "now"],
+  },
   "logs reopen": {
     does: "Reopen log files (after logrotate)",
     example: "holdfast logs reopen",
@@ -217,7 +238,14 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   only: { value: "IDS", completes: "attempts", does: "Only these attempts, such as FR1,EX4.shell" },
   stress: { does: "Also the attempts that exhaust the machine's resources" },
   output: { value: "FILE", completes: "files", does: "The executable to write" },
-  name: { value: "NAME", does: "The app's name in it (default: of the config, or of its folder)" },
+  name: {
+    value: "NAME",
+    does: "The name of the app or service (default: of the config, or of its folder)",
+  },
+  user: { value: "USER", does: "The user of all its processes, in place of root and accounts" },
+  socket: { does: "systemd binds the addresses of the config" },
+  print: { does: "Print the files, and write none" },
+  now: { does: "Also start it, or stop it" },
   portable: { does: "Include the deno program in the file" },
   self: { does: "Build Holdfast itself, without an app: the file holdfast, for every app" },
   state: {

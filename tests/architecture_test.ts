@@ -51,6 +51,8 @@ const MAY_IMPORT: Record<string, string[]> = {
     "init",
   ],
   init: ["base", "config"],
+  dev: ["base", "protocol", "config", "planner", "supervisor", "cli"],
+  injector: ["base", "protocol", "child", "worker"],
 };
 
 /** Which packages they may import. */
@@ -75,6 +77,8 @@ const MAY_USE: Record<string, string[]> = {
   native: [],
   init: ["zod/mini", "jsonc-parser", "hono", "hono/deno"],
   cli: ["zod/mini", "leven", "markdown-table"],
+  dev: ["zod/mini", "jsonc-parser"],
+  injector: ["holdfast:app"],
 };
 
 /** What an auditor must read. */

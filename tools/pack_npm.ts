@@ -9,6 +9,7 @@ import { DENO_VERSION } from "../lib/base/runtime.ts";
 import { VERSION } from "../lib/base/version.ts";
 import { replaceOnce, SPAWNER_THREAD } from "../lib/compile/programs.ts";
 import { NATIVE_PROGRAMS } from "../lib/compile/native.ts";
+import { WORKER_ENTRY } from "../lib/dev/program.ts";
 import { bundleAll } from "../lib/planner/bundle.ts";
 import { runProgram } from "../lib/planner/deno.ts";
 import { NEW_APP_FILES, NEW_APP_FOLDER } from "../lib/init/templates.ts";
@@ -18,6 +19,7 @@ import { ENTRIES, HOLDFAST_FOLDER } from "../lib/planner/programs.ts";
 /** Programs that others start or pack, besides Holdfast's own. */
 const MORE = [
   ...["lib/planner/refuse_config.ts", "packed.ts"],
+  WORKER_ENTRY,
   ...["lib/audit/subject_worker.ts", "lib/audit/subject_helper.ts"],
 ];
 

@@ -16,7 +16,7 @@ const FOLDER = dirname(dirname(fileURLToPath(import.meta.url)));
 const MAIN = join(FOLDER, "lib/supervisor/main.js");
 
 /** These build, write where they are told, or set up a world of their own; they serve nobody. */
-const TRUSTED = ["audit", "check", "compile", "explain", "init"];
+const TRUSTED = ["audit", "check", "compile", "dev", "explain", "init"];
 
 /** What Deno reads of the environment that would change which code runs, or how. */
 const FOREIGN = /^(DENO_(CONFIG|NO_PACKAGE_JSON|V8_FLAGS)|NODE_OPTIONS)$/;

@@ -5,6 +5,7 @@ import { holdSignals } from "../../lib/base/control_signals.ts";
 import { requireDeno } from "../../lib/base/runtime.ts";
 import { printFailure } from "../../lib/cli/failure.ts";
 
+const dev = async () => (await import("../../lib/dev/main.ts")).dev;
 const compile = async () => (await import("../../lib/cli/compile.ts")).compile;
 
 async function run(): Promise<number> {
@@ -15,7 +16,7 @@ async function run(): Promise<number> {
     const { realSystem } = await import("../../lib/supervisor/system.ts");
     const { readPrograms } = await import("../../lib/planner/prebuilt.ts");
     const system = { ...realSystem, loadPrograms: readPrograms };
-    return await runCli(Deno.args, { system, more: { compile } });
+    return await runCli(Deno.args, { system, more: { compile, dev } });
   } catch (error) {
     return printFailure(error);
   }

@@ -1,6 +1,16 @@
 /** The type of commands. */
 import type { System } from "../supervisor/system.ts";
 
+/** `dev`: what its options say, still to be judged. */
+export interface DevelopmentChoices {
+  readonly wall?: string | undefined;
+  /** Empty for the usual address. */
+  readonly inspect?: string | undefined;
+  readonly open?: string | undefined;
+  /** Whether this is the supervisor that `dev` starts. */
+  readonly supervised?: boolean;
+}
+
 /** Options of the command line. */
 export interface CommandOptions {
   /** The config's path, absolute, with its links. */
@@ -36,6 +46,7 @@ export interface CommandOptions {
   readonly log: string | undefined;
   /** `rollback`: which release; the one before, where none is named. */
   readonly release: number | undefined;
+  readonly development?: DevelopmentChoices;
   /** What the command calls. */
   readonly system: System;
 }

@@ -28,6 +28,17 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
     more: WITHOUT_CONFIG + " A reload takes a config that has come since.",
     example: "holdfast start --config /srv/app/holdfast.jsonc",
   },
+  dev: {
+    takes: "[FILE]",
+    does: "Serve while the code is written: a saved file is brought in, and pages load it",
+    more:
+      "It watches the app's modules, its config and what it may only read, and reloads as a server " +
+      "in production does: a version that fails changes nothing but what the terminal and the page say. " +
+      "It has a runtime folder of its own, ./.holdfast-dev, and serves on 127.0.0.1 alone. Ctrl-C ends " +
+      "it. " + WITHOUT_CONFIG.replace(/, with .*$/, "."),
+    example: "holdfast dev --wall deno",
+    options: ["wall", "inspect", "open"],
+  },
   check: {
     takes: "[FILE]",
     does: "Validate the config and the app's modules without starting",
@@ -103,6 +114,8 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
 /** An option: its value, if it has one, and what it does. */
 interface OptionFacts {
   readonly value?: string;
+  /** Whether the value may be left out; it follows a `=` then. */
+  readonly optional?: boolean;
   readonly does: string;
 }
 
@@ -112,6 +125,13 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   json: { does: "Print JSON" },
   helper: { value: "NAME", does: "Ask for that helper instead of the workers" },
   log: { value: "FILE", does: "Read that log file, or - for standard input" },
+  wall: { value: "LAYER", does: "kernel or deno (default: as the config says)" },
+  inspect: {
+    value: "HOST:PORT",
+    optional: true,
+    does: "Let a debugger in to the worker (default: 127.0.0.1:9229); needs --wall deno",
+  },
+  open: { value: "CHOICE", does: "Show the page in a browser: yes or no (default: on a screen)" },
   verify: { does: "Read all of each image, and see whether it is what was put there" },
   markdown: { does: "Print the result as docs/audit.md" },
   only: { value: "IDS", does: "Only these attempts, such as FR1,EX4.shell" },
@@ -205,8 +225,9 @@ function callOf(name: string, takes: string | undefined): string {
 }
 
 function spell(option: string): string {
-  const { value } = OPTIONS[option]!;
+  const { value, optional } = OPTIONS[option]!;
   const short = SHORT[option];
+  if (optional) return `--${option}[=${value}]`;
   return `--${option}${value === undefined ? "" : ` ${value}`}${short ? `, ${short}` : ""}`;
 }
 

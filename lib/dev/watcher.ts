@@ -1,0 +1,137 @@
+/** Watches folders, and tells which files have changed. */
+import { join } from "node:path";
+import { HoldfastError } from "../base/error.ts";
+import { Bursts } from "./bursts.ts";
+import { isLookedInto } from "./watched.ts";
+
+/** How many folders are watched at the most. */
+export const MAX_FOLDERS = 4_000;
+
+/** How many files of a folder that is new are told. */
+const MAX_NEW = 1_000;
+
+export interface WatcherOptions {
+  /** Which folders are to be watched now. */
+  readonly folders: () => string[];
+  /** Takes what has changed at once. */
+  readonly take: (paths: ReadonlySet<string>) => void;
+}
+
+export class Watcher {
+  readonly #options: WatcherOptions;
+  readonly #bursts: Bursts;
+  /** What each file was when it was told last: a look at one, or another mode, is no change. */
+  readonly #known = new Map<string, string>();
+  #folders: readonly string[] = [];
+  #watch: Deno.FsWatcher | undefined;
+
+  /** @throws {HoldfastError} if the system does not watch so many folders */
+  constructor(options: WatcherOptions) {
+    this.#options = options;
+    this.#bursts = new Bursts({ take: options.take });
+    this.refresh();
+  }
+
+  /** Watches the folders that there are now. */
+  refresh(): void {
+    const folders = this.#options.folders().filter(isFolder).sort();
+    if (folders.join("\0") === this.#folders.join("\0")) return;
+    const before = this.#watch;
+    try {
+      this.#watch = Deno.watchFs(folders, { recursive: false });
+    } catch (error) {
+      throw new HoldfastError(
+        `Cannot watch ${folders.length} folders: ${(error as Error).message}`,
+        {
+          ...{ kind: "environment", code: "not_watched", cause: error },
+          hint:
+            "On Linux: sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512",
+        },
+      );
+    }
+    this.#folders = folders;
+    void this.#read(this.#watch);
+    // After the new one is there: what happens between the two is told twice, and joined.
+    close(before);
+  }
+
+  close(): void {
+    this.#bursts.close();
+    close(this.#watch);
+  }
+
+  async #read(watch: Deno.FsWatcher): Promise<void> {
+    try {
+      for await (const { kind, paths } of watch) {
+        if (kind === "access") continue;
+        for (const path of paths) this.#hear(path);
+      }
+    } catch (error) {
+      if (!(error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted)) {
+        throw error;
+      }
+    }
+  }
+
+  #hear(path: string): void {
+    const stamp = stampOf(path);
+    if (stamp === "folder") {
+      if (this.#folders.includes(path)) return;
+      this.refresh();
+      // Its files may be as old as it is.
+      for (const file of filesIn(path)) this.#hear(file);
+      return;
+    }
+    if (this.#known.get(path) === stamp) return;
+    this.#known.set(path, stamp);
+    this.#bursts.add(path);
+  }
+}
+
+function close(watch: Deno.FsWatcher | undefined): void {
+  try {
+    watch?.close();
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+function stampOf(path: string): string {
+  try {
+    const { isDirectory, mtime, size, ino } = Deno.statSync(path);
+    return isDirectory ? "folder" : `${mtime?.getTime()} ${size} ${ino}`;
+  } catch {
+    return "absent";
+  }
+}
+
+function isFolder(path: string): boolean {
+  return stampOf(path) === "folder";
+}
+
+/** The names of the folders in a folder. */
+export function foldersIn(folder: string): string[] {
+  try {
+    return [...Deno.readDirSync(folder)].filter(({ isDirectory }) => isDirectory)
+      .map(({ name }) => name);
+  } catch {
+    return [];
+  }
+}
+
+function filesIn(folder: string): string[] {
+  const found: string[] = [];
+  const open = [folder];
+  while (open.length > 0 && found.length < MAX_NEW) {
+    const next = open.shift()!;
+    try {
+      for (const { name, isDirectory, isFile } of Deno.readDirSync(next)) {
+        if (isFile) found.push(join(next, name));
+        else if (isDirectory && isLookedInto(name)) open.push(join(next, name));
+      }
+    } catch {
+      // It is gone again.
+    }
+  }
+  return found;
+}

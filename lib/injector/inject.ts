@@ -1,0 +1,54 @@
+/** Adds the script that hears of reloads to the pages of an app, whichever way the app answers. */
+import type { DevelopmentPage } from "../protocol/development.ts";
+import type { Fetcher, Handler } from "../worker/app.ts";
+import { requireResponse } from "../worker/answer.ts";
+import { headersOf } from "../worker/response_body.ts";
+import { decode, decoderOf } from "./decode.ts";
+import { injectIntoServer } from "./node_pages.ts";
+import { addTo, codingsOf, isPage, wantsPage } from "./page.ts";
+
+/** The realm's own: an app may put another class in its place. */
+const { Headers, Response } = globalThis;
+
+/** The same handler, whose pages have the script. */
+export function injectInto(handler: Handler, page: DevelopmentPage): Handler {
+  if (handler.kind === "node") {
+    injectIntoServer(handler.server, page);
+    return handler;
+  }
+  const { fetcher } = handler;
+  return { kind: "fetch", fetcher: pagesOf(fetcher, page) };
+}
+
+function pagesOf(fetcher: Fetcher, page: DevelopmentPage): Fetcher {
+  return {
+    fetch: async (request, info) => {
+      const { method } = request;
+      const wanted = wantsPage(method, request.headers.get("sec-fetch-dest"));
+      const answer: unknown = await fetcher.fetch(request, info);
+      return wanted ? withScript(requireResponse(answer), method, page) : answer as Response;
+    },
+  };
+}
+
+/** An answer as it was, or a page with the script behind its end. */
+export function withScript(response: Response, method: string, page: DevelopmentPage): Response {
+  const { status, statusText } = response;
+  if (!isPage(status, response.headers.get("content-type"))) return response;
+  const known = headersOf(response);
+  const codings = codingsOf(known.get("content-encoding"));
+  const decoder = codings.length === 1 ? decoderOf(codings[0]!) : undefined;
+  if (codings.length > 0 && decoder === undefined) return response;
+  const { body } = response;
+  if (body === null) return response;
+  const headers = new Headers(known);
+  const tag = new TextEncoder().encode(addTo(headers, method, page));
+  const plain = decoder === undefined ? body : decode(body, decoder);
+  const longer = plain.pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>({
+      transform: (chunk, controller) => controller.enqueue(chunk as Uint8Array<ArrayBuffer>),
+      flush: (controller) => controller.enqueue(tag),
+    }),
+  );
+  return new Response(longer, { status, statusText, headers });
+}

@@ -7,6 +7,7 @@ import { type Failure, failureOf, shortPath, shownFailure } from "./failure.ts";
 import type { Inspector } from "./inspector.ts";
 import type { PageServer } from "./page_server.ts";
 import { type LogEvent, refusalOf, type Terminal } from "./terminal.ts";
+import { filesNamedIn } from "./source_frame.ts";
 import { type SupervisorOptions, SupervisorProcess } from "./supervisor_process.ts";
 import { WaitingPage } from "./waiting_page.ts";
 import { effectOfAll, foldersOf, type Watched } from "./watched.ts";
@@ -192,12 +193,9 @@ export class Development {
     );
     const serves = await supervisor.serving;
     endProgress();
+    if (!serves && this.#stops === 0) this.#down("not started");
     await this.#lookAgain();
-    if (this.#stops > 0) return false;
-    if (!serves) {
-      this.#down("not started");
-      return false;
-    }
+    if (!serves || this.#stops > 0) return false;
     this.#failure = undefined;
     await this.#followWorker();
     pages.serves(sinceMs);
@@ -242,7 +240,9 @@ export class Development {
   /** What the app is made of may be something else by now. */
   async #lookAgain(): Promise<void> {
     try {
-      this.#watched = await this.#options.watched();
+      const watched = await this.#options.watched();
+      const named = filesNamedIn(this.#failure?.message ?? "");
+      this.#watched = { ...watched, files: new Set([...watched.files, ...named]) };
       this.#watcher!.refresh();
     } catch (error) {
       this.#options.terminal.failure(

@@ -25,7 +25,8 @@ export async function openFolder(config: string): Promise<DevelopmentFolder> {
   const file = (name: string) => join(path, name);
   let lock: Deno.FsFile;
   try {
-    await makePrivateFolder(path);
+    // The group of another command's workers, which may be running, keeps its way in.
+    await makePrivateFolder(path, "unknown");
     await Deno.writeTextFile(file(".gitignore"), "*\n");
     lock = await Deno.open(file("dev.lock"), {
       create: true,

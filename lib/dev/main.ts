@@ -139,13 +139,16 @@ function chooseWall(
   if (inspect !== undefined && wall === "kernel") {
     throw usage("Behind the kernel's wall a worker cannot listen for a debugger: leave --wall out");
   }
-  const asked = wall ?? (inspect === undefined ? undefined : "deno");
+  const { os } = Deno.build;
+  const asked = wall ?? (inspect === undefined && os === "linux" ? undefined : "deno");
   if ((asked ?? configured) !== "deno") return { asked, said: "kernel" };
   const why = wall !== undefined
     ? "as --wall asked"
     : inspect !== undefined
     ? "as --inspect needs it"
-    : "as the config says";
+    : os === "linux"
+    ? "as the config says"
+    : `as ${os} has no other`;
   return { asked, said: `deno, ${why}: native code is not held` };
 }
 

@@ -40,6 +40,11 @@ export function frameOf(message: string, allowed: readonly string[]): SourceFram
   return undefined;
 }
 
+/** The files that a message names; one that is missing may come. */
+export function filesNamedIn(message: string): string[] {
+  return [...message.matchAll(/file:\/\/\/[^\s:()'"]+/g)].flatMap(([url]) => pathOf(url) ?? []);
+}
+
 function pathOf(place: string): string | undefined {
   try {
     return place.startsWith("file:") ? fileURLToPath(place) : place;

@@ -16,6 +16,9 @@ const UNTOLD = [
   ...["no_config", "still_accepting"],
 ];
 
+/** What a worker says of an error that the app has not caught. */
+const THROWN = /^(?:The app threw while it answered a request: |error: Uncaught )(.*)$/s;
+
 /** Paints a text, where colours are seen. */
 export function painter(isTerminal: boolean, noColour: boolean) {
   return (colour: Colour, text: string): string =>
@@ -55,7 +58,7 @@ export class Terminal {
   failure(what: string, { message, hint, frame }: Failure): void {
     const { paint, folder } = this.#options;
     this.step(what, "red");
-    for (const line of message.split("\n")) this.#print(`  ${plain(line)}`);
+    for (const line of message === "" ? [] : message.split("\n")) this.#print(`  ${plain(line)}`);
     if (frame !== undefined) {
       this.#print(`  ${paint("cyan", placeOf(frame, folder))}`);
       for (const line of frameLines(frame)) {
@@ -75,6 +78,11 @@ export class Terminal {
       return;
     }
     const name = text(event.event);
+    if (name === "worker_output" && THROWN.test(text(event.text))) {
+      const [, message = ""] = THROWN.exec(text(event.text))!;
+      this.failure("the app threw", failureOf({ message }, this.#options.folders));
+      return;
+    }
     if (name === "worker_output") {
       const colour = event.level === "error" ? "red" : event.level === "warn" ? "yellow" : "dim";
       const bar = paint(colour, `${text(event.role).replace(/\.\d+$/, "")} │`);

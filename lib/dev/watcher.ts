@@ -64,7 +64,7 @@ export class Watcher {
     try {
       for await (const { kind, paths } of watch) {
         if (kind === "access") continue;
-        for (const path of paths) this.#hear(path);
+        for (const path of paths) this.#hear(path, kind);
       }
     } catch (error) {
       if (!(error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted)) {
@@ -73,12 +73,12 @@ export class Watcher {
     }
   }
 
-  #hear(path: string): void {
+  #hear(path: string, kind?: Deno.FsEvent["kind"]): void {
     const stamp = stampOf(path);
     if (stamp === "folder") {
-      if (this.#folders.includes(path)) return;
+      // One that is watched already may have come before that, with its files.
+      if (kind === "modify" && this.#folders.includes(path)) return;
       this.refresh();
-      // Its files may be as old as it is.
       for (const file of filesIn(path)) this.#hear(file);
       return;
     }

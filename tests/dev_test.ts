@@ -1,10 +1,13 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { parse } from "jsonc-parser";
+import { HoldfastError } from "../lib/base/error.ts";
 import { Bursts } from "../lib/dev/bursts.ts";
 import { developmentText } from "../lib/dev/config_text.ts";
+import { openFolder } from "../lib/dev/folder.ts";
 import { inspectorAddress } from "../lib/dev/inspector.ts";
 import { opensByItself } from "../lib/dev/open_page.ts";
+import { PageServer } from "../lib/dev/page_server.ts";
 import { freePortFrom, wantedPort } from "../lib/dev/port.ts";
 import { filesNamedIn, frameLines, frameOf } from "../lib/dev/source_frame.ts";
 import { refusalOf } from "../lib/dev/terminal.ts";
@@ -13,7 +16,56 @@ import { allowPage } from "../lib/injector/content_security.ts";
 import { withScript } from "../lib/injector/inject.ts";
 import { isPage, wantsPage } from "../lib/injector/page.ts";
 import { FakeTime } from "./harness/fake_time.ts";
+import { freePort } from "./harness/ports.ts";
 import { REPOSITORY } from "./harness/project.ts";
+
+Deno.test("a page of the app hears of reloads, and nobody else does", async () => {
+  const appPort = freePort();
+  const opened: string[] = [];
+  const server = new PageServer({
+    ...{ appPort, port: 0, token: "0123", opened: () => opened.push("page") },
+  });
+  try {
+    const { script, events } = server.page;
+    const ask = async (url: string, origin?: string) => {
+      const response = await fetch(url, { headers: origin === undefined ? {} : { origin } });
+      await response.body?.cancel();
+      return [response.status, response.headers.get("access-control-allow-origin")];
+    };
+    assertEquals(await ask(script), [200, null]);
+    const own = `http://localhost:${appPort}`;
+    assertEquals(await ask(events, own), [200, own]);
+    for (const origin of ["http://evil.example", `https://localhost:${appPort}`, "null"]) {
+      assertEquals(await ask(events, origin), [404, null]);
+    }
+    assertEquals(await ask(events, "http://localhost:1"), [404, null]);
+    assertEquals(await ask(events.replace("0123", "0124"), own), [404, null]);
+    assertEquals(await ask(script.replace("/0123", "")), [404, null]);
+    assertEquals(opened, ["page"]);
+  } finally {
+    await server.close();
+  }
+});
+
+Deno.test("a second command leaves the folder of the first as it is, and says whose it is", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const config = join(folder, "holdfast.jsonc");
+    const first = await openFolder(config);
+    first.tell("http://127.0.0.1:4000/");
+    // Where workers have another group they may pass through.
+    await Deno.chmod(first.path, 0o710);
+    const error = await assertRejects(() => openFolder(config), HoldfastError);
+    assert(error.message.includes(`pid ${Deno.pid}`), error.message);
+    assert(error.hint?.includes("http://127.0.0.1:4000/"), error.hint);
+    assertEquals((await Deno.stat(first.path)).mode! & 0o777, 0o710);
+    assertEquals(await Deno.readTextFile(first.file(".gitignore")), "*\n");
+    first.close();
+    (await openFolder(config)).close();
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
 
 const CHANGES = { port: 4000, wall: undefined, inspected: false, isRoot: false } as const;
 

@@ -357,7 +357,7 @@ Deno.test("what adds the script is no part of any program but that of holdfast d
   const entries = ["worker.ts", "supervisor.ts", "packed.ts", "lib/native/worker.ts"];
   const code = [...entries, ...filesIn("lib/worker"), ...filesIn("lib/child")];
   const naming = code.filter((path) =>
-    /injector|development/i.test(Deno.readTextFileSync(join(REPOSITORY, path)))
+    /\/injector\/|protocol\/development/.test(Deno.readTextFileSync(join(REPOSITORY, path)))
   );
   assertEquals(naming, []);
 });

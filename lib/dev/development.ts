@@ -33,6 +33,8 @@ export interface DevelopmentOptions {
   readonly inspector: Inspector | undefined;
   /** What is watched by now. */
   readonly watched: () => Promise<Watched>;
+  /** Whether nothing was ever started for this project. */
+  readonly isFirst: boolean;
   /** Called when the first version serves. */
   readonly served: () => void;
 }
@@ -61,6 +63,7 @@ export class Development {
   /** Serves and watches until it is told to stop. */
   async run(): Promise<void> {
     this.#watched = await this.#options.watched();
+    this.#options.terminal.folders = this.#sources();
     this.#watcher = new Watcher({
       folders: () => foldersOf(this.#watched!, foldersIn, MAX_FOLDERS),
       take: (paths) => this.#take(paths),
@@ -189,7 +192,9 @@ export class Development {
     // It was told to before there was one.
     if (this.#stops > 0) supervisor.stop();
     const endProgress = this.#tellProgress(
-      "still starting: a first start bundles Holdfast's programs and fetches the packages",
+      this.#options.isFirst
+        ? "still starting: a first start makes Holdfast's programs and fetches packages"
+        : "still starting",
     );
     const serves = await supervisor.serving;
     endProgress();
@@ -219,7 +224,7 @@ export class Development {
 
   #fail(found: { message: string; hint?: string | undefined }, what: string): void {
     const { terminal, pages } = this.#options;
-    this.#failure = failureOf(found, [this.#folder, ...this.#watched!.roots]);
+    this.#failure = failureOf(found, terminal.folders);
     const serves = this.#supervisor?.isRunning === true;
     terminal.failure(what, this.#failure);
     if (serves) terminal.line("  The version before goes on serving.");
@@ -243,6 +248,7 @@ export class Development {
       const watched = await this.#options.watched();
       const named = filesNamedIn(this.#failure?.message ?? "");
       this.#watched = { ...watched, files: new Set([...watched.files, ...named]) };
+      this.#options.terminal.folders = this.#sources();
       this.#watcher!.refresh();
     } catch (error) {
       this.#options.terminal.failure(
@@ -250,6 +256,13 @@ export class Development {
         failureOf(toHoldfastError(error), []),
       );
     }
+  }
+
+  /** Where what may be shown lies. */
+  #sources(): string[] {
+    const { roots, files } = this.#watched!;
+    const folders = [this.#folder, ...roots, ...[...files].map((file) => dirname(file))];
+    return [...new Set(folders)].filter((folder) => folder !== "/");
   }
 
   async #followWorker(): Promise<void> {

@@ -5,6 +5,16 @@ import { realPlace } from "../config/real_place.ts";
 import { makePrivateFolder } from "../supervisor/runtime_folder.ts";
 import { DEVELOPMENT_FOLDER } from "./config_text.ts";
 
+/** The name of the config in it: accounts follow from a config's path, and production has others. */
+export const CONFIG_LINK = "holdfast.jsonc";
+
+async function linkTo(config: string, link: string): Promise<void> {
+  const found = await Deno.readLink(link).catch(() => undefined);
+  if (found === config) return;
+  if (found !== undefined) await Deno.remove(link);
+  await Deno.symlink(config, link);
+}
+
 /** The folder, in use by this command. */
 export interface DevelopmentFolder {
   readonly path: string;
@@ -28,6 +38,7 @@ export async function openFolder(config: string): Promise<DevelopmentFolder> {
     // The group of another command's workers, which may be running, keeps its way in.
     await makePrivateFolder(path, "unknown");
     await Deno.writeTextFile(file(".gitignore"), "*\n");
+    await linkTo(config, file(CONFIG_LINK));
     lock = await Deno.open(file("dev.lock"), {
       create: true,
       read: true,

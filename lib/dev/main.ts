@@ -6,6 +6,7 @@ import { realPlace } from "../config/real_place.ts";
 import type { ConfigText } from "../config/runtime_place.ts";
 import { appFile, withoutConfig } from "../cli/app_file.ts";
 import type { CliCommand, DevelopmentChoices } from "../cli/command.ts";
+import { imagesIn, isFolder } from "../supervisor/image_store.ts";
 import { Development } from "./development.ts";
 import { type DevelopmentFolder, openFolder } from "./folder.ts";
 import { Inspector, INSPECTOR_ADDRESS, inspectorAddress } from "./inspector.ts";
@@ -59,7 +60,6 @@ async function serve({ config, app, choices, first, read, folder }: Serving): Pr
   const project = dirname(realPlace(config));
   const terminal = new Terminal({
     folder: project,
-    folders: [project],
     paint: painter(isTerminal, Boolean(Deno.env.get("NO_COLOR"))),
   });
   const inspector = choices.inspect && new Inspector(inspectorAddress(choices.inspect));
@@ -73,7 +73,8 @@ async function serve({ config, app, choices, first, read, folder }: Serving): Pr
   if (choices.inspect) terminal.line(`inspector: ${choices.inspect}, for chrome://inspect`);
   const program = folder.file("worker.js");
   const prebuilt = await isPrebuilt();
-  await Deno.writeTextFile(program, await workerProgram(folder.path));
+  const making = () => terminal.step("making the program of the workers, once", "dim");
+  await Deno.writeTextFile(program, await workerProgram(folder.path, making));
   folder.tell(url);
   const development = new Development({
     supervisor: {
@@ -84,6 +85,7 @@ async function serve({ config, app, choices, first, read, folder }: Serving): Pr
       },
     },
     ...{ terminal, pages, inspector: inspector || undefined },
+    isFirst: !isFolder(imagesIn(folder.path)),
     watched: async () => watchedOf(await read(), folder.path),
     served: () => {
       const get = (name: string) => Deno.env.get(name);

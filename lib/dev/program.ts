@@ -17,8 +17,9 @@ export async function isPrebuilt(): Promise<boolean> {
  * Its text, which is bundled once for each state of the sources.
  *
  * @param folder where it may lie while it is made
+ * @param making is told that it has to be made
  */
-export async function workerProgram(folder: string): Promise<string> {
+export async function workerProgram(folder: string, making: () => void): Promise<string> {
   const prebuilt = await readPrebuilt(WORKER_ENTRY);
   if (prebuilt !== undefined) return prebuilt;
   const place = join(findDenoDir(), "holdfast");
@@ -28,6 +29,7 @@ export async function workerProgram(folder: string): Promise<string> {
   } catch {
     // There is none yet.
   }
+  making();
   const text = await bundle(folder, WORKER_ENTRY);
   try {
     await Deno.mkdir(place, { recursive: true });

@@ -35,8 +35,8 @@ export function supervisorCommand(
   return {
     program,
     args: [
-      ...["run", "--quiet", "--no-prompt", "--no-code-cache"],
-      ...prebuilt ? ["--no-config", "--no-lock", "--no-npm", "--no-remote"] : [],
+      ...["run", "--quiet", "--no-prompt"],
+      ...prebuilt ? ["--no-config", "--no-lock", "--no-npm", "--no-remote", "--no-code-cache"] : [],
       ...["--allow-read", `--allow-write=${list(runtime)}`, "--allow-net"],
       ...[`--allow-run=${list(program)}`, "--allow-env", "--allow-ffi", "--allow-sys=uid"],
       ...[fileURLToPath(Deno.mainModule), ...words],

@@ -6,6 +6,7 @@ import { programData } from "../protocol/program_data.ts";
 import type { ReadConfig } from "../supervisor/read_config.ts";
 import type { System } from "../supervisor/system.ts";
 import { DEVELOPMENT_FOLDER, developmentText } from "./config_text.ts";
+import { CONFIG_LINK } from "./folder.ts";
 import type { DevelopmentSettings } from "./settings.ts";
 
 /** Where a worker's inspector listens: any free port, since two generations run side by side. */
@@ -14,7 +15,8 @@ const INSPECT = "--inspect=127.0.0.1:0";
 /** The effects of a system, changed for development. */
 export function developmentSystem(system: System, settings: DevelopmentSettings): System {
   const { inspected, page, program } = settings;
-  const changes = { ...settings, wall: settings.wall, isRoot: Deno.uid() === 0 };
+  const { port, wall } = settings;
+  const changes = { port, wall, inspected, isRoot: Deno.uid() === 0 };
   const develop = (read: ReadConfig): ReadConfig => {
     if ("config" in read) return read;
     const text = developmentText(read.text, changes);
@@ -23,6 +25,7 @@ export function developmentSystem(system: System, settings: DevelopmentSettings)
       ...read,
       ...{ text, raw: (raw ?? {}) as Readonly<Record<string, unknown>> },
       runtime: resolve(read.folder, DEVELOPMENT_FOLDER),
+      named: resolve(read.folder, DEVELOPMENT_FOLDER, CONFIG_LINK),
     };
   };
   return {

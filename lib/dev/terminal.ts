@@ -28,13 +28,13 @@ export function painter(isTerminal: boolean, noColour: boolean) {
 export interface TerminalOptions {
   /** In which places are told as shorter ones. */
   readonly folder: string;
-  /** Folders whose sources are shown. */
-  readonly folders: readonly string[];
   readonly paint: ReturnType<typeof painter>;
   readonly print?: (text: string) => void;
 }
 
 export class Terminal {
+  /** Folders whose sources are shown. */
+  folders: readonly string[] = [];
   readonly #options: TerminalOptions;
   readonly #print: (text: string) => void;
 
@@ -73,14 +73,15 @@ export class Terminal {
     const { paint } = this.#options;
     const said = refusalOf(event);
     if (said !== undefined) {
-      this.step(said.what, "yellow");
+      // What is asked for at the start and found missing mostly means nothing.
+      this.step(said.what, event.level === "info" ? "dim" : "yellow");
       if (said.advice !== undefined) this.#print(`  ${plain(said.advice)}`);
       return;
     }
     const name = text(event.event);
     if (name === "worker_output" && THROWN.test(text(event.text))) {
       const [, message = ""] = THROWN.exec(text(event.text))!;
-      this.failure("the app threw", failureOf({ message }, this.#options.folders));
+      this.failure("the app threw", failureOf({ message }, this.folders));
       return;
     }
     if (name === "worker_output") {
@@ -92,7 +93,7 @@ export class Terminal {
     if (event.level === "info" || UNTOLD.includes(name)) return;
     const { reason, hint } = event;
     const message = text(reason) || facts(event);
-    const failure = failureOf({ message, hint: text(hint) || undefined }, this.#options.folders);
+    const failure = failureOf({ message, hint: text(hint) || undefined }, this.folders);
     this.failure(name.replaceAll("_", " "), failure);
   }
 }

@@ -130,6 +130,7 @@ Deno.test("a change counts by what the file is to the app", () => {
     ...["/app/main.tsx", "/app/holdfast.jsonc", "/app/.env", "/lib/shared.ts"],
     ...["/app/public/a.css", "/app/public/logo.png", "/app/public/x.html", "/app/terms.html"],
     ...["/app/other.ts", "/app/data/app.db", "/app/public/.a.css.swp", "/app/public/4913"],
+    ...["/lib", "/app/public"],
     ...["/app/public/node_modules/a.css", "/app/.git/HEAD", "/elsewhere/a.css"],
   ].map((path) => [path, effectOf(path, WATCHED, false)]));
   assertEquals(effects, {
@@ -145,6 +146,8 @@ Deno.test("a change counts by what the file is to the app", () => {
     "/app/data/app.db": undefined,
     "/app/public/.a.css.swp": undefined,
     "/app/public/4913": undefined,
+    "/lib": "restart",
+    "/app/public": "restart",
     "/app/public/node_modules/a.css": undefined,
     "/app/.git/HEAD": undefined,
     "/elsewhere/a.css": undefined,
@@ -320,7 +323,15 @@ Deno.test("only pages get the script, and only where a page was asked for", () =
   assertEquals(wantsPage("HEAD", "document"), false);
   assertEquals(isPage(200, "text/html; charset=utf-8"), true);
   assertEquals(isPage(404, "TEXT/HTML"), true);
-  for (const type of ["text/html-not", "text/plain", undefined, "text/html; charset=utf-16"]) {
+  for (
+    const type of [
+      "application/xhtml+xml",
+      "text/html-not",
+      "text/plain",
+      undefined,
+      "text/html; charset=utf-16",
+    ]
+  ) {
     assertEquals(isPage(200, type), false);
   }
   for (const status of [101, 204, 206, 304]) assertEquals(isPage(status, "text/html"), false);

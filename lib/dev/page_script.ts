@@ -112,7 +112,6 @@ export const PAGE_SCRIPT = String.raw`(() => {
       else hide();
     },
     failure: ({ failure }) => show(failure),
-    mended: hide,
     reload: again,
     style: ({ names }) => swapStyles(names),
     refused: ({ text }) => console.warn(text),

@@ -16,7 +16,7 @@ export interface ShownFailure {
 
 /** What pages are told. */
 export type PageEvent =
-  | { readonly type: "reload" | "mended" }
+  | { readonly type: "reload" }
   | { readonly type: "failure"; readonly failure: ShownFailure }
   | { readonly type: "style"; readonly names: readonly string[] }
   | { readonly type: "refused"; readonly text: string };

@@ -3,6 +3,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readProject } from "../config/project.ts";
 import { findProject, SETTINGS_FILES } from "../config/project_files.ts";
+import { realPlace } from "../config/real_place.ts";
 import type { ConfigText } from "../config/runtime_place.ts";
 import { imagesIn, isFolder } from "../supervisor/image_store.ts";
 import { staticPaths, type Watched } from "./watched.ts";
@@ -33,6 +34,8 @@ export function watchedOf(
     ...[...roots].flatMap((root) => SETTINGS_FILES.map((name) => join(root, name))),
     ...modulesIn(imagesIn(runtime)),
   ]);
+  // A link stays the same when what it leads to is saved.
+  for (const file of [...files]) files.add(realPlace(file));
   const own = roots.filter((root) => root !== "/");
   return { roots: own, files, statics: staticPaths(raw.unveil, folder, own) };
 }

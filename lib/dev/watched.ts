@@ -43,6 +43,8 @@ export function isLookedInto(name: string): boolean {
 export function effectOf(path: string, watched: Watched, broken: boolean): Effect | undefined {
   const { files, statics, roots } = watched;
   if (files.has(path)) return "restart";
+  // A folder that is gone is told by its own name.
+  if ([...files, ...statics].some((each) => each !== path && covers(path, each))) return "restart";
   if (PASSING.test(basename(path))) return undefined;
   const root = [...statics, ...roots].find((each) => covers(each, path));
   if (root === undefined || !relative(root, path).split("/").every(isLookedInto)) return undefined;

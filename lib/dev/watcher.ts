@@ -83,6 +83,12 @@ export class Watcher {
       return;
     }
     if (this.#known.get(path) === stamp) return;
+    // It may have been a folder, and come back with the same files.
+    if (stamp === ABSENT) {
+      for (const file of this.#known.keys()) {
+        if (file.startsWith(join(path, "/"))) this.#known.delete(file);
+      }
+    }
     this.#known.set(path, stamp);
     this.#bursts.add(path);
   }
@@ -96,12 +102,14 @@ function close(watch: Deno.FsWatcher | undefined): void {
   }
 }
 
+const ABSENT = "absent";
+
 function stampOf(path: string): string {
   try {
     const { isDirectory, mtime, size, ino } = Deno.statSync(path);
     return isDirectory ? "folder" : `${mtime?.getTime()} ${size} ${ino}`;
   } catch {
-    return "absent";
+    return ABSENT;
   }
 }
 

@@ -47,6 +47,8 @@ function watch(response: http.ServerResponse, method: string, page: DevelopmentP
       if (decoder === undefined) return;
       decoder.on("data", (chunk: unknown) => Reflect.apply(write!, response, [chunk]));
       decoder.on("end", () => finish());
+      // Who writes waits for that when it was told to.
+      decoder.on("drain", () => response.emit("drain"));
       decoder.on("error", (error: Error) => response.destroy(error));
     }
     tag = addTo(

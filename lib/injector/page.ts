@@ -37,7 +37,7 @@ export function wantsPage(method: string, destination: string | null | undefined
 export function isPage(status: number, type: string | null | undefined): boolean {
   if (NO_PAGES.includes(status)) return false;
   // No tag is read in an encoding that is not ASCII's.
-  return /^\s*(text\/html|application\/xhtml\+xml)\s*(;|$)/i.test(type ?? "") &&
+  return /^\s*text\/html\s*(;|$)/i.test(type ?? "") &&
     !/charset\s*=\s*"?utf-?(16|32)/i.test(type ?? "");
 }
 

@@ -95,6 +95,29 @@ Deno.test("a file that a version is missing is waited for, and a module that com
   assertStringIncludes(await server.load(), "<h1>again</h1>");
 });
 
+Deno.test("what a link leads to, what is removed, and what a branch brings back, is seen", async () => {
+  await using project = await createProject({ files: { "shared/title.ts": titled("shared") } });
+  await Deno.remove(project.path("title.ts"));
+  await Deno.symlink("shared/title.ts", project.path("title.ts"));
+  await using server = await DevelopmentServer.start(project);
+  using page = await ListeningPage.open(await server.load(), server.origin);
+  await project.write("shared/title.ts", titled("changed"));
+  await page.next("reload");
+  assertStringIncludes(await server.load(), "<h1>changed</h1>");
+  await Deno.rename(project.path("shared"), project.path("moved"));
+  await page.next("failure");
+  assertStringIncludes(await server.load(), "<h1>changed</h1>");
+  await Deno.rename(project.path("moved"), project.path("shared"));
+  await page.next("reload", 2);
+  // Written in place, in two steps, as some editors do.
+  const file = await Deno.open(project.path("shared/title.ts"), { write: true, truncate: true });
+  await file.write(new TextEncoder().encode("export const title = "));
+  await file.write(new TextEncoder().encode('"in place";\n'));
+  file.close();
+  await page.next("reload", 3);
+  assertStringIncludes(await server.load(), "<h1>in place</h1>");
+});
+
 Deno.test("the config, the variables and static files count, data and foreign files do not", async () => {
   await using project = await createProject({
     files: { "public/a.css": "h1 {}", "data/x.txt": "", ".env": "A=one\n" },
@@ -230,7 +253,8 @@ Deno.test("pages of a node:http server get the script, whatever they are written
     files: {
       "app.ts": `
 import http from "node:http";
-import { gzipSync } from "node:zlib";
+import { Readable } from "node:stream";
+import { constants, createBrotliCompress, gzipSync } from "node:zlib";
 const html = { "content-type": "text/html" };
 http.createServer((request, response) => {
   switch (request.url) {
@@ -244,6 +268,11 @@ http.createServer((request, response) => {
     case "/gzip":
       response.writeHead(200, { ...html, "content-encoding": "gzip" });
       return void response.end(gzipSync("<p>a1"));
+    case "/large":
+      response.writeHead(200, { ...html, "content-encoding": "br" });
+      return void Readable.from(Array(2_000).fill("<p>" + "abcdefghij".repeat(40)))
+        .pipe(createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: 1 } }))
+        .pipe(response);
     case "/plain":
       response.setHeader("content-length", "5");
       return void response.end("plain");
@@ -260,6 +289,8 @@ http.createServer((request, response) => {
     assert(text.startsWith(`${start}\n<script async`), `${path} ${text}`);
     assertEquals(response.headers.get("content-encoding"), null, path);
   }
+  assert((await server.load("/large")).length > 2_000 * 403);
+  eventsIn(await server.load("/large"));
   assertEquals(await server.load("/plain"), "plain");
   assertEquals((await server.page("/none")).status, 304);
   // What a script of the page asks for is no page.

@@ -98,7 +98,7 @@ Deno.test("the config of development has no part that only production needs, lin
   assertEquals(raw.helpers.a.env, ["NODE_ENV"]);
   assertEquals(raw.helpers.b.env, { X: true, NODE_ENV: "development" });
   assertEquals([raw.wall, raw.watchdog, raw.mistake], [undefined, undefined, 1]);
-  assertEquals(raw.reload.keep, 0);
+  assertEquals([raw.reload.keep, raw.reload.widen], [0, "allow"]);
 });
 
 Deno.test("the config of development keeps what it cannot change, to be refused", () => {

@@ -44,7 +44,7 @@ export function developmentText(
     [["log", "folder"], undefined],
     ...Object.entries({
       ...{ idleGraceMs: 0, drainDeadlineMs: DRAIN_MS, shutdownDelayMs: 0, spreadMs: 0 },
-      ...{ webSockets: "close", keep: 0 },
+      ...{ webSockets: "close", keep: 0, widen: "allow" },
       ...inspected && { readyDeadlineMs: BOUNDS.reload.readyDeadlineMs[1] },
     }).map(([key, value]): [Path, unknown] => [["reload", key], value]),
     ...wall === undefined ? [] : [[["wall"], wall] as [Path, unknown]],

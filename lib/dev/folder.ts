@@ -33,6 +33,12 @@ export interface DevelopmentFolder {
 export async function openFolder(config: string): Promise<DevelopmentFolder> {
   const path = join(dirname(realPlace(config)), DEVELOPMENT_FOLDER);
   const file = (name: string) => join(path, name);
+  if (/[,\n]/.test(path)) {
+    throw new HoldfastError(`No flag can name ${JSON.stringify(path)}`, {
+      ...{ kind: "environment", code: "path_unfit" },
+      hint: "Rename the folder: Deno takes a comma for the end of a path",
+    });
+  }
   let lock: Deno.FsFile;
   try {
     // The group of another command's workers, which may be running, keeps its way in.

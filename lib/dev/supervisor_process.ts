@@ -31,14 +31,13 @@ export function supervisorCommand(
   // What `deno compile` makes has its permissions in itself.
   if (Deno.build.standalone) return { program: Deno.execPath(), args: words };
   const program = denoProgram();
-  const list = (path: string) => path.replaceAll(",", ",,");
   return {
     program,
     args: [
       ...["run", "--quiet", "--no-prompt"],
       ...prebuilt ? ["--no-config", "--no-lock", "--no-npm", "--no-remote", "--no-code-cache"] : [],
-      ...["--allow-read", `--allow-write=${list(runtime)}`, "--allow-net"],
-      ...[`--allow-run=${list(program)}`, "--allow-env", "--allow-ffi", "--allow-sys=uid"],
+      ...["--allow-read", `--allow-write=${runtime}`, "--allow-net"],
+      ...[`--allow-run=${program}`, "--allow-env", "--allow-ffi", "--allow-sys=uid"],
       ...[fileURLToPath(Deno.mainModule), ...words],
     ],
   };

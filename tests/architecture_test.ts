@@ -238,7 +238,9 @@ Deno.test("what the privileged process loads is known by name and counted", asyn
   assert(lines <= MAX_PRIVILEGED_LINES, `${lines} lines`);
   // None of these runs there.
   const foreign = own.filter((path) =>
-    /\/lib\/(audit|compile|worker|helper|child|logger|metrics|resolver|acme)\//.test(path)
+    /\/lib\/(audit|compile|worker|helper|child|logger|metrics|resolver|acme|dev|injector)\//.test(
+      path,
+    )
   );
   assertEquals(foreign, []);
 });

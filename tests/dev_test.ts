@@ -12,11 +12,13 @@ import { freePortFrom, wantedPort } from "../lib/dev/port.ts";
 import { filesNamedIn, frameLines, frameOf } from "../lib/dev/source_frame.ts";
 import { refusalOf } from "../lib/dev/terminal.ts";
 import { effectOf, effectOfAll, foldersOf, staticPaths, type Watched } from "../lib/dev/watched.ts";
+import { foldersIn, Watcher } from "../lib/dev/watcher.ts";
 import { allowPage } from "../lib/injector/content_security.ts";
 import { withScript } from "../lib/injector/inject.ts";
 import { isPage, wantsPage } from "../lib/injector/page.ts";
 import { FakeTime } from "./harness/fake_time.ts";
 import { freePort } from "./harness/ports.ts";
+import { until } from "./harness/wait.ts";
 import { REPOSITORY } from "./harness/project.ts";
 
 Deno.test("a page of the app hears of reloads, and nobody else does", async () => {
@@ -211,6 +213,31 @@ Deno.test("saves that come at once are one change, and a stream of them is taken
   }
   assertEquals(taken[1], ["c"]);
   bursts.close();
+});
+
+Deno.test("what changes while other folders come to be watched is seen", async () => {
+  const folder = await Deno.makeTempDir();
+  const taken = new Set<string>();
+  const watcher = new Watcher({
+    folders: () => [folder, ...foldersIn(folder).map((name) => join(folder, name))],
+    take: (paths) => paths.forEach((path) => taken.add(path)),
+  });
+  try {
+    const made = join(folder, "made", "a.txt");
+    Deno.mkdirSync(join(folder, "made"));
+    Deno.writeTextFileSync(made, "one");
+    watcher.refresh();
+    await until("the new file", () => taken.has(made));
+    taken.clear();
+    // Nothing of it has changed.
+    Deno.chmodSync(made, 0o600);
+    Deno.writeTextFileSync(join(folder, "made", "b.txt"), "two");
+    await until("the next file", () => taken.has(join(folder, "made", "b.txt")));
+    assertEquals(taken.has(made), false);
+  } finally {
+    watcher.close();
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
 Deno.test("an error is told with three lines of its source, and a mark below the column", async () => {

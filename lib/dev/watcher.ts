@@ -7,6 +7,9 @@ import { isLookedInto } from "./watched.ts";
 /** How many folders are watched at the most. */
 export const MAX_FOLDERS = 4_000;
 
+/** How long a watch goes on beside the next one. */
+const OVERLAP_MS = 1_000;
+
 /** How many files of a folder that is new are told. */
 const MAX_NEW = 1_000;
 
@@ -24,6 +27,8 @@ export class Watcher {
   readonly #known = new Map<string, string>();
   #folders: readonly string[] = [];
   #watch: Deno.FsWatcher | undefined;
+  /** Those before it, and when they end. */
+  readonly #ending = new Map<Deno.FsWatcher, ReturnType<typeof setTimeout>>();
 
   /** @throws {HoldfastError} if the system does not watch so many folders */
   constructor(options: WatcherOptions) {
@@ -51,13 +56,23 @@ export class Watcher {
     }
     this.#folders = folders;
     void this.#read(this.#watch);
-    // After the new one is there: what happens between the two is told twice, and joined.
-    close(before);
+    // What the one before has seen is still to be read. What both tell is joined.
+    if (before !== undefined) {
+      const timer = setTimeout(() => this.#end(before), OVERLAP_MS);
+      this.#ending.set(before, timer);
+    }
   }
 
   close(): void {
     this.#bursts.close();
     close(this.#watch);
+    for (const watch of [...this.#ending.keys()]) this.#end(watch);
+  }
+
+  #end(watch: Deno.FsWatcher): void {
+    clearTimeout(this.#ending.get(watch));
+    this.#ending.delete(watch);
+    close(watch);
   }
 
   async #read(watch: Deno.FsWatcher): Promise<void> {

@@ -7,7 +7,7 @@ import { OPTIONS } from "../../lib/cli/manual.ts";
 
 /** These build, write where they are told, or set up a world of their own; they serve nobody. */
 const TRUSTED = [
-  ...["audit", "check", "compile", "doctor", "explain", "init", "learn", "service"],
+  ...["audit", "check", "compile", "dev", "doctor", "explain", "init", "learn", "service"],
 ];
 
 export { NAME_HINT };
@@ -16,7 +16,7 @@ export { NAME_HINT };
 function commandOf(args: readonly string[]): string | undefined {
   const takesValue = (each = "") =>
     each.startsWith("--") && Object.hasOwn(OPTIONS, each.slice(2)) &&
-    OPTIONS[each.slice(2)]!.value !== undefined;
+    OPTIONS[each.slice(2)]!.value !== undefined && !OPTIONS[each.slice(2)]!.optional;
   return args.find((each, at) => !each.startsWith("-") && !takesValue(args[at - 1]));
 }
 

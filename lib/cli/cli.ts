@@ -70,13 +70,16 @@ function quoted(word: string): string {
   return /^[\w./:-]+$/.test(word) ? word : JSON.stringify(word);
 }
 
+/** Options that Holdfast gives to itself, and the commands that have them. */
+const HIDDEN: Readonly<Record<string, string>> = { rehearse: "start", supervise: "dev" };
+
 /** @throws {HoldfastError} for an option that a command does not have, or a value that an option does not take */
 function requireOptions(name: string, args: readonly string[]): void {
   const end = args.indexOf("--");
   for (const arg of end < 0 ? args : args.slice(0, end)) {
     const short = Object.keys(SHORT).find((name) => SHORT[name] === arg);
     const [, option = short, value] = /^--([\w-]+)(=.*)?$/s.exec(arg) ?? [];
-    if (option === undefined || option === "rehearse" && name === "start") continue;
+    if (option === undefined || HIDDEN[option] === name) continue;
     const facts = Object.hasOwn(OPTIONS, option) ? OPTIONS[option]! : undefined;
     if (facts === undefined) throw usageError(`Unknown option --${option}`);
     if (!optionsOf(name).includes(option)) {
@@ -90,8 +93,8 @@ function requireOptions(name: string, args: readonly string[]): void {
 
 /** @throws {HoldfastError} if an option was given without its value, or more than once */
 function requireValue(option: string, found: unknown): void {
-  if (found === undefined || typeof found === "string" && found !== "") return;
-  const { value, does } = OPTIONS[option]!;
+  const { value, does, optional = false } = OPTIONS[option]!;
+  if (found === undefined || typeof found === "string" && (found !== "" || optional)) return;
   throw usageError(
     `--${option} needs one ${value!.toLowerCase()}`,
     `--${option} ${value}: ${does}; see holdfast --help`,
@@ -128,9 +131,9 @@ async function dispatch(
   const loaders: Record<string, CommandLoader> = { ...LOADERS, ...extra };
   const commands = [...Object.keys(loaders), ...Object.keys(ASKERS), "help"];
   const unknown: string[] = [];
-  const parsed = parseArgs(args, {
+  const parsed = parseArgs(args.map(withEmptyValue), {
     string: [...namesOfOptions(true), "rehearse"],
-    boolean: namesOfOptions(false),
+    boolean: [...namesOfOptions(false), "supervise"],
     alias: Object.fromEntries(Object.entries(SHORT).map(([name, short]) => [short.slice(1), name])),
     default: { config: "holdfast.jsonc" },
     unknown: (argument, option) => {
@@ -210,6 +213,12 @@ async function dispatch(
       since: textOf(parsed.since),
       lines: textOf(parsed.lines),
     },
+    development: {
+      wall: textOf(parsed.wall),
+      inspect: typeof parsed.inspect === "string" ? parsed.inspect : undefined,
+      open: textOf(parsed.open),
+      supervised: parsed.supervise === true,
+    },
     ...{ question, release, subject },
   };
   if (load) return await (await load())({ ...asked, system: await loadSystem() });
@@ -223,6 +232,12 @@ function nameOf(first: string, others: readonly string[]): [name: string, more: 
   const isFirst = Object.keys(COMMANDS).some((name) => name.startsWith(`${first} `));
   const [second, ...more] = others;
   return isFirst && second !== undefined ? [`${first} ${second}`, more] : [first, [...others]];
+}
+
+/** What follows an option whose value may be left out is not its value. */
+function withEmptyValue(arg: string): string {
+  const [, option = ""] = /^--([\w-]+)$/.exec(arg) ?? [];
+  return Object.hasOwn(OPTIONS, option) && OPTIONS[option]!.optional ? `${arg}=` : arg;
 }
 
 function namesOfOptions(withValue: boolean): string[] {

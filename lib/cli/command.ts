@@ -2,6 +2,16 @@
 import type { LogsOptions } from "./logs.ts";
 import type { System } from "../supervisor/system.ts";
 
+/** `dev`: what its options say, still to be judged. */
+export interface DevelopmentChoices {
+  readonly wall?: string | undefined;
+  /** Empty for the usual address. */
+  readonly inspect?: string | undefined;
+  readonly open?: string | undefined;
+  /** Whether this is the supervisor that `dev` starts. */
+  readonly supervised?: boolean;
+}
+
 /** Options of the command line. */
 export interface CommandOptions {
   /** The config's path, absolute, with its links. */
@@ -67,6 +77,7 @@ export interface CommandOptions {
   readonly socket: boolean;
   /** `service`: also start it, or stop it. */
   readonly now: boolean;
+  readonly development?: DevelopmentChoices;
   /** What the command calls. */
   readonly system: System;
 }

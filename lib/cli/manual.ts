@@ -46,6 +46,17 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
     more: WITHOUT_CONFIG + " A reload takes a config that has come since.",
     example: "holdfast start --config /srv/app/holdfast.jsonc",
   },
+  dev: {
+    takes: "[FILE]",
+    does: "Serve while the code is written: a saved file is brought in, and pages load it",
+    more:
+      "It watches the app's modules, its config and what it may only read, and reloads as a server " +
+      "in production does: a version that fails changes nothing but what the terminal and the page say. " +
+      "It has a runtime folder of its own, ./.holdfast-dev, and serves on 127.0.0.1 alone. Ctrl-C ends " +
+      "it. " + WITHOUT_CONFIG.replace(/, with .*$/, "."),
+    example: "holdfast dev --wall deno",
+    options: ["wall", "inspect", "open"],
+  },
   check: {
     takes: "[FILE]",
     completes: "files",
@@ -198,6 +209,8 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
 interface OptionFacts {
   readonly value?: string;
   readonly completes?: Completion;
+  /** Whether the value may be left out; it follows a `=` then. */
+  readonly optional?: boolean;
   readonly does: string;
 }
 
@@ -230,6 +243,21 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
     does: "Replay these: GET /path a line, JSON, or an access log",
   },
   apply: { does: "Write what is proposed into the config; its comments stay" },
+  wall: {
+    value: "LAYER",
+    completes: ["kernel", "deno"],
+    does: "kernel or deno (default: as the config says)",
+  },
+  inspect: {
+    value: "HOST:PORT",
+    optional: true,
+    does: "Let a debugger in to the worker (default: 127.0.0.1:9229); needs --wall deno",
+  },
+  open: {
+    value: "CHOICE",
+    completes: ["yes", "no"],
+    does: "Show the page in a browser: yes or no (default: on a screen)",
+  },
   widen: { does: "Also if it grants more than what serves, where the config says ask" },
   verify: { does: "Read all of each image, and see whether it is what was put there" },
   markdown: { does: "Print the result as docs/audit.md" },
@@ -337,8 +365,9 @@ function callOf(name: string, takes: string | undefined): string {
 
 /** An option, its value and its short form. */
 export function spell(option: string): string {
-  const { value } = OPTIONS[option]!;
+  const { value, optional } = OPTIONS[option]!;
   const short = SHORT[option];
+  if (optional) return `--${option}[=${value}]`;
   return `--${option}${value === undefined ? "" : ` ${value}`}${short ? `, ${short}` : ""}`;
 }
 

@@ -9,7 +9,7 @@ import { blocksOf, commandsOf } from "./harness/page_blocks.ts";
 import { REPOSITORY } from "./harness/project.ts";
 
 /** Pages that are told apart by others: of tests, of benches, of the code. */
-const BESIDES = ["tests/README.md", "deploy/npm/README.md"];
+const BESIDES = ["CONTRIBUTING.md", "tests/README.md", "deploy/npm/README.md"];
 
 function* filesBelow(folder: string, end: RegExp): Generator<string> {
   for (const { name, isDirectory } of Deno.readDirSync(join(REPOSITORY, folder))) {

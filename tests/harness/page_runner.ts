@@ -15,7 +15,7 @@ const PORT = /\b800\d\b/g;
 const FOLDER = "/srv/app";
 
 /** Builds and audits among the commands take their time. */
-const COMMAND_PATIENCE_MS = 4 * PATIENCE_MS;
+const COMMAND_PATIENCE_MS = 10 * PATIENCE_MS;
 
 /** A reader of one page. */
 export class PageReader implements AsyncDisposable {

@@ -19,6 +19,8 @@ export interface CommandOptions {
   readonly portable: boolean;
   /** `compile`: Holdfast, without an app. */
   readonly self: boolean;
+  /** `reload`: also if it grants more than what serves. */
+  readonly widen: boolean;
   /** `releases`: read their images as a whole. */
   readonly verify: boolean;
   /** `init`: ask nothing. */

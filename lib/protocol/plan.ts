@@ -51,7 +51,9 @@ export const Plan = z.strictObject({
 export type Plan = z.infer<typeof Plan>;
 
 const Text = z.string().check(z.maxLength(64 * 1024));
-const Warned = z.enum(["path_open_to_others", "secret_unveiled", "certificate_ends"]);
+const Warned = z.enum([
+  ...["path_open_to_others", "secret_unveiled", "certificate_ends", "policy_widened"] as const,
+]);
 const Count = z.int().check(z.minimum(1));
 
 /** Why it was refused. */
@@ -100,7 +102,9 @@ export const Answer = z.union([
     plan: Plan,
     judgement: Judgement,
     /** What is logged of it. */
-    warnings: z.array(z.strictObject({ event: Warned, path: Text, hint: Text })),
+    warnings: z.array(z.strictObject({
+      ...{ event: Warned, path: Text, hint: Text, added: z.optional(z.array(Text)) },
+    })),
   }),
   /** Something is not in the cache, and what is in the settings of npm by the names of variables. */
   z.strictObject({ missing: Text, variables: z.array(z.string().check(z.maxLength(128))) }),

@@ -164,6 +164,8 @@ testWith(
           (text) => text.replace("127.0.0.1:3000", `127.0.0.1:${port}`),
         );
         await machine.run(`${holdfast} check`, folder);
+        const audit = await machine.run(`${holdfast} audit --only FR1,EX4.shell,NW1`, folder);
+        assertStringIncludes(audit, "Nothing got through");
         const server = machine.start(`${holdfast} start`, folder);
         await waitForEvent(server, "serving", 1);
         assertEquals(await (await fetch(`http://127.0.0.1:${port}/`)).text(), "Hello");

@@ -15,6 +15,7 @@ import {
   requiredIn,
 } from "../base/refusal_kinds.ts";
 import { callerOf } from "./callers.ts";
+import { explainDatagrams } from "./datagrams.ts";
 import { explainDials } from "./dials.ts";
 import { whereIn, withDeepStack } from "./frames.ts";
 import { explainReads } from "./reads.ts";
@@ -70,6 +71,7 @@ export class Refusals {
     explainReads(this);
     explainStarts(this);
     explainDials(this);
+    explainDatagrams(this);
     explainThreads(this);
     Deno.unrefTimer(setInterval(() => this.summarize(), SUMMARY_MS));
   }

@@ -63,6 +63,10 @@ export interface GraphOptions {
   readonly denoDir?: string;
   /** A lock file that takes the place of the project's; it is written where the project has none. */
   readonly lock?: string;
+  /** How imports resolve, where that is not as Deno does by itself: options of both commands. */
+  readonly resolution?: readonly string[];
+  /** The names of own files in tsconfig.json. */
+  readonly aliases?: Readonly<Record<string, string>>;
   /** Whether nothing can be fetched: then both commands run at once. */
   readonly offline?: boolean;
 }
@@ -96,6 +100,7 @@ async function runOnGraph(
   options: GraphOptions,
 ): Promise<string> {
   const { what, place: { module, project }, lockfile, signal, denoDir, lock, program } = options;
+  const { resolution = [] } = options;
   const locks = [
     ...lock !== undefined ? [`--lock=${lock}`] : lockfile === undefined ? ["--no-lock"] : [],
     ...lockfile === undefined ? [] : ["--frozen"],
@@ -104,7 +109,7 @@ async function runOnGraph(
   const url = pathToFileURL(module).href;
   const env = denoDir === undefined ? {} : { DENO_DIR: denoDir };
   try {
-    return await runProgram(program, [...command, ...locks, url], {
+    return await runProgram(program, [...command, ...resolution, ...locks, url], {
       // A planner's programs cannot leave its process group, and need not.
       ...{ cwd: project, signal, env, detached: false },
     });
@@ -127,7 +132,7 @@ async function runOnGraph(
 /** The error of modules that do not load, by what Deno says. */
 function modulesFailed(
   said: string,
-  { what, place: { module, project }, lockfile, lock, holdfast }: GraphOptions,
+  { what, place: { module, project }, lockfile, lock, holdfast, aliases }: GraphOptions,
   cause?: unknown,
 ): HoldfastError {
   const url = pathToFileURL(module).href;
@@ -137,7 +142,7 @@ function modulesFailed(
     kind: "config",
     code: "modules_failed",
     hint: hintOn(own, {
-      ...{ folder: quoteWord(project), module: quoteWord(plain), lockfile },
+      ...{ folder: quoteWord(project), module: quoteWord(plain), lockfile, aliases },
       ...holdfast !== undefined && { holdfast },
     }),
     cause,

@@ -51,7 +51,9 @@ export const Plan = z.strictObject({
 export type Plan = z.infer<typeof Plan>;
 
 const Text = z.string().check(z.maxLength(64 * 1024));
-const Warned = z.enum(["path_open_to_others", "secret_unveiled", "certificate_ends"]);
+const Warned = z.enum([
+  ...["path_open_to_others", "secret_unveiled", "certificate_ends", "tsconfig_paths"] as const,
+]);
 const Count = z.int().check(z.minimum(1));
 
 /** Why it was refused. */

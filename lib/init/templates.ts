@@ -12,7 +12,7 @@ const HONO = "4.13.19";
 const NODE_TYPES = "22.19.0";
 
 /** What a config is written from. */
-export interface Choice extends Omit<Found, "app" | "why"> {
+export interface Choice extends Pick<Found, "port" | "unveil" | "net" | "env" | "envFile"> {
   readonly app: string;
 }
 
@@ -20,7 +20,7 @@ const SCHEMA = "./node_modules/holdfast/holdfast.schema.json";
 
 /** The text of `holdfast.jsonc`. */
 export function configText(choice: Choice, hasPackage: boolean): string {
-  const { app, port, unveil, env, envFile } = choice;
+  const { app, port, unveil, net, env, envFile } = choice;
   const text = (value: unknown) =>
     JSON.stringify(value).replace(/":/g, '": ').replace(/,"/g, ', "').replace(
       /^\{(.+)\}$/,
@@ -41,7 +41,7 @@ export function configText(choice: Choice, hasPackage: boolean): string {
       ? []
       : ["// The variables that the app sees, and no others.", `"env": ${text(env)},`],
     '// Hosts that the app may connect to, such as "db.internal:5432".',
-    '"net": []',
+    `"net": ${text(net)}`,
   ];
   return `{\n${lines.map((line) => `  ${line}\n`).join("")}}\n`;
 }
@@ -91,7 +91,7 @@ export function newApp(
     ...Object.fromEntries(files),
     ".gitignore": IGNORED,
     "holdfast.jsonc": configText({
-      ...{ app: "main.tsx", port: 8000, env: [], envFile: undefined },
+      ...{ app: "main.tsx", port: 8000, net: [], env: [], envFile: undefined },
       unveil: { "./public/": "r", "./data/": "rwc" },
     }, hasPackage),
   };

@@ -306,6 +306,41 @@ createRequire(import.meta.url)("nothing");\n${OK}`,
     says: /Import "@scope\/name\/deep\/path" not a dependency/,
     hint: /deno add (npm|jsr):@scope\/name;/,
   },
+  "a name of tsconfig.json, in a project with a deno.json": {
+    app: `import { a } from "@lib/a";\nconsole.log(a);\n${OK}`,
+    files: {
+      "lib/a.ts": "export const a = 1;",
+      "deno.json": "{}",
+      "tsconfig.json": `{ "compilerOptions": { "paths": { "@lib/*": ["./lib/*"] } } }`,
+    },
+    says: /Import "@lib\/a" not a dependency/,
+    hint:
+      /"paths" of tsconfig\.json: write "imports": \{"@lib\/": "file:\/\/\/.*\/lib\/"\} into deno\.json/,
+  },
+  "a name that no package has": {
+    app: `import { a } from "~/a";\nconsole.log(a);\n${OK}`,
+    says: /Import "~\/a" not a dependency/,
+    hint: /^That is no package's name: "imports" of deno\.json says where it leads/,
+  },
+  "a package with a package.json that is no JSON": {
+    app: `import bad from "bad";\nconsole.log(bad);\n${OK}`,
+    files: {
+      "package.json": `{ "dependencies": { "bad": "1.0.0" } }`,
+      "node_modules/bad/package.json": `{ "name": `,
+    },
+    says: /ERR_INVALID_PACKAGE_CONFIG/,
+    hint: /^That package\.json is no valid JSON/,
+  },
+  "an error with a code that looks like a variable": {
+    app: `throw Object.assign(new Error("SOME_CODE: it is so"), { code: "SOME_CODE" });\n${OK}`,
+    says: /SOME_CODE: it is so/,
+    hint: THROWN,
+  },
+  "an error with a code of Node's": {
+    app: `throw new Error("[ERR_INVALID_THING] it is so");\n${OK}`,
+    says: /ERR_INVALID_THING/,
+    hint: THROWN,
+  },
   "the module of helpers without its place": {
     app: `import { helper } from "holdfast/helper";\nconsole.log(helper);\n${OK}`,
     says: /Import "holdfast\/helper" not a dependency/,

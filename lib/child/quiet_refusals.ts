@@ -16,9 +16,9 @@ import { reportFields } from "./report.ts";
 /** How long names are gathered: an app asks for most of its variables at once. */
 const GATHER_MS = 1000;
 
-/** How many variables a process names, and how many paths: a client may choose what is looked for. */
+/** How many variables a process names, and how many paths with their folders: a client may choose them. */
 const MAX_NAMES = 40;
-const MAX_PATHS = 10;
+const MAX_PATHS = 20;
 
 /** Where to listen is Holdfast's matter, and it says so. */
 const OF_LISTENING = ["PORT", "HOST", "HOSTNAME"];

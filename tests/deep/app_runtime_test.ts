@@ -235,7 +235,9 @@ const LATE_LOOKS: Record<string, string> = {
 
 Deno.test("a path that is looked for is told, wherever the app is by then", async () => {
   const head = `import fs from "node:fs"; import { Worker as Thread } from "node:worker_threads";`;
-  await using server = await Server.start({ files: { "app.ts": app(LATE_LOOKS, head) } });
+  const script = `new Thread(new URL("./job/x.txt", import.meta.url))`;
+  const functions = { ...LATE_LOOKS, script };
+  await using server = await Server.start({ files: { "app.ts": app(functions, head) } });
   for (const name of Object.keys(LATE_LOOKS)) {
     assertEquals(await ask(server, name), "asked", name);
     const path = server.project.path(`${name}/x.txt`);
@@ -246,6 +248,14 @@ Deno.test("a path that is looked for is told, wherever the app is by then", asyn
     assertEquals(told.allow, `"unveil": { ${JSON.stringify(path)}: "r" }`);
     if (name !== "timer") assertMatch(String(told.from), /app\.ts:\d+:\d+$/, name);
   }
+  const path = server.project.path("job/x.txt");
+  const line = `"unveil": { ${JSON.stringify(path)}: "r" }`;
+  const { message } = await ask<Thrown>(server, "script");
+  assertStringIncludes(message, `Holdfast: ${path} is not unveiled; add ${line}`);
+  await until(
+    "the line of the script",
+    () => server.eventsOf("refused").some(({ what, allow }) => what === path && allow === line),
+  );
 });
 
 Deno.test("datagrams that nobody listens for get lost and end no worker; an abort is told as one", async () => {
@@ -450,11 +460,6 @@ const REFUSALS: Record<string, { body: string; says: string; of: [string, string
     says: `add "envFile": "FOLDER/.env" to the config`,
     of: ["read", "FOLDER/.env", `"envFile": "FOLDER/.env"`],
   },
-  thread: {
-    body: `new Thread(new URL("./job.js", import.meta.url))`,
-    says: `FOLDER/job.js is not unveiled; add "unveil": { "FOLDER/job.js": "r" }`,
-    of: ["read", "FOLDER/job.js", `"unveil": { "FOLDER/job.js": "r" }`],
-  },
   environment: {
     body: `process.loadEnvFile("data/.env")`,
     says: `"envFile" a file of them`,
@@ -467,7 +472,7 @@ Deno.test("a refusal says which line of the config would allow it, and is one ev
     Object.entries(REFUSALS).map(([name, { body }]) => [name, body]),
   );
   const head = `import fs from "node:fs"; import net from "node:net"; import os from "node:os";
-    import dgram from "node:dgram"; import { Worker as Thread } from "node:worker_threads";
+    import dgram from "node:dgram";
     import { execSync, fork, spawn } from "node:child_process"; import dns from "node:dns";
     import { DatabaseSync } from "node:sqlite"; import cluster from "node:cluster";`;
   await using server = await Server.start({

@@ -3,7 +3,9 @@ import { assertEquals } from "@std/assert";
 import { dirname, join } from "node:path";
 import { type Found, inspect } from "../lib/init/inspect.ts";
 
-type Proposed = Partial<Pick<Found, "app" | "port" | "unveil" | "net" | "env" | "misplaced">>;
+type Proposed = Partial<
+  Pick<Found, "app" | "port" | "unveil" | "tmp" | "net" | "env" | "misplaced">
+>;
 
 interface Case extends Proposed {
   readonly files: Readonly<Record<string, string>>;
@@ -136,6 +138,10 @@ const CASES: Readonly<Record<string, Case>> = {
       "main.test.ts": "process.env.OF_A_TEST",
     },
     env: ["EIGHT", "FIVE", "FOUR", "NINE", "ONE", "SEVEN", "SIX", "TEN", "THREE", "TWO"],
+  },
+  "what needs a folder for temporary files": {
+    files: { "main.js": 'const body = require("koa-body");' },
+    tmp: true,
   },
   "the port of the app before that of others": {
     files: { "a.ts": "app.listen(4001)", "main.ts": "const port = process.env.PORT || 4002;" },

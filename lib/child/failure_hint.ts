@@ -54,6 +54,18 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
     /^ReferenceError: React is not defined/,
     () => 'Set "jsx": "react-jsx" and "jsxImportSource" in "compilerOptions" of deno.json',
   ],
+  [
+    /Unsupported scheme "bun"/,
+    () =>
+      "Deno has no module of Bun's: import what does the same of node: or npm:, such as node:sqlite",
+  ],
+  [
+    /Could not locate the bindings file|No native build was found|Cannot find (?:native binding|module '[^']*\.node')|Could not load the ".*" module using the/,
+    () =>
+      'That is a native addon, and no worker loads one: call it in a helper with "native": true, after ' +
+      "deno approve-scripts or npm rebuild has built it, or take node:sqlite, scrypt of node:crypto or a " +
+      "WebAssembly build",
+  ],
   [/^ReferenceError: Bun is not defined/, () => "Deno has no Bun: use what the web or node: has"],
   [
     /Deno\.(\w+) is not a function/,

@@ -86,11 +86,12 @@ function requireApp(folder: string, app: string, { others }: Found): void {
   });
 }
 
-function describeFound({ unveil, net, env, envFile, misplaced }: Found): string[] {
+function describeFound({ unveil, tmp, net, env, envFile, misplaced }: Found): string[] {
   return [
     ...Object.entries(unveil).map(([path, rights]) =>
       `unveil   ${path}  ${rights === "r" ? "read" : "read, written and created"}`
     ),
+    ...tmp ? ["tmp      a folder for temporary files"] : [],
     ...net.length > 0 ? [`net      ${net.join(", ")}`] : [],
     ...env.length > 0 ? [`env      ${env.join(", ")}`] : [],
     ...envFile === undefined ? [] : [`envFile  ${envFile}`],

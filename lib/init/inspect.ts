@@ -3,13 +3,22 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { findApp, type FoundApp } from "./find_app.ts";
 import { FOR_READING, kindOf, readSources, readText, type Source } from "./project_text.ts";
-import { hostsIn, pathsIn, portIn, variablesIn, withoutInner } from "./read_code.ts";
+import {
+  hostsIn,
+  needsTemporary,
+  pathsIn,
+  portIn,
+  variablesIn,
+  withoutInner,
+} from "./read_code.ts";
 
 /** What was found of a project, and what a config for it would say. */
 export interface Found extends FoundApp {
   readonly port: number;
   /** Files and folders that the code names, or that are called as such usually are. */
   readonly unveil: Readonly<Record<string, "r" | "rwc">>;
+  /** Whether the code puts files into the folder for temporary ones. */
+  readonly tmp: boolean;
   /** Hosts that the code asks, with their ports. */
   readonly net: readonly string[];
   /** Variables that the code reads. */
@@ -44,6 +53,7 @@ export function inspect(folder: string): Found {
       ...ofFolders(folder, DATA_FOLDERS.filter((name) => !hasCode(sources, name)), "rwc"),
       ...unveil,
     }),
+    tmp: needsTemporary(texts),
     net: hostsIn([...texts, values!]),
     env: variablesIn(texts, [values!, ...samples]),
     envFile: existsSync(join(folder, ENV_FILE)) ? ENV_FILE : undefined,

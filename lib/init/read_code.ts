@@ -100,6 +100,15 @@ function placesIn(text: string, pattern: RegExp, base: string): string[] {
   });
 }
 
+/** What puts files into the folder for temporary ones, by itself or as a package. */
+const TEMPORARY =
+  /\btmpdir\(|\bmkdtemp|\bmakeTemp(Dir|File)|["'](formidable|koa-body|tmp|tmp-promise|express-fileupload)["']/;
+
+/** Whether code needs such a folder. */
+export function needsTemporary(texts: readonly string[]): boolean {
+  return texts.some((text) => TEMPORARY.test(text));
+}
+
 /** Calls and options that a URL is given to, to be asked. */
 const ASKING = String.raw`(?:fetch|axios(?:\.\w+)?|got(?:\.\w+)?|ky(?:\.\w+)?|base_?url)`;
 const ASKED = new RegExp(String.raw`\b${ASKING}\s*[(:=]\s*["'\`]https?://([\w.:-]+)`, "gi");

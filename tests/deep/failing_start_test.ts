@@ -341,6 +341,22 @@ createRequire(import.meta.url)("nothing");\n${OK}`,
     says: /ERR_INVALID_THING/,
     hint: THROWN,
   },
+  "an addon that was not built": {
+    app: `throw new Error("Could not locate the bindings file. Tried: x");\n${OK}`,
+    says: /Could not locate the bindings file/,
+    hint: /^That is a native addon, and no worker loads one/,
+  },
+  "a module of Bun's, in a package": {
+    app: `import "wraps";\n${OK}`,
+    files: {
+      "package.json": `{ "dependencies": { "wraps": "1.0.0" } }`,
+      "node_modules/wraps/package.json":
+        `{ "name": "wraps", "version": "1.0.0", "type": "module", "exports": "./i.js" }`,
+      "node_modules/wraps/i.js": `export { Database } from "bun:sqlite";`,
+    },
+    says: /bun:sqlite/,
+    hint: /^Deno has no module of Bun's/,
+  },
   "the module of helpers without its place": {
     app: `import { helper } from "holdfast/helper";\nconsole.log(helper);\n${OK}`,
     says: /Import "holdfast\/helper" not a dependency/,

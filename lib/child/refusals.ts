@@ -187,8 +187,10 @@ export class Refusals {
 
   /** Tells of it, or counts it. */
   tell(refused: Refused, stack: string | undefined): void {
-    if (this.#quiet > 0) return;
     const { kind, what, call } = refused;
+    // Frameworks look that name up to say where they listen; who dials it is told of with the port.
+    const isOwnName = kind === "net" && what === "localhost";
+    if (this.#quiet > 0 || isOwnName) return;
     const key = [call ?? kind, what].join(" ").trim().slice(0, 300);
     const known = this.#counts.get(key);
     if (known !== undefined) known.times++;

@@ -66,13 +66,17 @@ function dial(project: Project): Promise<Deno.UnixConn> {
   return Deno.connect({ transport: "unix", path: controlPath(project) });
 }
 
-/** How many are connected to the control socket: proc(5) lists what is accepted under its path. */
-function countClients(project: Project): number {
+/** Who is connected to the control socket, by inode: proc(5) lists what is accepted under its path. */
+function clientsOf(project: Project): string[] {
   const CONNECTED = "03";
   const rows = Deno.readTextFileSync("/proc/net/unix").split("\n").map((row) => row.split(/\s+/));
-  return rows.filter(([, , , , , state, , path]) =>
-    state === CONNECTED && path === controlPath(project)
-  ).length;
+  return rows.flatMap(([, , , , , state, inode = "", path]) =>
+    state === CONNECTED && path === controlPath(project) ? [inode] : []
+  );
+}
+
+function countClients(project: Project): number {
+  return clientsOf(project).length;
 }
 
 /** All that comes until the other side ends the connection. */
@@ -368,6 +372,11 @@ Deno.test("status, reload and stop without a supervisor are exit 69 and say how 
   }
 });
 
+/** What lies in the runtime folder. */
+function leftIn(project: Project): string[] {
+  return [...Deno.readDirSync(project.runtime)].map(({ name }) => name).sort();
+}
+
 Deno.test("a control socket and a lock that a killed supervisor left are replaced", async () => {
   const first = await Server.start();
   const { project } = first;
@@ -376,10 +385,11 @@ Deno.test("a control socket and a lock that a killed supervisor left are replace
   await first.exited();
   const left = [...Deno.readDirSync(project.path(".holdfast"))].map(({ name }) => name)
     .filter((name) => name !== "images").sort();
+  assertEquals(await Deno.readTextFile(project.path(".holdfast/.gitignore")), "*\n");
   const { code } = await runCommand(project, "status");
   await until("the worker to leave", () => !isAlive(worker!));
   await using server = await Server.startOn(project);
-  assertEquals(left, ["control.sock", "lock", "processes.json"]);
+  assertEquals(left, [".gitignore", "control.sock", "lock", "processes.json"]);
   assertEquals(code, 69);
   assertEquals((await server.status()).pid, server.pid);
   assertEquals(await server.text("/"), "one /");
@@ -391,7 +401,7 @@ Deno.test("a port that another program holds is exit 71 with the address, and no
   const { code, stderr } = await runCommand(project, "start");
   assertEquals(code, 71);
   assertStringIncludes(stderr, `Cannot listen on 127.0.0.1:${taken.addr.port}: another socket`);
-  assertEquals([...Deno.readDirSync(project.path(".holdfast"))], []);
+  assertEquals(leftIn(project), [".gitignore"]);
   assertEquals(processesIn(project.folder), []);
 });
 
@@ -402,7 +412,7 @@ Deno.test("an app that does not come up at start is exit 75, and nothing stays",
   const { code, stderr } = await runCommand(project, "start");
   assertEquals(code, 75);
   assertStringIncludes(stderr, "no luck");
-  assertEquals([...Deno.readDirSync(project.path(".holdfast"))], []);
+  assertEquals(leftIn(project), [".gitignore"]);
   assertEquals(processesIn(project.folder), []);
 });
 
@@ -752,17 +762,26 @@ Deno.test("a running supervisor is asked by commands, from its first status to i
         runCommand(project, "stop"),
         holdfast(["stop", "--config", broken]),
       ]);
-      await until("both to be connected", () => countClients(project) === 2);
+      // Each asks for the status before, on a connection of its own.
+      let seen: string[] = [];
+      await until("both to be connected, and to wait", () => {
+        const before = seen.join();
+        seen = clientsOf(project);
+        return seen.length === 2 && seen.join() === before;
+      });
       assert(isAlive(pids.at(-1)!));
       await project.write("data/go", "");
       const stops = await stopping;
       // The worker is gone, and so are the port and the runtime folder's files, when stop says so.
       assertEquals(processesIn(project.folder), []);
-      assertEquals([...Deno.readDirSync(project.path(".holdfast"))].map(({ name }) => name), [
-        "images",
-      ]);
+      assertEquals(leftIn(project), [".gitignore", "images"]);
       Deno.listen({ hostname: "127.0.0.1", port: project.port }).close();
       assertEquals(stops.map(({ code, stderr }) => [code, stderr]), [[0, ""], [0, ""]]);
+      for (const { stdout } of stops) {
+        assertMatch(stdout, /^Stopped pid \d+ after \d+ ms, with 1 request in flight: it served /);
+        assertStringIncludes(stdout, `${project.configFile} on 127.0.0.1:${project.port}\n`);
+        assertStringIncludes(stdout, `pid ${server.pid} `);
+      }
       assertEquals(await slow, "done");
       assertEquals((await server.exited()).code, 0);
       assertEquals(pids.filter(isAlive), []);

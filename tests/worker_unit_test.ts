@@ -1,5 +1,7 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { spawn } from "node:child_process";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Probe } from "../lib/base/probe.ts";
 import type { Grants } from "../lib/protocol/to_worker.ts";
 import {
   answerForError,
@@ -8,10 +10,18 @@ import {
   requireResponse,
   withConnectionClose,
 } from "../lib/worker/answer.ts";
-import { type Fetcher, handlerOf, noHandler, type ServeInfo, toApp } from "../lib/worker/app.ts";
+import {
+  type Fetcher,
+  type Handler,
+  handlerOf,
+  noHandler,
+  type ServeInfo,
+  toApp,
+} from "../lib/worker/app.ts";
 import { drain as drainStopped, type DrainLimits, stopAccepting } from "../lib/worker/drain.ts";
 import { findGrantFaults } from "../lib/child/grants.ts";
 import type { Acceptor } from "../lib/worker/engine.ts";
+import { probeApp, type ProbeOptions } from "../lib/worker/probe.ts";
 import { type Connection, Traffic } from "../lib/worker/traffic.ts";
 import { until } from "./harness/wait.ts";
 
@@ -477,3 +487,67 @@ Deno.test("the deadline cuts what is left and counts it", async () => {
   assertEquals(busy.map(({ closed }) => closed), [0, 0, 0]);
   assertEquals(idle.inFlightAtClose, [0]);
 });
+
+// ---- probes ----
+
+const ASKED: Omit<ProbeOptions, "handler"> = {
+  ...{ address: "127.0.0.1:8000", secure: false, probes: [], warmUp: [] },
+};
+
+const probeOf = (path: string, more: Partial<Probe> = {}): Probe => ({
+  ...{ path, status: [], timeoutMs: 5_000, times: 1, headers: {}, ...more },
+});
+
+/** The same app, for the web and for node:http. */
+const PROBED = (asked: string[]): Record<string, Handler> => {
+  const answer = (path: string, host: string): [number, string] => {
+    asked.push(`${host}${path}`);
+    if (path === "/thrown") throw new Error("no database");
+    return path === "/"
+      ? [302, ""]
+      : path === "/broken"
+      ? [500, "no\u001bgood"]
+      : [200, "x".repeat(9)];
+  };
+  return {
+    fetch: handlerOf({
+      fetch: ({ url, headers }: Request) => {
+        const [status, text] = answer(new URL(url).pathname, headers.get("host")!);
+        if (url.endsWith("/hangs")) return new Promise(() => {});
+        return new Response(text, { status });
+      },
+    })!,
+    node: handlerOf((incoming: IncomingMessage, outgoing: ServerResponse) => {
+      if (incoming.url === "/thrown") return incoming.socket.destroy();
+      const [status, text] = answer(incoming.url!, incoming.headers.host!);
+      if (incoming.url !== "/hangs") outgoing.writeHead(status).end(text);
+    })!,
+  };
+};
+
+for (const kind of ["fetch", "node"]) {
+  Deno.test(`a probe fails by any answer that is not wanted, and says which: ${kind}`, async () => {
+    const asked: string[] = [];
+    const handler = PROBED(asked)[kind]!;
+    const probe = (...probes: Probe[]) => probeApp({ ...ASKED, handler, probes });
+    const why = async (each: Probe) => (await assertRejects(() => probe(each), Error)).message;
+    await probe(probeOf("/ok"), probeOf("/", { status: [200, 302] }));
+    assertMatch(
+      await why(probeOf("/broken", { times: 3 })),
+      /^reload\.probe: GET \/broken \(1 of 3\) was answered with 500 after \d+ ms, not with 200 to 299: no\\x1bgood$/,
+    );
+    assertMatch(await why(probeOf("/")), /answered with 302 after .*, not with 200 to 299: $/);
+    assertMatch(await why(probeOf("/ok", { status: [204, 304] })), /not with 204 or 304: x{9}$/);
+    assertMatch(
+      await why(probeOf("/thrown")),
+      /^reload\.probe: GET \/thrown failed after \d+ ms: ./,
+    );
+    assertMatch(await why(probeOf("/hangs", { timeoutMs: 20 })), /no whole answer within 20 ms$/);
+    asked.length = 0;
+    await probe(probeOf("/ok", { times: 2, headers: { Host: "www.example.com" } }));
+    assertEquals(asked, ["www.example.com/ok", "www.example.com/ok"]);
+    asked.length = 0;
+    await probeApp({ ...ASKED, handler, probes: [probeOf("/last")], warmUp: ["/broken", "/b"] });
+    assertEquals(asked, ["/broken", "/b", "/last"].map((path) => `127.0.0.1:8000${path}`));
+  });
+}

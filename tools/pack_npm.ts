@@ -1,10 +1,10 @@
 /**
- * Makes the npm package: every program bundled beforehand, so that a first start needs no bundler and
- * no registry. `npm pack FOLDER` makes a tarball of what this writes.
+ * Makes the npm packages `holdfast`, with every program bundled beforehand, so that a first start needs no
+ * bundler and no registry, and `create-holdfast`. `npm pack FOLDER` makes a tarball of what this writes.
  *
- * deno run -A tools/pack_npm.ts FOLDER
+ * deno run -A tools/pack_npm.ts FOLDER [FOLDER OF create-holdfast]
  */
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { DENO_VERSION } from "../lib/base/runtime.ts";
 import { VERSION } from "../lib/base/version.ts";
 import { replaceOnce, SPAWNER_THREAD } from "../lib/compile/programs.ts";
@@ -35,24 +35,42 @@ const COPIES: Readonly<Record<string, string>> = {
 
 const source = (path: string) => join(HOLDFAST_FOLDER, path);
 
+async function put(folder: string, path: string, text: string): Promise<void> {
+  await Deno.mkdir(dirname(join(folder, path)), { recursive: true });
+  await Deno.writeTextFile(join(folder, path), text);
+}
+
+async function bundle(entry: string, folder: string, ...flags: string[]): Promise<void> {
+  const words = ["--quiet", "--platform=deno", `--outdir=${folder}`, ...flags];
+  await runProgram(Deno.execPath(), ["bundle", ...words, source(entry)], { cwd: HOLDFAST_FOLDER });
+}
+
+/** A command of a package, which Node runs. */
+async function makeBin(folder: string, entry: string): Promise<void> {
+  await bundle(entry, join(folder, "bin"));
+  const name = join("bin", basename(entry).replace(/ts$/, "js"));
+  await put(folder, name, `#!/usr/bin/env node\n${await Deno.readTextFile(join(folder, name))}`);
+  await Deno.chmod(join(folder, name), 0o755);
+}
+
+/** Makes the package `create-holdfast`, which brings the Holdfast of its own version. */
+export async function packCreate(folder: string): Promise<void> {
+  await makeBin(folder, "deploy/npm/create.ts");
+  await Deno.copyFile(source("LICENSE"), join(folder, "LICENSE"));
+  await Deno.copyFile(source("deploy/npm/create.md"), join(folder, "README.md"));
+  const description = {
+    ...describe("create-holdfast", "bin/create.js"),
+    description: "Makes an app that Holdfast serves, or a config for one: npm create holdfast",
+    dependencies: { holdfast: VERSION },
+  };
+  await put(folder, "package.json", `${JSON.stringify(description, null, 2)}\n`);
+}
+
 /** Makes the package in a folder that is empty or not there. */
 export async function packNpm(folder: string): Promise<void> {
-  const put = async (path: string, text: string) => {
-    await Deno.mkdir(dirname(join(folder, path)), { recursive: true });
-    await Deno.writeTextFile(join(folder, path), text);
-  };
-  const bundle = async (entry: string, to: string, ...flags: string[]) => {
-    const words = ["--quiet", "--platform=deno", `--outdir=${join(folder, to)}`, ...flags];
-    await runProgram(Deno.execPath(), ["bundle", ...words, source(entry)], {
-      cwd: HOLDFAST_FOLDER,
-    });
-  };
-  await bundle("deploy/npm/holdfast.ts", "bin");
-  const bin = join(folder, "bin/holdfast.js");
-  await put("bin/holdfast.js", `#!/usr/bin/env node\n${await Deno.readTextFile(bin)}`);
-  await Deno.chmod(bin, 0o755);
+  await makeBin(folder, "deploy/npm/holdfast.ts");
   // A command loads its part only. All parts lie two levels down, from where Holdfast's folder is found.
-  await bundle("deploy/npm/main.ts", "lib/supervisor", "--code-splitting");
+  await bundle("deploy/npm/main.ts", join(folder, "lib/supervisor"), "--code-splitting");
   await nameThread(join(folder, "lib/supervisor"));
   const work = await Deno.makeTempDir({ prefix: "holdfast_bundle_" });
   try {
@@ -60,7 +78,7 @@ export async function packNpm(folder: string): Promise<void> {
     const entries = [...Object.values(ENTRIES), ...MORE, ...Object.values(EXPORTS), ...natives];
     const texts = await bundleAll(work, entries);
     for (const [index, entry] of entries.entries()) {
-      await put(prebuiltPath("", entry), texts[index]!);
+      await put(folder, prebuiltPath("", entry), texts[index]!);
     }
   } finally {
     await Deno.remove(work, { recursive: true });
@@ -75,7 +93,21 @@ export async function packNpm(folder: string): Promise<void> {
     await Deno.mkdir(dirname(join(folder, to)), { recursive: true });
     await Deno.copyFile(source(from), join(folder, to));
   }
-  await put("package.json", `${JSON.stringify(describe(), null, 2)}\n`);
+  const description = {
+    ...describe("holdfast", "bin/holdfast.js"),
+    exports: {
+      ...Object.fromEntries(
+        Object.entries(EXPORTS).map(([name, entry]) => {
+          const path = `./${entry.replace(/\.ts$/, "")}`;
+          return [name, { types: `${path}.ts`, default: `${path}.js` }];
+        }),
+      ),
+      "./package.json": "./package.json",
+    },
+    // The tested one: another is refused when it is older, and untried when it is newer.
+    dependencies: { deno: DENO_VERSION },
+  };
+  await put(folder, "package.json", `${JSON.stringify(description, null, 2)}\n`);
 }
 
 /** The program of a spawner's thread lies beside the part that starts it. */
@@ -88,34 +120,27 @@ async function nameThread(folder: string): Promise<void> {
   }
 }
 
-function describe() {
+function describe(name: string, bin: string) {
   return {
-    name: "holdfast",
+    name,
     version: VERSION,
     description: "A privilege-separated, zero-downtime server for Hono apps, on Deno",
     keywords: ["deno", "hono", "server", "sandbox", "zero-downtime", "reload", "landlock"],
     license: "MIT",
     type: "module",
-    bin: { holdfast: "bin/holdfast.js" },
-    exports: Object.fromEntries(
-      Object.entries(EXPORTS).map(([name, entry]) => {
-        const path = `./${entry.replace(/\.ts$/, "")}`;
-        return [name, { types: `${path}.ts`, default: `${path}.js` }];
-      }),
-    ),
+    bin: { [name]: bin },
     os: ["linux"],
     engines: { node: ">=20" },
-    // The tested one: another is refused when it is older, and untried when it is newer.
-    dependencies: { deno: DENO_VERSION },
   };
 }
 
 if (import.meta.main) {
-  const [folder, ...others] = Deno.args;
+  const [folder, create, ...others] = Deno.args;
   if (folder === undefined || others.length > 0) {
     // deno-lint-ignore no-console
-    console.error("Usage: deno run -A tools/pack_npm.ts FOLDER");
+    console.error("Usage: deno run -A tools/pack_npm.ts FOLDER [FOLDER OF create-holdfast]");
     Deno.exit(64);
   }
   await packNpm(folder);
+  if (create !== undefined) await packCreate(create);
 }

@@ -7,15 +7,19 @@ import { printFailure } from "../../lib/cli/failure.ts";
 
 const compile = async () => (await import("../../lib/cli/compile.ts")).compile;
 
+/** Every program was bundled beforehand. */
+async function loadSystem() {
+  const { realSystem } = await import("../../lib/supervisor/system.ts");
+  const { readPrograms } = await import("../../lib/planner/prebuilt.ts");
+  return { ...realSystem, loadPrograms: readPrograms };
+}
+
 async function run(): Promise<number> {
   if (Deno.args.includes("start")) holdSignals();
   try {
     requireDeno();
     const { runCli } = await import("../../lib/cli/cli.ts");
-    const { realSystem } = await import("../../lib/supervisor/system.ts");
-    const { readPrograms } = await import("../../lib/planner/prebuilt.ts");
-    const system = { ...realSystem, loadPrograms: readPrograms };
-    return await runCli(Deno.args, { system, more: { compile } });
+    return await runCli(Deno.args, { loadSystem, more: { compile } });
   } catch (error) {
     return printFailure(error);
   }

@@ -33,6 +33,11 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
     /Holdfast: .*\badd /,
     () => "Add that line if the app is to have it; holdfast why tells what the config allows",
   ],
+  [
+    /^Error: reload\.probe: /,
+    () =>
+      "The old version serves on. What the app itself says of it, if anything, is in the log just above",
+  ],
   [/Holdfast: /, () => "See docs/apps.md for what does in its place"],
   [
     /^SyntaxError: .*does not provide an export named/,

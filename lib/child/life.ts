@@ -32,6 +32,8 @@ export type DrainReason = Extract<ToWorker, { type: "drain" }>["reason"] | "orph
 export interface Service {
   /** Imports what it is there for, and opens it; nothing is served before {@link Service.start}. */
   load(): Promise<void>;
+  /** Tries what it has loaded, with what it has when it serves. */
+  probe?(): Promise<void>;
   /** Begins to serve. */
   start(): MessageOf<"accepting">["engine"];
   figures(): WorkerStats;
@@ -129,8 +131,9 @@ async function live(
   const finish = prepare?.(configure);
   const restoreExit = tellExit();
   await service.load();
-  restoreExit();
   dropPaths(configure.grants);
+  await service.probe?.();
+  restoreExit();
   channel.send({ type: "ready" });
 
   await channel.next("accept");

@@ -6,8 +6,8 @@ import { VERSION } from "../base/version.ts";
 import { nearestName } from "../config/nearest.ts";
 import { spelledPath } from "../config/spelled_path.ts";
 import { resetSignals } from "../os/signals.ts";
-import { realSystem, type System } from "../supervisor/system.ts";
-import type { CliCommand } from "./command.ts";
+import type { System } from "../supervisor/system.ts";
+import type { AskingCommand, CliCommand } from "./command.ts";
 import { COMMANDS, helpOf, helpText, OPTIONS, optionsOf } from "./manual.ts";
 import { printFailure } from "./failure.ts";
 import { printLine } from "./terminal.ts";
@@ -23,6 +23,10 @@ const LOADERS: Record<string, CommandLoader> = {
   why: async () => (await import("./why.ts")).why,
   explain: async () => (await import("./explain.ts")).explain,
   audit: async () => (await import("./audit.ts")).audit,
+};
+
+/** Those that only ask a supervisor: nothing of it is loaded for them. */
+const ASKERS: Record<string, () => Promise<AskingCommand>> = {
   reload: async () => (await import("./reload.ts")).reload,
   upgrade: async () => (await import("./upgrade.ts")).upgrade,
   releases: async () => (await import("./releases.ts")).releases,
@@ -86,8 +90,10 @@ function requireValue(option: string, found: unknown): void {
 
 /** What differs between the programs that have this command line. */
 export interface CliOptions {
-  /** What the commands call. */
-  readonly system?: System;
+  /** Loads what the commands call; help and the version need none of it. */
+  readonly loadSystem?: () => Promise<System>;
+  /** Whether the program has its app in itself. */
+  readonly hasApp?: boolean;
   /** Additional commands. */
   readonly more?: Readonly<Record<string, CommandLoader>>;
 }
@@ -103,10 +109,14 @@ export async function runCli(args: string[], options: CliOptions = {}): Promise<
 
 async function dispatch(
   args: string[],
-  { system = realSystem, more: extra = {} }: CliOptions,
+  {
+    loadSystem = async () => (await import("../supervisor/system.ts")).realSystem,
+    hasApp = false,
+    more: extra = {},
+  }: CliOptions,
 ): Promise<number> {
   const loaders: Record<string, CommandLoader> = { ...LOADERS, ...extra };
-  const commands = [...Object.keys(loaders), "help"];
+  const commands = [...Object.keys(loaders), ...Object.keys(ASKERS), "help"];
   const unknown: string[] = [];
   const parsed = parseArgs(args, {
     string: [...namesOfOptions(true), "rehearse"],
@@ -139,10 +149,10 @@ async function dispatch(
     ? [`logs ${others[0] ?? ""}`.trim(), others.slice(1)]
     : [first, others];
   const load = Object.hasOwn(loaders, name) ? loaders[name] : undefined;
-  if (!load) throw unknownCommand(name, commands);
+  const loadAsker = Object.hasOwn(ASKERS, name) ? ASKERS[name] : undefined;
+  if (!load && !loadAsker) throw unknownCommand(name, commands);
   requireOptions(name, args);
-  // An executable has its app in itself.
-  const takesFile = COMMANDS[name]?.takes === "[FILE]" && system === realSystem;
+  const takesFile = COMMANDS[name]?.takes === "[FILE]" && !hasApp;
   const app = takesFile ? more.shift() : undefined;
   const release = name === "rollback" ? parseRelease(more.shift()) : undefined;
   const question = name === "why" ? more.shift() : undefined;
@@ -152,10 +162,9 @@ async function dispatch(
   for (const option of namesOfOptions(true)) requireValue(option, parsed[option]);
   if (app === "") throw usageError("The name of the app is empty", `See holdfast ${name} --help`);
   const { json, markdown, stress } = parsed;
-  const command = await load();
   // `start` does it when it listens to signals.
   if (name !== "start" && mayCallLibc()) resetSignals();
-  return await command({
+  const asked = {
     config: spelledPath(String(parsed.config)),
     app,
     json: json === true,
@@ -171,8 +180,12 @@ async function dispatch(
     name: textOf(parsed.name),
     helper: textOf(parsed.helper),
     log: textOf(parsed.log),
-    ...{ question, release, system },
-  });
+    ...{ question, release },
+  };
+  if (load) return await (await load())({ ...asked, system: await loadSystem() });
+  // An executable's runtime folder is its own to find.
+  const system = hasApp ? await loadSystem() : await import("../config/runtime_place.ts");
+  return await (await loadAsker!())({ ...asked, system });
 }
 
 function namesOfOptions(withValue: boolean): string[] {

@@ -40,5 +40,13 @@ export interface CommandOptions {
   readonly system: System;
 }
 
+/** What a command that only asks a supervisor needs of this machine: where its runtime folder is. */
+export type AskingOptions = Omit<CommandOptions, "system"> & {
+  readonly system: Pick<System, "locateRuntime">;
+};
+
+/** A command that only asks a supervisor. */
+export type AskingCommand = (options: AskingOptions) => Promise<number>;
+
 /** A command; it returns the exit status. */
 export type CliCommand = (options: CommandOptions) => Promise<number>;

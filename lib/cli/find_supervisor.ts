@@ -9,7 +9,6 @@ import { readProc } from "../os/file.ts";
 import type { Status } from "../protocol/control.ts";
 import { controlSocketPath } from "../supervisor/runtime_folder.ts";
 import type { System } from "../supervisor/system.ts";
-import { withoutConfig } from "./app_file.ts";
 import { askSupervisor } from "./control_client.ts";
 
 /** How long a supervisor may take to answer. */
@@ -31,7 +30,10 @@ const LISTENS = "00010000";
  * @param config its path, absolute, as it was given
  * @throws {ConfigError} if the config cannot be read and no supervisor claims it
  */
-export async function findSupervisor(config: string, system: System): Promise<string> {
+export async function findSupervisor(
+  config: string,
+  system: Pick<System, "locateRuntime">,
+): Promise<string> {
   const expected = await system.locateRuntime(config).then(
     ({ runtime }) => ({ runtime }),
     (error: unknown) => ({ error }),
@@ -49,7 +51,9 @@ export async function findSupervisor(config: string, system: System): Promise<st
     if (!states.includes("removed") || performance.now() > endMs) break;
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
-  if ("error" in expected) throw withoutConfig(expected.error, config);
+  if ("error" in expected) {
+    throw (await import("./app_file.ts")).withoutConfig(expected.error, config);
+  }
   return expected.runtime;
 }
 

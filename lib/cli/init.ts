@@ -1,8 +1,10 @@
 /** Writes a config for the project in a folder, or a new app with one. */
 import { existsSync, readdirSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
+import { VERSION } from "../base/version.ts";
+import { workingFolder } from "../config/spelled_path.ts";
 import { type Found, inspect } from "../init/inspect.ts";
 import { configText, newApp } from "../init/templates.ts";
 import { HOLDFAST_FOLDER } from "../planner/programs.ts";
@@ -45,6 +47,7 @@ export const init: CliCommand = async ({ config: file, yes }) => {
       hint: "See what it means: holdfast check, holdfast explain; or remove it first",
     });
   }
+  await Deno.mkdir(folder, { recursive: true });
   // A package of npm lies in node_modules; its schema and its command are there.
   const hasPackage = basename(dirname(HOLDFAST_FOLDER)) === "node_modules";
   if (readdirSync(folder).every((name) => HARMLESS.test(name))) {
@@ -54,7 +57,7 @@ export const init: CliCommand = async ({ config: file, yes }) => {
     );
     printLine(`A new app in ${folder}:`);
     await write(folder, newApp(HOLDFAST_FOLDER, name || "app", hasPackage));
-    printLine(describeNext(hasPackage ? ["npm install"] : [], hasPackage));
+    printLine(describeNext(folder, hasPackage ? ["npm install"] : [], hasPackage));
     return EXIT.ok;
   }
   const found = inspect(folder);
@@ -69,7 +72,9 @@ export const init: CliCommand = async ({ config: file, yes }) => {
   for (const line of describeFound(found)) printLine(`  ${line}`);
   const isInstalled = existsSync(join(folder, "node_modules/holdfast"));
   await write(folder, { [basename(file)]: configText({ ...found, app, port }, isInstalled) });
-  printLine(describeNext(["holdfast check"], isInstalled || hasPackage));
+  // It may run from a folder that npm will throw away.
+  const steps = hasPackage && !isInstalled ? [`npm install holdfast@${VERSION}`] : [];
+  printLine(describeNext(folder, [...steps, "holdfast check"], isInstalled || hasPackage));
   return EXIT.ok;
 };
 
@@ -101,10 +106,11 @@ function describeFound({ unveil, tmp, net, env, envFile, misplaced }: Found): st
   ];
 }
 
-function describeNext(steps: readonly string[], hasPackage: boolean): string {
+function describeNext(folder: string, steps: readonly string[], hasPackage: boolean): string {
+  const place = relative(workingFolder(), folder);
+  const word = /^[\w./-]+$/.test(place) ? place : `'${place.replaceAll("'", `'\\''`)}'`;
+  const all = [...place === "" ? [] : [`cd ${word}`], ...steps, "holdfast start"];
   const command = (step: string) =>
     hasPackage && step.startsWith("holdfast") ? `npx ${step}` : step;
-  return ["", "Next:", ...[...steps, "holdfast start"].map((step) => `  ${command(step)}`)].join(
-    "\n",
-  );
+  return ["", "Next:", ...all.map((step) => `  ${command(step)}`)].join("\n");
 }

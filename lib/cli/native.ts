@@ -57,7 +57,10 @@ export async function runNative(facts: NativeFacts, args: readonly string[]): Pr
         ? { file: beside, wanted: "optional", args }
         : { file: resolve(config), wanted: "required", args },
     );
-    return await runCli([...rest, "--config", executable], { system });
+    return await runCli([...rest, "--config", executable], {
+      loadSystem: () => Promise.resolve(system),
+      hasApp: true,
+    });
   } catch (error) {
     return printFailure(error);
   }

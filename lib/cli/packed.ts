@@ -61,7 +61,10 @@ export async function runPacked([unpacked, executable, state, ...args]: string[]
         : resolve(config),
       overrideWanted: config === undefined ? "optional" : "required",
     });
-    return await runCli([...rest, "--config", join(unpacked, facts.config)], { system });
+    return await runCli([...rest, "--config", join(unpacked, facts.config)], {
+      loadSystem: () => Promise.resolve(system),
+      hasApp: true,
+    });
   } catch (error) {
     return printFailure(error);
   }

@@ -1,6 +1,6 @@
 import { EXIT } from "../base/exit_code.ts";
 import type { Release } from "../protocol/control.ts";
-import type { CliCommand } from "./command.ts";
+import type { AskingCommand } from "./command.ts";
 import { askSupervisor } from "./control_client.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { formatAge } from "./status.ts";
@@ -11,7 +11,7 @@ import { printLine } from "./terminal.ts";
 const NAMES = 3;
 
 /** Lists the versions that served last; each of them can be brought back. */
-export const releases: CliCommand = async ({ config, json, verify, system }) => {
+export const releases: AskingCommand = async ({ config, json, verify, system }) => {
   const runtime = await findSupervisor(config, system);
   const { releases } = await askSupervisor(runtime, "releases", "releases");
   const faults = verify ? await (await import("./verify_releases.ts")).verifyReleases(runtime) : {};

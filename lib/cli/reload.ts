@@ -2,13 +2,13 @@ import { EXIT } from "../base/exit_code.ts";
 import { HoldfastError } from "../base/error.ts";
 import type { ReloadResult, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { CliCommand } from "./command.ts";
+import type { AskingCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { printLine } from "./terminal.ts";
 import { hungUp, waitForUpgrade } from "./wait_for_upgrade.ts";
 
 /** Reloads and waits for the outcome. */
-export const reload: CliCommand = async ({ config, system }) => {
+export const reload: AskingCommand = async ({ config, system }) => {
   const runtime = await findSupervisor(config, system);
   const before = (await askSupervisor(runtime, "status", "status")).status;
   const result = await askReload(runtime, before);

@@ -8,6 +8,7 @@ import { supervise } from "../../supervisor.ts";
 import { CONFIG_UNCLEAR } from "../supervisor/parts.ts";
 import { appFile, withoutConfig } from "./app_file.ts";
 import type { CliCommand } from "./command.ts";
+import { ignoredRuntime } from "./ignored_runtime.ts";
 import { journal, TERMINAL } from "./log_formats.ts";
 
 /** Serves in the foreground. */
@@ -24,7 +25,7 @@ export const start: CliCommand = async ({ config, app, rehearse: rehearsal, ...m
     if (listen !== undefined && !isSuccessor) {
       log.info("no_config", { app, listen, hint: "holdfast init writes one" });
     }
-    if (rehearsal === undefined) await supervise(config, system);
+    if (rehearsal === undefined) await supervise(config, ignoredRuntime(system));
     else {await (await import("../supervisor/rehearsing.ts")).runRehearsal(
         config,
         rehearsal,

@@ -1,7 +1,7 @@
 import { EXIT } from "../base/exit_code.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { CliCommand } from "./command.ts";
+import type { AskingCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { filtersBeside, type FiltersOf, statusJson } from "./process_filters.ts";
 import { formatTable } from "./table.ts";
@@ -24,7 +24,7 @@ const STATES: Partial<Record<Status["state"], string>> = {
 };
 
 /** Shows processes and generations. */
-export const status: CliCommand = async ({ config, json, system }) => {
+export const status: AskingCommand = async ({ config, json, system }) => {
   const { status } = await askSupervisor(await findSupervisor(config, system), "status", "status");
   printLine(json ? statusJson(status) : formatStatus(status, filtersBeside(status)));
   return HEALTHY.includes(status.state) ? EXIT.ok : EXIT.failing;

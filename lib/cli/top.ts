@@ -5,7 +5,7 @@ import process from "node:process";
 import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import type { Status } from "../protocol/control.ts";
-import type { CliCommand } from "./command.ts";
+import type { AskingCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { askSupervisor } from "./control_client.ts";
 import { filtersBeside } from "./process_filters.ts";
@@ -28,7 +28,7 @@ export interface Sample {
 }
 
 /** Shows processes, generations and rates until `q` is pressed. */
-export const top: CliCommand = async ({ config, system }) => {
+export const top: AskingCommand = async ({ config, system }) => {
   if (!Deno.stdin.isTerminal() || !Deno.stdout.isTerminal()) {
     throw new HoldfastError("top needs a terminal as its input and output", {
       kind: "usage",

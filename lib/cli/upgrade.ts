@@ -1,13 +1,13 @@
 import { EXIT } from "../base/exit_code.ts";
 import { HoldfastError } from "../base/error.ts";
 import { askSupervisor } from "./control_client.ts";
-import type { CliCommand } from "./command.ts";
+import type { AskingCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { printLine } from "./terminal.ts";
 import { hungUp, waitForUpgrade } from "./wait_for_upgrade.ts";
 
 /** Replaces the supervisor's program and waits for the outcome. */
-export const upgrade: CliCommand = async ({ config, system }) => {
+export const upgrade: AskingCommand = async ({ config, system }) => {
   const runtime = await findSupervisor(config, system);
   const before = (await askSupervisor(runtime, "status", "status")).status;
   try {

@@ -26,6 +26,13 @@ export async function waitForUpgrade(runtime: string, upgrades: number): Promise
     const { status } = await askSupervisor(runtime, "status", "status");
     const serves = status.generations.some(({ state }) => state === "serving");
     if (status.upgrades > upgrades && serves) return status;
+    if (status.upgrades > upgrades && status.upgradeRefused !== null) {
+      throw new HoldfastError(`The new supervisor serves nothing yet: ${status.upgradeRefused}`, {
+        kind: "refused",
+        code: "upgrade_unfinished",
+        hint: "The workers of the old one serve on: mend that, and holdfast reload",
+      });
+    }
     await new Promise((resolve) => setTimeout(resolve, ASK_INTERVAL_MS));
   }
   throw new HoldfastError(`The new supervisor does not serve after ${DEADLINE_MS} ms`, {

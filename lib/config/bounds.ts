@@ -21,6 +21,10 @@ export const BOUNDS = {
     maxKept: [1, 16],
     keep: [0, 100],
   },
+  probe: {
+    timeoutMs: [10, 600_000],
+    times: [1, 100],
+  },
   recycle: {
     maxRequests: [1, Number.MAX_SAFE_INTEGER],
     maxAgeMs: [10_000, 31_536_000_000],
@@ -63,6 +67,8 @@ export const MOST = {
   names: 128,
   helpers: 32,
   proxies: 256,
+  probes: 32,
+  warmUp: 64,
 } as const;
 
 /** The limits of a process of which a config says nothing else. */
@@ -74,6 +80,9 @@ export const DEFAULT_LIMITS = {
 
 /** How long, and in how many generations, WebSockets are kept where they are. */
 export const DEFAULT_KEEPING = { keepDeadlineMs: 4 * HOUR_MS, maxKept: 2 } as const;
+
+/** What a probe of a new version has, of which a config says its path alone. */
+export const DEFAULT_PROBE = { timeoutMs: 2_000, times: 1 } as const;
 
 /** The longest value of a variable that a config gives. */
 export const MAX_VALUE_CHARS = 32_768;

@@ -1,4 +1,5 @@
 import type { HttpLimits } from "../base/http_limits.ts";
+import type { Probe } from "../base/probe.ts";
 import type { Position } from "./problem.ts";
 
 /** Where a socket is bound. `text` is its canonical spelling: a listener's identity over reloads. */
@@ -188,6 +189,10 @@ export interface Config extends Compartment {
     readonly keepDeadlineMs?: number | undefined;
     /** How many do that at a time, at the most. */
     readonly maxKept?: number | undefined;
+    /** What a new version is asked before it takes the place of the old one. */
+    readonly probe?: readonly Probe[] | undefined;
+    /** Paths that it is asked for before that, whatever it answers. */
+    readonly warmUp?: readonly string[] | undefined;
     /** How many generations drain at a time, at the most. */
     readonly maxDraining: number;
     /** How many earlier versions are kept. */

@@ -108,6 +108,14 @@ const Compartment = {
 const helper = numbers(BOUNDS.helper);
 const recycle = numbers(BOUNDS.recycle);
 
+const ProbePath = z.string().check(z.maxLength(1_024), z.startsWith("/"));
+const Probe = z.object({
+  ...numbers(BOUNDS.probe),
+  path: ProbePath,
+  status: z.array(z.int()).check(z.maxLength(16)),
+  headers: z.record(z.string(), z.string()),
+});
+
 const shape = {
   file: AnyPath,
   named: AnyPath,
@@ -134,6 +142,8 @@ const shape = {
       DEFAULT_KEEPING.keepDeadlineMs,
     ),
     maxKept: z._default(bounded(BOUNDS.reload.maxKept), DEFAULT_KEEPING.maxKept),
+    probe: z._default(z.array(Probe).check(z.maxLength(MOST.probes)), []),
+    warmUp: z._default(z.array(ProbePath).check(z.maxLength(MOST.warmUp)), []),
   }),
   recycle: z.object({
     maxRequests: z.optional(recycle.maxRequests),

@@ -96,7 +96,18 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
     keepDeadlineMs: "3600000",
     maxKept: "4",
     keep: "10",
+    probe: '["/healthz", { "path": "/", "status": [200, 302], "times": 3 }]',
+    warmUp: '["/", "/list"]',
   }),
+  ...Object.fromEntries(
+    Object.entries({
+      path: '{ "path": "/list?page=1" }',
+      status: '{ "path": "/", "status": [200, 302] }',
+      timeoutMs: '{ "path": "/report", "timeoutMs": 5000 }',
+      times: '{ "path": "/healthz", "times": 3 }',
+      headers: '{ "path": "/", "headers": { "host": "www.example.com" } }',
+    }).map(([key, probe]) => [`reload.probe[].${key}`, `"reload": { "probe": [${probe}] }`]),
+  ),
   "reload.shutdownDelayMs": '"readiness": "/ready", "reload": { "shutdownDelayMs": 7000 }',
   ...examplesOf("recycle", {
     maxRequests: "100000",

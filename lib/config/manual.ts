@@ -108,6 +108,9 @@ function describeType(schema: JsonSchema): string {
     }
     default:
       if (schema.propertyNames === undefined) return "object";
+      if ((schema.propertyNames as JsonSchema).pattern && entriesOf(schema)?.type === "string") {
+        return "object of names and their values";
+      }
       return entriesOf(schema)?.properties ? "object of names" : "object of paths and their rights";
   }
 }

@@ -13,6 +13,7 @@ import {
   BOUNDS,
   DEFAULT_KEEPING,
   DEFAULT_LIMITS,
+  DEFAULT_PROBE,
   HELPER_NAME,
   MAX_VALUE_CHARS,
   MOST,
@@ -205,6 +206,31 @@ const ListenSchema = z.union([
   HttpListenSchema.transform((each): ListenText => ({ ...each.http, ...proxied(each) })),
 ]);
 
+const HeaderName = z.string().max(64).regex(/^[A-Za-z0-9-]+$/, "expected a header's name");
+const HeaderValue = z.string().max(1_024).regex(/^[\t\x20-\x7e]*$/, "expected a header's value");
+const ProbePath = z.string().max(1_024).regex(
+  /^\/[!-"$-~]*$/,
+  'expected a path such as "/healthz" or "/list?page=1", with %20 in place of a space',
+);
+
+const ProbeSchema = z.strictObject({
+  path: ProbePath.describe("The path, with a query if it has one."),
+  status: z.array(z.int().min(200).max(599)).min(1).max(16).default([]).describe(
+    "What it may be answered with, such as `[200, 302]`; by default any of 200 to 299.",
+  ),
+  timeoutMs: bounded(BOUNDS.probe.timeoutMs).default(DEFAULT_PROBE.timeoutMs).describe(
+    "How long the whole answer may take, in milliseconds.",
+  ),
+  times: bounded(BOUNDS.probe.times).default(DEFAULT_PROBE.times).describe(
+    "How often it is asked, one after the other. Each answer must be good.",
+  ),
+  headers: z.record(HeaderName, HeaderValue).default({}).describe(
+    'Headers of the request, such as `{ "host": "www.example.com" }`.',
+  ),
+});
+
+const toProbe = (path: string) => ({ path, status: [], headers: {}, ...DEFAULT_PROBE });
+
 const ReloadSchema = z.strictObject({
   readyDeadlineMs: bounded(BOUNDS.reload.readyDeadlineMs).default(10_000)
     .describe(
@@ -262,6 +288,20 @@ const ReloadSchema = z.strictObject({
   keep: bounded(BOUNDS.reload.keep).default(5).describe(
     "How many versions that have served are kept besides the one that serves, for `holdfast rollback`. " +
       "Each is a copy of the app's modules; packages that several use are kept once.",
+  ),
+  probe: z.array(z.union([ProbePath.transform(toProbe), ProbeSchema])).max(MOST.probes).default([])
+    .describe(
+      "What the app of a new version must answer before it takes the place of the old one: paths, or " +
+        "objects with `path`, and `status`, `timeoutMs`, `times`, `headers` as they are needed. Each new " +
+        "worker is asked, by GET, within its process: nobody else sees it, and neither limits nor the " +
+        "access log have a part in it. A wrong answer refuses the reload, and the old version serves on. " +
+        "Reloads, rollbacks and upgrades ask; a start does not, since nothing better would serve then, " +
+        "nor does a worker that takes the place of one that died.",
+    ),
+  warmUp: z.array(ProbePath).max(MOST.warmUp).default([]).describe(
+    "Paths that each new worker is asked for before it is probed, so that the first clients find the app " +
+      "warm. What is answered does not matter. All of them have 5 s together, within readyDeadlineMs. " +
+      "Name only what a GET does not change.",
   ),
 }).check(({ value, issues }) => {
   if (value.spreadMs <= value.drainDeadlineMs) return;

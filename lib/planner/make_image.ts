@@ -51,6 +51,16 @@ export interface ImageRequest extends PlanPlaces {
    * project's package.json lists, which is the default, or those whose names the modules have in them.
    */
   readonly unimported?: "listed" | "named";
+  /** Whether it is only looked at: no package is copied, and no file of the image written. */
+  readonly examine?: boolean;
+}
+
+/** An image that was made. */
+export interface MadeImage {
+  readonly plan: Plan;
+  readonly warnings: Warning[];
+  /** The texts of its files, by their paths in it. */
+  readonly files: ReadonlyMap<string, string>;
 }
 
 /** One module that is started, with all that it needs. */
@@ -69,7 +79,7 @@ interface Entry {
 export async function makeImage(
   request: ImageRequest,
   signal?: AbortSignal,
-): Promise<{ plan: Plan; warnings: Warning[] }> {
+): Promise<MadeImage> {
   const { config, staging, compiled, denoDir, facts } = request;
   const [worker, ...helpers] = imageFolders(config);
   const entries: Entry[] = [
@@ -132,19 +142,19 @@ export async function makeImage(
       required: required[index]!,
     }));
     const isLast = left === 0;
-    const plan = await writeImage(parts, request).catch(async (error) => {
+    const made = await writeImage(parts, request).catch(async (error) => {
       // A file that was written while it was compiled is compiled again.
       if (!(error instanceof StaleError)) throw error;
       if (!isLast) return;
       await requireRoom(staging, error.bytes);
       throw error;
     });
-    if (plan && (isLast || isOld && stampFiles(files) === before)) {
+    if (made && (isLast || isOld && stampFiles(files) === before)) {
       const warnings = [
         ...warningsOf(config, modes.warnings, machine.check, tls),
         ...entries.flatMap(({ place }, index) => aliasWarnings(place, graphs[index]!)),
       ];
-      return { plan, warnings };
+      return { ...made, warnings };
     }
     await Deno.remove(join(staging, "image"), { recursive: true }).catch(() => {});
   }
@@ -205,8 +215,8 @@ interface Part extends Entry {
 
 async function writeImage(
   parts: readonly Part[],
-  { staging, compiled, denoDir, images, remake = [] }: ImageRequest,
-): Promise<Plan> {
+  { staging, compiled, denoDir, images, remake = [], examine = false }: ImageRequest,
+): Promise<Pick<MadeImage, "plan" | "files">> {
   const remote = join(denoDir, "remote");
   const files = new Map<string, string>();
   const sources = new Map<string, string>();
@@ -214,7 +224,7 @@ async function writeImage(
   for (const { name, place, graph, lock, found, required } of parts) {
     const { id: packages, layout, project, placedFile } = found;
     const isKept = isThere(join(images, "packages", packages)) && !remake.includes(packages);
-    if (packages !== "" && !isKept) {
+    if (packages !== "" && !isKept && !examine) {
       const folder = join(staging, "packages", packages);
       if (!isThere(folder)) copyPackages(found, folder);
     }
@@ -241,8 +251,8 @@ async function writeImage(
   // For who asks what has changed since another image.
   files.set("modules", await listModules(sources));
   const digest = await digestOf(files);
-  if (!isThere(join(images, digest))) writeFiles(files, join(staging, "image"));
-  return { digest, processes };
+  if (!examine && !isThere(join(images, digest))) writeFiles(files, join(staging, "image"));
+  return { plan: { digest, processes }, files };
 }
 
 /** Writes files by their paths in a folder, open for whoever is to run them. */

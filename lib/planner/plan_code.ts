@@ -72,8 +72,15 @@ export async function examineCode(
   }
   const images = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_images_" }));
   try {
-    const { code } = await planCode(config, { images, warn });
-    return { config, code: JSON.parse(JSON.stringify(code).replaceAll(`${images}/`, `${kept}/`)) };
+    const denoDir = findDenoDir();
+    using folders: ImageFolders = openImages(images, denoDir);
+    const request = { config, images, denoDir, staging: folders.staging, facts: facts() };
+    const { plan, warnings, files } = await makeImage({
+      ...{ ...request, compiled: folders.compiled, network: "names", examine: true },
+    });
+    for (const each of warnings) warn(each);
+    await requireReadable(config, images);
+    return { config, code: await codeOf(config, plan, kept, files) };
   } finally {
     await Deno.remove(images, { recursive: true });
   }

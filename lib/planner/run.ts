@@ -25,10 +25,10 @@ async function answerTo(request: PlanRequest): Promise<Answer> {
       ...{ isRoot: Deno.uid() === 0, code, program: facts.denoProgram },
     });
     const own = { ...request, config };
-    const made = "kept" in planning && planning.kept
+    const { plan, warnings } = "kept" in planning && planning.kept
       ? await judgeKept(own, planning.kept)
       : await (packed ? takeImage(own, packed) : makeImage(own));
-    return { config, renamed, ...made, judgement };
+    return { config, renamed, plan, warnings, judgement };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);
     if (config !== undefined && request.network === "none" && isMissing(message)) {

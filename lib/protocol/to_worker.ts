@@ -1,6 +1,7 @@
 /** What a supervisor sends to its children: workers, helpers, the logger, the metrics process. */
 import * as z from "zod/mini";
 import { HTTP_LIMITS } from "../base/http_limits.ts";
+import type { Probe } from "../base/probe.ts";
 
 const Milliseconds = z.int().check(z.minimum(0));
 const Names = z.array(z.string());
@@ -40,6 +41,9 @@ const RoleConfig = z.discriminatedUnion("role", [
     proxyProtocol: z.optional(Names),
     /** Over what time WebSockets and event streams are closed when it is replaced. */
     spreadMs: z.optional(Milliseconds),
+    /** What it is asked before it is ready: a worker of a version that is tried. */
+    probes: z.optional(z.array(z.custom<Probe>())),
+    warmUp: z.optional(Names),
     /** How much the access log records of each request; `off` for no log. */
     access: z.enum(["off", "short", "long"]),
     /** Whether to measure how long the app takes. */

@@ -22,6 +22,8 @@ export interface BringUpOptions {
   readonly grants: Grants;
   /** What it is there for; the default is to be a worker of the config. */
   readonly roleConfig?: RoleConfig;
+  /** Whether it is of a version that is tried: an incumbent serves meanwhile. */
+  readonly tried?: boolean | undefined;
   /** Called before it loads anything of the app: the time to hand over more. */
   readonly beforeLoad?: () => Promise<void>;
   /** Called when it is ready: it accepts once this has settled. */
@@ -100,11 +102,11 @@ export async function killWorker(worker: WorkerProcess): Promise<void> {
 /** The role config of a worker with these listeners. */
 function workerRoleConfig(
   { pid = 0 }: WorkerProcess,
-  { config, listeners }: BringUpOptions,
+  { config, listeners, tried }: BringUpOptions,
 ): RoleConfig {
   const { penaltyExempt, ...http } = config.http;
-  const { readiness: path, reload: { shutdownDelayMs, spreadMs }, trustedProxies: trusted } =
-    config;
+  const { readiness: path, reload, trustedProxies: trusted } = config;
+  const { shutdownDelayMs, spreadMs, probe = [], warmUp = [] } = reload;
   return {
     role: "worker",
     engine: config.engine,
@@ -121,6 +123,7 @@ function workerRoleConfig(
     ...trusted.length > 0 && {
       proxies: { trusted: [...trusted], header: config.clientAddressHeader },
     },
+    ...tried && { probes: [...probe], warmUp: [...warmUp] },
     ...path !== undefined && { readiness: { path, shutdownDelayMs } },
   };
 }

@@ -64,6 +64,8 @@ export class Generation {
         if (--this.#notReady === 0) this.#allReady.resolve();
         return this.#allReady.promise;
       },
+      // At a start nothing serves that would be better; what replaces a worker is wanted at once.
+      tried: () => this.#state === "starting" && this.number > 1,
       health: (process: WorkerProcess) => this.#health(process),
     };
     this.workers = options.workers.map((each, index) => workerSlot(options, each, index, hooks));

@@ -68,6 +68,8 @@ export interface WorkerHooks {
   readonly beforeLoad: (process: WorkerProcess) => Promise<void>;
   /** Settles when it may accept. */
   readonly acceptBarrier: () => Promise<void>;
+  /** Whether what comes up is to be probed. */
+  readonly tried: () => boolean;
   readonly spares: SpareWorkers;
   readonly health: NonNullable<SlotOptions["health"]>;
 }
@@ -77,13 +79,13 @@ export function workerSlot(
   { number, config, nextWorker, listeners, workers }: GenerationOptions,
   spawning: SlotSpawning,
   index: number,
-  { beforeLoad, acceptBarrier, health, spares }: WorkerHooks,
+  { beforeLoad, acceptBarrier, health, spares, tried }: WorkerHooks,
 ): ProcessSlot {
   return new ProcessSlot({
     ...{ generation: number, config, nextWorker, restart: "always", health, spares, ...spawning },
     role: { kind: "worker", ...workers.length > 1 && { index } },
     bringUp: (process, signal) =>
-      bringUpBy(config, listeners, beforeLoad)(process, signal, acceptBarrier),
+      bringUpBy(config, listeners, beforeLoad, tried)(process, signal, acceptBarrier),
   });
 }
 
@@ -103,10 +105,11 @@ function bringUpBy(
   config: Config,
   listeners: readonly Listener[],
   beforeLoad: WorkerHooks["beforeLoad"],
+  tried = () => false,
 ): SpareOptions["bringUp"] {
   return (process, signal, acceptBarrier) =>
     bringUp(process, {
-      ...{ config, listeners, signal, acceptBarrier },
+      ...{ config, listeners, signal, acceptBarrier, tried: tried() },
       grants: workerGrants(withTemporary(config, process.temporary)),
       beforeLoad: () => beforeLoad(process),
     });

@@ -20,6 +20,7 @@ import { createNativeEngine, detectNative, isNativeHandle } from "./native_engin
 import { NodeApp } from "./node_app.ts";
 import { createNodeEngine } from "./node_engine.ts";
 import { Limits } from "./limits.ts";
+import { probeApp } from "./probe.ts";
 import { Readiness } from "./readiness.ts";
 import { redirectTo } from "./redirect.ts";
 import { beginSpan } from "./span.ts";
@@ -78,6 +79,12 @@ function serveApp(
       servers.install();
       app = await loadApp({ load, servers, whenIdle });
       await app.open();
+    },
+    probe: async () => {
+      const { probes = [], warmUp = [], lent = [], listeners: [address = ""] } = roleConfig;
+      if (probes.length + warmUp.length === 0) return;
+      const secure = lent.includes(0);
+      await probeApp({ handler: app.handler, address, secure, probes, warmUp });
     },
     start: () => {
       limits.start();

@@ -2,71 +2,15 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
 import { VERSION } from "../../lib/base/version.ts";
-import { packNpm } from "../../tools/pack_npm.ts";
 import { testWith } from "../harness/needs.ts";
+import { NpmMachine } from "../harness/npm_machine.ts";
 import { freePort } from "../harness/ports.ts";
-import { processesIn } from "../harness/process.ts";
-import { killQuietly, ProcessLog, waitForEvent } from "../harness/process_log.ts";
+import { waitForEvent } from "../harness/process_log.ts";
 import { PATIENCE_MS } from "../harness/wait.ts";
-
-/** A person's machine: an empty home, and a PATH with Node and without Deno. */
-class Machine implements AsyncDisposable {
-  readonly folder: string;
-  /** How long its commands took, in ms. */
-  readonly waited: { readonly command: string; readonly ms: number }[] = [];
-
-  private constructor(folder: string) {
-    this.folder = folder;
-  }
-
-  static async make(): Promise<Machine> {
-    const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_test_" }));
-    // Root's processes have accounts of their own, which have to get in.
-    await Deno.chmod(folder, 0o755);
-    await Deno.mkdir(join(folder, "home"));
-    return new Machine(folder);
-  }
-
-  #environment(): Record<string, string> {
-    const home = join(this.folder, "home");
-    return { HOME: home, DENO_DIR: join(home, ".cache/deno"), CI: "1" };
-  }
-
-  start(command: string, cwd: string): ProcessLog {
-    return ProcessLog.spawn(["sh", "-c", `exec ${command}`], { cwd, env: this.#environment() });
-  }
-
-  /** Runs a command and gives what it printed. */
-  async run(command: string, cwd: string, code = 0): Promise<string> {
-    const startMs = performance.now();
-    const output = await new Deno.Command("sh", {
-      args: ["-c", `exec ${command} 2>&1`],
-      ...{ cwd, env: this.#environment(), stdin: "null" },
-      signal: AbortSignal.timeout(3 * PATIENCE_MS),
-    }).output();
-    const text = new TextDecoder().decode(output.stdout);
-    assert(output.code === code, `${command}: ${output.code}\n${text}`);
-    this.waited.push({ command, ms: Math.round(performance.now() - startMs) });
-    return text;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    processesIn(this.folder).forEach((pid) => killQuietly(pid));
-    await Deno.remove(this.folder, { recursive: true });
-  }
-}
 
 function print(line: string): void {
   // deno-lint-ignore no-console
   console.log(line);
-}
-
-/** As it will come from the registry. */
-async function packed(machine: Machine): Promise<string> {
-  const folder = join(machine.folder, "package");
-  await packNpm(folder);
-  await machine.run("npm pack --silent", folder);
-  return join(folder, `holdfast-${VERSION}.tgz`);
 }
 
 async function edit(path: string, change: (text: string) => string): Promise<void> {
@@ -76,33 +20,40 @@ async function edit(path: string, change: (text: string) => string): Promise<voi
   await Deno.writeTextFile(path, changed);
 }
 
+/** Sends the form of the app's page, with a file, and gives the page that it leads to. */
+async function addNote(origin: string, text: string, file: File): Promise<string> {
+  const body = new FormData();
+  body.set("text", text);
+  body.set("file", file);
+  return await (await fetch(`${origin}/`, { method: "POST", body })).text();
+}
+
 testWith(
   { programs: ["npm"], builds: true },
-  "from nothing to an app with a form and a database that is reloaded, by npm alone",
+  "from nothing to an own walled app with an upload and a database, by Node and npm alone",
   async () => {
-    await using machine = await Machine.make();
-    const tarball = await packed(machine);
+    await using machine = await NpmMachine.make();
+    const made = await machine.run("npm create holdfast notes -- --yes", machine.folder);
     const folder = join(machine.folder, "notes");
-    await Deno.mkdir(folder);
-    await machine.run(`npm exec --yes --package=${tarball} -- holdfast init`, folder);
-    const config = join(folder, "holdfast.jsonc");
+    assertStringIncludes(made, "  cd notes\n  npm install\n  npx holdfast start\n");
     const port = freePort();
+    const config = join(folder, "holdfast.jsonc");
     await edit(config, (text) => text.replace("8000", String(port)));
-    // It is not in the registry before it is published.
-    await edit(
-      join(folder, "package.json"),
-      (text) => text.replace(/("holdfast": )"[^"]+"/, `$1${JSON.stringify(`file:${tarball}`)}`),
-    );
-    await machine.run("npm install --silent --no-audit --no-fund", folder);
-    assertStringIncludes(await machine.run("npx holdfast check", folder), "ok");
+    await machine.run("npm install", folder);
     await machine.run("npm test", folder);
+    assertStringIncludes(await machine.run("npx holdfast check", folder), "ok");
 
+    const startMs = performance.now();
     const server = machine.start("npx holdfast start", folder);
     await waitForEvent(server, "serving", 1);
+    machine.noteWait("npx holdfast start", startMs);
     const origin = `http://127.0.0.1:${port}`;
-    const body = new URLSearchParams({ text: "<i>first</i>" });
-    const page = await fetch(`${origin}/`, { method: "POST", body });
-    assertStringIncludes(await page.text(), "&lt;i&gt;first&lt;/i&gt;");
+    const bytes = crypto.getRandomValues(new Uint8Array(65_536));
+    const page = await addNote(origin, "<i>first</i>", new File([bytes], "a photo.jpg"));
+    assertStringIncludes(page, "&lt;i&gt;first&lt;/i&gt;");
+    const [, link] = page.match(/<a href="([^"]+)">a photo.jpg<\/a>/) ?? [];
+    const photo = async () => (await fetch(`${origin}${link}`)).bytes();
+    assertEquals(await photo(), bytes);
     const style = await fetch(`${origin}/public/style.css`);
     assertEquals([style.status, style.headers.get("content-type")], [
       200,
@@ -111,16 +62,49 @@ testWith(
     await style.body?.cancel();
 
     await edit(join(folder, "main.tsx"), (text) => text.replace("<h1>Notes", "<h1>My notes"));
-    await machine.run("npx holdfast reload", folder);
+    const hupMs = performance.now();
+    Deno.kill(Number(await Deno.readTextFile(join(folder, ".holdfast/lock"))), "SIGHUP");
+    await waitForEvent(server, "reload_done", 1);
+    machine.noteWait("kill -HUP $(cat .holdfast/lock)", hupMs);
     // A kept connection may be answered once more by the worker before, until the grace is over.
     const fresh = { headers: { connection: "close" } };
     const after = await (await fetch(`${origin}/`, fresh)).text();
     assertStringIncludes(after, "<h1>My notes</h1>");
     assertStringIncludes(after, "&lt;i&gt;first&lt;/i&gt;");
+    assertEquals(await photo(), bytes);
     assertStringIncludes(await machine.run("npx holdfast status", folder), "1 reloads");
+    const { generations } = JSON.parse(await machine.run("npx holdfast status --json", folder));
+    assertEquals(generations.map(({ wall }: { wall: string }) => wall), ["kernel"]);
+    assertStringIncludes(await machine.run("npx holdfast stop", folder), `on 127.0.0.1:${port}`);
+    await server.ended(PATIENCE_MS);
+    print(machine.transcript());
+  },
+);
+
+testWith(
+  { programs: ["npm"], builds: true },
+  "npx holdfast init proposes a config for an app, and npx holdfast start serves one without",
+  async () => {
+    await using machine = await NpmMachine.make();
+    const folder = join(machine.folder, "app");
+    await Deno.mkdir(folder);
+    await Deno.writeTextFile(
+      join(folder, "main.ts"),
+      'export default { fetch: () => new Response("Hello") };\n',
+    );
+    const port = freePort();
+    const startMs = performance.now();
+    const start = "npx --yes holdfast start main.ts";
+    const server = machine.start(start, folder, { PORT: String(port) });
+    await waitForEvent(server, "serving", 1);
+    machine.noteWait(start, startMs);
+    assertEquals(await (await fetch(`http://127.0.0.1:${port}/`)).text(), "Hello");
     await machine.run("npx holdfast stop", folder);
     await server.ended(PATIENCE_MS);
-    for (const { command, ms } of machine.waited) print(`${ms} ms  ${command}`);
+    const text = await machine.run("npx holdfast init --yes", folder);
+    assertStringIncludes(text, `  npm install holdfast@${VERSION}\n  npx holdfast check\n`);
+    assertStringIncludes(await machine.run("npx holdfast check", folder), "ok");
+    print(machine.transcript());
   },
 );
 
@@ -128,12 +112,11 @@ testWith(
   { programs: ["npm"], builds: true },
   "a config that init proposes for an app that is there passes check and serves it",
   async (t) => {
-    await using machine = await Machine.make();
-    const tarball = await packed(machine);
+    await using machine = await NpmMachine.make();
     const tool = join(machine.folder, "tool");
     await Deno.mkdir(tool);
     await machine.run(
-      `npm install --silent --no-audit --no-fund ${tarball} hono@4.13.19 @hono/node-server@1 express@5`,
+      `npm install --silent --no-audit --no-fund holdfast hono@4.13.19 @hono/node-server@1 express@5`,
       tool,
     );
     const kinds: Record<string, Record<string, string>> = {

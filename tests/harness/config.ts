@@ -45,6 +45,8 @@ export const DEFAULTS = {
     keepDeadlineMs: 14_400_000,
     maxKept: 2,
     keep: 5,
+    probe: [],
+    warmUp: [],
   },
 } satisfies Partial<Config>;
 

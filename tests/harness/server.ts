@@ -246,7 +246,9 @@ export class Server implements AsyncDisposable {
 /** What is left in a runtime folder: images and certificates stay, and nothing that was being made. */
 function leftIn(folder: string): string[] {
   return [...readFolder(folder)].flatMap((name) =>
-    name === "images" || name === "acme"
+    name === ".gitignore"
+      ? []
+      : name === "images" || name === "acme"
       ? [...readFolder(join(folder, name))].filter((each) => /^new_|\.new$/.test(each))
       : name
   );

@@ -1,9 +1,9 @@
 /** Workers that are started while their version is planned: what they become, and that none is left. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { servingWorkers, version, workersOf } from "./harness/life.ts";
-import { holdsListener, isAlive, plannersOf, readStatus } from "./harness/process.ts";
-import { Server } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { servingWorkers, version, workersOf } from "../harness/life.ts";
+import { holdsListener, isAlive, plannersOf, readStatus } from "../harness/process.ts";
+import { Server } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
 
 /** Says its version, a variable, and what is in a file. */
 const READER = version("one").replace(

@@ -4,23 +4,23 @@
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { askSupervisor } from "../lib/cli/control_client.ts";
-import { findSupervisor } from "../lib/cli/find_supervisor.ts";
-import { readProc } from "../lib/os/file.ts";
-import type { Config } from "../lib/config/config.ts";
-import type { ControlHandlers } from "../lib/supervisor/control_server.ts";
-import { openRuntimeFolder } from "../lib/supervisor/runtime_folder.ts";
-import { RuntimeKeeper } from "../lib/supervisor/runtime_keeper.ts";
-import { realSystem } from "../lib/supervisor/system.ts";
-import { Troubles } from "../lib/supervisor/troubles.ts";
-import { testWith, whyNoNamespaces } from "./harness/needs.ts";
-import { startIn } from "./harness/start_in.ts";
-import { freePort } from "./harness/ports.ts";
-import { PLAIN_APP, Project, REPOSITORY } from "./harness/project.ts";
-import { resultOf, Server } from "./harness/server.ts";
-import { whyNoSmallDisk } from "./harness/small_disk.ts";
-import { startOnSmallLog } from "./harness/small_log.ts";
-import { until, untilTold } from "./harness/wait.ts";
+import { askSupervisor } from "../../lib/cli/control_client.ts";
+import { findSupervisor } from "../../lib/cli/find_supervisor.ts";
+import { readProc } from "../../lib/os/file.ts";
+import type { Config } from "../../lib/config/config.ts";
+import type { ControlHandlers } from "../../lib/supervisor/control_server.ts";
+import { openRuntimeFolder } from "../../lib/supervisor/runtime_folder.ts";
+import { RuntimeKeeper } from "../../lib/supervisor/runtime_keeper.ts";
+import { realSystem } from "../../lib/supervisor/system.ts";
+import { Troubles } from "../../lib/supervisor/troubles.ts";
+import { testWith, whyNoNamespaces } from "../harness/needs.ts";
+import { startIn } from "../harness/start_in.ts";
+import { freePort } from "../harness/ports.ts";
+import { PLAIN_APP, Project, REPOSITORY } from "../harness/project.ts";
+import { resultOf, Server } from "../harness/server.ts";
+import { whyNoSmallDisk } from "../harness/small_disk.ts";
+import { startOnSmallLog } from "../harness/small_log.ts";
+import { until, untilTold } from "../harness/wait.ts";
 
 // A library that is loaded when it is first used would look like a leak of a test.
 readProc("self/comm", 1);

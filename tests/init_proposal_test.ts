@@ -95,6 +95,14 @@ const CASES: Readonly<Record<string, Case>> = {
       "./notes.md": "r",
     },
   },
+  "a folder of modules that a package loads": {
+    files: {
+      "package.json": scripts({ start: "node server.js" }),
+      "server.js": "fastify.register(autoload, { dir: join(import.meta.dirname, 'plugins') });",
+      "plugins/a.js": "export default () => {};",
+    },
+    unveil: { "./package.json": "r", "./plugins/": "r" },
+  },
   "folders that are written, and what is written beside code": {
     files: {
       "main.ts":

@@ -62,7 +62,7 @@ const NEVER_UNVEILED: Advice = {
 };
 
 /** Files of variables, as packages look for them. */
-const OF_VARIABLES = /\/\.env(\.\w+)*$/;
+export const OF_VARIABLES = /\/\.env(\.\w+)*$/;
 
 /** The supervisor reads them, and an app gets their values. */
 function adviceOnVariables(file: string, helper: string | undefined): Advice {

@@ -19,6 +19,14 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
       "It requires a package or a file that its project does not have: deno add npm:NAME, or npm install",
   ],
   [
+    /Invalid package config\. Failed reading '(.*?)'/,
+    ([, path]) =>
+      `Add "unveil": { ${
+        JSON.stringify(path)
+      }: "r" } to the config: the runtime reads it to know how ` +
+      "modules of a folder that is unveiled are written",
+  ],
+  [
     /ERR_INVALID_PACKAGE_CONFIG/,
     () =>
       "That package.json is no valid JSON, or says what it must not: mend it, or install it again",

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import {
   type Advice,
   adviceOn,
+  OF_VARIABLES,
   placedIn,
   type Refused,
   refusedByKernel,
@@ -158,6 +159,8 @@ export class Refusals {
     const absent = error instanceof Deno.errors.NotFound ||
       error instanceof Error && "code" in error && error.code === "ENOENT";
     if (!absent || error.message.includes("Holdfast: /")) return error;
+    // Packages look for the project's settings in all folders above, too.
+    if (isSearch(place)) return error;
     const inProject = dirname(place) === process.cwd();
     const refused = { kind, what: place, inProject };
     error.message = error.message.replace(HIDDEN_HINT, "") +
@@ -199,12 +202,24 @@ export class Refusals {
       this.#counts.set(key, { times: 1, told: 1 });
       const advice: Advice = adviceOn(refused, this.#helper);
       reportFields({
-        ...{ holdfast: "refused", level: "warn", msg: describe(refused), kind, what, call },
+        ...{
+          holdfast: "refused",
+          level: levelOf(refused),
+          msg: describe(refused),
+          kind,
+          what,
+          call,
+        },
         ...{ ...whereIn(callerOf(what)), ...whereIn(stack), ...advice },
         ...advice.allow !== undefined && { allow: placedIn(advice.allow, this.#helper) },
       });
     }
   }
+}
+
+/** Packages look for files of variables whether there is one or not, and get the values by the environment. */
+function levelOf({ kind, what }: Refused): "info" | "warn" {
+  return kind === "read" && OF_VARIABLES.test(what) ? "info" : "warn";
 }
 
 /** A path as the config would have it. */
@@ -214,6 +229,15 @@ function absolute(refused: Refused): Refused {
   if (!isPath || what === "" || what.startsWith("<")) return refused;
   const place = placeOf(what);
   return { ...refused, what: place, inProject: `${place}/`.startsWith(`${process.cwd()}/`) };
+}
+
+/** Whether it is what marks a project, in a folder above the app's: it is only searched for. */
+function isSearch(place: string): boolean {
+  return `${process.cwd()}/`.startsWith(`${dirname(place)}/`.replace("//", "/")) &&
+    dirname(place) !== process.cwd() &&
+    /\/(package\.json|deno\.jsonc?|tsconfig\.json|pnpm-workspace\.yaml|\.git|node_modules)$/.test(
+      place,
+    );
 }
 
 /** A path as it is given to a function, which may be something else. */

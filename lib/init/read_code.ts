@@ -31,6 +31,8 @@ const callOf = (names: string) =>
 const READ = callOf(READING);
 const WRITTEN = callOf(WRITING);
 
+const PACKAGE = "package.json";
+
 /** What the code of a project reads and writes, of what is there or may be made. */
 export function pathsIn(
   folder: string,
@@ -47,6 +49,9 @@ export function pathsIn(
     const kind = kindOf(place);
     if (!isInside(path) || kind === undefined) return;
     if (kind === "folder" ? app?.startsWith(`${path}/`) : isCode(path)) return;
+    // The runtime asks how modules are written that it loads from a folder.
+    const needed = kind === "folder" && hasCode(path) && kindOf(join(folder, PACKAGE)) === "file";
+    if (needed) unveil.set(`./${PACKAGE}`, "r");
     const spelled = kind === "folder" ? `./${path}/` : `./${path}`;
     if (!unveil.has(spelled)) unveil.set(spelled, "r");
   };

@@ -236,8 +236,17 @@ const LATE_LOOKS: Record<string, string> = {
 Deno.test("a path that is looked for is told, wherever the app is by then", async () => {
   const head = `import fs from "node:fs"; import { Worker as Thread } from "node:worker_threads";`;
   const script = `new Thread(new URL("./job/x.txt", import.meta.url))`;
-  const functions = { ...LATE_LOOKS, script };
-  await using server = await Server.start({ files: { "app.ts": app(functions, head) } });
+  const functions = {
+    ...LATE_LOOKS,
+    script,
+    variables: `fs.readFileSync(".env", "utf8")`,
+    above: `fs.readFileSync("/package.json", "utf8")`,
+    compiled: `await import(["./late", "page.ts"].join("/"))`,
+  };
+  await using server = await Server.start({
+    files: { "app.ts": app(functions, head), "late/page.ts": "export const a: number = 1;" },
+    config: { unveil: { "./late": "r" } },
+  });
   for (const name of Object.keys(LATE_LOOKS)) {
     assertEquals(await ask(server, name), "asked", name);
     const path = server.project.path(`${name}/x.txt`);
@@ -252,6 +261,17 @@ Deno.test("a path that is looked for is told, wherever the app is by then", asyn
   const line = `"unveil": { ${JSON.stringify(path)}: "r" }`;
   const { message } = await ask<Thrown>(server, "script");
   assertStringIncludes(message, `Holdfast: ${path} is not unveiled; add ${line}`);
+  const { message: variables } = await ask<Thrown>(server, "variables");
+  const file = `"envFile": ${JSON.stringify(server.project.path(".env"))}`;
+  assertStringIncludes(variables, `add ${file} to the config`);
+  await until(
+    "the line of the file",
+    () => server.eventsOf("refused").some(({ level, allow }) => level === "info" && allow === file),
+  );
+  assertEquals((await ask<Thrown>(server, "above")).code, "ENOENT");
+  const compiled = await ask<Thrown>(server, "compiled");
+  assertStringIncludes(compiled.message, "it is in no image, and no process compiles it");
+  assertEquals(server.eventsOf("refused").filter(({ what }) => what === "/package.json"), []);
   await until(
     "the line of the script",
     () => server.eventsOf("refused").some(({ what, allow }) => what === path && allow === line),
@@ -454,11 +474,6 @@ const REFUSALS: Record<string, { body: string; says: string; of: [string, string
     body: `await new Promise((_, fail) => dgram.createSocket("udp4").on("error", fail).bind(8126))`,
     says: "no process binds a socket for datagrams",
     of: ["datagram", "0.0.0.0:8126"],
-  },
-  variables: {
-    body: `fs.readFileSync(".env", "utf8")`,
-    says: `add "envFile": "FOLDER/.env" to the config`,
-    of: ["read", "FOLDER/.env", `"envFile": "FOLDER/.env"`],
   },
   environment: {
     body: `process.loadEnvFile("data/.env")`,

@@ -331,6 +331,14 @@ createRequire(import.meta.url)("nothing");\n${OK}`,
     says: /ERR_INVALID_PACKAGE_CONFIG/,
     hint: /^That package\.json is no valid JSON/,
   },
+  "CommonJS in a folder that is unveiled, and a package.json that is not": {
+    app: `import { createRequire } from "node:module";
+createRequire(import.meta.url)(["./loaded", "a.js"].join("/"));\n${OK}`,
+    files: { "loaded/a.js": "exports.a = 1;", "package.json": "{}" },
+    config: { unveil: { "./loaded": "r" } },
+    says: /Failed reading '.*\/package\.json'/,
+    hint: /^Add "unveil": \{ "\/.*\/package\.json": "r" \} to the config/,
+  },
   "an error with a code that looks like a variable": {
     app: `throw Object.assign(new Error("SOME_CODE: it is so"), { code: "SOME_CODE" });\n${OK}`,
     says: /SOME_CODE: it is so/,
@@ -376,7 +384,7 @@ Deno.test("each app that does not start is told with its own error and a hint th
     await t.step(name, async () => {
       const all = { "app.ts": app, ...files };
       for (const [path, text] of Object.entries(all)) await project.write(path, text);
-      await project.configure({ limits: {}, reload: {}, net: [], ...config });
+      await project.configure({ limits: {}, reload: {}, net: [], unveil: {}, ...config });
       const result = await server.reload();
       for (const path of Object.keys(files)) {
         await Deno.remove(project.path(path.split("/")[0]!), { recursive: true }).catch(() => {});

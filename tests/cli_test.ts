@@ -75,10 +75,6 @@ function clientsOf(project: Project): string[] {
   );
 }
 
-function countClients(project: Project): number {
-  return clientsOf(project).length;
-}
-
 /** All that comes until the other side ends the connection. */
 async function readToEnd(connection: Deno.Conn): Promise<unknown[]> {
   const frames = new FrameReader(1024 * 1024);

@@ -1,6 +1,7 @@
 /** The first minutes: README's commands as they are printed, and what is said where something is missing. More: deep/first_start_test.ts. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
+import { flagsOf } from "../deploy/npm/flags.ts";
 import { HoldfastError } from "../lib/base/error.ts";
 import { DENO_VERSION, requireDeno } from "../lib/base/runtime.ts";
 import { blocksOf, NodeOnly, README, stop } from "./harness/node_only.ts";
@@ -70,6 +71,25 @@ Deno.test("each flag of a start that is missing is named, and --help takes none"
   const without = await run(["-A", "--no-config"], "--help");
   assertEquals(without.code, 71, without.stderr);
   assertStringIncludes(without.stderr, "--no-config");
+});
+
+Deno.test("the flags of a supervisor are those of its command and its config, wherever options stand", async () => {
+  await using project = await Project.create({ config: { runtime: "./run" } });
+  const config = ["--config", project.configFile];
+  const trusted = [["check"], [...config, "check"], ["init"], ["--output", "x", "compile"]];
+  for (const args of trusted) assertEquals(flagsOf(args, "/bin/deno"), ["--allow-all"], args[0]);
+  for (
+    const args of [["start", ...config], [...config, "start"], ["status", `--config=${config[1]}`]]
+  ) {
+    const flags = flagsOf(args, "/bin/deno");
+    assertEquals(flags.filter((flag) => /=/.test(flag)), [
+      ...[`--allow-write=${project.path("run")}`, "--allow-run=/bin/deno", "--allow-sys=uid"],
+    ]);
+  }
+  // A value is no command, and no flag can name such a path.
+  assertEquals(flagsOf(["--name", "check", "start"], "/bin/deno").includes("--allow-all"), false);
+  await project.configure({ runtime: "./a,/b" });
+  assertThrows(() => flagsOf(["start", ...config], "/bin/deno"), Error, "comma");
 });
 
 Deno.test("a Deno that is older than the tested one is refused by name", () => {

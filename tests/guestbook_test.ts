@@ -89,7 +89,7 @@ Deno.test("a signed entry is on the page, newest first, and the form redirects t
   await using book = await openBook();
   assertStringIncludes(await (await book.get("/")).text(), "The first page is still blank");
   const signed = await book.sign({ name: "Ada", message: "First words" });
-  assertEquals([signed.status, signed.headers.get("location")], [303, "/"]);
+  assertEquals([signed.status, signed.headers.get("location")], [303, "/#entry-1"]);
   await book.sign({ name: "Grace", message: "Second words" });
   const page = await (await book.get("/")).text();
   assert(page.indexOf("Second words") < page.indexOf("First words"));

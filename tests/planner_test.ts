@@ -23,6 +23,7 @@ async function planWith(
   const lockFile = project.path(".holdfast/lock");
   await Deno.writeTextFile(lockFile, "");
   return await runPlanner({
+    mayWiden: true,
     ...{ system: realSystem, program, spawner: undefined, lockFile },
     read: await readConfigText(project.configFile),
     ...{ packed: undefined, holdfast: REPOSITORY, images: project.path(".holdfast/images") },

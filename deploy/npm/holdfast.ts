@@ -3,20 +3,17 @@
  * installed, works out what the supervisor is to be allowed, and starts Holdfast with that.
  */
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { realpathSync } from "node:fs";
 import { createRequire } from "node:module";
-import { basename, dirname, join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { parse } from "jsonc-parser";
+import { flagsOf, NAME_HINT } from "./flags.ts";
 
 /** The package's own folder: this lies in its folder `bin`. */
 const FOLDER = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const MAIN = join(FOLDER, "lib/supervisor/main.js");
-
-/** These build, write where they are told, or set up a world of their own; they serve nobody. */
-const TRUSTED = ["audit", "check", "compile", "explain", "init"];
 
 /** What Deno reads of the environment that would change which code runs, or how. */
 const FOREIGN = /^(DENO_(CONFIG|NO_PACKAGE_JSON|V8_FLAGS)|NODE_OPTIONS)$/;
@@ -42,38 +39,12 @@ function findDeno(): string {
   }
 }
 
-/** The value of an option that takes one. */
-function optionOf(args: readonly string[], name: string): string | undefined {
-  const at = args.findIndex((each) => each === name || each.startsWith(`${name}=`));
-  return at < 0
-    ? undefined
-    : args[at]!.includes("=")
-    ? args[at]!.slice(name.length + 1)
-    : args[at + 1];
-}
-
-/** The runtime folder: the only one that the supervisor writes. What is wrong there, it says itself. */
-function runtimeOf(args: readonly string[]): string {
-  const file = resolve(optionOf(args, "--config") || "holdfast.jsonc");
+function findFlags(args: readonly string[], deno: string): string[] {
   try {
-    const real = realpathSync(file);
-    const { runtime } = parse(readFileSync(real, "utf8"), [], { allowTrailingComma: true }) ?? {};
-    const place = resolve(dirname(real), typeof runtime === "string" ? runtime : ".holdfast");
-    const above = dirname(place);
-    return existsSync(above) ? join(realpathSync(above), basename(place)) : place;
-  } catch {
-    return resolve(dirname(file), ".holdfast");
+    return flagsOf(args, deno);
+  } catch (error) {
+    return fail((error as Error).message, NAME_HINT);
   }
-}
-
-/** The flags of the supervisor; a comma ends a path in them, unless it is doubled. */
-function flagsOf(args: readonly string[], deno: string): string[] {
-  if (TRUSTED.includes(args.find((each) => !each.startsWith("-")) ?? "")) return ["--allow-all"];
-  const [runtime, program] = [runtimeOf(args), deno].map((path) => path.replaceAll(",", ",,"));
-  return [
-    ...["--allow-read", `--allow-write=${runtime}`, "--allow-net", `--allow-run=${program}`],
-    ...["--allow-env", "--allow-ffi", "--allow-sys=uid"],
-  ];
 }
 
 const args = process.argv.slice(2);
@@ -81,7 +52,7 @@ const deno = findDeno();
 const words = [
   // All of it is in the package: no settings, registry or cache of the app's has a part in it.
   ...["run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-npm", "--no-remote"],
-  ...["--no-code-cache", ...flagsOf(args, deno), MAIN, ...args],
+  ...["--no-code-cache", ...findFlags(args, deno), MAIN, ...args],
 ];
 const environment = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => !FOREIGN.test(name)),

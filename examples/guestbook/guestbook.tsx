@@ -111,19 +111,22 @@ export function createGuestbook(options: GuestbookOptions): Guestbook {
     return <BookPage {...{ assets, entries, position, olderBeforeId, ...extra }} />;
   }
 
-  async function sign({ name, message }: Signing, made: MadePhoto | undefined): Promise<void> {
+  /** Stores an entry, and gives its id. */
+  async function sign({ name, message }: Signing, made: MadePhoto | undefined): Promise<number> {
     const { store, teller } = use();
     // The files come before the row: a live page may ask for them at once.
     const stored = made === undefined ? undefined : await savePhoto(photoFolder, made);
     let id: number;
     try {
       const { photo, thumbnail } = stored ?? { photo: null, thumbnail: null };
-      id = store.add({ name, message, photo, thumbnail }, Date.now());
+      const { width, height } = made?.thumbnail ?? { width: null, height: null };
+      id = store.add({ name, message, photo, thumbnail, width, height }, Date.now());
     } catch (error) {
       if (stored !== undefined) await removePhoto(photoFolder, stored);
       throw error;
     }
     teller?.tell({ id, name, message });
+    return id;
   }
 
   const app = new Hono();
@@ -167,8 +170,9 @@ export function createGuestbook(options: GuestbookOptions): Guestbook {
       const { status, text } = PHOTO_REFUSALS[made.reason];
       return c.html(book(undefined, { draft, problems: { photo: text } }), status);
     }
-    await sign(form.signing, made);
-    return c.redirect("/", 303);
+    const id = await sign(form.signing, made);
+    // To the entry itself: on a small screen it is far from the form, and nothing else would be seen.
+    return c.redirect(`/#entry-${id}`, 303);
   });
 
   app.get("/photos/:name", async (c) => {

@@ -8,11 +8,14 @@ const Entry = z.object({
   message: z.string(),
   photo: z.string().nullable(),
   thumbnail: z.string().nullable(),
+  width: z.number().int().positive().nullable(),
+  height: z.number().int().positive().nullable(),
   createdMs: z.number().int(),
 });
 /**
  * One signed entry. `photo` and `thumbnail` are names of files in the photo folder; an entry from
- * the time before there were thumbnails has a photo alone.
+ * the time before there were thumbnails has a photo alone, and one from before its size was kept has
+ * no `width` and `height`, which are those of the thumbnail.
  */
 export type Entry = z.infer<typeof Entry>;
 
@@ -21,6 +24,8 @@ export interface NewEntry {
   message: string;
   photo: string | null;
   thumbnail: string | null;
+  width: number | null;
+  height: number | null;
 }
 
 /**
@@ -36,9 +41,10 @@ const MIGRATIONS = [
      created_ms INTEGER NOT NULL
    ) STRICT`,
   `ALTER TABLE entries ADD COLUMN thumbnail TEXT`,
+  `ALTER TABLE entries ADD COLUMN width INTEGER; ALTER TABLE entries ADD COLUMN height INTEGER`,
 ];
 
-const COLUMNS = "id, name, message, photo, thumbnail, created_ms AS createdMs";
+const COLUMNS = "id, name, message, photo, thumbnail, width, height, created_ms AS createdMs";
 
 export class Store implements Disposable {
   #database: DatabaseSync;
@@ -60,12 +66,13 @@ export class Store implements Disposable {
   }
 
   /** Adds an entry and returns its id. Ids grow in commit order, which live pages rely on. */
-  add({ name, message, photo, thumbnail }: NewEntry, nowMs: number): number {
+  add({ name, message, photo, thumbnail, width, height }: NewEntry, nowMs: number): number {
     const { lastInsertRowid } = this.#database
       .prepare(
-        "INSERT INTO entries (name, message, photo, thumbnail, created_ms) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO entries (name, message, photo, thumbnail, width, height, created_ms) " +
+          "VALUES (?, ?, ?, ?, ?, ?, ?)",
       )
-      .run(name, message, photo, thumbnail, nowMs);
+      .run(name, message, photo, thumbnail, width, height, nowMs);
     return Number(lastInsertRowid);
   }
 

@@ -8,7 +8,6 @@ import { PHOTO_ACCEPT } from "./photo_kind.ts";
 import type { Entry } from "./store.ts";
 
 const TONE_COUNT = 6;
-const RATIO_COUNT = 3;
 
 const utcFormat = new Intl.DateTimeFormat("en-GB", {
   dateStyle: "medium",
@@ -61,9 +60,10 @@ export function BookPage({ assets, entries, position, olderBeforeId, draft, prob
           <a href="/">Guestbook</a>
         </h1>
         <p class="tagline">You were here. Leave a few kind words, and a photo if you like.</p>
+        {/* Below the entries on a small screen, the form is a long way down. */}
+        <a class="button to-form" href="#sign-title">Sign the book</a>
       </header>
       <main class="book">
-        <SignForm draft={draft} problems={problems} />
         <section class="wall" aria-labelledby="wall-title">
           <h2 id="wall-title" class="visually-hidden">Entries, newest first</h2>
           <p id="announcer" class="visually-hidden" role="status" aria-live="polite"></p>
@@ -73,6 +73,7 @@ export function BookPage({ assets, entries, position, olderBeforeId, draft, prob
           </ol>
           <Pager position={position} olderBeforeId={olderBeforeId} />
         </section>
+        <SignForm draft={draft} problems={problems} />
       </main>
     </Layout>
   );
@@ -184,13 +185,22 @@ function Problem({ field, problems }: { field: keyof Problems; problems: Problem
 /** One entry. Also sent to live pages, so it must make sense on its own. */
 export function EntryCard({ entry }: { entry: Entry }) {
   const { id, name, message, photo, thumbnail, createdMs } = entry;
+  // Known before it is loaded, so that the page stays still and shows all of it.
+  const size = entry.width === null || entry.height === null
+    ? {}
+    : { width: entry.width, height: entry.height };
   const created = new Date(createdMs);
   return (
     <li id={`entry-${id}`} class={`card tone-${toneOf(name)}`} data-name={name}>
       <article>
         {photo !== null && (
-          <a class={`photo ratio-${id % RATIO_COUNT}`} href={`/photos/${photo}`}>
-            <img src={`/photos/${thumbnail ?? photo}`} alt={`Photo from ${name}`} loading="lazy" />
+          <a class="photo" href={`/photos/${photo}`}>
+            <img
+              src={`/photos/${thumbnail ?? photo}`}
+              alt={`Photo from ${name}`}
+              loading="lazy"
+              {...size}
+            />
           </a>
         )}
         <p class="message" dir="auto">{message}</p>

@@ -22,6 +22,7 @@ const LOADERS: Record<string, CommandLoader> = {
   check: async () => (await import("./check.ts")).check,
   why: async () => (await import("./why.ts")).why,
   explain: async () => (await import("./explain.ts")).explain,
+  diff: async () => (await import("./diff.ts")).diff,
   audit: async () => (await import("./audit.ts")).audit,
 };
 
@@ -172,7 +173,9 @@ async function dispatch(
     only: textOf(parsed.only),
     stress: stress === true,
     portable: parsed.portable === true,
+    self: parsed.self === true,
     verify: parsed.verify === true,
+    widen: parsed.widen === true,
     yes: parsed.yes === true,
     state: textOf(parsed.state),
     rehearse: typeof parsed.rehearse === "string" ? parsed.rehearse : undefined,

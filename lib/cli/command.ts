@@ -17,6 +17,10 @@ export interface CommandOptions {
   /** `compile`: the app's name in it. */
   readonly name: string | undefined;
   readonly portable: boolean;
+  /** `reload`: also if it grants more than what serves. */
+  readonly widen: boolean;
+  /** `compile`: Holdfast, without an app. */
+  readonly self: boolean;
   /** `releases`: read their images as a whole. */
   readonly verify: boolean;
   /** `init`: ask nothing. */

@@ -58,6 +58,13 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
   reload: {
     does: "Reload code and config; exits 1 if the new version is rejected",
     example: "holdfast reload || echo 'the old version still serves'",
+    options: ["widen"],
+  },
+  diff: {
+    does: "Show what a reload would change: modules, packages, and what the config grants",
+    more: "+ comes, - goes, ~ is another one. It compares with the release that served last.",
+    example: "holdfast diff",
+    options: ["json"],
   },
   upgrade: {
     does: "Also replace the supervisor's own program, in the same process; exits 1 if rejected",
@@ -91,7 +98,7 @@ export const COMMANDS: Readonly<Record<string, CommandFacts>> = {
   compile: {
     does: "Build one executable file from the app and its config",
     example: "holdfast compile --portable --output guestbook",
-    options: ["output", "name", "portable", "state"],
+    options: ["output", "name", "portable", "state", "self"],
   },
   help: {
     takes: "[COMMAND]",
@@ -112,6 +119,7 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   json: { does: "Print JSON" },
   helper: { value: "NAME", does: "Ask for that helper instead of the workers" },
   log: { value: "FILE", does: "Read that log file, or - for standard input" },
+  widen: { does: "Also if it grants more than what serves, where the config says ask" },
   verify: { does: "Read all of each image, and see whether it is what was put there" },
   markdown: { does: "Print the result as docs/audit.md" },
   only: { value: "IDS", does: "Only these attempts, such as FR1,EX4.shell" },
@@ -119,6 +127,7 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   output: { value: "FILE", does: "The executable to write" },
   name: { value: "NAME", does: "The app's name in it (default: of the config, or of its folder)" },
   portable: { does: "Include the deno program in the file" },
+  self: { does: "Build Holdfast itself, without an app: the file holdfast, for every app" },
   state: {
     value: "DIR",
     does: "Folder that the file and its data will be in (default: of --output)",

@@ -1,5 +1,8 @@
 import { EXIT } from "../base/exit_code.ts";
 import { HoldfastError } from "../base/error.ts";
+import { widening } from "../config/policy_lines.ts";
+import { lastRelease } from "../planner/judge_widening.ts";
+import { imagesIn } from "../supervisor/image_store.ts";
 import type { ReloadResult, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { AskingCommand } from "./command.ts";
@@ -8,11 +11,15 @@ import { printLine } from "./terminal.ts";
 import { hungUp, waitForUpgrade } from "./wait_for_upgrade.ts";
 
 /** Reloads and waits for the outcome. */
-export const reload: AskingCommand = async ({ config, system }) => {
+export const reload: AskingCommand = async ({ config, widen, system }) => {
   const runtime = await findSupervisor(config, system);
   const before = (await askSupervisor(runtime, "status", "status")).status;
-  const result = await askReload(runtime, before);
-  return printOutcome(result, "The new version");
+  const was = lastRelease(imagesIn(runtime))?.config;
+  const result = await askReload(runtime, before, widen);
+  const status = printOutcome(result, "The new version");
+  const is = lastRelease(imagesIn(runtime))?.config;
+  if (was && is) { for (const line of widening(was, is).added) printLine(`+ ${line}`); }
+  return status;
 };
 
 /**
@@ -37,10 +44,18 @@ export function printOutcome(result: ReloadResult, what: string): number {
 }
 
 /** One that waits while an upgrade is under way is part of it: the new program loads everything. */
-async function askReload(runtime: string, before: Status): Promise<ReloadResult> {
+async function askReload(
+  runtime: string,
+  before: Status,
+  widen: boolean,
+): Promise<ReloadResult> {
   const startMs = performance.now();
   try {
-    return (await askSupervisor(runtime, "reload", "reloaded")).result;
+    return (await askSupervisor(
+      runtime,
+      { type: "reload", ...widen && { widen } },
+      "reloaded",
+    )).result;
   } catch (error) {
     if (!hungUp(error)) throw error;
     const { status } = await askSupervisor(runtime, "status", "status");

@@ -1,7 +1,8 @@
 #!/bin/sh
 # @NAME@ @VERSIONS@
-# An app in one file, made by holdfast compile --portable. After this text come two gzip streams: the
-# deno program, and a tar of the app with all that it needs. Both are unpacked once, into a folder
+# An app in one file, made by holdfast compile --portable, or Holdfast itself, made with --self. After
+# this text come two gzip streams: the deno program, and a tar of the app with all that it needs, or of
+# Holdfast. Both are unpacked once, into a folder
 # that only this user may enter and that is named by their hashes, and looked at on every start.
 # The exit status of what fails here is 71, as for everything that the machine refuses.
 set -eu
@@ -18,6 +19,7 @@ CODE_HASH=@CODE_HASH@ # SHA-256 of the second stream
 MODE=@MODE@ # of the cache folder, and what it holds: 755 if workers run as another user
 RUNTIME='@RUNTIME@' # relative to the state folder, or absolute
 SOCKETS='@SOCKETS@' # Unix sockets, a line each
+KIND=@KIND@ # app, or holdfast: it serves what lies in the working folder
 
 # Under root each process has an account of its own, which passes to what it knows the hash of.
 if [ $MODE = 700 ] && [ "$(id -u)" = 0 ]; then MODE=711; fi
@@ -48,7 +50,8 @@ exec 9<"$SELF" || fail "cannot read $SELF" 'let this user read it'
 # Where data lies. All other arguments are for the program.
 STATE=$own_folder
 previous=
-for argument in "$@"; do
+[ $KIND = app ] || STATE=/
+[ $KIND = holdfast ] || for argument in "$@"; do
   [ "$previous" != --state ] || STATE=$argument
   case $argument in --state=*) STATE=${argument#--state=} ;; esac
   previous=$argument
@@ -156,7 +159,7 @@ check() {
     fail "$1 is not as it was unpacked" 'see who changed it; then remove it, and it is unpacked again'
 }
 
-for name in $(env | sed -n 's/^\(DENO_[A-Za-z0-9_]*\|NODE_OPTIONS\|NODE_EXTRA_CA_CERTS\)=.*/\1/p'); do
+for name in $(env | sed -n 's/^\(@FOREIGN@\)=.*/\1/p'); do
   # No variable is to change what Deno does.
   unset "$name"
 done
@@ -177,10 +180,28 @@ if [ "${1-}" = --unpack ]; then
 fi
 exec 9<&-
 
+umask "$old_umask"
+
+run_deno() {
+  exec "$PROGRAM/deno" run --quiet --no-prompt --no-config --no-lock --no-npm --no-remote \
+    --no-code-cache "$@"
+}
+
+# What it may do depends on the command, and on where the config has its runtime folder.
+if [ $KIND = holdfast ]; then
+  flags=$(run_deno --allow-read "$FOLDER/holdfast/@FLAGS@" "$PROGRAM/deno" "$@") || exit 71
+  IFS='
+'
+  set -f
+  # shellcheck disable=SC2086 # A line is a flag.
+  set -- $flags "$FOLDER/holdfast/@ENTRY@" "$@"
+  unset IFS
+  run_deno "$@"
+fi
+
 # The program is one text that needs no cache.
 DENO_DIR=/dev/null/none
 export DENO_DIR
-umask "$old_umask"
 
 in_state() {
   case $1 in /*) printf %s "$1" ;; *) printf %s "$STATE/$1" ;; esac
@@ -207,5 +228,4 @@ else
     --allow-env --allow-ffi --allow-sys=uid \
     "$FOLDER/holdfast/@ENTRY@" "$FOLDER" "$SELF" "$STATE" "$@"
 fi
-exec "$PROGRAM/deno" run --quiet --no-prompt --no-config --no-lock --no-npm --no-remote \
-  --no-code-cache "$@"
+run_deno "$@"

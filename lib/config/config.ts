@@ -193,6 +193,8 @@ export interface Config extends Compartment {
     readonly probe?: readonly Probe[] | undefined;
     /** Paths that it is asked for before that, whatever it answers. */
     readonly warmUp?: readonly string[] | undefined;
+    /** Whether a reload that grants more is refused unless it is said to be meant. */
+    readonly widen?: "allow" | "ask" | undefined;
     /** How many generations drain at a time, at the most. */
     readonly maxDraining: number;
     /** How many earlier versions are kept. */

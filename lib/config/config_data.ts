@@ -142,6 +142,7 @@ const shape = {
       DEFAULT_KEEPING.keepDeadlineMs,
     ),
     maxKept: z._default(bounded(BOUNDS.reload.maxKept), DEFAULT_KEEPING.maxKept),
+    widen: z._default(z.enum(["allow", "ask"]), "allow"),
     probe: z._default(z.array(Probe).check(z.maxLength(MOST.probes)), []),
     warmUp: z._default(z.array(ProbePath).check(z.maxLength(MOST.warmUp)), []),
   }),

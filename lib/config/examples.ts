@@ -97,6 +97,7 @@ export const EXAMPLES: Readonly<Record<string, string>> = {
     maxKept: "4",
     keep: "10",
     probe: '["/healthz", { "path": "/", "status": [200, 302], "times": 3 }]',
+    widen: '"ask"',
     warmUp: '["/", "/list"]',
   }),
   ...Object.fromEntries(

@@ -6,6 +6,7 @@
 
 /** A schema of any library that follows Standard Schema (https://standardschema.dev), zod among them. */
 export interface Schema<Input = unknown, Output = Input> {
+  /** What Standard Schema asks of it. */
   readonly "~standard": {
     readonly version: 1;
     readonly vendor: string;
@@ -19,10 +20,13 @@ export type SchemaResult<Output> =
   | { readonly value: Output; readonly issues?: undefined }
   | { readonly issues: readonly { readonly message: string }[] };
 
+/** A schema of whatever values. */
 // deno-lint-ignore no-explicit-any
-type AnySchema = Schema<any, any>;
-type Given<S extends AnySchema> = NonNullable<S["~standard"]["types"]>["input"];
-type Parsed<S extends AnySchema> = NonNullable<S["~standard"]["types"]>["output"];
+export type AnySchema = Schema<any, any>;
+/** What a schema takes. */
+export type Given<S extends AnySchema> = NonNullable<S["~standard"]["types"]>["input"];
+/** What a schema makes of it. */
+export type Parsed<S extends AnySchema> = NonNullable<S["~standard"]["types"]>["output"];
 
 /** What a method gets besides its input. */
 export interface CallContext {
@@ -58,7 +62,7 @@ export type Methods = Readonly<Record<string, Method<any, any>>>;
  *
  * ```ts
  * import * as z from "zod";
- * import { defineHelper } from "./mod.ts";
+ * import { defineHelper } from "holdfast/helper";
  *
  * export default defineHelper({
  *   sum: {
@@ -137,10 +141,14 @@ const BRAND = Symbol.for("holdfast.HelperError");
  * Holdfast if an app does not catch it.
  */
 export class HelperError extends Error {
+  /** Why the call failed. */
   readonly code: HelperErrorCode;
+  /** The name of the helper. */
   readonly helper: string;
+  /** By which an error of another copy of this module is known. */
   readonly [BRAND] = true;
 
+  /** Makes one; helpers and their callers do. */
   constructor(code: HelperErrorCode, helper: string, message: string) {
     super(message);
     this.name = "HelperError";
@@ -162,6 +170,7 @@ export class HelperError extends Error {
     });
   }
 
+  /** Whether a value is one, of whichever copy of this module. */
   static override [Symbol.hasInstance](value: unknown): boolean {
     return typeof value === "object" && value !== null && BRAND in value;
   }

@@ -272,6 +272,12 @@ export async function listModules(sources: ReadonlyMap<string, string>): Promise
   return (await Promise.all(lines)).join("\n");
 }
 
+/** The digests of the modules and packages that an image lists, by their URLs. */
+export function listedModules(files: ReadonlyMap<string, string>): Map<string, string> {
+  const lines = files.get("modules")!.split("\n");
+  return new Map(lines.map((line) => [line.slice(65), line.slice(0, 64)]));
+}
+
 /** Tells whether the local modules of a graph have the name of a package in them, as in a require(). */
 function namedIn(graph: Graph): (name: string) => boolean {
   const texts = filesOf(graph).filter((local) => !isPackageFile(local))

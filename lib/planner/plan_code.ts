@@ -12,7 +12,7 @@ import {
 import type { PlannedConfig } from "../supervisor/read_config.ts";
 import { requireReadable } from "../supervisor/require_readable.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
-import { makeImage, type Warning } from "./make_image.ts";
+import { listedModules, makeImage, type Warning } from "./make_image.ts";
 import { readPackedImage, takeImage } from "./packed_image.ts";
 import { HOLDFAST_FOLDER } from "./programs.ts";
 
@@ -54,6 +54,12 @@ export async function planCode(
   return { config, code: await installImage(config, plan, folders) };
 }
 
+/** A config that was checked, and what its code is made of. */
+export interface ExaminedConfig extends PlannedConfig {
+  /** Modules and packages, each with a digest. */
+  readonly modules: ReadonlyMap<string, string>;
+}
+
 /**
  * Checks a config against its code, and tells where a supervisor would keep that. Nothing of it stays;
  * for an executable nothing is written.
@@ -63,12 +69,13 @@ export async function planCode(
 export async function examineCode(
   config: Config,
   { packed, warn = () => {} }: ExamineOptions,
-): Promise<PlannedConfig> {
+): Promise<ExaminedConfig> {
   const kept = imagesIn(config.runtime);
   if (packed !== undefined) {
     const { plan, warnings, files } = await readPackedImage(config, packed, facts());
     for (const each of warnings) warn(each);
-    return { config, code: await codeOf(config, plan, kept, files) };
+    const code = await codeOf(config, plan, kept, files);
+    return { config, code, modules: listedModules(files) };
   }
   const images = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_images_" }));
   try {
@@ -80,7 +87,8 @@ export async function examineCode(
     });
     for (const each of warnings) warn(each);
     await requireReadable(config, images);
-    return { config, code: await codeOf(config, plan, kept, files) };
+    const code = await codeOf(config, plan, kept, files);
+    return { config, code, modules: listedModules(files) };
   } finally {
     await Deno.remove(images, { recursive: true });
   }

@@ -36,6 +36,8 @@ export interface PlanRequest extends PlanPlaces {
   readonly planning: Planning;
   /** The image of an executable, which is taken in place of making one. */
   readonly packed?: PackedImage;
+  /** Whether it may grant more than what serves, or nothing serves. */
+  readonly mayWiden: boolean;
   /** Whether processes can have accounts of their own. */
   readonly separates: boolean;
 }

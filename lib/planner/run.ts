@@ -6,6 +6,7 @@ import type { RenamedKey } from "../config/parse.ts";
 import { resolveText } from "../config/resolve.ts";
 import { type Answer, ANSWER_FILE, isFull, NO_ROOM, REQUEST_FILE } from "../protocol/plan.ts";
 import { ownAccounts } from "../sandbox/accounts.ts";
+import { judgeWidening } from "./judge_widening.ts";
 import { judgePaths } from "./judge_paths.ts";
 import { makeImage } from "./make_image.ts";
 import { judgeKept } from "./judge_kept.ts";
@@ -25,10 +26,12 @@ async function answerTo(request: PlanRequest): Promise<Answer> {
       ...{ isRoot: Deno.uid() === 0, code, program: facts.denoProgram },
     });
     const own = { ...request, config };
-    const { plan, warnings } = "kept" in planning && planning.kept
-      ? await judgeKept(own, planning.kept)
+    const kept = "kept" in planning ? planning.kept : undefined;
+    const widened = kept ? [] : judgeWidening(config, code, request.mayWiden);
+    const { plan, warnings } = kept
+      ? await judgeKept(own, kept)
       : await (packed ? takeImage(own, packed) : makeImage(own));
-    return { config, renamed, plan, warnings, judgement };
+    return { config, renamed, plan, warnings: [...warnings, ...widened], judgement };
   } catch (error) {
     const { message, hint, kind, code } = toHoldfastError(error);
     if (config !== undefined && request.network === "none" && isMissing(message)) {

@@ -16,6 +16,8 @@ export const Ask = z.strictObject({
   type: z.enum(["status", "reload", "upgrade", "reopen", "stop", "releases", "rollback"]),
   /** Of a rollback: which release; the one before, if it does not say. */
   release: z.optional(z.int().check(z.minimum(1))),
+  /** Of a reload: it may grant more than what serves. */
+  widen: z.optional(z.literal(true)),
 });
 export type Ask = z.infer<typeof Ask>;
 

@@ -52,7 +52,8 @@ export type Plan = z.infer<typeof Plan>;
 
 const Text = z.string().check(z.maxLength(64 * 1024));
 const Warned = z.enum([
-  ...["path_open_to_others", "secret_unveiled", "certificate_ends", "tsconfig_paths"] as const,
+  ...["path_open_to_others", "secret_unveiled", "certificate_ends", "policy_widened"] as const,
+  "tsconfig_paths",
 ]);
 const Count = z.int().check(z.minimum(1));
 
@@ -102,7 +103,9 @@ export const Answer = z.union([
     plan: Plan,
     judgement: Judgement,
     /** What is logged of it. */
-    warnings: z.array(z.strictObject({ event: Warned, path: Text, hint: Text })),
+    warnings: z.array(z.strictObject({
+      ...{ event: Warned, path: Text, hint: Text, added: z.optional(z.array(Text)) },
+    })),
   }),
   /** Something is not in the cache, and what is in the settings of npm by the names of variables. */
   z.strictObject({ missing: Text, variables: z.array(z.string().check(z.maxLength(128))) }),

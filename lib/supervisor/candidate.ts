@@ -81,8 +81,9 @@ export class Candidates {
    * behind.
    *
    * @param what a config that is planned first, or what was planned before and is brought back
+   * @param mayWiden whether it may grant more than what serves
    */
-  async bringUp(what: ReadConfig | PlannedConfig): Promise<Candidate> {
+  async bringUp(what: ReadConfig | PlannedConfig, mayWiden = false): Promise<Candidate> {
     const { listeners: table, extendTimeout, ...options } = this.#options;
     const { system, generations, launches, runtime, services, signal } = options;
     extendTimeout(PLAN_DEADLINE_MS);
@@ -116,7 +117,9 @@ export class Candidates {
       };
       const { config: meant, code: made } = "code" in what
         ? what
-        : await launches.plan(what, await runtime.codeFolder(what), ahead);
+        : await launches.plan(what, await runtime.codeFolder(what), {
+          ...{ begun: ahead, mayWiden: mayWiden || number === 1 },
+        });
       const config = table.resolve(meant);
       const keys = config.listen.flatMap(({ tls = [] }) => tls.map(({ key }) => key));
       requireOutOfReach(config, [runtime.folder, config.runtime, ...keys]);

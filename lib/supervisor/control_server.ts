@@ -32,7 +32,7 @@ export type ControlHandlers = {
 /** What is asked of the supervisor. */
 export interface Commanded {
   status(): Status;
-  reload(): Promise<ReloadResult>;
+  reload(mayWiden?: boolean): Promise<ReloadResult>;
   rollback(release?: number): Promise<ReloadResult>;
   releases(): Release[];
   upgrade(): Promise<string>;
@@ -44,7 +44,7 @@ export interface Commanded {
 export function controlHandlers(supervisor: Commanded): ControlHandlers {
   return {
     status: () => ({ type: "status", status: supervisor.status() }),
-    reload: async () => ({ type: "reloaded", result: await supervisor.reload() }),
+    reload: async ({ widen }) => ({ type: "reloaded", result: await supervisor.reload(widen) }),
     rollback: async ({ release }) => ({
       type: "reloaded",
       result: await supervisor.rollback(release),

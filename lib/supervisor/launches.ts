@@ -24,7 +24,7 @@ import type { SlotSpawning } from "./generation_slots.ts";
 import { knownConfig, type PlannedConfig, type ReadConfig } from "./read_config.ts";
 import { requireReadable } from "./require_readable.ts";
 import { requireWall } from "./require_wall.ts";
-import { runPlanner } from "./run_planner.ts";
+import { type PlannerOptions, runPlanner } from "./run_planner.ts";
 import type { ConfinedSpawner } from "./process_starter.ts";
 import type { RuntimeKeeper } from "./runtime_keeper.ts";
 import type { Spawner } from "./spawner.ts";
@@ -103,7 +103,7 @@ export class Launches {
   async plan(
     read: ReadConfig,
     folder: string,
-    begun: () => void = () => {},
+    { begun = () => {}, mayWiden = true }: Partial<Pick<PlannerOptions, "begun" | "mayWiden">> = {},
   ): Promise<PlannedConfig> {
     const { planner, spawner, cache, holdfast } = await this.programsOf();
     const { folder: runtime, lockFile } = this.#runtime;
@@ -112,7 +112,7 @@ export class Launches {
       runPlanner({
         ...{ system: this.#system, read, packed, holdfast, spawner, cache, program: planner! },
         ...{ images, runtime, lockFile, environment: this.#environment },
-        ...{ signal: this.#signal, begun },
+        ...{ signal: this.#signal, begun, mayWiden },
       }));
     const { config, code } = planned;
     if (code.judgement) this.accounts.learn(code.judgement, config);

@@ -53,7 +53,7 @@ export interface Operation<Result> {
   /**
    * Does it.
    *
-   * @param release which one, of a rollback
+   * @param release which one, of a rollback; its kind, of a reload
    */
   run(release?: number): Promise<void>;
   /**
@@ -124,7 +124,7 @@ export class OperationQueue<Results extends Record<OperationName, unknown>> {
   /**
    * Asks for an operation; the result is that of one that began after this call.
    *
-   * @param release which one, of a rollback: only those to the same one are one
+   * @param release which one, of a rollback, or the kind of a reload: only those of the same one are one
    */
   ask<Name extends OperationName>(name: Name, release?: number): Promise<Results[Name]> {
     const row = this.#next();

@@ -122,6 +122,8 @@ export class Parts {
     await this.runtime.openControl(inheritance?.control);
     this.system.giveUpPermissions();
     this.images.open();
+    // What is rehearsed is to take the place of another generation, and judged as that.
+    if (!this.system.ownsImages) this.generations.last = 1;
     return read;
   }
 

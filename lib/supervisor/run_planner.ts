@@ -64,6 +64,8 @@ export interface PlannerOptions {
   readonly cache: string | undefined;
   readonly environment: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
+  /** Whether what is planned may grant more than what serves. */
+  readonly mayWiden: boolean;
   /** Called when a planner is there; more than once if another one is needed. What it throws is ignored. */
   readonly begun: () => void;
 }
@@ -120,12 +122,12 @@ async function ask(
   variables: readonly string[],
   remake: readonly string[],
 ): Promise<Answer> {
-  const { environment, signal, begun } = more;
+  const { environment, signal, begun, mayWiden } = more;
   const { images, compiled, staging } = folders;
   const deno = denoProgram();
   const request: PlanRequest = {
     planning: planningOf(read),
-    separates: canSeparate(),
+    ...{ mayWiden, separates: canSeparate() },
     ...packed && { packed },
     ...{ images, compiled, staging, denoDir: denoDir ?? compiled, network, remake },
     facts: { denoProgram: deno, holdfast, runtime },

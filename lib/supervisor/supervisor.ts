@@ -18,6 +18,9 @@ import type { System } from "./system.ts";
 import { tlsChanged } from "./tls_files.ts";
 import { handToNext } from "./upgrade.ts";
 
+/** The kind of a reload that may grant more than what serves. */
+const MAY_WIDEN = 1;
+
 /** What whoever asked for an operation is told. */
 type Results = {
   start: void;
@@ -55,7 +58,7 @@ export class Supervisor {
         },
       },
       reload: {
-        run: () => this.#reload(),
+        run: (kind) => this.#reload(kind === MAY_WIDEN),
         outcome: (error, ms) => this.#tellReload(error, ms),
         mayRun: (signal) => this.#parts.generations.roomToDrain(signal),
         merged: (into) => log.info("reload_merged", { into }),
@@ -114,10 +117,10 @@ export class Supervisor {
   }
 
   /** Brings in a config. Everything that can fail comes before the one step that changes the incumbent. */
-  async #switchTo(what: ReadConfig | PlannedConfig): Promise<Config> {
+  async #switchTo(what: ReadConfig | PlannedConfig, mayWiden = false): Promise<Config> {
     const { generations, images, launches, listeners, services, candidates, former } = this.#parts;
     const { generation, change, own, brought } = await images.during(() =>
-      candidates.bringUp(what)
+      candidates.bringUp(what, mayWiden)
     );
     const old = generations.promote(generation);
     images.begin(generation);
@@ -131,19 +134,23 @@ export class Supervisor {
     return generation.config;
   }
 
-  /** Brings in new code and new config. Never throws: the result says how it went. */
-  reload(): Promise<ReloadResult> {
-    return this.#operations.ask("reload");
+  /**
+   * Brings in new code and new config. Never throws: the result says how it went.
+   *
+   * @param mayWiden whether it may grant more than what serves
+   */
+  reload(mayWiden = false): Promise<ReloadResult> {
+    return this.#operations.ask("reload", mayWiden ? MAY_WIDEN : undefined);
   }
 
-  async #reload(): Promise<void> {
+  async #reload(mayWiden: boolean): Promise<void> {
     const { file, history, manager, runtime, services: { logs } } = this.#parts;
     history.reloads++;
     manager?.reloading();
     if (logs?.fits) logs.reopen();
     const read = await this.#system.readConfig(file);
     runtime.requireSame(read);
-    await runtime.follow(await this.#switchTo(read));
+    await runtime.follow(await this.#switchTo(read, mayWiden));
   }
 
   /**

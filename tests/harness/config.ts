@@ -46,6 +46,7 @@ export const DEFAULTS = {
     maxKept: 2,
     keep: 5,
     probe: [],
+    widen: "allow",
     warmUp: [],
   },
 } satisfies Partial<Config>;

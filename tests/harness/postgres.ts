@@ -75,23 +75,14 @@ export class Postgres implements AsyncDisposable {
     ], { cwd: "/" });
     const server = new Postgres(folder, process, port);
     await process.until("the database", () => process.text.includes("ready to accept connections"));
-    for (const role of roles) await server.#sql(`create role "${role}" login`);
+    for (const role of roles) await server.sql(`create role "${role}" login`);
     return server;
   }
 
-  async #sql(text: string): Promise<void> {
-    await run(
-      ...AS_POSTGRES,
-      "psql",
-      "-h",
-      this.folder,
-      "-p",
-      this.#port,
-      "-d",
-      "postgres",
-      "-c",
-      text,
-    );
+  /** Does something as the owner of all. */
+  async sql(text: string): Promise<void> {
+    const where = ["-h", this.folder, "-p", this.#port, "-d", "postgres"];
+    await run(...AS_POSTGRES, "psql", ...where, "-c", text);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,7 +1,11 @@
-// The page works without this file. It adds live entries and a look at the photo before it is sent.
+// The page works without this file. It adds live entries, times of the visitor's own place, and a look
+// at the photo before it is sent.
 
 const MAX_PHOTO_BYTES = 5 * 1024 * 1024;
 const MAX_LIVE_CARDS = 200;
+
+const localFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+showLocalTimes(document);
 
 const list = document.querySelector("#entries");
 if (list?.dataset.liveAfter !== undefined) followEntries(list);
@@ -19,11 +23,20 @@ function followEntries(list) {
     const card = template.content.querySelector(".card");
     if (!card || document.getElementById(card.id)) return;
     document.querySelector("#empty")?.remove();
+    showLocalTimes(card);
     card.classList.add("is-new");
     list.prepend(card);
     while (list.children.length > MAX_LIVE_CARDS) list.lastElementChild.remove();
     document.querySelector("#announcer").textContent = `${card.dataset.name} signed the guestbook`;
   });
+}
+
+/** The server knows no visitor's time zone: what it writes is UTC, and says so. */
+function showLocalTimes(within) {
+  for (const time of within.querySelectorAll("time[datetime]")) {
+    time.title = time.textContent;
+    time.textContent = localFormat.format(new Date(time.dateTime));
+  }
 }
 
 function previewPhoto(input) {

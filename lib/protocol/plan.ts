@@ -63,14 +63,8 @@ export const Failure = z.strictObject({
   message: z.string().check(z.maxLength(1024 * 1024)),
   hint: z.optional(Text),
   kind: z.enum([
-    "refused",
-    "failing",
-    "usage",
-    "not_running",
-    "bug",
-    "environment",
-    "app",
-    "config",
+    ...["refused", "failing", "usage", "not_running"] as const,
+    ...["bug", "environment", "app", "config"] as const,
   ]),
   code: z.string().check(z.regex(/^[a-z_]{1,64}$/)),
 });

@@ -58,6 +58,14 @@ const CASES: Readonly<Record<string, Case>> = {
     files: { "src/server.ts": "export const app = express();", "src/index.ts": LISTENS },
     app: "src/index.ts",
   },
+  "a script that runs a file without an ending, beside a module that exports the app": {
+    files: {
+      "package.json": scripts({ start: "node ./bin/www" }),
+      "bin/www": "#!/usr/bin/env node\nhttp.createServer(app).listen(3000)",
+      "app.js": "module.exports = app;",
+    },
+    app: "app.js",
+  },
   "another name, which alone starts a server": {
     files: {
       "hello.ts": "Deno.serve(() => new Response('hi'));\nserve(app)",

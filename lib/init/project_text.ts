@@ -71,6 +71,11 @@ export function readJson<Value>(path: string, schema: z.ZodMiniType<Value>): Val
 
 /** What a path is, of a project. */
 export function kindOf(path: string): "file" | "folder" | undefined {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  return found?.isDirectory() ? "folder" : found?.isFile() ? "file" : undefined;
+  try {
+    const found = lstatSync(path);
+    return found.isDirectory() ? "folder" : found.isFile() ? "file" : undefined;
+  } catch {
+    // It is not there, or below a file.
+    return undefined;
+  }
 }

@@ -165,7 +165,7 @@ function requireCode({ modules, redirects }: Graph, options: GraphOptions): void
     for (const { code, isDynamic, assertionType } of found.get(url)?.dependencies ?? []) {
       if (code?.specifier === undefined || isDynamic || assertionType) continue;
       const wanted = redirects[code.specifier] ?? code.specifier;
-      const { error } = found.get(wanted) ?? {};
+      const error = schemeError(wanted) ?? found.get(wanted)?.error;
       if (error && NO_CODE.test(error)) {
         const { line, character } = code.span?.start ?? { line: 0, character: 0 };
         const at = `\n    at ${url}:${line + 1}:${character + 1}`;
@@ -177,7 +177,17 @@ function requireCode({ modules, redirects }: Graph, options: GraphOptions): void
 }
 
 /** What Deno says of a file that is imported as code and is another thing. */
-const NO_CODE = /^Expected a JavaScript or TypeScript module/;
+const NO_CODE = /^(Expected a JavaScript or TypeScript module|Unsupported scheme)/;
+
+/** Where code comes from. */
+const SCHEMES = ["file", "npm", "jsr", "node", "http", "https", "data", "blob"];
+
+/** What a worker would say of an address of another runtime, such as `bun:sqlite`. */
+function schemeError(url: string): string | undefined {
+  const [, scheme] = /^([a-z][\w+.-]*):/.exec(url) ?? [];
+  if (scheme === undefined || SCHEMES.includes(scheme)) return undefined;
+  return `Unsupported scheme "${scheme}" for module "${url}"`;
+}
 
 /** A word of a shell's command line. */
 function quoteWord(word: string): string {

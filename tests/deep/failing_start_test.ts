@@ -354,6 +354,16 @@ createRequire(import.meta.url)(["./loaded", "a.js"].join("/"));\n${OK}`,
     says: /Could not locate the bindings file/,
     hint: /^That is a native addon, and no worker loads one/,
   },
+  "a module of Bun's, by its scheme": {
+    app: `import { Database } from "bun:sqlite";\nconsole.log(Database);\n${OK}`,
+    says: /Unsupported scheme "bun" for module "bun:sqlite"\n.*app\.ts:1:26/,
+    hint: /^Deno has no module of Bun's/,
+  },
+  "a module of Workers', by its scheme": {
+    app: `import { env } from "cloudflare:workers";\nconsole.log(env);\n${OK}`,
+    says: /Unsupported scheme "cloudflare" for module "cloudflare:workers"\n.*app\.ts:1:21/,
+    hint: /^Deno has no cloudflare: modules/,
+  },
   "a module of Bun's, in a package": {
     app: `import "wraps";\n${OK}`,
     files: {

@@ -1,5 +1,6 @@
 /** What an app finds changed in its runtime, so that it runs as it does elsewhere. */
 import type { Configure } from "../protocol/to_worker.ts";
+import { tellAbort } from "./abort.ts";
 import { installEnvironment } from "./app_environment.ts";
 import { GrantUse } from "./grant_use.ts";
 import { QuietRefusals } from "./quiet_refusals.ts";
@@ -23,6 +24,7 @@ export function prepareRuntime({ grants, roleConfig }: Configure): () => void {
   refusals.install();
   quiet.install();
   countUses(use);
+  tellAbort();
   // They would write below DENO_DIR, which nobody may: packages go on without them.
   const globals = globalThis as Record<string, unknown>;
   for (const name of ["caches", "localStorage"]) delete globals[name];

@@ -2,6 +2,7 @@
  * Modules of Node's in which functions were replaced: an import by name would find the ones before. A
  * facade has the name of each that was replaced, and passes the others on.
  */
+import { REPLACED_ENDS } from "./abort.ts";
 import { REPLACED_LOOKUPS } from "./dials.ts";
 import { REPLACED_LOOKERS } from "./quiet_refusals.ts";
 import { REPLACED_READERS } from "./reads.ts";
@@ -17,6 +18,7 @@ const REPLACED: Readonly<Record<string, readonly string[]>> = {
   ...REPLACED_STARTERS,
   ...REPLACED_LOOKUPS,
   ...REPLACED_LOOKERS,
+  process: [...REPLACED_FACTS.process, ...REPLACED_ENDS.process],
   fs: [...REPLACED_READERS.fs, ...REPLACED_LOOKERS.fs, ...REPLACED_WRITERS.fs],
   "fs/promises": [
     ...REPLACED_READERS["fs/promises"],

@@ -182,6 +182,7 @@ function isLineOf(
   return Object.entries(said).length > 0 && Object.entries(said).every(([key, value]) => {
     const had = granted[key];
     if (had === undefined) return false;
+    if (key === "envFile") return project.path(String(had)) === value;
     if (key !== "unveil") {
       return namesIn(value).some((name) => namesIn(had).includes(name)) || value === had;
     }

@@ -127,6 +127,7 @@ const unit = (changes: Partial<NonNullable<Facts["unit"]>>): Partial<Facts> => (
     origin: "ours",
     differs: [],
     missing: [],
+    closed: [],
     ...changes,
   },
 });
@@ -313,6 +314,7 @@ const CASES: readonly (readonly [Partial<Facts>, string, State, RegExp, RegExp])
   [running({ state: "failing" }), "supervisor", "fault", /keep exiting/, /status/],
   [unit({ origin: "edited" }), "unit", "warning", /was changed/, /systemctl edit shop/],
   [unit({ differs: ["/etc/x"] }), "unit", "warning", /\/etc\/x/, /service install --name shop/],
+  [unit({ closed: [said] }), "unit", "warning", /it was so/, /mend it/],
   [unit({ missing: ["/srv/shop/data"] }), "unit", "fault", /not there/, /service install/],
   [unit({ trouble: said }), "unit", "warning", /it was so/, /mend it/],
 ];

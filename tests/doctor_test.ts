@@ -1,5 +1,6 @@
 /** What `doctor` makes of facts, without a machine; tests/deep/doctor_test.ts reads real ones. */
 import { assert, assertEquals } from "@std/assert";
+import { join } from "node:path";
 import { mountOf, parseMounts } from "../lib/cli/doctor/disks.ts";
 import { parseListeners } from "../lib/cli/doctor/addresses.ts";
 import type { Config } from "../lib/config/config.ts";
@@ -127,6 +128,7 @@ const unit = (changes: Partial<NonNullable<Facts["unit"]>>): Partial<Facts> => (
     origin: "ours",
     differs: [],
     missing: [],
+    closed: [],
     ...changes,
   },
 });
@@ -313,6 +315,7 @@ const CASES: readonly (readonly [Partial<Facts>, string, State, RegExp, RegExp])
   [running({ state: "failing" }), "supervisor", "fault", /keep exiting/, /status/],
   [unit({ origin: "edited" }), "unit", "warning", /was changed/, /systemctl edit shop/],
   [unit({ differs: ["/etc/x"] }), "unit", "warning", /\/etc\/x/, /service install --name shop/],
+  [unit({ closed: [said] }), "unit", "warning", /it was so/, /mend it/],
   [unit({ missing: ["/srv/shop/data"] }), "unit", "fault", /not there/, /service install/],
   [unit({ trouble: said }), "unit", "warning", /it was so/, /mend it/],
 ];
@@ -354,6 +357,21 @@ Deno.test("every check has a case, and without a config the machine's are left",
   assertEquals(ids.length, new Set(ids).size);
   const results = examine({ ...FINE, config: undefined, refused: [said] });
   assertEquals(results.find(({ state }) => state === "fault")?.id, "config");
+});
+
+Deno.test("doctor's screen is what it was: faults, warnings and notes of a machine and a config", async () => {
+  const results = examine({
+    ...FINE,
+    ...address({ user: { pid: 812, name: "nginx" } }),
+    ...disk({ freeBytes: 100 * 2 ** 20 }),
+    ...runtime({ stalePid: 4711 }),
+    node: "v20.11.0",
+    unset: [{ process: "worker", name: "TOKEN", hint: 'Set it in "envFile"' }],
+    addons: [{ name: "better-sqlite3", file: "build/Release/better_sqlite3.node" }],
+    ...running({ holdfast: "0.0.9" }),
+  });
+  const screen = join(import.meta.dirname!, "screens/doctor.80.txt");
+  assertEquals(`${formatResults(results, false)}\n`, await Deno.readTextFile(screen));
 });
 
 Deno.test("what doctor prints fits 80 columns, but for words that are to be copied", () => {

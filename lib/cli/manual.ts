@@ -291,7 +291,7 @@ export const SHORT: Readonly<Record<string, string>> = { follow: "-f", help: "-h
 
 export const EXIT_STATUSES: readonly (readonly [number, string])[] = [
   [0, "done"],
-  [1, "reload or upgrade refused, or the audit failed"],
+  [1, "reload or upgrade refused, the audit failed, or doctor found a fault"],
   [2, "status: no worker serves, or crash loop: workers keep exiting soon after they start"],
   [64, "wrong usage"],
   [69, "not running"],

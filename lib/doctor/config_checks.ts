@@ -396,7 +396,7 @@ const unit: Check = {
   title: "Service",
   run: ({ unit, config }) => {
     if (unit === undefined) return [];
-    const { name, path, origin, differs, missing, trouble } = unit;
+    const { name, path, origin, differs, missing, closed, trouble } = unit;
     if (origin === "foreign") {
       return [note(`${path} starts it, and was not written by service install`)];
     }
@@ -405,6 +405,7 @@ const unit: Check = {
     }`;
     if (trouble !== undefined) return [warning(`${path}: ${trouble.message}`, trouble.hint)];
     return or([
+      ...closed.map(({ message, hint }) => warning(message, hint)),
       ...missing.length > 0
         ? [
           fault(

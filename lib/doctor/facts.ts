@@ -86,6 +86,8 @@ export interface UnitFacts {
   readonly differs: readonly string[];
   /** What it is to write, and is not there: it does not start then. */
   readonly missing: readonly string[];
+  /** What its user cannot use. */
+  readonly closed: readonly Said[];
   /** Why it could not be told. */
   readonly trouble?: Said | undefined;
 }

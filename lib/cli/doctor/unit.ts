@@ -45,10 +45,10 @@ export async function findUnit({ file, named }: Config): Promise<InstalledUnit |
 /** What became of it since it was written. */
 export async function compareUnit(config: Config, unit: InstalledUnit): Promise<UnitFacts> {
   const { name, path, text, user, hasSocket } = unit;
-  const facts = { name, path, origin: await originOf(text), differs: [], missing: [] };
+  const facts = { name, path, origin: await originOf(text), differs: [], missing: [], closed: [] };
   if (facts.origin === "foreign") return facts;
   try {
-    const { plan } = await planService(config, { name, user, socket: hasSocket });
+    const { plan, notes } = await planService(config, { name, user, socket: hasSocket });
     const wanted = new Map((await serviceFiles(plan)).map((each) => [each.path, each.text]));
     const differs: string[] = [];
     for (const { path } of Object.values(filePaths(name))) {
@@ -56,7 +56,11 @@ export async function compareUnit(config: Config, unit: InstalledUnit): Promise<
       if (found?.text !== wanted.get(path) && found?.origin !== "edited") differs.push(path);
     }
     const missing = plan.writes.filter((each) => !existsSync(each));
-    return { ...facts, differs, missing };
+    const closed = notes.flatMap((note) => {
+      const [message, hint] = note.split(". Try: ");
+      return hint === undefined ? [] : [{ message: message!, hint }];
+    });
+    return { ...facts, differs, missing, closed };
   } catch (error) {
     const { message, hint = "See holdfast service install --print" } = toHoldfastError(error);
     return { ...facts, trouble: { message, hint } };

@@ -223,6 +223,8 @@ export class Development {
   }
 
   #fail(found: { message: string; hint?: string | undefined }, what: string): void {
+    // What was under way is given up then.
+    if (this.#stops > 0) return;
     const { terminal, pages } = this.#options;
     this.#failure = failureOf(found, terminal.folders);
     const serves = this.#supervisor?.isRunning === true;

@@ -25,6 +25,9 @@ import { printLine } from "./terminal.ts";
 /** Where it is served while it is learned from. */
 const HOST = "127.0.0.1";
 
+/** A start that is slow is none that failed: what an app lacks, it says at once. */
+const READY_MS = 60_000;
+
 /** Keys that would take what belongs to the server that may run beside this one. */
 const OF_SERVER = ["listen", "acme", "metrics", "traces", "log", "spare"];
 
@@ -129,7 +132,7 @@ function trialValues({ raw }: ConfigText, port: number, runtime: string): Values
     ...{ listen: [`${HOST}:${port}`], runtime, workers: 1 },
     reload: {
       ...{ ...reload, drainDeadlineMs: 5_000, shutdownDelayMs: 0, webSockets: "close" },
-      widen: "allow",
+      ...{ widen: "allow", readyDeadlineMs: READY_MS },
     },
   };
 }

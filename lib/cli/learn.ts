@@ -126,13 +126,13 @@ function freePort(): number {
 /** The config as it is tried: with what grants, and nothing of the server that may run beside. */
 function trialValues({ raw }: ConfigText, port: number, runtime: string): Values {
   const kept = Object.entries(raw).filter(([key]) => !OF_SERVER.includes(key));
-  const reload = typeof raw.reload === "object" ? raw.reload : {};
+  const reload = typeof raw.reload === "object" ? raw.reload : null;
   return {
     ...Object.fromEntries(kept),
     ...{ listen: [`${HOST}:${port}`], runtime, workers: 1 },
     reload: {
       ...{ ...reload, drainDeadlineMs: 5_000, shutdownDelayMs: 0, webSockets: "close" },
-      ...{ widen: "allow", readyDeadlineMs: READY_MS },
+      ...{ widen: "allow", readyDeadlineMs: Math.max(READY_MS, ownDeadline(reload)) },
     },
   };
 }
@@ -155,6 +155,12 @@ async function faultOf(
     if (error instanceof HoldfastError && error.kind === "config") return error;
     throw error;
   }
+}
+
+/** A value that is none is for the check to tell. */
+function ownDeadline(reload: object | null): number {
+  const { readyDeadlineMs } = Object(reload) as { readyDeadlineMs?: unknown };
+  return typeof readyDeadlineMs === "number" ? readyDeadlineMs : 0;
 }
 
 async function placeOf(config: Config): Promise<Omit<Place, "refusedBy">> {

@@ -25,6 +25,9 @@ import { printLine } from "./terminal.ts";
 /** Where it is served while it is learned from. */
 const HOST = "127.0.0.1";
 
+/** A start that is slow is none that failed: what an app lacks, it says at once. */
+const READY_MS = 60_000;
+
 /** Keys that would take what belongs to the server that may run beside this one. */
 const OF_SERVER = ["listen", "acme", "metrics", "traces", "log", "spare"];
 
@@ -123,13 +126,13 @@ function freePort(): number {
 /** The config as it is tried: with what grants, and nothing of the server that may run beside. */
 function trialValues({ raw }: ConfigText, port: number, runtime: string): Values {
   const kept = Object.entries(raw).filter(([key]) => !OF_SERVER.includes(key));
-  const reload = typeof raw.reload === "object" ? raw.reload : {};
+  const reload = typeof raw.reload === "object" ? raw.reload : null;
   return {
     ...Object.fromEntries(kept),
     ...{ listen: [`${HOST}:${port}`], runtime, workers: 1 },
     reload: {
       ...{ ...reload, drainDeadlineMs: 5_000, shutdownDelayMs: 0, webSockets: "close" },
-      widen: "allow",
+      ...{ widen: "allow", readyDeadlineMs: Math.max(READY_MS, ownDeadline(reload)) },
     },
   };
 }
@@ -152,6 +155,12 @@ async function faultOf(
     if (error instanceof HoldfastError && error.kind === "config") return error;
     throw error;
   }
+}
+
+/** A value that is none is for the check to tell. */
+function ownDeadline(reload: object | null): number {
+  const { readyDeadlineMs } = Object(reload) as { readyDeadlineMs?: unknown };
+  return typeof readyDeadlineMs === "number" ? readyDeadlineMs : 0;
 }
 
 async function placeOf(config: Config): Promise<Omit<Place, "refusedBy">> {

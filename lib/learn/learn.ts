@@ -152,12 +152,13 @@ class Lesson {
   /** Takes out the lines for which a config was refused. */
   #takeOut(error: Error): boolean {
     const blamed = this.#blame(error);
+    if (blamed.length === 0) return false;
     for (const { line, why } of blamed) {
       this.#refused.set(keyOf(line), why);
       this.#options.tell(`Not granted: ${line.process} ${wordsOf(line)}`);
     }
     this.#lines = this.#propose().lines;
-    return blamed.length > 0;
+    return true;
   }
 
   #propose(): Proposal {

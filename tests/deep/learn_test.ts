@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parse } from "jsonc-parser";
 import { APPS } from "../apps/table.ts";
 import { SHAPES } from "../apps/shapes.ts";
-import { type AppCase, makeProject } from "../harness/apps.ts";
+import { type AppCase, BUILD_PATIENCE_MS, makeProject } from "../harness/apps.ts";
 import { Authority } from "../harness/certificates.ts";
 import { copyGuestbook } from "../harness/guestbook.ts";
 import { learnCommand, learned } from "../harness/learn.ts";
@@ -89,7 +89,16 @@ for (const [name, each] of Object.entries(TAUGHT)) {
         args: ["--apply"],
       });
       assertEquals(said.failure, undefined);
-      await using server = await Server.startOn(project, Array.isArray(granted.env) ? {} : { env });
+      await using server = await Server.startOn(project, {
+        ...Array.isArray(granted.env) ? {} : { env },
+        wait: "nothing",
+      });
+      const ended = server.ended.then(() => {
+        throw new Error(`It did not start:\n${server.log.slice(-4000)}`);
+      });
+      const serves = () => server.eventsOf("serving").length > 0;
+      await Promise.race([until("it to serve", serves, BUILD_PATIENCE_MS), ended]);
+      ended.catch(() => {}); // It ends when the test does.
       for (const [one, answered] of Object.entries(asked)) {
         const found = await server.get(one);
         const text = await found.text();

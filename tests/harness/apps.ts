@@ -38,7 +38,7 @@ const RELOADS = 5;
 const THINK_MS = 20;
 
 /** A build may take its time on a busy machine. */
-const BUILD_PATIENCE_MS = 300_000;
+export const BUILD_PATIENCE_MS = 300_000;
 
 /** Runs a command of `deno` in a project, with the caches of whoever runs the tests. */
 async function runDeno({ folder }: Project, command: string): Promise<void> {

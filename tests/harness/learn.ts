@@ -26,7 +26,7 @@ export interface LearnedJson {
 }
 
 /** Learning starts the app several times over, on a machine that may be busy. */
-const PATIENCE_MS = 300_000;
+const PATIENCE_MS = 600_000;
 
 /** A command that learns, and its file of requests. */
 export async function learnCommand(

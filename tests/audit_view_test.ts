@@ -107,16 +107,11 @@ Deno.test("a quick audit makes an attempt of each kind, and some against each pr
   const kinds = (attempts: Iterable<{ id: string }>) => new Set([...attempts].map(kindOf));
   assertEquals(kinds(made), kinds(ATTEMPTS));
   assertEquals(new Set(runs.map(({ target }) => target)), new Set(targets));
-  for (const target of targets) {
-    const own = runs.filter((run) => run.target === target && run.mode.name === "both");
-    assertEquals(own.length, 1, target);
-    const areas = new Set(own[0]!.attempts.map(({ area }) => area));
+  assertEquals(runs.map(({ mode }) => mode.name), targets.map(() => "both"));
+  for (const { target, attempts } of runs) {
+    const areas = new Set(attempts.map(({ area }) => area));
     assert(areas.size >= 7, `${target}: ${[...areas]}`);
   }
-  // Where it must get through, or the refusal proves nothing.
-  const controls = runs.filter(({ mode }) => mode.name === "neither");
-  assertEquals(controls.flatMap(({ attempts }) => attempts.filter(({ alone }) => alone)), []);
-  assert(controls.flatMap(({ attempts }) => attempts).length >= 90);
   assert(made.size < ATTEMPTS.length / 6);
 });
 

@@ -17,8 +17,9 @@ export function kindOf({ id }: Pick<Attempt, "id">): string {
 
 /**
  * Of each kind the attempt that is made soonest, as Holdfast ships. Those that share a process are made
- * against the first target where they make sense, also without any wall, where they must get through, and
- * one of each area against every other target. Those that take a process each are shared out among all.
+ * against the first target where they make sense, and one of each area against every other target. Those
+ * that take a process each are shared out among all. That each gets through without a wall, or a refusal
+ * proves nothing, is for the whole audit to show.
  */
 export function quickRuns(all: readonly Attempt[], targets: readonly Target[]): QuickRun[] {
   const kinds = Map.groupBy(all, kindOf);
@@ -30,15 +31,10 @@ export function quickRuns(all: readonly Attempt[], targets: readonly Target[]): 
     const [place] = attempt.alone ? fit.toSorted((a, b) => load(a) - load(b)) : fit;
     if (place !== undefined) placed.get(place)!.push(attempt);
   }
-  const [neither, both] = [MODES.find(({ name }) => name === "neither")!, MODES.at(-1)!];
-  return targets.flatMap((target, index): QuickRun[] => {
-    const own = placed.get(target)!;
+  const mode = MODES.find(({ name }) => name === "both")!;
+  return targets.map((target, index): QuickRun => {
     const sample = index === 0 ? [] : ofEachArea(all, target);
-    const sharing = own.filter(({ alone }) => !alone);
-    return [
-      { target, mode: both, attempts: [...new Set([...own, ...sample])] },
-      { target, mode: neither, attempts: sharing },
-    ].filter(({ attempts }) => attempts.length > 0);
+    return { target, mode, attempts: [...new Set([...placed.get(target)!, ...sample])] };
   });
 }
 

@@ -426,18 +426,23 @@ Deno.test("a message with a key too many or a key too few is refused", () => {
   }
 });
 
-Deno.test("a pulse with a histogram is heard if it has every bucket and no more", () => {
+Deno.test("a pulse with a histogram is heard if it has every bucket and class, and no more", () => {
   const counts = new Array(LATENCY_BUCKETS).fill(Number.MAX_SAFE_INTEGER);
+  const good = { counts, statuses: [0, 1, 2, 3, Number.MAX_SAFE_INTEGER], sumMs: 1.5 };
   const pulse = (latency: unknown) => encodeFrame({ ...MESSAGES.pulse, latency });
-  hear(peerIn("serving"), pulse({ counts, sumMs: 1.5 }));
+  hear(peerIn("serving"), pulse(good));
+  const { sumMs: _, ...withoutSum } = good;
   const bad = [
-    { counts: counts.slice(1), sumMs: 1.5 },
-    { counts: [...counts, 0], sumMs: 1.5 },
-    { counts: counts.with(0, -1), sumMs: 1.5 },
-    { counts: counts.with(0, 0.5), sumMs: 1.5 },
-    { counts, sumMs: -1 },
-    { counts, sumMs: null },
-    { counts },
+    { ...good, counts: counts.slice(1) },
+    { ...good, counts: [...counts, 0] },
+    { ...good, counts: counts.with(0, -1) },
+    { ...good, counts: counts.with(0, 0.5) },
+    { ...good, statuses: [0, 1, 2, 3] },
+    { ...good, statuses: [0, 1, 2, 3, 4, 5] },
+    { ...good, statuses: [0, 1, 2, 3, -1] },
+    { ...good, sumMs: -1 },
+    { ...good, sumMs: null },
+    withoutSum,
   ];
   for (const latency of bad) {
     assertViolation("bad_message", () => hear(peerIn("serving"), pulse(latency)));

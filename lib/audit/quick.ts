@@ -1,4 +1,4 @@
-/** A selection of the attempts that takes seconds: at least one of each kind. Pure. */
+/** A selection of the attempts that takes seconds: some of every area. Pure. */
 import { AREAS, type Attempt, type Kind } from "./attempt.ts";
 import { type Mode, MODES } from "./mode.ts";
 import type { Target } from "./setup.ts";
@@ -10,6 +10,9 @@ export interface QuickRun {
   readonly attempts: readonly Attempt[];
 }
 
+/** Of an area so many kinds are tried of which each attempt takes a process of its own: a third of a second. */
+const ALONE_OF_AREA = 2;
+
 /** The kind of an attempt: its id without the variant. */
 export function kindOf({ id }: Pick<Attempt, "id">): string {
   return id.split(".")[0]!;
@@ -17,15 +20,17 @@ export function kindOf({ id }: Pick<Attempt, "id">): string {
 
 /**
  * Of each kind the attempt that is made soonest, as Holdfast ships. Those that share a process are made
- * against the first target where they make sense, and one of each area against every other target. Those
- * that take a process each are shared out among all. That each gets through without a wall, or a refusal
+ * against the first target where they make sense, and one of each area against every other target. Of those
+ * that take a process each, some of each area are shared out among all. That each gets through without a wall, or a refusal
  * proves nothing, is for the whole audit to show.
  */
 export function quickRuns(all: readonly Attempt[], targets: readonly Target[]): QuickRun[] {
   const kinds = Map.groupBy(all, kindOf);
   const picked = [...kinds.values()].map((own) => own.toSorted((a, b) => cost(a) - cost(b))[0]!);
+  const alone = Map.groupBy(picked.filter((each) => each.alone), ({ area }) => area);
+  const dear = new Set([...alone.values()].flatMap((own) => own.slice(ALONE_OF_AREA)));
   const placed = new Map<Target, Attempt[]>(targets.map((target) => [target, []]));
-  for (const attempt of picked) {
+  for (const attempt of picked.filter((each) => !dear.has(each))) {
     const fit = targets.filter((target) => makesSense(attempt, target));
     const load = (target: Target) => placed.get(target)!.filter(({ alone }) => alone).length;
     const [place] = attempt.alone ? fit.toSorted((a, b) => load(a) - load(b)) : fit;

@@ -39,7 +39,7 @@ export const audit: CliCommand = async (options) => {
   return summary.passed ? EXIT.ok : EXIT.refused;
 };
 
-const QUICK = "Quick: at least one attempt of each kind, as Holdfast ships. Without --quick all " +
+const QUICK = "Quick: some attempts of every area, as Holdfast ships. Without --quick all " +
   `${ATTEMPTS.length} are made, and each layer is tried alone.`;
 
 function requireOneForm({ json, markdown, sarif }: CommandOptions): void {

@@ -2,7 +2,9 @@
 import type { Metric, Registry } from "prom-client";
 import { type Latency, LATENCY_BOUNDS_S, LATENCY_BUCKETS } from "../protocol/latency.ts";
 
-const NONE: Latency = { counts: new Array(LATENCY_BUCKETS).fill(0), sumMs: 0 };
+type Durations = Pick<Latency, "counts" | "sumMs">;
+
+const NONE: Durations = { counts: new Array(LATENCY_BUCKETS).fill(0), sumMs: 0 };
 
 /** Sums up the histograms of processes that start and end. */
 export class DurationHistogram {
@@ -24,7 +26,7 @@ export class DurationHistogram {
   }
 
   /** Adds the histogram of a process, less its earlier one. */
-  add(told: Latency, before: Latency = NONE): void {
+  add(told: Durations, before: Durations = NONE): void {
     // A counter never falls, whatever a process reports.
     const more = (now: number, then: number) => Math.max(0, now - then);
     told.counts.forEach((count, bucket) => {

@@ -2,6 +2,7 @@
 import { Counter, Gauge, Registry } from "prom-client";
 import type { LimitKind } from "../base/http_limits.ts";
 import type { ProcessStatus, Status } from "../protocol/control.ts";
+import { STATUS_CLASSES } from "../protocol/latency.ts";
 import { DurationHistogram } from "./duration_histogram.ts";
 
 const STATES = ["starting", "serving", "draining", "kept", "gone"] as const;
@@ -48,6 +49,7 @@ export class Stats {
     this.#counter("holdfast_accepted_total", "Connections accepted", role);
     this.#counter("holdfast_limited_total", "How often each limit of http has acted", ["limit"]);
     this.#counter("holdfast_answered_total", "Requests, or calls of helpers, answered", role);
+    this.#counter("holdfast_responses_total", "Answers of the app, by status", ["status"]);
     this.#durations.register(this.#registry);
     const each = ["role", "generation", "worker"];
     this.#gauge("holdfast_info", "Versions; always 1", ["holdfast", "deno"]);
@@ -135,6 +137,12 @@ export class Stats {
       const before = this.#last.get(process.worker);
       if (role === "worker" && process.latency) {
         this.#durations.add(process.latency, before?.latency);
+        for (const [index, status] of STATUS_CLASSES.entries()) {
+          const [now, then] = [process.latency, before?.latency].map((each) =>
+            each?.statuses[index] ?? 0
+          ) as [number, number];
+          this.#counters.get("holdfast_responses_total")!.inc({ status }, Math.max(0, now - then));
+        }
       }
       for (const [limit, count] of Object.entries(process.limited ?? {})) {
         const more = count - (before?.limited?.[limit as LimitKind] ?? 0);

@@ -1,6 +1,11 @@
-/** A histogram of how long the app takes to answer; only if the config has metrics. */
+/** How long the app takes to answer, and with which statuses; only if the config has metrics. */
 import type { ServerResponse } from "node:http";
-import { type Latency, LATENCY_BOUNDS_S, LATENCY_BUCKETS } from "../protocol/latency.ts";
+import {
+  type Latency,
+  LATENCY_BOUNDS_S,
+  LATENCY_BUCKETS,
+  STATUS_CLASSES,
+} from "../protocol/latency.ts";
 import type { Fetcher } from "./app.ts";
 
 const BOUNDS_MS = LATENCY_BOUNDS_S.map((seconds) => seconds * 1000);
@@ -8,10 +13,11 @@ const BOUNDS_MS = LATENCY_BOUNDS_S.map((seconds) => seconds * 1000);
 /**
  * Counts each answer by the time from the call of the app until its Response, or its failure. The body is
  * not included, since it depends on the client's pace and streams may be endless. So both engines measure
- * the same, without reading the Response.
+ * the same, and read nothing of the Response but its status.
  */
 export class LatencyHistogram {
   readonly #counts: number[] = new Array(LATENCY_BUCKETS).fill(0);
+  readonly #statuses: number[] = new Array(STATUS_CLASSES.length).fill(0);
   #sumMs = 0;
 
   /** The same app, timed. */
@@ -24,10 +30,10 @@ export class LatencyHistogram {
           return answer = fetcher.fetch(request, info);
         } finally {
           if (answer instanceof Promise) {
-            const end = () => this.#add(performance.now() - startMs);
+            const end = (response: Response) => this.#add(performance.now() - startMs, response);
             // In parallel to the engine, which awaits the app's promise itself: no extra delay.
-            answer.then(end, end);
-          } else this.#add(performance.now() - startMs);
+            answer.then(end, (error) => this.#add(performance.now() - startMs, error));
+          } else this.#add(performance.now() - startMs, answer);
         }
       },
     };
@@ -38,23 +44,29 @@ export class LatencyHistogram {
     const startMs = performance.now();
     const { writeHead } = outgoing;
     let added = false;
-    const add = () => {
-      if (!added) this.#add(performance.now() - startMs);
+    const add = (answer: { readonly status?: unknown }) => {
+      if (!added) this.#add(performance.now() - startMs, answer);
       added = true;
     };
     outgoing.writeHead = ((...all: unknown[]) => {
-      add();
+      add({ status: all[0] });
       return Reflect.apply(writeHead, outgoing, all);
     }) as typeof writeHead;
-    outgoing.once("close", add);
+    // A client that has left before was not answered.
+    outgoing.once("close", () => add({ status: 0 }));
   }
 
   figures(): Latency {
     // Microseconds are precise enough.
-    return { counts: [...this.#counts], sumMs: Math.round(this.#sumMs * 1000) / 1000 };
+    const sumMs = Math.round(this.#sumMs * 1000) / 1000;
+    return { counts: [...this.#counts], statuses: [...this.#statuses], sumMs };
   }
 
-  #add(durationMs: number): void {
+  /** @param answer a Response of any class; an error is answered with its status, or with 500 */
+  #add(durationMs: number, answer: { readonly status?: unknown } | undefined): void {
+    const { status } = answer ?? {};
+    const kind = Math.floor((typeof status === "number" ? status : 500) / 100) - 1;
+    if (kind >= 0 && kind < STATUS_CLASSES.length) this.#statuses[kind]!++;
     let bucket = 0;
     while (durationMs > BOUNDS_MS[bucket]!) bucket++;
     this.#counts[bucket]!++;

@@ -144,6 +144,10 @@ Deno.test("the figures are right after requests, reloads and a kill, and the pro
         }
         const text = await ask("/", "/", "/slow", "/body", "/throw", "/slow", "/");
         await promtool(["check", "metrics"], text);
+        const statuses = ["2xx", "5xx"].map((status) =>
+          valueOf(text, `holdfast_responses_total{status="${status}"}`)
+        );
+        assertEquals(statuses, [6 * (index + 1), index + 1]);
         const buckets = [...text.matchAll(/_duration_seconds_bucket\{le="(.+)"\} (\d+)/g)];
         assertEquals(buckets.length, 14);
         const counts = buckets.map(([, , count]) => Number(count));
@@ -365,17 +369,20 @@ Deno.test("how long requests took is summed up over all workers, each in its buc
     const counts: number[] = new Array(LATENCY_BUCKETS).fill(0);
     counts[LATENCY_BOUNDS_S.indexOf(0.25)] = quick;
     counts[LATENCY_BOUNDS_S.indexOf(0.5)] = slow;
-    return { counts, sumMs: 200 * quick + 300 * slow };
+    return { counts, statuses: [0, quick, 0, 0, slow], sumMs: 200 * quick + 300 * slow };
   };
   const found = async (...workers: Partial<ProcessStatus>[]) => {
     figures.observe(statusWith(...workers));
     const text = await figures.text();
-    return [`_bucket{le="0.1"}`, `_bucket{le="0.25"}`, `_bucket{le="0.5"}`, "_count", "_sum"]
-      .map((suffix) => valueOf(text, FAMILY + suffix));
+    return [
+      ...[`_bucket{le="0.1"}`, `_bucket{le="0.25"}`, `_bucket{le="0.5"}`, "_count", "_sum"]
+        .map((suffix) => FAMILY + suffix),
+      ...["2xx", "5xx"].map((status) => `holdfast_responses_total{status="${status}"}`),
+    ].map((name) => valueOf(text, name));
   };
-  assertEquals(await found({ worker: 1, latency: latency(3, 2) }), [0, 3, 5, 5, 1.2]);
+  assertEquals(await found({ worker: 1, latency: latency(3, 2) }), [0, 3, 5, 5, 1.2, 3, 2]);
   assertEquals(
     await found({ worker: 1, latency: latency(4, 2) }, { worker: 2, latency: latency(1, 0) }),
-    [0, 5, 7, 7, 1.6],
+    [0, 5, 7, 7, 1.6, 5, 2],
   );
 });

@@ -1,4 +1,4 @@
-/** A selection of the attempts that takes seconds: at least one of each kind. Pure. */
+/** A selection of the attempts that takes seconds: some of every area. Pure. */
 import { AREAS, type Attempt, type Kind } from "./attempt.ts";
 import { type Mode, MODES } from "./mode.ts";
 import type { Target } from "./setup.ts";
@@ -10,6 +10,9 @@ export interface QuickRun {
   readonly attempts: readonly Attempt[];
 }
 
+/** Of an area so many kinds are tried of which each attempt takes a process of its own: a third of a second. */
+const ALONE_OF_AREA = 2;
+
 /** The kind of an attempt: its id without the variant. */
 export function kindOf({ id }: Pick<Attempt, "id">): string {
   return id.split(".")[0]!;
@@ -17,28 +20,26 @@ export function kindOf({ id }: Pick<Attempt, "id">): string {
 
 /**
  * Of each kind the attempt that is made soonest, as Holdfast ships. Those that share a process are made
- * against the first target where they make sense, also without any wall, where they must get through, and
- * one of each area against every other target. Those that take a process each are shared out among all.
+ * against the first target where they make sense, and one of each area against every other target. Of those
+ * that take a process each, some of each area are shared out among all. That each gets through without a wall, or a refusal
+ * proves nothing, is for the whole audit to show.
  */
 export function quickRuns(all: readonly Attempt[], targets: readonly Target[]): QuickRun[] {
   const kinds = Map.groupBy(all, kindOf);
   const picked = [...kinds.values()].map((own) => own.toSorted((a, b) => cost(a) - cost(b))[0]!);
+  const alone = Map.groupBy(picked.filter((each) => each.alone), ({ area }) => area);
+  const dear = new Set([...alone.values()].flatMap((own) => own.slice(ALONE_OF_AREA)));
   const placed = new Map<Target, Attempt[]>(targets.map((target) => [target, []]));
-  for (const attempt of picked) {
+  for (const attempt of picked.filter((each) => !dear.has(each))) {
     const fit = targets.filter((target) => makesSense(attempt, target));
     const load = (target: Target) => placed.get(target)!.filter(({ alone }) => alone).length;
     const [place] = attempt.alone ? fit.toSorted((a, b) => load(a) - load(b)) : fit;
     if (place !== undefined) placed.get(place)!.push(attempt);
   }
-  const [neither, both] = [MODES.find(({ name }) => name === "neither")!, MODES.at(-1)!];
-  return targets.flatMap((target, index): QuickRun[] => {
-    const own = placed.get(target)!;
+  const mode = MODES.find(({ name }) => name === "both")!;
+  return targets.map((target, index): QuickRun => {
     const sample = index === 0 ? [] : ofEachArea(all, target);
-    const sharing = own.filter(({ alone }) => !alone);
-    return [
-      { target, mode: both, attempts: [...new Set([...own, ...sample])] },
-      { target, mode: neither, attempts: sharing },
-    ].filter(({ attempts }) => attempts.length > 0);
+    return { target, mode, attempts: [...new Set([...placed.get(target)!, ...sample])] };
   });
 }
 

@@ -39,9 +39,8 @@ export const audit: CliCommand = async (options) => {
   return summary.passed ? EXIT.ok : EXIT.refused;
 };
 
-const QUICK =
-  "Quick: at least one attempt of each kind, most against the worker. Without --quick all " +
-  `${ATTEMPTS.length} are made.`;
+const QUICK = "Quick: some attempts of every area, as Holdfast ships. Without --quick all " +
+  `${ATTEMPTS.length} are made, and each layer is tried alone.`;
 
 function requireOneForm({ json, markdown, sarif }: CommandOptions): void {
   if ([json, markdown, sarif].filter((form) => form).length < 2) return;

@@ -262,7 +262,7 @@ export const OPTIONS: Readonly<Record<string, OptionFacts>> = {
   verify: { does: "Read all of each image, and see whether it is what was put there" },
   markdown: { does: "Print the result as docs/audit.md" },
   sarif: { does: "Print SARIF 2.1.0, for CI" },
-  quick: { does: "At least one attempt of each kind, in seconds" },
+  quick: { does: "Some attempts of every area, in seconds" },
   only: { value: "IDS", completes: "attempts", does: "Only these attempts, such as FR1,EX4.shell" },
   stress: { does: "Also the attempts that exhaust the machine's resources" },
   output: { value: "FILE", completes: "files", does: "The executable to write" },

@@ -12,7 +12,7 @@ import { ignoredRuntime } from "./ignored_runtime.ts";
 import { journal, TERMINAL } from "./log_formats.ts";
 import { Progress } from "./progress.ts";
 
-const STARTING = "starting; what the app imports is fetched and compiled, if it is not there yet";
+const STARTING = "starting; what is not there yet is fetched and compiled";
 
 /** Serves in the foreground. */
 export const start: CliCommand = async ({ config, app, rehearse: rehearsal, ...more }) => {

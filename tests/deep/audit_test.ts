@@ -535,7 +535,7 @@ auditTest(
     }
     const ids = [...contained!.matchAll(/^([A-Z]+\d+\S*) /gm)].map(([, id]) => id);
     const known = ATTEMPTS.filter(isContained).map(({ id }) => id);
-    assert(ids.length > 10);
+    assert(ids.length > 3);
     assertEquals(ids.filter((id) => !known.includes(id!)), []);
   },
 );

@@ -26,7 +26,7 @@ import { findUnset } from "./unset_variables.ts";
  *
  * @throws {HoldfastError} if not, and Unix sockets are among that
  */
-export function requireDialGuard(config: Config): void {
+function requireDialGuard(config: Config): void {
   const who = [{ name: "the worker", ...config }, ...config.helpers]
     .find(({ net }) => socketsOf(net).length > 0)?.name;
   if (who === undefined) return;

@@ -2,6 +2,7 @@
 import type { Configure } from "../protocol/to_worker.ts";
 import { tellAbort } from "./abort.ts";
 import { installEnvironment } from "./app_environment.ts";
+import { openWithModes } from "./file_modes.ts";
 import { GrantUse } from "./grant_use.ts";
 import { QuietRefusals } from "./quiet_refusals.ts";
 import { Refusals } from "./refusals.ts";
@@ -21,6 +22,7 @@ export function prepareRuntime({ grants, roleConfig }: Configure): () => void {
   const quiet = new QuietRefusals(grants.read, Deno.cwd(), helper);
   installEnvironment(grants.env, (name) => quiet.missName(name), (name) => use.env(name));
   const refusals = new Refusals(grants.read, helper);
+  openWithModes();
   refusals.install();
   quiet.install();
   countUses(use);

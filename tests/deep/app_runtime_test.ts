@@ -631,3 +631,38 @@ Deno.test("storage that cannot be written is absent, and packages read the files
   assertEquals(await ask(server, "absent"), ["undefined", "undefined", "object"]);
   assertEquals(await ask(server, "package"), "shipped");
 });
+
+Deno.test("node:fs writes and appends where that is granted, and a file has the mode that it was given", async () => {
+  const mode = (name: string) => `(fs.statSync("data/${name}").mode & 0o7777).toString(8)`;
+  const waits = (call: string) =>
+    `await new Promise((good, bad) => fs.${call}, (error) => error ? bad(error) : good()));`;
+  const wrote = (name: string) =>
+    `return [fs.readFileSync("data/${name}", "utf8"), ${mode(name)}];`;
+  const given = "{ mode: 0o600 }";
+  const functions: Record<string, string> = {
+    appendFileSync: `appendFileSync("data/a", "1"); fs.appendFileSync("data/a", "2"); ${
+      wrote("a")
+    }`,
+    appendFile: waits(`appendFile("data/b", "1"`) + waits(`appendFile("data/b", "2"`) + wrote("b"),
+    appendGiven: `fs.appendFileSync("data/c", "12", ${given}); ${wrote("c")}`,
+    writeFileSync: `fs.writeFileSync("data/d", "12", ${given}); ${wrote("d")}`,
+    writeFile: waits(`writeFile("data/e", "12", ${given}`) + wrote("e"),
+    writeEncoded: `fs.writeFileSync("data/f", "3132", { encoding: "hex", mode: 0o600 }); ${
+      wrote("f")
+    }`,
+    missing: `fs.appendFileSync("data/none/g", "1");`,
+    open: `const fd = fs.openSync("data/h", "w", 0o600); fs.appendFileSync(fd, "12");
+      fs.closeSync(fd); ${wrote("h")}`,
+  };
+  const head = `import fs, { appendFileSync } from "node:fs";`;
+  await using server = await Server.start({
+    files: { "app.ts": app(functions, head) },
+    config: { unveil: { "./data/": "rwc" } },
+  });
+  for (const name of Object.keys(functions).filter((each) => each !== "missing")) {
+    const usual = ["appendFileSync", "appendFile"].includes(name);
+    assertEquals(await ask(server, name), ["12", usual ? "644" : "600"], name);
+  }
+  const { code } = await ask<Thrown>(server, "missing");
+  assertEquals(code, "ENOENT");
+});

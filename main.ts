@@ -8,6 +8,7 @@ import { holdSignals } from "./lib/base/control_signals.ts";
 import { loadFailed, requireDeno } from "./lib/base/runtime.ts";
 import { printFailure } from "./lib/cli/failure.ts";
 
+const dev = async () => (await import("./lib/dev/main.ts")).dev;
 const compile = async () => (await import("./lib/cli/compile.ts")).compile;
 
 async function run(): Promise<number> {
@@ -15,7 +16,7 @@ async function run(): Promise<number> {
   try {
     requireDeno();
     const { runCli } = await import("./lib/cli/cli.ts");
-    return await runCli(Deno.args, { more: { compile } });
+    return await runCli(Deno.args, { more: { compile, dev } });
   } catch (error) {
     return printFailure(loadFailed(error));
   }

@@ -1,11 +1,11 @@
 /** The documentation's pages: links, parts of the site, blocks of code, and what the code says of them. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { parse } from "jsonc-parser";
 import { join } from "node:path";
 import { parseConfig } from "../lib/config/load.ts";
 import { ConfigError } from "../lib/config/problem.ts";
 import { fileOf, headingsOf, linksOf, PAGES } from "../tools/pages.ts";
-import { blocksOf, commandsOf } from "./harness/page_blocks.ts";
+import { assertPrints, blocksOf, commandsOf } from "./harness/page_blocks.ts";
 import { REPOSITORY } from "./harness/project.ts";
 
 /** Pages that are told apart by others: of tests, of benches, of the code. */
@@ -39,7 +39,7 @@ function whyDead(path: string, heading: string): string | undefined {
 const EXAMPLES = [...filesBelow("examples", /^README\.md$/)];
 
 Deno.test("no link of a page is dead", () => {
-  const files = [...PAGES.map(fileOf), ...BESIDES, ...EXAMPLES];
+  const files = [...PAGES.map(fileOf), ...BESIDES];
   const dead = files.flatMap((file) =>
     linksOf(file, read(file)).flatMap(({ text, path, heading }) => {
       const why = whyDead(path, heading);
@@ -55,7 +55,10 @@ Deno.test("every page is in one part of the site, and on its first page", () => 
   assertEquals(ofSite.filter((file) => file.startsWith("docs/")).sort(), files);
   assertEquals(new Set(ofSite).size, ofSite.length);
   const first = linksOf("docs/index.md", read("docs/index.md")).map(({ path }) => path);
-  assertEquals(ofSite.slice(1).filter((file) => !first.includes(file)), []);
+  assertEquals(
+    ofSite.slice(1).filter((file) => !first.includes(file) && !EXAMPLES.includes(file)),
+    [],
+  );
 });
 
 Deno.test("what the code, the samples and the config say of pages is there", () => {
@@ -112,4 +115,20 @@ Deno.test("a command that no test runs is one that a shell reads", async () => {
   await writer.close();
   const { success, stderr } = await shell.output();
   assertEquals([success, new TextDecoder().decode(stderr)], [true, ""]);
+});
+
+Deno.test("a page that says what a command does not print is noticed", () => {
+  const page = "Write `a/b.ts`:\n\n```ts\nfirst\n```\n\n```sh\n" +
+    "# For people.\nholdfast check\n# ok ... ms\nholdfast reload \\\n  --json\n# exit status 1\n```\n\n" +
+    "```sh ignore\nreboot\n```\n";
+  const [file, commands, ignored] = blocksOf(page);
+  assertEquals([file?.title, file?.text, ignored?.ignored], ["a/b.ts", "first\n", true]);
+  assertEquals(commandsOf(commands!), [
+    { text: "holdfast check", prints: ["ok ... ms"], status: 0 },
+    { text: "holdfast reload    --json", prints: [], status: 1 },
+  ]);
+  assertPrints("before\n  ok   after 12 ms\nlast", ["ok ... ms", "last"], "");
+  for (const wanted of [["ok ... s"], ["last", "ok ... ms"], ["fore"]]) {
+    assertThrows(() => assertPrints("before\nok after 12 ms\nlast", wanted, ""), Error);
+  }
 });

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Explanation } from "../lib/cli/explanation.ts";
 import { Project } from "./harness/project.ts";
 import { runCommand } from "./harness/server.ts";
@@ -43,7 +43,7 @@ Deno.test("explain says what a worker may do, by which layers, and in which flag
   assertEquals(worker("load")?.what.filter((each) => each.startsWith(settings)).length, 1);
   assert(command.includes(`--allow-write=${data},${socket}`) && command.includes("--deny-run"));
   assertStringIncludes(kernel.join("\n"), "The kernel's wall: no_new_privs, Landlock ABI");
-  const { stdout } = await runCommand(project, "explain");
+  const { stdout } = await runCommand(project, "explain", "--all");
   for (const text of ["PROCESS", "supervisor", data, "--deny-run"]) {
     assertStringIncludes(stdout, text);
   }
@@ -126,7 +126,14 @@ Deno.test("explain gives each helper its own rules and flags, and the worker non
       assert(flags(process).includes(flag), `${process} ${flag}`);
     }
   }
-  const { stdout } = await runCommand(project, "explain");
+  const short = await runCommand(project, "explain");
+  assertEquals([short.code, short.stderr], [0, ""]);
+  assertMatch(
+    short.stdout,
+    /^helper mail ×2 +answer .*\n +read +data\n +connect to +10\.0\.0\.1:25$/m,
+  );
+  assertMatch(short.stdout, /^helper pure +answer +calls of the workers\nlogger /m);
+  const { stdout } = await runCommand(project, "explain", "--all");
   for (const text of ["helper mail", "The helper pure's command:", "--allow-net=10.0.0.1:25"]) {
     assertStringIncludes(stdout, text);
   }

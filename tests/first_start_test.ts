@@ -86,6 +86,15 @@ Deno.test("the flags of a supervisor are those of its command and its config, wh
       ...[`--allow-write=${project.path("run")}`, "--allow-run=/bin/deno", "--allow-sys=uid"],
     ]);
   }
+  await project.configure({
+    listen: ["unix:./a.sock", { unix: "/run/b.sock", mode: "0660" }, "127.0.0.1:1"],
+    metrics: { listen: "unix:./c.sock" },
+  });
+  const sockets = [project.path("a.sock"), "/run/b.sock", project.path("c.sock")];
+  assert(
+    flagsOf(["start", ...config], "/bin/deno")
+      .includes(`--allow-write=${[project.path("run"), ...sockets]}`),
+  );
   // A value is no command, and no flag can name such a path.
   assertEquals(flagsOf(["--name", "check", "start"], "/bin/deno").includes("--allow-all"), false);
   await project.configure({ runtime: "./a,/b" });

@@ -151,6 +151,8 @@ Deno.test("a photo is judged by its bytes, not by its name", async () => {
     assertEquals((await book.sign({ ...words, photo })).status, 303);
     const page = await (await book.get("/")).text();
     const shown = /<a class="photo[^"]*" href="([^"]+)"><img src="([^"]+)"/.exec(page)!;
+    // So that the page leaves room of its shape.
+    assertMatch(page, /<img [^>]*width="480" height="240"/);
     for (const [path, width] of [[shown[1]!, 600], [shown[2]!, 480]] as const) {
       assertMatch(path, /^\/photos\//);
       const stored = await book.get(path);

@@ -4,8 +4,7 @@ import { HoldfastError } from "../lib/base/error.ts";
 import { escapeUntrusted, MAX_UNTRUSTED_TEXT } from "../lib/base/escape.ts";
 import { LineWriter } from "../lib/base/log.ts";
 import { DEFAULT_OUTPUT_LIMITS, LINE_COST } from "../lib/base/output_limits.ts";
-import { formatAge, formatStatus } from "../lib/cli/status.ts";
-import type { Status } from "../lib/protocol/control.ts";
+import { formatAge } from "../lib/cli/units.ts";
 import { OutputLines } from "../lib/supervisor/output.ts";
 import { controlSocketPath, openRuntimeFolder } from "../lib/supervisor/runtime_folder.ts";
 import { cutAtRandom, randomFrom } from "./doubles/random.ts";
@@ -254,118 +253,6 @@ Deno.test("an age reads as its two largest units", () => {
     [400 * 86_400 * second, "400d 0h"],
   ];
   for (const [ms, text] of ages) assertEquals(formatAge(ms), text);
-});
-
-const STATUS: Status = {
-  pid: 101,
-  holdfast: "0.1.0",
-  deno: "2.9.6",
-  config: "/srv/app/holdfast.jsonc",
-  memoryBytes: 80 * 2 ** 20,
-  descriptors: 40,
-  ageMs: 184_000,
-  metrics: null,
-  resolver: null,
-  events: {},
-  drains: { outcomes: { drained: 0, cut: 0, killed: 0, died: 0 }, ms: 0, cut: 0 },
-  listeners: ["127.0.0.1:8000", "unix:/run/app.sock"],
-  waiting: {},
-  accepting: true,
-  logger: null,
-  generations: [
-    {
-      generation: 1,
-      state: "draining",
-      ageMs: 184_000,
-      replacements: 0,
-      wall: "kernel",
-      workers: [{
-        index: 0,
-        replacements: 0,
-        process: {
-          worker: 1,
-          pid: 202,
-          engine: "native",
-          ageMs: 183_000,
-          memoryBytes: 53 * 2 ** 20,
-          descriptors: 36,
-          accepted: 31,
-          connections: 32,
-          inFlight: 33,
-          answered: 34,
-          denied: 35,
-        },
-      }],
-      helpers: [],
-    },
-    {
-      generation: 2,
-      state: "serving",
-      ageMs: 4000,
-      replacements: 3,
-      wall: "deno",
-      workers: [0, 1].map((index) => ({ index, replacements: index, process: null })),
-      helpers: [
-        {
-          helper: "thumbnails",
-          instance: 1,
-          replacements: 2,
-          process: {
-            worker: 7,
-            pid: 303,
-            engine: "none",
-            ageMs: 3000,
-            memoryBytes: 90 * 2 ** 20,
-            descriptors: 0,
-            accepted: 41,
-            connections: 42,
-            inFlight: 43,
-            answered: 44,
-            denied: 45,
-            uid: 2013265999,
-          },
-        },
-        { helper: "notify", instance: 0, replacements: 0, process: null },
-      ],
-    },
-  ],
-  reloads: 5,
-  reload: "idle",
-  state: "serving",
-  lastReload: { outcome: "refused", generation: 2, ms: 9, at: "2026-11-23", reason: "no good" },
-  upgrades: 0,
-  upgradeRefused: null,
-  ended: [],
-};
-
-Deno.test("status shows every process with its figures, and a generation without a worker", () => {
-  const lines = formatStatus(STATUS, (pid) => pid === 202 ? 2 : undefined).split("\n");
-  assertEquals(lines.slice(0, 4), [
-    "holdfast 0.1.0 (deno 2.9.6)  /srv/app/holdfast.jsonc",
-    "listening on 127.0.0.1:8000, unix:/run/app.sock",
-    "5 reloads, the last one refused at 2026-11-23 after 9 ms: no good",
-    "",
-  ]);
-  const rows = lines.slice(4).map((line) => line.split("|").map((cell) => cell.trim()));
-  const heads =
-    "ROLE PID UID GENERATION STATE AGE ENGINE WALL FILTERS IN_FLIGHT CONNECTIONS ACCEPTED ANSWERED DENIED MEMORY FDS";
-  const expected = [
-    heads.split(" ").map((head) => head.replace("_", " ")),
-    "supervisor,101,,,,3m 4s",
-    "worker,202,,1,draining,3m 3s,native,kernel,2,33,32,31,34,35,53 MiB,36",
-    "(no worker.0),,,2,serving,4s,,deno",
-    "(no worker.1),,,2,serving,4s,,deno",
-    "helper thumbnails.1,303,2013265999,2,serving,3s,,deno,,43,42,41,44,45,90 MiB",
-    "(no helper notify.0),,,2,serving,4s,,deno",
-  ].map((row) => typeof row === "string" ? row.split(",") : row)
-    .map((row) => [...row, ...Array(16 - row.length).fill("")]);
-  assertEquals(rows.toSpliced(1, 1), expected);
-});
-
-Deno.test("status shows that it never reloaded, and no trailing blanks", () => {
-  const text = formatStatus({ ...STATUS, reloads: 0, lastReload: null });
-  assertStringIncludes(text, "\nnever reloaded\n");
-  assertEquals(text.split("\n").filter((line) => / $/.test(line)), []);
 });
 
 // ---- the runtime folder ----

@@ -12,10 +12,12 @@ const OUTSIDE: Readonly<Record<string, string>> = {
   readme: "README.md",
   security: "SECURITY.md",
   changelog: "CHANGELOG.md",
+  contributing: "CONTRIBUTING.md",
 };
 
 /** The file of a page, from the repository's folder. */
 export function fileOf(page: string): string {
+  if (page.startsWith("examples/")) return `${page}/README.md`;
   return OUTSIDE[page] ?? `docs/${page}.md`;
 }
 

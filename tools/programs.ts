@@ -3,6 +3,7 @@
 /** The package of each program. Node.js with npx is what brings Deno, and is not in it. */
 export const PROGRAMS = {
   "apt-get": "apt",
+  bash: "bash",
   bwrap: "bubblewrap",
   busybox: "busybox-static",
   caddy: "caddy",
@@ -10,11 +11,13 @@ export const PROGRAMS = {
   chromium: "chromium",
   curl: "curl",
   "dpkg-deb": "dpkg",
+  fish: "fish",
   gcc: "gcc",
   h2load: "nghttp2-client",
   haproxy: "haproxy",
   ip: "iproute2",
   logrotate: "logrotate",
+  mandoc: "mandoc",
   nginx: "nginx-light",
   npm: "npm",
   nsenter: "util-linux",
@@ -31,6 +34,7 @@ export const PROGRAMS = {
   "systemd-analyze": "systemd",
   tar: "tar",
   unshare: "util-linux",
+  zsh: "zsh",
 } as const;
 
 /** Programs that Debian has not, and the packages that `deno task setup conformance` makes them with. */

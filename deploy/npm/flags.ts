@@ -2,19 +2,21 @@
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { parse } from "jsonc-parser";
+import { NAME_HINT, supervisorFlags } from "../../lib/service/start_command.ts";
 import { OPTIONS } from "../../lib/cli/manual.ts";
 
 /** These build, write where they are told, or set up a world of their own; they serve nobody. */
-const TRUSTED = ["audit", "check", "compile", "explain", "init"];
+const TRUSTED = [
+  ...["audit", "check", "compile", "dev", "doctor", "explain", "init", "learn", "service"],
+];
 
-/** What to do about such a path. */
-export const NAME_HINT = "Rename the folder: Deno takes a comma for the end of a path";
+export { NAME_HINT };
 
 /** The command that arguments name: the first of them that is no option, and no option's value. */
 function commandOf(args: readonly string[]): string | undefined {
   const takesValue = (each = "") =>
     each.startsWith("--") && Object.hasOwn(OPTIONS, each.slice(2)) &&
-    OPTIONS[each.slice(2)]!.value !== undefined;
+    OPTIONS[each.slice(2)]!.value !== undefined && !OPTIONS[each.slice(2)]!.optional;
   return args.find((each, at) => !each.startsWith("-") && !takesValue(args[at - 1]));
 }
 
@@ -28,18 +30,31 @@ function optionOf(args: readonly string[], name: string): string | undefined {
     : args[at + 1];
 }
 
-/** The runtime folder: the only one that the supervisor writes. What is wrong there, it says itself. */
-function runtimeOf(args: readonly string[]): string {
+/** What the supervisor writes: the runtime folder, and Unix sockets. What is wrong there, it says itself. */
+function writesOf(args: readonly string[]): string[] {
   const file = resolve(optionOf(args, "--config") || "holdfast.jsonc");
   try {
     const real = realpathSync(file);
-    const { runtime } = parse(readFileSync(real, "utf8"), [], { allowTrailingComma: true }) ?? {};
+    const { runtime, listen, metrics } =
+      parse(readFileSync(real, "utf8"), [], { allowTrailingComma: true }) ?? {};
     const place = resolve(dirname(real), typeof runtime === "string" ? runtime : ".holdfast");
     const above = dirname(place);
-    return existsSync(above) ? join(realpathSync(above), basename(place)) : place;
+    const sockets = socketsIn([listen, metrics]).map((path) => resolve(dirname(real), path));
+    return [existsSync(above) ? join(realpathSync(above), basename(place)) : place, ...sockets];
   } catch {
-    return resolve(dirname(file), ".holdfast");
+    return [resolve(dirname(file), ".holdfast")];
   }
+}
+
+/** The paths of sockets in a part of a config, in each form that one may have. */
+function socketsIn(value: unknown): string[] {
+  if (typeof value === "string") {
+    return value.startsWith("unix:") ? [value.slice("unix:".length)] : [];
+  }
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, each]) =>
+    key === "unix" && typeof each === "string" ? [each] : socketsIn(each)
+  );
 }
 
 /**
@@ -49,13 +64,5 @@ function runtimeOf(args: readonly string[]): string {
  */
 export function flagsOf(args: readonly string[], deno: string): string[] {
   if (TRUSTED.includes(commandOf(args) ?? "")) return ["--allow-all"];
-  const runtime = runtimeOf(args);
-  const unnameable = [runtime, deno].find((path) => /[,\n]/.test(path));
-  if (unnameable !== undefined) {
-    throw new Error(`${JSON.stringify(unnameable)} has a comma or a line end in its name`);
-  }
-  return [
-    ...["--allow-read", `--allow-write=${runtime}`, "--allow-net", `--allow-run=${deno}`],
-    ...["--allow-env", "--allow-ffi", "--allow-sys=uid"],
-  ];
+  return supervisorFlags(writesOf(args), deno);
 }

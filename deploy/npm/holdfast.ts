@@ -58,6 +58,8 @@ const environment = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => !FOREIGN.test(name)),
 ) as Record<string, string>;
 environment.DENO_NO_UPDATE_CHECK = "1";
+// For doctor.
+environment.HOLDFAST_NODE = process.version;
 
 type Execve = (file: string, args: readonly string[], env: Record<string, string>) => never;
 const { execve } = process as unknown as { readonly execve?: Execve };

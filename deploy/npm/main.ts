@@ -5,6 +5,7 @@ import { holdSignals } from "../../lib/base/control_signals.ts";
 import { requireDeno } from "../../lib/base/runtime.ts";
 import { printFailure } from "../../lib/cli/failure.ts";
 
+const dev = async () => (await import("../../lib/dev/main.ts")).dev;
 const compile = async () => (await import("../../lib/cli/compile.ts")).compile;
 
 /** Every program was bundled beforehand. */
@@ -19,7 +20,7 @@ async function run(): Promise<number> {
   try {
     requireDeno();
     const { runCli } = await import("../../lib/cli/cli.ts");
-    return await runCli(Deno.args, { loadSystem, more: { compile } });
+    return await runCli(Deno.args, { loadSystem, more: { compile, dev } });
   } catch (error) {
     return printFailure(error);
   }

@@ -20,6 +20,7 @@ import { Auditor } from "./auditor.ts";
 import { requestOf, type SetupFacts, setupFor, type Target, targetsOf, wallOf } from "./setup.ts";
 import { type Mode, MODES } from "./mode.ts";
 import { Fixture, type RealPaths } from "./fixture.ts";
+import { quickRuns } from "./quick.ts";
 import type { Result } from "./verdict.ts";
 
 /** How many runs go side by side: an attempt mostly waits for its outcome. */
@@ -46,6 +47,10 @@ export interface AuditOptions {
   readonly chosen?: (attempt: Attempt, target: Target) => boolean;
   /** Which targets; the default is all that the config has. */
   readonly targets?: readonly Target[];
+  /** Only at least one attempt of each kind. */
+  readonly quick?: boolean;
+  /** Called with the number of attempts, before the first. */
+  readonly onPlan?: (attempts: number) => void;
   /** Called with each result as it comes. */
   readonly onResult?: (result: Result) => void;
   /** Changes the subject's wall before it is built, for tests of the audit itself. */
@@ -106,6 +111,7 @@ export async function audit(options: AuditOptions): Promise<Result[]> {
   };
   const context = { options, real, denoDir, abi, setupFacts, sources };
   const runs = plan(options, targetsOf(real));
+  options.onPlan?.(runs.reduce((sum, { attempts }) => sum + attempts.length, 0));
   const results: Result[][] = runs.map(() => []);
   const left = [...runs.keys()];
   await Promise.all(Array.from({ length: MAX_PARALLEL_RUNS }, async () => {
@@ -118,9 +124,10 @@ export async function audit(options: AuditOptions): Promise<Result[]> {
 
 /** The runs, the longest first, so that none is left to be waited for at the end. */
 function plan(
-  { attempts = ATTEMPTS, chosen = () => true, modes, targets }: AuditOptions,
+  { attempts = ATTEMPTS, chosen = () => true, modes, targets, quick }: AuditOptions,
   all: readonly Target[],
 ): Run[] {
+  if (quick) return quickRuns(attempts, targets ?? all);
   const runs = (targets ?? all).flatMap((target) =>
     (modes ?? MODES).map((mode): Run => {
       const selected = target === "worker" || modes !== undefined || mode.name === "both"
@@ -129,7 +136,9 @@ function plan(
       return { target, mode, attempts: selected.filter((attempt) => chosen(attempt, target)) };
     })
   );
-  return runs.toSorted((a, b) => b.attempts.length - a.attempts.length);
+  return runs.filter((run) => run.attempts.length > 0).toSorted((a, b) =>
+    b.attempts.length - a.attempts.length
+  );
 }
 
 async function execute(

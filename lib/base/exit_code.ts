@@ -5,7 +5,7 @@
 export const EXIT = {
   /** Done, or stopped as asked. */
   ok: 0,
-  /** `reload`: the new version was refused and the old one keeps serving. `audit`: something got through. */
+  /** `reload`: the new version was refused, the old one serves. `audit`: a hole. `doctor`: a fault. */
   refused: 1,
   /** `status`: no worker serves yet, or crash loop: workers keep exiting soon after they start. */
   failing: 2,

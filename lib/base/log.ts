@@ -99,7 +99,7 @@ export class LineWriter {
 const writer = new LineWriter((bytes) => Deno.stderr.write(bytes));
 
 /** Output of processes: these events go only to the log files, if there are any. */
-const OUTPUT_EVENTS = ["worker_output", "worker_output_dropped"];
+const OUTPUT_EVENTS = ["worker_output", "worker_output_dropped", "grants_used"];
 
 const counts = new Map<string, number>();
 

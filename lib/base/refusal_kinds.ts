@@ -61,12 +61,27 @@ const NEVER_UNVEILED: Advice = {
   instead: "no line can allow it: it is the kernel's, or the system's own",
 };
 
+/** Files of variables, as packages look for them. */
+export const OF_VARIABLES = /\/\.env(\.\w+)*$/;
+
+/** The supervisor reads them, and an app gets their values. */
+function adviceOnVariables(file: string, helper: string | undefined): Advice {
+  const instead =
+    'Holdfast reads that file at each start and reload, and "env" lists the names that ' +
+    "the process sees of it";
+  const risk = "an attacker in this process learns the values of those names";
+  if (helper !== undefined) return { instead: `"envFile" at the top of the config: ${instead}` };
+  return { allow: `"envFile": ${JSON.stringify(file)}`, instead, risk };
+}
+
 const ADVICE: Record<Kind, Adviser> = {
-  read: ({ what }) =>
+  read: ({ what }, helper) =>
     what === ""
       ? { instead: 'each path is granted by itself, by "unveil" of the config' }
       : OF_KERNEL.test(what)
       ? NEVER_UNVEILED
+      : OF_VARIABLES.test(what)
+      ? adviceOnVariables(what, helper)
       : {
         allow: `"unveil": { ${JSON.stringify(what)}: "r" }`,
         risk:

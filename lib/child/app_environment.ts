@@ -11,10 +11,12 @@ const DEFAULTS: Readonly<Record<string, string>> = { NODE_ENV: "production" };
  *
  * @param granted the names that the runtime itself knows
  * @param miss is told of each that is asked for and is none of them, and was not set
+ * @param use is told of each that is asked for and is one of them
  */
 export function installEnvironment(
   granted: readonly string[],
   miss: (name: string) => void,
+  use: (name: string) => void,
 ): void {
   const runtime = { ...Deno.env };
   const native = new Set(granted);
@@ -25,10 +27,14 @@ export function installEnvironment(
     {
       get: (name) => {
         const value = own.get(name) ?? runtime.get(name);
-        if (value === undefined && isOwn(name)) miss(name);
+        if (!isOwn(name)) use(name);
+        else if (value === undefined) miss(name);
         return value;
       },
-      has: (name) => own.has(name) || runtime.has(name),
+      has: (name) => {
+        if (!isOwn(name)) use(name);
+        return own.has(name) || runtime.has(name);
+      },
       set: (name, value) => {
         // The runtime says what is no name and no value, and forgets the rest.
         runtime.set(name, value);
@@ -38,10 +44,13 @@ export function installEnvironment(
         runtime.delete(name);
         own.delete(String(name));
       },
-      toObject: () => ({ ...runtime.toObject(), ...Object.fromEntries(own) }),
+      toObject: () => {
+        native.forEach(use);
+        return { ...runtime.toObject(), ...Object.fromEntries(own) };
+      },
     } satisfies Deno.Env,
   );
   for (const [name, value] of Object.entries(DEFAULTS)) {
-    if (!Deno.env.has(name)) own.set(name, value);
+    if (!runtime.has(name)) own.set(name, value);
   }
 }

@@ -8,8 +8,11 @@ import { EventEmitter } from "node:events";
 import process from "node:process";
 import { describeError, report } from "./report.ts";
 
-/** What the supervisor decides on; HUP is a reload, of which the app hears nothing. */
-const KEPT = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
+/**
+ * What the supervisor decides on; HUP is a reload, of which the app hears nothing. The last three are faults of
+ * the process itself: Node lets an app listen for them, and Deno does not.
+ */
+const KEPT = ["SIGHUP", "SIGINT", "SIGTERM", "SIGILL", "SIGFPE", "SIGSEGV"] as const;
 type Kept = (typeof KEPT)[number];
 
 /** What a drain is to the app: the first of these that it handles. */

@@ -2,11 +2,13 @@
  * Modules of Node's in which functions were replaced: an import by name would find the ones before. A
  * facade has the name of each that was replaced, and passes the others on.
  */
+import { REPLACED_ENDS } from "./abort.ts";
 import { REPLACED_LOOKUPS } from "./dials.ts";
 import { REPLACED_LOOKERS } from "./quiet_refusals.ts";
 import { REPLACED_READERS } from "./reads.ts";
 import { REPLACED_STARTERS } from "./starts.ts";
 import { REPLACED_FACTS } from "./system_facts.ts";
+import { REPLACED_WRITERS } from "./uses.ts";
 
 const PREFIX = "holdfast:";
 
@@ -16,8 +18,13 @@ const REPLACED: Readonly<Record<string, readonly string[]>> = {
   ...REPLACED_STARTERS,
   ...REPLACED_LOOKUPS,
   ...REPLACED_LOOKERS,
-  fs: [...REPLACED_READERS.fs, ...REPLACED_LOOKERS.fs],
-  "fs/promises": [...REPLACED_READERS["fs/promises"], ...REPLACED_LOOKERS["fs/promises"]],
+  process: [...REPLACED_FACTS.process, ...REPLACED_ENDS.process],
+  fs: [...REPLACED_READERS.fs, ...REPLACED_LOOKERS.fs, ...REPLACED_WRITERS.fs],
+  "fs/promises": [
+    ...REPLACED_READERS["fs/promises"],
+    ...REPLACED_LOOKERS["fs/promises"],
+    ...REPLACED_WRITERS["fs/promises"],
+  ],
 };
 
 /** The URL of the facade that an import gets, if there is one. */

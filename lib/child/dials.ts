@@ -3,6 +3,7 @@ import dns from "node:dns";
 import net from "node:net";
 import { rememberCaller } from "./callers.ts";
 import { withDeepStack } from "./frames.ts";
+import { grantUse } from "./grant_use.ts";
 import type { Refusals } from "./refusals.ts";
 import { callExplained, type Method, replace } from "./replace.ts";
 
@@ -57,6 +58,7 @@ function explainSockets(refusals: Refusals): void {
       const dial = { names, stack: withDeepStack(new Error()).stack };
       dials.set(this as object, dial);
       rememberCaller(names, dial.stack);
+      grantUse()?.net(names[0]!);
     }
     try {
       return Reflect.apply(connect, this, all);

@@ -19,6 +19,19 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
       "It requires a package or a file that its project does not have: deno add npm:NAME, or npm install",
   ],
   [
+    /Invalid package config\. Failed reading '(.*?)'/,
+    ([, path]) =>
+      `Add "unveil": { ${
+        JSON.stringify(path)
+      }: "r" } to the config: the runtime reads it to know how ` +
+      "modules of a folder that is unveiled are written",
+  ],
+  [
+    /ERR_INVALID_PACKAGE_CONFIG/,
+    () =>
+      "That package.json is no valid JSON, or says what it must not: mend it, or install it again",
+  ],
+  [
     /Loading unprepared module/,
     () =>
       "That is no code, or was not there when this version was brought in: a style or an image is for a " +
@@ -53,6 +66,18 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
   [
     /^ReferenceError: React is not defined/,
     () => 'Set "jsx": "react-jsx" and "jsxImportSource" in "compilerOptions" of deno.json',
+  ],
+  [
+    /Unsupported scheme "bun"/,
+    () =>
+      "Deno has no module of Bun's: import what does the same of node: or npm:, such as node:sqlite",
+  ],
+  [
+    /Could not locate the bindings file|No native build was found|Cannot find (?:native binding|module '[^']*\.node')|Could not load the ".*" module using the/,
+    () =>
+      'That is a native addon, and no worker loads one: call it in a helper with "native": true, after ' +
+      "deno approve-scripts or npm rebuild has built it, or take node:sqlite, scrypt of node:crypto or a " +
+      "WebAssembly build",
   ],
   [/^ReferenceError: Bun is not defined/, () => "Deno has no Bun: use what the web or node: has"],
   [
@@ -109,17 +134,24 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
     /out of memory|allocation failed|Invalid (array|string) length/,
     () => "Memory ran out: raise limits.memoryBytes, or load less at the start",
   ],
-  [
-    /^.*\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b/,
-    ([, name]) =>
-      `If ${name} is a variable: list it in "env" of the config, with its value in "envFile" or where ` +
-      "Holdfast is started",
-  ],
 ];
+
+/** Names of variables, and of the errors of packages. */
+const NAMES = /\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b/g;
+
+/** What is said of the last name in a message that may be a variable's; codes of errors are none. */
+function hintOnName(said: string, causes: readonly unknown[]): string | undefined {
+  const codes = causes.map((each) => String((each as { code?: unknown } | null)?.code));
+  const name = (said.split("\n", 1)[0]!.match(NAMES) ?? [])
+    .findLast((each) => !each.startsWith("ERR_") && !codes.includes(each));
+  return name && `If ${name} is a variable: list it in "env" of the config, with its value in ` +
+      '"envFile" or where Holdfast is started';
+}
 
 /** What to do about it. */
 export function hintOn(error: unknown): string {
-  const said = causesOf(error).map((each) =>
+  const causes = causesOf(error);
+  const said = causes.map((each) =>
     each instanceof Error
       ? [`${messageOf(each.name)}: ${messageOf(each)}`, messageOf(each.stack)].join("\n")
       : messageOf(each)
@@ -128,6 +160,8 @@ export function hintOn(error: unknown): string {
     const found = pattern.exec(said);
     if (found) return hint(found);
   }
+  const onName = hintOnName(said, causes);
+  if (onName !== undefined) return onName;
   return "The app threw it while its module was loaded, or in its open(): " +
     (error instanceof Error
       ? "mend it at that place"

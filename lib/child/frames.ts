@@ -24,9 +24,15 @@ export function whereIn(stack: string | undefined): Where {
   };
 }
 
+/** The function of the runtime by which something was tried, the innermost one: `mkdirSync`. */
+export function operationIn(stack: string | undefined): string | undefined {
+  return /^\s+at (?:async )?(?:new )?(?:[\w#]+\.)*(\w+) \(ext:(?!core)/m.exec(stack ?? "")?.[1];
+}
+
 /** The package that a file is of, by the folder that it lies in. */
 export function packageIn(url: string): string | undefined {
-  const path = decodeURI(url);
+  // A place that is told begins with the folder of packages.
+  const path = `/${decodeURI(url)}`;
   const installed = path.lastIndexOf("/node_modules/");
   if (installed >= 0) {
     return /^(@[^/]+\/)?[^/]+/.exec(path.slice(installed + "/node_modules/".length))?.[0];

@@ -10,30 +10,32 @@ import workerThreads from "node:worker_threads";
 import { adviceOn, placedIn } from "../base/refusal_kinds.ts";
 import { covers } from "../base/covers.ts";
 import { packageIn, type Where, whereIn, withDeepStack } from "./frames.ts";
+import { grantUse } from "./grant_use.ts";
 import { callExplained, type Method, replace } from "./replace.ts";
 import { reportFields } from "./report.ts";
 
 /** How long names are gathered: an app asks for most of its variables at once. */
 const GATHER_MS = 1000;
 
-/** How many variables a process names, and how many paths: a client may choose what is looked for. */
+/** How many variables a process names, and how many paths with their folders: a client may choose them. */
 const MAX_NAMES = 40;
-const MAX_PATHS = 10;
+const MAX_PATHS = 20;
 
 /** Where to listen is Holdfast's matter, and it says so. */
 const OF_LISTENING = ["PORT", "HOST", "HOSTNAME"];
 
-/** What the runtime asks for by itself, while the app calls it. */
-const OF_RUNTIME = /^(NODE|DENO)_/;
+/** What the runtime asks for by itself, while the app calls it, and what is asked of any object. */
+const OF_RUNTIME = /^(NODE|DENO)_|^(then|toJSON|constructor)$/;
 
 /** Functions that only look, by where they are. */
 const DENO_LOOKERS = ["stat", "statSync", "lstat", "lstatSync"] as const;
 const NODE_LOOKERS = ["access", "lstat", "stat"] as const;
+const NODE_CALLBACK_LOOKERS = [...NODE_LOOKERS, "exists"] as const;
 const NODE_SYNC_LOOKERS = ["accessSync", "existsSync", "lstatSync", "statSync"] as const;
 
 /** The names in modules of Node's that are replaced, for who imports them by name. */
 export const REPLACED_LOOKERS = {
-  fs: [...NODE_LOOKERS, ...NODE_SYNC_LOOKERS],
+  fs: [...NODE_CALLBACK_LOOKERS, ...NODE_SYNC_LOOKERS],
   "fs/promises": [...NODE_LOOKERS],
   worker_threads: ["Worker"],
 } as const;
@@ -73,13 +75,13 @@ export class QuietRefusals {
     installed = this;
     this.#hearOfWorkers();
     for (const name of DENO_LOOKERS) this.#wrap(Deno, name);
-    for (const name of NODE_LOOKERS) {
-      this.#wrap(fs, name);
-      this.#wrap(fs.promises, name);
-    }
+    for (const name of NODE_CALLBACK_LOOKERS) this.#wrap(fs, name);
+    for (const name of NODE_LOOKERS) this.#wrap(fs.promises, name);
     for (const name of NODE_SYNC_LOOKERS) this.#wrap(fs, name);
-    // A start that fails for want of a variable ends before they are told.
-    addEventListener("unload", () => this.#tellNames());
+    // What fails for want of a variable may end before they are told.
+    for (const end of ["unload", "error", "unhandledrejection"]) {
+      addEventListener(end, () => this.#tellNames());
+    }
   }
 
   /** Tells of a variable that is not listed. */
@@ -118,10 +120,11 @@ export class QuietRefusals {
    * @returns what to do about it, if it is not unveiled
    */
   missModule(path: string): string | undefined {
+    grantUse()?.read(path);
     const isOpen = packageIn(path) !== undefined ||
       this.#readable.some((each) => covers(each, path));
     if (isOpen) return undefined;
-    const advice = adviceOn({ kind: "read", what: path });
+    const advice = adviceOn({ kind: "read", what: path }, this.#helper);
     const allow = advice.allow === undefined ? "" : placedIn(advice.allow, this.#helper);
     if (!this.#paths.includes(path) && this.#paths.length < MAX_PATHS) {
       this.#paths.push(path);
@@ -137,25 +140,63 @@ export class QuietRefusals {
       new Proxy(Original, {
         construct: (target, all, made) => {
           const path = pathOf(all[0], this.#folder);
-          if (path !== undefined) this.missModule(path);
-          return Reflect.construct(target, all, made);
+          const advice = path && this.missModule(path);
+          try {
+            return Reflect.construct(target, all, made);
+          } catch (error) {
+            if (advice && error instanceof Error) {
+              const said = error.message.replace(/\. Holdfast: .*$/s, "");
+              error.message = `${said}. Holdfast: ${path} is ${advice}`;
+            }
+            throw error;
+          }
         },
       });
     if (globalThis.Worker) globalThis.Worker = hear(globalThis.Worker);
     const threads = workerThreads as unknown as { Worker: typeof Worker };
+    this.#hearOfMessages(globalThis.Worker?.prototype);
+    this.#hearOfMessages(threads.Worker.prototype);
     threads.Worker = hear(threads.Worker);
   }
 
-  /** Tells of a path of the app's folder that was looked for, and is not unveiled. */
-  #missPath(path: unknown): void {
-    if (this.#paths.length >= MAX_PATHS) return;
-    const place = this.#hidden(path);
-    // One is as good as another one of the same folder, or below it.
-    if (place === undefined || this.#paths.some((each) => covers(each, place))) return;
-    const { stack: _, ...where } = this.#where();
-    if (where.from === undefined) return;
+  /** A pool gives its threads the paths of what they are to run, and a thread says no name either. */
+  #hearOfMessages(prototype: object | undefined): void {
+    if (prototype === undefined) return;
+    const { postMessage: original } = prototype as Record<string, Method>;
+    const hear = (message: unknown) => {
+      for (const text of textsIn(message)) {
+        if (text.startsWith("/") || text.startsWith("file:")) this.#missing(text)?.();
+      }
+    };
+    replace(prototype, "postMessage", function (message, ...all) {
+      hear(message);
+      return Reflect.apply(original!, this, [message, ...all]);
+    });
+  }
+
+  /**
+   * Tells of a path of the app's folder that was looked for, and is not unveiled.
+   *
+   * @param where it was asked for: nothing is left of the app in the stack when the answer comes
+   */
+  #missPath(place: string, where: Where): void {
+    if (this.#isTold(place)) return;
     this.#paths.push(place, ...siblings(place, this.#folder));
-    this.#tell("read", place, where, adviceOn({ kind: "read", what: place }));
+    this.#tell("read", place, where, adviceOn({ kind: "read", what: place }, this.#helper));
+  }
+
+  /** What tells of a path, if it is one that is to be told of should it not be there. */
+  #missing(path: unknown): (() => void) | undefined {
+    if (this.#looking) return undefined;
+    const place = this.#hidden(path);
+    if (place === undefined || this.#isTold(place)) return undefined;
+    const { stack: _, ...where } = this.#where();
+    return () => this.#missPath(place, where);
+  }
+
+  /** One is as good as another one of the same folder, or below it. */
+  #isTold(place: string): boolean {
+    return this.#paths.length >= MAX_PATHS || this.#paths.some((each) => covers(each, place));
   }
 
   /** Where in the app's code this is done; what writes a stack down may itself look for files. */
@@ -185,13 +226,24 @@ export class QuietRefusals {
 
   #wrap(holder: object, name: string): void {
     const original = (holder as Record<string, Method>)[name]!;
-    const miss = (path: unknown) => this.#missPath(path);
+    const missing = (path: unknown) => this.#missing(path);
     const wrapped: Method = function (path, ...all) {
+      grantUse()?.read(path);
+      const miss = missing(path);
+      if (miss === undefined) return Reflect.apply(original, this, [path, ...all]);
+      const last = all.at(-1);
+      if (name === "exists" && typeof last === "function") {
+        all[all.length - 1] = (there: unknown) => {
+          if (!there) miss();
+          last(there);
+        };
+        return Reflect.apply(original, this, [path, ...all]);
+      }
       const found = callExplained(original, this, [path, ...all], (error) => {
-        if (isAbsent(error)) miss(path);
+        if (isAbsent(error)) miss();
         return error;
       });
-      if (found === false || found === undefined && isSilent(all)) miss(path);
+      if (found === false || found === undefined && isSilent(all)) miss();
       return found;
     };
     replace(holder, name, wrapped);
@@ -219,6 +271,17 @@ function pathOf(given: unknown, folder: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** How many values of a message are looked at. */
+const MAX_VALUES = 10;
+
+/** The texts in a message, and right in an object of it. */
+function textsIn(message: unknown): string[] {
+  if (typeof message === "string") return [message];
+  if (typeof message !== "object" || message === null) return [];
+  if (Object.getPrototypeOf(message) !== Object.prototype) return [];
+  return Object.values(message).slice(0, MAX_VALUES).filter((each) => typeof each === "string");
 }
 
 function isAbsent(error: unknown): boolean {

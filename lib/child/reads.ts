@@ -3,6 +3,7 @@ import fs from "node:fs";
 import sqlite from "node:sqlite";
 import { rememberCaller } from "./callers.ts";
 import { withDeepStack } from "./frames.ts";
+import { grantUse } from "./grant_use.ts";
 import type { Refusals } from "./refusals.ts";
 import { callExplained, explainEvents, type Method, replace } from "./replace.ts";
 
@@ -70,7 +71,11 @@ function wrapDatabase(refusals: Refusals): void {
     }
   };
   sqlite.DatabaseSync = new Proxy(DatabaseSync, {
-    construct: (target, all, newTarget) =>
-      opening(all[0], () => Reflect.construct(target, all, newTarget)),
+    construct: (target, all, newTarget) => {
+      const database = opening(all[0], () => Reflect.construct(target, all, newTarget));
+      grantUse()?.read(all[0]);
+      if (!Object(all[1]).readOnly) grantUse()?.write(all[0]);
+      return database;
+    },
   });
 }

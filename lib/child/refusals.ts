@@ -9,14 +9,17 @@ import { fileURLToPath } from "node:url";
 import {
   type Advice,
   adviceOn,
+  OF_VARIABLES,
   placedIn,
   type Refused,
   refusedByKernel,
   requiredIn,
 } from "../base/refusal_kinds.ts";
 import { callerOf } from "./callers.ts";
+import { explainDatagrams } from "./datagrams.ts";
 import { explainDials } from "./dials.ts";
-import { whereIn, withDeepStack } from "./frames.ts";
+import { operationIn, whereIn, withDeepStack } from "./frames.ts";
+import { grantUse } from "./grant_use.ts";
 import { explainReads } from "./reads.ts";
 import { reportFields } from "./report.ts";
 import { explainStarts } from "./starts.ts";
@@ -70,6 +73,7 @@ export class Refusals {
     explainReads(this);
     explainStarts(this);
     explainDials(this);
+    explainDatagrams(this);
     explainThreads(this);
     Deno.unrefTimer(setInterval(() => this.summarize(), SUMMARY_MS));
   }
@@ -156,6 +160,8 @@ export class Refusals {
     const absent = error instanceof Deno.errors.NotFound ||
       error instanceof Error && "code" in error && error.code === "ENOENT";
     if (!absent || error.message.includes("Holdfast: /")) return error;
+    // Packages look for the project's settings in all folders above, too.
+    if (isSearch(place)) return error;
     const inProject = dirname(place) === process.cwd();
     const refused = { kind, what: place, inProject };
     error.message = error.message.replace(HIDDEN_HINT, "") +
@@ -172,7 +178,9 @@ export class Refusals {
     if (text === undefined) return undefined;
     const place = placeOf(text);
     const readable = this.#readable.some((each) => place === each || place.startsWith(`${each}/`));
-    return readable ? undefined : place;
+    if (!readable) return place;
+    grantUse()?.read(place);
+    return undefined;
   }
 
   /** What to do about it, in the message of an error. */
@@ -185,8 +193,10 @@ export class Refusals {
 
   /** Tells of it, or counts it. */
   tell(refused: Refused, stack: string | undefined): void {
-    if (this.#quiet > 0) return;
     const { kind, what, call } = refused;
+    // Frameworks look that name up to say where they listen; who dials it is told of with the port.
+    const isOwnName = kind === "net" && what === "localhost";
+    if (this.#quiet > 0 || isOwnName) return;
     const key = [call ?? kind, what].join(" ").trim().slice(0, 300);
     const known = this.#counts.get(key);
     if (known !== undefined) known.times++;
@@ -195,12 +205,25 @@ export class Refusals {
       this.#counts.set(key, { times: 1, told: 1 });
       const advice: Advice = adviceOn(refused, this.#helper);
       reportFields({
-        ...{ holdfast: "refused", level: "warn", msg: describe(refused), kind, what, call },
+        ...{
+          holdfast: "refused",
+          level: levelOf(refused),
+          msg: describe(refused),
+          kind,
+          what,
+          call,
+        },
+        op: call ?? operationIn(stack),
         ...{ ...whereIn(callerOf(what)), ...whereIn(stack), ...advice },
         ...advice.allow !== undefined && { allow: placedIn(advice.allow, this.#helper) },
       });
     }
   }
+}
+
+/** Packages look for files of variables whether there is one or not, and get the values by the environment. */
+function levelOf({ kind, what }: Refused): "info" | "warn" {
+  return kind === "read" && OF_VARIABLES.test(what) ? "info" : "warn";
 }
 
 /** A path as the config would have it. */
@@ -210,6 +233,15 @@ function absolute(refused: Refused): Refused {
   if (!isPath || what === "" || what.startsWith("<")) return refused;
   const place = placeOf(what);
   return { ...refused, what: place, inProject: `${place}/`.startsWith(`${process.cwd()}/`) };
+}
+
+/** Whether it is what marks a project, in a folder above the app's: it is only searched for. */
+function isSearch(place: string): boolean {
+  return `${process.cwd()}/`.startsWith(`${dirname(place)}/`.replace("//", "/")) &&
+    dirname(place) !== process.cwd() &&
+    /\/(package\.json|deno\.jsonc?|tsconfig\.json|pnpm-workspace\.yaml|\.git|node_modules)$/.test(
+      place,
+    );
 }
 
 /** A path as it is given to a function, which may be something else. */

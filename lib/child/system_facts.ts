@@ -100,8 +100,9 @@ export const REPLACED_FACTS: Readonly<Record<"os" | "process", readonly string[]
  * Puts the facts in place.
  *
  * @param granted the permissions whose true facts the app may have
+ * @param use is told of each of these that is asked for
  */
-export function installFacts(granted: readonly string[]): void {
+export function installFacts(granted: readonly string[], use: (kind: string) => void): void {
   const places: [object, Record<string, Functions>][] = [
     [Deno, DENO_FACTS],
     [os, OS_FACTS],
@@ -110,8 +111,9 @@ export function installFacts(granted: readonly string[]): void {
   ];
   for (const [place, facts] of places) {
     for (const [kind, functions] of Object.entries(facts)) {
-      if (granted.includes(kind)) continue;
-      for (const [name, value] of Object.entries(functions)) {
+      const isGranted = granted.includes(kind);
+      for (const [name, constant] of Object.entries(functions)) {
+        const value = isGranted ? counted(place, name, () => use(kind)) : constant;
         Object.defineProperty(place, name, {
           value,
           writable: true,
@@ -121,6 +123,15 @@ export function installFacts(granted: readonly string[]): void {
       }
     }
   }
+}
+
+/** The function that is there, which is counted. */
+function counted(place: object, name: string, count: () => void) {
+  const original = (place as Functions)[name]!;
+  return function (this: unknown, ...all: never[]) {
+    count();
+    return Reflect.apply(original, this, all);
+  };
 }
 
 function namesIn(facts: Record<string, Functions>): string[] {

@@ -9,7 +9,7 @@ import { type ConfigText, DEFAULT_RUNTIME, type RuntimePlace } from "../config/r
 import { ConfigError } from "../config/problem.ts";
 import { realPlace } from "../config/real_place.ts";
 import { spelledPath, workingFolder } from "../config/spelled_path.ts";
-import { inspect } from "../init/inspect.ts";
+import { findApp } from "../init/find_app.ts";
 import type { System } from "../supervisor/system.ts";
 
 const DEFAULT_PORT = "8000";
@@ -108,7 +108,7 @@ function requireFile(file: string, app: string): void {
 /** What could be served without a config, as a command. */
 function suggestion(folder: string): string | undefined {
   try {
-    const { app } = inspect(folder);
+    const { app } = findApp(folder);
     return app && `Did you mean ${spell(join(folder, app))}?`;
   } catch {
     return undefined;
@@ -131,7 +131,7 @@ export function withoutConfig(error: unknown, config: string): unknown {
 
 function example(folder: string): string {
   try {
-    const { app } = inspect(folder);
+    const { app } = findApp(folder);
     return app === undefined ? "" : `, such as: holdfast start ${spell(join(folder, app))}`;
   } catch {
     return "";

@@ -1,77 +1,8 @@
-/** An audit as text: a table for a terminal, a page for the docs. */
+/** An audit as a page for the docs. */
 import { AREAS } from "../audit/attempt.ts";
 import { MODES } from "../audit/mode.ts";
 import type { Line, Summary } from "../audit/summary.ts";
-import { formatTable } from "./table.ts";
-
-const WORDS = {
-  through: "got through",
-  refused: "refused",
-  unclear: "unclear",
-  skipped: "not made",
-} as const;
-
-/** One attempt over all processes that it was made against. */
-interface Row {
-  /** Of the first process that it is for: what the layers do is the same in the others. */
-  readonly line: Line;
-  /** By the names of the processes. */
-  readonly verdicts: ReadonlyMap<string, Line["verdict"]>;
-}
-
-function toRows(lines: readonly Line[]): Row[] {
-  const byId = Map.groupBy(lines, ({ id }) => id);
-  return [...byId.values()].map((all) => ({
-    line: all.find(({ verdict }) => verdict !== "skipped") ?? all[0]!,
-    verdicts: new Map(all.map(({ process, verdict }) => [process, verdict])),
-  }));
-}
-
-function processesOf(lines: readonly Line[]): string[] {
-  return [...new Set(lines.map(({ process }) => process))];
-}
-
-function verdictsOf({ verdicts }: Row, processes: readonly string[]): string[] {
-  return processes.map((process) => {
-    const verdict = verdicts.get(process);
-    return verdict === undefined || verdict === "skipped" ? "-" : verdict;
-  });
-}
-
-/** A table, and details of every attempt that is not held. */
-export function formatSummary(summary: Summary): string {
-  const processes = processesOf(summary.lines);
-  const head = [
-    "ATTEMPT",
-    "WHAT",
-    ...[...MODES.map(({ title }) => title), ...processes]
-      .map((title) => title.toUpperCase()),
-  ];
-  const rows = toRows(summary.lines).map((row) => [
-    ...[row.line.id, row.line.title.slice(0, 70), ...outcomesOf(row.line)],
-    ...verdictsOf(row, processes),
-  ]);
-  return [
-    formatTable(head, rows),
-    ...summary.lines.filter(needsWords).map(explain),
-    formatCounts(summary),
-  ]
-    .join("\n");
-}
-
-function outcomesOf({ outcomes }: Line): string[] {
-  return MODES.map(({ name }) => outcomes[name] === undefined ? "-" : WORDS[outcomes[name]]);
-}
-
-function needsWords({ verdict }: Line): boolean {
-  return verdict === "failed" || verdict === "unproven";
-}
-
-function explain({ process, id, title, verdict, details, outcomes }: Line): string {
-  const seen = MODES.filter(({ name }) => outcomes[name] !== undefined)
-    .map(({ name, title }) => `  ${title}: ${WORDS[outcomes[name]!]} (${details[name]})`);
-  return [`${verdict}: ${id} against the ${process}, ${title}`, ...seen].join("\n");
-}
+import { outcomesOf, processesOf, type Row, toRows, verdictsOf } from "./audit_rows.ts";
 
 /** The counts for each process, and the result. */
 export function formatCounts({ lines, passed }: Summary): string {

@@ -11,23 +11,15 @@ import { AccountTable } from "../supervisor/accounts.ts";
 import { knownConfig } from "../supervisor/read_config.ts";
 import { socketsOf } from "../sandbox/dialling.ts";
 import { diallingUnguarded, requireWall } from "../supervisor/require_wall.ts";
-import { envFileValues, readEnvFile } from "../supervisor/env_file.ts";
+import { readEnvFile } from "../supervisor/env_file.ts";
 import { appFile } from "./app_file.ts";
 import type { CliCommand } from "./command.ts";
 import { judgeNow } from "./judged_accounts.ts";
 import { loadConfig } from "./load_config.ts";
 import { TERMINAL } from "./log_formats.ts";
+import { Progress } from "./progress.ts";
 import { printLine } from "./terminal.ts";
-
-/** Variables that are granted, and that nothing sets here. */
-function findUnset(config: Config): { process: string; name: string; hint: string }[] {
-  const values = { ...Deno.env.toObject(), ...envFileValues(config) };
-  const hint = 'Set it where Holdfast is started or in "envFile", or take it out of "env"';
-  return [{ name: "worker", ...config }, ...config.helpers].flatMap(({ name: process, ...of }) =>
-    of.env.filter((name) => !Object.hasOwn({ ...values, ...of.envValues }, name))
-      .map((name) => ({ process, name, hint }))
-  );
-}
+import { findUnset } from "./unset_variables.ts";
 
 /**
  * Asks whether this user could see whom the processes dial.
@@ -49,7 +41,8 @@ const CAP_SYS_PTRACE = 19n;
 
 /** Validates without starting: it binds no address and spawns no worker. Warnings go to stderr. */
 export const check: CliCommand = async ({ config: file, app, ...more }) => {
-  configureLog(Deno.stderr.isTerminal() ? TERMINAL : "json");
+  using progress = new Progress("looking at the app's modules");
+  configureLog(Deno.stderr.isTerminal() ? progress.within(TERMINAL) : "json");
   const { system } = app === undefined ? more : appFile(app, { ...more, config: file });
   try {
     const config = await loadConfig(file, system);
@@ -60,9 +53,12 @@ export const check: CliCommand = async ({ config: file, app, ...more }) => {
     );
     new AccountTable().learn(judgeNow(config, code), config);
     await readEnvFile(config);
-    for (const each of findUnset(config)) log.warn("variable_not_set", { ...each });
+    for (const each of findUnset(config, Deno.env.toObject())) {
+      log.warn("variable_not_set", { ...each });
+    }
     if (config.wall === "kernel") requireWall(landlockAbi());
     requireDialGuard(config);
+    progress.end();
     for (const { text, names, subject, notAfter } of await checkTls(config)) {
       printLine(`${text}: HTTPS for ${names || subject} until ${notAfter.toISOString()}`);
     }

@@ -8,7 +8,7 @@ import { spelledPath } from "../config/spelled_path.ts";
 import { resetSignals } from "../os/signals.ts";
 import type { System } from "../supervisor/system.ts";
 import type { AskingCommand, CliCommand } from "./command.ts";
-import { COMMANDS, helpOf, helpText, OPTIONS, optionsOf } from "./manual.ts";
+import { COMMANDS, helpOf, helpText, OPTIONS, optionsOf, SHORT } from "./manual.ts";
 import { printFailure } from "./failure.ts";
 import { printLine } from "./terminal.ts";
 
@@ -22,8 +22,16 @@ const LOADERS: Record<string, CommandLoader> = {
   check: async () => (await import("./check.ts")).check,
   why: async () => (await import("./why.ts")).why,
   explain: async () => (await import("./explain.ts")).explain,
+  learn: async () => (await import("./learn.ts")).learn,
+  unused: async () => (await import("./unused.ts")).unused,
   diff: async () => (await import("./diff.ts")).diff,
   audit: async () => (await import("./audit.ts")).audit,
+  completion: async () => (await import("./completion.ts")).completion,
+  man: async () => (await import("./man.ts")).man,
+  logs: async () => (await import("./logs.ts")).logs,
+  doctor: async () => (await import("./doctor.ts")).doctor,
+  "service install": async () => (await import("./service.ts")).install,
+  "service remove": async () => (await import("./service.ts")).remove,
 };
 
 /** Those that only ask a supervisor: nothing of it is loaded for them. */
@@ -35,7 +43,7 @@ const ASKERS: Record<string, () => Promise<AskingCommand>> = {
   stop: async () => (await import("./stop.ts")).stop,
   status: async () => (await import("./status.ts")).status,
   top: async () => (await import("./top.ts")).top,
-  "logs reopen": async () => (await import("./logs.ts")).reopenLogs,
+  "logs reopen": async () => (await import("./logs_reopen.ts")).reopenLogs,
 };
 
 /** Commands that only ask a supervisor do not need this permission. */
@@ -62,12 +70,16 @@ function quoted(word: string): string {
   return /^[\w./:-]+$/.test(word) ? word : JSON.stringify(word);
 }
 
+/** Options that Holdfast gives to itself, and the commands that have them. */
+const HIDDEN: Readonly<Record<string, string>> = { rehearse: "start", supervise: "dev" };
+
 /** @throws {HoldfastError} for an option that a command does not have, or a value that an option does not take */
 function requireOptions(name: string, args: readonly string[]): void {
   const end = args.indexOf("--");
   for (const arg of end < 0 ? args : args.slice(0, end)) {
-    const [, option, value] = /^--([\w-]+)(=.*)?$/s.exec(arg) ?? [];
-    if (option === undefined || option === "rehearse" && name === "start") continue;
+    const short = Object.keys(SHORT).find((name) => SHORT[name] === arg);
+    const [, option = short, value] = /^--([\w-]+)(=.*)?$/s.exec(arg) ?? [];
+    if (option === undefined || HIDDEN[option] === name) continue;
     const facts = Object.hasOwn(OPTIONS, option) ? OPTIONS[option]! : undefined;
     if (facts === undefined) throw usageError(`Unknown option --${option}`);
     if (!optionsOf(name).includes(option)) {
@@ -81,8 +93,8 @@ function requireOptions(name: string, args: readonly string[]): void {
 
 /** @throws {HoldfastError} if an option was given without its value, or more than once */
 function requireValue(option: string, found: unknown): void {
-  if (found === undefined || typeof found === "string" && found !== "") return;
-  const { value, does } = OPTIONS[option]!;
+  const { value, does, optional = false } = OPTIONS[option]!;
+  if (found === undefined || typeof found === "string" && (found !== "" || optional)) return;
   throw usageError(
     `--${option} needs one ${value!.toLowerCase()}`,
     `--${option} ${value}: ${does}; see holdfast --help`,
@@ -119,10 +131,10 @@ async function dispatch(
   const loaders: Record<string, CommandLoader> = { ...LOADERS, ...extra };
   const commands = [...Object.keys(loaders), ...Object.keys(ASKERS), "help"];
   const unknown: string[] = [];
-  const parsed = parseArgs(args, {
+  const parsed = parseArgs(args.map(withEmptyValue), {
     string: [...namesOfOptions(true), "rehearse"],
-    boolean: namesOfOptions(false),
-    alias: { h: "help", V: "version" },
+    boolean: [...namesOfOptions(false), "supervise"],
+    alias: Object.fromEntries(Object.entries(SHORT).map(([name, short]) => [short.slice(1), name])),
     default: { config: "holdfast.jsonc" },
     unknown: (argument, option) => {
       if (option === undefined) return true;
@@ -145,10 +157,7 @@ async function dispatch(
     throw usageError(`Unknown option ${unknown[0]}`, didYouMean(option, known));
   }
   if (first === undefined) throw usageError("No command given");
-  // The only command of two words.
-  const [name, more] = first === "logs"
-    ? [`logs ${others[0] ?? ""}`.trim(), others.slice(1)]
-    : [first, others];
+  const [name, more] = nameOf(first, others);
   const load = Object.hasOwn(loaders, name) ? loaders[name] : undefined;
   const loadAsker = Object.hasOwn(ASKERS, name) ? ASKERS[name] : undefined;
   if (!load && !loadAsker) throw unknownCommand(name, commands);
@@ -157,6 +166,7 @@ async function dispatch(
   const app = takesFile ? more.shift() : undefined;
   const release = name === "rollback" ? parseRelease(more.shift()) : undefined;
   const question = name === "why" ? more.shift() : undefined;
+  const subject = name === "completion" ? more.shift() : undefined;
   if (more.length > 0) {
     throw usageError(`Unexpected argument ${quoted(more[0]!)}`, `See holdfast ${name} --help`);
   }
@@ -169,26 +179,65 @@ async function dispatch(
     config: spelledPath(String(parsed.config)),
     app,
     json: json === true,
+    wide: parsed.wide === true,
+    all: parsed.all === true,
     markdown: markdown === true,
     only: textOf(parsed.only),
+    sarif: parsed.sarif === true,
+    quick: parsed.quick === true,
     stress: stress === true,
     portable: parsed.portable === true,
     self: parsed.self === true,
     verify: parsed.verify === true,
     widen: parsed.widen === true,
     yes: parsed.yes === true,
+    apply: parsed.apply === true,
+    requests: textOf(parsed.requests),
+    since: textOf(parsed.since),
     state: textOf(parsed.state),
+    user: textOf(parsed.user),
+    print: parsed.print === true,
+    socket: parsed.socket === true,
+    now: parsed.now === true,
     rehearse: typeof parsed.rehearse === "string" ? parsed.rehearse : undefined,
     output: textOf(parsed.output),
     name: textOf(parsed.name),
     helper: textOf(parsed.helper),
     log: textOf(parsed.log),
-    ...{ question, release },
+    logs: {
+      follow: parsed.follow === true,
+      process: textOf(parsed.process),
+      level: textOf(parsed.level),
+      event: textOf(parsed.event),
+      request: textOf(parsed.request),
+      since: textOf(parsed.since),
+      lines: textOf(parsed.lines),
+    },
+    development: {
+      wall: textOf(parsed.wall),
+      inspect: typeof parsed.inspect === "string" ? parsed.inspect : undefined,
+      open: textOf(parsed.open),
+      supervised: parsed.supervise === true,
+    },
+    ...{ question, release, subject },
   };
   if (load) return await (await load())({ ...asked, system: await loadSystem() });
   // An executable's runtime folder is its own to find.
   const system = hasApp ? await loadSystem() : await import("../config/runtime_place.ts");
   return await (await loadAsker!())({ ...asked, system });
+}
+
+/** A command may be two words; what follows `logs` is one of them. */
+function nameOf(first: string, others: readonly string[]): [name: string, more: string[]] {
+  const isFirst = Object.keys(COMMANDS).some((name) => name.startsWith(`${first} `));
+  const [second, ...more] = others;
+  return isFirst && second !== undefined ? [`${first} ${second}`, more] : [first, [...others]];
+}
+
+/** What follows an option whose value may be left out is not its value. */
+function withEmptyValue(arg: string): string {
+  const [, option = ""] = /^--([\w-]+)$/.exec(arg) ?? [];
+  return Object.hasOwn(OPTIONS, option) && OPTIONS[option]!.optional ? `${arg}=` : arg;
 }
 
 function namesOfOptions(withValue: boolean): string[] {
@@ -197,10 +246,16 @@ function namesOfOptions(withValue: boolean): string[] {
 
 /** Prints what is to be known of a command, or of all. */
 function printHelp(words: readonly string[], commands: readonly string[]): number {
-  const name = words[0] === "logs" ? "logs reopen" : words[0];
-  if (name === undefined) printLine(helpText());
-  else if (Object.hasOwn(COMMANDS, name)) printLine(helpOf(name));
-  else throw unknownCommand(name, commands);
+  const [first = "", second = ""] = words;
+  const names = Object.keys(COMMANDS).filter((name) =>
+    name === first || name === `${first} ${second}`
+  );
+  // Of a command of two words the first one may be all that is asked.
+  const pairs = Object.keys(COMMANDS).filter((name) => name.startsWith(`${first} `));
+  const found = names.length > 0 ? names : first === "" ? [] : pairs;
+  if (first === "") printLine(helpText());
+  else if (found.length > 0) printLine(found.map(helpOf).join("\n\n"));
+  else throw unknownCommand(first, commands);
   return EXIT.ok;
 }
 

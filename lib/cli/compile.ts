@@ -4,6 +4,7 @@ import { EXIT } from "../base/exit_code.ts";
 import { buildNative } from "../compile/native.ts";
 import { buildPortable } from "../compile/portable.ts";
 import type { CliCommand } from "./command.ts";
+import { Progress } from "./progress.ts";
 import { printLine } from "./terminal.ts";
 
 const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
@@ -41,10 +42,13 @@ export const compile: CliCommand = async ({ config, output, name, portable, stat
       hint: "Leave it out: a portable executable takes --state when it starts",
     });
   }
+  using progress = new Progress("reading the config");
+  const onStep = (what: string) => progress.turnTo(what);
   if (portable) {
     const { bytes, programBytes, codeBytes, ms } = await buildPortable({
-      ...{ configFile: config, output: file, name },
+      ...{ configFile: config, output: file, name, onStep },
     });
+    progress.end();
     printLine(
       `${file}: ${mib(bytes)}, built in ${ms} ms (Deno ${mib(programBytes)}, the app ` +
         `${mib(codeBytes)})`,
@@ -53,8 +57,9 @@ export const compile: CliCommand = async ({ config, output, name, portable, stat
   }
   const place = resolve(state ?? dirname(file));
   const { bytes, ms, flags } = await buildNative({
-    ...{ configFile: config, output: file, name, state: place, how: "compile" },
+    ...{ configFile: config, output: file, name, state: place, how: "compile", onStep },
   });
+  progress.end();
   printLine(
     `${file}: ${mib(bytes)}, built in ${ms} ms; it must be in ${place}, and has these permissions`,
   );

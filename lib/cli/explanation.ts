@@ -259,7 +259,9 @@ function compartmentRules(
       ? [rule("drop", compartment.dropAfterOpen, "Deno, once it has opened")]
       : [],
     rule("run", [], both("seccomp asks the supervisor")),
-    ...wall ? [rule("be held by", stagesOf(wall), "seccomp; `status` counts them as FILTERS")] : [],
+    ...wall
+      ? [rule("be held by", stagesOf(wall), "seccomp; `status --wide` counts them as FILTERS")]
+      : [],
     ...wall ? [rule("add code", codeOf(wall), "seccomp, from its second program on")] : [],
     rule("signal", [], both("seccomp, Landlock")),
     rule("see", names, "the environment starts empty"),

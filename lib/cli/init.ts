@@ -14,6 +14,9 @@ import { printLine } from "./terminal.ts";
 /** Files that a folder may have and still be a place for a new app. */
 const HARMLESS = /^(\.git|\.gitignore|\.DS_Store|LICENSE.*|README.*)$/i;
 
+/** How many modules are named of which any may be the app. */
+const MAX_NAMED = 5;
+
 /** Asks on a terminal; elsewhere, or with --yes, the proposal is taken. */
 function ask(question: string, proposed: string, yes: boolean): string {
   if (yes || !Deno.stdin.isTerminal()) return proposed;
@@ -59,7 +62,7 @@ export const init: CliCommand = async ({ config: file, yes }) => {
   }
   const found = inspect(folder);
   const app = ask("Which module is the app?", found.app ?? "", yes);
-  requireApp(folder, app);
+  requireApp(folder, app, found);
   const port = Number(ask("Which port is it to listen on?", String(found.port), yes));
   if (!Number.isInteger(port) || port < 1 || port > 65_535) {
     throw new HoldfastError("A port is a number from 1 to 65535", { kind: "usage", code: "usage" });
@@ -75,9 +78,12 @@ export const init: CliCommand = async ({ config: file, yes }) => {
   return EXIT.ok;
 };
 
-function requireApp(folder: string, app: string): void {
+function requireApp(folder: string, app: string, { others }: Found): void {
   if (app !== "" && existsSync(join(folder, app))) return;
-  throw new HoldfastError(app === "" ? `No module in ${folder} looks like an app` : `No ${app}`, {
+  const none = others.length === 0
+    ? `No module in ${folder} looks like an app`
+    : `Several modules in ${folder} look like an app: ${others.slice(0, MAX_NAMED).join(", ")}`;
+  throw new HoldfastError(app === "" ? none : `No ${app}`, {
     kind: "usage",
     code: "app_not_found",
     hint: "It is the module that exports the app or starts its server: build it first if it is " +
@@ -85,13 +91,18 @@ function requireApp(folder: string, app: string): void {
   });
 }
 
-function describeFound({ unveil, env, envFile }: Found): string[] {
+function describeFound({ unveil, tmp, net, env, envFile, misplaced }: Found): string[] {
   return [
     ...Object.entries(unveil).map(([path, rights]) =>
       `unveil   ${path}  ${rights === "r" ? "read" : "read, written and created"}`
     ),
+    ...tmp ? ["tmp      a folder for temporary files"] : [],
+    ...net.length > 0 ? [`net      ${net.join(", ")}`] : [],
     ...env.length > 0 ? [`env      ${env.join(", ")}`] : [],
     ...envFile === undefined ? [] : [`envFile  ${envFile}`],
+    ...misplaced.map((path) =>
+      `look at  ${path} is written where code lies, which no config can allow: keep it in ./data/`
+    ),
   ];
 }
 

@@ -18,8 +18,16 @@ const PRIORITIES = { DEBUG: 7, INFO: 6, WARN: 4, ERROR: 3, CRITICAL: 2 } as cons
 /** What is the same in each line of an app's output, and said by the beginning of the line. */
 const OUTPUT_FACTS = ["role", "generation", "worker", "pid", "stream", "text"];
 
-/** For a terminal. */
-export const TERMINAL: LogFormat = { toLine: formatPretty };
+/** For a terminal; NO_COLOR is heeded. */
+export const TERMINAL: LogFormat = {
+  toLine: (record) => Deno.noColor ? withoutColours(formatPretty(record)) : formatPretty(record),
+};
+
+/** A line of {@linkcode formatPretty} for what is no terminal. */
+export function withoutColours(line: string): string {
+  // deno-lint-ignore no-control-regex
+  return line.replaceAll(/\x1b\[[\d;]*m/g, "");
+}
 
 /**
  * For systemd's journal.

@@ -25,6 +25,7 @@ Commands
   stop         Drain and stop the running supervisor, and wait for it
   status       Show processes and generations
   top          Live view of processes; press q to quit
+  logs         Show the events of the log; -f goes on with those that come
   logs reopen  Reopen log files (after logrotate)
 
 Options

@@ -3,9 +3,10 @@ import type { Release } from "../protocol/control.ts";
 import type { AskingCommand } from "./command.ts";
 import { askSupervisor } from "./control_client.ts";
 import { findSupervisor } from "./find_supervisor.ts";
-import { formatAge } from "./status.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
+import { viewOfOutput } from "./text.ts";
+import { formatAge } from "./units.ts";
 
 /** How many names of what has changed a line has. */
 const NAMES = 3;
@@ -37,6 +38,7 @@ function format(list: readonly Release[]): string {
       serving ? "serves" : ended,
       describeChanges(changed, changedCount),
     ]),
+    viewOfOutput({ piped: Infinity }).width,
   );
 }
 

@@ -7,6 +7,7 @@ import type { ReloadResult, Status } from "../protocol/control.ts";
 import { askSupervisor } from "./control_client.ts";
 import type { AskingCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
+import { Progress } from "./progress.ts";
 import { printLine } from "./terminal.ts";
 import { hungUp, waitForUpgrade } from "./wait_for_upgrade.ts";
 
@@ -15,7 +16,9 @@ export const reload: AskingCommand = async ({ config, widen, system }) => {
   const runtime = await findSupervisor(config, system);
   const before = (await askSupervisor(runtime, "status", "status")).status;
   const was = lastRelease(imagesIn(runtime))?.config;
+  using progress = new Progress("the new version is starting", { afterMs: 1_000 });
   const result = await askReload(runtime, before, widen);
+  progress.end();
   const status = printOutcome(result, "The new version");
   const is = lastRelease(imagesIn(runtime))?.config;
   if (was && is) { for (const line of widening(was, is).added) printLine(`+ ${line}`); }

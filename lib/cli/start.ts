@@ -10,11 +10,15 @@ import { appFile, withoutConfig } from "./app_file.ts";
 import type { CliCommand } from "./command.ts";
 import { ignoredRuntime } from "./ignored_runtime.ts";
 import { journal, TERMINAL } from "./log_formats.ts";
+import { Progress } from "./progress.ts";
+
+const STARTING = "starting; what is not there yet is fetched and compiled";
 
 /** Serves in the foreground. */
 export const start: CliCommand = async ({ config, app, rehearse: rehearsal, ...more }) => {
   const isSuccessor = rehearsal !== undefined || Deno.env.has(INHERITANCE_VARIABLE);
-  if (Deno.stderr.isTerminal()) configureLog(TERMINAL);
+  using progress = isSuccessor ? undefined : new Progress(STARTING, { afterMs: 1_000 });
+  if (Deno.stderr.isTerminal()) configureLog(progress?.within(TERMINAL, "serving") ?? TERMINAL);
   else if (isJournal(Deno.env.get("JOURNAL_STREAM"))) {
     configureLog(journal((entry) => sendAtOnce(JOURNAL_SOCKET, entry)));
   } else configureLog("json");

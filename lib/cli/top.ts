@@ -9,7 +9,8 @@ import type { AskingCommand } from "./command.ts";
 import { findSupervisor } from "./find_supervisor.ts";
 import { askSupervisor } from "./control_client.ts";
 import { filtersBeside } from "./process_filters.ts";
-import { formatStatus } from "./status.ts";
+import { formatStatus } from "./status_text.ts";
+import { cutLine, type View, viewOfOutput } from "./text.ts";
 
 /** How often the screen is refreshed. */
 const REFRESH_INTERVAL_MS = 1_000;
@@ -51,7 +52,7 @@ export const top: AskingCommand = async ({ config, system }) => {
   try {
     let before: Sample | undefined;
     while (!quit.signal.aborted) {
-      draw(formatTop(last, before));
+      draw(formatTop(last, before, viewOfOutput()));
       await sleep(REFRESH_INTERVAL_MS, quit.signal);
       if (quit.signal.aborted) break;
       before = last;
@@ -71,14 +72,19 @@ async function sample(runtime: string): Promise<Sample> {
 }
 
 /** What the screen shows; rates need a sample before. */
-export function formatTop(now: Sample, before?: Sample): string {
+export function formatTop(
+  now: Sample,
+  before: Sample | undefined,
+  view: View,
+  filtersOf = filtersBeside(now.status),
+): string {
   const rates = before ? ratesOf(now, before) : { answered: 0, accepted: 0 };
   const workers = now.status.generations.flatMap((each) => each.workers);
   const open = workers.reduce((sum, { process }) => sum + (process?.connections ?? 0), 0);
   return [
     `${rates.answered} requests/s   ${rates.accepted} connections/s   ${open} open   (q quits)`,
     "",
-    formatStatus(now.status, filtersBeside(now.status)),
+    formatStatus(now.status, view, filtersOf),
   ].join("\n");
 }
 
@@ -102,7 +108,7 @@ function draw(text: string): void {
   const { stdout } = process;
   const { columns, rows } = Deno.consoleSize();
   // Wrapped, a table is no table; and a screen that scrolls has lost its first line.
-  const lines = text.split("\n").slice(0, rows).map((line) => line.slice(0, columns));
+  const lines = text.split("\n").slice(0, rows).map((line) => cutLine(line, columns));
   cursorTo(stdout, 0, 0);
   for (const [row, line] of lines.entries()) {
     stdout.write(line);

@@ -1,6 +1,6 @@
 /** Why something was, or would be, refused. */
 import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import type { Config } from "../config/config.ts";
@@ -13,9 +13,11 @@ import { knownConfig } from "../supervisor/read_config.ts";
 import type { CliCommand, CommandOptions } from "./command.ts";
 import { loadConfig } from "./load_config.ts";
 import { answerQuestion, parseQuestion, type PolicyAnswer } from "./policy_question.ts";
+import { eventLogOf, unreadable } from "./log_place.ts";
 import { countRefusals } from "./refusal_log.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
+import { viewOfOutput } from "./text.ts";
 
 /** How much of a log is read, its end. */
 const MAX_LOG_BYTES = 32 * 1024 * 1024;
@@ -26,28 +28,27 @@ export const why: CliCommand = async (options) => {
   return EXIT.ok;
 };
 
-async function list({ config: file, log, json, system }: CommandOptions): Promise<string> {
+async function list({ config: file, log, json, wide, system }: CommandOptions): Promise<string> {
   const text = log === "-"
     ? await new Response(Deno.stdin.readable).text()
-    : readEnd(log === undefined ? logOf(await loadConfig(file, system)) : resolve(log));
+    : readEnd(log === undefined ? eventLogOf(await loadConfig(file, system)) : resolve(log));
   const refusals = countRefusals(text.split("\n"));
   if (json) return JSON.stringify(refusals);
   if (refusals.length === 0) return "Nothing was refused";
   return formatTable(
-    ["TIMES", "LAST", "PROCESS", "REFUSED", "FROM", "ALLOWED BY"],
+    [
+      { head: "TIMES", align: "right" },
+      "LAST",
+      "PROCESS",
+      "REFUSED",
+      { head: "FROM", rank: 0 },
+      "ALLOWED BY",
+    ],
     refusals.map(({ times, last, process, what, from, allow }) => [
       ...[times, last.slice(0, 19).replace("T", " "), process, what, from, allow],
     ]),
+    viewOfOutput({ wide, piped: Infinity }).width,
   );
-}
-
-function logOf({ log: { folder }, file }: Config): string {
-  if (folder !== undefined) return join(folder, "holdfast.log");
-  throw new HoldfastError(`${file} has no log.folder, so refusals are on stderr alone`, {
-    kind: "usage",
-    code: "no_log",
-    hint: "Set log.folder, name a file by --log, or: journalctl -o cat HOLDFAST_EVENT=refused",
-  });
 }
 
 function readEnd(path: string): string {
@@ -58,13 +59,7 @@ function readEnd(path: string): string {
     file.seekSync(start, Deno.SeekMode.Start);
     return new TextDecoder().decode(readAll(file, size - start));
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    throw new HoldfastError(`Cannot read the log ${path}: ${(error as Error).message}`, {
-      kind: "environment",
-      code: "log_unreadable",
-      hint: "It is there once a generation has served; name another one by --log",
-      cause: error,
-    });
+    throw unreadable(path, error);
   }
 }
 

@@ -15,6 +15,8 @@ export const FLAGS_PROGRAM = "deploy/npm/print_flags.ts";
 /** Programs that others start or pack, besides Holdfast's own. */
 const MORE = [
   ...["lib/planner/refuse_config.ts", "packed.ts", FLAGS_PROGRAM],
+  // The workers of holdfast dev.
+  "lib/injector/main.ts",
   ...["lib/audit/subject_worker.ts", "lib/audit/subject_helper.ts"],
 ];
 

@@ -35,6 +35,8 @@ export interface NativeOptions {
    * the same permissions, where no base runtime can be had; it needs the build's folder.
    */
   readonly how: "compile" | "interpret";
+  /** Told what is done next. */
+  readonly onStep?: (what: string) => void;
 }
 
 /** What came of it. */
@@ -53,7 +55,7 @@ export interface NativeReport {
  */
 export async function buildNative(options: NativeOptions): Promise<NativeReport> {
   const startMs = performance.now();
-  const { configFile, output, state, how } = options;
+  const { configFile, output, state, how, onStep = () => {} } = options;
   requireFileName(basename(output));
   const source = await loadConfig(configFile);
   const name = await nameOf(source, options.name);
@@ -62,6 +64,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
   refuseJitless(source);
   refuseUnbuildable(source);
   refuseTls(source);
+  onStep("looking at the app's code");
   await using image = await BuildImage.make(source);
   const made = await Deno.makeTempDir({ prefix: "holdfast_compile_" });
   const folder = await Deno.realPath(made);
@@ -73,6 +76,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
     });
     await Deno.mkdir(join(folder, UNPACKED_FOLDERS.app), { recursive: true });
     const packages = await writePackages(image, source, { folder, denoDir });
+    onStep("bundling Holdfast's programs");
     const program = await writePrograms(folder);
     await image.pack(root, join(folder, UNPACKED_FOLDERS.image), program);
     const place = {
@@ -115,6 +119,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeReport>
     };
     await writeEntry(entry, facts, union);
     await Deno.mkdir(dirname(resolve(output)), { recursive: true });
+    onStep("making the executable");
     if (place.interpreter) await writeScript(output, place.interpreter);
     else await compile({ folder, entry, output, settings, flags });
     const { size } = await Deno.stat(output);

@@ -30,6 +30,8 @@ export interface BuildOptions {
   readonly output: string;
   /** The name of the app; the default is that of the config, or of its folder. */
   readonly name?: string | undefined;
+  /** Told what is done next. */
+  readonly onStep?: (what: string) => void;
   /** Changes what is packed before it is packed, for tests of what comes of that. */
   readonly alterStage?: (folder: string) => Promise<void>;
 }
@@ -41,10 +43,11 @@ export interface BuildOptions {
  */
 export async function buildPortable(options: BuildOptions): Promise<BuildReport> {
   const startMs = performance.now();
-  const { configFile, output, alterStage } = options;
+  const { configFile, output, alterStage, onStep = () => {} } = options;
   requireFileName(basename(output));
   const config = await loadConfig(configFile);
   const name = await nameOf(config, options.name);
+  onStep("looking at the app's code");
   await using image = await BuildImage.make(config);
   const stage = await Deno.makeTempDir({ prefix: "holdfast_compile_" });
   try {
@@ -52,6 +55,7 @@ export async function buildPortable(options: BuildOptions): Promise<BuildReport>
       ...{ config, modules: image.modules, stage, output, places: "kept" },
     });
     await image.pack(collection.root, join(stage, UNPACKED_FOLDERS.image));
+    onStep("bundling Holdfast's programs");
     await bundlePrograms(join(stage, UNPACKED_FOLDERS.holdfast));
     const program = await readProgram();
     const facts = describe(name, collection, program.hash);
@@ -59,6 +63,7 @@ export async function buildPortable(options: BuildOptions): Promise<BuildReport>
     const links = collection.links.map(({ link, target }) => `${link}|${target}\n`);
     await Deno.writeTextFile(join(stage, "links"), links.join(""));
     await alterStage?.(stage);
+    onStep("packing");
     const packed = await packFile(output, stage, program, {
       ...{ NAME: name, KIND: "app", FLAGS: "" },
       VERSIONS: `${facts.versions.app ?? "(no version)"}, Holdfast ${VERSION}, Deno ` +

@@ -389,6 +389,10 @@ export interface HoldfastConfig {
       };
     })[];
     /**
+     * What happens to a reload that grants more than what serves: a path, a host, a fact, native code, a weaker wall. `allow` brings it in, and tells what is new (`policy_widened`). `ask` refuses it, unless it comes by `holdfast reload --widen`. The value of the version that serves decides. What is new of `env`, `log`, `listen` and limits is told and never refused; a start, and a rollback, are not asked.
+     */
+    widen?: "allow" | "ask";
+    /**
      * Paths that each new worker is asked for before it is probed, so that the first clients find the app warm. What is answered does not matter. All of them have 5 s together, within readyDeadlineMs. Name only what a GET does not change.
      *
      * @maxItems 64

@@ -12,7 +12,7 @@ const HONO = "4.13.19";
 const NODE_TYPES = "22.19.0";
 
 /** What a config is written from. */
-export interface Choice extends Omit<Found, "app" | "why"> {
+export interface Choice extends Pick<Found, "port" | "unveil" | "tmp" | "net" | "env" | "envFile"> {
   readonly app: string;
 }
 
@@ -20,7 +20,7 @@ const SCHEMA = "./node_modules/holdfast/holdfast.schema.json";
 
 /** The text of `holdfast.jsonc`. */
 export function configText(choice: Choice, hasPackage: boolean): string {
-  const { app, port, unveil, env, envFile } = choice;
+  const { app, port, unveil, tmp, net, env, envFile } = choice;
   const text = (value: unknown) =>
     JSON.stringify(value).replace(/":/g, '": ').replace(/,"/g, ', "').replace(
       /^\{(.+)\}$/,
@@ -33,6 +33,7 @@ export function configText(choice: Choice, hasPackage: boolean): string {
     `"listen": [${text(`127.0.0.1:${port}`)}],`,
     "// Files and folders, besides the app's own code: r reads, w writes, c creates and removes.",
     `"unveil": ${text(unveil)},`,
+    ...tmp ? ["// A folder for temporary files, which is emptied at the end.", '"tmp": true,'] : [],
     ...envFile === undefined ? [] : [
       "// Read at every start and reload; the app sees the names that env lists.",
       `"envFile": ${text(`./${envFile}`)},`,
@@ -41,7 +42,7 @@ export function configText(choice: Choice, hasPackage: boolean): string {
       ? []
       : ["// The variables that the app sees, and no others.", `"env": ${text(env)},`],
     '// Hosts that the app may connect to, such as "db.internal:5432".',
-    '"net": []',
+    `"net": ${text(net)}`,
   ];
   return `{\n${lines.map((line) => `  ${line}\n`).join("")}}\n`;
 }
@@ -91,7 +92,7 @@ export function newApp(
     ...Object.fromEntries(files),
     ".gitignore": IGNORED,
     "holdfast.jsonc": configText({
-      ...{ app: "main.tsx", port: 8000, env: [], envFile: undefined },
+      ...{ app: "main.tsx", port: 8000, tmp: false, net: [], env: [], envFile: undefined },
       unveil: { "./public/": "r", "./data/": "rwc" },
     }, hasPackage),
   };

@@ -63,6 +63,10 @@ export interface GraphOptions {
   readonly denoDir?: string;
   /** A lock file that takes the place of the project's; it is written where the project has none. */
   readonly lock?: string;
+  /** How imports resolve, where that is not as Deno does by itself: options of both commands. */
+  readonly resolution?: readonly string[];
+  /** The names of own files in tsconfig.json. */
+  readonly aliases?: Readonly<Record<string, string>>;
   /** Whether nothing can be fetched: then both commands run at once. */
   readonly offline?: boolean;
 }
@@ -96,6 +100,7 @@ async function runOnGraph(
   options: GraphOptions,
 ): Promise<string> {
   const { what, place: { module, project }, lockfile, signal, denoDir, lock, program } = options;
+  const { resolution = [] } = options;
   const locks = [
     ...lock !== undefined ? [`--lock=${lock}`] : lockfile === undefined ? ["--no-lock"] : [],
     ...lockfile === undefined ? [] : ["--frozen"],
@@ -104,7 +109,7 @@ async function runOnGraph(
   const url = pathToFileURL(module).href;
   const env = denoDir === undefined ? {} : { DENO_DIR: denoDir };
   try {
-    return await runProgram(program, [...command, ...locks, url], {
+    return await runProgram(program, [...command, ...resolution, ...locks, url], {
       // A planner's programs cannot leave its process group, and need not.
       ...{ cwd: project, signal, env, detached: false },
     });
@@ -127,7 +132,7 @@ async function runOnGraph(
 /** The error of modules that do not load, by what Deno says. */
 function modulesFailed(
   said: string,
-  { what, place: { module, project }, lockfile, lock, holdfast }: GraphOptions,
+  { what, place: { module, project }, lockfile, lock, holdfast, aliases }: GraphOptions,
   cause?: unknown,
 ): HoldfastError {
   const url = pathToFileURL(module).href;
@@ -137,7 +142,7 @@ function modulesFailed(
     kind: "config",
     code: "modules_failed",
     hint: hintOn(own, {
-      ...{ folder: quoteWord(project), module: quoteWord(plain), lockfile },
+      ...{ folder: quoteWord(project), module: quoteWord(plain), lockfile, aliases },
       ...holdfast !== undefined && { holdfast },
     }),
     cause,
@@ -160,7 +165,7 @@ function requireCode({ modules, redirects }: Graph, options: GraphOptions): void
     for (const { code, isDynamic, assertionType } of found.get(url)?.dependencies ?? []) {
       if (code?.specifier === undefined || isDynamic || assertionType) continue;
       const wanted = redirects[code.specifier] ?? code.specifier;
-      const { error } = found.get(wanted) ?? {};
+      const error = schemeError(wanted) ?? found.get(wanted)?.error;
       if (error && NO_CODE.test(error)) {
         const { line, character } = code.span?.start ?? { line: 0, character: 0 };
         const at = `\n    at ${url}:${line + 1}:${character + 1}`;
@@ -172,7 +177,17 @@ function requireCode({ modules, redirects }: Graph, options: GraphOptions): void
 }
 
 /** What Deno says of a file that is imported as code and is another thing. */
-const NO_CODE = /^Expected a JavaScript or TypeScript module/;
+const NO_CODE = /^(Expected a JavaScript or TypeScript module|Unsupported scheme)/;
+
+/** Where code comes from. */
+const SCHEMES = ["file", "npm", "jsr", "node", "http", "https", "data", "blob"];
+
+/** What a worker would say of an address of another runtime, such as `bun:sqlite`. */
+function schemeError(url: string): string | undefined {
+  const [, scheme] = /^([a-z][\w+.-]*):/.exec(url) ?? [];
+  if (scheme === undefined || SCHEMES.includes(scheme)) return undefined;
+  return `Unsupported scheme "${scheme}" for module "${url}"`;
+}
 
 /** A word of a shell's command line. */
 function quoteWord(word: string): string {

@@ -26,6 +26,7 @@ import { checkModes, lookAhead, type ModeWarning } from "./strict_modes.ts";
 import { copyPackages, findPackages, makeFolder, type PackageSet } from "./packages.ts";
 import { findRequired, type Required, requiredFiles } from "./required.ts";
 import type { PlanPlaces } from "./request.ts";
+import { isForNode, typeScriptImports } from "./typescript_imports.ts";
 
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
 const MAX_LOOKS = 3;
@@ -97,7 +98,7 @@ export async function makeImage(
       const lock = join(staging, `${name}.lock`);
       if (lockfile !== undefined) await Deno.copyFile(lockfile, lock);
       const { denoProgram: program, holdfast } = facts;
-      const own = { what, place, lockfile, lock, holdfast };
+      const own = { what, place, lockfile, lock, holdfast, ...resolutionOf(place, staging, name) };
       return await loadGraph({ ...own, signal, denoDir: compiled, program, offline });
     }));
     // Meanwhile deno works, and this process would wait for it.
@@ -149,7 +150,11 @@ export async function makeImage(
       throw error;
     });
     if (made && (isLast || isOld && stampFiles(files) === before)) {
-      return { ...made, warnings: warningsOf(config, modes.warnings, machine.check, tls) };
+      const warnings = [
+        ...warningsOf(config, modes.warnings, machine.check, tls),
+        ...entries.flatMap(({ place }, index) => aliasWarnings(place, graphs[index]!)),
+      ];
+      return { ...made, warnings };
     }
     await Deno.remove(join(staging, "image"), { recursive: true }).catch(() => {});
   }
@@ -323,6 +328,35 @@ async function allDone<Value>(running: readonly Promise<Value>[]): Promise<Value
   return await Promise.all(running);
 }
 
+/** How the imports of an entry resolve: an import map of its own lies in the staging folder. */
+function resolutionOf({ project }: AppPlace, staging: string, name: string) {
+  const { imports } = typeScriptImports(project);
+  if (!isForNode(project)) return { aliases: imports };
+  const sloppy = "--unstable-sloppy-imports";
+  if (Object.keys(imports).length === 0) return { resolution: [sloppy] };
+  const map = join(staging, `${name}.imports.json`);
+  Deno.writeTextFileSync(map, JSON.stringify({ imports }));
+  return { resolution: [sloppy, `--import-map=${map}`] };
+}
+
+/** What an operator is told of names that `deno run` would not know. */
+function aliasWarnings({ project }: AppPlace, graph: Graph): Warning[] {
+  if (!isForNode(project)) return [];
+  const { imports, file: path } = typeScriptImports(project);
+  const isUsed = (alias: string) =>
+    graph.modules.some(({ dependencies }) =>
+      dependencies.some(({ specifier }) =>
+        specifier === alias || alias.endsWith("/") && specifier.startsWith(alias)
+      )
+    );
+  const used = Object.keys(imports).filter(isUsed);
+  if (used.length === 0) return [];
+  const hint =
+    `Imports of ${used.join(", ")} are resolved by "paths" of it, which deno run does not ` +
+    'read: "imports" of deno.json or package.json say the same to both';
+  return [{ event: "tsconfig_paths", path, hint }];
+}
+
 /** The settings of a project that hold when it runs; what resolves in another way is in the image. */
 function readSettings(
   { project }: AppPlace,
@@ -349,7 +383,8 @@ function readSettings(
       ),
     };
   }
-  return { unstable: [UNSTABLE], aliases: {} };
+  const aliases = isForNode(project) ? { ...typeScriptImports(project).imports } : {};
+  return { unstable: [UNSTABLE], aliases };
 }
 
 /** A text that changes when any of the files is replaced, changed or removed. */

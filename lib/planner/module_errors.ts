@@ -7,6 +7,8 @@ export interface ModuleContext {
   /** The app's module, likewise. */
   readonly module: string;
   readonly lockfile: string | undefined;
+  /** The names in `paths` of tsconfig.json, with absolute addresses. */
+  readonly aliases?: Readonly<Record<string, string>> | undefined;
   /** Holdfast's own folder. */
   readonly holdfast?: string;
 }
@@ -23,6 +25,11 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
   [
     /--unstable-([\w-]+)/,
     ([, name]) => `Set "unstable": ["${name}"] in deno.json`,
+  ],
+  [
+    /ERR_INVALID_PACKAGE_CONFIG/,
+    () =>
+      "That package.json is no valid JSON, or says what it must not: mend it, or install it again",
   ],
   [
     /ERR_PACKAGE_PATH_NOT_EXPORTED/,
@@ -82,17 +89,10 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
       `Try: cd ${folder} && deno install, or npm install; it makes the node_modules that package.json asks for`,
   ],
   [
-    /deno add ([\w:@/.^~-]+)/,
-    ([, name], { folder }) =>
-      `Try: cd ${folder} && deno add ${packageOf(name!)}; it writes the package into deno.json`,
+    /(?:Import "([^"]+)" not a dependency|Relative import path "([^"]+)" not prefixed)(?:[^]*\bdeno add ([\w:@/.^~-]+))?/,
+    ([, name, other, advised], context) => notFound(name ?? other!, advised, context),
   ],
-  [
-    /Import "([^"]+)" not a dependency|Relative import path "([^"]+)" not prefixed/,
-    ([, name, other], { folder }) =>
-      `Try: cd ${folder} && deno add npm:${
-        packageOf(name ?? other!)
-      }; it writes the package into deno.json`,
-  ],
+  [/deno add ([\w:@/.^~-]+)/, ([, name], { folder }) => addPackage(name!, folder)],
   [
     /(npm|JSR) package '?([^' ]+)'? does not exist|package not found/i,
     () => "The registry has no package of that name: look how it is spelled",
@@ -133,7 +133,7 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
     () => "Deno has no such module of Node's: see docs.deno.com/api/node",
   ],
   [
-    /error sending request|dns error|failed to lookup|[Cc]onnection refused|timed out|took longer/,
+    /error sending request|dns error|failed to lookup|[Cc]onnection refused|timed out|took longer|failed to load|Import '[^']*' failed/,
     (_, { folder, module }) =>
       `The registry was not reached. When it can be: cd ${folder} && deno cache ${module}`,
   ],
@@ -142,6 +142,33 @@ const HINTS: readonly (readonly [RegExp, Hint])[] = [
 /** The package in the name of an import, which may go on with a path in it. */
 function packageOf(name: string): string {
   return /^(?:(?:npm|jsr):)?(?:@[^/]+\/)?[^/]+/.exec(name)?.[0] ?? name;
+}
+
+/** What to do about an import by a name that leads nowhere: it may be a package's, or one of the project's own. */
+function notFound(
+  name: string,
+  advised: string | undefined,
+  { folder, aliases = {} }: ModuleContext,
+): string {
+  const alias = Object.keys(aliases).find((each) =>
+    each === name || each.endsWith("/") && name.startsWith(each)
+  );
+  if (alias !== undefined) {
+    const line = JSON.stringify({ [alias]: aliases[alias] }).replaceAll('":"', '": "');
+    return `Deno does not read "paths" of tsconfig.json: write "imports": ${line} into deno.json`;
+  }
+  if (!/^(@[\w.-]+\/)?[a-z\d][\w.-]*(\/|$)/i.test(name)) {
+    return 'That is no package\'s name: "imports" of deno.json says where it leads, or that of ' +
+      "package.json where it begins with #";
+  }
+  return addPackage(advised ?? `npm:${name}`, folder);
+}
+
+function addPackage(name: string, folder: string): string {
+  return `Try: cd ${folder} && deno add ${
+    packageOf(name)
+  }; it writes the package into deno.json, or ` +
+    "package.json";
 }
 
 /** What to do about what Deno says. */

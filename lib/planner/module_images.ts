@@ -120,7 +120,8 @@ function makeModule(
     : Deno.readTextFileSync(local);
   const format = required.has(specifier) ? "commonjs" : "module";
   const assets = module.dependencies.some(({ assertionType }) => isAsset(assertionType));
-  return { format, source: assets ? importBytesAsModules(source) : source, imports };
+  const text = assets ? importBytesAsModules(source) : source;
+  return { format, source: text.includes(UNHOOKED) ? importHooked(text) : text, imports };
 }
 
 /**
@@ -178,6 +179,32 @@ function importBytesAsModules(source: string): string {
     const [from, to] = dynamic < 0 ? [end + 1, last] : [attributes, last - 1];
     const blank = source.slice(from, to).replace(/[^\n]/g, " ");
     changed = changed.slice(0, from) + blank + changed.slice(to);
+  }
+  return changed;
+}
+
+/** A module that is replaced for the app, and that hooks are not asked for by this name (Deno 2.9). */
+const UNHOOKED = "node:worker_threads";
+
+/** Writes the other name of such a module, and leaves everything where it is. */
+function importHooked(source: string): string {
+  let parsed: ReturnType<typeof parseModule>[0];
+  try {
+    [parsed] = parseModule(source);
+  } catch {
+    // The runtime says what it cannot read.
+    return source;
+  }
+  let changed = source;
+  for (const { n: name, s: start, e: end, d: dynamic } of parsed) {
+    if (name !== UNHOOKED) continue;
+    // The place of a dynamic import has the quotes in it.
+    const last = dynamic < 0 ? end : end - 1;
+    const from = last - UNHOOKED.length;
+    if (from < start) continue;
+    const short = UNHOOKED.slice("node:".length);
+    const rest = changed.slice(last, last + 1) + " ".repeat(UNHOOKED.length - short.length);
+    changed = changed.slice(0, from) + short + rest + changed.slice(last + 1);
   }
   return changed;
 }

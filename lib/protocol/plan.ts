@@ -53,6 +53,7 @@ export type Plan = z.infer<typeof Plan>;
 const Text = z.string().check(z.maxLength(64 * 1024));
 const Warned = z.enum([
   ...["path_open_to_others", "secret_unveiled", "certificate_ends", "policy_widened"] as const,
+  "tsconfig_paths",
 ]);
 const Count = z.int().check(z.minimum(1));
 
@@ -62,14 +63,8 @@ export const Failure = z.strictObject({
   message: z.string().check(z.maxLength(1024 * 1024)),
   hint: z.optional(Text),
   kind: z.enum([
-    "refused",
-    "failing",
-    "usage",
-    "not_running",
-    "bug",
-    "environment",
-    "app",
-    "config",
+    ...["refused", "failing", "usage", "not_running"] as const,
+    ...["bug", "environment", "app", "config"] as const,
   ]),
   code: z.string().check(z.regex(/^[a-z_]{1,64}$/)),
 });

@@ -58,7 +58,7 @@ export function canSeparate(): boolean {
 let known: { readonly why: Record<string, string> | undefined } | undefined;
 
 /** Why no process can have an account of its own here. */
-function whyNone(): Record<string, string> | undefined {
+export function whyNone(): Record<string, string> | undefined {
   known ??= { why: findWhyNone() };
   return known.why;
 }

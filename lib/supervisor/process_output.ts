@@ -9,7 +9,7 @@ const OURS = ["event", "role", "generation", "worker", "pid", "stream", "text"];
 const SAID_AGAIN = ["level", "severity", "time", "msg", "message"];
 
 /** What the runtime of a process may say of itself, by the mark that its line bears. */
-const MARKED = ["refused", "refused_again"];
+const MARKED = ["refused", "refused_again", "grants_used"];
 
 /** How many fields of a line of JSON are taken over. */
 const MAX_FIELDS = 40;

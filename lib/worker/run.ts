@@ -7,7 +7,7 @@ import {
   type Service,
 } from "../child/life.ts";
 import { report } from "../child/report.ts";
-import type { App, Fetcher } from "./app.ts";
+import type { App, Fetcher, Handler } from "./app.ts";
 import { AppServers } from "./app_servers.ts";
 import { ClientAddress } from "./client_address.ts";
 import { drain, drainAround, type Drained, stopAccepting, untilEmpty } from "./drain.ts";
@@ -34,19 +34,27 @@ import { trackWebSockets } from "./web_socket.ts";
 export interface WorkerOptions extends Omit<LifeOptions, "equip"> {
   /** Imports the app's module. */
   load(): Promise<Record<string, unknown>>;
+  /** What answers in place of the app's handler; the default is that itself. */
+  readonly answerBy?: (handler: Handler) => Handler;
 }
 
 /** Runs a worker until it has drained, and exits. */
-export async function runWorker({ load, ...options }: WorkerOptions): Promise<never> {
+export async function runWorker(
+  { load, answerBy = (handler) => handler, ...options }: WorkerOptions,
+): Promise<never> {
   const kept = new KeptNames();
   const equip = async (equipment: Equipment) =>
-    serveApp({ ...equipment, listeners: await withLent(equipment, kept) }, load, kept);
+    serveApp(
+      { ...equipment, listeners: await withLent(equipment, kept) },
+      { load, answerBy },
+      kept,
+    );
   return await runLife({ ...options, equip });
 }
 
 function serveApp(
   { configure, listeners, handOvers, whenIdle }: Equipment,
-  load: WorkerOptions["load"],
+  { load, answerBy }: Required<Pick<WorkerOptions, "load" | "answerBy">>,
   kept: KeptNames,
 ): Service {
   const { roleConfig } = configure;
@@ -89,7 +97,7 @@ function serveApp(
     start: () => {
       limits.start();
       const common = { traffic, limits, access: access?.log, proxies };
-      const { handler } = app;
+      const handler = answerBy(app.handler);
       const addressed = listeners.map((handle, index) => ({
         handle,
         address: roleConfig.listeners[index]!,

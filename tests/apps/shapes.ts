@@ -173,8 +173,6 @@ export const close = () => pool.destroy();
     },
     build: ["install"],
     answer: /^hello 49$/,
-    // The runtime says no name in the error of a thread.
-    refusal: /No such file or directory/,
   },
   "a Web Worker beside the app": {
     config: { unveil: { "./job.ts": "r" } },
@@ -208,6 +206,53 @@ const env = z.object({ GREETING: z.string() }).parse(process.env);
 export default { fetch: () => new Response(env.GREETING) };`,
     answer: /^hello from the file$/,
     refusal: /^Refused: env GREETING$/,
+  },
+  "variables from a file that only dotenv reads": {
+    config: { envFile: "./.env" },
+    packages: { dotenv: "17.2.3" },
+    files: { ".env": "GREETING=hello" },
+    app: `import { config } from "dotenv";
+config();
+export default { fetch: () => new Response("hello") };`,
+  },
+  "TypeScript that is written for the tools of Node": {
+    config: { app: "./src/index.ts" },
+    manifest: {
+      ...{ name: "written", type: "module", dependencies: HONO },
+      scripts: { start: "node dist/index.js", dev: "tsx watch src/index.ts" },
+    },
+    files: {
+      "tsconfig.json": `{
+  // The paths are of the one that this extends.
+  "extends": "./tsconfig.base.json",
+  "compilerOptions": { "outDir": "dist", },
+}`,
+      "tsconfig.base.json": json({
+        compilerOptions: {
+          baseUrl: "./src",
+          paths: { "@/*": ["missing/*", "*"], "~words": ["words/index"] },
+        },
+      }),
+      "src/index.ts": `import { Hono } from "hono";
+import { greet } from "@/greet/greet";
+import { mark } from "./mark.js";
+import { name } from "./names";
+const app = new Hono();
+app.get("/", (c) => c.text(greet(name) + mark));
+app.get("/later", async (c) => c.text((await import("@/greet/later.js")).default));
+export default app;
+`,
+      "src/greet/greet.ts": `import { word } from "~words";
+export const greet = (name: string): string => \`\${word} \${name}\`;
+`,
+      "src/greet/later.ts": `export default "later";`,
+      "src/mark.ts": `export const mark: string = "!";`,
+      "src/names/index.ts": `export const name: string = "world";`,
+      "src/words/index.ts": `export const word: string = "hello";`,
+    },
+    build: ["install"],
+    answer: /^hello world!$/,
+    also: { "/later": /^later$/ },
   },
   "Hattip on node:http": {
     packages: { "@hattip/adapter-node": "0.0.49" },

@@ -275,7 +275,7 @@ Controller()(Hello);
 class App {}
 Module({ controllers: [Hello] })(App);
 const app = await NestFactory.create(App, new ExpressAdapter());
-app.enableShutdownHooks(["SIGTERM"]);
+app.enableShutdownHooks();
 await app.listen(3000);`,
   },
   "Socket.IO beside Express": {

@@ -219,6 +219,85 @@ Deno.test("what is not unveiled is not there, and a read of it names the line of
   assertEquals(await ask(server, "named"), await Deno.readTextFile("/etc/hosts"));
 });
 
+/** Ways to look for a file when nothing of the app is left in the stack, or by another thread. */
+const LATE_LOOKS: Record<string, string> = {
+  callback: `return await new Promise((go) => fs.stat("callback/x.txt", () => go("asked")))`,
+  promise: `await fs.promises.stat("promise/x.txt").catch(() => {}); return "asked"`,
+  deno: `await Deno.lstat("deno/x.txt").catch(() => {}); return "asked"`,
+  exists: `return await new Promise((go) => fs.exists("exists/x.txt", () => go("asked")))`,
+  timer: `return await new Promise((go) =>
+    setTimeout(fs.access.bind(fs, "timer/x.txt"), 1, () => go("asked")))`,
+  message: `const worker = new Thread("postMessage", { eval: true });
+    worker.on("error", () => {});
+    worker.postMessage({ filename: new URL("message/x.txt", import.meta.url).href });
+    await worker.terminate(); return "asked"`,
+};
+
+Deno.test("a path that is looked for is told, wherever the app is by then", async () => {
+  const head = `import fs from "node:fs"; import { Worker as Thread } from "node:worker_threads";`;
+  const script = `new Thread(new URL("./job/x.txt", import.meta.url))`;
+  const functions = {
+    ...LATE_LOOKS,
+    script,
+    variables: `fs.readFileSync(".env", "utf8")`,
+    above: `fs.readFileSync("/package.json", "utf8")`,
+    compiled: `await import(["./late", "page.ts"].join("/"))`,
+  };
+  await using server = await Server.start({
+    files: { "app.ts": app(functions, head), "late/page.ts": "export const a: number = 1;" },
+    config: { unveil: { "./late": "r" } },
+  });
+  for (const name of Object.keys(LATE_LOOKS)) {
+    assertEquals(await ask(server, name), "asked", name);
+    const path = server.project.path(`${name}/x.txt`);
+    const told = await until(
+      `the line of ${name}`,
+      () => server.eventsOf("refused").find(({ what }) => what === path),
+    );
+    assertEquals(told.allow, `"unveil": { ${JSON.stringify(path)}: "r" }`);
+    if (name !== "timer") assertMatch(String(told.from), /app\.ts:\d+:\d+$/, name);
+  }
+  const path = server.project.path("job/x.txt");
+  const line = `"unveil": { ${JSON.stringify(path)}: "r" }`;
+  const { message } = await ask<Thrown>(server, "script");
+  assertStringIncludes(message, `Holdfast: ${path} is not unveiled; add ${line}`);
+  const { message: variables } = await ask<Thrown>(server, "variables");
+  const file = `"envFile": ${JSON.stringify(server.project.path(".env"))}`;
+  assertStringIncludes(variables, `add ${file} to the config`);
+  await until(
+    "the line of the file",
+    () => server.eventsOf("refused").some(({ level, allow }) => level === "info" && allow === file),
+  );
+  assertEquals((await ask<Thrown>(server, "above")).code, "ENOENT");
+  const compiled = await ask<Thrown>(server, "compiled");
+  assertStringIncludes(compiled.message, "it is in no image, and no process compiles it");
+  assertEquals(server.eventsOf("refused").filter(({ what }) => what === "/package.json"), []);
+  await until(
+    "the line of the script",
+    () => server.eventsOf("refused").some(({ what, allow }) => what === path && allow === line),
+  );
+});
+
+Deno.test("datagrams that nobody listens for get lost and end no worker; an abort is told as one", async () => {
+  const functions = {
+    send: `dgram.createSocket("udp4").send("x", 8125, "127.0.0.1"); return "sent"`,
+    handled: `dgram.createSocket("udp4").on("error", () => {}).bind(0); return "bound"`,
+    bind: `dgram.createSocket("udp6").bind({ port: 8127 }); return "bound"`,
+    abort: `abort()`,
+  };
+  const head = `import dgram from "node:dgram"; import { abort } from "node:process";`;
+  await using server = await Server.start({ files: { "app.ts": app(functions, head) } });
+  assertEquals(await ask(server, "send"), "sent");
+  assertEquals(await ask(server, "handled"), "bound");
+  assertEquals(await ask(server, "bind"), "bound");
+  const told = () => server.eventsOf("refused").filter(({ kind }) => kind === "datagram").length;
+  await until("all of them", () => told() === 3);
+  assertEquals(server.eventsOf("worker_lost"), []);
+  await server.text("/abort").catch(() => {});
+  const { how } = await until("the end of it", () => server.eventsOf("worker_lost")[0]);
+  assertMatch(String(how), /^abort: the app called process\.abort\(\) \(at .*app\.ts:\d+:\d+/);
+});
+
 /** What is tried, what the error says, and the event: `of` is its kind, what was tried, and the line. */
 const REFUSALS: Record<string, { body: string; says: string; of: [string, string, string?] }> = {
   write: {
@@ -385,6 +464,17 @@ const REFUSALS: Record<string, { body: string; says: string; of: [string, string
     says: "no process makes symbolic links",
     of: ["link", "symlink"],
   },
+  datagram: {
+    body: `await new Promise((_, fail) =>
+      dgram.createSocket("udp4").send("x", 8125, "127.0.0.1", (error) => fail(error)))`,
+    says: "no process binds a socket for datagrams",
+    of: ["datagram", "127.0.0.1:8125"],
+  },
+  boundDatagram: {
+    body: `await new Promise((_, fail) => dgram.createSocket("udp4").on("error", fail).bind(8126))`,
+    says: "no process binds a socket for datagrams",
+    of: ["datagram", "0.0.0.0:8126"],
+  },
   environment: {
     body: `process.loadEnvFile("data/.env")`,
     says: `"envFile" a file of them`,
@@ -397,6 +487,7 @@ Deno.test("a refusal says which line of the config would allow it, and is one ev
     Object.entries(REFUSALS).map(([name, { body }]) => [name, body]),
   );
   const head = `import fs from "node:fs"; import net from "node:net"; import os from "node:os";
+    import dgram from "node:dgram";
     import { execSync, fork, spawn } from "node:child_process"; import dns from "node:dns";
     import { DatabaseSync } from "node:sqlite"; import cluster from "node:cluster";`;
   await using server = await Server.start({
@@ -539,4 +630,39 @@ Deno.test("storage that cannot be written is absent, and packages read the files
   });
   assertEquals(await ask(server, "absent"), ["undefined", "undefined", "object"]);
   assertEquals(await ask(server, "package"), "shipped");
+});
+
+Deno.test("node:fs writes and appends where that is granted, and a file has the mode that it was given", async () => {
+  const mode = (name: string) => `(fs.statSync("data/${name}").mode & 0o7777).toString(8)`;
+  const waits = (call: string) =>
+    `await new Promise((good, bad) => fs.${call}, (error) => error ? bad(error) : good()));`;
+  const wrote = (name: string) =>
+    `return [fs.readFileSync("data/${name}", "utf8"), ${mode(name)}];`;
+  const given = "{ mode: 0o600 }";
+  const functions: Record<string, string> = {
+    appendFileSync: `appendFileSync("data/a", "1"); fs.appendFileSync("data/a", "2"); ${
+      wrote("a")
+    }`,
+    appendFile: waits(`appendFile("data/b", "1"`) + waits(`appendFile("data/b", "2"`) + wrote("b"),
+    appendGiven: `fs.appendFileSync("data/c", "12", ${given}); ${wrote("c")}`,
+    writeFileSync: `fs.writeFileSync("data/d", "12", ${given}); ${wrote("d")}`,
+    writeFile: waits(`writeFile("data/e", "12", ${given}`) + wrote("e"),
+    writeEncoded: `fs.writeFileSync("data/f", "3132", { encoding: "hex", mode: 0o600 }); ${
+      wrote("f")
+    }`,
+    missing: `fs.appendFileSync("data/none/g", "1");`,
+    open: `const fd = fs.openSync("data/h", "w", 0o600); fs.appendFileSync(fd, "12");
+      fs.closeSync(fd); ${wrote("h")}`,
+  };
+  const head = `import fs, { appendFileSync } from "node:fs";`;
+  await using server = await Server.start({
+    files: { "app.ts": app(functions, head) },
+    config: { unveil: { "./data/": "rwc" } },
+  });
+  for (const name of Object.keys(functions).filter((each) => each !== "missing")) {
+    const usual = ["appendFileSync", "appendFile"].includes(name);
+    assertEquals(await ask(server, name), ["12", usual ? "644" : "600"], name);
+  }
+  const { code } = await ask<Thrown>(server, "missing");
+  assertEquals(code, "ENOENT");
 });

@@ -2,15 +2,22 @@
  * The audit, and whether it is able to fail: each test of the second kind takes one rule out of one
  * layer, and the audit must then say that something gets through.
  */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import type { Area, Attempt, Report } from "../../lib/audit/attempt.ts";
 import { ATTEMPTS } from "../../lib/audit/attempts/catalogue.ts";
-import { formatSummary } from "../../lib/cli/audit_report.ts";
+import { formatAudit } from "../../lib/cli/audit_text.ts";
+import { plain } from "../../lib/cli/text.ts";
 import { audit } from "../../lib/audit/audit.ts";
 import { type Mode, MODES } from "../../lib/audit/mode.ts";
 import { type Line, summarize, type Summary } from "../../lib/audit/summary.ts";
-import { classify, describe, expectedOutcome, type Result } from "../../lib/audit/verdict.ts";
+import {
+  classify,
+  describe,
+  expectedOutcome,
+  isContained,
+  type Result,
+} from "../../lib/audit/verdict.ts";
 import { configureLog } from "../../lib/base/log.ts";
 import { type AnyCall, anyNumberOf } from "../../lib/sandbox/absent_calls.ts";
 import type { Wall } from "../../lib/sandbox/wall.ts";
@@ -149,7 +156,8 @@ auditTest(
     assertEquals(lines.map(({ process }) => process), [
       ...["worker", "worker", "helper keeper", "helper keeper"],
     ]);
-    const text = formatSummary(summarize(results));
+    const view = { width: Infinity, paint: plain, all: false, facts: [] };
+    const text = formatAudit(summarize(results), view);
     assertStringIncludes(text, "failed: HG1.helper_native against the helper keeper");
     assertStringIncludes(text, "THE WALL DOES NOT HOLD");
   },
@@ -511,6 +519,26 @@ Deno.test("an audit passes only if every attempt is held, or contained by what i
     true,
   ]);
 });
+
+auditTest(
+  "a quick audit of the guestbook holds, and prints what is contained and nothing else",
+  async () => {
+    await using project = await guestbookProject();
+    const { code, stdout, stderr } = await runLongCommand(AUDIT_MS, project, "audit", "--quick");
+    // A pipe gets no progress.
+    assertEquals([code, stderr], [0, ""], stdout);
+    assert(stdout.startsWith("THE WALL HOLDS: nothing got through.\n"), stdout);
+    assertEquals(stdout.split("\n").filter((line) => line.length > 80), []);
+    const [, figures, contained] = stdout.split("\n\n");
+    for (const process of ["worker", "helper thumbnails", "helper notify"]) {
+      assertMatch(figures!, new RegExp(`^${process} +\\d+ +\\d+ +\\d+ +0 +0 +\\d+$`, "m"));
+    }
+    const ids = [...contained!.matchAll(/^([A-Z]+\d+\S*) /gm)].map(([, id]) => id);
+    const known = ATTEMPTS.filter(isContained).map(({ id }) => id);
+    assert(ids.length > 3);
+    assertEquals(ids.filter((id) => !known.includes(id!)), []);
+  },
+);
 
 Deno.test("holdfast audit of a config that is refused is exit 78, and makes nothing", async () => {
   await using project = await Project.create({ config: { unveil: { "./app.ts": "w" } } });

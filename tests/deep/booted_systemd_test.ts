@@ -1,23 +1,17 @@
 /** The units of deploy/systemd as they are shipped, under a real systemd that has booted. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { put, putApp, putHoldfast } from "../harness/booted_sources.ts";
 import { BootedSystemd, bootNeeds } from "../harness/booted_systemd.ts";
 import { build } from "../harness/executable.ts";
 import { testWith } from "../harness/needs.ts";
-import { PLAIN_APP, REPOSITORY } from "../harness/project.ts";
+import { REPOSITORY } from "../harness/project.ts";
 import { until } from "../harness/wait.ts";
 
 const DEPLOY = join(REPOSITORY, "deploy/systemd");
 
 /** What the unit's second line says for systemd before 253. */
 const DROP_IN = "[Service]\nType=notify\nExecReload=kill -HUP $MAINPID\n";
-
-async function put(files: string, path: string, content: string | { from: string }): Promise<void> {
-  const to = join(files, path);
-  await Deno.mkdir(join(to, ".."), { recursive: true });
-  if (typeof content === "string") await Deno.writeTextFile(to, content);
-  else await Deno.copyFile(content.from, to);
-}
 
 async function isOld(): Promise<boolean> {
   const { stdout } = await new Deno.Command("systemctl", { args: ["--version"] }).output();
@@ -56,41 +50,14 @@ async function logKeys(): Promise<string> {
   return /^# +("log": \{.*\})$/m.exec(await Deno.readTextFile(LOGROTATE))![1]!;
 }
 
-/** What a checkout has that a start takes. */
-const SOURCES = ["deno.json", "deno.lock", "main.ts", "supervisor.ts", "worker.ts", "lib"];
-
-async function run(program: string, ...args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
-  const decoder = new TextDecoder();
-  if (!success) throw new Error(`${program} ${args}: ${decoder.decode(stderr)}`);
-  return decoder.decode(stdout);
-}
-
-const denoDir = async () => JSON.parse(await run(Deno.execPath(), "info", "--json")).denoDir;
-
 /** Puts Holdfast's sources, a deno, and an app into their places. */
 async function putSources(systemd: BootedSystemd, more: Record<string, unknown> = {}) {
-  const made = async (folder: string) => {
-    await Deno.mkdir(systemd.path(`/${folder}`), { recursive: true });
-    return systemd.path(`/${folder}`);
-  };
-  await put(systemd.path("/"), "usr/local/bin/deno", { from: Deno.execPath() });
-  await systemd.must("chmod", "0755", "/usr/local/bin/deno");
-  for (const name of SOURCES) {
-    await run("cp", "-r", join(REPOSITORY, name), join(await made("opt/holdfast"), name));
-  }
-  await put(systemd.path("/"), "opt/guestbook/app.ts", PLAIN_APP);
-  await put(systemd.path("/"), "opt/guestbook/deno.json", "{}");
-  const config = {
-    app: "./app.ts",
+  await putHoldfast(systemd, "/var/cache/guestbook/deno");
+  await putApp(systemd, "/opt/guestbook", {
     listen: ["127.0.0.1:8000"],
     runtime: "/var/lib/guestbook/.holdfast",
     ...more,
-  };
-  await put(systemd.path("/"), "opt/guestbook/holdfast.jsonc", JSON.stringify(config));
-  // There is no network in there: what Deno would fetch is there already.
-  const cache = await made("var/cache/guestbook/deno");
-  for (const name of ["npm", "dl"]) await run("cp", "-r", join(await denoDir(), name), cache);
+  });
 }
 
 const page = (systemd: BootedSystemd, port: number) =>

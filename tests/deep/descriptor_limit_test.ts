@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { formatStatus } from "../../lib/cli/status.ts";
+import { formatStatus } from "../../lib/cli/status_text.ts";
+import { plain } from "../../lib/cli/text.ts";
 import { Stats } from "../../lib/metrics/stats.ts";
 import { Project } from "../harness/project.ts";
 import { Server } from "../harness/server.ts";
@@ -28,7 +29,7 @@ for (const engine of ["native", "node"]) {
     assertStringIncludes(String(hint), "limits.descriptors");
     const status = await server.status();
     assertEquals([status.accepting, status.waiting[status.listeners[0]!]! > 0], [false, true]);
-    assertStringIncludes(formatStatus(status), "NOT ACCEPTING");
+    assertStringIncludes(formatStatus(status, { width: 80, paint: plain }), "NOT ACCEPTING");
     const figures = new Stats();
     figures.observe(status);
     assertMatch(await figures.text(), /^holdfast_accepting 0$/m);

@@ -306,6 +306,75 @@ createRequire(import.meta.url)("nothing");\n${OK}`,
     says: /Import "@scope\/name\/deep\/path" not a dependency/,
     hint: /deno add (npm|jsr):@scope\/name;/,
   },
+  "a name of tsconfig.json, in a project with a deno.json": {
+    app: `import { a } from "@lib/a";\nconsole.log(a);\n${OK}`,
+    files: {
+      "lib/a.ts": "export const a = 1;",
+      "deno.json": "{}",
+      "tsconfig.json": `{ "compilerOptions": { "paths": { "@lib/*": ["./lib/*"] } } }`,
+    },
+    says: /Import "@lib\/a" not a dependency/,
+    hint:
+      /"paths" of tsconfig\.json: write "imports": \{"@lib\/": "file:\/\/\/.*\/lib\/"\} into deno\.json/,
+  },
+  "a name that no package has": {
+    app: `import { a } from "~/a";\nconsole.log(a);\n${OK}`,
+    says: /Import "~\/a" not a dependency/,
+    hint: /^That is no package's name: "imports" of deno\.json says where it leads/,
+  },
+  "a package with a package.json that is no JSON": {
+    app: `import bad from "bad";\nconsole.log(bad);\n${OK}`,
+    files: {
+      "package.json": `{ "dependencies": { "bad": "1.0.0" } }`,
+      "node_modules/bad/package.json": `{ "name": `,
+    },
+    says: /ERR_INVALID_PACKAGE_CONFIG/,
+    hint: /^That package\.json is no valid JSON/,
+  },
+  "CommonJS in a folder that is unveiled, and a package.json that is not": {
+    app: `import { createRequire } from "node:module";
+createRequire(import.meta.url)(["./loaded", "a.js"].join("/"));\n${OK}`,
+    files: { "loaded/a.js": "exports.a = 1;", "package.json": "{}" },
+    config: { unveil: { "./loaded": "r" } },
+    says: /Failed reading '.*\/package\.json'/,
+    hint: /^Add "unveil": \{ "\/.*\/package\.json": "r" \} to the config/,
+  },
+  "an error with a code that looks like a variable": {
+    app: `throw Object.assign(new Error("SOME_CODE: it is so"), { code: "SOME_CODE" });\n${OK}`,
+    says: /SOME_CODE: it is so/,
+    hint: THROWN,
+  },
+  "an error with a code of Node's": {
+    app: `throw new Error("[ERR_INVALID_THING] it is so");\n${OK}`,
+    says: /ERR_INVALID_THING/,
+    hint: THROWN,
+  },
+  "an addon that was not built": {
+    app: `throw new Error("Could not locate the bindings file. Tried: x");\n${OK}`,
+    says: /Could not locate the bindings file/,
+    hint: /^That is a native addon, and no worker loads one/,
+  },
+  "a module of Bun's, by its scheme": {
+    app: `import { Database } from "bun:sqlite";\nconsole.log(Database);\n${OK}`,
+    says: /Unsupported scheme "bun" for module "bun:sqlite"\n.*app\.ts:1:26/,
+    hint: /^Deno has no module of Bun's/,
+  },
+  "a module of Workers', by its scheme": {
+    app: `import { env } from "cloudflare:workers";\nconsole.log(env);\n${OK}`,
+    says: /Unsupported scheme "cloudflare" for module "cloudflare:workers"\n.*app\.ts:1:21/,
+    hint: /^Deno has no cloudflare: modules/,
+  },
+  "a module of Bun's, in a package": {
+    app: `import "wraps";\n${OK}`,
+    files: {
+      "package.json": `{ "dependencies": { "wraps": "1.0.0" } }`,
+      "node_modules/wraps/package.json":
+        `{ "name": "wraps", "version": "1.0.0", "type": "module", "exports": "./i.js" }`,
+      "node_modules/wraps/i.js": `export { Database } from "bun:sqlite";`,
+    },
+    says: /bun:sqlite/,
+    hint: /^Deno has no module of Bun's/,
+  },
   "the module of helpers without its place": {
     app: `import { helper } from "holdfast/helper";\nconsole.log(helper);\n${OK}`,
     says: /Import "holdfast\/helper" not a dependency/,
@@ -325,7 +394,7 @@ Deno.test("each app that does not start is told with its own error and a hint th
     await t.step(name, async () => {
       const all = { "app.ts": app, ...files };
       for (const [path, text] of Object.entries(all)) await project.write(path, text);
-      await project.configure({ limits: {}, reload: {}, net: [], ...config });
+      await project.configure({ limits: {}, reload: {}, net: [], unveil: {}, ...config });
       const result = await server.reload();
       for (const path of Object.keys(files)) {
         await Deno.remove(project.path(path.split("/")[0]!), { recursive: true }).catch(() => {});

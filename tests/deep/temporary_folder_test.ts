@@ -54,7 +54,7 @@ Deno.test("no code may lie where temporary folders are, and explain says who has
   assertStringIncludes(refused.stderr, "tmp");
   assertMatch(refused.stderr, /contains the app's code/);
   await project.write("app.ts", TELLING_APP);
-  const explained = await runCommand(project, "explain");
+  const explained = await runCommand(project, "explain", "--all");
   assertEquals(explained.code, 0, explained.stderr);
   assertStringIncludes(explained.stdout, `${project.folder}/.holdfast/tmp/NAME`);
   await project.configure({ env: { TMPDIR: "/srv" } });

@@ -101,7 +101,7 @@ Deno.test("the collector is for spans alone, whatever the app does", async (t) =
     assertEquals(await server.text(`/dial?to=http://${collector.address}/`), "NotCapable");
     const { code, stdout, stderr } = await runCommand(server.project, "explain");
     assertEquals(code, EXIT.ok, stderr);
-    assertStringIncludes(stdout, "trace to");
+    assertStringIncludes(stdout, "send traces to");
     assertStringIncludes(stdout, collector.address);
   });
   await t.step(

@@ -35,5 +35,5 @@ pivot_root . run/old
 umount -l run/old
 rmdir run/old
 systemd-sysusers
-systemd-tmpfiles --create guestbook.conf
+if test -e usr/lib/tmpfiles.d/guestbook.conf; then systemd-tmpfiles --create guestbook.conf; fi
 container=holdfast exec /lib/systemd/systemd --system "--unit=$unit" --log-target=journal --show-status=no

@@ -38,7 +38,7 @@ const RELOADS = 5;
 const THINK_MS = 20;
 
 /** A build may take its time on a busy machine. */
-const BUILD_PATIENCE_MS = 300_000;
+export const BUILD_PATIENCE_MS = 300_000;
 
 /** Runs a command of `deno` in a project, with the caches of whoever runs the tests. */
 async function runDeno({ folder }: Project, command: string): Promise<void> {
@@ -54,7 +54,7 @@ async function runDeno({ folder }: Project, command: string): Promise<void> {
 }
 
 /** Makes the project of an app, built. */
-async function makeProject(
+export async function makeProject(
   { app, packages, config = {}, files = {}, manifest, build = [] }: AppCase,
 ): Promise<Project> {
   const imports = Object.fromEntries([
@@ -182,6 +182,7 @@ function isLineOf(
   return Object.entries(said).length > 0 && Object.entries(said).every(([key, value]) => {
     const had = granted[key];
     if (had === undefined) return false;
+    if (key === "envFile") return project.path(String(had)) === value;
     if (key !== "unveil") {
       return namesIn(value).some((name) => namesIn(had).includes(name)) || value === had;
     }

@@ -9,6 +9,9 @@ import { PATIENCE_MS, until } from "./wait.ts";
 
 const SCRIPT = join(REPOSITORY, "tests/doubles/boot_systemd.sh");
 
+/** A first start in there bundles Holdfast's programs, and systemctl waits for it. */
+const COMMAND_PATIENCE_MS = 4 * PATIENCE_MS;
+
 /** Where this machine has cgroups of version 2. */
 function findCgroups(): string | undefined {
   return /^\S+ (\S+) cgroup2 (?=rw)/m.exec(Deno.readTextFileSync("/proc/mounts"))?.[1];
@@ -101,7 +104,7 @@ export class BootedSystemd implements AsyncDisposable {
   async run(...command: readonly string[]): Promise<CommandResult> {
     const output = await new Deno.Command("nsenter", {
       args: [`--target=${this.#pid}`, "--all", "--root", "--wd", ...command],
-      signal: AbortSignal.timeout(PATIENCE_MS),
+      signal: AbortSignal.timeout(COMMAND_PATIENCE_MS),
     }).output();
     return resultOf(output);
   }

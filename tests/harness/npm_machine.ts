@@ -6,10 +6,10 @@ import { VERSION } from "../../lib/base/version.ts";
 import { packCreate, packNpm } from "../../tools/pack_npm.ts";
 import { processesIn } from "./process.ts";
 import { killQuietly, ProcessLog } from "./process_log.ts";
-import { PATIENCE_MS } from "./wait.ts";
+import { PATIENCE_MS, until } from "./wait.ts";
 
-/** What is on the PATH: npm runs what packages bring by `sh`. */
-const PROGRAMS = ["node", "npm", "npx", "sh"];
+/** What is on the PATH: npm runs what packages bring by `sh`, and an audit looks at a `sleep`. */
+const PROGRAMS = ["node", "npm", "npx", "sh", "sleep"];
 
 /** What the environment says of how npm's registry is reached. */
 const NETWORK = /^(npm_config_.*|.*_proxy|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR))$/i;
@@ -137,7 +137,15 @@ export class NpmMachine implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#registry?.shutdown();
-    processesIn(this.folder).forEach((pid) => killQuietly(pid));
-    await Deno.remove(this.folder, { recursive: true });
+    // What still ends may write there until it has.
+    await until("the folder to be gone", () => {
+      processesIn(this.folder).forEach((pid) => killQuietly(pid));
+      try {
+        Deno.removeSync(this.folder, { recursive: true });
+        return true;
+      } catch {
+        return false;
+      }
+    });
   }
 }

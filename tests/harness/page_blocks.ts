@@ -21,19 +21,16 @@ export interface Command {
   readonly status: number;
 }
 
-const FENCE = /^```(\w*)([^\n]*)\n([\s\S]*?)^```$/gm;
+/** A block; the line before it may end with the name of the file that it is. */
+const FENCE = /(?:`([^`\n ]+)`:\n\n)?^```(\w*)([^\n]*)\n([\s\S]*?)^```$/gm;
 
 /** The blocks of a page, in their order. */
 export function blocksOf(page: string): Block[] {
-  return [...page.matchAll(FENCE)].map((
-    { 1: language = "", 2: info = "", 3: text = "", index },
-  ) => ({
-    language,
-    text,
-    title: /\btitle=(\S+)/.exec(info)?.[1],
-    ignored: /\bignore\b/.test(info),
-    line: page.slice(0, index).split("\n").length,
-  }));
+  return [...page.matchAll(FENCE)].map((found) => {
+    const { 1: title, 2: language = "", 3: info = "", 4: text = "", index } = found;
+    const line = page.slice(0, index).split("\n").length;
+    return { language, text, title, ignored: /\bignore\b/.test(info), line };
+  });
 }
 
 /**

@@ -15,7 +15,7 @@ const PORT = /\b800\d\b/g;
 const FOLDER = "/srv/app";
 
 /** Builds and audits among the commands take their time. */
-const COMMAND_PATIENCE_MS = 4 * PATIENCE_MS;
+const COMMAND_PATIENCE_MS = 10 * PATIENCE_MS;
 
 /** A reader of one page. */
 export class PageReader implements AsyncDisposable {
@@ -24,16 +24,20 @@ export class PageReader implements AsyncDisposable {
   readonly #ports = new Map<string, string>();
   #server: ProcessLog | undefined;
 
-  private constructor(root: string) {
+  readonly #places: Readonly<Record<string, string>>;
+
+  private constructor(root: string, places: Readonly<Record<string, string>>) {
     this.#root = root;
+    this.#places = places;
     this.folder = join(root, "app");
   }
 
-  static async make(): Promise<PageReader> {
+  /** @param places what stands for places that a page names and a test has not */
+  static async make(places: Readonly<Record<string, string>> = {}): Promise<PageReader> {
     const root = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_test_" }));
     // Root's processes have accounts of their own, which have to get in.
     await Deno.chmod(root, 0o755);
-    const reader = new PageReader(root);
+    const reader = new PageReader(root, places);
     for (const name of ["app", "bin", "tmp"]) await Deno.mkdir(join(root, name));
     const words = `run -A --quiet --config ${HOLDFAST}/deno.json ${HOLDFAST}/main.ts`;
     const program = `#!/bin/sh\nexec ${Deno.execPath()} ${words} "$@"\n`;
@@ -60,7 +64,11 @@ export class PageReader implements AsyncDisposable {
       this.#ports.set(port, own);
       return own;
     });
-    return placed.replaceAll(FOLDER, this.folder);
+    const others = Object.entries(this.#places);
+    return others.reduce(
+      (text, [from, to]) => text.replaceAll(from, to),
+      placed.replaceAll(FOLDER, this.folder),
+    );
   }
 
   /** What was printed, as the page would have it. */

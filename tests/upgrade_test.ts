@@ -199,7 +199,7 @@ Deno.test("an old process that does not leave after an upgrade is shown, and kil
   }
   assertEquals(generations.map(({ generation }) => generation), [2]);
   const { stdout } = await runLongCommand(LONG_MS, project, "status");
-  assertMatch(stdout, new RegExp(`worker.0 \\(former\\) +\\| +${old[0]} .* draining`));
+  assertMatch(stdout, new RegExp(`worker.0 \\(former\\) +draining +${old[0]}\\b`));
   await server.waitFor("former_process_killed", 2);
   await until("their ends", () => old.every((pid) => !readStatus(pid)));
   assertEquals((await server.status()).former, []);

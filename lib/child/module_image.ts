@@ -176,7 +176,6 @@ function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): v
   ): Loaded {
     const found = modules.get(withoutFacade(url));
     if (found !== undefined) return { ...loadOwn(url, found), shortCircuit: true };
-    requireCompiled(url);
     const builtin = facadeSource(url);
     if (builtin !== undefined) return { format: "module", source: builtin, shortCircuit: true };
     if (context.conditions?.includes("require") || url.startsWith("node:")) {
@@ -203,24 +202,6 @@ function serveImage(image: ModuleImage, packagesFrom: string, api: ModuleApi): v
       if (--depth === 0) hooks = api.registerHooks({ resolve, load });
     }
   };
-}
-
-/** What has to be compiled. */
-const COMPILED = /\.([cm]?ts|[jt]sx)$/;
-
-/**
- * Nothing is compiled behind the wall: the runtime would end the process, since it asks the kernel for its
- * stack by a file of /proc.
- *
- * @throws {TypeError} for a module that would have to be
- */
-function requireCompiled(url: string): void {
-  const path = COMPILED.test(url) && isUnveiled(url) ? pathOf(url) : undefined;
-  if (path === undefined) return;
-  throw new TypeError(
-    `Cannot load ${path}. Holdfast: it is in no image, and no process compiles it: import it by its ` +
-      "name, or by a template with its folder, or build it to JavaScript; see docs/apps.md",
-  );
 }
 
 /** A module of the project that is in no image: it is read from a folder that is unveiled. */

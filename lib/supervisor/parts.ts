@@ -123,7 +123,7 @@ export class Parts {
     this.system.giveUpPermissions();
     this.images.open();
     // What is rehearsed is to take the place of another generation, and judged as that.
-    if (!this.system.ownsImages) this.generations.last = 1;
+    if (this.system.rehearses) this.generations.last = 1;
     return read;
   }
 

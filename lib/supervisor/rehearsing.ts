@@ -75,6 +75,7 @@ function rehearsalSystem(system: System, used: string): System {
     bindListener: (address) => Promise.resolve(bindElsewhere(address, folder)),
     // Those of the one that runs lie in the same folder.
     ownsImages: false,
+    rehearses: true,
   };
 }
 

@@ -78,6 +78,8 @@ export interface System {
   ): Promise<PlannedConfig>;
   /** Whether the images of the runtime folder are this supervisor's to remove. */
   readonly ownsImages: boolean;
+  /** Whether it only tries a start, for a supervisor that serves. */
+  readonly rehearses?: boolean;
   /** @param program of the threads that make them, where it comes from no file */
   makeFolders(config: Config, accounts: AccountTable, program?: string): Promise<void>;
   /** How a process of a config is started. */

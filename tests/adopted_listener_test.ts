@@ -10,6 +10,7 @@ import { adoptListener } from "../lib/supervisor/adopted_listener.ts";
 import { bindListener } from "../lib/supervisor/listener.ts";
 import { freePort } from "./harness/ports.ts";
 import { untilRefused } from "./harness/wait.ts";
+import "./harness/libraries.ts";
 
 // The C library is loaded by the first call and stays, which is no leak of a test.
 socketPair().forEach(closeDescriptor);

@@ -14,6 +14,7 @@ import { processesIn } from "./harness/process.ts";
 import { PLAIN_APP, REPOSITORY } from "./harness/project.ts";
 import { Server } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
+import "./harness/libraries.ts";
 
 const QUICK = { drainDeadlineMs: 300, idleGraceMs: 100 };
 

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Config } from "../lib/config/config.ts";
 import { type FakeProcess, FakeWorld } from "./doubles/fake_world.ts";
+import "./harness/libraries.ts";
 
 /** How long they are kept; a real one has hours. */
 const KEEP_MS = 600_000;

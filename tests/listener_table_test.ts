@@ -13,6 +13,7 @@ import { ServiceManager, storedName } from "../lib/supervisor/service_manager.ts
 import { FakeListener } from "./doubles/fake_world.ts";
 import { freePort } from "./harness/ports.ts";
 import { untilRefused } from "./harness/wait.ts";
+import "./harness/libraries.ts";
 
 // The C library is loaded by the first call and stays, which is no leak of a test.
 socketPair().forEach(closeDescriptor);

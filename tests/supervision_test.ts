@@ -9,6 +9,7 @@ import type { Config } from "../lib/config/config.ts";
 import { LOOK_INTERVAL_MS, MIN_HEALTHY_MS } from "../lib/supervisor/health.ts";
 import { releaseMemory } from "../lib/os/release_memory.ts";
 import { type Behaviour, fakeHelper, FakeProcess, FakeWorld } from "./doubles/fake_world.ts";
+import "./harness/libraries.ts";
 
 /** How long a reload waits for old workers to stop accepting. */
 const STOP_ACCEPTING_MS = 5_000;

@@ -267,7 +267,7 @@ export default { async fetch() {
     },
   });
   const { project } = server;
-  assertEquals((await server.get()).status, 200);
+  await server.text();
   await server.reload();
   const told = () => {
     const text = Deno.readTextFileSync(project.path("log/holdfast.log"));

@@ -170,7 +170,7 @@ testWith(
         );
         await machine.run(`${holdfast} check`, folder);
         const audit = await machine.run(`${holdfast} audit --only FR1,EX4.shell,NW1`, folder);
-        assertStringIncludes(audit, "Nothing got through");
+        assertStringIncludes(audit, "nothing got through");
         const server = machine.start(`${holdfast} start`, folder);
         await waitForEvent(server, "serving", 1);
         assertEquals((await ask(`http://127.0.0.1:${port}/`)).text, "Hello");

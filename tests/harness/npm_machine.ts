@@ -11,8 +11,12 @@ import { PATIENCE_MS, until } from "./wait.ts";
 /** What is on the PATH: npm runs what packages bring by `sh`, and an audit looks at a `sleep`. */
 const PROGRAMS = ["node", "npm", "npx", "sh", "sleep"];
 
-/** What the environment says of how npm's registry is reached. */
-const NETWORK = /^(npm_config_.*|.*_proxy|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR))$/i;
+/**
+ * What the environment says of how npm's registry is reached. Of a test that npx runs it also says whose
+ * settings, cache and prefix hold, and those are not this person's.
+ */
+const NETWORK =
+  /^(npm_config_(ca|cafile|noproxy|strict_ssl)|.*_proxy|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR))$/i;
 
 /** What the registry knows of one version of a package. */
 interface Published {
@@ -44,7 +48,10 @@ export class NpmMachine implements AsyncDisposable {
       await Deno.symlink(new TextDecoder().decode(stdout).trim(), join(folder, "bin", name));
     }
     const machine = new NpmMachine(folder);
-    machine.#others = (await machine.run("npm config get registry", folder)).trim();
+    const { stdout } = await new Deno.Command("npm", {
+      ...{ args: ["config", "get", "registry"], cwd: folder },
+    }).output();
+    machine.#others = new TextDecoder().decode(stdout).trim();
     await packNpm(join(folder, "packages/holdfast"));
     await packCreate(join(folder, "packages/create-holdfast"));
     for (const name of ["holdfast", "create-holdfast"]) await machine.#publish(name);

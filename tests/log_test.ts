@@ -401,10 +401,10 @@ testWith(
     await using project = await Project.create();
     const words = [Deno.execPath(), ...startCommand(project)].map((word) => `'${word}'`).join(" ");
     const process = new Deno.Command("script", {
-      args: ["--quiet", "--return", "--command", words, "/dev/null"],
-      cwd: REPOSITORY,
       // Whoever tests may want no colours.
-      env: { SHELL: "/bin/sh", TERM: "xterm", NO_COLOR: "" },
+      args: ["--quiet", "--return", "--command", `unset NO_COLOR; ${words}`, "/dev/null"],
+      cwd: REPOSITORY,
+      env: { SHELL: "/bin/sh", TERM: "xterm" },
       stdin: "null",
       stdout: "piped",
       stderr: "inherit",

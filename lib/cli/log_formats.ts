@@ -20,11 +20,7 @@ const OUTPUT_FACTS = ["role", "generation", "worker", "pid", "stream", "text"];
 
 /** For a terminal; NO_COLOR is heeded. */
 export const TERMINAL: LogFormat = {
-  toLine: (record) => {
-    const line = formatPretty(record);
-    // Set to nothing it means nothing; Deno.noColor is true then.
-    return Deno.env.get("NO_COLOR") ? withoutColours(line) : line;
-  },
+  toLine: (record) => Deno.noColor ? withoutColours(formatPretty(record)) : formatPretty(record),
 };
 
 /** A line of {@linkcode formatPretty} for what is no terminal. */

@@ -72,7 +72,7 @@ testWith(
       });
 
       await t.step("each command finds what it may do, wherever the options stand", async () => {
-        assertStringIncludes((await run("status")).stdout, "kernel");
+        assertStringIncludes((await run("status")).stdout, `listening on 127.0.0.1:${port}`);
         for (const args of [["check"], ["--config", "holdfast.jsonc", "check"]]) {
           const { code, stdout } = await run(...args);
           assertEquals([code, stdout], [0, `${join(app, "holdfast.jsonc")}: ok\n`], args.join());

@@ -10,6 +10,9 @@ export const MAX_FOLDERS = 4_000;
 /** How long a watch goes on beside the next one. */
 const OVERLAP_MS = 1_000;
 
+/** How often folders are looked at that have moved. */
+const LOOK_MS = 500;
+
 /** How many files of a folder that is new are told. */
 const MAX_NEW = 1_000;
 
@@ -27,6 +30,12 @@ export class Watcher {
   readonly #known = new Map<string, string>();
   #folders: readonly string[] = [];
   #watch: Deno.FsWatcher | undefined;
+  /**
+   * Folders that were gone and are back. The runtime has one watch of the system's for a folder, whatever it
+   * is called: where one has moved, the end of a watch by its other name ends that of its own, too.
+   */
+  readonly #moved = new Set<string>();
+  #looking: ReturnType<typeof setInterval> | undefined;
   /** Those before it, and when they end. */
   readonly #ending = new Map<Deno.FsWatcher, ReturnType<typeof setTimeout>>();
 
@@ -64,6 +73,7 @@ export class Watcher {
   }
 
   close(): void {
+    clearInterval(this.#looking);
     this.#bursts.close();
     close(this.#watch);
     for (const watch of [...this.#ending.keys()]) this.#end(watch);
@@ -88,12 +98,21 @@ export class Watcher {
     }
   }
 
+  /** Looks at the files of a folder now and then. */
+  #lookAt(folder: string): void {
+    this.#moved.add(folder);
+    this.#looking ??= setInterval(() => {
+      for (const each of this.#moved) for (const file of filesIn(each)) this.#hear(file);
+    }, LOOK_MS);
+  }
+
   #hear(path: string, kind?: Deno.FsEvent["kind"]): void {
     const stamp = stampOf(path);
     if (stamp === "folder") {
       // One that is watched already may have come before that, with its files.
       if (kind === "modify" && this.#folders.includes(path)) return;
       this.refresh();
+      if (this.#known.get(path) === ABSENT) this.#lookAt(path);
       for (const file of filesIn(path)) this.#hear(file);
       return;
     }

@@ -416,10 +416,8 @@ testWith(
     assertEquals(await exitCode(process), 0, text);
     const serving = text.split("\n").find((line) => line.includes("serving"));
     // deno-lint-ignore no-control-regex
-    assertMatch(
-      serving ?? text,
-      /^(\r\u001b\[K)?\u001b\[2m\d\d:\d\d:\d\d\u001b\[0m \u001b\[32mINFO /,
-    );
+    const begins = /^(\r\u001b\[K)?\u001b\[2m\d\d:\d\d:\d\d\u001b\[0m \u001b\[32mINFO /;
+    assertMatch(serving ?? text, begins);
     assertStringIncludes(serving!, "127.0.0.1:");
     assert(!text.includes('{"'), text);
   },

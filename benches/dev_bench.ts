@@ -9,7 +9,7 @@ import { DevelopmentServer, ListeningPage } from "../tests/harness/development.t
 import { Project } from "../tests/harness/project.ts";
 import { Server } from "../tests/harness/server.ts";
 import { sleep } from "../tests/harness/wait.ts";
-import { countOf, medianOf, print, printTable } from "./figures.ts";
+import { besideBoots, bootMs, countOf, print, printTable } from "./figures.ts";
 
 /** What was started before has ended by then. */
 const SPACING_MS = 2_500;
@@ -51,7 +51,7 @@ for (let save = 1; save <= saves; save++) {
   rows.shown.push(performance.now() - startMs);
   if (!html.includes(`<h1>${save}</h1>`)) throw new Error(`The page is still ${html}`);
 }
-const boot = medianOf(rows.boot);
+const rowOf = besideBoots(rows.boot);
 printTable([
   rowOf("a bare deno run", rows.boot),
   rowOf("a reload in production, as it tells it", rows.reload),
@@ -59,24 +59,3 @@ printTable([
   rowOf("a save until a page is loaded again", rows.shown),
 ]);
 print(`Load ${Deno.loadavg()[0]!.toFixed(1)}`);
-
-function rowOf(what: string, ms: number[]): Record<string, string> {
-  const median = medianOf(ms);
-  return {
-    what,
-    "median ms": median.toFixed(0),
-    "least ms": Math.min(...ms).toFixed(0),
-    "times a boot": (median / boot).toFixed(1),
-  };
-}
-
-/** How long the runtime takes to run nothing. */
-async function bootMs(): Promise<number> {
-  const startMs = performance.now();
-  const { success } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--ext=js", "--no-config", "--no-lock", "-"],
-    ...{ stdin: "null", stdout: "null", stderr: "inherit" },
-  }).output();
-  if (!success) throw new Error("A bare deno run failed");
-  return performance.now() - startMs;
-}

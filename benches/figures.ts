@@ -52,3 +52,25 @@ export function cpuSeconds(pid: number): number {
   const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /s, "").split(" ");
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
+
+/** How long the runtime takes to run nothing. */
+export async function bootMs(): Promise<number> {
+  const startMs = performance.now();
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--ext=js", "--no-config", "--no-lock", "-"],
+    ...{ stdin: "null", stdout: "null", stderr: "inherit" },
+  }).output();
+  if (!success) throw new Error("A bare deno run failed");
+  return performance.now() - startMs;
+}
+
+/** Makes rows of times, beside those of {@linkcode bootMs}. */
+export function besideBoots(boots: number[]) {
+  const boot = medianOf(boots);
+  return (what: string, ms: number[]): Record<string, string> => ({
+    what,
+    "median ms": medianOf(ms).toFixed(0),
+    "least ms": Math.min(...ms).toFixed(0),
+    "times a boot": (medianOf(ms) / boot).toFixed(1),
+  });
+}

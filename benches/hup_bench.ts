@@ -8,7 +8,7 @@
 import { parseArgs } from "@std/cli";
 import { sleep } from "../tests/load/wait.ts";
 import { RELOAD_SPACING_MS } from "../lib/supervisor/operation_queue.ts";
-import { countOf, medianOf, print, printTable } from "./figures.ts";
+import { besideBoots, bootMs, countOf, print, printTable } from "./figures.ts";
 import { HoldfastProcess } from "./holdfast_process.ts";
 
 /** How long an old generation may take to be gone: its processor time counts then. */
@@ -41,7 +41,7 @@ for (let round = 1; round <= reloads; round++) {
   rows.supervisor.push(ownAfter! - own!);
   rows.others.push(othersAfter! - others!);
 }
-const boot = medianOf(rows.boot);
+const rowOf = besideBoots(rows.boot);
 printTable([
   rowOf("a bare deno run", rows.boot),
   rowOf("HUP to reload_done", rows.hup),
@@ -50,27 +50,6 @@ printTable([
 ]);
 printMemory(`after ${reloads} reloads`);
 print(`Load ${Deno.loadavg()[0]!.toFixed(1)}`);
-
-function rowOf(what: string, ms: number[]): Record<string, string> {
-  const median = medianOf(ms);
-  return {
-    what,
-    "median ms": median.toFixed(0),
-    "least ms": Math.min(...ms).toFixed(0),
-    "times a boot": (median / boot).toFixed(1),
-  };
-}
-
-/** How long the runtime takes to run nothing. */
-async function bootMs(): Promise<number> {
-  const startMs = performance.now();
-  const { success } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--ext=js", "--no-config", "--no-lock", "-"],
-    ...{ stdin: "null", stdout: "null", stderr: "inherit" },
-  }).output();
-  if (!success) throw new Error("A bare deno run failed");
-  return performance.now() - startMs;
-}
 
 /** What the log says of the reload after so many lines. */
 async function reloadMs(known: number): Promise<number> {

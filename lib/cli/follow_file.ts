@@ -19,6 +19,11 @@ class Lines {
     if (this.#rest.length > MAX_LINE_CHARS) this.#rest = "";
     yield* lines;
   }
+
+  /** What comes behind the last end of a line. */
+  *end(): Generator<string> {
+    if (this.#rest !== "") yield this.#rest;
+  }
 }
 
 /** The lines of a file that nobody adds to; a gzip is read as what it holds. */
@@ -29,6 +34,7 @@ export async function* readLines(path: string): AsyncGenerator<string> {
     : file.readable;
   const lines = new Lines();
   for await (const bytes of readable) yield* lines.push(bytes);
+  yield* lines.end();
 }
 
 /**

@@ -3,13 +3,20 @@ import { basename, dirname, join } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import type { Config } from "../config/config.ts";
 
-/** The file of events; a config without log.folder has none. */
-export function eventLogOf({ log: { folder }, file }: Pick<Config, "log" | "file">): string {
+/**
+ * The file of events; a config without log.folder has none.
+ *
+ * @param piped where else they are read from
+ */
+export function eventLogOf(
+  { log: { folder }, file }: Pick<Config, "log" | "file">,
+  piped = "journalctl -o cat SYSLOG_IDENTIFIER=holdfast",
+): string {
   if (folder !== undefined) return join(folder, "holdfast.log");
   throw new HoldfastError(`${file} has no log.folder, so events are on stderr alone`, {
     kind: "usage",
     code: "no_log",
-    hint: "Set log.folder, name a file by --log, or: journalctl -o cat SYSLOG_IDENTIFIER=holdfast",
+    hint: `Set log.folder, name a file by --log, or: ${piped}`,
   });
 }
 

@@ -1,13 +1,14 @@
 /** What is granted and was not used, by what the processes told the log. */
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { HoldfastError } from "../base/error.ts";
 import { EXIT } from "../base/exit_code.ts";
 import type { Config } from "../config/config.ts";
 import type { CliCommand } from "./command.ts";
+import { readLines } from "./follow_file.ts";
 import { type GrantState, statesOf, UsedGrants } from "./grant_log.ts";
 import { loadConfig } from "./load_config.ts";
 import { sinceOf } from "./log_filter.ts";
-import { linesOf, rotatedFiles } from "./log_lines.ts";
+import { eventLogOf, oldLogsOf, unreadable } from "./log_place.ts";
 import { formatTable } from "./table.ts";
 import { printLine } from "./terminal.ts";
 
@@ -15,11 +16,13 @@ import { printLine } from "./terminal.ts";
 export const unused: CliCommand = async ({ config: file, log, since, json, system }) => {
   const config = await loadConfig(file, system);
   const used = new UsedGrants(since && new Date(sinceOf(since, Date.now())).toISOString());
-  const files = log === undefined
-    ? rotatedFiles(logOf(config))
-    : [log === "-" ? log : resolve(log)];
-  for (const each of files) {
-    for await (const line of linesOf(each)) used.take(line);
+  const path = log === "-" ? "/dev/stdin" : log && resolve(log);
+  try {
+    for (const each of path === undefined ? filesOf(config) : [path]) {
+      for await (const line of readLines(each)) used.take(line);
+    }
+  } catch (error) {
+    throw error instanceof HoldfastError ? error : unreadable(path ?? config.log.folder!, error);
   }
   const states = statesOf(config, used).filter(({ state }) => state !== "used");
   const silent = ["worker", ...config.helpers.map(({ name }) => `helper ${name}`)]
@@ -31,14 +34,13 @@ export const unused: CliCommand = async ({ config: file, log, since, json, syste
   return EXIT.ok;
 };
 
-function logOf({ log: { folder }, file }: Config): string {
-  if (folder !== undefined) return join(folder, "holdfast.log");
-  throw new HoldfastError(`${file} has no log.folder, so events are on stderr alone`, {
-    kind: "usage",
-    code: "no_log",
-    hint: "Set log.folder, name a file by --log, or: " +
-      "journalctl -o cat HOLDFAST_EVENT=grants_used | holdfast unused --log -",
-  });
+/** Where the events are, if they are in no file. */
+const PIPED = "journalctl -o cat HOLDFAST_EVENT=grants_used | holdfast unused --log -";
+
+/** The files of a log, the oldest first. */
+function filesOf(config: Config): string[] {
+  const path = eventLogOf(config, PIPED);
+  return [...oldLogsOf(path).map((old) => old.path), path];
 }
 
 const SAID: Readonly<Record<GrantState["state"], string>> = {

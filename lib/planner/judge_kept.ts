@@ -9,6 +9,7 @@ import { ConfigError, Refusal } from "../config/problem.ts";
 import { projectsOf, settingsOf } from "../config/project.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
 import type { Plan } from "../protocol/plan.ts";
+import { modulesIn } from "../supervisor/image_store.ts";
 import { checkTls } from "./check_tls.ts";
 import { filesOfEnvironment } from "./known_origins.ts";
 import {
@@ -46,8 +47,8 @@ export async function judgeKept(
 
 /** The files of an image's modules, as it lists them. */
 function filesIn(image: string): string[] {
-  const lines = Deno.readTextFileSync(join(image, "modules")).split("\n");
-  return lines.map((line) => line.slice(65)).filter((url) => url.startsWith("file:"))
+  const modules = modulesIn(Deno.readTextFileSync(join(image, "modules")));
+  return [...modules.keys()].filter((url) => url.startsWith("file:"))
     .map((url) => fileURLToPath(url));
 }
 

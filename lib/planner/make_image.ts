@@ -26,7 +26,7 @@ import { checkModes, lookAhead, type ModeWarning } from "./strict_modes.ts";
 import { copyPackages, findPackages, makeFolder, type PackageSet } from "./packages.ts";
 import { findRequired, type Required, requiredFiles } from "./required.ts";
 import type { PlanPlaces } from "./request.ts";
-import { isForNode, typeScriptImports } from "./typescript_imports.ts";
+import { type TypeScriptImports, typeScriptImports } from "./typescript_imports.ts";
 
 /** How often files are looked at again that are replaced meanwhile, as a deployment does. */
 const MAX_LOOKS = 3;
@@ -93,12 +93,14 @@ export async function makeImage(
     const startMs = Date.now();
     const offline = request.network === "none";
     const projects = projectsOf(config);
+    const imports = entries.map(({ place }) => typeScriptImports(place.project));
     const finding = allDone(entries.map(async ({ name, what, place }, index) => {
       const { lockfile } = projects[index]!;
       const lock = join(staging, `${name}.lock`);
       if (lockfile !== undefined) await Deno.copyFile(lockfile, lock);
       const { denoProgram: program, holdfast } = facts;
-      const own = { what, place, lockfile, lock, holdfast, ...resolutionOf(place, staging, name) };
+      const resolved = resolutionOf(imports[index]!, staging, name);
+      const own = { what, place, lockfile, lock, holdfast, ...resolved };
       return await loadGraph({ ...own, signal, denoDir: compiled, program, offline });
     }));
     // Meanwhile deno works, and this process would wait for it.
@@ -139,7 +141,7 @@ export async function makeImage(
     const parts = entries.map((entry, index) => ({
       ...entry,
       ...{ graph: graphs[index]!, lock: locks[index]!, found: packages[index]! },
-      required: required[index]!,
+      ...{ required: required[index]!, imports: imports[index]! },
     }));
     const isLast = left === 0;
     const made = await writeImage(parts, request).catch(async (error) => {
@@ -152,7 +154,7 @@ export async function makeImage(
     if (made && (isLast || isOld && stampFiles(files) === before)) {
       const warnings = [
         ...warningsOf(config, modes.warnings, machine.check, tls),
-        ...entries.flatMap(({ place }, index) => aliasWarnings(place, graphs[index]!)),
+        ...entries.flatMap((_, index) => aliasWarnings(imports[index]!, graphs[index]!)),
       ];
       return { ...made, warnings };
     }
@@ -211,6 +213,7 @@ interface Part extends Entry {
   readonly lock: Lock;
   readonly found: PackageSet;
   readonly required: Required;
+  readonly imports: TypeScriptImports;
 }
 
 async function writeImage(
@@ -221,7 +224,7 @@ async function writeImage(
   const files = new Map<string, string>();
   const sources = new Map<string, string>();
   const processes: PlannedProcess[] = [];
-  for (const { name, place, graph, lock, found, required } of parts) {
+  for (const { name, place, graph, lock, found, required, imports } of parts) {
     const { id: packages, layout, project, placedFile } = found;
     const isKept = isThere(join(images, "packages", packages)) && !remake.includes(packages);
     if (packages !== "" && !isKept && !examine) {
@@ -229,7 +232,7 @@ async function writeImage(
       if (!isThere(folder)) copyPackages(found, folder);
     }
     processes.push({ packages, layout, project });
-    const { unstable, aliases } = readSettings(place);
+    const { unstable, aliases } = readSettings(place, imports);
     const image = makeModuleImage({
       ...{ graph, aliases, placedFile, required },
       root: place.module,
@@ -270,12 +273,6 @@ export async function listModules(sources: ReadonlyMap<string, string>): Promise
   const lines = [...sources].sort(([a], [b]) => a < b ? -1 : 1)
     .map(async ([url, source]) => `${await sha256(source)} ${url}`);
   return (await Promise.all(lines)).join("\n");
-}
-
-/** The digests of the modules and packages that an image lists, by their URLs. */
-export function listedModules(files: ReadonlyMap<string, string>): Map<string, string> {
-  const lines = files.get("modules")!.split("\n");
-  return new Map(lines.map((line) => [line.slice(65), line.slice(0, 64)]));
 }
 
 /** Tells whether the local modules of a graph have the name of a package in them, as in a require(). */
@@ -329,9 +326,8 @@ async function allDone<Value>(running: readonly Promise<Value>[]): Promise<Value
 }
 
 /** How the imports of an entry resolve: an import map of its own lies in the staging folder. */
-function resolutionOf({ project }: AppPlace, staging: string, name: string) {
-  const { imports } = typeScriptImports(project);
-  if (!isForNode(project)) return { aliases: imports };
+function resolutionOf({ imports, isForNode }: TypeScriptImports, staging: string, name: string) {
+  if (!isForNode) return { aliases: imports };
   const sloppy = "--unstable-sloppy-imports";
   if (Object.keys(imports).length === 0) return { resolution: [sloppy] };
   const map = join(staging, `${name}.imports.json`);
@@ -340,9 +336,11 @@ function resolutionOf({ project }: AppPlace, staging: string, name: string) {
 }
 
 /** What an operator is told of names that `deno run` would not know. */
-function aliasWarnings({ project }: AppPlace, graph: Graph): Warning[] {
-  if (!isForNode(project)) return [];
-  const { imports, file: path } = typeScriptImports(project);
+function aliasWarnings(
+  { imports, file: path, isForNode }: TypeScriptImports,
+  graph: Graph,
+): Warning[] {
+  if (!isForNode) return [];
   const isUsed = (alias: string) =>
     graph.modules.some(({ dependencies }) =>
       dependencies.some(({ specifier }) =>
@@ -360,6 +358,7 @@ function aliasWarnings({ project }: AppPlace, graph: Graph): Warning[] {
 /** The settings of a project that hold when it runs; what resolves in another way is in the image. */
 function readSettings(
   { project }: AppPlace,
+  own: TypeScriptImports,
 ): { unstable: unknown[]; aliases: Record<string, string> } {
   for (const name of DENO_FILES) {
     let settings: Record<string, unknown>;
@@ -383,8 +382,7 @@ function readSettings(
       ),
     };
   }
-  const aliases = isForNode(project) ? { ...typeScriptImports(project).imports } : {};
-  return { unstable: [UNSTABLE], aliases };
+  return { unstable: [UNSTABLE], aliases: own.isForNode ? { ...own.imports } : {} };
 }
 
 /** A text that changes when any of the files is replaced, changed or removed. */

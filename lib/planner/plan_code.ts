@@ -7,12 +7,13 @@ import {
   type ImageFolders,
   imagesIn,
   installImage,
+  modulesIn,
   openImages,
 } from "../supervisor/image_store.ts";
 import type { PlannedConfig } from "../supervisor/read_config.ts";
 import { requireReadable } from "../supervisor/require_readable.ts";
 import type { PackedImage } from "../protocol/packed_image.ts";
-import { listedModules, makeImage, type Warning } from "./make_image.ts";
+import { makeImage, type Warning } from "./make_image.ts";
 import { readPackedImage, takeImage } from "./packed_image.ts";
 import { HOLDFAST_FOLDER } from "./programs.ts";
 
@@ -75,7 +76,7 @@ export async function examineCode(
     const { plan, warnings, files } = await readPackedImage(config, packed, facts());
     for (const each of warnings) warn(each);
     const code = await codeOf(config, plan, kept, files);
-    return { config, code, modules: listedModules(files) };
+    return { config, code, modules: modulesIn(files.get("modules")!) };
   }
   const images = await Deno.realPath(await Deno.makeTempDir({ prefix: "holdfast_images_" }));
   try {
@@ -88,7 +89,7 @@ export async function examineCode(
     for (const each of warnings) warn(each);
     await requireReadable(config, images);
     const code = await codeOf(config, plan, kept, files);
-    return { config, code, modules: listedModules(files) };
+    return { config, code, modules: modulesIn(files.get("modules")!) };
   } finally {
     await Deno.remove(images, { recursive: true });
   }

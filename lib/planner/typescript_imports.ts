@@ -30,10 +30,11 @@ export interface TypeScriptImports {
   readonly imports: Readonly<Record<string, string>>;
   /** The file that has them. */
   readonly file: string;
+  /** Whether the project resolves its imports as tools for Node do. */
+  readonly isForNode: boolean;
 }
 
-/** Whether a project resolves its imports as tools for Node do. */
-export function isForNode(project: string): boolean {
+function isForNode(project: string): boolean {
   if (foldersAbove(join(project, "x")).some((folder) => hasFile(folder, DENO_FILES))) return false;
   return hasFile(project, ["package.json", "tsconfig.json"]);
 }
@@ -47,7 +48,7 @@ export function typeScriptImports(project: string): TypeScriptImports {
       .find((each) => each !== undefined);
     return found === undefined ? [] : [[name.replace(/\*$/, ""), found]];
   });
-  return { imports: Object.fromEntries(imports), file };
+  return { imports: Object.fromEntries(imports), file, isForNode: isForNode(project) };
 }
 
 /** The address of a target of a name, if it is there and an import map can say so. */

@@ -358,12 +358,12 @@ function isLink(path: string): boolean {
 
 /** The modules of an image, with a digest of each: what differs between two of them has changed. */
 export function modulesOf(images: string, { digest }: Plan): Map<string, string> {
-  try {
-    const lines = Deno.readTextFileSync(join(images, digest, MODULES_FILE)).split("\n");
-    return new Map(lines.map((line) => [line.slice(65), line.slice(0, 64)]));
-  } catch {
-    return new Map();
-  }
+  return modulesIn(readOwn(join(images, digest, MODULES_FILE)) ?? "");
+}
+
+/** The same, by the text of {@linkcode MODULES_FILE}. */
+export function modulesIn(text: string): Map<string, string> {
+  return new Map(text.match(/.+/g)?.map((line) => [line.slice(65), line.slice(0, 64)]));
 }
 
 /** Removes what a planner left that was killed; to be called while none runs. */
